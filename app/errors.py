@@ -1,0 +1,44 @@
+"""The errors a user can meet. Each message says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GaitprintError(Exception):
+    """Base of every error that is the input's fault; the command line prints it and exits with 2."""
+
+
+class SettingsError(GaitprintError):
+    """A setting is unknown or has a value that cannot be used."""
+
+
+class VideoError(GaitprintError):
+    """A video is missing, unreadable, empty, or cannot be written."""
+
+
+class CheckpointError(GaitprintError):
+    """A model file is missing, unsafe, of the wrong kind, or lacks keys."""
+
+
+class MissingExtraError(GaitprintError):
+    """An optional package is needed: the message names the extra to install."""
+
+
+class NobodyFoundError(GaitprintError):
+    """A video shows no pedestrian, or a gallery has no walk that can be used."""
+
+
+class OutputError(GaitprintError):
+    """A result cannot be written: no permission, no space."""
+
+
+class IncompatibleEmbeddingsError(GaitprintError):
+    """Embeddings of two different models were to be compared."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the closest of `known`, or an empty string."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{found[0]}'?" if found else ""

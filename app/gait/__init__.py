@@ -1,0 +1,1 @@
+"""Gait models: networks, and the readers of their published checkpoints."""

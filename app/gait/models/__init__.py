@@ -1,0 +1,1 @@
+"""Gait networks: one architecture family per file."""

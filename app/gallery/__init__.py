@@ -1,0 +1,1 @@
+"""Comparing walks and deciding who is who."""

@@ -1,0 +1,1 @@
+"""The two passes, and the one place that wires concrete classes."""

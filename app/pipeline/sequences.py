@@ -1,0 +1,168 @@
+"""Pass 1: stream a video once and keep only small things: boxes, and the silhouettes of the tracks still open."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from app.pipeline.progress import Stopwatch
+from app.quality import Reason, frame_reason, occlusion, walk_reason
+from app.settings import Settings
+from app.silhouette import cut, normalise
+from app.stages import Detector, Segmenter, Tracker
+from app.types import Bytes, Detections, Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A finished track: its silhouettes where any could be cut, and why it cannot be used where it cannot."""
+
+    track: Track
+    sequence: GaitSequence | None
+    reason: str | None
+
+
+@dataclass
+class _OpenTrack:
+    """A person who may still be in view."""
+
+    track_id: int
+    frames: list[int] = field(default_factory=list)
+    boxes: list[Floats] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    silhouette_frames: list[int] = field(default_factory=list)
+    silhouettes: list[Bytes] = field(default_factory=list)
+    dropped: Counter[Reason] = field(default_factory=Counter)
+
+    def add_silhouette(self, index: int, silhouette: Bytes, limit: int) -> None:
+        self.silhouette_frames.append(index)
+        self.silhouettes.append(silhouette)
+        if len(self.silhouettes) >= 2 * limit:  # somebody stays for minutes: thin evenly, so memory stays bounded
+            del self.silhouette_frames[1::2], self.silhouettes[1::2]
+
+    def close(self, info: VideoInfo, settings: Settings) -> Walk:
+        track = Track(
+            self.track_id,
+            np.asarray(self.frames, np.int64),
+            np.stack(self.boxes).astype(np.float32),
+            np.asarray(self.scores, np.float32),
+        )
+        sequence = None
+        if self.silhouettes:
+            sequence = GaitSequence(
+                np.asarray(self.silhouette_frames, np.int64), np.stack(self.silhouettes), float(info.fps)
+            )
+        reason = walk_reason(track, sequence, self.dropped, info, settings.quality)
+        return Walk(track, sequence, reason)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` items."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def detections_of(
+    frames: Iterable[Frame], detector: Detector, batch: int, watch: Stopwatch
+) -> Iterator[tuple[list[Frame], list[Detections]]]:
+    """Yield batches of frames with the people found in them."""
+    for group in batched(frames, batch):
+        with watch.measure("detect"):
+            found = detector.detect(group)
+        yield group, found
+
+
+def walks(
+    detected: Iterable[tuple[list[Frame], list[Detections]]],
+    info: VideoInfo,
+    tracker: Tracker,
+    segmenter: Segmenter,
+    settings: Settings,
+    watch: Stopwatch,
+    seen: Callable[[list[Frame]], None] = lambda frames: None,
+) -> Iterator[Walk]:
+    """Follow everybody and cut silhouettes; yield each walk once its person has been gone long enough.
+
+    Args:
+        detected: batches of consecutive frames with their detections.
+        info: the video's header; sizes in px, frame rate in 1/s.
+        tracker: a fresh tracker for this video.
+        segmenter: cuts the people out; `start` has been called.
+        settings: the run's settings.
+        watch: collects the seconds of each step.
+        seen: called with each batch once it is done.
+
+    Yields:
+        Walks in the order in which they end; those that end together by rising track id.
+    """
+    fps = float(info.fps)
+    stride = max(1, math.ceil(fps / settings.segmenter.max_rate - 1e-3))
+    patience = math.ceil(settings.track.lost_seconds * fps) + 1
+    threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
+    open_tracks: dict[int, _OpenTrack] = {}
+    for frames, detections in detected:
+        wanted_frames: list[Frame] = []
+        wanted: list[tuple[list[int], Floats, TrackedBoxes]] = []
+        for frame, found in zip(frames, detections, strict=True):
+            with watch.measure("track"):
+                tracked = tracker.update(found)
+            ids = _record(open_tracks, frame.index, tracked)
+            if frame.index % stride or not len(ids):
+                continue
+            rows = _worth_cutting(open_tracks, tracked, info, settings)
+            if rows:
+                wanted_frames.append(frame)
+                wanted.append((rows, tracked.boxes[rows], tracked))
+        if wanted_frames:
+            with watch.measure("segment"):
+                mattes = segmenter.segment(wanted_frames, [boxes for _, boxes, _ in wanted])
+            with watch.measure("silhouettes"):
+                for frame, (rows, _, tracked), row_mattes in zip(wanted_frames, wanted, mattes, strict=True):
+                    for row, matte in zip(rows, row_mattes, strict=True):
+                        person = open_tracks[int(tracked.track_ids[row])]
+                        others = np.delete(tracked.boxes, row, axis=0)
+                        mask = cut(matte, tracked.boxes[row], others, threshold)
+                        silhouette = normalise(mask) if mask is not None else None
+                        if silhouette is None:
+                            person.dropped[Reason.NO_SILHOUETTE] += 1
+                        else:
+                            person.add_silhouette(frame.index, silhouette, settings.gait.max_frames)
+        seen(frames)
+        last = frames[-1].index
+        for track_id in [i for i, person in open_tracks.items() if last - person.frames[-1] > patience]:
+            yield open_tracks.pop(track_id).close(info, settings)
+    for track_id in sorted(open_tracks):
+        yield open_tracks[track_id].close(info, settings)
+
+
+def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> list[int]:
+    ids = tracked.track_ids.tolist()
+    for track_id, box, score in zip(ids, tracked.boxes, tracked.scores.tolist(), strict=True):
+        person = open_tracks.setdefault(track_id, _OpenTrack(track_id))
+        person.frames.append(index)
+        person.boxes.append(box)
+        person.scores.append(score)
+    return ids
+
+
+def _worth_cutting(
+    open_tracks: dict[int, _OpenTrack], tracked: TrackedBoxes, info: VideoInfo, settings: Settings
+) -> list[int]:
+    hidden = occlusion(tracked.boxes)
+    rows = []
+    for row, (track_id, box) in enumerate(zip(tracked.track_ids.tolist(), tracked.boxes, strict=True)):
+        reason = frame_reason(box, float(hidden[row]), info.width, info.height, settings.quality)
+        if reason is None:
+            rows.append(row)
+        else:
+            open_tracks[track_id].dropped[reason] += 1
+    return rows

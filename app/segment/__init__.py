@@ -1,0 +1,1 @@
+"""Segmenters: one implementation per file."""

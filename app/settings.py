@@ -1,0 +1,196 @@
+"""Every setting, with its default defined once, here.
+
+Precedence: defaults, then ``--config FILE.yaml``, then ``--set section.key=value``, then the named options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from app.errors import SettingsError, nearest
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """Finding people. `name` is ``auto`` or one of ``python -m app models``."""
+
+    name: str = "auto"
+    checkpoint: Path | None = None
+    score: float = 0.1
+    """Detections below this are dropped; ByteTrack uses weak ones too, so keep it at the track's `low_score`."""
+    nms_iou: float = 0.7
+    """Of two boxes that overlap more than this the weaker goes. ByteTrack's value: people in groups overlap."""
+    input_size: tuple[int, int] | None = None
+    """Height and width in px the frame is scaled into; None is the checkpoint's own test size."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is about twice as fast on CPUs that have it and moves boxes by a few tenths of a pixel."""
+    batch: int = 8
+    """Frames taken from the video at once."""
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """ByteTrack (Zhang et al. 2022), thresholds as published; times in seconds, so any frame rate works."""
+
+    high_score: float = 0.5
+    new_score: float = 0.6
+    low_score: float = 0.1
+    match_iou: float = 0.2
+    """Smallest IoU with a strong detection (published as the cost 0.8)."""
+    low_match_iou: float = 0.5
+    tentative_match_iou: float = 0.3
+    lost_seconds: float = 1.0
+    """How long a person may be hidden and keep the id (30 frames at 30 frames/s)."""
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """Cutting silhouettes."""
+
+    name: str = "auto"
+    checkpoint: Path | None = None
+    threshold: float | None = None
+    """Probability from which a pixel is body; None is the model's own."""
+    max_rate: float = 30.0
+    """Silhouettes a second, at most; only videos above this skip frames."""
+
+
+@dataclass(frozen=True)
+class GaitSettings:
+    """Turning a walk into an embedding."""
+
+    name: str = "auto"
+    checkpoint: Path | None = None
+    max_frames: int = 240
+    """Longest walk handed to the network; longer ones are thinned evenly. Bounds time and memory."""
+
+
+@dataclass(frozen=True)
+class QualitySettings:
+    """When a walk cannot be used."""
+
+    min_seconds: float = 1.0
+    """About one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
+    min_frames: int = 12
+    min_height: float = 48.0
+    """Median box height in px."""
+    border_margin: float = 2.0
+    """A box closer than this to the frame's edge, in px, is cut."""
+    max_occlusion: float = 0.35
+    """Share of a box hidden by somebody nearer, from which the frame is not used."""
+    min_motion: float = 0.03
+    """Smallest leg motion (see `app.quality`) of somebody who walks."""
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """Comparing walks."""
+
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    threshold: float | None = None
+    """Largest distance that is still the same person; None derives it (see `app.gallery.calibration`)."""
+    join_fragments: bool = True
+    """Whether pieces of one person's broken track share an identity."""
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written, and where."""
+
+    folder: Path = Path("output")
+    silhouettes: bool = True
+    features: bool = True
+    summary: bool = True
+    """`summary.gif`, a short side by side of gallery and probe."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of them."""
+
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    track: TrackSettings = field(default_factory=TrackSettings)
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    gait: GaitSettings = field(default_factory=GaitSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    match: MatchSettings = field(default_factory=MatchSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+    checkpoints: Path = Path("checkpoints")
+    threads: int = 0
+    """Threads the networks may use; 0 is one for each core."""
+
+    @classmethod
+    def load(cls, config: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
+        """Defaults, overlaid by a YAML file and by ``section.key=value`` strings.
+
+        Raises:
+            SettingsError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
+        """
+        import yaml
+
+        values: dict[str, Any] = asdict(cls())
+        if config is not None:
+            try:
+                content = yaml.safe_load(config.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"The settings file {config} cannot be read: {error}") from error
+            except yaml.YAMLError as error:
+                raise SettingsError(f"The settings file {config} is not YAML: {error}") from error
+            if content is not None and not isinstance(content, dict):
+                raise SettingsError(f"The settings file {config} must hold sections, such as 'track:'.")
+            _overlay(values, content or {}, cls, str(config))
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise SettingsError(f"--set {assignment}: write it as section.key=value, e.g. track.high_score=0.4")
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise SettingsError(f"--set {assignment}: the value is not YAML: {error}") from error
+            overlay: Any = value
+            for part in reversed(key.strip().split(".")):
+                overlay = {part: overlay}
+            _overlay(values, overlay, cls, f"--set {assignment}")
+        return _validated(values)
+
+
+def _overlay(values: dict[str, Any], changes: Mapping[str, Any], owner: type, where: str, prefix: str = "") -> None:
+    known = {f.name: f for f in fields(owner)}
+    for key, value in changes.items():
+        path = f"{prefix}{key}"
+        if key not in known:
+            every = [f"{prefix}{name}" for name in known]
+            hint = nearest(path, every) or _nearest_anywhere(str(key)) or f" Known here: {', '.join(every)}."
+            raise SettingsError(f"{where}: there is no setting '{path}'.{hint}")
+        default = values[key]
+        if isinstance(default, dict):
+            if not isinstance(value, Mapping):
+                raise SettingsError(f"{where}: '{path}' is a section; give its keys, not {value!r}.")
+            section = getattr(Settings(), key)
+            _overlay(default, value, type(section), where, f"{path}.")
+        else:
+            values[key] = value
+
+
+def _nearest_anywhere(key: str) -> str:
+    every = []
+    for f in fields(Settings):
+        default = getattr(Settings(), f.name)
+        every += [f"{f.name}.{g.name}" for g in fields(default)] if is_dataclass(default) else [f.name]
+    tails = {name.rpartition(".")[2]: name for name in every}
+    hint = nearest(key, tails)
+    return hint.replace(f"'{hint[15:-2]}'", f"'{tails[hint[15:-2]]}'") if hint else ""
+
+
+def _validated(values: dict[str, Any]) -> Settings:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"The setting '{name}' cannot be {first['input']!r}: {first['msg']}.") from error

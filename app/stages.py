@@ -1,0 +1,78 @@
+"""The interfaces of the stages: batch in, batch out, order kept; no paths, no printing, no globals.
+
+Something worth telling the user goes to ``logging.getLogger(__name__).warning``; something that stops the work is
+a `GaitprintError`. A stage that learns from the video (background subtraction) starts anew with `start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from app.types import (
+    Detections,
+    Embedding,
+    Floats,
+    Frame,
+    GaitSequence,
+    Matte,
+    ModelCard,
+    TrackedBoxes,
+    VideoInfo,
+)
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds people."""
+
+    card: ModelCard
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget what was learnt from an earlier video. Networks do nothing here."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the people of each frame, boxes clipped to the frame, sorted by falling score.
+
+        Frames arrive in order and without gaps.
+        """
+        ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Follows people through one video; made anew for each."""
+
+    def update(self, detections: Detections) -> TrackedBoxes:
+        """Take the next frame's detections and return the confirmed tracks seen in it. Ids start at 1."""
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Cuts people out of their background."""
+
+    card: ModelCard
+    threshold: float
+    """Probability from which a pixel counts as body, 0..1; the model's own recommendation."""
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget what was learnt from an earlier video. Networks do nothing here."""
+
+    def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
+        """Return for each frame one matte per box ((N, 4) px), the crop being the box with a margin.
+
+        Frames rise in time but may have gaps. The crops of all frames are run as one batch.
+        """
+        ...
+
+
+@runtime_checkable
+class GaitModel(Protocol):
+    """Turns walks into embeddings."""
+
+    card: ModelCard
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        """Return one embedding per walk. A walk has at least one silhouette."""
+        ...

@@ -1,0 +1,212 @@
+"""What flows between the stages: one frozen dataclass per meaning, validated when built.
+
+Boxes are float32 ``x1, y1, x2, y2`` in pixels of the upright frame, ``x2`` and ``y2`` exclusive.
+Images are uint8 BGR, ``(H, W, 3)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
+Ints: TypeAlias = NDArray[np.int64]
+Bytes: TypeAlias = NDArray[np.uint8]
+Bools: TypeAlias = NDArray[np.bool_]
+
+Origin: TypeAlias = Literal["given", "found", "embedded", "weight-free"]
+Status: TypeAlias = Literal["identified", "unknown", "unusable"]
+
+
+def _need(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _need_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> None:
+    ok = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
+    ok = ok and all(want is None or got == want for got, want in zip(value.shape, shape, strict=True))
+    found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    _need(ok, f"{name} must be {np.dtype(dtype)} of shape {shape}, not {found}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Where a stage's model comes from and what may be done with it.
+
+    `model_id` is ``name@sha256[:8]`` (``name`` alone without weights); `note` is what a user should know.
+    """
+
+    stage: str
+    name: str
+    origin: Origin
+    licence: str
+    file: Path | None = None
+    sha256: str | None = None
+    runtime: str = "numpy"
+    note: str = ""
+
+    @property
+    def model_id(self) -> str:
+        return f"{self.name}@{self.sha256[:8]}" if self.sha256 else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """A video's header. `width` and `height` in px after rotation; `frame_count` is a hint, never trusted."""
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    frame_count: int | None = None
+
+    def __post_init__(self) -> None:
+        _need(self.width > 0 and self.height > 0, f"a video of {self.width}x{self.height} px has no picture")
+        _need(self.fps > 0, f"a frame rate of {self.fps} is not positive")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture: 0-based `index`, presentation `time` in s from the first frame, BGR `image`."""
+
+    index: int
+    time: float
+    image: Image
+
+    def __post_init__(self) -> None:
+        _need_array(self.image, np.uint8, (None, None, 3), "Frame.image")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """People in one frame: `boxes` float32 (N, 4) px, `scores` float32 (N,) in 0..1."""
+
+    boxes: Floats
+    scores: Floats
+
+    def __post_init__(self) -> None:
+        _need_array(self.boxes, np.float32, (None, 4), "Detections.boxes")
+        _need_array(self.scores, np.float32, (len(self.boxes),), "Detections.scores")
+
+    @classmethod
+    def none(cls) -> Detections:
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedBoxes:
+    """The confirmed tracks visible in one frame: `track_ids` int64 (N,) >= 1, `boxes` (N, 4), `scores` (N,)."""
+
+    track_ids: Ints
+    boxes: Floats
+    scores: Floats
+
+    def __post_init__(self) -> None:
+        _need_array(self.track_ids, np.int64, (None,), "TrackedBoxes.track_ids")
+        _need_array(self.boxes, np.float32, (len(self.track_ids), 4), "TrackedBoxes.boxes")
+        _need_array(self.scores, np.float32, (len(self.track_ids),), "TrackedBoxes.scores")
+        _need(len(np.unique(self.track_ids)) == len(self.track_ids), "a track appears twice in one frame")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One person followed through a video: 0-based rising `frame_indices` (T,), `boxes` (T, 4), `scores` (T,)."""
+
+    track_id: int
+    frame_indices: Ints
+    boxes: Floats
+    scores: Floats
+
+    def __post_init__(self) -> None:
+        _need(self.track_id >= 1, f"track_id {self.track_id} must be at least 1")
+        _need_array(self.frame_indices, np.int64, (None,), "Track.frame_indices")
+        _need(len(self.frame_indices) > 0, "a track needs at least one frame")
+        _need(bool(np.all(np.diff(self.frame_indices) > 0)), "Track.frame_indices must rise")
+        _need_array(self.boxes, np.float32, (len(self.frame_indices), 4), "Track.boxes")
+        _need_array(self.scores, np.float32, (len(self.frame_indices),), "Track.scores")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matte:
+    """How much each pixel of a crop belongs to a person.
+
+    `alpha` uint8 (h, w), 0 to 255 for probability 0 to 1; its top-left pixel lies at `left`, `top` of the frame
+    and it never leaves the frame.
+    """
+
+    left: int
+    top: int
+    alpha: Bytes
+
+    def __post_init__(self) -> None:
+        _need_array(self.alpha, np.uint8, (None, None), "Matte.alpha")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GaitSequence:
+    """One walk, the same from a video and from a data set.
+
+    `frame_indices` int64 (T,) rising, `silhouettes` uint8 (T, 64, 64) with 0 or grey up to 255 and the body 64
+    rows high, `keypoints` float32 (T, 17, 3) as x, y px and score or None, `fps` in 1/s.
+    """
+
+    frame_indices: Ints
+    silhouettes: Bytes
+    fps: float
+    keypoints: Floats | None = None
+
+    def __post_init__(self) -> None:
+        _need_array(self.frame_indices, np.int64, (None,), "GaitSequence.frame_indices")
+        _need_array(self.silhouettes, np.uint8, (len(self.frame_indices), 64, 64), "GaitSequence.silhouettes")
+        _need(bool(np.all(np.diff(self.frame_indices) > 0)), "GaitSequence.frame_indices must rise")
+        _need(self.fps > 0, f"a frame rate of {self.fps} is not positive")
+        if self.keypoints is not None:
+            _need_array(self.keypoints, np.float32, (len(self.frame_indices), 17, 3), "GaitSequence.keypoints")
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """A walk as the gait network sees it: `parts` float32 (P, C), from `frames` silhouettes, by `model_id`."""
+
+    parts: Floats
+    model_id: str
+    frames: int
+
+    def __post_init__(self) -> None:
+        _need_array(self.parts, np.float32, (None, None), "Embedding.parts")
+        _need(bool(np.all(np.isfinite(self.parts))), "an embedding must be finite")
+        _need(self.frames >= 1, "an embedding needs at least one frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A gallery identity and its distance to a probe walk."""
+
+    identity: str
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Who a probe walk is: `candidates` by rising distance; `identity` or None with the `reason`."""
+
+    candidates: tuple[Candidate, ...]
+    identity: str | None
+    distance: float | None
+    threshold: float
+    reason: str | None
+
+    def __post_init__(self) -> None:
+        distances = [candidate.distance for candidate in self.candidates]
+        _need(distances == sorted(distances), "candidates must be sorted by distance")
+        _need((self.identity is None) == (self.reason is not None), "a match has an identity or a reason")
