@@ -123,8 +123,10 @@ class Settings:
     """Threads the networks may use; 0 is one for each core."""
 
     @classmethod
-    def load(cls, config: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
-        """Defaults, overlaid by a YAML file and by ``section.key=value`` strings.
+    def load(
+        cls, config: Path | None = None, assignments: Sequence[str] = (), named: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """Defaults, overlaid by a YAML file, by ``section.key=value`` strings and by `named` values.
 
         Raises:
             SettingsError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
@@ -150,10 +152,9 @@ class Settings:
                 value = yaml.safe_load(text)
             except yaml.YAMLError as error:
                 raise SettingsError(f"--set {assignment}: the value is not YAML: {error}") from error
-            overlay: Any = value
-            for part in reversed(key.strip().split(".")):
-                overlay = {part: overlay}
-            _overlay(values, overlay, cls, f"--set {assignment}")
+            _overlay(values, _nested(key.strip(), value), cls, f"--set {assignment}")
+        for key, value in (named or {}).items():
+            _overlay(values, _nested(key, value), cls, key)
         return _validated(values)
 
 
@@ -173,6 +174,12 @@ def _overlay(values: dict[str, Any], changes: Mapping[str, Any], owner: type, wh
             _overlay(default, value, type(section), where, f"{path}.")
         else:
             values[key] = value
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 def _nearest_anywhere(key: str) -> str:

@@ -1,0 +1,119 @@
+"""The commands. Nothing heavy is imported until one runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from app.errors import GaitprintError
+
+app = typer.Typer(
+    name="gaitprint",
+    help="Names people by the way they walk, in ordinary video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+err_console = Console(stderr=True)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `demo` a sub-command."""
+
+
+@app.command()
+def demo(
+    more: Annotated[list[str] | None, typer.Argument(metavar="[PROBE]...", help="More probe videos.")] = None,
+    gallery: Annotated[
+        str, typer.Option(help="Video of the people to know. A path, or a name in input_videos/.")
+    ] = "gallery.mp4",
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="Video of the people to name; several may follow. Default: every other video in input_videos/."),
+    ] = None,
+    gait_checkpoint: Annotated[Path | None, typer.Option(help="Gait network, e.g. GaitBase_DA-180000.pt.")] = None,
+    detector_checkpoint: Annotated[Path | None, typer.Option(help="YOLOX or ByteTrack .pth, .pth.tar or .onnx.")] = None,
+    segmenter_checkpoint: Annotated[
+        Path | None, typer.Option(help="PP-HumanSeg deployment folder, or an ONNX matte.")
+    ] = None,
+    detector: Annotated[str | None, typer.Option(help="Detector by name (python -m app models).")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="Segmenter by name.")] = None,
+    gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Largest distance that is the same person.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore what an earlier run found in the same videos.")] = False,
+) -> None:
+    """Name the walkers of the probe videos after those of the gallery video."""
+    from app.cli.show import RichProgress, show_result, show_warnings
+    from app.settings import Settings
+
+    assignments = list(set_ or [])
+    named: dict[str, Any] = {
+        "gait.checkpoint": gait_checkpoint,
+        "detector.checkpoint": detector_checkpoint,
+        "segmenter.checkpoint": segmenter_checkpoint,
+        "detector.name": detector,
+        "segmenter.name": segmenter,
+        "gait.name": gait,
+        "match.threshold": threshold,
+        "output.folder": output,
+    }
+    settings = Settings.load(config, assignments, {key: value for key, value in named.items() if value is not None})
+    from app.pipeline.demo import find_videos, run
+
+    videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
+    with RichProgress(console) as progress, show_warnings(progress.console):
+        result = run(*videos, settings, progress, announce=lambda line: progress.console.print(escape(line)), fresh=fresh)
+    show_result(console, result)
+    if result.failures:
+        raise result.failures[0]
+
+
+@app.command()
+def models(
+    checkpoints: Annotated[Path, typer.Option(help="Folder that is searched.")] = Path("checkpoints"),
+) -> None:
+    """List the detectors, segmenters and gait models, and the checkpoints found for them."""
+    from app.cli.show import show_models
+
+    show_models(console, checkpoints)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        0 when all went well, 2 for bad input or usage, 130 after Ctrl-C.
+    """
+    logging.captureWarnings(True)
+    try:
+        result = typer.main.get_command(app).main(args=list(arguments), prog_name="python -m app", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except GaitprintError as error:
+        err_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        return 2
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return 2
+
+
+def _interrupted() -> int:
+    err_console.print("Interrupted: nothing half-written is left. The same command goes on where it can.")
+    return 130

@@ -1,0 +1,148 @@
+"""How the command line shows progress, warnings and results, with rich."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from app.pipeline.demo import Result
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:5.1f} frames/s" if speed else "      frames/s")
+
+
+class RichProgress:
+    """A bar for each stage, with frames/s and the time left. A context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=10,
+        )
+
+    @property
+    def console(self) -> Console:
+        """Where lines may be printed without breaking the bars."""
+        return self._bars.console
+
+    def __enter__(self) -> RichProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        task = self._bars.add_task(escape(title), total=total)
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            # A header's frame count is a hint: a bar never stands at 105 %.
+            self._bars.update(task, completed=done, total=max(total, done) if total is not None else None)
+
+        yield advance
+        self._bars.update(task, total=done, completed=done)
+
+
+@contextmanager
+def show_warnings(console: Console) -> Iterator[None]:
+    """Print the project's warnings above the progress bars."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            style = "yellow" if record.levelno >= logging.WARNING else "dim"
+            word = "Warning: " if record.levelno >= logging.WARNING else ""
+            console.print(Text(f"{word}{record.getMessage()}", style=style), soft_wrap=True)
+
+    root = logging.getLogger("app")
+    handler, level = Lines(), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def show_result(console: Console, result: Result) -> None:
+    """Print who was seen in which probe, when, and how near; then where the files are."""
+    report = result.report
+    table = Table(title=f"Who walks there (gallery: {Path(report.gallery.video).name})", title_justify="left")
+    for column in ("probe", "track", "seen", "who", "distance", "confidence", "why"):
+        table.add_column(column, justify="right" if column in ("track", "distance", "confidence") else "left")
+    styles = {"identified": "bold green", "unknown": "yellow", "unusable": "dim"}
+    for probe in report.probes:
+        for number, track in enumerate(probe.tracks):
+            start, end = track.frames[0] / probe.fps, (track.frames[-1] + 1) / probe.fps
+            distance = "" if track.distance is None else f"{track.distance:.2f} / {track.threshold:.2f}"
+            table.add_row(
+                escape(Path(probe.video).name) if number == 0 else "",
+                str(track.track_id),
+                f"{start:.1f} to {end:.1f} s",
+                Text(track.identity or track.status, style=styles[track.status]),
+                distance,
+                "" if track.confidence is None else f"{track.confidence:.0%}",
+                track.reason or "",
+                style="dim" if track.status == "unusable" else None,
+            )
+    console.print(table)
+    known = sorted({track.identity for track in report.gallery.tracks if track.identity})
+    console.print(f"Gallery: {len(known)} people: {escape(', '.join(known))}", soft_wrap=True)
+    seconds = report.timings["total"]
+    frames = report.gallery.frame_count + sum(probe.frame_count for probe in report.probes)
+    console.print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s), loading included")
+    console.print(f"Results: [bold]{escape(str(result.folder))}[/]", soft_wrap=True)
+
+
+def show_models(console: Console, checkpoints: Path) -> None:
+    """Print every implementation of every stage, and which checkpoint each would take by default."""
+    from app.registry import detectors, gait_models, segmenters
+
+    for registry in (detectors, segmenters, gait_models):
+        table = Table(title=f"{registry.stage}", title_justify="left")
+        for column in ("name", "what", "reads", "licence", "extra"):
+            table.add_column(column)
+        for entry in registry.entries():
+            reads = "checkpoint files" if entry.accepts else "needs none"
+            table.add_row(entry.name, escape(entry.about), reads, entry.licence, entry.extra or "")
+        console.print(table)
+        entry, file = registry.choose("auto", None, (checkpoints,))
+        console.print(f"used when nothing is given: {entry.name}" + (f", {file.path}" if file else ""), soft_wrap=True)
+        console.print()

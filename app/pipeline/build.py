@@ -1,0 +1,65 @@
+"""The composition root: the one place that knows which concrete classes a run uses."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.motion import BackgroundModel
+from app.registry import detectors, gait_models, segmenters
+from app.settings import Settings
+from app.stages import Detector, GaitModel, Segmenter, Tracker
+from app.track.bytetrack import ByteTracker
+from app.types import ModelCard, VideoInfo
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The networks of a run, loaded once and used for every video."""
+
+    detector: Detector
+    segmenter: Segmenter
+    gait: GaitModel
+    settings: Settings
+
+    def cards(self) -> dict[str, ModelCard]:
+        """Return the card of each stage that has a model."""
+        return {"detector": self.detector.card, "segmenter": self.segmenter.card, "gait": self.gait.card}
+
+    def start(self, video: VideoInfo) -> Tracker:
+        """Make every stage forget earlier videos and return a fresh tracker."""
+        self.detector.start(video)
+        self.segmenter.start(video)
+        return ByteTracker(self.settings.track, float(video.fps))
+
+    def lines(self) -> Iterator[str]:
+        """Say for each stage which model, from where, under which licence."""
+        where = {"given": "given", "found": "found in", "embedded": "embedded", "weight-free": "weight-free"}
+        for stage, card in self.cards().items():
+            place = f"{where[card.origin]} {card.file}" if card.file else where[card.origin]
+            note = f" ({card.note})" if card.note else ""
+            yield f"{stage}: {card.name}, {place}, {card.runtime}, licence {card.licence}{note}"
+
+
+def build(settings: Settings) -> Stages:
+    """Load the models that `settings` name, or the best that are found.
+
+    Raises:
+        SettingsError: an unknown name.
+        CheckpointError: a file that is missing, unsafe or of the wrong kind.
+        MissingExtraError: an optional package is needed.
+    """
+    import torch
+
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    roots = (settings.checkpoints,)
+    detector_entry, detector_file = detectors.choose(settings.detector.name, settings.detector.checkpoint, roots)
+    segmenter_entry, segmenter_file = segmenters.choose(settings.segmenter.name, settings.segmenter.checkpoint, roots)
+    gait_entry, gait_file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
+    detector = detector_entry.build(detector_file, settings.detector)
+    segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
+    return Stages(detector, segmenter, gait_entry.build(gait_file, settings.gait), settings)
