@@ -6,7 +6,7 @@ Published checkpoints are pickles; ``torch.load(weights_only=True)`` refuses any
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,8 +141,16 @@ def state_dict_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Ten
     return weights
 
 
-def load_strictly(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], path: Path, what: str) -> None:
+def load_strictly(
+    network: torch.nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    path: Path,
+    what: str,
+    foreign_name: Callable[[str], str] = str,
+) -> None:
     """Load `weights` into `network`; every missing, left-over or wrongly shaped key is named.
+
+    `foreign_name` turns a key of `network` into the one the file uses, for the messages.
 
     Raises:
         CheckpointError: `weights` are not exactly those of `network`.
@@ -152,10 +160,11 @@ def load_strictly(network: torch.nn.Module, weights: Mapping[str, torch.Tensor],
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     extra = [key for key in weights if key not in own]
     shapes = [
-        f"{key} is {tuple(weights[key].shape)}, expected {tuple(own[key].shape)}"
+        f"{foreign_name(key)} is {tuple(weights[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own
         if key in weights and weights[key].shape != own[key].shape
     ]
+    missing, extra = [foreign_name(key) for key in missing], [foreign_name(key) for key in extra]
     for title, keys in (("missing", missing), ("left over", extra), ("of another shape", shapes)):
         if keys:
             shown = ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")

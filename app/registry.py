@@ -11,6 +11,7 @@ command line's help stays quick.
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from app.checkpoints import CheckpointFile, find_checkpoints
 from app.errors import CheckpointError, SettingsError, nearest
 from app.settings import DetectorSettings, GaitSettings, SegmenterSettings
 from app.stages import Detector, GaitModel, Segmenter
+
+logger = logging.getLogger(__name__)
 
 StageT = TypeVar("StageT")
 SettingsT = TypeVar("SettingsT")
@@ -77,7 +80,7 @@ class Registry(Generic[StageT, SettingsT]):
         """Every implementation, sorted by name."""
         if not self._imported:
             package = importlib.import_module(self._package)
-            for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
                 importlib.import_module(module.name)
             self._imported = True
         return [self._entries[name] for name in sorted(self._entries)]
@@ -120,8 +123,12 @@ class Registry(Generic[StageT, SettingsT]):
         wanted = [self.get(name)] if name != "auto" else self.entries()
         for file in find_checkpoints(roots, self.folders):
             for entry in wanted:
-                if entry.accepts is not None and entry.accepts(file.path):
-                    return entry, file
+                try:
+                    if entry.accepts is not None and entry.accepts(file.path):
+                        return entry, file
+                except CheckpointError as error:  # one bad file in the folder is no reason to stop
+                    logger.warning("Not used: %s", error)
+                    break
         if name != "auto":
             places = ", ".join(str(root / folder) for root in roots for folder in self.folders)
             raise SettingsError(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -38,10 +36,12 @@ def demo(
     ] = "gallery.mp4",
     probe: Annotated[
         list[str] | None,
-        typer.Option(help="Video of the people to name; several may follow. Default: every other video in input_videos/."),
+        typer.Option(
+            help="Video of the people to name; several may follow. Default: every other video in input_videos/."
+        ),
     ] = None,
     gait_checkpoint: Annotated[Path | None, typer.Option(help="Gait network, e.g. GaitBase_DA-180000.pt.")] = None,
-    detector_checkpoint: Annotated[Path | None, typer.Option(help="YOLOX or ByteTrack .pth, .pth.tar or .onnx.")] = None,
+    detector_checkpoint: Annotated[Path | None, typer.Option(help="YOLOX .pth, .pth.tar or .onnx.")] = None,
     segmenter_checkpoint: Annotated[
         Path | None, typer.Option(help="PP-HumanSeg deployment folder, or an ONNX matte.")
     ] = None,
@@ -54,7 +54,7 @@ def demo(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore what an earlier run found in the same videos.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Use nothing that an earlier run found.")] = False,
 ) -> None:
     """Name the walkers of the probe videos after those of the gallery video."""
     from app.cli.show import RichProgress, show_result, show_warnings
@@ -76,7 +76,9 @@ def demo(
 
     videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
     with RichProgress(console) as progress, show_warnings(progress.console):
-        result = run(*videos, settings, progress, announce=lambda line: progress.console.print(escape(line)), fresh=fresh)
+        result = run(
+            *videos, settings, progress, announce=lambda line: progress.console.print(escape(line)), fresh=fresh
+        )
     show_result(console, result)
     if result.failures:
         raise result.failures[0]
@@ -98,22 +100,11 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 when all went well, 2 for bad input or usage, 130 after Ctrl-C.
     """
-    logging.captureWarnings(True)
     try:
-        result = typer.main.get_command(app).main(args=list(arguments), prog_name="python -m app", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        app(args=list(arguments), prog_name="python -m app")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except GaitprintError as error:
         err_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         return 2
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
-    except click.ClickException as error:
-        error.show()
-        return 2
-
-
-def _interrupted() -> int:
-    err_console.print("Interrupted: nothing half-written is left. The same command goes on where it can.")
-    return 130
+    return 0

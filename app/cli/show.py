@@ -56,6 +56,10 @@ class RichProgress:
         """Where lines may be printed without breaking the bars."""
         return self._bars.console
 
+    def line(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(escape(text), soft_wrap=True)
+
     def __enter__(self) -> RichProgress:
         self._bars.start()
         return self

@@ -45,6 +45,7 @@ class AnalysedVideo:
     frame_count: int
     warnings: tuple[str, ...]
     walks: tuple[AnalysedWalk, ...]
+    archive: Path
 
     def usable(self) -> list[AnalysedWalk]:
         """Return the walks that have an embedding."""
@@ -94,7 +95,7 @@ def analyse(
     for warning in ending.warnings:
         logger.warning("%s", warning)
     analysed.sort(key=lambda walk: walk.track.track_id)
-    return AnalysedVideo(name, info, ending.frame_count, ending.warnings, tuple(analysed))
+    return AnalysedVideo(name, info, ending.frame_count, ending.warnings, tuple(analysed), path)
 
 
 @dataclass
@@ -137,15 +138,14 @@ def _timed(frames: Iterable[Frame], watch: Stopwatch) -> Iterator[Frame]:
         yield frame
 
 
-def _embedded(
-    found: Iterable[Walk], name: str, stages: Stages, folder: Path, watch: Stopwatch
-) -> list[AnalysedWalk]:
+def _embedded(found: Iterable[Walk], name: str, stages: Stages, folder: Path, watch: Stopwatch) -> list[AnalysedWalk]:
     """Embed usable walks a few at a time; write silhouettes and features where they are wanted."""
     output = stages.settings.output
     analysed: list[AnalysedWalk] = []
-    with _maybe_folder(folder / "GaitSilhouette" / name, output.silhouettes) as silhouettes, _maybe_folder(
-        folder / "GaitFeatures" / name, output.features
-    ) as features:
+    with (
+        _maybe_folder(folder / "GaitSilhouette" / name, output.silhouettes) as silhouettes,
+        _maybe_folder(folder / "GaitFeatures" / name, output.features) as features,
+    ):
         for group in batched(found, _WALKS_AT_ONCE):
             usable = [walk for walk in group if walk.reason is None and walk.sequence is not None]
             with watch.measure("embed"):

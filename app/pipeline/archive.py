@@ -64,7 +64,7 @@ class ArchiveWriter:
     def add(self, walk: Walk) -> None:
         """Append a walk."""
         track, sequence = walk.track, walk.sequence
-        arrays = {"frames": track.frame_indices, "boxes": track.boxes, "scores": track.scores}
+        arrays: dict[str, np.ndarray] = {"frames": track.frame_indices, "boxes": track.boxes, "scores": track.scores}
         if sequence is not None:
             arrays |= {"silhouette_frames": sequence.frame_indices, "silhouettes": sequence.silhouettes}
         for name, array in arrays.items():
@@ -95,7 +95,8 @@ def read_walks(path: Path) -> Iterator[Walk]:
         for track_id in ids:
 
             def array(name: str, track_id: str = track_id) -> np.ndarray:
-                return np.load(io.BytesIO(archive.read(f"{track_id}/{name}.npy")), allow_pickle=False)
+                loaded: np.ndarray = np.load(io.BytesIO(archive.read(f"{track_id}/{name}.npy")), allow_pickle=False)
+                return loaded
 
             about = json.loads(archive.read(f"{track_id}/walk.json"))
             track = Track(int(track_id), array("frames"), array("boxes"), array("scores"))

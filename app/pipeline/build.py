@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.motion import BackgroundModel
 from app.registry import detectors, gait_models, segmenters
 from app.settings import Settings
 from app.stages import Detector, GaitModel, Segmenter, Tracker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,16 +13,13 @@ from typing import Any
 import app
 from app.errors import GaitprintError, NobodyFoundError, VideoError
 from app.files import explained, written_whole
-from app.gallery.calibration import derive_threshold
-from app.gallery.identities import name_walks
-from app.gallery.matching import confidence, match
 from app.pipeline.analyse import AnalysedVideo, analyse
-from app.pipeline.build import Stages, build
+from app.pipeline.build import build
+from app.pipeline.compare import compare, report_of
 from app.pipeline.progress import Progress, Stopwatch
 from app.pipeline.render import render
-from app.pipeline.report import CandidateReport, ModelReport, Report, TrackReport, VideoReport, to_csv, to_json
+from app.pipeline.report import ModelReport, Report, to_csv, to_json
 from app.settings import Settings
-from app.types import Embedding, Match
 from app.video.reader import VideoReader, resolve_video
 from app.video.summary import write_summary
 
@@ -119,30 +115,58 @@ def run(
                 raise
             logger.warning("%s The other probes are used.", error)
     with watch.measure("match"):
-        gallery_report, probe_reports, identities = _compare(known, seen, settings)
+        compared = compare(known, seen, stages)
+        reports = [report_of(video, answers) for video, answers in zip([known, *seen], compared.answers, strict=True)]
 
     target = _free_name(folder / "OutputVideos" / datetime.now().strftime("%Y_%m_%d_%H_%M_%S"))
     with written_whole(target) as temporary:
         temporary.mkdir()
-        painted = temporary / "gallery.mp4"
-        render(Path(known.info.path), gallery_report, identities, painted, progress, watch)
-        for video, video_report in zip(seen, probe_reports, strict=True):
-            out = temporary / f"G-{known.name}_P-{video.name}.mp4"
-            render(Path(video.info.path), video_report, identities, out, progress, watch)
-            if settings.output.summary and video is seen[0]:
-                with watch.measure("summary"):
-                    write_summary(painted, out, temporary / "summary.gif")
-        report = Report(
+        outs = [temporary / "gallery.mp4", *(temporary / f"G-{known.name}_P-{video.name}.mp4" for video in seen)]
+        for video, report, out in zip([known, *seen], reports, outs, strict=True):
+            render(video.info.path, report, compared.identities, out, progress, watch)
+        if settings.output.summary:
+            with watch.measure("summary"):
+                write_summary(outs[0], outs[1], temporary / "summary.gif")
+        whole = Report(
             gaitprint=app.__version__,
             created=datetime.now().astimezone().isoformat(timespec="seconds"),
             models={stage: ModelReport.of(card) for stage, card in stages.cards().items()},
             settings=_plain(asdict(settings)),
             timings={step: round(spent, 3) for step, spent in watch.seconds.items()}
             | {"total": round(time.perf_counter() - started, 3)},
-            gallery=gallery_report,
-            probes=probe_reports,
+            gallery=reports[0],
+            probes=reports[1:],
         )
         with explained(target):
-            (temporary / "results.json").write_text(to_json(report), encoding="utf-8")
-            (temporary / "results.csv").write_text(to_csv(report), encoding="utf-8")
-    return Result(target, report, tuple(failures))
+            (temporary / "results.json").write_text(to_json(whole), encoding="utf-8")
+            (temporary / "results.csv").write_text(to_csv(whole), encoding="utf-8")
+    return Result(target, whole, tuple(failures))
+
+
+def _distinct_names(videos: Sequence[Path]) -> list[str]:
+    """Name each video by its stem; the second of two with one stem gets ``-2``."""
+    names: list[str] = []
+    for video in videos:
+        name, number = video.stem, 1
+        while name in names:
+            number += 1
+            name = f"{video.stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _free_name(path: Path) -> Path:
+    """Return `path`, or with ``_2``, ``_3`` ... where another run of the same second has taken it."""
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}_{number}")
+    return free
+
+
+def _plain(value: Any) -> Any:
+    """Return settings as JSON can hold them: paths become strings."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from app.pipeline.progress import Progress, Stopwatch
 from app.pipeline.report import VideoReport
 from app.video.paint import Label, Painter
@@ -18,10 +20,11 @@ def labels_by_frame(video: VideoReport) -> dict[int, list[Label]]:
     """Return what is to be painted into each frame, keyed by 0-based frame index."""
     labels: dict[int, list[Label]] = defaultdict(list)
     for track in video.tracks:
-        for index, (x1, y1, x2, y2) in zip(track.frames, track.boxes, strict=True):
-            labels[index].append(
-                Label((x1, y1, x2, y2), track.status, track.identity, track.confidence, track_id=track.track_id)
-            )
+        usable = track.status != "unusable"
+        # In the picture only the cause stands ("too short"); the figures behind it are in the report.
+        note = (track.reason or "").partition(":")[0] if not usable else ""
+        for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
+            labels[index].append(Label(box, track.identity, track.confidence, note, usable))
     return labels
 
 

@@ -113,9 +113,9 @@ def to_json(report: Report) -> str:
 
 
 CSV_COLUMNS = (
-    "video role track_id status identity confidence distance threshold first_frame last_frame start_s end_s "
-    "frames reason"
-).split()
+    *("video", "role", "track_id", "status", "identity", "confidence", "distance", "threshold"),
+    *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason"),
+)
 
 
 def to_csv(report: Report) -> str:

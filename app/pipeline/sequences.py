@@ -145,7 +145,7 @@ def walks(
 
 
 def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> list[int]:
-    ids = tracked.track_ids.tolist()
+    ids: list[int] = tracked.track_ids.tolist()
     for track_id, box, score in zip(ids, tracked.boxes, tracked.scores.tolist(), strict=True):
         person = open_tracks.setdefault(track_id, _OpenTrack(track_id))
         person.frames.append(index)

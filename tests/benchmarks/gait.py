@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from app.gait.layers import fuse
+from app.gait.layers import ConvNorm, prepare_for_inference
 from app.gait.models.gaitbase import GaitBase
 
 
@@ -40,12 +40,18 @@ def onnx_runner(network: GaitBase, walk: Tensor, threads: int) -> Callable[[Tens
             self.network = network
 
         def forward(self, frames: Tensor) -> Tensor:
-            return self.network.head(self.network.frame_features(frames).amax(0, keepdim=True))
+            embedding: Tensor = self.network.head(self.network.frame_features(frames).amax(0, keepdim=True))
+            return embedding
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "gaitbase.onnx"
         torch.onnx.export(
-            Export(), (walk[0, :, None],), str(file), dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "t"}}
+            Export().eval(),
+            (walk[0, :, None],),
+            str(file),
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "t"}},
         )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -63,21 +69,28 @@ def main() -> None:
     torch.manual_seed(0)
     plain = randomise(GaitBase())
     walk = torch.from_numpy((np.random.default_rng(0).random((1, options.frames, 64, 44)) > 0.5).astype(np.float32))
-    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    last = copy.deepcopy(plain)
+    for parameter in last.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     fused = copy.deepcopy(plain)
-    fuse(fused)
-    both = copy.deepcopy(fused).to(memory_format=torch.channels_last)
+    for module in fused.modules():
+        if isinstance(module, ConvNorm):
+            module.fuse()
+    both = copy.deepcopy(plain)
+    prepare_for_inference(both)
 
     def chunked(network: GaitBase, frames: int) -> Callable[[Tensor], Tensor]:
         def run(x: Tensor) -> Tensor:
-            parts = [network.frame_features(part).amax(0) for part in x[0, :, None].split(frames)]
+            parts = [network.frame_features(part).amax(0) for part in torch.split(x[0, :, None], frames)]
             return network.head(torch.stack(parts).amax(0, keepdim=True))
 
         return run
 
     def bf16(x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return both.embed(x).float()
+            embedding: Tensor = both.embed(x).float()
+            return embedding
 
     variants: dict[str, Callable[[Tensor], Tensor]] = {
         "torch": plain.embed,

@@ -1,0 +1,128 @@
+"""OpenGait's networks as a gait model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.checkpoints import CheckpointFile, load_pickle_safely, state_dict_of
+from app.errors import CheckpointError
+from app.registry import gait_models
+from app.settings import GaitSettings
+from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
+
+if TYPE_CHECKING:
+    import torch
+
+    from app.gait.base import FramewiseNetwork
+
+LICENCE = "academic use only (OpenGait weights)"
+# Bounds the memory to about 0.1 GB. Smaller chunks are no faster, and slower on a busy machine
+# (tests/benchmarks/gait.py).
+CHUNK = 32
+
+
+def accepts(path: Path) -> bool:
+    """Whether `path` is a checkpoint of a supported gait network.
+
+    Raises:
+        CheckpointError: a torch file that is not; the message says what it seems to be.
+    """
+    if path.is_dir() or path.suffix.lower() not in {".pt", ".pth", ".ckpt", ".tar"}:
+        return False
+    from app.gait.opengait import recognise
+
+    recognise(state_dict_of(load_pickle_safely(path), path), path)
+    return True
+
+
+def thin(frames: int, most: int) -> Ints:
+    """Indices of at most `most` of `frames` frames, evenly spread, the first and the last among them."""
+    if frames <= most:
+        return np.arange(frames)
+    return np.linspace(0, frames - 1, most).round().astype(np.int64)
+
+
+@gait_models.register(
+    "opengait",
+    licence=LICENCE,
+    about="GaitBase checkpoints of OpenGait (.pt), widths read from the file",
+    accepts=accepts,
+)
+class NetworkEmbedder:
+    """Embeds walks with the network of an OpenGait checkpoint, in float32 on the CPU.
+
+    Args:
+        checkpoint: the file; the architecture is recognised from its keys.
+        settings: `max_frames` bounds the length of a walk.
+
+    Raises:
+        CheckpointError: see `app.gait.opengait.load_network`.
+    """
+
+    def __init__(self, checkpoint: CheckpointFile | None, settings: GaitSettings) -> None:
+        if checkpoint is None:
+            raise CheckpointError("The gait model 'opengait' needs a checkpoint: give --gait-checkpoint FILE.")
+        from app.gait.layers import prepare_for_inference
+        from app.gait.opengait import load_network
+
+        self._network = load_network(checkpoint.path)
+        prepare_for_inference(self._network)
+        self._max_frames = settings.max_frames
+        self.card = ModelCard(
+            stage="gait",
+            name=self._network.family,
+            origin=checkpoint.origin,
+            licence=LICENCE,
+            file=checkpoint.path,
+            sha256=checkpoint.sha256(),
+            runtime="torch",
+            note="the weights are for academic use only",
+        )
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        """Return one embedding per walk, its parts float32 (P, C). Memory does not grow with the walks' length."""
+        import torch
+
+        from app.gait.base import FramewiseNetwork
+
+        if not walks:
+            return []
+        silhouettes = [walk.silhouettes[thin(len(walk), self._max_frames)] for walk in walks]
+        with torch.inference_mode():
+            if isinstance(self._network, FramewiseNetwork):
+                parts = self._packed(self._network, silhouettes)
+            else:  # layers over time would mix walks that are packed, and see the padding of those that are padded
+                parts = torch.cat([self._network.embed(self._input(walk)) for walk in silhouettes])
+        features: Floats = parts.mT.contiguous().numpy()
+        return [
+            Embedding(feature, self.card.model_id, len(walk))
+            for feature, walk in zip(features, silhouettes, strict=True)
+        ]
+
+    def _packed(self, network: FramewiseNetwork, silhouettes: Sequence[Bytes]) -> torch.Tensor:
+        """Run the frames of all walks in chunks of one size, keeping only each walk's maximum so far."""
+        import torch
+
+        frames = np.concatenate(silhouettes)
+        owner = np.repeat(np.arange(len(silhouettes)), [len(walk) for walk in silhouettes])
+        pooled: dict[int, torch.Tensor] = {}
+        for start in range(0, len(frames), CHUNK):
+            maps = network.frame_features(self._input(frames[start : start + CHUNK])[0, :, None])
+            walks, counts = np.unique(owner[start : start + CHUNK], return_counts=True)
+            for walk, part in zip(walks.tolist(), torch.split(maps, counts.tolist()), strict=True):
+                peak = part.amax(0)
+                pooled[walk] = torch.maximum(pooled[walk], peak) if walk in pooled else peak
+        return network.head(torch.stack(list(pooled.values())))
+
+    def _input(self, silhouettes: Bytes) -> torch.Tensor:
+        """Cut (T, 64, 64) to the network's columns and scale: float32 (1, T, h, w), 0..1."""
+        import torch
+
+        margin = (silhouettes.shape[2] - self._network.input_size[1]) // 2
+        cut = torch.from_numpy(silhouettes[None, :, :, margin : silhouettes.shape[2] - margin] / np.float32(255))
+        self._network.check(cut)
+        return cut

@@ -1,0 +1,65 @@
+"""GaitBase: Fan et al., "OpenGait: Revisiting Gait Recognition Toward Better Practicality", CVPR 2023, section 4.
+
+A residual network over single frames, the maximum over time, horizontal strips and one linear layer per strip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from app.gait.base import FramewiseNetwork
+from app.gait.layers import BasicBlock, ConvNorm, PartClassifier, PartLinear, pool_strips
+
+
+class GaitBase(FramewiseNetwork):
+    """GaitBase; the published networks have `widths` 64, 128, 256, 512, `parts` 16 and `channels` 256.
+
+    Args:
+        widths: channels of the four stages; the stem has those of the first.
+        depths: residual blocks of each stage.
+        strides: stride of each stage's first block.
+        parts: horizontal strips.
+        channels: numbers per strip in the embedding.
+        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
+        input_size: height and width of the silhouettes in px.
+    """
+
+    family: ClassVar[str] = "gaitbase"
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        depths: Sequence[int] = (1, 1, 1, 1),
+        strides: Sequence[int] = (1, 2, 2, 1),
+        parts: int = 16,
+        channels: int = 256,
+        classes: int | None = None,
+        input_size: tuple[int, int] = (64, 44),
+    ) -> None:
+        super().__init__(input_size)
+        self.parts = parts
+        self.stem = ConvNorm(1, widths[0])
+        self.stages = nn.Sequential()
+        for (before, width), depth, stride in zip(pairwise([widths[0], *widths]), depths, strides, strict=True):
+            first = BasicBlock(before, width, stride)
+            self.stages.append(nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(depth - 1))))
+        self.linear = PartLinear(parts, widths[-1], channels)
+        self.classifier = PartClassifier(parts, channels, classes) if classes is not None else None
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        maps: Tensor = self.stages(F.relu(self.stem(frames), inplace=True))
+        return maps
+
+    def head(self, pooled: Tensor) -> Tensor:
+        parts: Tensor = self.linear(pool_strips(pooled, self.parts))
+        return parts
+
+    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
+        """The embedding (n, C, P) and, with a classifier, its logits (n, classes, P)."""
+        embedding = self.embed(silhouettes, lengths)
+        return embedding, self.classifier(embedding) if self.classifier is not None else None

@@ -1,0 +1,128 @@
+"""From the walks of all videos to who is who."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.gallery.calibration import derive_threshold, impostor_distances
+from app.gallery.distances import Distances, distances_between
+from app.gallery.identities import join_fragments, name_identities
+from app.gallery.matching import confidence, match
+from app.pipeline.analyse import AnalysedVideo
+from app.pipeline.archive import read_walks
+from app.pipeline.build import Stages
+from app.pipeline.report import CandidateReport, TrackReport, VideoReport
+from app.types import Embedding, GaitSequence, Ints, Match
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Who a usable walk is: the identity with the match behind it, which a gallery walk has not."""
+
+    identity: str | None
+    match: Match | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """`answers` for each video, the gallery first, by track id; `identities` in order of appearance."""
+
+    answers: list[dict[int, Answer]]
+    identities: list[str]
+
+
+def compare(known: AnalysedVideo, seen: Sequence[AnalysedVideo], stages: Stages) -> Compared:
+    """Name the gallery's walks, and match the walks of each probe to them."""
+    settings = stages.settings.match
+    videos = [known, *seen]
+    embeddings = [[walk.embedding for walk in video.usable() if walk.embedding] for video in videos]
+    frames = [[walk.track.frame_indices for walk in video.usable()] for video in videos]
+    within = [distances_between(own, own, settings.metric) for own in embeddings]
+    threshold = settings.threshold if settings.threshold is not None else _threshold(videos, within, frames, stages)
+
+    tracks = [walk.track for walk in known.usable()]
+    groups = list(range(len(tracks)))
+    if settings.join_fragments:
+        groups = join_fragments(tracks, within[0], threshold, float(known.info.fps))
+    identities = name_identities(known.name, tracks, groups)
+    answers = [{t.track_id: Answer(name, None) for t, name in zip(tracks, identities, strict=True)}]
+    for video, own, own_frames in zip(seen, embeddings[1:], frames[1:], strict=True):
+        ids = [walk.track.track_id for walk in video.usable()]
+        distances = distances_between(own, embeddings[0], settings.metric)
+        matches = match(distances, own_frames, identities, threshold, ids)
+        answers.append({i: Answer(found.identity, found) for i, found in zip(ids, matches, strict=True)})
+    return Compared(answers, sorted(set(identities)))
+
+
+def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
+    """Return what `results.json` says of a video."""
+    tracks = []
+    for walk in video.walks:
+        answer = answers.get(walk.track.track_id)
+        found = answer.match if answer else None
+        identity = answer.identity if answer else None
+        candidates = found.candidates if found else ()
+        distance = found.distance if found else None
+        if distance is None and candidates:
+            distance = candidates[0].distance
+        tracks.append(
+            TrackReport(
+                track_id=walk.track.track_id,
+                frames=walk.track.frame_indices.tolist(),
+                boxes=walk.track.boxes.astype(np.float64).round(2).tolist(),
+                status="unusable" if answer is None else "identified" if identity else "unknown",
+                identity=identity,
+                confidence=round(confidence(found), 4) if found and identity else None,
+                distance=distance,
+                threshold=found.threshold if found else None,
+                reason=walk.reason or (found.reason if found else None),
+                candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in candidates],
+            )
+        )
+    return VideoReport(
+        video=str(video.info.path),
+        width=video.info.width,
+        height=video.info.height,
+        fps=float(video.info.fps),
+        frame_count=video.frame_count,
+        warnings=list(video.warnings),
+        tracks=tracks,
+    )
+
+
+def _threshold(
+    videos: Sequence[AnalysedVideo], within: Sequence[Distances], frames: Sequence[Sequence[Ints]], stages: Stages
+) -> float:
+    impostors = np.concatenate([impostor_distances(d, f) for d, f in zip(within, frames, strict=True)])
+    # The halves of walks are embedded only where nobody is seen together with anybody: it doubles the work.
+    genuine = None if len(impostors) else _half_distances(videos, stages)
+    derived = derive_threshold(impostors, genuine)
+    logger.info("The threshold is %.4g: %s.", derived.value, derived.source)
+    if derived.warning:
+        logger.warning("%s", derived.warning)
+    return derived.value
+
+
+def _half_distances(videos: Sequence[AnalysedVideo], stages: Stages) -> Distances:
+    """Distances between the first and the second half of each usable walk (n,), from the archived silhouettes."""
+    halves: list[tuple[Embedding, Embedding]] = []
+    for video in videos:
+        usable = {walk.track.track_id for walk in video.usable()}
+        for walk in read_walks(video.archive):
+            if walk.track.track_id in usable and walk.sequence is not None and len(walk.sequence) > 1:
+                middle = len(walk.sequence) // 2
+                first, second = stages.gait.embed(
+                    [_part(walk.sequence, slice(middle)), _part(walk.sequence, slice(middle, None))]
+                )
+                halves.append((first, second))
+    return np.array([distances_between([a], [b], stages.settings.match.metric)[0, 0] for a, b in halves])
+
+
+def _part(sequence: GaitSequence, which: slice) -> GaitSequence:
+    return GaitSequence(sequence.frame_indices[which], sequence.silhouettes[which], sequence.fps)

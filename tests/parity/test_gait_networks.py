@@ -1,0 +1,105 @@
+"""Networks against the outputs of the reference implementation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.checkpoints import CheckpointFile
+from app.errors import CheckpointError
+from app.gait import load_network
+from app.gait.embedder import NetworkEmbedder
+from app.gait.layers import prepare_for_inference
+from app.gait.models.gaitbase import GaitBase
+from app.gait.opengait import FAMILIES
+from app.gait.opengait import load_network as load_with_classifier
+from app.settings import GaitSettings
+from app.types import GaitSequence
+
+CASES = ("one", "batch", "packed")
+
+
+def relative_error(found: Any, expected: Any) -> float:
+    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Any:
+    return np.load(shared / "parity" / "tiny_gaitbase.npz")
+
+
+def lengths(golden: Any, case: str) -> list[int] | None:
+    return golden["packed_seqL"][0].tolist() if case == "packed" else None
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_gaitbase_gives_the_reference_embedding(shared: Path, golden: Any, case: str, prepared: bool) -> None:
+    network = load_network(shared / "parity" / "tiny_gaitbase.pt")
+    if prepared:
+        prepare_for_inference(network)
+    with torch.inference_mode():
+        found = network.embed(torch.from_numpy(golden[f"{case}_in0"]), lengths(golden, case))
+    assert found.shape == golden[f"{case}_emb"].shape
+    assert relative_error(found, golden[f"{case}_emb"]) < 1e-5
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gaitbase_gives_the_reference_logits(shared: Path, golden: Any, case: str) -> None:
+    network = load_with_classifier(shared / "parity" / "tiny_gaitbase.pt", classifier=True)
+    with torch.inference_mode():
+        _, logits = network(torch.from_numpy(golden[f"{case}_in0"]), lengths(golden, case))
+    expected = golden[f"{case}_logits_first16"]
+    assert relative_error(logits[:, :16], expected) < 1e-5
+
+
+def test_the_adapter_gives_the_reference_embedding_from_raw_silhouettes(shared: Path, golden: Any) -> None:
+    model = NetworkEmbedder(CheckpointFile(shared / "parity" / "tiny_gaitbase.pt", "given"), GaitSettings())
+    raw = [golden[f"packed_raw0_{i}"] for i in range(3)]
+    embeddings = model.embed([GaitSequence(np.arange(len(walk)), walk, 25.0) for walk in raw])
+    for embedding, expected in zip(embeddings, golden["packed_emb"], strict=True):
+        assert relative_error(embedding.parts.T, expected) < 1e-5
+    assert [embedding.frames for embedding in embeddings] == [len(walk) for walk in raw]
+
+
+def test_every_published_network_is_recognised_and_gaitbase_fits_in_full_size(shared: Path) -> None:
+    published = json.loads((shared / "parity" / "opengait_keys.json").read_text())
+    for name, keys in published.items():
+        fitting = [f for f in FAMILIES if all(any(key.startswith(mark) for key in keys) for mark in f.marks)]
+        family = fitting[0]
+        plain = family.title.lower().replace(" or ", " ").replace("++", "pp").split()
+        prefix = name.split("_")[0]
+        assert {prefix, prefix.rstrip("12")} & set(plain), f"{name} was taken for {family.title}"
+        if family.architecture is None:
+            continue
+        table = family.architecture.table
+        shapes = {table.to_ours(key): tuple(shape) for key, (shape, *_) in keys.items()}
+        with torch.device("meta"):
+            network = family.architecture.network(**family.architecture.read(shapes))
+        assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == shapes
+        assert {table.to_theirs(key) for key in shapes} == set(keys)
+
+
+def test_the_published_size_is_the_default() -> None:
+    with torch.device("meta"):
+        shapes = {key: tuple(value.shape) for key, value in GaitBase().state_dict().items()}
+    assert [shapes[f"stages.{stage}.0.conv1.conv.weight"][0] for stage in range(4)] == [64, 128, 256, 512]
+    assert shapes["linear.weight"] == (16, 512, 256)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("tiny_gaitgl.pt", "GaitGL gait network, which is not supported yet"),
+        ("tiny_skeletongaitpp.pt", r"SkeletonGait\+\+ gait network, which is not supported yet"),
+        ("yolox/yolox_w0625_normal_c1.pt", "a YOLOX detector"),
+    ],
+)
+def test_other_files_are_named_for_what_they_seem(shared: Path, file: str, says: str) -> None:
+    with pytest.raises(CheckpointError, match=says):
+        load_network(shared / "parity" / file)

@@ -1,0 +1,109 @@
+"""Distances between walks, the threshold, and who is surely somebody else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import app.gallery.distances as module
+from app.errors import IncompatibleEmbeddingsError
+from app.gallery.calibration import derive_threshold, impostor_distances
+from app.gallery.covisible import covisible, visibility
+from app.gallery.distances import distances_between, part_distances
+from app.types import Embedding
+
+
+def naive(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
+    found = np.zeros((len(a), len(b)))
+    for i, x in enumerate(a.astype(float)):
+        for j, y in enumerate(b.astype(float)):
+            if metric == "euclidean":
+                parts = np.linalg.norm(x - y, axis=1)
+            else:
+                parts = 1 - (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+            found[i, j] = parts.mean()
+    return found
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("block", [1, 20, 1 << 22])
+def test_part_distances_are_the_naive_ones(metric: module.Metric, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", block)
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(3, 1, (n, 4, 6)).astype(np.float32) for n in (7, 5))
+    np.testing.assert_allclose(part_distances(a, b, metric), naive(a, b, metric), rtol=1e-9)
+
+
+def test_it_is_the_mean_over_parts_and_not_the_distance_of_the_whole() -> None:
+    a = np.zeros((1, 2, 1), np.float32)
+    b = np.array([[[3.0], [4.0]]], np.float32)
+    assert part_distances(a, b)[0, 0] == pytest.approx(3.5)  # the whole vectors are 5 apart
+
+
+def test_equal_walks_are_at_zero_however_large() -> None:
+    a = np.random.default_rng(0).normal(100, 1, (3, 4, 50)).astype(np.float32)
+    assert np.diag(part_distances(a, a)).max() < 1e-4
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2, 3\) and \(1, 2, 4\)"):
+        part_distances(np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 4), np.float32))
+    with pytest.raises(ValueError, match="not 'manhattan'"):
+        part_distances(np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), "manhattan")  # type: ignore[arg-type]
+
+
+def test_embeddings_of_two_models_are_never_compared() -> None:
+    parts = np.zeros((2, 3), np.float32)
+    a, b = Embedding(parts, "gaitbase@12345678", 9), Embedding(parts, "gei", 9)
+    with pytest.raises(IncompatibleEmbeddingsError, match=r"gaitbase@12345678.*gei.*Embed the gallery"):
+        distances_between([a], [a, b])
+    assert distances_between([a], [a, a]).tolist() == [[0, 0]]
+    assert distances_between([], [a]).shape == (0, 1)
+
+
+def test_tracks_are_covisible_if_they_share_a_frame() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        frames = [np.sort(rng.choice(12, rng.integers(1, 5), replace=False)) for _ in range(6)]
+        expected = [[i != j and bool(set(a) & set(b)) for j, b in enumerate(frames)] for i, a in enumerate(frames)]
+        assert covisible(frames).tolist() == expected
+        sets = [frozenset(np.flatnonzero(row).tolist()) for row in visibility(frames)]
+        assert not any(a < b for a in sets for b in sets)
+        assert len(set(sets)) == len(sets)
+    assert covisible([]).shape == (0, 0)
+
+
+def test_impostors_are_the_pairs_seen_together() -> None:
+    frames = [np.array([0, 1]), np.array([1, 2]), np.array([2, 3])]
+    distances = np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]])
+    assert impostor_distances(distances, frames).tolist() == [1, 3]
+
+
+def test_a_threshold_lies_below_the_distances_of_different_people() -> None:
+    impostors = np.random.default_rng(0).normal(10, 1, 500)
+    found = derive_threshold(impostors, np.array([3.0, 4.0]))
+    assert found.value == pytest.approx(10 - 1.2816, abs=0.1)
+    assert (impostors <= found.value).mean() == pytest.approx(0.1, abs=0.03)
+    assert found.warning is None
+    assert "500 pair(s)" in found.source
+
+
+def test_a_threshold_from_little_says_so() -> None:
+    one = derive_threshold(np.array([10.0]))
+    assert 0 < one.value < 10
+    assert one.warning is not None
+    assert "only 1 pair" in one.warning
+    alone = derive_threshold(np.zeros(0), np.array([2.0, 4.0]))
+    assert alone.value == 3
+    assert alone.warning is not None
+    assert "guess" in alone.warning
+    nothing = derive_threshold(np.zeros(0))
+    assert nothing.value == 0
+    assert nothing.warning is not None
+    assert "nobody is named" in nothing.warning
+
+
+def test_a_model_that_does_not_tell_people_apart_is_told_of() -> None:
+    found = derive_threshold(np.array([10.0, 11, 12]), np.array([10.5, 10.5]))
+    assert found.warning is not None
+    assert "poorly" in found.warning

@@ -1,0 +1,126 @@
+"""Who is who."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.gallery.covisible import covisible
+from app.gallery.matching import confidence, identity_distances, match
+from app.types import Candidate, Match
+
+TOGETHER = np.arange(10)
+
+
+def best_by_trying_all(table: np.ndarray, frames: list[Any], threshold: float) -> float:
+    """The smallest sum of (distance - threshold) over every allowed assignment."""
+    together = covisible(frames)
+    best = 0.0
+    for given in product(range(-1, table.shape[1]), repeat=len(table)):
+        named = [row for row, column in enumerate(given) if column >= 0]
+        if any(table[row, given[row]] > threshold for row in named):
+            continue
+        if any(together[a, b] and given[a] == given[b] for a in named for b in named):
+            continue
+        best = min(best, sum(table[row, given[row]] - threshold for row in named))
+    return best
+
+
+def test_the_assignment_is_the_best_of_all() -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        tracks, people = int(rng.integers(2, 6)), int(rng.integers(1, 4))
+        table = rng.random((tracks, people)).round(3)
+        span = 1 if trial % 3 == 0 else 8  # every third: all seen at once
+        frames = [np.sort(rng.choice(span, rng.integers(1, min(span, 4) + 1), replace=False)) for _ in range(tracks)]
+        names = [f"g-{i}" for i in range(people)]
+        matches = match(table, frames, names, 0.6)
+        together = covisible(frames)
+        for a, b in product(range(tracks), repeat=2):
+            if together[a, b]:
+                assert matches[a].identity is None or matches[a].identity != matches[b].identity
+        found = sum(m.distance - 0.6 for m in matches if m.distance is not None)
+        assert all(m.distance is None or m.distance <= 0.6 for m in matches)
+        assert found == pytest.approx(best_by_trying_all(table, frames, 0.6), abs=1e-6)
+
+
+def test_two_people_in_one_frame_never_share_a_name() -> None:
+    table = np.array([[1.0, 2.0], [1.1, 1.2]])
+    assert [m.identity for m in match(table, [TOGETHER, TOGETHER], ["a", "b"], 5.0)] == ["a", "b"]
+
+
+def test_the_sum_decides_and_not_the_order() -> None:
+    # Greedy would give 'a' to the first track (1.0) and leave 4.0 to the second: 5.0 instead of 3.3.
+    table = np.array([[1.0, 2.2], [1.1, 4.0]])
+    assert [m.identity for m in match(table, [TOGETHER, TOGETHER], ["a", "b"], 5.0)] == ["b", "a"]
+
+
+def test_fragments_share_a_name() -> None:
+    table = np.array([[1.0, 9.0], [1.1, 9.0]])
+    assert [m.identity for m in match(table, [np.arange(5), np.arange(5, 9)], ["a", "b"], 5.0)] == ["a", "a"]
+
+
+def test_a_stranger_is_rejected_with_a_reason() -> None:
+    found = match(np.array([[12.3, 13.0]]), [TOGETHER], ["g-001", "g-002"], 9.8)[0]
+    assert found.identity is None
+    assert found.reason == "nearest g-001 at 12.3 is beyond the threshold 9.8"
+    assert found.candidates == (Candidate("g-001", 12.3), Candidate("g-002", 13.0))
+    assert confidence(found) == 0
+
+
+def test_who_loses_a_name_is_told_to_whom() -> None:
+    table = np.array([[2.0, 9.9], [1.0, 9.9]])
+    found = match(table, [TOGETHER, TOGETHER], ["g-001", "g-002"], 5.0, track_ids=[7, 4])
+    assert found[1].identity == "g-001"
+    assert found[0].reason == "g-001 was given to track 4, seen at the same time, which is nearer"
+
+
+def test_the_threshold_itself_is_accepted() -> None:
+    assert match(np.array([[5.0]]), [TOGETHER], ["a"], 5.0)[0].identity == "a"
+    assert [m.identity for m in match(np.array([[5.0, 9], [5.0, 5]]), [TOGETHER] * 2, ["a", "b"], 5.0)] == ["a", "b"]
+    assert match(np.array([[5.0]]), [TOGETHER], ["a"], 0.0)[0].identity is None
+
+
+def test_an_empty_gallery_or_probe() -> None:
+    found = match(np.zeros((1, 0)), [TOGETHER], [], 5.0)[0]
+    assert (found.identity, found.reason) == (None, "the gallery holds nobody")
+    assert match(np.zeros((0, 2)), [], ["a", "b"], 5.0) == []
+
+
+def test_an_identity_has_one_candidate_from_its_nearest_walks() -> None:
+    distances = np.array([[3.0, 1.0, 2.0, 9.0]])
+    names = ["a", "b", "a", "a"]
+    assert identity_distances(distances, names).tolist() == [[2.0, 1.0]]
+    assert identity_distances(distances, names, neighbours=2).tolist() == [[2.5, 1.0]]
+    found = match(distances, [TOGETHER], names, 5.0)[0]
+    assert found.candidates == (Candidate("b", 1.0), Candidate("a", 2.0))
+
+
+def test_confidence_is_half_on_the_border_and_grows_with_the_margin() -> None:
+    def named(distance: float, other: float) -> Match:
+        candidates = sorted([Candidate("a", distance), Candidate("b", other)], key=lambda c: c.distance)
+        return Match(tuple(candidates), "a", distance, 10.0, None)
+
+    assert confidence(named(10, 20)) == 0.5
+    assert confidence(named(5, 20)) == pytest.approx(0.8)
+    assert confidence(named(0, 20)) == 1
+    assert confidence(named(5, 5)) == 0.5
+    assert confidence(named(5, 4)) < 0.5
+    assert confidence(named(5, 6)) < confidence(named(5, 7)) < confidence(named(4, 7))
+
+
+def test_many_tracks_are_matched_quickly() -> None:
+    rng = np.random.default_rng(1)
+    frames = [np.arange(start, start + 60) for start in rng.integers(0, 800, 120)]
+    matches = match(rng.random((120, 20)), frames, [f"g-{i}" for i in range(20)], 0.4)
+    together = covisible(frames)
+    names = np.array([m.identity or str(i) for i, m in enumerate(matches)])
+    assert not (together & (names[:, None] == names)).any()
+
+
+def test_distances_that_are_not_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        match(np.array([[np.nan]]), [TOGETHER], ["a"], 1.0)
