@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from app.checkpoints import CheckpointFile, find_checkpoints
+from app.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
 from app.errors import CheckpointError, SettingsError, nearest
 from app.settings import DetectorSettings, GaitSettings, SegmenterSettings
 from app.stages import Detector, GaitModel, Segmenter
@@ -98,6 +98,8 @@ class Registry(Generic[StageT, SettingsT]):
         for entry in self.entries():
             if entry.accepts is not None and entry.accepts(path):
                 return entry
+        if path.suffix.lower() in {".pt", ".pth", ".tar"}:
+            load_pickle_safely(path)  # where the file is damaged or unsafe, that is the answer
         readers = "; ".join(f"{entry.name}: {entry.about}" for entry in self.entries() if entry.accepts)
         raise CheckpointError(f"{path} is not a {self.stage} checkpoint that is understood here. Known: {readers}.")
 

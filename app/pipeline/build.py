@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.registry import detectors, gait_models, segmenters
-from app.settings import Settings
+from app.settings import Settings, cores
 from app.stages import Detector, GaitModel, Segmenter, Tracker
 from app.track.bytetrack import ByteTracker
 from app.types import ModelCard, VideoInfo
@@ -54,7 +53,7 @@ def build(settings: Settings) -> Stages:
     """
     import torch
 
-    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(settings.detector.threads or cores())
     roots = (settings.checkpoints,)
     detector_entry, detector_file = detectors.choose(settings.detector.name, settings.detector.checkpoint, roots)
     segmenter_entry, segmenter_file = segmenters.choose(settings.segmenter.name, settings.segmenter.checkpoint, roots)

@@ -18,7 +18,7 @@ from app.pipeline.build import build
 from app.pipeline.compare import compare, report_of
 from app.pipeline.progress import Progress, Stopwatch
 from app.pipeline.render import render
-from app.pipeline.report import ModelReport, Report, to_csv, to_json
+from app.pipeline.report import ModelReport, Report, VideoReport, to_csv, to_json
 from app.settings import Settings
 from app.video.reader import VideoReader, resolve_video
 from app.video.summary import write_summary
@@ -126,7 +126,8 @@ def run(
             render(video.info.path, report, compared.identities, out, progress, watch)
         if settings.output.summary:
             with watch.measure("summary"):
-                write_summary(outs[0], outs[1], temporary / "summary.gif")
+                starts = [_first_second(video) for video in reports[:2]]
+                write_summary(*outs[:2], temporary / "summary.gif", gallery_start=starts[0], probe_start=starts[1])
         whole = Report(
             gaitprint=app.__version__,
             created=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -141,6 +142,12 @@ def run(
             (temporary / "results.json").write_text(to_json(whole), encoding="utf-8")
             (temporary / "results.csv").write_text(to_csv(whole), encoding="utf-8")
     return Result(target, whole, tuple(failures))
+
+
+def _first_second(video: VideoReport) -> float:
+    """Return when, in s, the first walk that is not unusable begins."""
+    frames = [track.frames[0] for track in video.tracks if track.status != "unusable"]
+    return min(frames, default=0) / video.fps
 
 
 def _distinct_names(videos: Sequence[Path]) -> list[str]:

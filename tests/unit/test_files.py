@@ -23,9 +23,14 @@ def test_file_appears_whole(tmp_path: Path) -> None:
 def test_nothing_is_left_and_the_old_stays(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "b.txt"
     target.write_text("old")
-    with pytest.raises(error), written_whole(target) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write_half() -> None:
+        with written_whole(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 

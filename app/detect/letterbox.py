@@ -1,0 +1,185 @@
+"""What every YOLOX runtime does around the network: letterbox, normalise, decode, suppress. NumPy only.
+
+Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430, section 2.1: each cell of the strides 8, 16 and
+32 predicts one box, without anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from app.errors import CheckpointError, SettingsError
+from app.settings import DetectorSettings
+from app.types import Bytes, Detections, Floats, Image, Ints
+
+STRIDES = (8, 16, 32)
+PAD = 114
+PERSON = 0
+"""The class of people, in COCO's order as in one-class models."""
+
+Normalise: TypeAlias = Literal["raw", "imagenet"]
+"""``raw``: BGR 0..255. ``imagenet``: RGB / 255, minus ImageNet's mean, by its standard deviation."""
+
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Letterboxed:
+    """Frames scaled for a network: `pixels` uint8 (N, H, W, 3) BGR, padded right and below; `ratios` (N,) by which
+    each was scaled; `sizes` (N, 2) their heights and widths before, in px."""
+
+    pixels: Bytes
+    ratios: Floats
+    sizes: Ints
+
+
+def letterbox(images: Sequence[Image], size: tuple[int, int], *, full: bool = False) -> Letterboxed:
+    """Scale `images` to fit `size` (height, width in px) and pad them with grey, as one batch.
+
+    The padding reaches only the next multiple of the largest stride, which is all that the pyramid needs: an upright
+    frame in a wide network costs a third. `full` pads to `size`, for graphs of a fixed shape.
+    """
+    ratios = [min(size[0] / image.shape[0], size[1] / image.shape[1]) for image in images]
+    scaled = [(int(i.shape[0] * r), int(i.shape[1] * r)) for i, r in zip(images, ratios, strict=True)]
+    height, width = size if full else (_padded(max(s[0] for s in scaled)), _padded(max(s[1] for s in scaled)))
+    pixels = np.full((len(images), height, width, 3), PAD, np.uint8)
+    for canvas, image, (rows, columns) in zip(pixels, images, scaled, strict=True):
+        if rows and columns:
+            canvas[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    sizes = np.array([image.shape[:2] for image in images], np.int64)
+    return Letterboxed(pixels, np.array(ratios, np.float32), sizes)
+
+
+def _padded(length: int) -> int:
+    return max(-(-length // STRIDES[-1]), 1) * STRIDES[-1]
+
+
+def normalised(pixels: Bytes, normalise: Normalise) -> Floats:
+    """Return (N, H, W, 3) uint8 BGR as float32 of the same shape, in the form the network was trained on."""
+    if normalise == "raw":
+        return pixels.astype(np.float32)
+    scaled = pixels[..., ::-1].astype(np.float32)
+    scaled /= 255
+    scaled -= _MEAN
+    scaled /= _STD
+    return scaled
+
+
+def choose_normalise(settings: DetectorSettings, stated: object, bytetrack: bool, path: Path) -> Normalise:
+    """Return the input form: of the settings, else as the file `path` has `stated`, else by its origin.
+
+    Raises:
+        CheckpointError: the file states a form that does not exist.
+    """
+    if settings.normalise != "auto":
+        return settings.normalise
+    if stated is None:
+        return "imagenet" if bytetrack else "raw"
+    if stated == "raw":
+        return "raw"
+    if stated == "imagenet":
+        return "imagenet"
+    raise CheckpointError(f"{path} asks for the input form {stated!r}; there are 'raw' and 'imagenet'.")
+
+
+def network_size(settings: DetectorSettings, own: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width in px frames are scaled into: of the settings, else the network's `own`.
+
+    Raises:
+        SettingsError: smaller than one cell of the coarsest stride.
+    """
+    size = settings.input_size or own
+    if min(size) < STRIDES[-1]:
+        raise SettingsError(f"detector.input_size={list(size)} is too small: height and width need {STRIDES[-1]} px.")
+    return size
+
+
+@lru_cache(maxsize=8)
+def cells(height: int, width: int) -> Floats:
+    """Return x, y (in cells) and stride (px) of every prediction of a (height, width) px input: float32 (A, 3)."""
+    levels = []
+    for stride in STRIDES:
+        y, x = np.mgrid[: height // stride, : width // stride]
+        levels.append(np.stack([x, y, np.full_like(x, stride)], axis=-1).reshape(-1, 3))
+    grid = np.concatenate(levels).astype(np.float32)
+    grid.setflags(write=False)
+    return grid
+
+
+def decode(boxes: Floats, grid: Floats) -> Floats:
+    """Turn network outputs into centre x, y, width, height in px: boxes (..., A, 4) by `grid` (A, 3)."""
+    stride = grid[:, 2:]
+    return np.concatenate([(boxes[..., :2] + grid[:, :2]) * stride, np.exp(boxes[..., 2:4]) * stride], axis=-1)
+
+
+def corners(boxes: Floats) -> Floats:
+    """Turn centre x, y, width, height (N, 4) into x1, y1, x2, y2."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
+def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
+    """Greedy non-maximum suppression by torchvision's rules: ties in input order, out when IoU > `iou`.
+
+    Args:
+        boxes: float32 (N, 4), x1, y1, x2, y2.
+        scores: float32 (N,).
+        iou: 0..1.
+
+    Returns:
+        The kept indices by falling score, int64 (K,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        overlap = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
+        shared = overlap.clip(min=0).prod(axis=1)
+        union = areas[best] + areas[rest] - shared
+        order = rest[shared / np.maximum(union, np.float32(1e-12)) <= iou]
+    return np.array(kept, np.int64)
+
+
+def people(outputs: Floats, frames: Letterboxed, *, decoded: bool, score: float, nms_iou: float) -> list[Detections]:
+    """Read the people off a network's outputs.
+
+    Args:
+        outputs: float32 (N, A, 5 + classes): box, objectness, class probabilities.
+        frames: the network's input.
+        decoded: whether the boxes are in px already (`decode`).
+        score: smallest objectness times class probability.
+        nms_iou: boxes that overlap a stronger one by more are dropped.
+
+    Returns:
+        One per frame: boxes in px of the frame, clipped to it, by falling score.
+    """
+    grid = cells(frames.pixels.shape[1], frames.pixels.shape[2])
+    found = []
+    for output, ratio, (height, width) in zip(outputs, frames.ratios, frames.sizes, strict=True):
+        scores = output[:, 4] * output[:, 5 + PERSON]
+        strong = np.flatnonzero(scores >= score)
+        # Only what is strong enough is decoded: some dozens of thousands of cells.
+        boxes = corners(output[strong, :4] if decoded else decode(output[strong, :4], grid[strong]))
+        scores = scores[strong]
+        kept = nms(boxes, scores, nms_iou)
+        found.append(clipped(boxes[kept] / ratio, scores[kept], int(height), int(width)))
+    return found
+
+
+def clipped(boxes: Floats, scores: Floats, height: int, width: int) -> Detections:
+    """Clip `boxes` (N, 4) px to a frame of `height` x `width` px and drop those of which nothing remains."""
+    limits = np.array([width, height, width, height], np.float32)
+    # fmax/fmin also turn the NaN of a broken network into an empty box.
+    inside = np.fmin(np.fmax(boxes, np.float32(0)), limits).astype(np.float32)
+    seen = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1]) & np.isfinite(scores)
+    return Detections(inside[seen], scores[seen].astype(np.float32))

@@ -1,0 +1,145 @@
+"""People as blobs of the foreground: no weights, for a camera that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from scipy.signal import find_peaks
+
+from app.checkpoints import CheckpointFile
+from app.motion import BackgroundModel
+from app.registry import detectors
+from app.settings import DetectorSettings
+from app.types import Bools, Bytes, Detections, Floats, Frame, Ints, ModelCard, VideoInfo
+
+# An upright person is 0.25 (from the side, legs together) to 0.65 (a long stride) as wide as high.
+_ASPECTS = (0.12, 0.25, 0.65, 1.1)
+# From this width over height on, two people may stand beside each other.
+_PAIR = 0.5
+# Their heads are then not closer than this share of the height: shoulders, somewhat overlapping.
+_SHOULDERS = 0.2
+_FILLS = (0.2, 0.4)
+_HEIGHTS = (14, 28)
+_SURE = 0.9
+_SPECK = 12
+
+
+@detectors.register(
+    "motion",
+    licence="Apache-2.0 (own code)",
+    about="background subtraction, weight-free, for fixed cameras",
+)
+class MotionDetector:
+    """Finds what moves and is shaped like a person (`app.stages.Detector`)."""
+
+    def __init__(
+        self, checkpoint: CheckpointFile | None, settings: DetectorSettings, background: BackgroundModel | None = None
+    ) -> None:
+        """`background` is shared with the segmenter, so that each frame is subtracted once. No checkpoint is read."""
+        self.card = ModelCard(
+            stage="detector",
+            name="motion",
+            origin="weight-free",
+            licence="Apache-2.0 (own code)",
+            note="background subtraction: only for a camera that stands still",
+        )
+        self._settings = settings
+        self._background = background or BackgroundModel()
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget the background of an earlier video."""
+        self._background.start(video)
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the people of each frame, boxes clipped to the frame, sorted by falling score.
+
+        Raises:
+            RuntimeError: `start` has not been called.
+        """
+        found = []
+        for frame, alpha in zip(frames, self._background.foreground(frames), strict=True):
+            boxes = person_boxes(alpha)
+            scores = person_scores(boxes[:, :4], boxes[:, 4])
+            order = np.argsort(-scores, kind="stable")
+            order = order[scores[order] >= self._settings.score]
+            height, width = frame.image.shape[:2]
+            scale = np.array([width / alpha.shape[1], height / alpha.shape[0]] * 2, np.float32)
+            found.append(Detections(boxes[order, :4] * scale, scores[order]))
+        return found
+
+
+def person_boxes(alpha: Bytes) -> Floats:
+    """Return the boxes of bodies in a foreground: float32 (N, 5), xyxy px and the area in px.
+
+    Pieces of one body, one above the other, are joined; blobs as wide as two people are cut between their heads.
+    """
+    mask = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)[1]
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    pieces = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= _SPECK) + 1
+    x, y, width, height, area = stats[pieces].T
+    boxes = np.column_stack([x, y, x + width, y + height, area]).astype(np.float32)
+    found = []
+    for members in _joined(boxes):
+        group = boxes[members]
+        left, top = group[:, :2].min(axis=0).astype(int)
+        right, bottom = group[:, 2:4].max(axis=0).astype(int)
+        blob: Bools = np.isin(labels[top:bottom, left:right], pieces[members])
+        for first, last in _people(blob):
+            part = blob[:, first:last]
+            rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+            if len(rows):
+                x1, x2 = left + first + columns[0], left + first + columns[-1] + 1
+                found.append((x1, top + rows[0], x2, top + rows[-1] + 1, part.sum()))
+    return np.array(found, np.float32).reshape(-1, 5)
+
+
+def person_scores(boxes: Floats, areas: Floats) -> Floats:
+    """Score how much blobs look like upright people, from `boxes` (N, 4) and areas (N,) in px: 0 to 0.9."""
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    shape = np.interp(width / height, _ASPECTS, (0.0, 1.0, 1.0, 0.0))
+    solid = np.interp(areas / (width * height), _FILLS, (0.0, 1.0))
+    large = np.interp(height, _HEIGHTS, (0.0, 1.0))
+    return np.asarray(_SURE * shape * solid * large, np.float32)
+
+
+def _joined(boxes: Floats) -> list[Ints]:
+    """Group pieces (N, 5) that stand one above the other with a small gap and together are shaped like a person."""
+    groups = [np.array([row]) for row in np.argsort(-boxes[:, 4], kind="stable")]
+    kept: list[Ints] = []
+    for group in groups:
+        x1, y1, x2, y2, _ = boxes[group[0]]
+        for index, other in enumerate(kept):
+            left, top = boxes[other, :2].min(axis=0)
+            right, bottom = boxes[other, 2:4].max(axis=0)
+            beside = min(x2, right) - max(x1, left)
+            gap = max(y1, top) - min(y2, bottom)
+            height = max(y2, bottom) - min(y1, top)
+            width = max(x2, right) - min(x1, left)
+            if beside >= 0.5 * min(x2 - x1, right - left) and gap <= 0.2 * height and width <= 0.65 * height:
+                kept[index] = np.append(other, group)
+                break
+        else:
+            kept.append(group)
+    return kept
+
+
+def _people(blob: Bools) -> list[tuple[int, int]]:
+    """Cut a wide blob (h, w) in the valleys of its outline: return the first and last + 1 column of each person."""
+    height, width = blob.shape
+    if width <= _PAIR * height:
+        return [(0, width)]
+    # How far each column reaches above the ground: heads are peaks, and a stride has only one.
+    reach = np.where(blob.any(axis=0), height - blob.argmax(axis=0), 0).astype(np.float32)
+    reach = cv2.blur(reach[None], (max(1, height // 12) | 1, 1), borderType=cv2.BORDER_REPLICATE)[0]
+    padded = np.concatenate([[0], reach, [0]])
+    heads, _ = find_peaks(padded, prominence=0.1 * height, distance=max(1, _SHOULDERS * height), height=0.4 * height)
+    if len(heads) < 2:
+        return [(0, width)]
+    heads -= 1
+    cuts = [first + int(reach[first:second].argmin()) for first, second in pairwise(heads.tolist())]
+    edges = [0, *cuts, width]
+    return list(pairwise(edges))

@@ -1,0 +1,210 @@
+"""Any detector of the optional package `ultralytics` (YOLOv5u to YOLO26), from its ``.pt`` files.
+
+The package and its weights are AGPL-3.0, which asks for the source of whatever is built with them, even behind a
+web page; it is therefore never imported unless such a file is used, and says so then.
+
+Its files are whole pickled models: opening one runs what it names. Before the package sees a file, its pickle is
+played through with inert stand-ins, and refused if it names anything but layers, losses and tensors, or calls a
+layer's constructor, which may evaluate text (`ultralytics.nn.tasks` does).
+
+Tried with ultralytics 8.4.190, torch 2.15.0, torchvision 0.29.2 (YOLOv5n, 8n, 10n, 11n, 12n, 26n at random weights).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.checkpoints import CheckpointFile
+from app.detect.letterbox import clipped
+from app.errors import CheckpointError, MissingExtraError
+from app.registry import detectors
+from app.settings import DetectorSettings
+from app.types import Detections, Frame, ModelCard, VideoInfo
+
+# What may be restored from its state (`cls.__new__`), never constructed.
+_RESTORED = re.compile(
+    r"(torch\.nn\.modules\.\w+"
+    r"|ultralytics(\.yolo)?\.nn\.(tasks|modules|modules\.\w+)"
+    r"|ultralytics(\.yolo)?\.utils\.(loss|tal)) (v\d+)?[A-Z]\w*"
+)
+# What may be called. Nothing else of ultralytics.utils: its settings classes write files when filled.
+_CALLED = re.compile(
+    r"ultralytics(\.yolo)?\.utils IterableSimpleNamespace|collections OrderedDict"
+    r"|(builtins|__builtin__) (set|slice|complex|bytearray)"
+    r"|torch (Size|device|\w+Storage|b?float(16|32|64)|u?int(8|16|32|64)|bool)"
+    r"|torch\._utils (_rebuild_tensor_v2|_rebuild_parameter)|torch\.storage (UntypedStorage|TypedStorage)"
+    r"|numpy dtype|numpy\._?core\.multiarray (scalar|_reconstruct)|numpy ndarray|_codecs encode"
+    r"|pathlib(\._local)? \w*Path|datetime (datetime|date|timedelta)"
+)
+
+
+class _Called(type):
+    """The type of stand-ins for what may be called: every call gives an empty stand-in."""
+
+    def __call__(cls, *_args: object, **_keywords: object) -> Any:
+        return _StandIn()
+
+
+class _Restored(type):
+    """The type of stand-ins for what may not be called."""
+
+    def __call__(cls, *_args: object, **_keywords: object) -> Any:
+        raise pickle.UnpicklingError(f"a call of {cls.__name__}")
+
+
+class _StandIn:
+    """Takes whatever a pickle does to an object, and does nothing."""
+
+    def __new__(cls, *_args: object) -> _StandIn:
+        return object.__new__(cls)
+
+    def __setstate__(self, state: object) -> None: ...
+
+    def __setitem__(self, key: object, value: object) -> None: ...
+
+    def append(self, value: object) -> None: ...
+
+    def extend(self, values: object) -> None: ...
+
+    def add(self, value: object) -> None: ...
+
+
+class _DryRun(pickle.Unpickler):
+    """Plays a pickle through without importing, calling or building anything it names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module} {name}"
+        if _RESTORED.fullmatch(full):
+            return _Restored(full, (_StandIn,), {})
+        if _CALLED.fullmatch(full):
+            return _Called(full, (_StandIn,), {})
+        raise pickle.UnpicklingError(f"the name {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        return _StandIn()
+
+
+def _records(path: Path) -> Any:
+    # torch's own reader: another zip reader could be shown another pickle than the one torch opens.
+    return torch._C.PyTorchFileReader(str(path))
+
+
+def holds_ultralytics(path: Path) -> bool:
+    """Whether `path` is a torch file whose pickle names ultralytics' networks. Nothing is executed."""
+    if path.suffix.lower() != ".pt" or not path.is_file():
+        return False
+    try:
+        return b"ultralytics." in _records(path).get_record("data.pkl")
+    except Exception:  # not a torch file
+        return False
+
+
+def need_harmless(path: Path) -> None:
+    """Make sure that opening the ultralytics file `path` runs nothing but the restoring of layers and tensors.
+
+    Raises:
+        CheckpointError: it would run something else, or cannot be read; says what.
+    """
+    try:
+        records = _records(path)
+        if "constants.pkl" in records.get_all_records():
+            raise CheckpointError(f"{path} is a TorchScript archive; give the .pt file it was exported from.")
+        _DryRun(io.BytesIO(records.get_record("data.pkl"))).load()
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: it holds more than a network, {error}, which would run code when opened. "
+            "Get the file from its official source."
+        ) from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged pickle fails in any way it likes
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is damaged: {first}") from error
+
+
+@detectors.register(
+    "ultralytics",
+    licence="AGPL-3.0",
+    about="any ultralytics .pt (YOLOv5u to YOLO26); AGPL-3.0, with the extra 'ultralytics'",
+    accepts=holds_ultralytics,
+    extra="ultralytics",
+)
+class UltralyticsDetector:
+    """Finds people with an ultralytics network.
+
+    Raises:
+        CheckpointError: no checkpoint, a file that would run code, or a network that knows no people.
+        MissingExtraError: the package is not installed.
+    """
+
+    def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
+        if checkpoint is None:
+            raise CheckpointError("The detector 'ultralytics' needs a checkpoint: give --detector-checkpoint FILE.")
+        path = checkpoint.path
+        need_harmless(path)
+        # Read once, when the package is imported: it would install packages and call home otherwise.
+        os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+        os.environ.setdefault("YOLO_OFFLINE", "true")
+        try:
+            from ultralytics import YOLO
+        except ImportError as error:
+            raise MissingExtraError(
+                f'{path} needs the package ultralytics (AGPL-3.0): pip install -e ".[ultralytics]".'
+            ) from error
+        log = logging.getLogger(__name__)
+        log.warning("The detector %s runs with ultralytics, which is AGPL-3.0, as its weights are.", path.name)
+        if settings.precision != "float32":
+            log.warning("detector.precision=%s has no effect on ultralytics' networks.", settings.precision)
+        try:
+            self._model = YOLO(str(path), task="detect")
+            names: dict[int, str] = self._model.names
+        except Exception as error:  # the package raises what it likes
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} cannot be opened by ultralytics: {first}") from error
+        persons = [index for index, name in names.items() if name == "person"]
+        if not persons and len(names) > 1:
+            raise CheckpointError(f"{path} detects {', '.join(list(names.values())[:5])} ..., but no 'person'.")
+        self._options: dict[str, Any] = {
+            "conf": settings.score,
+            "iou": settings.nms_iou,
+            "classes": persons or [0],
+            "device": "cpu",
+            "verbose": False,
+        }
+        if settings.input_size is not None:
+            self._options["imgsz"] = list(settings.input_size)
+        self.card = ModelCard(
+            stage="detector",
+            name=f"ultralytics-{path.stem}",
+            origin=checkpoint.origin,
+            licence="AGPL-3.0",
+            file=path,
+            sha256=checkpoint.sha256(),
+            runtime="ultralytics torch float32",
+            note="AGPL-3.0: what is built with it must be published under the same licence",
+        )
+
+    def start(self, video: VideoInfo) -> None:
+        """Nothing is learnt from a video."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the people of each frame; all frames run as one batch."""
+        if not frames:
+            return []
+        results = self._model.predict([frame.image for frame in frames], **self._options)
+        found = []
+        for frame, result in zip(frames, results, strict=True):
+            boxes = result.boxes.xyxy.numpy().astype("float32")
+            scores = result.boxes.conf.numpy().astype("float32")
+            order = (-scores).argsort(kind="stable")
+            found.append(clipped(boxes[order], scores[order], *frame.image.shape[:2]))
+        return found

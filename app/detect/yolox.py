@@ -1,0 +1,346 @@
+"""YOLOX in torch, from the official ``.pth`` files and ByteTrack's ``.pth.tar``.
+
+Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430: CSPDarknet (Wang et al. 2020) with a Focus stem,
+a path-aggregation pyramid (Liu et al. 2018) and a decoupled, anchor-free head. The modules carry the names of the
+published state dicts, so that a strict load needs no renaming; depth, width, class count and depthwise convolutions
+are read from the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from app.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of
+from app.detect.letterbox import choose_normalise, letterbox, network_size, normalised, people
+from app.errors import CheckpointError
+from app.registry import detectors
+from app.settings import DetectorSettings
+from app.types import Detections, Frame, ModelCard, VideoInfo
+
+_STEM = "backbone.backbone.stem.conv.conv.weight"
+_DEPTHWISE = "backbone.backbone.dark2.0.dconv.conv.weight"
+_BOTTLENECK = "backbone.backbone.dark2.1.m.{}.conv1.conv.weight"
+_CLASSES = "head.cls_preds.0.weight"
+
+# The stem of YOLOX-S; nano and tiny are narrower and were made for smaller pictures.
+_SMALL = 32
+_SIZES = {(1, 16): "nano", (1, 24): "tiny", (1, 32): "s", (2, 48): "m", (3, 64): "l", (4, 80): "x"}
+
+
+@dataclass(frozen=True)
+class YoloxLayout:
+    """What tells the members of the family apart: the stem's `channels`, `blocks` per stage, `classes`, `depthwise`."""
+
+    channels: int
+    blocks: int
+    classes: int
+    depthwise: bool
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor]) -> YoloxLayout:
+        """Read the layout off a state dict that holds the stem and the class predictors (`KeyError` otherwise)."""
+        blocks = 0
+        while _BOTTLENECK.format(blocks) in weights:
+            blocks += 1
+        return cls(weights[_STEM].shape[0], blocks, weights[_CLASSES].shape[0], _DEPTHWISE in weights)
+
+    @property
+    def name(self) -> str:
+        """The published size, such as ``x``, or the layout in words."""
+        return _SIZES.get((self.blocks, self.channels), f"w{self.channels}d{self.blocks}")
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, SiLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.act = nn.SiLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
+
+    def fuse(self) -> None:
+        """Fold the batch norm into the convolution. For inference only."""
+        if isinstance(self.bn, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())
+            self.bn = nn.Identity()
+
+
+class DepthwiseBlock(nn.Module):
+    """A depthwise, then a pointwise convolution."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.dconv = ConvBlock(inputs, inputs, kernel, stride, groups=inputs)
+        self.pconv = ConvBlock(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pconv(self.dconv(x))  # type: ignore[no-any-return]
+
+
+def _spatial(inputs: int, outputs: int, stride: int, depthwise: bool) -> nn.Module:
+    return (DepthwiseBlock if depthwise else ConvBlock)(inputs, outputs, 3, stride)
+
+
+class Focus(nn.Module):
+    """Put each 2x2 square of pixels into the channels, column by column, then convolve."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.conv = ConvBlock(12, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.conv(torch.cat(corners, dim=1))  # type: ignore[no-any-return]
+
+
+class Bottleneck(nn.Module):
+    """1x1 and 3x3 convolution, with a residual where `shortcut`."""
+
+    def __init__(self, channels: int, shortcut: bool, depthwise: bool) -> None:
+        super().__init__()
+        self.conv1 = ConvBlock(channels, channels, 1)
+        self.conv2 = _spatial(channels, channels, 1, depthwise)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv2(self.conv1(x))
+        return y.add_(x) if self.shortcut else y
+
+
+class CSPBlock(nn.Module):
+    """Half of the channels pass `blocks` bottlenecks, the other half go round them (Wang et al. 2020)."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, shortcut: bool, depthwise: bool) -> None:
+        super().__init__()
+        hidden = outputs // 2
+        self.conv1 = ConvBlock(inputs, hidden, 1)
+        self.conv2 = ConvBlock(inputs, hidden, 1)
+        self.conv3 = ConvBlock(2 * hidden, outputs, 1)
+        self.m = nn.Sequential(*(Bottleneck(hidden, shortcut, depthwise) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv3(torch.cat([self.m(self.conv1(x)), self.conv2(x)], dim=1))  # type: ignore[no-any-return]
+
+
+class SpatialPyramid(nn.Module):
+    """Maxima over 5, 9 and 13 px side by side (He et al. 2015); two 5s in a row see 9, three see 13."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBlock(channels, channels // 2, 1)
+        self.conv2 = ConvBlock(channels * 2, channels, 1)
+        self.pool = nn.MaxPool2d(5, stride=1, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = [self.conv1(x)]
+        for _ in range(3):
+            views.append(self.pool(views[-1]))
+        return self.conv2(torch.cat(views, dim=1))  # type: ignore[no-any-return]
+
+
+class CSPDarknet(nn.Module):
+    """The backbone: features at strides 8, 16 and 32."""
+
+    def __init__(self, layout: YoloxLayout) -> None:
+        super().__init__()
+        c, n, dw = layout.channels, layout.blocks, layout.depthwise
+        self.stem = Focus(c)
+        self.dark2 = nn.Sequential(_spatial(c, 2 * c, 2, dw), CSPBlock(2 * c, 2 * c, n, True, dw))
+        self.dark3 = nn.Sequential(_spatial(2 * c, 4 * c, 2, dw), CSPBlock(4 * c, 4 * c, 3 * n, True, dw))
+        self.dark4 = nn.Sequential(_spatial(4 * c, 8 * c, 2, dw), CSPBlock(8 * c, 8 * c, 3 * n, True, dw))
+        self.dark5 = nn.Sequential(
+            _spatial(8 * c, 16 * c, 2, dw), SpatialPyramid(16 * c), CSPBlock(16 * c, 16 * c, n, False, dw)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        stride8 = self.dark3(self.dark2(self.stem(x)))
+        stride16 = self.dark4(stride8)
+        return stride8, stride16, self.dark5(stride16)
+
+
+class PathAggregation(nn.Module):
+    """The backbone with the pyramid: coarse features flow up, then fine ones down (Liu et al. 2018)."""
+
+    def __init__(self, layout: YoloxLayout) -> None:
+        super().__init__()
+        c, n, dw = layout.channels, layout.blocks, layout.depthwise
+        self.backbone = CSPDarknet(layout)
+        self.lateral_conv0 = ConvBlock(16 * c, 8 * c, 1)
+        self.C3_p4 = CSPBlock(16 * c, 8 * c, n, False, dw)
+        self.reduce_conv1 = ConvBlock(8 * c, 4 * c, 1)
+        self.C3_p3 = CSPBlock(8 * c, 4 * c, n, False, dw)
+        self.bu_conv2 = _spatial(4 * c, 4 * c, 2, dw)
+        self.C3_n3 = CSPBlock(8 * c, 8 * c, n, False, dw)
+        self.bu_conv1 = _spatial(8 * c, 8 * c, 2, dw)
+        self.C3_n4 = CSPBlock(16 * c, 16 * c, n, False, dw)
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fine, middle, coarse = self.backbone(x)
+        lateral = self.lateral_conv0(coarse)
+        reduced = self.reduce_conv1(self.C3_p4(torch.cat([self.upsample(lateral), middle], dim=1)))
+        stride8 = self.C3_p3(torch.cat([self.upsample(reduced), fine], dim=1))
+        stride16 = self.C3_n3(torch.cat([self.bu_conv2(stride8), reduced], dim=1))
+        stride32 = self.C3_n4(torch.cat([self.bu_conv1(stride16), lateral], dim=1))
+        return stride8, stride16, stride32
+
+
+class DecoupledHead(nn.Module):
+    """One branch for the class, one for box and objectness, at each stride."""
+
+    def __init__(self, layout: YoloxLayout) -> None:
+        super().__init__()
+        hidden, dw = 4 * layout.channels, layout.depthwise
+        levels = range(3)
+
+        def branch() -> nn.Module:
+            return nn.Sequential(_spatial(hidden, hidden, 1, dw), _spatial(hidden, hidden, 1, dw))
+
+        self.stems = nn.ModuleList(ConvBlock(hidden << level, hidden, 1) for level in levels)
+        self.cls_convs = nn.ModuleList(branch() for _ in levels)
+        self.reg_convs = nn.ModuleList(branch() for _ in levels)
+        self.cls_preds = nn.ModuleList(nn.Conv2d(hidden, layout.classes, 1) for _ in levels)
+        self.reg_preds = nn.ModuleList(nn.Conv2d(hidden, 4, 1) for _ in levels)
+        self.obj_preds = nn.ModuleList(nn.Conv2d(hidden, 1, 1) for _ in levels)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        levels = []
+        for level, x in enumerate(features):
+            x = self.stems[level](x)
+            # The predictors may be kept at a higher precision than the rest.
+            box = self.reg_convs[level](x).to(self.reg_preds[level].weight.dtype)
+            kind = self.cls_convs[level](x).to(self.cls_preds[level].weight.dtype)
+            predictions = [
+                self.reg_preds[level](box),
+                self.obj_preds[level](box).sigmoid(),
+                self.cls_preds[level](kind).sigmoid(),
+            ]
+            levels.append(torch.cat(predictions, dim=1).flatten(start_dim=2))
+        return torch.cat(levels, dim=2).transpose(1, 2)
+
+
+class Yolox(nn.Module):
+    """The network: images (N, 3, H, W), H and W multiples of 32, to (N, A, 5 + classes).
+
+    A row is x, y, log width, log height in units of its cell (see `letterbox.decode`), objectness, class
+    probabilities; A is HW (1/8^2 + 1/16^2 + 1/32^2).
+    """
+
+    def __init__(self, layout: YoloxLayout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.backbone = PathAggregation(layout)
+        self.head = DecoupledHead(layout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))  # type: ignore[no-any-return]
+
+    def for_inference(self, dtype: torch.dtype = torch.float32) -> Yolox:
+        """Fold the batch norms and lay the weights out channels-last, in place. Not to be trained afterwards.
+
+        With bfloat16 the last, 1x1 layers stay float32: they cost nothing, and a box's size is an exponential.
+        """
+        self.eval()
+        for module in self.modules():
+            if isinstance(module, ConvBlock):
+                module.fuse()
+        self.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for predictors in (self.head.cls_preds, self.head.reg_preds, self.head.obj_preds):
+            predictors.float()
+        return self.requires_grad_(False)
+
+
+def holds_yolox(path: Path) -> bool:
+    """Whether `path` is a torch checkpoint with YOLOX's keys. Weights are mapped, not read; nothing is executed."""
+    if path.suffix.lower() not in {".pth", ".pt", ".tar"} or not path.is_file():
+        return False
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever a foreign file makes of the reader, it is not ours
+        return False
+    if not isinstance(content, dict):
+        return False
+    for weights in (content.get("ema"), content.get("model"), content.get("state_dict"), content):
+        if isinstance(weights, dict):
+            names = {str(name).removeprefix("module.") for name in weights}
+            if _STEM in names and _CLASSES in names:
+                return True
+    return False
+
+
+@detectors.register(
+    "yolox",
+    licence="Apache-2.0",
+    about="YOLOX nano to x and ByteTrack's detectors, official .pth, .pt or .pth.tar",
+    accepts=holds_yolox,
+)
+class YoloxDetector:
+    """Finds people with a YOLOX checkpoint.
+
+    A network of one class whose file lacks ``best_ap`` (YOLOX's trainer writes it, ByteTrack's does not) is taken
+    for ByteTrack's: ImageNet-normalised input and a test size of 800x1440 px (608x1088 for nano and tiny). All
+    others take raw pixels at 640x640 (416x416). A file may state its input itself under the key ``normalise``;
+    `DetectorSettings.normalise` and `input_size` override all that.
+
+    Raises:
+        CheckpointError: no checkpoint, not a YOLOX file, missing or left-over keys, or a pickle that would run code.
+    """
+
+    def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
+        if checkpoint is None:
+            raise CheckpointError("The detector 'yolox' needs a checkpoint: give --detector-checkpoint FILE.")
+        path = checkpoint.path
+        content = load_pickle_safely(path)
+        weights = state_dict_of(content, path)
+        missing = [key for key in (_STEM, _CLASSES) if key not in weights]
+        if missing:
+            raise CheckpointError(f"{path} is not a YOLOX checkpoint: it lacks {', '.join(missing)}.")
+        layout = YoloxLayout.of(weights)
+        self.network = Yolox(layout)
+        load_strictly(self.network, weights, path, f"YOLOX-{layout.name}")
+        self._dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+        self.network.for_inference(self._dtype)
+
+        likely_bytetrack = layout.classes == 1 and "best_ap" not in content
+        self.normalise = choose_normalise(settings, content.get("normalise"), likely_bytetrack, path)
+        bytetrack = layout.classes == 1 and self.normalise == "imagenet"
+        small = layout.channels < _SMALL
+        own_size = ((608, 1088) if small else (800, 1440)) if bytetrack else ((416, 416) if small else (640, 640))
+        self.input_size = network_size(settings, own_size)
+        self._score, self._nms_iou = settings.score, settings.nms_iou
+        self.card = ModelCard(
+            stage="detector",
+            name=f"{'bytetrack' if bytetrack else 'yolox'}-{layout.name}",
+            origin=checkpoint.origin,
+            licence="MIT" if bytetrack else "Apache-2.0",
+            file=path,
+            sha256=checkpoint.sha256(),
+            runtime=f"torch {settings.precision}",
+            note=f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
+        )
+
+    def start(self, video: VideoInfo) -> None:
+        """Nothing is learnt from a video."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the people of each frame; all frames run as one batch."""
+        if not frames:
+            return []
+        boxed = letterbox([frame.image for frame in frames], self.input_size)
+        # Raw pixels travel as bytes and become floats in torch, which keeps the channels last without a copy.
+        pixels = boxed.pixels if self.normalise == "raw" else normalised(boxed.pixels, self.normalise)
+        with torch.inference_mode():
+            inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(self._dtype)
+            outputs = self.network(inputs).numpy()
+        return people(outputs, boxed, decoded=False, score=self._score, nms_iou=self._nms_iou)

@@ -1,0 +1,194 @@
+"""YOLOX exported to ONNX, through ONNX Runtime.
+
+Understood are the official exports and their relatives: one input (N, 3, H, W), one output (N, A, 5 + classes) with
+A the cells of the strides 8, 16 and 32; batch, height and width fixed or free; boxes as the network gives them or
+decoded in the graph. The last is no part of the format, so it is found out with one grey picture: decoded centres
+lie on the grid of cells, others do not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.checkpoints import CheckpointFile
+from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, network_size, normalised, people
+from app.errors import CheckpointError, SettingsError
+from app.registry import detectors
+from app.settings import DetectorSettings, cores
+from app.types import Detections, Floats, Frame, ModelCard, VideoInfo
+
+# Not square, so that a transposed output is not mistaken for one of YOLOX.
+_PROBE = (64, 96)
+
+
+def _session(path: Path, *, optimise: bool, threads: int = 1) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _has_the_ports(session: Any) -> bool:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return (
+        len(inputs) == len(outputs) == 1
+        and len(inputs[0].shape) == 4
+        and inputs[0].shape[1] == 3
+        and len(outputs[0].shape) == 3
+    )
+
+
+def _fixed_size(session: Any) -> tuple[int, int] | None:
+    height, width = session.get_inputs()[0].shape[2:]
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _has_the_cells(rows: int, columns: int, size: tuple[int, int]) -> bool:
+    return rows == len(cells(*size)) and columns > 5
+
+
+def _run(session: Any, images: Floats) -> Floats:
+    """Run images (N, 3, H, W), in pieces where the graph's batch is fixed."""
+    port = session.get_inputs()[0]
+    images = images.astype(np.float16 if "float16" in port.type else np.float32, copy=False)
+    step = port.shape[0] if isinstance(port.shape[0], int) else len(images)
+    outputs = []
+    for start in range(0, len(images), step):
+        piece = images[start : start + step]
+        missing = step - len(piece)
+        if missing:
+            piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
+        outputs.append(session.run(None, {port.name: piece})[0][: step - missing])
+    found: Floats = np.concatenate(outputs).astype(np.float32, copy=False)
+    return found
+
+
+def _grey(session: Any) -> Floats:
+    """What the network makes of one grey picture: (A, 5 + classes)."""
+    grey = np.full((1, 3, *(_fixed_size(session) or _PROBE)), PAD, np.float32)
+    output: Floats = _run(session, grey)[0]
+    return output
+
+
+def holds_yolox_onnx(path: Path) -> bool:
+    """Whether `path` is an ONNX graph of YOLOX's shape; where that is free, one small picture tells."""
+    if path.suffix.lower() != ".onnx" or not path.is_file():
+        return False
+    try:
+        session = _session(path, optimise=False)
+        if not _has_the_ports(session):
+            return False
+        size = _fixed_size(session)
+        _, rows, columns = session.get_outputs()[0].shape
+        if size and isinstance(rows, int) and isinstance(columns, int):
+            return _has_the_cells(rows, columns, size)
+        rows, columns = _grey(session).shape
+        return _has_the_cells(rows, columns, size or _PROBE)
+    except Exception:  # the runtime has no common class for what a damaged file does to it
+        return False
+
+
+@detectors.register(
+    "yolox-onnx",
+    licence="Apache-2.0",
+    about="YOLOX exported to .onnx, decoded or not, fixed or free in size",
+    accepts=holds_yolox_onnx,
+)
+class YoloxOnnxDetector:
+    """Finds people with an exported YOLOX.
+
+    The file's metadata may state the input under ``normalise``; else a network of one class is taken for ByteTrack's
+    (ImageNet-normalised), any other takes raw pixels. A graph of free size runs at 640x640 px, ByteTrack's at
+    800x1440. `settings.threads` work on one picture.
+
+    Raises:
+        CheckpointError: no checkpoint, not ONNX, or not a YOLOX graph.
+        SettingsError: an `input_size` for a graph of another, fixed size.
+    """
+
+    def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
+        if checkpoint is None:
+            raise CheckpointError("The detector 'yolox-onnx' needs a checkpoint: give --detector-checkpoint FILE.")
+        path = checkpoint.path
+        threads = settings.threads or cores()
+        try:
+            self._session = _session(path, optimise=True, threads=threads)
+        except Exception as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} cannot be read as an ONNX model: {first}") from error
+        outputs = self._grey_output(path)
+        self._fixed = _fixed_size(self._session)
+        self.decoded = _on_the_grid(outputs, cells(*(self._fixed or _PROBE)))
+        if settings.precision != "float32":
+            logging.getLogger(__name__).warning(
+                "ONNX Runtime runs %s as exported: detector.precision=%s has no effect on it.",
+                path.name,
+                settings.precision,
+            )
+        stated = self._session.get_modelmeta().custom_metadata_map.get("normalise")
+        self.normalise = choose_normalise(settings, stated, outputs.shape[1] == 6, path)
+        own_size = self._fixed or ((800, 1440) if self.normalise == "imagenet" else (640, 640))
+        self.input_size = network_size(settings, own_size)
+        if self._fixed and self.input_size != self._fixed:
+            raise SettingsError(
+                f"detector.input_size={list(self.input_size)} does not fit {path}: the graph is fixed to "
+                f"{self._fixed[0]}x{self._fixed[1]} px. Leave the setting out, or export with free height and width."
+            )
+        self._score, self._nms_iou = settings.score, settings.nms_iou
+        self.card = ModelCard(
+            stage="detector",
+            name=f"yolox-onnx-{path.stem}",
+            origin=checkpoint.origin,
+            licence="Apache-2.0",
+            file=path,
+            sha256=checkpoint.sha256(),
+            runtime="onnxruntime float32",
+            note=f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
+        )
+
+    def start(self, video: VideoInfo) -> None:
+        """Nothing is learnt from a video."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the people of each frame; as many frames at once as the graph takes."""
+        if not frames:
+            return []
+        boxed = letterbox([frame.image for frame in frames], self.input_size, full=self._fixed is not None)
+        images = normalised(boxed.pixels, self.normalise).transpose(0, 3, 1, 2)
+        outputs = _run(self._session, np.ascontiguousarray(images))
+        return people(outputs, boxed, decoded=self.decoded, score=self._score, nms_iou=self._nms_iou)
+
+    def _grey_output(self, path: Path) -> Floats:
+        ports = (*self._session.get_inputs(), *self._session.get_outputs())
+        found = f"its input and output are {[list(port.shape) for port in ports]}"
+        if _has_the_ports(self._session):
+            try:
+                output = _grey(self._session)
+            except Exception as error:
+                first = (str(error).splitlines() or [type(error).__name__])[0]
+                raise CheckpointError(f"{path} cannot be run: {first}") from error
+            rows, columns = output.shape
+            if _has_the_cells(rows, columns, _fixed_size(self._session) or _PROBE):
+                return output
+            found = f"its output is {list(output.shape)}"
+        raise CheckpointError(
+            f"{path} is not a YOLOX export: {found}, expected one input (N, 3, H, W) and one output "
+            "(N, A, 5 + classes), A being the cells of the strides 8, 16 and 32."
+        )
+
+
+def _on_the_grid(output: Floats, grid: Floats) -> bool:
+    """Whether the centres of `output` (A, 5 + classes) are in px: they then follow the cells of `grid` (A, 3)."""
+    centres = (grid[:, :2] + np.float32(0.5)) * grid[:, 2:]
+    wanted = centres - centres.mean(axis=0)
+    given = output[:, :2] - output[:, :2].mean(axis=0)
+    return bool((wanted * given).sum() > 0.8 * np.sqrt((wanted**2).sum() * (given**2).sum()))

@@ -1,0 +1,261 @@
+"""Background subtraction without weights, for a camera that stands still.
+
+The background is chosen from pictures spread over the whole video, not from the past alone, so that somebody who
+stands for a minute does not melt into it and the first frames are as good as the last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import av
+import cv2
+import numpy as np
+
+from app.errors import VideoError
+from app.types import Bytes, Floats, Frame, Image, VideoInfo
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SIDE = 768
+"""px; larger pictures are scaled down, since a silhouette is 64 px high in the end and memory is to stay bounded."""
+_SAMPLES = 40
+_SAME_COLOUR = 14
+"""Largest difference, in grey levels, of two pictures of the same surface: sensor noise and compression."""
+_AGREE = 204
+"""Share of a neighbourhood, of 255, that must be alike."""
+_WEAK = 32
+"""Difference, of 255, from which a place no longer counts as empty."""
+_LEAST_CHANGE = 12.0
+"""Smallest difference from the background, in grey levels, that is foreground; noisy places need more."""
+_SHADOW = 0.25
+"""A surface may lose this share of its light to a soft shadow, if it keeps its hue."""
+_DRIFT_SECONDS = 10.0
+"""In which the background follows a slow change, where nobody is."""
+_UPDATE_EVERY = 5
+_SMALLEST_SUPPORT = 0.3
+"""Share of the samples that shows the background of a pixel, on average; less means that there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Background:
+    """What the camera sees when nobody is there: Y, Cr, Cb, each float32 (h, w), and how a difference becomes alpha."""
+
+    planes: tuple[Floats, ...]
+    luma_scale: Floats
+    chroma_scale: Floats
+
+
+class BackgroundModel:
+    """The foreground of a video, computed once for each frame and shared by the detector and the segmenter."""
+
+    def __init__(self) -> None:
+        self._video: VideoInfo | None = None
+        self._background: _Background | None = None
+        self._foreground: dict[int, Bytes] = {}
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget earlier videos. The background is learnt when the first foreground is asked for."""
+        self._video = video
+        self._background = None
+        self._foreground = {}
+
+    def foreground(self, frames: Sequence[Frame]) -> list[Bytes]:
+        """Return how much each pixel differs from the background.
+
+        Args:
+            frames: rising in time. Those of the preceding call are not computed again.
+
+        Returns:
+            For each frame uint8 (h, w): 128 from where a pixel counts as foreground. `h` and `w` are the frame's,
+            scaled down so that the longer is at most 768 px.
+
+        Raises:
+            RuntimeError: `start` has not been called.
+            VideoError: the video cannot be read.
+        """
+        if self._video is None:
+            raise RuntimeError("BackgroundModel.start must be called before frames are given")
+        if self._background is None:
+            self._background = _learn(self._video)
+        known = self._foreground
+        self._foreground = {}
+        for frame in frames:
+            alpha = known.get(frame.index)
+            if alpha is None:
+                alpha = _subtract(frame, self._background, float(self._video.fps))
+            self._foreground[frame.index] = alpha
+        return [self._foreground[frame.index] for frame in frames]
+
+
+def _subtract(frame: Frame, background: _Background, fps: float) -> Bytes:
+    """Return the foreground of `frame`; every few frames `background` follows what has slowly changed."""
+    height, width = background.planes[0].shape
+    planes = cv2.split(cv2.cvtColor(_shrunk(frame.image, width, height), cv2.COLOR_BGR2YCrCb))
+    luma, red, blue = (
+        _without_drift(np.asarray(cv2.subtract(plane, empty, dtype=cv2.CV_32F), np.float32))
+        for plane, empty in zip(planes, background.planes, strict=True)
+    )
+    # A shadow is darker and has the hue of the ground: only what is darker still counts.
+    darker = cv2.addWeighted(luma, -1, background.planes[0], -_SHADOW, 0)
+    light = cv2.multiply(cv2.max(luma, darker), background.luma_scale)
+    hue = cv2.multiply(np.abs(red) + np.abs(blue), background.chroma_scale)
+    alpha = np.asarray(cv2.medianBlur(cv2.convertScaleAbs(cv2.max(light, hue)), 5), np.uint8)
+    if frame.index % _UPDATE_EVERY == 0:
+        calm = _calm(alpha)
+        rate = min(1.0, _UPDATE_EVERY / (_DRIFT_SECONDS * fps))
+        for plane, empty in zip(planes, background.planes, strict=True):
+            cv2.accumulateWeighted(plane, empty, rate, calm)
+    return alpha
+
+
+def _without_drift(difference: Floats) -> Floats:
+    """Take away what the whole picture has changed by: clouds, automatic exposure. People cover the smaller part."""
+    return difference - np.median(difference[::8, ::8])
+
+
+def _calm(alpha: Bytes) -> Bytes:
+    """Return 255 where nothing is near that differs at all from the background, else 0.
+
+    Wide, because clothes that resemble the background must not become part of it while somebody stands there.
+    """
+    height, width = alpha.shape
+    coarse = cv2.resize(alpha, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+    calm = cv2.threshold(coarse, _WEAK, 255, cv2.THRESH_BINARY_INV)[1]
+    calm = cv2.erode(calm, np.ones((15, 15), np.uint8))
+    return np.asarray(cv2.resize(calm, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _learn(video: VideoInfo) -> _Background:
+    """Choose for each pixel the colour that returns again and again over the whole video."""
+    scale = min(1.0, _LONGEST_SIDE / max(video.width, video.height))
+    width, height = max(1, round(video.width * scale)), max(1, round(video.height * scale))
+    samples = _samples(video, width, height)
+    camera_moves = _camera_moves(samples)
+    pictures = np.stack([np.asarray(cv2.cvtColor(sample, cv2.COLOR_BGR2YCrCb), np.uint8) for sample in samples])
+    chosen = cv2.resize(_lasting(pictures), (width, height), interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.indices((height, width), sparse=True)
+    reference = pictures[chosen, rows, columns]
+    weight = np.zeros((height, width, 1), np.float32)
+    total, squares = np.zeros((2, height, width, 3), np.float32)
+    for picture in pictures:
+        difference = picture.astype(np.float32) - reference
+        same = (np.abs(difference).max(axis=2, keepdims=True) <= _SAME_COLOUR).astype(np.float32)
+        weight += same
+        total += same * difference
+        squares += same * difference**2
+    mean = total / weight
+    deviation = np.sqrt(np.maximum(squares / weight - mean**2, 0))
+    if camera_moves or float(weight.mean()) < _SMALLEST_SUPPORT * len(pictures):
+        logger.warning(
+            "%s: the camera moves or the scene changes, but background subtraction needs a camera that stands still. "
+            "Detections and silhouettes will be poor; give a detector and a segmenter with weights.",
+            video.path.name,
+        )
+    luma_noise, chroma_noise = 2 * deviation[:, :, 0], 2 * deviation[:, :, 1:].sum(axis=2)
+    return _Background(
+        planes=tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(reference + mean, 2, 0)),
+        luma_scale=np.asarray(128 / (_LEAST_CHANGE + luma_noise), np.float32),
+        chroma_scale=np.asarray(128 / (_LEAST_CHANGE + chroma_noise), np.float32),
+    )
+
+
+def _lasting(pictures: Bytes) -> Bytes:
+    """Return for each pixel the index of the picture (N, h, w, 3) that shows the background, at half the size.
+
+    Pictures vote for each other where they agree, the more the further apart they are in time: a person who stands
+    still agrees with himself for a while, the background agrees over the whole video. Agreement is that of a
+    neighbourhood: two people in dark trousers are alike in patches, the background in its texture.
+    """
+    half = (-(-pictures.shape[2] // 2), -(-pictures.shape[1] // 2))
+    small = [cv2.resize(picture, half, interpolation=cv2.INTER_AREA).transpose(2, 0, 1).copy() for picture in pictures]
+    votes = np.zeros((len(small), *small[0].shape[1:]), np.uint16)
+    for first, second in combinations(range(len(small)), 2):
+        difference = cv2.absdiff(small[first], small[second]).max(axis=0)
+        alike = cv2.threshold(difference, _SAME_COLOUR, 255, cv2.THRESH_BINARY_INV)[1]
+        agree = (cv2.blur(alike, (15, 15)) >= _AGREE) * np.uint16(second - first)
+        votes[first] += agree
+        votes[second] += agree
+    return np.asarray(votes.argmax(axis=0), np.uint8)
+
+
+def _samples(video: VideoInfo, width: int, height: int) -> list[Image]:
+    """Return up to 40 BGR pictures (height, width, 3) spread evenly over the video, in order.
+
+    Raises:
+        VideoError: not one picture can be decoded.
+    """
+    samples = _key_pictures(video, width, height)
+    if len(samples) < _SAMPLES // 2:
+        samples = _every_nth_picture(video, width, height)
+    if not samples:
+        raise VideoError(f"{video.path}: no picture can be decoded, so its background cannot be learnt.")
+    return samples
+
+
+def _key_pictures(video: VideoInfo, width: int, height: int) -> list[Image]:
+    """Seek through the video: it leads to key pictures, cheap to decode and dense enough in all but short videos."""
+    pictures: dict[int, Image] = {}
+    with suppress(av.FFmpegError), av.open(str(video.path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        start, duration = container.start_time or 0, container.duration or 0
+        for step in range(_SAMPLES if duration else 0):
+            container.seek(start + duration * step // _SAMPLES)
+            picture = next(container.decode(stream), None)
+            if picture is not None and picture.pts is not None and picture.pts not in pictures:
+                pictures[picture.pts] = _upright(picture, width, height)
+    return [pictures[time] for time in sorted(pictures)]
+
+
+def _every_nth_picture(video: VideoInfo, width: int, height: int) -> list[Image]:
+    """Decode the whole video; thinned whenever there are too many, as its length is not known for sure."""
+    kept: list[Image] = []
+    step = 1
+    with suppress(av.FFmpegError), av.open(str(video.path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for index, picture in enumerate(container.decode(stream)):
+            if index % step == 0:
+                kept.append(_upright(picture, width, height))
+                if len(kept) == 2 * _SAMPLES:
+                    del kept[1::2]
+                    step *= 2
+    return kept[:: -(-len(kept) // _SAMPLES) or 1]
+
+
+def _upright(picture: av.VideoFrame, width: int, height: int) -> Image:
+    image = np.rot90(picture.to_ndarray(format="bgr24"), round(picture.rotation / 90) % 4)
+    return _shrunk(np.ascontiguousarray(image, np.uint8), width, height)
+
+
+def _shrunk(image: Image, width: int, height: int) -> Image:
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _camera_moves(samples: Sequence[Image]) -> bool:
+    """Return whether the scenery is elsewhere in the next sample, in a quarter of the samples.
+
+    Asked are the points of an even grid, lest a walker before a plain wall has all the say, of which optical flow finds
+    the texture again, there and back; most of those on people are gone. A camera that moves leaves hardly any in place.
+    """
+    width = 320
+    height = max(1, round(samples[0].shape[0] * width / samples[0].shape[1]))
+    greys = [cv2.cvtColor(_shrunk(sample, width, height), cv2.COLOR_BGR2GRAY) for sample in samples]
+    grid = np.stack(np.meshgrid(np.arange(8, width, 16), np.arange(8, height, 16)), axis=-1)
+    points = grid.reshape(-1, 1, 2).astype(np.float32)
+    moved = []
+    for before, after in pairwise(greys):
+        there, forward, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.empty_like(points))
+        back, backward, _ = cv2.calcOpticalFlowPyrLK(after, before, there, np.empty_like(points))
+        found = (np.linalg.norm(back - points, axis=2) < 0.5) & (forward > 0) & (backward > 0)
+        if found.mean() >= 0.1:
+            still = np.linalg.norm(there - points, axis=2)[found] < 0.5
+            moved.append(float(still.mean()) < 0.2)
+    return len(moved) > 0 and float(np.mean(moved)) >= 0.25

@@ -1,0 +1,129 @@
+"""ByteTrack: follow every detection box, also the weak ones (Zhang et al. 2022, arXiv 2110.06864, algorithm 1).
+
+Weak detections are often people half hidden: they may continue a track, but never start one.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from app.settings import TrackSettings
+from app.track.kalman import BoxFilter
+from app.types import Detections, Floats, Ints, TrackedBoxes
+
+_SAME_PERSON = 0.5
+
+
+class _State(IntEnum):
+    TENTATIVE = 0
+    TRACKED = 1
+    LOST = 2
+
+
+class ByteTracker:
+    """Follows people through one video (`app.stages.Tracker`).
+
+    A track starts with a detection of at least `new_score` and is confirmed, and given its id, by a strong detection
+    in the very next frame; in the first frame of a video at once. Somebody unseen keeps the id for `lost_seconds`.
+    """
+
+    def __init__(self, settings: TrackSettings, fps: float) -> None:
+        """`fps` is the rate in 1/s of the frames whose detections will come.
+
+        Raises:
+            ValueError: `fps` is not positive.
+        """
+        if not fps > 0:
+            raise ValueError(f"a frame rate of {fps} is not positive")
+        self._settings = settings
+        self._patience = round(settings.lost_seconds * fps)
+        self._frame = -1
+        self._filter = BoxFilter.of(np.zeros((0, 4), np.float32))
+        self._ids = np.zeros(0, np.int64)
+        self._states = np.zeros(0, np.int64)
+        self._seen = np.zeros(0, np.int64)
+        self._next_id = 1
+
+    def update(self, detections: Detections) -> TrackedBoxes:
+        """Take the next frame's detections and return the confirmed tracks seen in it.
+
+        Returns:
+            Ids, boxes and scores sorted by id. The boxes are those of the detections: they belong to
+            this very frame, and filtered ones lie no closer on the people (see DESIGN.md).
+        """
+        settings = self._settings
+        self._frame += 1
+        self._filter.predict(self._states == _State.LOST)
+        boxes, scores = detections.boxes, detections.scores
+        overlap = iou(self._filter.boxes(), boxes)
+        weighed = overlap * scores  # Sure detections choose first.
+
+        strong = np.flatnonzero(scores > settings.high_score)
+        weak = np.flatnonzero((scores > settings.low_score) & (scores <= settings.high_score))
+        track_of = np.full(len(scores), -1, np.int64)
+        for states, candidates, likeness, least in (
+            ((_State.TRACKED, _State.LOST), strong, weighed, settings.match_iou),
+            ((_State.TRACKED,), weak, overlap, settings.low_match_iou),
+            ((_State.TENTATIVE,), strong, weighed, settings.tentative_match_iou),
+        ):
+            rows = np.setdiff1d(np.flatnonzero(np.isin(self._states, states)), track_of)
+            columns = candidates[track_of[candidates] < 0]
+            for row, column in match(likeness[np.ix_(rows, columns)], least):
+                track_of[columns[column]] = rows[row]
+
+        found = np.flatnonzero(track_of >= 0)
+        rows = track_of[found]
+        self._filter.correct(rows, boxes[found])
+        self._confirm(rows)
+        self._seen[rows] = self._frame
+        tracked = TrackedBoxes(self._ids[rows], boxes[found], scores[found])
+        newcomers = strong[(track_of[strong] < 0) & (scores[strong] >= settings.new_score)]
+        # A second box on somebody already followed would make a second person, who then takes an identity away.
+        doubled = iou(boxes[newcomers], boxes[found]).max(axis=1, initial=0.0) >= _SAME_PERSON
+        newcomers = newcomers[~doubled]
+        self._forget_and_start(boxes[newcomers])
+        if self._frame == 0:
+            first = np.arange(len(newcomers))
+            self._confirm(first)
+            tracked = TrackedBoxes(self._ids[first], boxes[newcomers], scores[newcomers])
+        order = np.argsort(tracked.track_ids)
+        return TrackedBoxes(tracked.track_ids[order], tracked.boxes[order], tracked.scores[order])
+
+    def _confirm(self, rows: Ints) -> None:
+        nameless = rows[self._ids[rows] == 0]
+        self._ids[nameless] = self._next_id + np.arange(len(nameless))
+        self._next_id += len(nameless)
+        self._states[rows] = _State.TRACKED
+
+    def _forget_and_start(self, newcomers: Floats) -> None:
+        unseen = self._seen < self._frame
+        self._states[unseen & (self._states == _State.TRACKED)] = _State.LOST
+        keep = ~unseen | ((self._states == _State.LOST) & (self._frame - self._seen <= self._patience))
+        count = len(newcomers)
+        self._filter = self._filter.joined(BoxFilter.of(newcomers), keep)
+        self._ids = np.append(self._ids[keep], np.zeros(count, np.int64))
+        self._states = np.append(self._states[keep], np.full(count, _State.TENTATIVE))
+        self._seen = np.append(self._seen[keep], np.full(count, self._frame))
+
+
+def iou(first: Floats, second: Floats) -> Floats:
+    """Return the intersection over union of each box of `first` (N, 4) with each of `second` (M, 4): (N, M)."""
+    corner = np.maximum(first[:, None, :2], second[None, :, :2])
+    other = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(other - corner, 0, None).prod(axis=2)
+    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    shares: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares
+
+
+def match(likeness: Floats, least: float) -> list[tuple[int, int]]:
+    """Pair rows with columns so that the sum of `likeness` is largest, using only values of at least `least`."""
+    allowed = np.where(likeness >= least, likeness, 0.0)
+    rows, columns = linear_sum_assignment(allowed, maximize=True)
+    good: NDArray[np.bool_] = allowed[rows, columns] > 0
+    return list(zip(rows[good].tolist(), columns[good].tolist(), strict=True))

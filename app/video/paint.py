@@ -1,0 +1,298 @@
+"""Painting who is who into pictures: boxes, labels and a legend in colours that colour-blind eyes tell apart."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
+
+from app.types import Floats, Image
+
+logger = logging.getLogger(__name__)
+
+Colour: TypeAlias = tuple[int, int, int]
+Rectangle: TypeAlias = tuple[int, int, int, int]
+
+# RGB. Seven of Okabe and Ito (2008), without their black, which no dark scene shows, and a deep violet.
+_BASIC: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (85, 17, 187),
+)
+_UNKNOWN: Colour = (220, 220, 220)
+_UNUSABLE: Colour = (80, 80, 80)
+_DARK: Colour = (20, 20, 20)
+_WHITE: Colour = (255, 255, 255)
+_LEGEND_ROWS = 10
+_LEGEND_OPACITY = 0.6
+# Asked in turn for text that Pillow's own font (Latin) cannot write; which of them exist depends on the system.
+_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+    "PingFang.ttc",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Label:
+    """What is written at one person.
+
+    `box` float32 (4,) px; `identity` or None for somebody unknown; `confidence` 0..1 or None; `note` a few words
+    that follow, such as why a walk cannot be used; `usable` False draws dashed lines.
+    """
+
+    box: Floats
+    identity: str | None
+    confidence: float | None = None
+    note: str = ""
+    usable: bool = True
+
+    @property
+    def text(self) -> str:
+        """What the plate says."""
+        parts = [self.identity or ("unknown" if self.usable else "")]
+        if self.identity and self.confidence is not None:
+            parts[0] += f"  {self.confidence:.0%}"
+        if self.note:
+            parts.append(self.note)
+        return ", ".join(part for part in parts if part) or "unusable"
+
+
+def colour_of(place: int) -> Colour:
+    """Return the RGB colour of the gallery's identity number `place`, from 0.
+
+    Eight colours, then the same lighter, then darker; after 24 they repeat, as no eye tells more apart: the name in
+    the label decides.
+    """
+    basic = _BASIC[place % len(_BASIC)]
+    shade = place // len(_BASIC) % 3
+    target, share = ((0, 0.0), (255, 0.5), (0, 0.45))[shade]
+    red, green, blue = (round(value + share * (target - value)) for value in basic)
+    return red, green, blue
+
+
+class Painter:
+    """Paints labels into the pictures of one video.
+
+    An identity's colour is fixed by its place in `identities`, so it is the same in every video of a run.
+    Lines and letters grow with the shorter side of the picture.
+
+    Args:
+        identities: the gallery's names, in the gallery's order.
+        width: of the pictures, px.
+        height: of the pictures, px.
+    """
+
+    def __init__(self, identities: Sequence[str], width: int, height: int) -> None:
+        self.width, self.height = width, height
+        shorter = min(width, height)
+        self._line = max(1, round(shorter / 240))
+        self._letters = max(11, round(shorter / 30))
+        self._colours = {name: colour_of(place) for place, name in reversed(list(enumerate(identities)))}
+        unwritable = [name for name in self._colours if not _writable(name)]
+        if unwritable:
+            logger.warning(
+                f"No font of this system can write {', '.join(unwritable)}: boxes stand for the letters in the painted "
+                "videos. Install a font such as Noto Sans CJK."
+            )
+        self._legend = self._draw_legend(list(dict.fromkeys(identities)))
+        margin = self._letters // 2
+        rows, columns = self._legend[0].shape[:2]
+        self._legend_area: Rectangle = (margin, margin, min(width, margin + columns), min(height, margin + rows))
+
+    def paint(self, image: Image, labels: Sequence[Label]) -> Image:
+        """Draw `labels` into `image`, uint8 (height, width, 3) BGR, itself, and return it.
+
+        A plate with the text stands at each box, inside the picture and, where there is room, off the other plates
+        and the legend.
+        """
+        if image.shape != (self.height, self.width, 3):
+            raise ValueError(f"the picture must have shape {(self.height, self.width, 3)}, not {image.shape}")
+        corners = [self._corners(label.box) for label in labels]
+        for label, (x1, y1, x2, y2) in zip(labels, corners, strict=True):
+            self._draw_box(image, x1, y1, x2, y2, self._colour(label), dashed=not label.usable)
+        left, top, right, bottom = self._legend_area
+        under = image[top:bottom, left:right]
+        over, weight = (layer[: bottom - top, : right - left] for layer in self._legend)
+        under[:] = cv2.blendLinear(np.ascontiguousarray(under), over, 1 - weight, weight)
+        taken: list[Rectangle] = [self._legend_area]
+        for label, corner in zip(labels, corners, strict=True):
+            plate = _plate(label.text, self._letters, self._colour(label), self.width)
+            x, y = self._place(plate.shape[1], plate.shape[0], corner, taken)
+            area = image[y : y + plate.shape[0], x : x + plate.shape[1]]
+            area[:] = plate[: area.shape[0], : area.shape[1]]
+            taken.append((x, y, x + plate.shape[1], y + plate.shape[0]))
+        return image
+
+    def _colour(self, label: Label) -> Colour:
+        if not label.usable:
+            return _UNUSABLE
+        return self._colours.get(label.identity, _UNKNOWN) if label.identity else _UNKNOWN
+
+    def _corners(self, box: Floats) -> Rectangle:
+        x1, y1, x2, y2 = (round(float(value)) for value in box)
+        x1, x2 = (min(max(x, 0), self.width - 1) for x in (x1, x2 - 1))
+        y1, y2 = (min(max(y, 0), self.height - 1) for y in (y1, y2 - 1))
+        return x1, y1, x2, y2
+
+    def _draw_box(self, image: Image, x1: int, y1: int, x2: int, y2: int, colour: Colour, *, dashed: bool) -> None:
+        """Draw the outline, on a wider one of the opposite lightness so that it shows on any ground."""
+        inner = self._line + 1
+        for tone, thickness in ((_contrast(colour), inner + 2 * -(-self._line // 2)), (colour, inner)):
+            bgr = tone[::-1]
+            if not dashed:
+                cv2.rectangle(image, (x1, y1), (x2, y2), bgr, thickness)
+                continue
+            dash = 4 * inner + 2
+            for y in (y1, y2):
+                for x in range(x1, x2 + 1, 2 * dash):
+                    cv2.line(image, (x, y), (min(x + dash, x2), y), bgr, thickness)
+            for x in (x1, x2):
+                for y in range(y1, y2 + 1, 2 * dash):
+                    cv2.line(image, (x, y), (x, min(y + dash, y2)), bgr, thickness)
+
+    def _place(self, width: int, height: int, corners: Rectangle, taken: Sequence[Rectangle]) -> tuple[int, int]:
+        """Return the top left corner for a plate: the first place round the box that covers least of `taken`."""
+        x1, y1, x2, y2 = corners
+        gap = self._line
+        left, right = x1 - gap, x2 + gap + 1 - width
+        above, below = y1 - gap - height, y2 + gap + 1
+        places = [
+            *((x, y) for y in (above, below) for x in (left, right)),
+            *((left, y1 + step * height) for step in range(3)),
+            *((left, above - step * height) for step in range(1, 4)),
+        ]
+        best, least = (0, 0), float("inf")
+        for x, y in places:
+            x, y = max(0, min(x, self.width - width)), max(0, min(y, self.height - height))
+            covered = sum(
+                max(0, min(x + width, b[2]) - max(x, b[0])) * max(0, min(y + height, b[3]) - max(y, b[1]))
+                for b in taken
+            )
+            if covered < least:
+                best, least = (x, y), covered
+            if not covered:
+                break
+        return best
+
+    def _draw_legend(self, identities: list[str]) -> tuple[Image, Floats]:
+        """Draw a row for each identity, as many as there is room for, and one for everybody else.
+
+        Returns:
+            The picture, BGR, and its opacity 0..1, float32: the ground lets the video through, the writing does not.
+        """
+        pad, letters = self._letters // 3, self._letters
+        step = round(1.45 * letters)
+        room = max(1, min(_LEGEND_ROWS, int(0.45 * self.height / step) - 1))
+        shown = identities if len(identities) <= room else identities[: max(1, room - 1)]
+        rows: list[tuple[str, Colour | None]] = [(name, self._colours[name]) for name in shown]
+        if len(shown) < len(identities):
+            rows.append((f"+{len(identities) - len(shown)} more", None))
+        rows.append(("unknown", _UNKNOWN))
+        texts = [_text(name, letters, self.width // 4) for name, _ in rows]
+        size = (step * len(rows) + pad, 3 * pad + letters + max(text.shape[1] for text in texts))
+        picture = np.full((*size, 3), _DARK, np.uint8)
+        opacity = np.full(size, _LEGEND_OPACITY, np.float32)
+        for row, (text, (_, colour)) in enumerate(zip(texts, rows, strict=True)):
+            top = row * step + pad
+            if colour is not None:
+                picture[top : top + letters, pad : pad + letters] = colour[::-1]
+                opacity[top : top + letters, pad : pad + letters] = 1
+            y = min(max(0, top + (letters - text.shape[0]) // 2), size[0] - text.shape[0])
+            x = 2 * pad + letters
+            place = (slice(y, y + text.shape[0]), slice(x, x + text.shape[1]))
+            picture[place] = np.maximum(picture[place], text[..., None])
+            opacity[place] = np.maximum(opacity[place], text / np.float32(255))
+        return picture, opacity
+
+
+def _contrast(colour: Colour) -> Colour:
+    """Return black or white, whichever is easier to read on `colour` (WCAG 2.2 relative luminance)."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (value / 255 for value in colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return _DARK if luminance > 0.179 else _WHITE
+
+
+def _writable(text: str) -> bool:
+    """Whether some font at hand has every character of `text`, accents aside."""
+    forms = (_printable(text), _without_accents(_printable(text)))
+    return any(_covers(_font_for(form, 16), form) for form in forms)
+
+
+@lru_cache(maxsize=512)
+def _plate(text: str, letters: int, colour: Colour, limit: int) -> Image:
+    """Return `text` on a plate of `colour`, BGR, at most `limit` px wide."""
+    pad = max(2, letters // 4)
+    opacity = np.pad(_text(text, letters, limit - 2 * pad), ((0, 0), (pad, pad)))[..., None] / 255.0
+    ground, ink = np.array(colour[::-1]), np.array(_contrast(colour)[::-1])
+    return np.asarray(np.round(ground + opacity * (ink - ground)), np.uint8)
+
+
+@lru_cache(maxsize=512)
+def _text(text: str, letters: int, limit: int) -> Image:
+    """Return the opacity 0..255 of `text`, `letters` px high; shortened in the middle to be at most `limit` px wide."""
+    text = _printable(text)
+    font = _font_for(text, letters)
+    if not _covers(font, text):  # at least the letters, without their accents
+        text = _without_accents(text)
+        font = _font_for(text, letters)
+    short, keep = text, min(len(text), 5 * limit // letters + 1)  # no letter is narrower than a fifth of its height
+    while font.getlength(short) > limit and keep > 1:
+        keep -= 1
+        short = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
+    ascent, descent = font.getmetrics()
+    width = max(1, min(limit, int(np.ceil(font.getlength(short)))))
+    canvas = Pictures.new("L", (width, ascent + descent + max(1, letters // 8)), 0)
+    ImageDraw.Draw(canvas).text((0, max(1, letters // 8)), short, fill=255, font=font)
+    return np.asarray(canvas, np.uint8)
+
+
+def _printable(text: str) -> str:
+    # Composed, as macOS hands out decomposed file names; control characters have no shape.
+    return "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))
+
+
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+def _font_for(text: str, letters: int) -> ImageFont.FreeTypeFont:
+    """Return the first font that has every character of `text`; Pillow's own where none has."""
+    own = _font("", letters)
+    assert own is not None
+    candidates = (_font(name, letters) for name in ("", *_FONTS))
+    return next((font for font in candidates if font is not None and _covers(font, text)), own)
+
+
+@lru_cache(maxsize=32)
+def _font(name: str, letters: int) -> ImageFont.FreeTypeFont | None:
+    if name:
+        try:
+            return ImageFont.truetype(name, letters)
+        except OSError:
+            return None
+    font = ImageFont.load_default(letters)
+    return font if isinstance(font, ImageFont.FreeTypeFont) else None
+
+
+def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
+    """Whether `font` draws each character unlike one that it certainly lacks."""
+    missing = bytes(font.getmask("\U0010fffd"))
+    return all(c.isspace() or bytes(font.getmask(c)) != missing for c in set(text))

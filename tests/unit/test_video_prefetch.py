@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.video.prefetch import prefetched
+
+
+def alive() -> int:
+    return sum(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_loses_nothing_and_keeps_the_order() -> None:
+    for depth in (1, 3, 100):
+        with prefetched(range(500), depth) as items:
+            assert list(items) == list(range(500))
+            assert next(items, None) is None
+        assert alive() == 0
+
+
+def test_runs_at_most_depth_ahead() -> None:
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    with prefetched(numbers(), 4) as items:
+        for taken, _ in zip(range(20), items, strict=False):
+            time.sleep(0.001)
+            assert len(made) <= taken + 1 + 4
+    assert len(made) < 30
+
+
+def test_errors_reach_the_taker_after_the_items_before_them() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise OSError("disk on fire")
+
+    with prefetched(broken(), 8) as items:
+        assert [next(items), next(items)] == [1, 2]
+        with pytest.raises(OSError, match="disk on fire"):
+            next(items)
+    assert alive() == 0
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_stopping_early_joins_the_thread_and_closes_the_source(interruption: type[BaseException]) -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    def stop_early() -> None:
+        with prefetched(endless(), 2) as items:
+            next(items)
+            raise interruption
+
+    with pytest.raises(interruption):
+        stop_early()
+    assert closed.is_set()
+    assert alive() == 0
+
+
+def test_taking_after_the_block_ends_at_once() -> None:
+    with prefetched(range(10), 2) as items:
+        next(items)
+    assert list(items) == []
+
+
+def test_works_while_the_taker_works() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(10):
+            time.sleep(0.02)
+            yield number
+
+    start = time.perf_counter()
+    with prefetched(slow(), 2) as items:
+        for _ in items:
+            time.sleep(0.02)
+    assert time.perf_counter() - start < 0.36  # 0.4 s one after the other, 0.22 s at once
+
+
+def test_refuses_a_depth_of_nothing() -> None:
+    with pytest.raises(ValueError, match="at least 1"), prefetched([], 0):
+        pass
