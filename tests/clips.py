@@ -283,8 +283,8 @@ def background(scene: Scene) -> Image:
 
     rows = np.arange(h, dtype=np.float32)[:, None]
     horizon, foot = scene.horizon * h, (scene.horizon + scene.eye / 12 * 6 / scene.span) * h
-    wall_colour = np.array([168, 178, 184]) + rng.uniform(-18, 18, 3)
-    ground_colour = np.array([128, 134, 138]) + rng.uniform(-12, 12, 3)
+    wall_colour = np.array([196, 206, 212]) + rng.uniform(-14, 14, 3)
+    ground_colour = np.array([186, 192, 196]) + rng.uniform(-10, 10, 3)
     image = np.where(rows[..., None] < foot, wall_colour * (0.86 + 0.14 * rows[..., None] / foot), ground_colour)
     image = np.broadcast_to(image, (h, w, 3)).astype(np.float32)
     image = np.ascontiguousarray(image)
@@ -293,7 +293,7 @@ def background(scene: Scene) -> Image:
         x1, x2 = (int(w / 2 + scene.focal * x / 12) for x, _, _ in corners)
         y1, y2 = (int(horizon + scene.focal * (scene.eye - up) / 12) for up in (2.5, 1.0))
         cv2.rectangle(image, (x1 - 3, y1 - 3), (x2 + 3, y2 + 3), (196, 202, 204), -1)
-        cv2.rectangle(image, (x1, y1), (x2, y2), (104, 96, 84), -1)
+        cv2.rectangle(image, (x1, y1), (x2, y2), (170, 166, 156), -1)
         cv2.line(image, ((x1 + x2) // 2, y1), ((x1 + x2) // 2, y2), (196, 202, 204), max(1, w // 320))
     below = rows[:, 0] >= foot
     z = scene.focal * scene.eye / np.maximum(rows[:, 0] - horizon, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from app.pipeline.demo import Result
+    from app.pipeline.report import VideoReport
 
 
 class _Rate(ProgressColumn):
@@ -108,31 +110,39 @@ def show_warnings(console: Console) -> Iterator[None]:
 def show_result(console: Console, result: Result) -> None:
     """Print who was seen in which probe, when, and how near; then where the files are."""
     report = result.report
-    table = Table(title=f"Who walks there (gallery: {Path(report.gallery.video).name})", title_justify="left")
-    for column in ("probe", "track", "seen", "who", "distance", "confidence", "why"):
-        table.add_column(column, justify="right" if column in ("track", "distance", "confidence") else "left")
-    styles = {"identified": "bold green", "unknown": "yellow", "unusable": "dim"}
-    for probe in report.probes:
-        for number, track in enumerate(probe.tracks):
-            start, end = track.frames[0] / probe.fps, (track.frames[-1] + 1) / probe.fps
-            distance = "" if track.distance is None else f"{track.distance:.2f} / {track.threshold:.2f}"
-            table.add_row(
-                escape(Path(probe.video).name) if number == 0 else "",
-                str(track.track_id),
-                f"{start:.1f} to {end:.1f} s",
-                Text(track.identity or track.status, style=styles[track.status]),
-                distance,
-                "" if track.confidence is None else f"{track.confidence:.0%}",
-                track.reason or "",
-                style="dim" if track.status == "unusable" else None,
-            )
-    console.print(table)
     known = sorted({track.identity for track in report.gallery.tracks if track.identity})
-    console.print(f"Gallery: {len(known)} people: {escape(', '.join(known))}", soft_wrap=True)
+    console.print(f"In the gallery: {len(known)} people, {escape(', '.join(known))}", soft_wrap=True)
+    _show_unusable(console, report.gallery)
+    styles = {"identified": "bold green", "unknown": "yellow"}
+    for probe in report.probes:
+        table = Table(title=Text(Path(probe.video).name, style="bold"), title_justify="left")
+        for column in ("track", "seen, s", "who", "distance", "confidence"):
+            table.add_column(column, justify="left" if column == "who" else "right")
+        for track in probe.tracks:
+            if track.status == "unusable":
+                continue
+            nearest = f" (nearest {track.candidates[0].identity})" if not track.identity and track.candidates else ""
+            table.add_row(
+                str(track.track_id),
+                f"{track.frames[0] / probe.fps:.1f} to {(track.frames[-1] + 1) / probe.fps:.1f}",
+                Text.assemble((track.identity or "unknown", styles[track.status]), nearest),
+                "" if track.distance is None else f"{track.distance:.3g} of {track.threshold:.3g}",
+                "" if track.confidence is None else f"{track.confidence:.0%}",
+            )
+        console.print(table)
+        _show_unusable(console, probe)
     seconds = report.timings["total"]
     frames = report.gallery.frame_count + sum(probe.frame_count for probe in report.probes)
     console.print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s), loading included")
     console.print(f"Results: [bold]{escape(str(result.folder))}[/]", soft_wrap=True)
+
+
+def _show_unusable(console: Console, video: VideoReport) -> None:
+    """Say in one line how many tracks could not be used, and why."""
+    causes = Counter((track.reason or "").partition(":")[0] for track in video.tracks if track.status == "unusable")
+    if causes:
+        listed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+        console.print(Text(f"Not used in {Path(video.video).name}: {listed}", style="dim"), soft_wrap=True)
 
 
 def show_models(console: Console, checkpoints: Path) -> None:

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from app.detect.motion import MotionDetector
+from app.motion import BackgroundModel
 from app.registry import detectors, gait_models, segmenters
+from app.segment.motion import MotionSegmenter
 from app.settings import Settings, cores
 from app.stages import Detector, GaitModel, Segmenter, Tracker
 from app.track.bytetrack import ByteTracker
@@ -58,6 +61,15 @@ def build(settings: Settings) -> Stages:
     detector_entry, detector_file = detectors.choose(settings.detector.name, settings.detector.checkpoint, roots)
     segmenter_entry, segmenter_file = segmenters.choose(settings.segmenter.name, settings.segmenter.checkpoint, roots)
     gait_entry, gait_file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
-    detector = detector_entry.build(detector_file, settings.detector)
-    segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
+    background = BackgroundModel()  # one for both, so that each frame is subtracted once
+    detector: Detector
+    segmenter: Segmenter
+    if detector_entry.build is MotionDetector:
+        detector = MotionDetector(None, settings.detector, background)
+    else:
+        detector = detector_entry.build(detector_file, settings.detector)
+    if segmenter_entry.build is MotionSegmenter:
+        segmenter = MotionSegmenter(None, settings.segmenter, background)
+    else:
+        segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
     return Stages(detector, segmenter, gait_entry.build(gait_file, settings.gait), settings)
