@@ -54,7 +54,7 @@ def occlusion(boxes: Floats) -> Floats:
     inside = (points[:, None] >= boxes[None, :, None, :2]) & (points[:, None] < boxes[None, :, None, 2:])
     nearer = boxes[None, :, 3] > boxes[:, None, 3]
     covered = inside[..., None, :, 0] & inside[..., :, None, 1] & nearer[..., None, None]
-    return covered.any(axis=1).mean(axis=(1, 2), dtype=np.float32)
+    return np.asarray(covered.any(axis=1).mean(axis=(1, 2)), np.float32)
 
 
 def frame_reason(box: Floats, hidden: float, width: int, height: int, settings: QualitySettings) -> Reason | None:
@@ -162,37 +162,3 @@ def _too_few(frames: int, dropped: Mapping[Reason, int], settings: QualitySettin
     reason = max(dropped, key=lambda key: dropped[key])
     share = f"in {dropped[reason] / (lost + frames):.0%} of its frames".replace("%", " %")
     return f"{reason.value} {share}: {frames} silhouettes left, {settings.min_frames} needed"
-
-
-def walk_reason(
-    track: Track,
-    walk: GaitSequence | None,
-    dropped: Mapping[Reason, int],
-    info: VideoInfo,
-    settings: QualitySettings,
-) -> str | None:
-    """Say why a walk cannot be used, with the figures; None where it can.
-
-    Args:
-        track: the person's boxes in all frames.
-        walk: the silhouettes that could be cut, if any.
-        dropped: how many frames were not cut, by reason.
-        info: the video's header.
-        settings: the limits.
-    """
-    fps = float(info.fps)
-    seconds = float(track.frame_indices[-1] - track.frame_indices[0] + 1) / fps
-    if seconds < settings.min_seconds or len(track.frame_indices) < settings.min_frames:
-        return f"{Reason.TOO_SHORT.value}: seen for {seconds:.1f} s, {settings.min_seconds:g} s needed"
-    height = float(np.median(track.boxes[:, 3] - track.boxes[:, 1]))
-    if height < settings.min_height:
-        return f"{Reason.TOO_SMALL.value}: {height:.0f} px high, {settings.min_height:g} px needed"
-    cut = 0 if walk is None else len(walk)
-    tried = cut + sum(dropped.values())
-    # What counts is the time the silhouettes cover, gaps left out: a stride makes them fewer, not shorter.
-    useful = seconds * cut / max(1, tried)
-    if walk is None or cut < settings.min_frames or useful < settings.min_seconds:
-        main = max(dropped, key=lambda reason: dropped[reason]) if dropped else Reason.TOO_SHORT
-        share = dropped.get(main, 0) / max(1, tried)
-        return f"{main.value}: in {share:.0%} of its frames, {useful:.1f} s are left and {settings.min_seconds:g} s needed"
-    return None

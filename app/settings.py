@@ -97,7 +97,7 @@ class QualitySettings:
     """A box closer than this to the frame's edge, in px, is cut."""
     max_occlusion: float = 0.35
     """Share of a box hidden by somebody nearer, from which the frame is not used."""
-    min_motion: float = 0.03
+    min_motion: float = 0.25
     """Smallest leg motion (see `app.quality`) of somebody who walks."""
 
 
