@@ -6,7 +6,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.errors import OutputError
@@ -16,17 +16,19 @@ from app.errors import OutputError
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`; rename it to `path` on success, remove it on any exception.
 
-    The block may make a file or a folder. A folder replaces an earlier one of the same name.
+    The block may make a file or a folder. A folder replaces an earlier one of the same name. Parents are made where
+    they are missing, and removed again on an exception unless something else lies in them.
 
     Raises:
         OutputError: no permission, no space left, or `path` lies where no folder can be made.
     """
-    # The suffix stays last, because encoders choose the format by it.
-    temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, because encoders choose the format by it; the name must not outgrow a file system's 255
+    # bytes, of which a character may take four.
+    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    made = [parent for parent in path.parents if not parent.exists()]
     try:
         with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             if path.is_dir() and temporary.is_dir():
                 shutil.rmtree(path)
@@ -35,7 +37,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the parent may be a file
+                temporary.unlink(missing_ok=True)
+        if not path.exists():
+            with suppress(OSError):  # not empty
+                for parent in made:
+                    parent.rmdir()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 
@@ -103,8 +104,11 @@ def walk_reason(
     if height < settings.min_height:
         return f"{Reason.TOO_SMALL.value}: {height:.0f} px high, {settings.min_height:.0f} needed"
     frames = len(walk) if walk is not None else 0
-    if frames < settings.min_frames or walk is None:
-        return _too_few(frames, dropped, settings)
+    lost = sum(dropped.values())
+    # What is left must still cover `min_seconds`, at the rate at which silhouettes were tried.
+    needed = max(settings.min_frames, math.ceil(settings.min_seconds * (frames + lost) / seconds - 1e-6))
+    if frames < needed or walk is None:
+        return _too_few(frames, needed, dropped)
     moves, travel = leg_motion(walk), _travel(track, walk, float(info.fps))
     if moves < settings.min_motion:
         return f"{Reason.STANDING.value}: leg motion {moves:.2f}, {settings.min_motion:.2f} needed"
@@ -155,10 +159,10 @@ def _cycles(frame_indices: Ints, fps: float) -> list[npt.NDArray[np.bool_]]:
     return [cycle == number for number in full] or [np.ones(len(frame_indices), bool)]
 
 
-def _too_few(frames: int, dropped: Mapping[Reason, int], settings: QualitySettings) -> str:
+def _too_few(frames: int, needed: int, dropped: Mapping[Reason, int]) -> str:
     lost = sum(dropped.values())
     if not lost:
-        return f"{Reason.TOO_SHORT.value}: {frames} frames of {settings.min_frames} needed"
+        return f"{Reason.TOO_SHORT.value}: {frames} frames of {needed} needed"
     reason = max(dropped, key=lambda key: dropped[key])
     share = f"in {dropped[reason] / (lost + frames):.0%} of its frames".replace("%", " %")
-    return f"{reason.value} {share}: {frames} silhouettes left, {settings.min_frames} needed"
+    return f"{reason.value} {share}: {frames} silhouettes left, {needed} needed"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -98,13 +102,31 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Returns:
-        0 when all went well, 2 for bad input or usage, 130 after Ctrl-C.
+        0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
-        app(args=list(arguments), prog_name="python -m app")
+        with _unwound_on_sigterm():
+            app(args=list(arguments), prog_name="python -m app")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except GaitprintError as error:
         err_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         return 2
     return 0
+
+
+@contextmanager
+def _unwound_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, so that no half-written file stays."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -72,9 +72,9 @@ def analyse(
         OutputError: silhouettes or features cannot be written.
     """
     settings = stages.settings
-    path = archive.archive_path(folder / "cache", video, stages.detector.card, stages.segmenter.card, settings)
     with VideoReader(video) as reader:
         info = reader.info
+        path = archive.archive_path(folder / "cache", video, stages.detector.card, stages.segmenter.card, settings)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
             logger.info("%s: the tracks and silhouettes of an earlier run are used", video.name)
@@ -84,12 +84,6 @@ def analyse(
                 counter = _Counter()
                 found = _found(reader, stages, progress, watch, counter, store)
                 analysed = _embedded(found, name, stages, folder, watch)
-                if not analysed:
-                    raise NobodyFoundError(
-                        f"No pedestrian was found in {video} ({counter.frames} frames looked at by the detector "
-                        f"'{stages.detector.card.name}'). Use a video in which people walk in full view, or another "
-                        "detector (--detector-checkpoint)."
-                    )
                 ending = archive.Ending(counter.frames, tuple(reader.warnings))
                 store.end(ending)
     for warning in ending.warnings:
@@ -123,9 +117,17 @@ def _found(
             advance(len(group))
 
         detected = detections_of(frames, stages.detector, stages.settings.detector.batch, watch)
+        somebody = False
         for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, seen):
+            somebody = True
             store.add(walk)
             yield walk
+    if not somebody:  # said here, before any folder of this video gets its name
+        raise NobodyFoundError(
+            f"No pedestrian was found in {info.path} ({counter.frames} frames looked at by the detector "
+            f"'{stages.detector.card.name}'). Use a video in which people walk in full view, or another "
+            "detector (--detector-checkpoint)."
+        )
 
 
 def _timed(frames: Iterable[Frame], watch: Stopwatch) -> Iterator[Frame]:

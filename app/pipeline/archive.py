@@ -114,7 +114,7 @@ def read_ending(path: Path) -> Ending | None:
                 return None
             about = json.loads(archive.read("ending.json"))
             return Ending(int(about["frame_count"]), tuple(map(str, about["warnings"])))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+    except Exception:  # a damaged archive fails in any way it likes
         return None
 
 

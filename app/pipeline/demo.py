@@ -25,6 +25,7 @@ from app.video.summary import write_summary
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_NAME = 110  # bytes
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp"}
 
 
@@ -127,7 +128,8 @@ def run(
         if settings.output.summary:
             with watch.measure("summary"):
                 starts = [_first_second(video) for video in reports[:2]]
-                write_summary(*outs[:2], temporary / "summary.gif", gallery_start=starts[0], probe_start=starts[1])
+                out = temporary / "summary.gif"
+                write_summary(outs[0], outs[1], out, gallery_start=starts[0], probe_start=starts[1])
         whole = Report(
             gaitprint=app.__version__,
             created=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -151,13 +153,17 @@ def _first_second(video: VideoReport) -> float:
 
 
 def _distinct_names(videos: Sequence[Path]) -> list[str]:
-    """Name each video by its stem; the second of two with one stem gets ``-2``."""
+    """Name each video by its stem; the second of two with one stem gets ``-2``.
+
+    Long stems are cut: ``G-<gallery>_P-<probe>.mp4`` must fit into the 255 bytes of a file name.
+    """
     names: list[str] = []
     for video in videos:
-        name, number = video.stem, 1
+        stem = video.stem.encode()[:_LONGEST_NAME].decode(errors="ignore")
+        name, number = stem, 1
         while name in names:
             number += 1
-            name = f"{video.stem}-{number}"
+            name = f"{stem}-{number}"
         names.append(name)
     return names
 

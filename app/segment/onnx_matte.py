@@ -13,7 +13,6 @@ A file can say it in its metadata properties (`onnx.helper.set_model_props`), al
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +26,7 @@ from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError
 from app.registry import segmenters
 from app.segment.crops import CropShape, crop_of, crop_windows, matte_of
-from app.settings import SegmenterSettings
+from app.settings import SegmenterSettings, cores
 from app.types import Floats, Frame, Image, Ints, Matte, ModelCard, VideoInfo
 
 # Where the input's height and width are left open.
@@ -74,18 +73,18 @@ def _session(path: Path, *, optimise: bool = True) -> Any:
 class OnnxMatte:
     """Cuts people out with an ONNX matting or segmentation network.
 
-    Each crop is one single-threaded run, and as many run side by side as there are cores: for networks this small
-    that is 2.2 times as fast on two cores as one crop after the other on both (`tests/benchmarks/segmenters.py`),
-    and published files fix their batch at 1 anyway. Answers do not depend on the number of threads.
+    Each crop is one single-threaded run, and as many run side by side as there are cores. For networks this small
+    that is 1.4 to 2.2 times as fast on two cores, the most when nothing else runs, as one crop after the other on
+    both (`tests/benchmarks/segmenters.py`); published files fix their batch at 1 anyway. Answers do not depend on
+    the number of threads.
     """
 
-    def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings, threads: int = 0) -> None:
+    def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
         """Load the network.
 
         Args:
             checkpoint: the ``.onnx`` file.
-            settings: not used; the threshold is applied by the caller.
-            threads: crops run side by side; 0 is one for each core.
+            settings: `threads`, crops run side by side; the threshold is applied by the caller.
 
         Raises:
             CheckpointError: not such a network.
@@ -108,7 +107,7 @@ class OnnxMatte:
             runtime=f"onnxruntime {onnxruntime.__version__}",
             note=properties.get("note", ""),
         )
-        self._pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="matte")
+        self._pool = ThreadPoolExecutor(settings.threads or cores(), thread_name_prefix="matte")
 
     def start(self, video: VideoInfo) -> None:
         """Do nothing: the network does not learn from the video."""
@@ -174,7 +173,3 @@ def _colours(text: str | None, default: float) -> Floats:
     if text is None:
         return np.full(3, default, np.float32)
     return np.array([float(part) for part in text.split(",")], np.float32).reshape(3)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

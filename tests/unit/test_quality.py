@@ -1,0 +1,130 @@
+"""The quality gate, on drawn walks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.quality import Reason, frame_reason, leg_motion, occlusion, walk_reason
+from app.settings import QualitySettings
+from app.types import Floats, GaitSequence, Track, VideoInfo
+
+INFO = VideoInfo(Path("clip.mp4"), 640, 480, Fraction(25))
+SETTINGS = QualitySettings()
+
+
+def walk_of(frames: int, swing: float, fps: float = 25.0, every: int = 1) -> GaitSequence:
+    """A trunk with two legs which swing `swing` px to either side, once a second."""
+    index = np.arange(0, frames * every, every)
+    silhouettes = np.zeros((frames, 64, 64), np.uint8)
+    silhouettes[:, :40, 26:38] = 255
+    for silhouette, phase in zip(silhouettes, np.sin(2 * np.pi * index / fps), strict=True):
+        for side in (-1, 1):
+            left = round(29 + side * (3 + swing * phase))
+            silhouette[40:, left : left + 6] = 255
+    return GaitSequence(index.astype(np.int64), silhouettes, fps)
+
+
+def track_of(frames: int, speed: float, height: float = 120.0, growth: float = 0.0) -> Track:
+    """Somebody who moves `speed` px and grows by `growth` px in each frame."""
+    index = np.arange(frames)
+    left = 100 + speed * index
+    grown = height + growth * index
+    boxes = np.column_stack([left, 400 - grown, left + 50, np.full(frames, 400.0)]).astype(np.float32)
+    return Track(1, index.astype(np.int64), boxes, np.ones(frames, np.float32))
+
+
+def naive_occlusion(boxes: Floats) -> Floats:
+    shares = []
+    for box in boxes:
+        covered = np.zeros((int(box[3] - box[1]), int(box[2] - box[0])), bool)
+        for other in boxes:
+            if other[3] > box[3]:
+                x1, y1, x2, y2 = (np.maximum(other - np.tile(box[:2], 2), 0)).astype(int)
+                covered[y1:y2, x1:x2] = True
+        shares.append(covered.mean())
+    return np.array(shares, np.float32)
+
+
+def test_occlusion_agrees_with_counting_pixels() -> None:
+    random = np.random.default_rng(5)
+    corners = random.integers(0, 150, (12, 2))
+    boxes = np.hstack([corners, corners + random.integers(40, 120, (12, 2))]).astype(np.float32)
+    assert np.abs(occlusion(boxes) - naive_occlusion(boxes)).max() < 0.06
+
+
+def test_only_the_farther_person_is_hidden() -> None:
+    boxes = np.array([[0, 0, 40, 100], [20, 0, 60, 110]], np.float32)
+    np.testing.assert_allclose(occlusion(boxes), [0.5, 0.0])
+    assert occlusion(boxes[:1]).tolist() == [0.0]
+    assert occlusion(boxes[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("box", "hidden", "reason"),
+    [
+        ((100, 100, 150, 220), 0.0, None),
+        ((0, 100, 50, 220), 0.0, Reason.CUT),
+        ((100, 100, 150, 479), 0.0, Reason.CUT),
+        ((100, 100, 110, 120), 0.0, Reason.TOO_SMALL),
+        ((100, 100, 150, 220), 0.5, Reason.OCCLUDED),
+    ],
+)
+def test_frames(box: tuple[float, ...], hidden: float, reason: Reason | None) -> None:
+    assert frame_reason(np.array(box, np.float32), hidden, 640, 480, SETTINGS) is reason
+
+
+def test_walkers_pass_across_and_towards_the_camera() -> None:
+    assert walk_reason(track_of(60, speed=2), walk_of(60, swing=6), Counter(), INFO, SETTINGS) is None
+    # Frontal: the legs hardly swing, the feet hardly move, the box grows by 15 % a second.
+    assert walk_reason(track_of(60, 0, growth=0.7), walk_of(60, swing=2), Counter(), INFO, SETTINGS) is None
+
+
+def test_a_slow_walker_seen_at_ten_frames_a_second_passes() -> None:
+    info = VideoInfo(Path("clip.mp4"), 640, 480, Fraction(10))
+    slow = walk_of(40, swing=5, fps=10)
+    assert walk_reason(track_of(40, speed=1.5), slow, Counter(), info, SETTINGS) is None
+
+
+def test_a_treadmill_passes() -> None:
+    assert walk_reason(track_of(60, speed=0), walk_of(60, swing=10), Counter(), INFO, SETTINGS) is None
+
+
+def test_those_who_stand_do_not_pass() -> None:
+    still = walk_reason(track_of(60, speed=0), walk_of(60, swing=0.6), Counter(), INFO, SETTINGS)
+    assert still is not None
+    assert still.startswith("standing still: leg motion")
+    waving = walk_of(60, swing=0.6)
+    waving.silhouettes[::4, :20, 38:60] = 255
+    assert leg_motion(waving) == leg_motion(walk_of(60, swing=0.6))
+    shifting = walk_reason(track_of(60, speed=0), walk_of(60, swing=2.5), Counter(), INFO, SETTINGS)
+    assert shifting is not None
+    assert "body heights a second" in shifting
+
+
+def test_reasons_say_what_was_measured() -> None:
+    short = walk_reason(track_of(15, speed=2), walk_of(15, swing=6), Counter(), INFO, SETTINGS)
+    assert short == "too short: 0.6 s of 1.0 s needed"
+    small = walk_reason(track_of(60, 2, height=31), walk_of(60, swing=6), Counter(), INFO, SETTINGS)
+    assert small == "too small: 31 px high, 48 needed"
+    dropped = Counter({Reason.CUT: 48, Reason.OCCLUDED: 6})
+    cut = walk_reason(track_of(60, speed=2), walk_of(6, swing=6), dropped, INFO, SETTINGS)
+    assert cut == "cut by the border in 80 % of its frames: 6 silhouettes left, 25 needed"
+    none = walk_reason(track_of(60, speed=2), None, Counter({Reason.NO_SILHOUETTE: 60}), INFO, SETTINGS)
+    assert none == "no silhouette in 100 % of its frames: 0 silhouettes left, 25 needed"
+
+
+def test_what_is_left_must_cover_a_gait_cycle() -> None:
+    # 15 of 60 frames are enough silhouettes, but 0.6 s in all.
+    reason = walk_reason(track_of(60, speed=2), walk_of(15, swing=6), Counter({Reason.OCCLUDED: 45}), INFO, SETTINGS)
+    assert reason == "occluded in 75 % of its frames: 15 silhouettes left, 25 needed"
+
+
+def test_a_walk_thinned_by_its_length_is_still_judged() -> None:
+    moving, still = walk_of(100, swing=6, every=16), walk_of(100, swing=0.2, every=16)
+    assert walk_reason(track_of(1600, speed=0.3), moving, Counter(), INFO, SETTINGS) is None
+    assert walk_reason(track_of(1600, speed=0.3), still, Counter(), INFO, SETTINGS) is not None
