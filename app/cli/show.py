@@ -139,7 +139,11 @@ def show_result(console: Console, result: Result) -> None:
 
 def _show_unusable(console: Console, video: VideoReport) -> None:
     """Say in one line how many tracks could not be used, and why."""
-    causes = Counter((track.reason or "").partition(":")[0] for track in video.tracks if track.status == "unusable")
+    causes = Counter(
+        (track.reason or "").partition(":")[0].partition(" in ")[0]
+        for track in video.tracks
+        if track.status == "unusable"
+    )
     if causes:
         listed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
         console.print(Text(f"Not used in {Path(video.video).name}: {listed}", style="dim"), soft_wrap=True)

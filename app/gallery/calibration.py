@@ -76,13 +76,15 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
             "The threshold is a guess from walks of the same people alone, so strangers may pass it. "
             "Give one with --set match.threshold=VALUE, or a gallery with more people at once.",
         )
-    mean = float(impostors.mean())
+    # The median, and the spread below it: one bad walk is far from everybody, and must not drag the threshold down.
+    centre = float(np.median(impostors))
     if len(impostors) >= ENOUGH:
-        spread, warning = float(impostors.std(ddof=1)), None
+        below = impostors[impostors <= centre]
+        spread, warning = float(np.sqrt(np.mean((below - centre) ** 2))), None
     else:
-        spread = SPREAD * mean
+        spread = SPREAD * centre
         warning = f"The threshold rests on only {len(impostors)} pair(s) of people seen at the same time."
-    value = max(mean + NormalDist().inv_cdf(FALSE_ACCEPTS) * spread, 0.0)
+    value = max(centre + NormalDist().inv_cdf(FALSE_ACCEPTS) * spread, 0.0)
     if len(same) and same.mean() > value:
         warning = " ".join(
             [

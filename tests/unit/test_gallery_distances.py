@@ -107,3 +107,10 @@ def test_a_model_that_does_not_tell_people_apart_is_told_of() -> None:
     found = derive_threshold(np.array([10.0, 11, 12]), np.array([10.5, 10.5]))
     assert found.warning is not None
     assert "poorly" in found.warning
+
+
+def test_bad_walks_do_not_drag_the_threshold_down() -> None:
+    people = np.random.default_rng(0).normal(10, 1, 12)
+    clean = derive_threshold(people).value
+    spoilt = derive_threshold(np.concatenate([people, [40.0, 45.0]])).value
+    assert spoilt == pytest.approx(clean, rel=0.15)

@@ -1,0 +1,192 @@
+"""``python -m app walkers``: virtual people in scenes, data sets and contact sheets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from app.walkers.background import Place
+    from app.walkers.body import BodyModel
+    from app.walkers.demo import View
+    from app.walkers.wardrobe import Condition, Wardrobe
+
+Choice = TypeVar("Choice", bound=str)
+
+app = typer.Typer(help="Virtual walkers: parametric people with their own gait, and the truth about them.")
+console = Console()
+
+CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model (default: output/cache/walkers).")]
+WardrobeOption = Annotated[
+    Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj), for more variety.")
+]
+
+
+@app.command()
+def scene(
+    out: Annotated[Path, typer.Option(help="Folder for scene.mp4 and truth.json.")],
+    people: Annotated[int, typer.Option(min=1, max=12, help="How many.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same scene.")] = 7,
+    condition: Annotated[str, typer.Option(help="nm (plain), bg (bags) or cl (coats).")] = "nm",
+    camera: Annotated[
+        str, typer.Option(help="front, raised, back, side, oblique, surveillance or handheld.")
+    ] = "front",
+    place: Annotated[str | None, typer.Option(help="street, park, square, hall or corridor. Default: drawn.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Duration.")] = 8.0,
+    fps: Annotated[int, typer.Option(min=5, max=60, help="Frames per second.")] = 25,
+    size: Annotated[str, typer.Option(help="Width x height in px.")] = "854x480",
+    blur: Annotated[int, typer.Option(min=1, max=8, help="Pictures averaged for motion blur.")] = 1,
+    masks: Annotated[bool, typer.Option("--masks", help="Also write masks.npz: who is at every pixel.")] = False,
+    wardrobe: WardrobeOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Film a scene and write everything that is true about it."""
+    from app.walkers.demo import make_scene
+    from app.walkers.scene import write_clip
+
+    width, height = _size(size)
+    model, clothes = _load(cache, wardrobe)
+    made = make_scene(
+        model, people=people, seed=seed, condition=_condition(condition), view=_view(camera), place=_place(place),
+        seconds=seconds, fps=fps, width=width, height=height, exposures=blur, wardrobe=clothes,
+    )  # fmt: skip
+    with _progress() as bar:
+        task = bar.add_task("Filming", total=made.frames)
+        write_clip(
+            made, out / "scene.mp4", out / "truth.json", masks=out / "masks.npz" if masks else None,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console.print(f"Wrote {out / 'scene.mp4'} and {out / 'truth.json'}.", soft_wrap=True)
+
+
+@app.command()
+def dataset(
+    out: Annotated[Path, typer.Option(help="Folder of the data set. A run that was stopped goes on.")],
+    subjects: Annotated[int, typer.Option(min=1, help="How many people.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
+    first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 1,
+    conditions: Annotated[str, typer.Option(help="Conditions and walks of each.")] = "nm:6,bg:2,cl:2",
+    views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees.")] = 11,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of each walk, at 25 per second.")] = 40,
+    modalities: Annotated[str, typer.Option(help="silhouette, pose, body; separated by commas.")] = "silhouette",
+    training: Annotated[int, typer.Option(min=0, help="So many of the subjects are for training.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    wardrobe: WardrobeOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Make a gait data set in OpenGait's layout, with a partition."""
+    import numpy as np
+
+    from app.walkers.body import CACHE
+    from app.walkers.dataset import Plan, parse_conditions, parse_modalities, write_dataset
+
+    plan = Plan(
+        subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
+        views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
+        modalities=parse_modalities(modalities), training=training,
+    )  # fmt: skip
+    with _progress() as bar:
+        task = bar.add_task("People", total=subjects)
+        write_dataset(
+            out, plan, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console.print(f"Wrote {subjects} people to {out}.", soft_wrap=True)
+
+
+@app.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="Folder for people.png, cycle.png and conditions.png.")] = Path(
+        "output/walkers"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Number of the first person.")] = 0,
+    wardrobe: WardrobeOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Draw contact sheets: 24 people, a gait cycle from 11 views, the conditions."""
+    from app.walkers.sheet import write_sheets
+
+    model, clothes = _load(cache, wardrobe)
+    for path in write_sheets(out, model, clothes, seed):
+        console.print(f"Wrote {path}.", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the clips.")] = Path("input_videos"),
+    only: Annotated[list[str] | None, typer.Option(help="Only this clip; may be repeated.")] = None,
+    wardrobe: WardrobeOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Make the demo's clips: gallery and probe1 to probe4, with their truth."""
+    from app.walkers.demo import make_demo
+
+    model, clothes = _load(cache, wardrobe)
+    with _progress() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        videos = make_demo(out, model, clothes, only=only or (), progress=report)
+    for video in videos:
+        console.print(f"Wrote {video}.", soft_wrap=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+
+
+def _load(cache: Path | None, wardrobe: Path | None) -> tuple[BodyModel, Wardrobe | None]:
+    from app.walkers.body import CACHE, BodyModel
+    from app.walkers.wardrobe import Wardrobe
+
+    model = BodyModel.load(cache or CACHE, announce=console.print)
+    return model, None if wardrobe is None else Wardrobe(wardrobe)
+
+
+def _size(text: str) -> tuple[int, int]:
+    from app.errors import SettingsError
+
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdigit() and height.isdigit() and 64 <= int(width) <= 4096 and 64 <= int(height) <= 4096):
+        raise SettingsError(f"The size '{text}' is not understood; write for example 854x480 (64 to 4096 px).")
+    return int(width), int(height)
+
+
+def _condition(text: str) -> Condition:
+    from app.walkers.wardrobe import CONDITIONS
+
+    return _one_of(text, CONDITIONS, "condition")
+
+
+def _view(text: str) -> View:
+    from app.walkers.demo import VIEWS
+
+    return _one_of(text, VIEWS, "camera")
+
+
+def _place(text: str | None) -> Place | None:
+    from app.walkers.background import PLACES
+
+    return None if text is None else _one_of(text, PLACES, "place")
+
+
+def _one_of(text: str, known: Sequence[Choice], what: str) -> Choice:
+    from app.errors import SettingsError, nearest
+
+    for choice in known:
+        if choice == text:
+            return choice
+    hint = nearest(text, known) or f" Known: {', '.join(known)}."
+    raise SettingsError(f"There is no {what} '{text}'.{hint}")
