@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the folder {SHARED.name}/ beside the project")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def parity() -> Callable[[str], Path]:
+    """Find a golden file by its name below `parity/`: the few in the clone, else those beside the project."""
+
+    def find(name: str) -> Path:
+        for folder in (Path(__file__).parent / "parity" / "golden", SHARED / "parity"):
+            if (folder / name).exists():
+                return folder / name
+        pytest.skip(f"needs {SHARED.name}/parity/{name} beside the project")
+
+    return find

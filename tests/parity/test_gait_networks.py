@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from app.gait.layers import prepare_for_inference
 from app.gait.models.gaitbase import GaitBase
 from app.gait.opengait import FAMILIES
 from app.gait.opengait import load_network as load_with_classifier
+
+Find = Callable[[str], Path]
 from app.settings import GaitSettings
 from app.types import GaitSequence
 
@@ -29,8 +32,8 @@ def relative_error(found: Any, expected: Any) -> float:
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> Any:
-    return np.load(shared / "parity" / "tiny_gaitbase.npz")
+def golden(parity: Find) -> Any:
+    return np.load(parity("tiny_gaitbase.npz"))
 
 
 def lengths(golden: Any, case: str) -> list[int] | None:
@@ -39,8 +42,8 @@ def lengths(golden: Any, case: str) -> list[int] | None:
 
 @pytest.mark.parametrize("prepared", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_gaitbase_gives_the_reference_embedding(shared: Path, golden: Any, case: str, prepared: bool) -> None:
-    network = load_network(shared / "parity" / "tiny_gaitbase.pt")
+def test_gaitbase_gives_the_reference_embedding(parity: Find, golden: Any, case: str, prepared: bool) -> None:
+    network = load_network(parity("tiny_gaitbase.pt"))
     if prepared:
         prepare_for_inference(network)
     with torch.inference_mode():
@@ -50,16 +53,16 @@ def test_gaitbase_gives_the_reference_embedding(shared: Path, golden: Any, case:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gaitbase_gives_the_reference_logits(shared: Path, golden: Any, case: str) -> None:
-    network = load_with_classifier(shared / "parity" / "tiny_gaitbase.pt", classifier=True)
+def test_gaitbase_gives_the_reference_logits(parity: Find, golden: Any, case: str) -> None:
+    network = load_with_classifier(parity("tiny_gaitbase.pt"), classifier=True)
     with torch.inference_mode():
         _, logits = network(torch.from_numpy(golden[f"{case}_in0"]), lengths(golden, case))
     expected = golden[f"{case}_logits_first16"]
     assert relative_error(logits[:, :16], expected) < 1e-5
 
 
-def test_the_adapter_gives_the_reference_embedding_from_raw_silhouettes(shared: Path, golden: Any) -> None:
-    model = NetworkEmbedder(CheckpointFile(shared / "parity" / "tiny_gaitbase.pt", "given"), GaitSettings())
+def test_the_adapter_gives_the_reference_embedding_from_raw_silhouettes(parity: Find, golden: Any) -> None:
+    model = NetworkEmbedder(CheckpointFile(parity("tiny_gaitbase.pt"), "given"), GaitSettings())
     raw = [golden[f"packed_raw0_{i}"] for i in range(3)]
     embeddings = model.embed([GaitSequence(np.arange(len(walk)), walk, 25.0) for walk in raw])
     for embedding, expected in zip(embeddings, golden["packed_emb"], strict=True):
@@ -67,8 +70,8 @@ def test_the_adapter_gives_the_reference_embedding_from_raw_silhouettes(shared: 
     assert [embedding.frames for embedding in embeddings] == [len(walk) for walk in raw]
 
 
-def test_every_published_network_is_recognised_and_gaitbase_fits_in_full_size(shared: Path) -> None:
-    published = json.loads((shared / "parity" / "opengait_keys.json").read_text())
+def test_every_published_network_is_recognised_and_gaitbase_fits_in_full_size(parity: Find) -> None:
+    published = json.loads(parity("opengait_keys.json").read_text())
     for name, keys in published.items():
         fitting = [f for f in FAMILIES if all(any(key.startswith(mark) for key in keys) for mark in f.marks)]
         family = fitting[0]
@@ -100,6 +103,6 @@ def test_the_published_size_is_the_default() -> None:
         ("yolox/yolox_w0625_normal_c1.pt", "a YOLOX detector"),
     ],
 )
-def test_other_files_are_named_for_what_they_seem(shared: Path, file: str, says: str) -> None:
+def test_other_files_are_named_for_what_they_seem(parity: Find, file: str, says: str) -> None:
     with pytest.raises(CheckpointError, match=says):
-        load_network(shared / "parity" / file)
+        load_network(parity(file))

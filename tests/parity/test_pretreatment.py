@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from app.silhouette import normalise
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_golden_vectors(shared: Path, size: int) -> None:
-    golden = np.load(shared / "parity" / "pretreatment.npz")
+def test_golden_vectors(parity: Callable[[str], Path], size: int) -> None:
+    golden = np.load(parity("pretreatment.npz"))
     names = [key.removeprefix(f"out{size}_") for key in golden if key.startswith(f"out{size}_")]
     assert len(names) == 10
     for name in names:

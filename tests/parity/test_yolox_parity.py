@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -30,9 +31,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(shared: Path) -> Path:
-    return shared / "parity" / "yolox"
+Find = Callable[[str], Path]
 
 
 def network(path: Path) -> Yolox:
@@ -47,8 +46,8 @@ def relative(found: Floats, expected: Floats) -> float:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_input(folder: Path, case: str) -> None:
-    golden = np.load(folder / f"{case}.npz")
+def test_input(parity: Find, case: str) -> None:
+    golden = np.load(parity(f"yolox/{case}.npz"))
     boxed = letterbox([golden["image0"], golden["image1"]], (160, 224), full=True)
     assert boxed.ratios.tolist() == pytest.approx(golden["ratio"].tolist())
     form: Normalise = "imagenet" if case.startswith("bytetrack") else "raw"
@@ -59,9 +58,9 @@ def test_input(folder: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_network(folder: Path, case: str) -> None:
-    golden = np.load(folder / f"{case}.npz")
-    model = network(folder / CASES[case])
+def test_network(parity: Find, case: str) -> None:
+    golden = np.load(parity(f"yolox/{case}.npz"))
+    model = network(parity(f"yolox/{CASES[case]}"))
     images = torch.from_numpy(golden["net_input"])
     with torch.inference_mode():
         plain = model(images).numpy()
@@ -73,8 +72,8 @@ def test_network(folder: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_boxes(folder: Path, case: str) -> None:
-    golden = np.load(folder / f"{case}.npz")
+def test_boxes(parity: Find, case: str) -> None:
+    golden = np.load(parity(f"yolox/{case}.npz"))
     raw = golden["raw"]
     checked = 0
     for key in golden.files:
@@ -101,8 +100,8 @@ def test_boxes(folder: Path, case: str) -> None:
     assert checked >= 8
 
 
-def test_every_published_size_has_the_published_keys(folder: Path) -> None:
-    table = json.loads((folder / "yolox_keys.json").read_text())
+def test_every_published_size_has_the_published_keys(parity: Find) -> None:
+    table = json.loads((parity("yolox/yolox_keys.json")).read_text())
     for name, size in table.items():
         with torch.device("meta"):
             model = Yolox(YoloxLayout.of({key: torch.empty(shape) for key, (shape, _) in size["keys"].items()}))
@@ -113,9 +112,9 @@ def test_every_published_size_has_the_published_keys(folder: Path) -> None:
         assert sum(parameter.numel() for parameter in model.parameters()) == size["params"]
 
 
-def test_recognised_by_origin(folder: Path) -> None:
+def test_recognised_by_origin(parity: Find) -> None:
     def build(name: str, settings: DetectorSettings) -> YoloxDetector:
-        return YoloxDetector(CheckpointFile(folder / name, "given"), settings)
+        return YoloxDetector(CheckpointFile(parity(f"yolox/{name}"), "given"), settings)
 
     plain = build("yolox_w0625_normal_c1.pt", DetectorSettings())
     tracked = build("bytetrack_w0625_c1.pth.tar", DetectorSettings())
@@ -125,11 +124,11 @@ def test_recognised_by_origin(folder: Path) -> None:
     assert (forced.normalise, forced.input_size) == ("raw", (96, 128))
 
 
-def test_detector_gives_the_golden_boxes(folder: Path) -> None:
+def test_detector_gives_the_golden_boxes(parity: Find) -> None:
     """The whole path on one golden image, whose letterbox fills the stride-padded input."""
-    golden = np.load(folder / "bytetrack_w125_c1.npz")
+    golden = np.load(parity("yolox/bytetrack_w125_c1.npz"))
     settings = DetectorSettings(score=0.3, nms_iou=0.7, input_size=(160, 224))
-    detector = YoloxDetector(CheckpointFile(folder / CASES["bytetrack_w125_c1"], "given"), settings)
+    detector = YoloxDetector(CheckpointFile(parity(f"yolox/{CASES['bytetrack_w125_c1']}"), "given"), settings)
     (found,) = detector.detect([Frame(0, 0.0, golden["image0"])])
     expected = golden["post0_c0.3_n0.7"]
     limits = np.array([157, 123, 157, 123], np.float32)
@@ -145,9 +144,9 @@ class TestOnnx:
         file = CheckpointFile(shared / "models" / "yolox_nano.onnx", "given")
         return YoloxOnnxDetector(file, DetectorSettings(nms_iou=0.45, threads=2))
 
-    def test_network(self, folder: Path, detector: YoloxOnnxDetector) -> None:
-        golden = np.load(folder / "yolox_nano_onnx_f100.npz")
-        image = cv2.imread(str(folder / "aio_gallery_f100.png"))
+    def test_network(self, parity: Find, detector: YoloxOnnxDetector) -> None:
+        golden = np.load(parity("yolox/yolox_nano_onnx_f100.npz"))
+        image = cv2.imread(str(parity("yolox/aio_gallery_f100.png")))
         assert image is not None
         pixels = letterbox([image.astype(np.uint8)], (416, 416), full=True).pixels
         np.testing.assert_array_equal(pixels[0].transpose(2, 0, 1), golden["net_input"])
@@ -158,9 +157,11 @@ class TestOnnx:
         boxes = decode(outputs[:, :4], cells(416, 416))
         assert relative(boxes, golden["decoded_person"][:, :4]) < 1e-5
 
-    def test_boxes(self, folder: Path, detector: YoloxOnnxDetector) -> None:
-        expected = json.loads((folder / "yolox_nano_onnx_f100.json").read_text())["persons_single_class_nms_thr_0_1"]
-        image = cv2.imread(str(folder / "aio_gallery_f100.png"))
+    def test_boxes(self, parity: Find, detector: YoloxOnnxDetector) -> None:
+        expected = json.loads((parity("yolox/yolox_nano_onnx_f100.json")).read_text())[
+            "persons_single_class_nms_thr_0_1"
+        ]
+        image = cv2.imread(str(parity("yolox/aio_gallery_f100.png")))
         assert image is not None
         frame = Frame(0, 0.0, image.astype(np.uint8))
         for found in detector.detect([frame, frame, frame]):
