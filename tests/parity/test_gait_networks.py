@@ -19,10 +19,10 @@ from app.gait.layers import prepare_for_inference
 from app.gait.models.gaitbase import GaitBase
 from app.gait.opengait import FAMILIES
 from app.gait.opengait import load_network as load_with_classifier
-
-Find = Callable[[str], Path]
 from app.settings import GaitSettings
 from app.types import GaitSequence
+
+Find = Callable[[str], Path]
 
 CASES = ("one", "batch", "packed")
 
