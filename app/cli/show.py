@@ -100,11 +100,13 @@ def show_warnings(console: Console) -> Iterator[None]:
     handler, level = Lines(), root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    root.propagate = False  # libraries that set up logging of their own would print each line again
     try:
         yield
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+        root.propagate = True
 
 
 def show_result(console: Console, result: Result) -> None:

@@ -91,7 +91,7 @@ def picture(red: int) -> Frame:
 
 
 def onnx_matte(path: Path, threads: int = 2) -> OnnxMatte:
-    return OnnxMatte(CheckpointFile(path, "given"), SegmenterSettings(), threads)
+    return OnnxMatte(CheckpointFile(path, "given"), SegmenterSettings(threads=threads))
 
 
 BOXES = np.array([[20, 20, 50, 90], [5, 30, 25, 80]], np.float32)

@@ -64,7 +64,7 @@ def test_both_formats(tmp_path: Path, pir: str, suffix: str) -> None:
     subprocess.run([sys.executable, str(script), str(tmp_path)], env=environment, check=True, capture_output=True)
     expected = np.load(tmp_path / "answer.npy")[:, 1]
 
-    segmenter = HumanSeg(CheckpointFile(tmp_path, "given"), SegmenterSettings(), threads=2)
+    segmenter = HumanSeg(CheckpointFile(tmp_path, "given"), SegmenterSettings(threads=2))
     crops = [crop_of(frame.image, window, read.shape) for window in windows]
     np.testing.assert_allclose(segmenter._run(crops), expected, atol=1e-5)
     together = segmenter.segment([frame], [boxes])[0]
