@@ -58,7 +58,7 @@ def networks(path: Path, crops: int) -> None:
             session.run(None, {name: one}) for _ in range(crops)
         ]
     for workers in (1, 2):
-        stage = OnnxMatte(checkpoint, SegmenterSettings(), workers)
+        stage = OnnxMatte(checkpoint, SegmenterSettings(threads=workers))
         cases[f"whole stage, {workers} side by side"] = lambda stage=stage: stage.segment([frame], [boxes])
     measure(cases, crops, "network alone, one by one, 2 threads")
 
