@@ -200,7 +200,7 @@ def _samples(video: VideoInfo, width: int, height: int) -> list[Image]:
 def _key_pictures(video: VideoInfo, width: int, height: int) -> list[Image]:
     """Seek through the video: it leads to key pictures, cheap to decode and dense enough in all but short videos."""
     pictures: dict[int, Image] = {}
-    with suppress(av.FFmpegError), av.open(str(video.path)) as container:
+    with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         start, duration = container.start_time or 0, container.duration or 0
@@ -216,7 +216,7 @@ def _every_nth_picture(video: VideoInfo, width: int, height: int) -> list[Image]
     """Decode the whole video; thinned whenever there are too many, as its length is not known for sure."""
     kept: list[Image] = []
     step = 1
-    with suppress(av.FFmpegError), av.open(str(video.path)) as container:
+    with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for index, picture in enumerate(container.decode(stream)):

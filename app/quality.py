@@ -164,5 +164,5 @@ def _too_few(frames: int, needed: int, dropped: Mapping[Reason, int]) -> str:
     if not lost:
         return f"{Reason.TOO_SHORT.value}: {frames} frames of {needed} needed"
     reason = max(dropped, key=lambda key: dropped[key])
-    share = f"in {dropped[reason] / (lost + frames):.0%} of its frames".replace("%", " %")
-    return f"{reason.value} {share}: {frames} silhouettes left, {needed} needed"
+    share = f"{dropped[reason] / (lost + frames):.0%}".replace("%", " %")
+    return f"{reason.value}: in {share} of its frames, {frames} silhouettes left, {needed} needed"

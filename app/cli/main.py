@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(walkers, name="walkers")
 console = Console()
 err_console = Console(stderr=True)
 

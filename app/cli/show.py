@@ -131,7 +131,7 @@ def show_result(console: Console, result: Result) -> None:
                 "" if track.distance is None else f"{track.distance:.3g} of {track.threshold:.3g}",
                 "" if track.confidence is None else f"{track.confidence:.0%}",
             )
-        console.print(table)
+        console.print(table if table.row_count else f"{escape(Path(probe.video).name)}: nobody could be compared")
         _show_unusable(console, probe)
     seconds = report.timings["total"]
     frames = report.gallery.frame_count + sum(probe.frame_count for probe in report.probes)
@@ -141,11 +141,7 @@ def show_result(console: Console, result: Result) -> None:
 
 def _show_unusable(console: Console, video: VideoReport) -> None:
     """Say in one line how many tracks could not be used, and why."""
-    causes = Counter(
-        (track.reason or "").partition(":")[0].partition(" in ")[0]
-        for track in video.tracks
-        if track.status == "unusable"
-    )
+    causes = Counter((track.reason or "").partition(":")[0] for track in video.tracks if track.status == "unusable")
     if causes:
         listed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
         console.print(Text(f"Not used in {Path(video.video).name}: {listed}", style="dim"), soft_wrap=True)

@@ -93,7 +93,7 @@ def confidence(match: Match) -> float:
     if match.identity is None or match.distance is None:
         return 0.0
     others = [candidate.distance for candidate in match.candidates if candidate.identity != match.identity]
-    border = min(match.threshold, *others)
+    border = min([match.threshold, *others])
     return border**2 / (border**2 + match.distance**2) if border > 0 else float(match.distance == 0)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +82,9 @@ def analyse(
         else:
             with archive.writing(path) as store:
                 counter = _Counter()
-                found = _found(reader, stages, progress, watch, counter, store)
-                analysed = _embedded(found, name, stages, folder, watch)
+                # Closed at once when interrupted: its thread must not decode from a reader that is closed.
+                with closing(_found(reader, stages, progress, watch, counter, store)) as found:
+                    analysed = _embedded(found, name, stages, folder, watch)
                 ending = archive.Ending(counter.frames, tuple(reader.warnings))
                 store.end(ending)
     for warning in ending.warnings:
@@ -104,7 +105,7 @@ def _found(
     watch: Stopwatch,
     counter: _Counter,
     store: archive.ArchiveWriter,
-) -> Iterator[Walk]:
+) -> Generator[Walk, None, None]:
     info = reader.info
     tracker = stages.start(info)
     with (

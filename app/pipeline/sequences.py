@@ -41,12 +41,17 @@ class _OpenTrack:
     silhouette_frames: list[int] = field(default_factory=list)
     silhouettes: list[Bytes] = field(default_factory=list)
     dropped: Counter[Reason] = field(default_factory=Counter)
+    cut_out: int = 0
+    kept_every: int = 1
 
     def add_silhouette(self, index: int, silhouette: Bytes, limit: int) -> None:
-        self.silhouette_frames.append(index)
-        self.silhouettes.append(silhouette)
-        if len(self.silhouettes) >= 2 * limit:  # somebody stays for minutes: thin evenly, so memory stays bounded
-            del self.silhouette_frames[1::2], self.silhouettes[1::2]
+        if self.cut_out % self.kept_every == 0:
+            self.silhouette_frames.append(index)
+            self.silhouettes.append(silhouette)
+            if len(self.silhouettes) >= 2 * limit:  # somebody stays for minutes: thin evenly, so memory stays bounded
+                del self.silhouette_frames[1::2], self.silhouettes[1::2]
+                self.kept_every *= 2  # what comes is thinned as what was, or the beginning would fade away
+        self.cut_out += 1
 
     def close(self, info: VideoInfo, settings: Settings) -> Walk:
         track = Track(

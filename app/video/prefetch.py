@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -64,12 +64,13 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
             yield item.pop()
 
     thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
     taken = take()
     try:
+        thread.start()  # in here, as Ctrl-C may come while it is started
         yield taken
     finally:
         left.set()
         room.release()
-        thread.join()
+        with suppress(RuntimeError):  # not running yet: it will see that `left` is set and touch nothing
+            thread.join()
         taken.close()  # nothing can be taken once the thread is gone

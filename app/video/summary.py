@@ -65,7 +65,9 @@ def write_summary(
         for clip, start in zip(clips, (gallery_start, probe_start), strict=True):
             begin = max(0.0, min(start, clip.duration - length))
             parts.append(clip.subclipped(begin, begin + length))
-        pictures = list(clips_array([parts]).iter_frames(fps=_RATE, dtype="uint8"))
+        both = clips_array([parts])
+        # A video of a single picture is shorter than a step of the GIF.
+        pictures = list(both.iter_frames(fps=_RATE, dtype="uint8")) or [np.asarray(both.get_frame(0), np.uint8)]
         summary = ImageSequenceClip(list(_in_few_colours(pictures)), fps=_RATE)
         summary.write_gif(str(temporary), fps=_RATE, logger=None)
 

@@ -67,10 +67,8 @@ def speed(shared: Path, rounds: int) -> None:
     work = steps["total"] - steps["load"]
     models = sum(steps[step] for step in MODELS)
     print(f"frames/s, models included, loading not: {frames / work:.1f}")
-    print(
-        f"outside the models: {1 - models / work:.0%}, "
-        f"without summary.gif {1 - models / (work - steps['summary']):.0%}"
-    )
+    outside, without_gif = 1 - models / work, 1 - models / (work - steps["summary"])
+    print(f"outside the models: {outside:.0%}, without summary.gif {without_gif:.0%}")
 
 
 def peak(frames: int) -> float:

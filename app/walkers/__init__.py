@@ -1,0 +1,1 @@
+"""Virtual walkers: parametric bodies that walk with an individual gait, seen by any camera, with exact truth."""

@@ -1,0 +1,280 @@
+"""Gait data sets of virtual walkers in OpenGait's layout: ``identity/condition-number/view/*.pkl``.
+
+Every person is made from the data set's seed and the person's number alone, so the files are the same whatever the
+number of workers, and a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import OutputError, SettingsError
+from app.files import explained, written_whole
+from app.silhouette import normalise
+from app.walkers.body import CACHE, BodyModel
+from app.walkers.camera import Camera
+from app.walkers.path import Path as Route
+from app.walkers.person import Dressed, Motion, Person
+from app.walkers.renderer import kernels
+from app.walkers.scene import rotation_vectors
+from app.walkers.wardrobe import Condition, Wardrobe
+
+Modality: TypeAlias = Literal["silhouette", "pose", "body"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+_ROWS = 128
+"""Height at which silhouettes are drawn before OpenGait's pre-treatment makes 64 of it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a data set holds.
+
+    `conditions` are condition and number of walks; `views` degrees, 0 from the front and 180 from behind; `fps` of
+    the walks; `first` number of the first person: people of different data sets differ when their numbers do;
+    `training` how many of the subjects the partition puts into the training set; `heights` m of the camera (one is
+    drawn for each walk); `body` and `gait` can be switched off (everybody has the same one) to see what identifies;
+    `new_clothes` gives every walk other clothes; `change` scales how much people differ from day to day.
+    """
+
+    subjects: int = 100
+    seed: int = 1
+    conditions: tuple[tuple[Condition, int], ...] = (("nm", 6), ("bg", 2), ("cl", 2))
+    views: tuple[int, ...] = tuple(range(0, 181, 18))
+    frames: int = 40
+    fps: float = 25.0
+    modalities: tuple[Modality, ...] = ("silhouette",)
+    first: int = 1
+    training: int = 0
+    heights: tuple[float, float] = (1.2, 1.5)
+    distance: float = 6.5
+    body: bool = True
+    gait: bool = True
+    new_clothes: bool = False
+    change: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
+            raise SettingsError("A data set needs subjects, conditions, views, frames and modalities.")
+        if not 0 <= self.training <= self.subjects:
+            raise SettingsError(f"{self.training} of {self.subjects} subjects cannot be for training.")
+
+    @property
+    def walks(self) -> Iterator[tuple[Condition, int]]:
+        """Every walk of a person: condition and number from 1."""
+        return ((condition, number) for condition, count in self.conditions for number in range(1, count + 1))
+
+
+def parse_conditions(text: str) -> tuple[tuple[Condition, int], ...]:
+    """Read ``nm:6,bg:2,cl:2``; `SettingsError` says what is wrong."""
+    pairs = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*(nm|bg|cl)\s*:\s*([1-9]\d?)\s*", piece)
+        if match is None:
+            raise SettingsError(f"'{piece}' is no condition with a number of walks; write for example nm:6,bg:2,cl:2.")
+        pairs.append((cast(Condition, match[1]), int(match[2])))
+    if len({condition for condition, _ in pairs}) != len(pairs):
+        raise SettingsError(f"A condition appears twice in '{text}'.")
+    return tuple(pairs)
+
+
+def parse_modalities(text: str) -> tuple[Modality, ...]:
+    """Read ``silhouette,pose``; `SettingsError` names the known ones."""
+    names = tuple(piece.strip() for piece in text.split(","))
+    for name in names:
+        if name not in MODALITIES:
+            raise SettingsError(f"There is no modality '{name}'. Known: {', '.join(MODALITIES)}.")
+    return cast("tuple[Modality, ...]", names)
+
+
+def write_dataset(
+    folder: Path,
+    plan: Plan,
+    *,
+    cache: Path = CACHE,
+    wardrobe: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make the data set in `folder`: ``data/`` in OpenGait's layout, ``partition.json``, ``dataset.json``.
+
+    A person's folder appears when all of their walks are done; people who are there already are kept.
+
+    Raises:
+        OutputError: `folder` holds another data set, or cannot be written.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    about = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
+    about = json.loads(json.dumps(about))
+    manifest = folder / "dataset.json"
+    if manifest.is_file():
+        try:
+            same = json.loads(manifest.read_text(encoding="utf-8")) == about
+        except ValueError:
+            same = False
+        if not same:
+            raise OutputError(f"{folder} holds another data set (see {manifest}). Give another --out folder.")
+    else:
+        _write_json(manifest, about)
+    names = [_name(plan, index) for index in range(plan.subjects)]
+    partition = {"TRAIN_SET": names[: plan.training], "TEST_SET": names[plan.training :]}
+    _write_json(folder / "partition.json", partition)
+    BodyModel.load(cache)  # made here, once, not by every worker
+    todo = [index for index in range(plan.subjects) if not (folder / "data" / names[index]).is_dir()]
+    done = plan.subjects - len(todo)
+    if progress is not None:
+        progress(done, plan.subjects)
+    for _ in _subjects(folder, plan, cache, wardrobe, todo, workers):
+        done += 1
+        if progress is not None:
+            progress(done, plan.subjects)
+
+
+def _subjects(
+    folder: Path, plan: Plan, cache: Path, wardrobe: Path | None, todo: Sequence[int], workers: int
+) -> Iterator[None]:
+    if workers <= 1 or len(todo) <= 1:
+        for index in todo:
+            write_subject(folder, plan, index, cache, wardrobe)
+            yield None
+        return
+    with _one_thread(), ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(write_subject, folder, plan, index, cache, wardrobe) for index in todo]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield None
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let the workers' NumPy use one thread each: they are as many as there are cores."""
+    import os
+
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _name(plan: Plan, index: int) -> str:
+    return f"{plan.first + index:05d}"
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _model(cache: Path) -> BodyModel:
+    return BodyModel.load(cache)
+
+
+@lru_cache(maxsize=1)
+def _wardrobe(folder: Path) -> Wardrobe:
+    return Wardrobe(folder)
+
+
+def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: Path | None = None) -> None:
+    """Write all walks of person `index` of the plan, or nothing."""
+    with written_whole(folder / "data" / _name(plan, index)) as temporary:
+        for condition, number, view, arrays in subject_walks(plan, index, _model(cache), wardrobe):
+            place = temporary / f"{condition}-{number:02d}" / f"{view:03d}"
+            place.mkdir(parents=True)
+            for order, (modality, array) in enumerate(arrays.items()):
+                data = pickle.dumps(array, protocol=4)
+                (place / f"{order}_{modality}.pkl").write_bytes(data)
+
+
+def subject_walks(
+    plan: Plan, index: int, model: BodyModel, wardrobe: Path | None = None
+) -> Iterator[tuple[Condition, int, int, dict[str, NDArray[Any]]]]:
+    """Yield condition, number, view and the modalities' arrays of every walk of person `index`.
+
+    ``silhouette`` uint8 (T, 64, 64); ``pose`` float32 (T, 17, 3): x, y px in a picture 128 px per body height with
+    the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors.
+    """
+    clothes = None if wardrobe is None else _wardrobe(wardrobe)
+    person = Person.sample(1_000_003 * plan.seed + plan.first + index)
+    same = Person.sample(0)
+    if not plan.body:
+        person = Person(person.seed, same.body, person.gait)
+    if not plan.gait:
+        person = Person(person.seed, person.body, same.gait)
+    for walk_number, (condition, number) in enumerate(plan.walks):
+        session = person.session(walk_number + 1, condition, walk_number if plan.new_clothes else 0, plan.change)
+        rng = np.random.default_rng([session.seed, 0xDA7A])
+        dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
+        length = session.gait.speed * plan.frames / plan.fps
+        heading = float(rng.normal(0.0, np.radians(1.5)))
+        start = (-length / 2 * np.cos(heading), -length / 2 * np.sin(heading) + float(rng.normal(0, 0.1)))
+        route = Route.line((float(start[0]), float(start[1])), heading, 20.0)
+        motion = dressed.walk(
+            session.gait, route, None, plan.fps, plan.frames / plan.fps, session.seed, float(rng.random())
+        )
+        height = float(rng.uniform(*plan.heights))
+        cameras = [_camera(view, plan.distance, height) for view in plan.views]
+        for view, arrays in zip(plan.views, _record(motion, cameras, plan.modalities), strict=True):
+            yield condition, number, view, arrays
+
+
+def _camera(view: float, distance: float, height: float) -> Camera:
+    angle = np.radians(view)
+    position = (distance * float(np.cos(angle)), distance * float(np.sin(angle)), height)
+    return Camera.look_at(position, (0.0, 0.0, 0.9), 320, 240)
+
+
+def _record(motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality]) -> list[dict[str, NDArray[Any]]]:
+    """Film `motion` with all `cameras` at once: every frame is skinned once."""
+    frames, figure = len(motion), motion.dressed.figure
+    silhouettes = np.zeros((len(cameras), frames, 64, 64), np.uint8)
+    poses = np.zeros((len(cameras), frames, 17, 3), np.float32)
+    keypoints = motion.keypoints if "pose" in modalities else np.zeros((frames, 17, 3), np.float32)
+    screen = np.empty_like(figure.vertices)
+    mask = np.empty((_ROWS, 2 * _ROWS), np.uint8)
+    compiled = kernels()
+    for frame in range(frames):
+        vertices, _ = motion.skinned(frame)
+        for index, camera in enumerate(cameras):
+            eye = np.array(camera.position, np.float32)
+            scale, left, top = compiled.portrait(vertices, figure.faces, camera.rotation, eye, _ROWS, screen, mask)
+            small = normalise(mask)
+            if small is not None:
+                silhouettes[index, frame] = small
+            if "pose" in modalities:
+                local = (keypoints[frame] - eye) @ camera.rotation.T
+                poses[index, frame, :, 0] = (local[:, 0] / local[:, 2] - left) * scale
+                poses[index, frame, :, 1] = (local[:, 1] / local[:, 2] - top) * scale
+                poses[index, frame, :, 2] = 1.0
+    results: list[dict[str, NDArray[Any]]] = []
+    for index in range(len(cameras)):
+        every: dict[str, NDArray[Any]] = {"silhouette": silhouettes[index], "pose": poses[index]}
+        if "body" in modalities:
+            turns = np.stack([rotation_vectors(rotation).ravel() for rotation in motion.poses.rotations])
+            every["body"] = np.concatenate([motion.poses.root, turns], axis=1).astype(np.float32)
+        results.append({modality: every[modality] for modality in modalities})
+    return results

@@ -1,0 +1,166 @@
+"""The walker's skeleton: 21 joints, its poses and forward kinematics. Needs NumPy only.
+
+World: metres, right-handed, z up, ground at z = 0. A person's own frame: +x forward, +y to the person's left, +z up.
+In the rest pose the person stands with the pelvis above the origin and faces +x.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.types import Floats
+
+JOINTS = (
+    "pelvis", "spine", "chest", "neck", "head",
+    "hip_l", "knee_l", "ankle_l", "toe_l",
+    "hip_r", "knee_r", "ankle_r", "toe_r",
+    "clavicle_l", "shoulder_l", "elbow_l", "wrist_l",
+    "clavicle_r", "shoulder_r", "elbow_r", "wrist_r",
+)  # fmt: skip
+"""Names of the joints, parents before children. ``toe`` is the metatarsophalangeal joint (the ball of the foot)."""
+
+PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 2, 13, 14, 15, 2, 17, 18, 19)
+"""Index of each joint's parent, -1 for the pelvis."""
+
+JOINT = {name: index for index, name in enumerate(JOINTS)}
+"""Index of each joint by name."""
+
+Side: TypeAlias = Literal["l", "r"]
+SIDES: tuple[Side, Side] = ("l", "r")
+SOLE = ("heel", "ball", "tip")
+"""The contact points of a foot. The heel moves with the ankle joint, ball and tip with the toe joint."""
+
+_SOLE_OWNERS = [[JOINT[f"{joint}_{side}"] for joint in ("ankle", "toe", "toe")] for side in SIDES]
+_LEVELS = ((0,), (1, 5, 9), (2, 6, 10), (3, 7, 11, 13, 17), (4, 8, 12, 14, 18), (15, 19), (16, 20))
+"""The joints by their depth in the tree, so that forward kinematics handles a whole level at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """One person's bones.
+
+    `rest` float32 (21, 3), m: the joints of the standing rest pose in the person's frame, the floor at z = 0.
+    `sole` float32 (2, 3, 3), m: left and right heel, ball and toe tip (see `SOLE`), the lowest points of the shoe
+    in the rest pose, in the same frame.
+
+    Raises:
+        ValueError: wrong shapes, or a skeleton that does not stand upright on the floor.
+    """
+
+    rest: Floats
+    sole: Floats
+
+    def __post_init__(self) -> None:
+        if self.rest.shape != (len(JOINTS), 3) or self.sole.shape != (2, 3, 3):
+            raise ValueError(
+                f"rest must be ({len(JOINTS)}, 3) and sole (2, 3, 3), not {self.rest.shape}, {self.sole.shape}"
+            )
+        if not (self.rest[JOINT["hip_l"], 1] > self.rest[JOINT["hip_r"], 1] and np.all(self.rest[:, 2] > 0)):
+            raise ValueError("the rest pose must face +x, the left hip at the larger y, every joint above the floor")
+
+    @cached_property
+    def offsets(self) -> Floats:
+        """(21, 3): each joint from its parent in the rest pose; the pelvis from the origin."""
+        parents = np.array(PARENTS)
+        return np.asarray(np.where(parents[:, None] >= 0, self.rest - self.rest[parents], self.rest), np.float32)
+
+    @cached_property
+    def sole_offsets(self) -> Floats:
+        """(2, 3, 3): the heel from the ankle, ball and tip from the toe joint, in the rest pose."""
+        return np.asarray(self.sole - self.rest[_SOLE_OWNERS], np.float32)
+
+    @property
+    def leg_length(self) -> float:
+        """Height of the hip joints above the floor in the rest pose, m, mean of both sides."""
+        return float(self.rest[[JOINT["hip_l"], JOINT["hip_r"]], 2].mean())
+
+    @classmethod
+    def average(cls, stature: float = 1.70) -> Skeleton:
+        """An average adult of `stature` m, arms 40 degrees out: segment lengths of Drillis & Contini (1966).
+
+        As printed by Winter, Biomechanics and Motor Control of Human Movement, fig. 4.1. The places of the spine,
+        toe and sole points are approximate.
+        """
+        arm = np.array([0.0, np.sin(np.radians(40)), -np.cos(np.radians(40))])
+        shoulder = np.array([0.0, 0.110, 0.818])
+        left = {
+            "hip": (0.0, 0.050, 0.530),
+            "knee": (0.0, 0.050, 0.285),
+            "ankle": (-0.006, 0.050, 0.039),
+            "toe": (0.078, 0.054, 0.012),
+            "clavicle": (0.0, 0.015, 0.812),
+            "shoulder": shoulder,
+            "elbow": shoulder + 0.186 * arm,
+            "wrist": shoulder + (0.186 + 0.146) * arm,
+        }
+        middle = {
+            "pelvis": (0.0, 0.0, 0.550),
+            "spine": (-0.012, 0.0, 0.610),
+            "chest": (-0.012, 0.0, 0.720),
+            "neck": (-0.008, 0.0, 0.835),
+            "head": (0.006, 0.0, 0.885),
+        }
+        mirror = np.array([1.0, -1.0, 1.0])
+        rest = []
+        for name in JOINTS:
+            part, _, side = name.partition("_")
+            rest.append(np.asarray(left[part] if side else middle[part]) * (mirror if side == "r" else 1.0))
+        sole = np.array([(-0.040, 0.048, 0.0), (0.078, 0.054, 0.0), (0.112, 0.056, 0.0)])
+        soles = np.stack([sole, sole * mirror])
+        return cls((stature * np.array(rest)).astype(np.float32), (stature * soles).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """A motion: one pose per frame.
+
+    `root` float32 (T, 3): the pelvis joint in the world, m. `rotations` float32 (T, 21, 3, 3): each joint's rotation
+    relative to its parent (the pelvis relative to the world), in frames which in the rest pose are all aligned with
+    the person's frame; the identity everywhere is the rest pose. A pose moves everything that hangs on the joint.
+    """
+
+    root: Floats
+    rotations: Floats
+
+    def __post_init__(self) -> None:
+        frames = len(self.root)
+        if self.root.shape != (frames, 3) or self.rotations.shape != (frames, len(JOINTS), 3, 3):
+            raise ValueError(f"root {self.root.shape} and rotations {self.rotations.shape} are not one motion")
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+    def __getitem__(self, frames: slice | NDArray[np.int64]) -> Poses:
+        return Poses(self.root[frames], self.rotations[frames])
+
+
+def rest_poses(skeleton: Skeleton, frames: int = 1) -> Poses:
+    """Return the rest pose, `frames` times."""
+    rotations = np.tile(np.eye(3, dtype=np.float32), (frames, len(JOINTS), 1, 1))
+    return Poses(np.tile(skeleton.rest[0], (frames, 1)), rotations)
+
+
+def forward_kinematics(skeleton: Skeleton, poses: Poses) -> tuple[Floats, Floats]:
+    """Return the joints in the world, (T, 21, 3) m, and the joints' rotations in the world, (T, 21, 3, 3)."""
+    positions = np.empty((len(poses), len(JOINTS), 3), np.float32)
+    rotations = np.empty((len(poses), len(JOINTS), 3, 3), np.float32)
+    positions[:, 0] = poses.root
+    rotations[:, 0] = poses.rotations[:, 0]
+    for joints in _LEVELS[1:]:
+        level = list(joints)
+        parents = [PARENTS[joint] for joint in level]
+        rotations[:, level] = rotations[:, parents] @ poses.rotations[:, level]
+        moved = (rotations[:, parents] @ skeleton.offsets[level][..., None])[..., 0]
+        positions[:, level] = positions[:, parents] + moved
+    return positions, rotations
+
+
+def sole_points(skeleton: Skeleton, positions: Floats, rotations: Floats) -> Floats:
+    """Return heel, ball and tip of both feet in the world, (T, 2, 3, 3) m, from `forward_kinematics`."""
+    moved = (rotations[:, _SOLE_OWNERS] @ skeleton.sole_offsets[..., None])[..., 0]
+    return np.asarray(positions[:, _SOLE_OWNERS] + moved, np.float32)

@@ -1,0 +1,101 @@
+"""A small film studio for the end-to-end tests: drawn clips, and the command line run in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli.main import main
+from tests.clips import Scene, Walker, crossing, write_clip
+
+RUN_DEMO = Path(__file__).resolve().parents[2] / "run_demo.py"
+SIZE: dict[str, Any] = {"width": 320, "height": 240, "fps": Fraction(25)}
+
+
+def pair(first: Walker, second: Walker, seconds: float = 3.6, **scene: Any) -> Scene:
+    """Two people who cross the picture, both in view for some two seconds."""
+    return crossing([first, second], gap=0.9, first=-0.7, seconds=seconds, **{**SIZE, **scene})
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `input_videos/`: a gallery and two probes; beside it `nobody.mp4` and `short.mp4`."""
+    folder = tmp_path_factory.mktemp("studio")
+    videos = folder / "input_videos"
+    videos.mkdir()
+    write_clip(videos / "gallery.mp4", pair(Walker(1), Walker(2), seed=1), index_first=True, sound=True)
+    write_clip(videos / "probe1.mp4", pair(Walker(2, 5), Walker(1, 6), seed=2), index_first=True)
+    write_clip(videos / "probe2.mp4", pair(Walker(3), Walker(2, 9), seed=3), index_first=True)
+    write_clip(folder / "nobody.mp4", Scene((), seconds=1.2, **SIZE))
+    write_clip(folder / "short.mp4", pair(Walker(1), Walker(2), seconds=0.9))
+    return folder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of the command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def failed_with(self, *words: str) -> None:
+        """Check for exit code 2 and one clear message that holds `words`."""
+        assert self.code == 2, self.out + self.err
+        message = " ".join(self.err.split())
+        assert message.count("Error:") == 1, self.err
+        for word in words:
+            assert word in message, self.err
+        assert "Traceback" not in self.out + self.err
+
+
+Demo = Callable[..., Ended]
+
+
+@pytest.fixture
+def demo(studio: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Demo:
+    """Run ``demo`` with arguments inside the studio, in this process; without the GIF, which takes a second."""
+
+    def run(*arguments: object, summary: bool = False) -> Ended:
+        monkeypatch.chdir(studio)
+        capsys.readouterr()
+        more = [] if summary else ["--set", "output.summary=false"]
+        code = main(["demo", *map(str, arguments), *more])
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start ``python run_demo.py`` in a process of its own."""
+    import signal
+
+    def listen() -> None:  # whoever runs the tests in the background may have Ctrl-C ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    return subprocess.Popen(
+        [sys.executable, str(RUN_DEMO), *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONWARNINGS": "default", "COLUMNS": "200"},
+        preexec_fn=listen,
+    )
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return every file and folder below `folder`, hidden ones too, with its size and time of change."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        for path in sorted(folder.rglob("*"))
+    }

@@ -1,0 +1,116 @@
+"""How implementations are found, named and chosen."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.checkpoints import CheckpointFile
+from app.errors import CheckpointError, SettingsError
+from app.registry import Registry, detectors, gait_models, segmenters
+
+
+def suffix(wanted: str) -> Any:
+    def accepts(path: Path) -> bool:
+        if path.name.startswith("bad"):
+            raise CheckpointError(f"{path} is broken")
+        return path.suffix == wanted
+
+    return accepts
+
+
+@pytest.fixture
+def registry() -> Registry[Any, Any]:
+    """Two implementations with files, one without."""
+    made: Registry[Any, Any] = Registry(
+        "detector", "app.detect", ("detector", "old_model", "embedded/detector"), "plain"
+    )
+    made._imported = True  # nothing of the real package
+    for name, accepts in (("red", suffix(".red")), ("blue", suffix(".blue")), ("plain", None)):
+
+        def build(checkpoint: CheckpointFile | None, settings: Any) -> Any:
+            return checkpoint, settings
+
+        assert made.register(name, licence="MIT", about=f"reads {name}", accepts=accepts)(build) is build
+    return made
+
+
+def put(folder: Path, *names: str) -> Path:
+    for size, name in enumerate(names, 1):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"0" * size)
+    return folder
+
+
+def test_names_are_unique_and_sorted(registry: Registry[Any, Any]) -> None:
+    assert [entry.name for entry in registry.entries()] == ["blue", "plain", "red"]
+    with pytest.raises(ValueError, match="two detectors are called 'red'"):
+        registry.register("red", licence="MIT", about="again")(lambda checkpoint, settings: None)
+
+
+def test_unknown_names_get_the_nearest(registry: Registry[Any, Any]) -> None:
+    with pytest.raises(SettingsError, match="Did you mean 'blue'"):
+        registry.get("bleu")
+    with pytest.raises(SettingsError, match="Known: blue, plain, red"):
+        registry.get("xyzzy")
+
+
+def test_the_users_file_decides(registry: Registry[Any, Any], tmp_path: Path) -> None:
+    put(tmp_path, "mine.red", "detector/other.blue", "detector/deep/down.red")
+    entry, file = registry.choose("auto", tmp_path / "mine.red", (tmp_path,))
+    assert (entry.name, file) == ("red", CheckpointFile(tmp_path / "mine.red", "given"))
+    entry, file = registry.choose("auto", Path("down.red"), (tmp_path,))
+    assert (entry.name, file) == ("red", CheckpointFile(tmp_path / "detector/deep/down.red", "given"))
+    with pytest.raises(CheckpointError, match=r"mine\.red is not a checkpoint for the detector 'blue'"):
+        registry.choose("blue", tmp_path / "mine.red", (tmp_path,))
+    with pytest.raises(CheckpointError, match="for the detector 'plain'"):
+        registry.choose("plain", tmp_path / "mine.red", (tmp_path,))
+    with pytest.raises(CheckpointError, match=r"Did you mean 'mine\.red'"):
+        registry.choose("auto", tmp_path / "mime.red", (tmp_path,))
+    with pytest.raises(CheckpointError, match=r"understood here\. Known: blue: reads blue; red: reads red"):
+        registry.choose("auto", put(tmp_path, "odd.green") / "odd.green", (tmp_path,))
+
+
+def test_what_is_found_comes_in_order(
+    registry: Registry[Any, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def chosen(name: str = "auto") -> tuple[str, str | None, str | None]:
+        entry, file = registry.choose(name, None, (tmp_path,))
+        return entry.name, file.path.name if file else None, file.origin if file else None
+
+    assert chosen() == ("plain", None, None)
+    put(tmp_path, "embedded/detector/own.red")
+    assert chosen() == ("red", "own.red", "embedded")
+    put(tmp_path, "old_model/small.blue")
+    assert chosen() == ("blue", "small.blue", "found")
+    put(tmp_path, "detector/a.red", "detector/b.blue", "detector/notes.md")
+    assert chosen() == ("blue", "b.blue", "found"), "the larger one"
+    assert chosen("red") == ("red", "a.red", "found")
+    assert chosen("plain") == ("plain", None, None)
+    with caplog.at_level(logging.WARNING):
+        put(tmp_path, *(f"detector/bad{number}.red" for number in range(9)))
+        assert chosen() == ("blue", "b.blue", "found")
+    assert "Not used" in caplog.text
+    assert "bad8.red is broken" in caplog.text
+
+
+def test_a_name_that_needs_a_file_says_where_to_put_it(registry: Registry[Any, Any], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="needs a checkpoint and none was found") as caught:
+        registry.choose("red", None, (tmp_path,))
+    assert str(tmp_path / "old_model") in str(caught.value)
+    assert "--detector-checkpoint FILE" in str(caught.value)
+
+
+@pytest.mark.parametrize("registry", [detectors, segmenters, gait_models], ids=lambda registry: str(registry.stage))
+def test_every_stage_has_a_variant_without_weights_and_says_what_it_has(registry: Registry[Any, Any]) -> None:
+    assert registry.get(registry.fallback).accepts is None
+    for entry in registry.entries():
+        assert entry.name == entry.name.lower()
+        assert entry.about
+        assert entry.licence
+    entry, file = registry.choose("auto", None, (Path("no such folder"),))
+    assert (entry.name, file) == (registry.fallback, None)

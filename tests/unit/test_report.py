@@ -1,0 +1,149 @@
+"""`results.json`: its schema as a file, and what is written.
+
+python -m tests.unit.test_report     # writes app/results.schema.json anew
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import app.pipeline
+from app.pipeline.report import CSV_COLUMNS, ModelReport, Report, schema, to_csv, to_json
+from app.types import ModelCard
+
+FILE = Path(app.pipeline.__file__).resolve().parents[1] / "results.schema.json"
+
+
+def schema_text() -> str:
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def track(**changes: Any) -> dict[str, Any]:
+    return {
+        "track_id": 1,
+        "frames": [0, 2],
+        "boxes": [[1.0, 2.0, 3.0, 4.0], [1.5, 2.0, 3.0, 4.0]],
+        "status": "identified",
+        "identity": "gällery, 1-001",
+        "confidence": 0.75,
+        "distance": 0.5,
+        "threshold": 1.0,
+        "reason": None,
+        "candidates": [{"identity": "gällery, 1-001", "distance": 0.5}],
+    } | changes
+
+
+def report(**changes: Any) -> Report:
+    video = {
+        "video": 'in/gällery, "1".mp4',
+        "width": 6,
+        "height": 4,
+        "fps": 12.5,
+        "frame_count": 3,
+        "tracks": [track()],
+    }
+    unknown = track(status="unknown", identity=None, confidence=None, reason="too far, by far")
+    unusable = track(track_id=2, status="unusable", identity=None, distance=None, threshold=None, reason="short")
+    card = ModelCard("gait", "gei", "weight-free", "Apache-2.0")
+    return Report.model_validate(
+        {
+            "gaitprint": "0.1",
+            "created": "2026-01-01T00:00:00+00:00",
+            "models": {"gait": ModelReport.of(card).model_dump()},
+            "settings": {"output": {"folder": "output"}},
+            "timings": {"total": 1.5},
+            "gallery": video,
+            "probes": [video | {"tracks": [unknown, unusable | {"candidates": []}]}],
+        }
+        | changes
+    )
+
+
+def test_the_schema_file_is_that_of_the_code() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    assert FILE.read_text(encoding="utf-8") == schema_text(), "run: python -m tests.unit.test_report"
+
+
+def test_a_report_fits_the_schema_and_survives_the_way_through_json() -> None:
+    text = to_json(report())
+    jsonschema.validate(json.loads(text), json.loads(FILE.read_text(encoding="utf-8")))
+    assert Report.model_validate_json(text) == report()
+    assert text.endswith("}\n")
+    assert "gällery" in text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"schema_version": 2},
+        {"surplus": 1},
+        {"probes": [{"video": "x"}]},
+        {
+            "gallery": {
+                "video": "x",
+                "width": 1,
+                "height": 1,
+                "fps": 1.0,
+                "frame_count": 1,
+                "tracks": [track(status="who")],
+            }
+        },
+        {
+            "gallery": {
+                "video": "x",
+                "width": 1,
+                "height": 1,
+                "fps": 1.0,
+                "frame_count": 1,
+                "tracks": [track(track_id=0)],
+            }
+        },
+        {
+            "gallery": {
+                "video": "x",
+                "width": 1,
+                "height": 1,
+                "fps": 1.0,
+                "frame_count": 1,
+                "tracks": [track(boxes=[[1.0, 2.0, 3.0]])],
+            }
+        },
+    ],
+    ids=["version", "surplus", "missing", "status", "id", "box"],
+)
+def test_the_schema_refuses_what_the_models_refuse(broken: dict[str, Any]) -> None:
+    content = json.loads(to_json(report())) | broken
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema(), cls=jsonschema.Draft202012Validator)
+    with pytest.raises(ValueError, match="validation error"):
+        Report.model_validate(content)
+
+
+def test_nothing_but_numbers_is_a_number() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        report(timings={"total": float("nan")})
+
+
+def test_the_table_has_a_row_for_each_track() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(report()))))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert [(row["role"], row["status"], row["reason"]) for row in rows] == [
+        ("gallery", "identified", ""),
+        ("probe", "unknown", "too far, by far"),
+        ("probe", "unusable", "short"),
+    ]
+    assert rows[0]["video"] == 'gällery, "1".mp4'
+    assert (rows[0]["first_frame"], rows[0]["last_frame"], rows[0]["frames"]) == ("0", "2", "2")
+    assert (rows[0]["start_s"], rows[0]["end_s"]) == ("0.0000", "0.2400")
+    assert rows[2]["distance"] == ""
+
+
+if __name__ == "__main__":
+    FILE.write_text(schema_text(), encoding="utf-8")

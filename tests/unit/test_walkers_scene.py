@@ -1,0 +1,248 @@
+"""With the extra ``walkers`` installed: bodies, pictures, truth, data sets. The body model is made once and kept."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+pytest.importorskip("anny")
+
+from app.errors import OutputError, SettingsError
+from app.walkers.body import BodyModel, BodyTraits
+from app.walkers.dataset import Plan, write_dataset
+from app.walkers.demo import make_scene
+from app.walkers.person import Dressed, Person
+from app.walkers.scene import Scene, Seen, write_clip
+from app.walkers.skeleton import JOINT
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
+
+
+@pytest.fixture(scope="session")
+def body_cache(request: pytest.FixtureRequest) -> Path:
+    return Path(request.config.cache.mkdir("walkers"))  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="session")
+def model(body_cache: Path) -> BodyModel:
+    return BodyModel.load(body_cache)
+
+
+@pytest.fixture(scope="module")
+def scene(model: BodyModel) -> Scene:
+    return make_scene(
+        model, people=3, seed=3, view="oblique", place="street", seconds=1.2, fps=10, width=426, height=240
+    )
+
+
+@pytest.fixture(scope="module")
+def people(scene: Scene) -> list[tuple[int, Seen]]:
+    return [(frame, seen) for frame in (0, 5, 11) for seen in scene.render(frame)[1]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bodies_are_as_tall_as_they_say(model: BodyModel, seed: int) -> None:
+    traits = BodyTraits.sample(np.random.default_rng(seed))
+    shape = model.shape(traits)
+    assert np.ptp(shape.vertices[:13380, 2]) == pytest.approx(traits.stature, abs=1e-3)
+    assert 30 < shape.mass < 180
+    assert shape.vertices[:13380, 2].min() == pytest.approx(0, abs=1e-4)
+    assert 0.44 < shape.skeleton.leg_length / traits.stature < 0.57
+
+
+def test_sliders_do_what_they_say(model: BodyModel) -> None:
+    from dataclasses import replace
+
+    traits = BodyTraits.sample(np.random.default_rng(1))
+    heavy, light = (model.shape(replace(traits, weight=weight)) for weight in (0.9, 0.2))
+    assert heavy.mass > light.mass + 10
+    long, short = (model.shape(replace(traits, local=(leg, leg, *traits.local[2:]))) for leg in (0.9, -0.9))
+    assert long.skeleton.leg_length > short.skeleton.leg_length + 0.02
+
+
+def test_a_person_is_the_same_everywhere_and_each_day_a_little_different() -> None:
+    assert Person.sample(5) == Person.sample(5) != Person.sample(6)
+    person = Person.sample(5)
+    assert person.session(1) == person.session(1)
+    assert person.session(1).gait != person.session(2).gait
+    assert person.outfit(0) == person.outfit(0) != person.outfit(1)
+
+
+@pytest.mark.parametrize("bag", ["handbag", "backpack", "trolley"])
+def test_feet_and_bags_stay_above_the_floor(model: BodyModel, bag: str) -> None:
+    from dataclasses import replace
+
+    from app.walkers.path import Path as Route
+
+    session = Person.sample(2).session(0, "bg")
+    dressed = Dressed.make(model, session, replace(session.outfit(), bag=bag))  # type: ignore[arg-type]
+    motion = dressed.walk(session.gait, Route.line((0.0, 0.0), 0.3, 9.0), None, 20, 1.2, 1)
+    for frame in range(0, len(motion), 3):
+        assert motion.skinned(frame)[0][:, 2].min() > -0.03
+
+
+def test_the_body_follows_the_skeleton(scene: Scene) -> None:
+    for actor in scene.actors:
+        vertices, _ = actor.motion.skinned(4)
+        for joint in ("pelvis", "knee_l", "shoulder_r", "head"):
+            place = actor.motion.joints[4, JOINT[joint]]
+            assert np.linalg.norm(vertices - place, axis=1).min() < 0.16
+
+
+def test_the_box_is_the_masks_box(people: list[tuple[int, Seen]]) -> None:
+    assert len(people) >= 6
+    for _, seen in people:
+        rows, columns = np.flatnonzero(seen.mask.any(1)), np.flatnonzero(seen.mask.any(0))
+        assert seen.visible == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        assert seen.full[0] <= seen.visible[0]
+        assert seen.full[3] >= seen.visible[3]
+        assert 0 <= seen.shown <= 1
+
+
+def test_masks_do_not_overlap_and_the_nearest_comes_first(people: list[tuple[int, Seen]]) -> None:
+    for frame in {frame for frame, _ in people}:
+        together = [seen for number, seen in people if number == frame]
+        assert np.sum([seen.mask for seen in together], axis=0).max() == 1
+        depths = [seen.depth for seen in sorted(together, key=lambda seen: seen.order)]
+        assert depths == sorted(depths)
+
+
+def test_who_stands_behind_is_hidden(model: BodyModel) -> None:
+    from dataclasses import replace
+
+    from app.walkers.path import Path as Route
+    from app.walkers.scene import Actor
+
+    scene = make_scene(
+        model, people=2, seed=5, view="front", place="street", seconds=0.4, fps=10, width=426, height=240
+    )
+    x, y, _ = scene.camera.position
+    actors = []
+    for actor, distance in zip(scene.actors, (9.0, 11.0), strict=True):
+        route = Route.line((x + distance, y), np.pi)
+        motion = actor.motion.dressed.walk(actor.session.gait, route, None, 10, 0.4, 1)
+        actors.append(Actor(actor.identity, actor.name, actor.session, motion))
+    near, far = replace(scene, actors=actors).render(2)[1]
+    assert (near.actor.identity, near.order, near.shown) == (1, 0, 1.0)
+    assert far.shown < 0.5
+    assert (far.keypoints[:, 2] == 1).sum() > 5
+    alone = replace(scene, actors=actors[1:]).render(2)[1][0]
+    assert alone.full == far.full
+    assert alone.shown == 1.0
+
+
+def test_seen_keypoints_fall_on_the_mask(people: list[tuple[int, Seen]]) -> None:
+    on, total = 0, 0
+    for _, seen in people:
+        for x, y, state in seen.keypoints:
+            if state == 2:
+                row, column = int(y), int(x)
+                on += bool(seen.mask[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].any())
+                total += 1
+    assert total > 60
+    assert on / total > 0.97
+
+
+def test_pixels_change_where_the_mask_is_and_hardly_elsewhere(scene: Scene) -> None:
+    picture, people = scene.render(5)
+    empty = (scene.background.render(scene.camera) * 255).astype(int)
+    change = np.abs(picture.astype(int) - empty).max(axis=2)
+    mask = np.any([seen.mask for seen in people], axis=0)
+    assert (change[mask] > 20).mean() > 0.6
+    assert (change[~mask] > 20).mean() < 0.10  # shadows
+
+
+def test_the_same_seed_gives_the_same_picture(model: BodyModel, scene: Scene) -> None:
+    again = make_scene(
+        model, people=3, seed=3, view="oblique", place="street", seconds=1.2, fps=10, width=426, height=240
+    )
+    np.testing.assert_array_equal(again.render(3)[0], scene.render(3)[0])
+    other = make_scene(
+        model, people=3, seed=4, view="oblique", place="street", seconds=1.2, fps=10, width=426, height=240
+    )
+    assert (other.render(3)[0] != scene.render(3)[0]).any()
+
+
+def test_a_turning_camera_sees_what_a_turned_camera_would(model: BodyModel) -> None:
+    scene = make_scene(
+        model, people=1, seed=1, view="handheld", place="square", seconds=0.4, fps=10, width=214, height=120
+    )
+    camera = scene.camera_at(3)
+    assert camera != scene.camera
+    seen = scene._backdrop.seen(camera)
+    direct = scene.background.render(camera)
+    assert np.abs(seen - direct).mean() < 0.02
+    assert np.abs(seen - scene.background.render(scene.camera)).mean() > np.abs(seen - direct).mean()
+
+
+def test_a_clip_and_its_truth_are_written(scene: Scene, tmp_path: Path) -> None:
+    write_clip(scene, tmp_path / "scene.mp4", tmp_path / "truth.json", masks=tmp_path / "masks.npz")
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    assert len(truth["frames"]) == 12
+    assert (tmp_path / "scene.mp4").stat().st_size > 1000
+    person = truth["frames"][5]["people"][0]
+    assert len(person["keypoints"]) == 17
+    assert len(person["pose"]) == 21
+    with np.load(tmp_path / "masks.npz") as file:
+        labels = file["masks"]
+    assert labels.shape == (12, 240, 426)
+    rows, columns = np.nonzero(labels[5] == person["id"])
+    assert person["box"] == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_bad_wishes_are_refused(model: BodyModel) -> None:
+    with pytest.raises(SettingsError):
+        make_scene(model, people=0)
+    with pytest.raises(SettingsError, match="Known cameras"):
+        make_scene(model, view="top")  # type: ignore[arg-type]
+
+
+PLAN = Plan(
+    subjects=2, seed=9, conditions=(("nm", 1), ("bg", 1)), views=(0, 90), frames=4, modalities=("silhouette", "pose")
+)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def dataset(model: BodyModel, body_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("walkers") / "set"
+    write_dataset(folder, PLAN, cache=body_cache)
+    return folder
+
+
+def test_a_data_set_has_opengaits_layout(dataset: Path) -> None:
+    names = [name for name in files(dataset) if name.endswith(".pkl")]
+    assert len(names) == 2 * 2 * 2 * 2
+    silhouettes = pickle.loads((dataset / "data/00001/bg-01/090/0_silhouette.pkl").read_bytes())
+    poses = pickle.loads((dataset / "data/00001/bg-01/090/1_pose.pkl").read_bytes())
+    assert silhouettes.shape == (4, 64, 64)
+    assert silhouettes.dtype == np.uint8
+    assert poses.shape == (4, 17, 3)
+    assert (silhouettes.any(axis=2)).all()  # the body fills all 64 rows
+    assert 0.1 < (silhouettes > 127).mean() < 0.5
+    assert json.loads((dataset / "partition.json").read_text())["TEST_SET"] == ["00001", "00002"]
+
+
+def test_a_data_set_is_the_same_with_two_workers(dataset: Path, body_cache: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", PLAN, cache=body_cache, workers=2)
+    assert files(tmp_path / "set") == files(dataset)
+
+
+def test_a_stopped_run_goes_on_and_another_plan_is_refused(dataset: Path, body_cache: Path) -> None:
+    import shutil
+    from dataclasses import replace
+
+    before = files(dataset)
+    shutil.rmtree(dataset / "data" / "00002")
+    kept = (dataset / "data/00001/nm-01/000/0_silhouette.pkl").stat().st_mtime_ns
+    write_dataset(dataset, PLAN, cache=body_cache)
+    assert files(dataset) == before
+    assert (dataset / "data/00001/nm-01/000/0_silhouette.pkl").stat().st_mtime_ns == kept
+    with pytest.raises(OutputError, match="another data set"):
+        write_dataset(dataset, replace(PLAN, seed=10), cache=body_cache)
