@@ -22,10 +22,12 @@ _FRAMES_PER_CYCLE = 4
 # The lowest 24 of 64 rows are the legs below the hips' swing of arms and bags.
 _LEGS = 40
 
-# Whoever travels less than this, in body heights a second, shifts from foot to foot ...
+# Travel in body heights a second. Whoever travels less than this shifts from foot to foot, unless the legs move as
+# those of a walker seen from the side do (a treadmill, a panning camera).
 _MIN_TRAVEL = 0.05
-# ... unless the legs move as those of a walker seen from the side do (a treadmill, a panning camera).
 _STRIDING = 0.8
+# Whoever travels at least this walks, even if a long skirt or coat hides the legs (walkers reach 0.17 and more).
+_TRAVELLING = 0.15
 
 
 class Reason(str, Enum):
@@ -110,7 +112,7 @@ def walk_reason(
     if frames < needed or walk is None:
         return _too_few(frames, needed, dropped)
     moves, travel = leg_motion(walk), _travel(track, walk, float(info.fps))
-    if moves < settings.min_motion:
+    if moves < settings.min_motion and travel < _TRAVELLING:
         return f"{Reason.STANDING.value}: leg motion {moves:.2f}, {settings.min_motion:.2f} needed"
     if travel < _MIN_TRAVEL and moves < _STRIDING:
         return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, {_MIN_TRAVEL:.2f} needed"

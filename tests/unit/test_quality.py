@@ -94,6 +94,12 @@ def test_a_treadmill_passes() -> None:
     assert walk_reason(track_of(60, speed=0), walk_of(60, swing=10), Counter(), INFO, SETTINGS) is None
 
 
+def test_a_long_skirt_hides_the_legs_of_a_walker() -> None:
+    hidden = walk_of(60, swing=0.6)
+    assert leg_motion(hidden) < SETTINGS.min_motion
+    assert walk_reason(track_of(60, speed=1.5), hidden, Counter(), INFO, SETTINGS) is None
+
+
 def test_those_who_stand_do_not_pass() -> None:
     still = walk_reason(track_of(60, speed=0), walk_of(60, swing=0.6), Counter(), INFO, SETTINGS)
     assert still is not None
