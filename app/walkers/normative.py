@@ -1,9 +1,11 @@
 """How people walk: joint angles over the gait cycle as Fourier series, and stride parameters, by speed.
 
-Where the numbers come from, plainly: no tabulated curve was at hand when this was written, so none is reproduced.
-The *key values* (the peaks and their phases) are those which the textbooks give in words, rounded to a degree:
-Perry & Burnfield, Gait Analysis, 2nd ed. 2010, ch. 3-8 (thigh, knee, ankle, toes, pelvis, trunk, arm) and Winter,
-Biomechanics and Motor Control of Human Gait, 2nd ed. 1991, ch. 2-3 (temporal parameters, foot angles). Between the
+Where the numbers come from, plainly: no citable table was at hand when this was written, and none is reproduced.
+The *key values* (the peaks and their phases), rounded to a degree, were written from general knowledge of Perry &
+Burnfield, Gait Analysis, 2nd ed. 2010, ch. 3-8 (thigh, knee, ankle, toes, pelvis, trunk, arm) and Winter,
+Biomechanics and Motor Control of Human Gait, 2nd ed. 1991, ch. 2-3 (temporal parameters, foot angles), without the
+books open: check them before citing them. Knee and ankle in swing were then moved by some degrees until the toes
+clear the floor, with a look at one normal cycle of undocumented origin (``normal.gcd`` of gaitutils). Between the
 key values the curves are approximate: a periodic cubic through them, cut to a Fourier series. The bands
 (`Curve.sd`) are rounded too and of the size both books print (knee and hip 5 to 8, ankle 4 to 6 degrees). How they
 change with speed is approximate as well, in the direction and about the size which Fukuchi et al. 2019 (systematic
