@@ -74,7 +74,9 @@ def dataset(
     conditions: Annotated[str, typer.Option(help="Conditions and walks of each.")] = "nm:6,bg:2,cl:2",
     views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees.")] = 11,
     frames: Annotated[int, typer.Option(min=1, help="Frames of each walk, at 25 per second.")] = 40,
-    modalities: Annotated[str, typer.Option(help="silhouette, pose, body; separated by commas.")] = "silhouette",
+    modalities: Annotated[str, typer.Option(help="silhouette, pose, body, heatmap; separated by commas.")] = (
+        "silhouette"
+    ),
     training: Annotated[int, typer.Option(min=0, help="So many of the subjects are for training.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
     wardrobe: WardrobeOption = None,

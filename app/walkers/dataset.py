@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from app.data.heatmaps import heatmaps
 from app.errors import OutputError, SettingsError
 from app.files import explained, written_whole
 from app.silhouette import normalise
@@ -32,7 +33,7 @@ from app.walkers.renderer import kernels
 from app.walkers.scene import rotation_vectors
 from app.walkers.wardrobe import Condition, Wardrobe
 
-Modality: TypeAlias = Literal["silhouette", "pose", "body"]
+Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 _ROWS = 128
@@ -216,7 +217,8 @@ def subject_walks(
     """Yield condition, number, view and the modalities' arrays of every walk of person `index`.
 
     ``silhouette`` uint8 (T, 64, 64); ``pose`` float32 (T, 17, 3): x, y px in a picture 128 px per body height with
-    the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors.
+    the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap`` uint8
+    (T, 2, 64, 64): limbs and joints as SkeletonGait reads them.
     """
     clothes = None if wardrobe is None else _wardrobe(wardrobe)
     person = Person.sample(1_000_003 * plan.seed + plan.first + index)
@@ -253,7 +255,8 @@ def _record(motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Moda
     frames, figure = len(motion), motion.dressed.figure
     silhouettes = np.zeros((len(cameras), frames, 64, 64), np.uint8)
     poses = np.zeros((len(cameras), frames, 17, 3), np.float32)
-    keypoints = motion.keypoints if "pose" in modalities else np.zeros((frames, 17, 3), np.float32)
+    posed = "pose" in modalities or "heatmap" in modalities
+    keypoints = motion.keypoints if posed else np.zeros((frames, 17, 3), np.float32)
     screen = np.empty_like(figure.vertices)
     mask = np.empty((_ROWS, 2 * _ROWS), np.uint8)
     compiled = kernels()
@@ -265,7 +268,7 @@ def _record(motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Moda
             small = normalise(mask)
             if small is not None:
                 silhouettes[index, frame] = small
-            if "pose" in modalities:
+            if posed:
                 local = (keypoints[frame] - eye) @ camera.rotation.T
                 poses[index, frame, :, 0] = (local[:, 0] / local[:, 2] - left) * scale
                 poses[index, frame, :, 1] = (local[:, 1] / local[:, 2] - top) * scale
@@ -276,5 +279,7 @@ def _record(motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Moda
         if "body" in modalities:
             turns = np.stack([rotation_vectors(rotation).ravel() for rotation in motion.poses.rotations])
             every["body"] = np.concatenate([motion.poses.root, turns], axis=1).astype(np.float32)
+        if "heatmap" in modalities:
+            every["heatmap"] = heatmaps(poses[index])
         results.append({modality: every[modality] for modality in modalities})
     return results

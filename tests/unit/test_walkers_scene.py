@@ -12,7 +12,7 @@ pytest.importorskip("anny")
 
 from app.errors import OutputError, SettingsError
 from app.walkers.body import BodyModel, BodyTraits
-from app.walkers.dataset import Plan, write_dataset
+from app.walkers.dataset import Plan, subject_walks, write_dataset
 from app.walkers.demo import make_scene
 from app.walkers.person import Dressed, Person
 from app.walkers.scene import Scene, Seen, write_clip
@@ -227,6 +227,20 @@ def test_a_data_set_has_opengaits_layout(dataset: Path) -> None:
     assert (silhouettes.any(axis=2)).all()  # the body fills all 64 rows
     assert 0.1 < (silhouettes > 127).mean() < 0.5
     assert json.loads((dataset / "partition.json").read_text())["TEST_SET"] == ["00001", "00002"]
+
+
+def test_a_data_set_holds_heatmaps_of_its_poses(model: BodyModel) -> None:
+    from dataclasses import replace
+
+    from app.data.heatmaps import heatmaps
+
+    plan = replace(PLAN, subjects=1, conditions=(("nm", 1),), views=(90,), modalities=("heatmap",))
+    ((*_, alone),) = subject_walks(plan, 0, model)
+    ((*_, both),) = subject_walks(replace(plan, modalities=("pose", "heatmap")), 0, model)
+    assert list(alone) == ["heatmap"]
+    assert alone["heatmap"].shape == (4, 2, 64, 64)
+    np.testing.assert_array_equal(alone["heatmap"], heatmaps(both["pose"]))
+    assert alone["heatmap"].any(axis=(2, 3)).all()
 
 
 def test_a_data_set_is_the_same_with_two_workers(dataset: Path, body_cache: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Gait data sets: what the networks read beside silhouettes."""
