@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 if TYPE_CHECKING:
     from app.walkers.background import Place
@@ -100,6 +101,35 @@ def dataset(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Wrote {subjects} people to {out}.", soft_wrap=True)
+
+
+@app.command()
+def benchmark(
+    folder: Annotated[Path, typer.Argument(help="Folder of the walks and of results.json. A stopped run goes on.")],
+    subjects: Annotated[int, typer.Option(min=2, help="Test people; as many for training. 100: walkers-100.")] = 100,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    cache: CacheOption = None,
+) -> None:
+    """Run the Walkers benchmark: how well simple means know the walkers again, across views and clothes."""
+    from app.walkers.benchmark import CONDITIONS, run
+    from app.walkers.body import CACHE
+
+    with _progress() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what.capitalize(), total=total)
+            bar.update(tasks[what], completed=done)
+
+        results = run(folder, subjects, workers or os.cpu_count() or 1, cache or CACHE, report)
+    table = Table("People differ in", "Number", "Baseline", *(name.upper() for name in CONDITIONS))
+    for result in results:
+        shares = (f"{100 * result.rank1[name]:.1f}" for name in CONDITIONS)
+        table.add_row(result.people, str(result.subjects), result.baseline, *shares)
+    console.print(table)
+    console.print("Rank-1 in %. These figures rank models and code; they say nothing by themselves about real people.")
+    console.print(f"Wrote {folder / 'results.json'}.", soft_wrap=True)
 
 
 @app.command()

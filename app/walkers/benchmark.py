@@ -9,10 +9,10 @@ These figures rank models and code against each other. They say nothing by thems
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import SettingsError
 from app.files import written_whole
 from app.types import Bools, Floats, Ints
 from app.walkers.body import CACHE, BodyModel
@@ -65,36 +66,71 @@ class EnergyImages:
         with np.load(path, allow_pickle=False) as file:
             return cls(**{name: file[name] for name in file.files})
 
+    @classmethod
+    def joined(cls, parts: Sequence[EnergyImages]) -> EnergyImages:
+        """Return the walks of all `parts`, in order."""
+        return cls(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(cls)))
+
     def of(self, chosen: Bools) -> EnergyImages:
         """Return the chosen walks."""
         return EnergyImages(*(value[chosen] for value in vars(self).values()))
 
 
-def walk_people(plan: Plan, workers: int = 1, cache: Path = CACHE) -> EnergyImages:
+def walk_people(
+    plan: Plan,
+    folder: Path,
+    workers: int = 1,
+    cache: Path = CACHE,
+    progress: Callable[[int, int], None] | None = None,
+) -> EnergyImages:
     """Let the people of `plan` walk and keep their energy images: those of `write_dataset`'s silhouettes.
 
-    The result does not depend on the number of `workers`.
+    The result does not depend on the number of `workers`. Every person is a file in `folder`, written when their walks
+    are done; people who are there already do not walk again.
 
     Raises:
         MissingExtraError: the extra `walkers` is not installed.
+        OutputError: `folder` cannot be written.
     """
-    BodyModel.load(cache)  # made here, once, not by every worker
-    task = partial(_energies, plan, cache)
-    if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            results = list(pool.map(task, range(plan.subjects)))
-    else:
-        results = [task(index) for index in range(plan.subjects)]
-    images, labels = zip(*results, strict=True)
-    return EnergyImages(np.concatenate(images), *np.concatenate(labels).T.copy())
+    varied = "both" if plan.body and plan.gait else "body" if plan.body else "gait"
+    home = folder / f"{varied}-{plan.frames}-{plan.change:g}-{plan.seed}"
+    paths = [home / f"{plan.first + index:06d}.npz" for index in range(plan.subjects)]
+    todo = [index for index, path in enumerate(paths) if not path.is_file()]
+    done = plan.subjects - len(todo)
+    if progress is not None:
+        progress(done, plan.subjects)
+    if todo:
+        BodyModel.load(cache)  # made here, once, not by every worker
+    for _ in _walked(plan, cache, {index: paths[index] for index in todo}, workers):
+        done += 1
+        if progress is not None:
+            progress(done, plan.subjects)
+    return EnergyImages.joined([EnergyImages.load(path) for path in paths])
 
 
-def _energies(plan: Plan, cache: Path, index: int) -> tuple[Floats, Ints]:
+def _walked(plan: Plan, cache: Path, todo: Mapping[int, Path], workers: int) -> Iterator[None]:
+    if workers <= 1 or len(todo) <= 1:
+        for index, path in todo.items():
+            _walk_person(plan, cache, index, path)
+            yield None
+        return
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_walk_person, plan, cache, index, path) for index, path in todo.items()]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield None
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _walk_person(plan: Plan, cache: Path, index: int, path: Path) -> None:
     images, labels = [], []
     for condition, number, view, arrays in subject_walks(plan, index, _model(cache)):
         images.append(arrays["silhouette"][:, :, 10:54].mean(axis=0, dtype=np.float32) / np.float32(255))
         labels.append((plan.first + index, CONDITIONS.index(condition), number - 1, view))
-    return np.stack(images), np.array(labels, np.int64)
+    EnergyImages(np.stack(images), *np.array(labels, np.int64).T.copy()).save(path)
 
 
 @lru_cache(maxsize=1)
@@ -169,36 +205,56 @@ def flat(people: EnergyImages) -> Floats:
     return people.images.reshape(len(people.images), -1)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """``python -m app.walkers.benchmark FOLDER [SUBJECTS [WORKERS [CACHE]]]``: make the data, print the table."""
-    folder = Path(arguments[0] if arguments else "output/walkers-100")
-    subjects, workers = (int(value) for value in (*arguments[1:3], *("100", "2")[len(arguments[1:3]) :]))
-    cache = Path(arguments[3]) if len(arguments) > 3 else CACHE
+@dataclass(frozen=True)
+class Result:
+    """One row of the table: what the people differ in, how many they are, the baseline, rank-1 (0..1) by condition."""
 
-    def people(first: int, count: int, body: bool = True, gait: bool = True) -> EnergyImages:
-        varied = "both" if body and gait else "body" if body else "gait"
-        path = folder / f"{first:06d}-{count}-{varied}.npz"
-        if not path.is_file():
-            plan = Plan(subjects=count, first=first, frames=FRAMES, body=body, gait=gait, change=CHANGE)
-            walk_people(plan, workers, cache).save(path)
-        return EnergyImages.load(path)
+    people: str
+    subjects: int
+    baseline: str
+    rank1: dict[str, float]
 
-    def report(what: str, test: EnergyImages) -> None:
-        for name, features in (("GEI + L2", flat(test)), ("GEI + PCA + LDA", discriminant(flat(test)))):
-            row = " | ".join(f"{100 * share:.1f}" for share in rank1(test, features).values())
-            sys.stdout.write(f"| {what} | {len(np.unique(test.subjects))} | {name} | {row} |\n")
-            sys.stdout.flush()
 
-    train = people(TRAIN_FIRST, subjects)
+def run(
+    folder: Path,
+    subjects: int = 100,
+    workers: int = 1,
+    cache: Path = CACHE,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Result]:
+    """Make the walks of the benchmark in `folder`, judge the baselines and write ``results.json`` there.
+
+    `subjects` test and as many training people (100 make ``walkers-100``; fewer are a quick look and easier). A run
+    that was stopped goes on where it was. `progress` gets a description, the people done and all of them.
+
+    Raises:
+        MissingExtraError: the extra `walkers` is not installed.
+        OutputError: `folder` cannot be written.
+        SettingsError: fewer than two subjects.
+    """
+    if subjects < 2:
+        raise SettingsError("A benchmark needs at least two people. Give --subjects 2 or more.")
+
+    def people(what: str, first: int, count: int, body: bool = True, gait: bool = True) -> EnergyImages:
+        plan = Plan(subjects=count, first=first, frames=FRAMES, body=body, gait=gait, change=CHANGE)
+        report = None if progress is None else partial(progress, what)
+        return walk_people(plan, folder / "walks", workers, cache, report)
+
+    train = people("training people", TRAIN_FIRST, subjects)
     discriminant = Discriminant.fit(flat(train), train.subjects)
-    sys.stdout.write("| people differ in | number | baseline | NM | BG | CL |\n|---|---|---|---|---|---|\n")
-    test = people(TEST_FIRST, subjects)
-    report("body and gait", test)
     few = min(ABLATION, subjects)
-    report("body and gait", test.of(test.subjects < TEST_FIRST + few))
-    report("body alone", people(TEST_FIRST, few, gait=False))
-    report("gait alone", people(TEST_FIRST, few, body=False))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    test = people("body and gait", TEST_FIRST, subjects)
+    tests = [("body and gait", test)]
+    if few < subjects:
+        tests.append(("body and gait", test.of(test.subjects < TEST_FIRST + few)))
+    tests.append(("body alone", people("body alone", TEST_FIRST, few, gait=False)))
+    tests.append(("gait alone", people("gait alone", TEST_FIRST, few, body=False)))
+    results = [
+        Result(what, len(np.unique(walks.subjects)), name, rank1(walks, features))
+        for what, walks in tests
+        for name, features in (("GEI + L2", flat(walks)), ("GEI + PCA + LDA", discriminant(flat(walks))))
+    ]
+    content = {"frames": FRAMES, "change": CHANGE, "results": [asdict(result) for result in results]}
+    with written_whole(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return results

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -136,6 +137,9 @@ def write_dataset(
     _write_json(folder / "partition.json", partition)
     BodyModel.load(cache)  # made here, once, not by every worker
     todo = [index for index in range(plan.subjects) if not (folder / "data" / names[index]).is_dir()]
+    for index in todo:  # what a killed run has left would look like people to a loader that lists the folder
+        for leftover in (folder / "data").glob(f".{names[index]}.*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
     done = plan.subjects - len(todo)
     if progress is not None:
         progress(done, plan.subjects)

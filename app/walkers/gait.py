@@ -26,6 +26,7 @@ class Spread:
 
 
 SPREADS: dict[str, Spread] = {
+    # The figures below are approximate, from general knowledge of the works named, not checked against their tables.
     # Comfortable speed: Bohannon 1997 (means 1.27 to 1.46 m/s over sex and decades, SD about 0.15 to 0.2).
     "speed": Spread(1.33, 0.15, 0.35),
     # Sekiya & Nagasaki 1998; SD about a tenth.
@@ -121,7 +122,7 @@ class GaitTraits:
     pelvis_obliquity: float = 1.0
     pelvis_rotation: float = 1.0
     lateral_sway: float = 0.020
-    """Amplitude of the pelvis' way from side to side, m (about 2 cm to either side: Perry, ch. 7)."""
+    """Amplitude of the pelvis' way from side to side, m (approximate, from general knowledge of Perry, ch. 7)."""
     head_pitch: float = 2.0
     head_forward: float = 0.0
     """Forward bend of the neck with the face kept level."""

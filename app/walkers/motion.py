@@ -40,13 +40,13 @@ _FOOT_FLAT = 0.11
 _TRAILING = 0.3
 """Phase from which a stance foot may lift its heel to reach."""
 _HEEL_OFF = 0.31
-"""Perry & Burnfield 2010, ch. 2: terminal stance begins with heel rise at 31 %."""
+"""Heel rise begins terminal stance (approximate, from general knowledge of Perry & Burnfield 2010, ch. 2)."""
 _EARLIER, _HIGHER = 0.12, 45.0
 """How much earlier (phase) and higher (degrees) the heel rises per step over leg length."""
 _STANDING_KNEE = 6.0
 """Knee flexion of somebody who stands, degrees."""
 _CLEARANCE = 0.015
-"""Lowest the sole comes in mid swing, m (minimum toe clearance: Winter 1991, 1.3 cm)."""
+"""Lowest the sole comes in mid swing, m (approximate, from general knowledge of Winter 1991, not checked)."""
 _BLEND = 0.5
 """Share of swing within which it leaves the way stance ended and takes the way the next begins."""
 _SOFT = 0.0015
@@ -176,7 +176,7 @@ class _Plan:
         arc_at += share * (traits.hip_offset + traits.step_asymmetry * step * np.array([1.0, -1.0]))
         lateral = traits.step_width / 2 * np.array([1.0, -1.0]) * np.ones((count, 1))
         if rng is not None:
-            # Winter 1991 and Owings & Grabiner 2004: step length SD about 2 cm, step width SD about 2 cm.
+            # SD about 2 cm: approximate, from general knowledge of Owings & Grabiner (2004), not checked against it.
             arc_at += share * traits.variability * 0.012 * np.clip(rng.standard_normal((count, 2)), -2, 2)
             lateral += share * traits.variability * 0.009 * np.clip(rng.standard_normal((count, 2)), -2, 2)
         place, heading = path.at(arc_at)

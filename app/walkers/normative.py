@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 
 REFERENCE_SPEED = 1.3
-"""m/s for which the curves are given; about the comfortable speed of adults (Bohannon 1997: 1.27 to 1.46 m/s)."""
+"""m/s for which the curves are given: about comfortable (approximate, after Bohannon 1997 from general knowledge)."""
 TOE_OFF = 0.62
-"""Phase of toe-off at the reference speed (Perry: stance 62 %)."""
+"""Phase of toe-off at the reference speed (approximate, from general knowledge of Perry: stance 62 %)."""
 SPEEDS = (0.7, 1.8)
 """Speeds in m/s between which the curves may be used; outside they stay as at the nearer end."""
 
@@ -38,7 +38,7 @@ class Curve:
     """An angle over the gait cycle.
 
     `keys` are (phase in %, degrees) of the reference speed; `per_speed` (phase in %, degrees per m/s) how they
-    change; `sd` the half width of the published band in degrees; `harmonics` how many Fourier terms are kept.
+    change; `sd` the half width of an approximate band in degrees; `harmonics` how many Fourier terms are kept.
     """
 
     keys: tuple[tuple[float, float], ...]
@@ -92,7 +92,8 @@ def _fourier(keys: tuple[tuple[float, float], ...], harmonics: int, samples: int
     return np.asarray(coefficients)
 
 
-# Perry & Burnfield, ch. 5 (knee): 5 at contact, 18 to 20 in loading response, 5 at 40 %, 40 at toe-off, 60 in swing.
+# Approximate, from general knowledge of Perry & Burnfield, ch. 5: 5 at contact, 18 to 20 in loading response,
+# 5 at 40 %, 40 at toe-off, 60 in swing.
 KNEE = Curve(
     keys=(
         (0, 5), (6, 12), (14, 18), (22, 14), (31, 7.5), (40, 5), (46, 8), (50, 12.5), (56, 25), (62, 41),
@@ -159,7 +160,7 @@ ELBOW = Curve(
 
 
 def toe_off(speed: Doubles) -> Doubles:
-    """Return the phase of toe-off: stance shortens with speed (about 0.65 slow, 0.60 fast: Winter 1991)."""
+    """Return the phase of toe-off: stance shortens with speed (approximate: about 0.65 slow, 0.60 fast)."""
     return np.asarray(TOE_OFF - 0.055 * (np.clip(speed, *SPEEDS) - REFERENCE_SPEED))
 
 

@@ -81,9 +81,9 @@ class Skeleton:
 
     @classmethod
     def average(cls, stature: float = 1.70) -> Skeleton:
-        """An average adult of `stature` m, arms 40 degrees out: segment lengths of Drillis & Contini (1966).
+        """An average adult of `stature` m, arms 40 degrees out: segment lengths after Drillis & Contini (1966).
 
-        As printed by Winter, Biomechanics and Motor Control of Human Movement, fig. 4.1. The places of the spine,
+        Approximate, from general knowledge of the figure as Winter prints it, not checked. The places of the spine,
         toe and sole points are approximate.
         """
         arm = np.array([0.0, np.sin(np.radians(40)), -np.cos(np.radians(40))])

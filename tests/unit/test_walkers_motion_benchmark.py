@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS, WALKS, Discriminant, EnergyImages, rank1
+from app.errors import SettingsError
+from app.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS, WALKS, Discriminant, EnergyImages, rank1, run
+from app.walkers.dataset import Plan
 
 
 def _people(count: int) -> EnergyImages:
@@ -91,3 +95,38 @@ def test_energy_images_survive_a_file(tmp_path: Path) -> None:
     people.save(tmp_path / "people.npz")
     again = EnergyImages.load(tmp_path / "people.npz")
     assert all(np.array_equal(a, b) for a, b in zip(vars(people).values(), vars(again).values(), strict=True))
+
+
+def test_a_stopped_run_goes_on_and_ends_with_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody = _people(3)
+    walked: list[Path] = []
+    limit = [4]
+
+    def walk(plan: Plan, cache: Path, index: int, path: Path) -> None:
+        if len(walked) == limit[0]:
+            raise KeyboardInterrupt
+        walked.append(path)
+        person = everybody.of(everybody.subjects == index)
+        replace(person, subjects=person.subjects + plan.first).save(path)
+
+    monkeypatch.setattr("app.walkers.benchmark._walk_person", walk)
+    monkeypatch.setattr("app.walkers.benchmark.BodyModel.load", lambda cache: None)
+    monkeypatch.setattr(
+        "app.walkers.benchmark.flat", lambda walks: walks.images.reshape(len(walks.images), -1)[:, ::40]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, subjects=3)
+    assert len(walked) == 4
+    assert not (tmp_path / "results.json").exists()
+    limit[0] = 100
+    results = run(tmp_path, subjects=3)
+    assert len(walked) == len(set(walked)) == 12, "nobody walks twice: training, both, body alone, gait alone"
+    assert [result.people for result in results[::2]] == ["body and gait", "body alone", "gait alone"]
+    assert all(result.subjects == 3 for result in results)
+    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert [row["rank1"] for row in written["results"]] == [result.rank1 for result in results]
+
+
+def test_one_person_is_no_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="at least two"):
+        run(tmp_path, subjects=1)
