@@ -510,7 +510,7 @@ def _set_rotation(path: Path, rotation: int) -> None:
 
 
 def write_demo(folder: Path) -> None:
-    """Write a drawn gallery and two probes, which need no extra: four people, seen again in other clothes, and a stranger in the last."""
+    """Write a drawn gallery and two probes: four people, seen again in other clothes, and a stranger in the last."""
     size: dict[str, Any] = {"width": 854, "height": 480, "fps": Fraction(25), "noise": 1.2}
     people = (11, 23, 31, 48)
     scenes = {
