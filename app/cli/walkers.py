@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -78,6 +78,11 @@ def dataset(
     modalities: Annotated[str, typer.Option(help="silhouette, pose, body, heatmap; separated by commas.")] = (
         "silhouette"
     ),
+    cameras: Annotated[
+        int, typer.Option(min=0, max=72, help="Film each walk with so many cameras anywhere around, not --views.")
+    ] = 0,
+    outfits: Annotated[int, typer.Option(min=1, max=9, help="Sets of clothes, worn in turn.")] = 1,
+    change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
     training: Annotated[int, typer.Option(min=0, help="So many of the subjects are for training.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
     wardrobe: WardrobeOption = None,
@@ -89,10 +94,12 @@ def dataset(
     from app.walkers.body import CACHE
     from app.walkers.dataset import Plan, parse_conditions, parse_modalities, write_dataset
 
+    anywhere: dict[str, Any] = {"heights": (0.4, 5.0), "distances": (3.5, 18.0)} if cameras else {}
     plan = Plan(
         subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
         views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
-        modalities=parse_modalities(modalities), training=training,
+        modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
+        **anywhere,
     )  # fmt: skip
     with _progress() as bar:
         task = bar.add_task("People", total=subjects)

@@ -47,9 +47,12 @@ class Plan:
 
     `conditions` are condition and number of walks; `views` degrees, 0 from the front and 180 from behind; `fps` of
     the walks; `first` number of the first person: people of different data sets differ when their numbers do;
-    `training` how many of the subjects the partition puts into the training set; `heights` m of the camera (one is
-    drawn for each walk); `body` and `gait` can be switched off (everybody has the same one) to see what identifies;
-    `new_clothes` gives every walk other clothes; `change` scales how much people differ from day to day.
+    `training` how many of the subjects the partition puts into the training set; `heights` m of the camera and its
+    `distances` m (one of each is drawn for each walk); `body` and `gait` can be switched off (everybody has the same
+    one) to see what identifies; `outfits` sets of clothes are worn in turn; `change` scales how much people differ from day to day.
+
+    With `cameras` every walk is filmed by so many at drawn places all around instead of those of `views`, and its
+    frame rate is drawn from `rates`: for training, where no camera should be special.
     """
 
     subjects: int = 100
@@ -62,11 +65,13 @@ class Plan:
     first: int = 1
     training: int = 0
     heights: tuple[float, float] = (1.2, 1.5)
-    distance: float = 6.5
+    distances: tuple[float, float] = (6.5, 6.5)
     body: bool = True
     gait: bool = True
-    new_clothes: bool = False
+    outfits: int = 1
     change: float = 1.0
+    cameras: int = 0
+    rates: tuple[float, float] = (12.0, 30.0)
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
@@ -232,20 +237,31 @@ def subject_walks(
     if not plan.gait:
         person = Person(person.seed, person.body, same.gait)
     for walk_number, (condition, number) in enumerate(plan.walks):
-        session = person.session(walk_number + 1, condition, walk_number if plan.new_clothes else 0, plan.change)
+        session = person.session(walk_number + 1, condition, walk_number % plan.outfits, plan.change)
         rng = np.random.default_rng([session.seed, 0xDA7A])
         dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
-        length = session.gait.speed * plan.frames / plan.fps
+        fps = float(rng.uniform(*plan.rates)) if plan.cameras else plan.fps
+        length = session.gait.speed * plan.frames / fps
         heading = float(rng.normal(0.0, np.radians(1.5)))
         start = (-length / 2 * np.cos(heading), -length / 2 * np.sin(heading) + float(rng.normal(0, 0.1)))
         route = Route.line((float(start[0]), float(start[1])), heading, 20.0)
-        motion = dressed.walk(
-            session.gait, route, None, plan.fps, plan.frames / plan.fps, session.seed, float(rng.random())
-        )
-        height = float(rng.uniform(*plan.heights))
-        cameras = [_camera(view, plan.distance, height) for view in plan.views]
-        for view, arrays in zip(plan.views, _record(motion, cameras, plan.modalities), strict=True):
+        motion = dressed.walk(session.gait, route, None, fps, plan.frames / fps, session.seed, float(rng.random()))
+        if plan.cameras:
+            views = [int(view) for view in rng.choice(360, plan.cameras, replace=False)]
+            cameras = [_anywhere(view, plan, length, rng) for view in views]
+        else:
+            height = float(rng.uniform(*plan.heights))
+            views = list(plan.views)
+            cameras = [_camera(view, float(np.mean(plan.distances)), height) for view in views]
+        for view, arrays in zip(views, _record(motion, cameras, plan.modalities), strict=True):
             yield condition, number, view, arrays
+
+
+def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:
+    """A camera at a drawn place, mostly low, never so near that the walker comes upon it."""
+    low, high = plan.heights
+    height = low + (high - low) * float(rng.random()) ** 2
+    return _camera(view, max(float(rng.uniform(*plan.distances)), length / 2 + 2.0), height)
 
 
 def _camera(view: float, distance: float, height: float) -> Camera:

@@ -243,6 +243,22 @@ def test_a_data_set_holds_heatmaps_of_its_poses(model: BodyModel) -> None:
     assert alone["heatmap"].any(axis=(2, 3)).all()
 
 
+def test_cameras_anywhere_film_every_walk_from_drawn_places(model: BodyModel) -> None:
+    from dataclasses import replace
+
+    plan = replace(PLAN, cameras=3, heights=(0.4, 5.0), distances=(3.5, 18.0), outfits=2, modalities=("silhouette",))
+    walks = list(subject_walks(plan, 0, model))
+    count = len(list(plan.walks))
+    assert len(walks) == 3 * count
+    views = {(condition, number): set[int]() for condition, number in plan.walks}
+    for condition, number, view, arrays in walks:
+        views[condition, number].add(view)
+        assert arrays["silhouette"].shape == (plan.frames, 64, 64)
+        assert arrays["silhouette"].any(axis=(1, 2)).all()
+    assert all(len(seen) == 3 and seen <= set(range(360)) for seen in views.values())
+    assert len(set().union(*views.values())) > 3
+
+
 def test_a_data_set_is_the_same_with_two_workers(dataset: Path, body_cache: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "set", PLAN, cache=body_cache, workers=2)
     assert files(tmp_path / "set") == files(dataset)

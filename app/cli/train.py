@@ -1,0 +1,109 @@
+"""``python -m app train``: the networks that come with the project, and the pictures they learn from."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
+console = Console()
+
+ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings. Default: the one in app/training.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. steps=500; may be repeated.")
+]
+ExportOption = Annotated[Path | None, typer.Option(help="Where the ONNX file goes. Default: OUT/NETWORK.onnx.")]
+ExportOnlyOption = Annotated[bool, typer.Option("--export-only", help="Do not train, export what OUT holds.")]
+
+
+@app.command()
+def detector(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    export: ExportOption = None,
+    export_only: ExportOnlyOption = False,
+) -> None:
+    """Train the person detector."""
+    _train("detector", "DetectorTrainSettings", config, set_, export, export_only)
+
+
+@app.command()
+def segmenter(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    export: ExportOption = None,
+    export_only: ExportOnlyOption = False,
+) -> None:
+    """Train the network that cuts a person out of a crop."""
+    _train("segmenter", "SegmenterTrainSettings", config, set_, export, export_only)
+
+
+@app.command()
+def pose(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    export: ExportOption = None,
+    export_only: ExportOnlyOption = False,
+) -> None:
+    """Train the network that finds a person's 17 keypoints."""
+    _train("pose", "PoseTrainSettings", config, set_, export, export_only)
+
+
+@app.command()
+def gait(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    export: ExportOption = None,
+    export_only: ExportOnlyOption = False,
+) -> None:
+    """Train a gait network on silhouettes in OpenGait's layout."""
+    _train("gait", "GaitTrainSettings", config, set_, export, export_only)
+
+
+@app.command()
+def cutouts(
+    out: Annotated[Path, typer.Option(help="Folder of the cut-outs. A run that was stopped goes on.")],
+    people: Annotated[int, typer.Option(min=1, help="How many walkers; twelve pictures of each.")] = 600,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj).")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
+) -> None:
+    """Render virtual walkers without background, for the training pictures of the first three networks."""
+    from app.training.cutouts import write_cutouts
+    from app.walkers.body import CACHE
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+    with bar:
+        task = bar.add_task("People", total=people)
+        write_cutouts(
+            out, people, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console.print(f"Wrote {out}.", soft_wrap=True)
+
+
+def _train(
+    name: str, kind: str, config: Path | None, assignments: list[str] | None, export: Path | None, export_only: bool
+) -> None:
+    from app.training.settings import read_config
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    module: Any = importlib.import_module(f"app.training.{name}")
+    settings = read_config(config, getattr(module, kind), assignments or (), name)
+    if not export_only:
+        module.train(settings)
+    path = export or settings.out / f"{name}.onnx"
+    difference = module.export_network(settings, path)
+    console.print(f"Wrote {path}; ONNX Runtime and torch differ by {difference:.1e} at most.", soft_wrap=True)

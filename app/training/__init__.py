@@ -1,0 +1,1 @@
+"""Training of the networks that come with the project, and of users' own (extra `train`)."""

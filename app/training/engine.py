@@ -1,0 +1,253 @@
+"""The engine under every training: Lightning, with exact resumption, averaged weights and progress with time left."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from app.errors import MissingExtraError, SettingsError
+from app.files import explained, written_whole
+from app.training.settings import TrainSettings
+
+try:
+    import lightning as pl
+    from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+    from lightning.pytorch.loggers import TensorBoardLogger
+except ImportError as missing:
+    raise MissingExtraError('Training needs Lightning: pip install -e ".[train]"') from missing
+
+logger = logging.getLogger(__name__)
+
+
+class Batches(Protocol):
+    """Training data: ``batches[step]`` is a whole batch, a pure function of the step and the settings' seed.
+
+    So a run that is resumed sees what it would have seen, and several processes can make batches side by side.
+    """
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]: ...
+
+
+class Task(pl.LightningModule):
+    """What is learnt: the network, its loss, and how it is judged."""
+
+    def __init__(self, network: nn.Module, settings: TrainSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is to become small under ``loss``, and whatever else is worth logging."""
+        raise NotImplementedError
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        """Judge `network` (averaged weights, evaluation mode) on data it was not trained with."""
+        return {}
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        found = self.loss(batch)
+        for name, value in found.items():
+            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss")
+        return found["loss"]
+
+    def configure_optimizers(self) -> Any:
+        """AdamW (Loshchilov & Hutter 2019) without decay of biases and norms; linear warm-up, then a cosine."""
+        decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self.settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate_at(self, step: int) -> float:
+        steps, warmup = self.settings.steps, self.settings.warmup
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class _Steps(Sampler[int]):
+    """The numbers of the steps that are still to do."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self._range = range(start, end)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._range)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+
+class _StepData(Dataset[dict[str, Tensor]]):
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        return self._batches[step]
+
+
+class _Check(Callback):
+    """Judge now and then, with the averaged weights."""
+
+    def __init__(self, average: EMAWeightAveraging | None) -> None:
+        self._average = average
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Task)
+        step = trainer.global_step
+        if step and step % pl_module.settings.check_every == 0 and step < pl_module.settings.steps:
+            figures = judge(pl_module, self._average)
+            if figures and trainer.is_global_zero:
+                for log in trainer.loggers:
+                    log.log_metrics({f"check/{name}": value for name, value in figures.items()}, step)
+                text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                logger.info("step %d: %s", step, text)
+
+
+class _Interruption(Callback):
+    """Ctrl-C ends the training after the step that is being done, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Take the signal; a second one stops at once."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.asked:
+            assert isinstance(pl_module, Task)
+            trainer.save_checkpoint(pl_module.settings.out / "last.ckpt")
+            trainer.should_stop = True
+
+
+def judge(task: Task, average: EMAWeightAveraging | None = None) -> dict[str, float]:
+    """Return the task's figures, of the averaged weights where there are some."""
+    averaged = None if average is None else average._average_model
+    judged = task if averaged is None else averaged.module
+    assert isinstance(judged, Task)
+    network = judged.network
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.inference_mode():
+            return task.check(network)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
+    """Train, or go on with a training that was stopped, and return the network with averaged weights.
+
+    `settings.out` receives ``last.ckpt`` (every `save_every` steps, and at an interruption), a TensorBoard log and,
+    at the end, ``network.pt``: the network's state dict.
+
+    Raises:
+        SettingsError: `settings.out` holds the checkpoint of another network or other steps.
+        OutputError: `settings.out` cannot be written.
+        KeyboardInterrupt: the user stopped it; the checkpoint is written.
+    """
+    out = settings.out
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    pl.seed_everything(settings.seed, verbose=False)
+    last = out / "last.ckpt"
+    start = _steps_done(last, settings)
+    average = EMAWeightAveraging(decay=settings.ema, update_every_n_steps=1) if settings.ema else None
+    saving = ModelCheckpoint(
+        out, filename="last", every_n_train_steps=settings.save_every, save_top_k=1, enable_version_counter=False
+    )
+    interruption = _Interruption()
+    callbacks: list[Callback] = [saving, RichProgressBar(leave=False), _Check(average), interruption]
+    if average is not None:
+        callbacks.insert(0, average)
+    with warnings.catch_warnings():
+        # Advice about loaders and loggers that does not hold here: a batch is a step, its length is known.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = pl.Trainer(
+            max_steps=settings.steps,
+            precision=settings.precision,
+            devices=settings.devices,
+            accelerator="auto" if torch.cuda.is_available() else "cpu",
+            num_nodes=settings.nodes,
+            gradient_clip_val=10.0,
+            callbacks=callbacks,
+            logger=TensorBoardLogger(out, name="log", version=""),
+            default_root_dir=out,
+            enable_model_summary=False,
+            log_every_n_steps=20,
+            use_distributed_sampler=False,
+        )
+        before = signal.signal(signal.SIGINT, interruption.ask)
+        try:
+            trainer.fit(task, _loader(batches, settings, start), ckpt_path=last if start else None)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if interruption.asked:
+        raise KeyboardInterrupt
+    network = task.network.eval()
+    if trainer.is_global_zero:
+        with written_whole(out / "network.pt") as temporary:
+            torch.save(network.state_dict(), temporary)
+    return network
+
+
+def _steps_done(last: Path, settings: TrainSettings) -> int:
+    if not last.is_file():
+        return 0
+    content = torch.load(last, map_location="cpu", weights_only=True)
+    done = int(content["global_step"])
+    if done > settings.steps:
+        raise SettingsError(
+            f"{last} has {done} steps already, more than the {settings.steps} asked for. Give another out."
+        )
+    logger.info("going on after step %d of %d (%s)", done, settings.steps, last)
+    return done
+
+
+def _loader(batches: Batches, settings: TrainSettings, start: int) -> DataLoader[dict[str, Tensor]]:
+    return DataLoader(
+        _StepData(batches),
+        batch_size=None,
+        sampler=_Steps(start, settings.steps),
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+        persistent_workers=False,
+        worker_init_fn=_quiet,
+    )
+
+
+def _quiet(worker: int) -> None:
+    """One thread in each process that makes batches; Ctrl-C is the main process's business."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    os.nice(1)

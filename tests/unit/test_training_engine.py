@@ -1,0 +1,139 @@
+"""The engine: a stopped run ends as one that was never stopped; averaged weights; settings; the exported file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from app.errors import SettingsError
+
+pytest.importorskip("lightning")
+
+from app.training.engine import Task, fit
+from app.training.settings import TrainSettings, read_config
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+]
+
+
+class Numbers:
+    """The mean of four numbers is to be learnt."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        self.steps.append(step)
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+        return {"x": x, "y": x.mean(1, keepdim=True)}
+
+
+class Mean(Task):
+    """`stop` is called in the step of that number."""
+
+    def __init__(self, settings: TrainSettings, stop: int | None = None) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Linear(4, 1), settings)
+        self.stop = stop
+        self.checks: list[float] = []
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.global_step == self.stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"loss": (self.network(batch["x"]) - batch["y"]).square().mean()}
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        assert not network.training
+        self.checks.append(float(network.weight.detach().sum()))
+        return {"sum": self.checks[-1]}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> TrainSettings:
+    return TrainSettings(
+        out=tmp_path / "run", steps=60, batch=16, rate=0.05, warmup=5, ema=0.9, precision="32-true", workers=0,
+        threads=1, save_every=20, check_every=25,
+    )  # fmt: skip
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_it_learns_checks_and_keeps_averaged_weights(settings: TrainSettings) -> None:
+    task = Mean(settings)
+    assert weights(task.network)[:4].sub(0.25).abs().max() > 0.2
+    network = fit(task, Numbers(), settings)
+    assert weights(network)[:4].sub(0.25).abs().max() < 0.1
+    assert len(task.checks) == 2
+    assert task.checks[0] != task.checks[1]
+    stored = torch.load(settings.out / "network.pt", weights_only=True)
+    assert torch.equal(torch.cat([stored["weight"].flatten(), stored["bias"]]), weights(network))
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(settings: TrainSettings, tmp_path: Path) -> None:
+    whole = weights(fit(Mean(settings), Numbers(), settings))
+    broken = replace(settings, out=tmp_path / "broken")
+    first, second = Numbers(), Numbers()
+    with pytest.raises(KeyboardInterrupt):
+        fit(Mean(broken, stop=33), first, broken)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert torch.equal(weights(fit(Mean(broken), second, broken)), whole)
+    assert second.steps == list(range(34, 60))
+
+
+def test_averaging_changes_the_result(settings: TrainSettings, tmp_path: Path) -> None:
+    short = replace(settings, steps=12)
+    plain = replace(short, ema=0.0, out=tmp_path / "plain")
+    assert not torch.equal(weights(fit(Mean(short), Numbers(), short)), weights(fit(Mean(plain), Numbers(), plain)))
+
+
+def test_more_steps_than_asked_for_are_refused(settings: TrainSettings) -> None:
+    short = replace(settings, steps=20)
+    fit(Mean(short), Numbers(), short)
+    with pytest.raises(SettingsError, match="has 20 steps already"):
+        fit(Mean(short), Numbers(), replace(short, steps=10))
+
+
+@dataclass(frozen=True)
+class Sized(TrainSettings):
+    size: int = 3
+
+
+def test_settings_come_from_a_file_and_assignments(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("out: runs/a\nsteps: 10\nbatch: 2\nrate: 0.1\nsize: 7\n")
+    found = read_config(path, Sized, ["steps=20", "precision=32-true"])
+    assert (found.out, found.steps, found.size, found.precision) == (Path("runs/a"), 20, 7, "32-true")
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("stepps: 5", "no setting 'stepps'.*Did you mean 'steps'"),
+        ("size: large", "'size' cannot be used"),
+        ("precision: 8", "'precision' cannot be used"),
+        ("[", "is not YAML"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(tmp_path: Path, line: str, complaint: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"out: a\nsteps: 10\nbatch: 2\nrate: 0.1\n{line}\n")
+    with pytest.raises(SettingsError, match=complaint):
+        read_config(path, Sized)
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("out: a\nbatch: 2\nrate: 0.1\n")
+    with pytest.raises(SettingsError, match="'steps'"):
+        read_config(path, Sized)
