@@ -17,6 +17,9 @@ from app.types import Origin
 if TYPE_CHECKING:
     import torch
 
+HOME = Path(__file__).resolve().parents[1] / "checkpoints"
+"""The folder of checkpoints that comes with the project; its embedded networks are found from wherever one works."""
+
 # What earlier demos and releases put beside the weights and nobody can load as weights.
 _NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".zip", ".py", ".gitkeep", ".pdiparams", ".info"}
 
@@ -56,6 +59,11 @@ class CheckpointFile:
                     while block := stream.read(1 << 20):
                         digest.update(block)
         return digest.hexdigest()
+
+
+def checkpoint_roots(folder: Path) -> tuple[Path, ...]:
+    """The folders to search, best first: the user's `folder`, then the project's own."""
+    return (folder,) if folder.resolve() == HOME else (folder, HOME)
 
 
 def find_checkpoints(roots: tuple[Path, ...], folders: tuple[str, ...]) -> Iterator[CheckpointFile]:

@@ -53,12 +53,12 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OutputError(
-                f"No space is left to write {path}. Free some, or give another --output folder."
+                f"No space is left to write {path}. Free some, or give another folder."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(
-                f"No permission to write {path}. Give another folder with --output, or change its permissions."
+                f"No permission to write {path}. Give another folder, or change its permissions."
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
-            raise OutputError(f"{path} cannot be made: {error.strerror}. Give another folder with --output.") from error
+            raise OutputError(f"{path} cannot be made: {error.strerror}. Give another folder.") from error
         raise

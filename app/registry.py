@@ -1,4 +1,4 @@
-"""How a newcomer adds a detector, segmenter or gait model in one file: with a decorator.
+"""How a newcomer adds a detector, segmenter, pose or gait model in one file: with a decorator.
 
     @detectors.register("mine", licence="MIT", about="...", accepts=lambda path: path.suffix == ".mine")
     class MyDetector:
@@ -20,8 +20,8 @@ from typing import Any, Generic, TypeVar
 
 from app.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
 from app.errors import CheckpointError, SettingsError, nearest
-from app.settings import DetectorSettings, GaitSettings, SegmenterSettings
-from app.stages import Detector, GaitModel, Segmenter
+from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings
+from app.stages import Detector, GaitModel, PoseEstimator, Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ class Registry(Generic[StageT, SettingsT]):
     """The implementations of one stage.
 
     `folders` are the places under ``checkpoints/`` that are searched, best first; `fallback` is the weight-free
-    implementation that is used when nothing is found there.
+    implementation that is used when nothing is found there, None where there is none.
     """
 
-    def __init__(self, stage: str, package: str, folders: tuple[str, ...], fallback: str) -> None:
+    def __init__(self, stage: str, package: str, folders: tuple[str, ...], fallback: str | None) -> None:
         self.stage = stage
         self.folders = folders
         self.fallback = fallback
@@ -111,7 +111,7 @@ class Registry(Generic[StageT, SettingsT]):
         `roots` are the checkpoint folders in order of precedence. `name` is ``auto`` or an implementation's name.
 
         Raises:
-            SettingsError: unknown name, or a name that needs a checkpoint where none is found.
+            SettingsError: unknown name, or a checkpoint is needed and none is found.
             CheckpointError: the given file is missing or of the wrong kind.
         """
         if checkpoint is not None:
@@ -131,13 +131,14 @@ class Registry(Generic[StageT, SettingsT]):
                 except CheckpointError as error:  # one bad file in the folder is no reason to stop
                     logger.warning("Not used: %s", error)
                     break
-        if name != "auto":
-            places = ", ".join(str(root / folder) for root in roots for folder in self.folders)
-            raise SettingsError(
-                f"The {self.stage} '{name}' needs a checkpoint and none was found in {places}. "
-                f"Put one there or give --{self.stage}-checkpoint FILE."
-            )
-        return self.get(self.fallback), None
+        if name == "auto" and self.fallback is not None:
+            return self.get(self.fallback), None
+        what = f"The {self.stage} '{name}'" if name != "auto" else f"The {self.stage} stage"
+        places = ", ".join(str(root / folder) for root in roots for folder in self.folders)
+        raise SettingsError(
+            f"{what} needs a checkpoint and none was found in {places}. "
+            f"Put one there or give --{self.stage}-checkpoint FILE."
+        )
 
 
 detectors: Registry[Detector, DetectorSettings] = Registry(
@@ -146,6 +147,7 @@ detectors: Registry[Detector, DetectorSettings] = Registry(
 segmenters: Registry[Segmenter, SegmenterSettings] = Registry(
     "segmenter", "app.segment", ("segmenter", "seg_model", "embedded/segmenter"), "motion"
 )
+pose_models: Registry[PoseEstimator, PoseSettings] = Registry("pose", "app.pose", ("pose", "embedded/pose"), None)
 gait_models: Registry[GaitModel, GaitSettings] = Registry(
     "gait", "app.gait", ("gait", "gait_model", "embedded/gait"), "gei"
 )

@@ -75,6 +75,20 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
+class PoseSettings:
+    """Finding joints. A run needs a pose network only where something asks for keypoints."""
+
+    name: str = "auto"
+    checkpoint: Path | None = None
+    when: Literal["auto", "always", "never"] = "auto"
+    """auto: where the gait model needs keypoints or they are painted. always: also to keep them with the features."""
+    paint: bool = False
+    """Whether the painted videos show skeletons."""
+    threads: int = 0
+    """Threads the pose network may use; 0 is one for each core."""
+
+
+@dataclass(frozen=True)
 class GaitSettings:
     """Turning a walk into an embedding."""
 
@@ -130,6 +144,7 @@ class Settings:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    pose: PoseSettings = field(default_factory=PoseSettings)
     gait: GaitSettings = field(default_factory=GaitSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     match: MatchSettings = field(default_factory=MatchSettings)

@@ -68,8 +68,26 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
+class PoseEstimator(Protocol):
+    """Finds the joints of people."""
+
+    card: ModelCard
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget what was learnt from an earlier video. Networks do nothing here."""
+
+    def estimate(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        """Return for each frame the keypoints of its boxes ((N, 4) px): float32 (N, 17, 3).
+
+        The joints are COCO's 17, each with its x and y in px of the frame, pixels having their centres at halves as in
+        boxes, and its score in 0..1. A joint may lie outside its box. Frames rise in time but may have gaps.
+        """
+        ...
+
+
+@runtime_checkable
 class GaitModel(Protocol):
-    """Turns walks into embeddings."""
+    """Turns walks into embeddings. One whose card says `keypoints` gets walks that have them."""
 
     card: ModelCard
 

@@ -40,7 +40,8 @@ def _need_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str
 class ModelCard:
     """Where a stage's model comes from and what may be done with it.
 
-    `model_id` is ``name@sha256[:8]`` (``name`` alone without weights); `note` is what a user should know.
+    `model_id` is ``name@sha256[:8]`` (``name`` alone without weights); `note` is what a user should know; `keypoints`
+    says that a gait model needs those of its walks.
     """
 
     stage: str
@@ -51,6 +52,7 @@ class ModelCard:
     sha256: str | None = None
     runtime: str = "numpy"
     note: str = ""
+    keypoints: bool = False
 
     @property
     def model_id(self) -> str:

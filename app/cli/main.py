@@ -14,6 +14,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from app.cli.evaluate import evaluate
+from app.cli.fetch import fetch
+from app.cli.models import models
+from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
 
@@ -24,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(train, name="train")
 app.add_typer(walkers, name="walkers")
 console = Console()
 err_console = Console(stderr=True)
@@ -51,9 +56,11 @@ def demo(
     segmenter_checkpoint: Annotated[
         Path | None, typer.Option(help="PP-HumanSeg deployment folder, or an ONNX matte.")
     ] = None,
+    pose_checkpoint: Annotated[Path | None, typer.Option(help="ONNX pose network, for --pose.")] = None,
     detector: Annotated[str | None, typer.Option(help="Detector by name (python -m app models).")] = None,
     segmenter: Annotated[str | None, typer.Option(help="Segmenter by name.")] = None,
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
+    pose: Annotated[bool, typer.Option("--pose", help="Paint skeletons too.")] = False,
     threshold: Annotated[float | None, typer.Option(help="Largest distance that is the same person.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
@@ -71,6 +78,8 @@ def demo(
         "gait.checkpoint": gait_checkpoint,
         "detector.checkpoint": detector_checkpoint,
         "segmenter.checkpoint": segmenter_checkpoint,
+        "pose.checkpoint": pose_checkpoint,
+        "pose.paint": pose or None,
         "detector.name": detector,
         "segmenter.name": segmenter,
         "gait.name": gait,
@@ -90,14 +99,9 @@ def demo(
         raise result.failures[0]
 
 
-@app.command()
-def models(
-    checkpoints: Annotated[Path, typer.Option(help="Folder that is searched.")] = Path("checkpoints"),
-) -> None:
-    """List the detectors, segmenters and gait models, and the checkpoints found for them."""
-    from app.cli.show import show_models
-
-    show_models(console, checkpoints)
+app.command()(evaluate)
+app.command()(models)
+app.command()(fetch)
 
 
 def main(arguments: Sequence[str]) -> int:

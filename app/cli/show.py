@@ -145,20 +145,3 @@ def _show_unusable(console: Console, video: VideoReport) -> None:
     if causes:
         listed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
         console.print(Text(f"Not used in {Path(video.video).name}: {listed}", style="dim"), soft_wrap=True)
-
-
-def show_models(console: Console, checkpoints: Path) -> None:
-    """Print every implementation of every stage, and which checkpoint each would take by default."""
-    from app.registry import detectors, gait_models, segmenters
-
-    for registry in (detectors, segmenters, gait_models):
-        table = Table(title=f"{registry.stage}", title_justify="left")
-        for column in ("name", "what", "reads", "licence", "extra"):
-            table.add_column(column)
-        for entry in registry.entries():
-            reads = "checkpoint files" if entry.accepts else "needs none"
-            table.add_row(entry.name, escape(entry.about), reads, entry.licence, entry.extra or "")
-        console.print(table)
-        entry, file = registry.choose("auto", None, (checkpoints,))
-        console.print(f"used when nothing is given: {entry.name}" + (f", {file.path}" if file else ""), soft_wrap=True)
-        console.print()

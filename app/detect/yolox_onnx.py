@@ -106,8 +106,9 @@ def holds_yolox_onnx(path: Path) -> bool:
 class YoloxOnnxDetector:
     """Finds people with an exported YOLOX.
 
-    The file's metadata may state the input under ``normalise``; else a network of one class is taken for ByteTrack's
-    (ImageNet-normalised), any other takes raw pixels. A graph of free size runs at 640x640 px, ByteTrack's at
+    The file's metadata may state the input under ``normalise``, and ``name``, ``licence`` and ``note`` for the model
+    card; without the first, a network of one class is taken for ByteTrack's (ImageNet-normalised), any other takes raw
+    pixels. A graph of free size runs at 640x640 px, ByteTrack's at
     800x1440. `settings.threads` work on one picture.
 
     Raises:
@@ -134,8 +135,8 @@ class YoloxOnnxDetector:
                 path.name,
                 settings.precision,
             )
-        stated = self._session.get_modelmeta().custom_metadata_map.get("normalise")
-        self.normalise = choose_normalise(settings, stated, outputs.shape[1] == 6, path)
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.normalise = choose_normalise(settings, properties.get("normalise"), outputs.shape[1] == 6, path)
         own_size = self._fixed or ((800, 1440) if self.normalise == "imagenet" else (640, 640))
         self.input_size = network_size(settings, own_size)
         if self._fixed and self.input_size != self._fixed:
@@ -144,15 +145,16 @@ class YoloxOnnxDetector:
                 f"{self._fixed[0]}x{self._fixed[1]} px. Leave the setting out, or export with free height and width."
             )
         self._score, self._nms_iou = settings.score, settings.nms_iou
+        stated = [properties["note"]] if "note" in properties else []
         self.card = ModelCard(
             stage="detector",
-            name=f"yolox-onnx-{path.stem}",
+            name=properties.get("name", f"yolox-onnx-{path.stem}"),
             origin=checkpoint.origin,
-            licence="Apache-2.0",
+            licence=properties.get("licence", "Apache-2.0"),
             file=path,
             sha256=checkpoint.sha256(),
             runtime="onnxruntime float32",
-            note=f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
+            note="; ".join([f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input", *stated]),
         )
 
     def start(self, video: VideoInfo) -> None:

@@ -4,24 +4,61 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 
-class GaitNetwork(nn.Module, ABC):
-    """A network from silhouettes to an embedding.
+class EmbeddingNetwork(nn.Module, ABC):
+    """A network from walks, whatever they are seen in, to an embedding; `inputs` names what `embed` takes."""
+
+    family: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]] = ("silhouettes",)
+
+    @abstractmethod
+    def embed(self, *inputs: Any, **options: Any) -> Tensor:
+        """Embed walks: from tensors whose first axis is the walks to float32 (n, C, P)."""
+
+    def forward(self, *inputs: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+        """The embedding (n, C, P) and, where there is a classifier for training, its logits (n, classes, P)."""
+        return self.embed(*inputs, **options), None
+
+
+class PictureNetwork(EmbeddingNetwork):
+    """A network that sees pictures of a walk.
 
     `input_size` is the height and width in px it was trained with: a body is always 64 (or 128) rows high, so
     another size is a mistake and not a matter of scale.
     """
 
-    family: ClassVar[str]
+    maps: ClassVar[tuple[int, ...]] = ()
+    """How many maps a picture has, where they have an axis of their own, between time and rows."""
 
     def __init__(self, input_size: tuple[int, int]) -> None:
         super().__init__()
         self.input_size = input_size
+
+    def check(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> None:
+        """Raise ValueError unless pictures are (n, t, ..., h, w) of `input_size` and `lengths` cover their frames."""
+        if tuple(silhouettes.shape[-2:]) != self.input_size:
+            h, w = silhouettes.shape[-2:]
+            raise ValueError(
+                f"{self.family} takes {self.inputs[0]} of {self.input_size[0]} rows and {self.input_size[1]} columns, "
+                f"not {h} and {w}: cut the outer columns, do not resize."
+            )
+        if tuple(silhouettes.shape[2:-2]) != self.maps:
+            wanted = "".join(f"{number}, " for number in self.maps)
+            raise ValueError(
+                f"{self.family} takes {self.inputs[0]} (n, t, {wanted}rows, columns), not {tuple(silhouettes.shape)}"
+            )
+        n, t = silhouettes.shape[:2]
+        if lengths is not None and (n != 1 or sum(lengths) != t or min(lengths) < 1):
+            raise ValueError(f"lengths {list(lengths)} do not divide {n} batch(es) of {t} frames")
+
+
+class GaitNetwork(PictureNetwork):
+    """A network from silhouettes, or from other pictures of which it takes one kind, to an embedding."""
 
     @abstractmethod
     def embed(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
@@ -36,17 +73,32 @@ class GaitNetwork(nn.Module, ABC):
             float32 (n, C, P): for each of the P parts a feature of C numbers.
 
         Raises:
-            ValueError: silhouettes of another size than `input_size`.
+            ValueError: silhouettes of another size than `input_size`, or `lengths` that do not cover the frames.
         """
 
-    def check(self, silhouettes: Tensor) -> None:
-        """Raise ValueError unless `silhouettes` are (..., h, w) of `input_size`."""
-        if tuple(silhouettes.shape[-2:]) != self.input_size:
-            h, w = silhouettes.shape[-2:]
-            raise ValueError(
-                f"{self.family} takes silhouettes of {self.input_size[0]} rows and {self.input_size[1]} columns, "
-                f"not {h} and {w}: cut the outer columns, do not resize."
-            )
+
+class TemporalNetwork(GaitNetwork):
+    """A network that sees the frames in their order.
+
+    Walks of unlike lengths are embedded one by one: laid end to end they would mix, and padding would be seen.
+    """
+
+    @abstractmethod
+    def embed_walks(self, walks: Tensor) -> Tensor:
+        """Embed walks of one length: (n, t, h, w) -> (n, C, P)."""
+
+    def embed(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        self.check(silhouettes, lengths)
+        if lengths is None:
+            return self.embed_walks(silhouettes)
+        return torch.cat([self.embed_walks(walk[None]) for walk in torch.split(silhouettes[0], list(lengths))])
+
+
+def pool_walks(maps: Tensor, walks: int, lengths: Sequence[int] | None) -> Tensor:
+    """The maximum over the time of each walk: (frames of all walks, ...) -> (walks, ...)."""
+    if lengths is None:
+        return maps.reshape(walks, -1, *maps.shape[1:]).amax(1)
+    return torch.stack([walk.amax(0) for walk in torch.split(maps, list(lengths))])
 
 
 class FramewiseNetwork(GaitNetwork):
@@ -64,9 +116,6 @@ class FramewiseNetwork(GaitNetwork):
         """From maps pooled over time to the embedding: (n, c, h', w') -> (n, C, P)."""
 
     def embed(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        self.check(silhouettes)
-        n, t = silhouettes.shape[:2]
-        if lengths is not None and (n != 1 or sum(lengths) != t or min(lengths) < 1):
-            raise ValueError(f"lengths {list(lengths)} do not divide {n} batch(es) of {t} frames")
+        self.check(silhouettes, lengths)
         maps = self.frame_features(silhouettes.flatten(0, 1)[:, None])
-        return self.head(torch.stack([walk.amax(0) for walk in torch.split(maps, list(lengths or [t] * n))]))
+        return self.head(pool_walks(maps, len(silhouettes), lengths))

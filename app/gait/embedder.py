@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
 from app.checkpoints import CheckpointFile, load_pickle_safely, state_dict_of
-from app.errors import CheckpointError
+from app.data.heatmaps import heatmaps
+from app.errors import CheckpointError, SettingsError
 from app.registry import gait_models
 from app.settings import GaitSettings
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
@@ -17,12 +19,31 @@ from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
 if TYPE_CHECKING:
     import torch
 
-    from app.gait.base import FramewiseNetwork
+    from app.gait.base import FramewiseNetwork, GaitNetwork
 
 LICENCE = "academic use only (OpenGait weights)"
 # Bounds the memory to about 0.1 GB. Smaller chunks are no faster, and slower on a busy machine
 # (tests/benchmarks/gait.py).
 CHUNK = 32
+_ROWS = 64
+
+Maps: TypeAlias = Callable[[GaitSequence], Bytes]
+
+
+def _skeleton(walk: GaitSequence) -> Bytes:
+    if walk.keypoints is None:
+        raise SettingsError(
+            "The gait network looks at skeletons, and a walk has no keypoints: set pose.when to 'auto' or 'always'."
+        )
+    return heatmaps(walk.keypoints)
+
+
+INPUTS: dict[tuple[str, ...], Maps] = {
+    ("silhouettes",): lambda walk: walk.silhouettes,
+    ("heatmaps",): _skeleton,
+    ("heatmaps with silhouettes",): lambda walk: np.concatenate([_skeleton(walk), walk.silhouettes[:, None]], 1),
+}
+"""What networks may take, made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
 
 
 def accepts(path: Path) -> bool:
@@ -33,10 +54,33 @@ def accepts(path: Path) -> bool:
     """
     if path.is_dir() or path.suffix.lower() not in {".pt", ".pth", ".ckpt", ".tar"}:
         return False
+    maps_for(path)
+    return True
+
+
+def maps_for(path: Path) -> Maps:
+    """How the input of the checkpoint's network is made from a walk.
+
+    Raises:
+        CheckpointError: no supported network; or one whose input a walk cannot give.
+    """
     from app.gait.opengait import recognise
 
-    recognise(state_dict_of(load_pickle_safely(path), path), path)
-    return True
+    network = recognise(state_dict_of(load_pickle_safely(path), path), path).network
+    advice = "it can be used through app.gait.load_network only."
+    if network.inputs not in INPUTS:
+        known = ", ".join(" and ".join(inputs) for inputs in INPUTS)
+        raise CheckpointError(
+            f"{path} is a {network.family} network, which takes {' and '.join(network.inputs)}; walks in videos give "
+            f"{known}: {advice}"
+        )
+    rows, columns = signature(network).parameters["input_size"].default
+    if rows != _ROWS:
+        raise CheckpointError(
+            f"{path} is a {network.family} network, which takes silhouettes of {rows} rows and {columns} columns; "
+            f"walks in videos give {_ROWS} rows: {advice}"
+        )
+    return INPUTS[network.inputs]
 
 
 def thin(frames: int, most: int) -> Ints:
@@ -49,7 +93,7 @@ def thin(frames: int, most: int) -> Ints:
 @gait_models.register(
     "opengait",
     licence=LICENCE,
-    about="GaitBase checkpoints of OpenGait (.pt), widths read from the file",
+    about="checkpoints of OpenGait (.pt), family and widths read from the file",
     accepts=accepts,
 )
 class NetworkEmbedder:
@@ -69,7 +113,8 @@ class NetworkEmbedder:
         from app.gait.layers import prepare_for_inference
         from app.gait.opengait import load_network
 
-        self._network = load_network(checkpoint.path)
+        self._maps = maps_for(checkpoint.path)
+        self._network = cast("GaitNetwork", load_network(checkpoint.path))
         prepare_for_inference(self._network)
         self._max_frames = settings.max_frames
         self.card = ModelCard(
@@ -81,27 +126,29 @@ class NetworkEmbedder:
             sha256=checkpoint.sha256(),
             runtime="torch",
             note="the weights are for academic use only",
+            keypoints=self._maps is not INPUTS["silhouettes",],
         )
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
-        """Return one embedding per walk, its parts float32 (P, C). Memory does not grow with the walks' length."""
+        """Return one embedding per walk, its parts float32 (P, C). Memory does not grow with the walks' length.
+
+        Raises:
+            SettingsError: the network looks at skeletons and a walk has no keypoints.
+        """
         import torch
 
         from app.gait.base import FramewiseNetwork
 
         if not walks:
             return []
-        silhouettes = [walk.silhouettes[thin(len(walk), self._max_frames)] for walk in walks]
+        maps = [self._maps(walk)[thin(len(walk), self._max_frames)] for walk in walks]
         with torch.inference_mode():
             if isinstance(self._network, FramewiseNetwork):
-                parts = self._packed(self._network, silhouettes)
+                parts = self._packed(self._network, maps)
             else:  # layers over time would mix walks that are packed, and see the padding of those that are padded
-                parts = torch.cat([self._network.embed(self._input(walk)) for walk in silhouettes])
+                parts = torch.cat([self._network.embed(self._input(walk)) for walk in maps])
         features: Floats = parts.mT.contiguous().numpy()
-        return [
-            Embedding(feature, self.card.model_id, len(walk))
-            for feature, walk in zip(features, silhouettes, strict=True)
-        ]
+        return [Embedding(feature, self.card.model_id, len(walk)) for feature, walk in zip(features, maps, strict=True)]
 
     def _packed(self, network: FramewiseNetwork, silhouettes: Sequence[Bytes]) -> torch.Tensor:
         """Run the frames of all walks in chunks of one size, keeping only each walk's maximum so far."""
@@ -118,11 +165,11 @@ class NetworkEmbedder:
                 pooled[walk] = torch.maximum(pooled[walk], peak) if walk in pooled else peak
         return network.head(torch.stack(list(pooled.values())))
 
-    def _input(self, silhouettes: Bytes) -> torch.Tensor:
-        """Cut (T, 64, 64) to the network's columns and scale: float32 (1, T, h, w), 0..1."""
+    def _input(self, maps: Bytes) -> torch.Tensor:
+        """Cut (T, ..., 64, 64) to the network's columns and scale: float32 (1, T, ..., h, w), 0..1."""
         import torch
 
-        margin = (silhouettes.shape[2] - self._network.input_size[1]) // 2
-        cut = torch.from_numpy(silhouettes[None, :, :, margin : silhouettes.shape[2] - margin] / np.float32(255))
+        margin = (maps.shape[-1] - self._network.input_size[1]) // 2
+        cut = torch.from_numpy(maps[None, ..., margin : maps.shape[-1] - margin] / np.float32(255))
         self._network.check(cut)
         return cut

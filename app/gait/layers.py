@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+Stride: TypeAlias = int | tuple[int, int]
+"""Of rows and columns alike, or of each."""
 
-class ConvNorm(nn.Module):
-    """A convolution without bias, padded to keep the size, and its batch normalisation."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+class NormalisedConv(nn.Module):
+    """A convolution followed by its batch normalisation."""
+
+    def __init__(self, conv: nn.Conv2d | nn.Conv3d, norm: nn.Module) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(outputs)
+        self.conv = conv
+        self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         normalised: Tensor = self.norm(self.conv(x))
@@ -22,9 +29,26 @@ class ConvNorm(nn.Module):
 
     def fuse(self) -> None:
         """Fold the normalisation into the convolution: the same function in one step, for inference only."""
-        if isinstance(self.norm, nn.BatchNorm2d):
+        if isinstance(self.norm, nn.BatchNorm2d | nn.BatchNorm3d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
+
+
+class ConvNorm(NormalisedConv):
+    """A convolution without bias, padded to keep the size, and its batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: Stride = 1) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(outputs))
+
+
+class ConvNorm3d(NormalisedConv):
+    """The same over time, rows and columns; `stride` is that of rows and columns, time keeps its length."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int] = (3, 3, 3), stride: int = 1) -> None:
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        conv = nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), padding, bias=False)
+        super().__init__(conv, nn.BatchNorm3d(outputs))
 
 
 def prepare_for_inference(network: nn.Module) -> None:
@@ -33,7 +57,7 @@ def prepare_for_inference(network: nn.Module) -> None:
     The same function, nearly twice as fast (see tests/benchmarks/gait.py); it can no longer be trained or saved.
     """
     for module in network.modules():
-        if isinstance(module, ConvNorm):
+        if isinstance(module, NormalisedConv):
             module.fuse()
     for parameter in network.parameters():
         if parameter.ndim == 4:
@@ -43,7 +67,7 @@ def prepare_for_inference(network: nn.Module) -> None:
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016, fig. 2)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: Stride) -> None:
         super().__init__()
         self.conv1 = ConvNorm(inputs, outputs, stride=stride)
         self.conv2 = ConvNorm(outputs, outputs)
@@ -55,10 +79,97 @@ class BasicBlock(nn.Module):
         return F.relu(y + self.shortcut(x), inplace=True)
 
 
+def each_frame(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a layer of pictures to every frame: (n, c, t, h, w) -> (n, c', t, h', w')."""
+    n, _, t = x.shape[:3]
+    y: Tensor = layer(x.transpose(1, 2).flatten(0, 1))
+    return y.reshape(n, t, *y.shape[1:]).transpose(1, 2)
+
+
+class BasicBlock3d(nn.Module):
+    """`BasicBlock` with convolutions over time as well: (n, c, t, h, w) -> (n, c', t, h', w')."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm3d(inputs, outputs, stride=stride)
+        self.conv2 = ConvNorm3d(outputs, outputs)
+        self.shortcut = _shortcut3d(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return F.relu(y + self.shortcut(x), inplace=True)
+
+
+class BasicBlockP3d(nn.Module):
+    """The pseudo-3D residual block of DeepGaitV2 (Fan et al. 2023): convolutions of the frames, and between them one
+    over time beside a shortcut; (n, c, t, h, w) -> (n, c', t, h', w').
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(inputs, outputs, stride=stride)
+        self.temporal = ConvNorm3d(outputs, outputs, kernel=(3, 1, 1))
+        self.conv2 = ConvNorm(outputs, outputs)
+        self.shortcut = _shortcut3d(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(each_frame(self.conv1, x), inplace=True)
+        y = F.relu(y + self.temporal(y), inplace=True)
+        return F.relu(each_frame(self.conv2, y) + self.shortcut(x), inplace=True)
+
+
+def _shortcut3d(inputs: int, outputs: int, stride: int) -> nn.Module:
+    same = stride == 1 and inputs == outputs
+    return nn.Identity() if same else ConvNorm3d(inputs, outputs, kernel=(1, 1, 1), stride=stride)
+
+
+class ConvPair(nn.Module):
+    """Two convolutions without normalisation, each followed by a leaky ReLU: the block of the plain networks.
+
+    With `strips`, each horizontal strip of the maps is convolved alone, by the same weights: the focal convolution
+    (Fan et al., "GaitPart", CVPR 2020, section 3.2).
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, strips: int = 1) -> None:
+        super().__init__()
+        self.strips = strips
+        self.conv1 = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        x = x.reshape(n, -1, self.strips, h // self.strips, w).transpose(1, 2).flatten(0, 1)
+        x = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), inplace=True)), inplace=True)
+        return x.reshape(n, self.strips, -1, h // self.strips, w).transpose(1, 2).flatten(2, 3)
+
+
+class PlainBackbone(nn.Module):
+    """Pairs of convolutions over single frames, halved after the first two: (t, 1, h, w) -> (t, c, h / 4, w / 4).
+
+    `strips` are those of each pair's focal convolutions; 1 is an ordinary convolution.
+    """
+
+    def __init__(self, widths: Sequence[int], strips: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        for (before, width), count in zip(pairwise([1, *widths]), strips, strict=True):
+            self.stages.append(ConvPair(before, width, 3 if self.stages else 5, count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, stage in enumerate(self.stages):
+            x = F.max_pool2d(stage(x), 2) if index < 2 else stage(x)
+        return x
+
+
 def pool_strips(x: Tensor, parts: int) -> Tensor:
     """Horizontal pooling (Fu et al. 2019): mean + max of each of `parts` strips, (n, c, h, w) -> (n, c, parts)."""
     strips = x.reshape(*x.shape[:2], parts, -1)
     return strips.mean(-1) + strips.amax(-1)
+
+
+def pool_pyramid(x: Tensor, bins: Sequence[int]) -> Tensor:
+    """Horizontal pyramid pooling: `pool_strips` at several scales, (n, c, h, w) -> (n, c, sum of `bins`)."""
+    return torch.cat([pool_strips(x, parts) for parts in bins], -1)
 
 
 class PartLinear(nn.Module):
@@ -72,14 +183,24 @@ class PartLinear(nn.Module):
         return torch.matmul(x.permute(2, 0, 1), self.weight).permute(1, 2, 0)
 
 
-class PartClassifier(nn.Module):
-    """The neck of batch normalisation (Luo et al. 2019) and cosine logits, for training: (n, c, parts) -> classes."""
+class PartNeck(nn.Module):
+    """The neck of batch normalisation (Luo et al. 2019): (n, c, parts), of unit length for each part, alike."""
 
-    def __init__(self, parts: int, inputs: int, classes: int) -> None:
+    def __init__(self, parts: int, inputs: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(inputs * parts)
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.normalize(self.norm(x.flatten(1)).view_as(x), dim=1)
+
+
+class PartClassifier(PartNeck):
+    """The neck and cosine logits, for training: (n, c, parts) -> (n, classes, parts)."""
+
+    def __init__(self, parts: int, inputs: int, classes: int) -> None:
+        super().__init__(parts, inputs)
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(parts, inputs, classes)))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.normalize(self.norm(x.flatten(1)).view_as(x), dim=1)
+        x = self.features(x)
         return torch.matmul(x.permute(2, 0, 1), F.normalize(self.weight, dim=1)).permute(1, 2, 0)

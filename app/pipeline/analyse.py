@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,7 +75,9 @@ def analyse(
     settings = stages.settings
     with VideoReader(video) as reader:
         info = reader.info
-        path = archive.archive_path(folder / "cache", video, stages.detector.card, stages.segmenter.card, settings)
+        pose = stages.pose.card if stages.pose is not None else None
+        cards = stages.detector.card, stages.segmenter.card
+        path = archive.archive_path(folder / "cache", video, *cards, settings, pose)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
             logger.info("%s: the tracks and silhouettes of an earlier run are used", video.name)
@@ -119,7 +122,7 @@ def _found(
 
         detected = detections_of(frames, stages.detector, stages.settings.detector.batch, watch)
         somebody = False
-        for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, seen):
+        for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, seen, stages.pose):
             somebody = True
             store.add(walk)
             yield walk
@@ -187,10 +190,12 @@ def _write_silhouettes(walk: Walk, folder: Path) -> None:
 
 def _write_features(walk: Walk, embedding: Embedding, folder: Path) -> None:
     assert walk.sequence is not None
-    np.savez(
-        folder / f"{walk.track.track_id:03d}.npz",
-        parts=embedding.parts,
-        model_id=np.asarray(embedding.model_id),
-        frames=np.asarray(embedding.frames),
-        frame_indices=walk.sequence.frame_indices,
-    )
+    arrays: dict[str, Any] = {
+        "parts": embedding.parts,
+        "model_id": np.asarray(embedding.model_id),
+        "frames": np.asarray(embedding.frames),
+        "frame_indices": walk.sequence.frame_indices,
+    }
+    if walk.sequence.keypoints is not None:
+        arrays["keypoints"] = walk.sequence.keypoints
+    np.savez(folder / f"{walk.track.track_id:03d}.npz", **arrays)

@@ -23,7 +23,7 @@ from app.pipeline.sequences import Walk
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,14 @@ class Ending:
     warnings: tuple[str, ...]
 
 
-def archive_path(folder: Path, video: Path, detector: ModelCard, segmenter: ModelCard, settings: Settings) -> Path:
+def archive_path(
+    folder: Path,
+    video: Path,
+    detector: ModelCard,
+    segmenter: ModelCard,
+    settings: Settings,
+    pose: ModelCard | None = None,
+) -> Path:
     """Return where the archive of `video` under these models and settings lies. Reads the whole video once."""
     digest = hashlib.sha256()
     with video.open("rb") as stream:
@@ -45,6 +52,7 @@ def archive_path(folder: Path, video: Path, detector: ModelCard, segmenter: Mode
         "version": app.__version__,
         "detector": [detector.name, detector.sha256, detector.runtime, asdict(settings.detector)],
         "segmenter": [segmenter.name, segmenter.sha256, segmenter.runtime, asdict(settings.segmenter)],
+        "pose": [pose.name, pose.sha256, pose.runtime] if pose is not None else None,
         "track": asdict(settings.track),
         "quality": asdict(settings.quality),
         "max_frames": settings.gait.max_frames,
@@ -67,6 +75,8 @@ class ArchiveWriter:
         arrays: dict[str, np.ndarray] = {"frames": track.frame_indices, "boxes": track.boxes, "scores": track.scores}
         if sequence is not None:
             arrays |= {"silhouette_frames": sequence.frame_indices, "silhouettes": sequence.silhouettes}
+            if sequence.keypoints is not None:
+                arrays["keypoints"] = sequence.keypoints
         for name, array in arrays.items():
             self._write(f"{track.track_id}/{name}.npy", _npy(array))
         about = {"reason": walk.reason, "fps": sequence.fps if sequence is not None else None}
@@ -102,7 +112,8 @@ def read_walks(path: Path) -> Iterator[Walk]:
             track = Track(int(track_id), array("frames"), array("boxes"), array("scores"))
             sequence = None
             if f"{track_id}/silhouettes.npy" in names:
-                sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"])
+                keypoints = array("keypoints") if f"{track_id}/keypoints.npy" in names else None
+                sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints)
             yield Walk(track, sequence, about["reason"])
 
 

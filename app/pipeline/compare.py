@@ -125,4 +125,5 @@ def _half_distances(videos: Sequence[AnalysedVideo], stages: Stages) -> Distance
 
 
 def _part(sequence: GaitSequence, which: slice) -> GaitSequence:
-    return GaitSequence(sequence.frame_indices[which], sequence.silhouettes[which], sequence.fps)
+    keypoints = sequence.keypoints[which] if sequence.keypoints is not None else None
+    return GaitSequence(sequence.frame_indices[which], sequence.silhouettes[which], sequence.fps, keypoints)

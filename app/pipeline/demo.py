@@ -14,10 +14,11 @@ import app
 from app.errors import GaitprintError, NobodyFoundError, VideoError
 from app.files import explained, written_whole
 from app.pipeline.analyse import AnalysedVideo, analyse
+from app.pipeline.archive import read_walks
 from app.pipeline.build import build
 from app.pipeline.compare import compare, report_of
 from app.pipeline.progress import Progress, Stopwatch
-from app.pipeline.render import render
+from app.pipeline.render import render, skeletons_of
 from app.pipeline.report import ModelReport, Report, VideoReport, to_csv, to_json
 from app.settings import Settings
 from app.video.reader import VideoReader, resolve_video
@@ -124,7 +125,8 @@ def run(
         temporary.mkdir()
         outs = [temporary / "gallery.mp4", *(temporary / f"G-{known.name}_P-{video.name}.mp4" for video in seen)]
         for video, report, out in zip([known, *seen], reports, outs, strict=True):
-            render(video.info.path, report, compared.identities, out, progress, watch)
+            skeletons = skeletons_of(read_walks(video.archive)) if settings.pose.paint else None
+            render(video.info.path, report, compared.identities, out, progress, watch, skeletons)
         if settings.output.summary:
             with watch.measure("summary"):
                 starts = [_first_second(video) for video in reports[:2]]

@@ -1,10 +1,13 @@
-"""Pass 1: stream a video once and keep only small things: boxes, and the silhouettes of the tracks still open."""
+"""Pass 1: stream a video once and keep only small things: boxes, and what was cut of the tracks still open.
+
+Keypoints, where they are wanted, are kept for the same frames as silhouettes.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -15,7 +18,7 @@ from app.pipeline.progress import Stopwatch
 from app.quality import Reason, frame_reason, occlusion, walk_reason
 from app.settings import Settings
 from app.silhouette import cut, normalise
-from app.stages import Detector, Segmenter, Tracker
+from app.stages import Detector, PoseEstimator, Segmenter, Tracker
 from app.types import Bytes, Detections, Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
 
 T = TypeVar("T")
@@ -40,16 +43,19 @@ class _OpenTrack:
     scores: list[float] = field(default_factory=list)
     silhouette_frames: list[int] = field(default_factory=list)
     silhouettes: list[Bytes] = field(default_factory=list)
+    keypoints: list[Floats] = field(default_factory=list)
     dropped: Counter[Reason] = field(default_factory=Counter)
     cut_out: int = 0
     kept_every: int = 1
 
-    def add_silhouette(self, index: int, silhouette: Bytes, limit: int) -> None:
+    def add_silhouette(self, index: int, silhouette: Bytes, keypoints: Floats | None, limit: int) -> None:
         if self.cut_out % self.kept_every == 0:
             self.silhouette_frames.append(index)
             self.silhouettes.append(silhouette)
+            if keypoints is not None:
+                self.keypoints.append(keypoints)
             if len(self.silhouettes) >= 2 * limit:  # somebody stays for minutes: thin evenly, so memory stays bounded
-                del self.silhouette_frames[1::2], self.silhouettes[1::2]
+                del self.silhouette_frames[1::2], self.silhouettes[1::2], self.keypoints[1::2]
                 self.kept_every *= 2  # what comes is thinned as what was, or the beginning would fade away
         self.cut_out += 1
 
@@ -63,7 +69,10 @@ class _OpenTrack:
         sequence = None
         if self.silhouettes:
             sequence = GaitSequence(
-                np.asarray(self.silhouette_frames, np.int64), np.stack(self.silhouettes), float(info.fps)
+                np.asarray(self.silhouette_frames, np.int64),
+                np.stack(self.silhouettes),
+                float(info.fps),
+                np.stack(self.keypoints) if self.keypoints else None,
             )
         reason = walk_reason(track, sequence, self.dropped, info, settings.quality)
         return Walk(track, sequence, reason)
@@ -94,6 +103,7 @@ def walks(
     settings: Settings,
     watch: Stopwatch,
     seen: Callable[[list[Frame]], None] = lambda frames: None,
+    pose: PoseEstimator | None = None,
 ) -> Iterator[Walk]:
     """Follow everybody and cut silhouettes; yield each walk once its person has been gone long enough.
 
@@ -105,6 +115,7 @@ def walks(
         settings: the run's settings.
         watch: collects the seconds of each step.
         seen: called with each batch once it is done.
+        pose: finds the joints of those who are cut out; None for walks without keypoints.
 
     Yields:
         Walks in the order in which they end; those that end together by rising track id.
@@ -130,9 +141,15 @@ def walks(
         if wanted_frames:
             with watch.measure("segment"):
                 mattes = segmenter.segment(wanted_frames, [boxes for _, boxes, _ in wanted])
+            poses: Sequence[Floats | list[None]] = [[None] * len(rows) for rows, _, _ in wanted]
+            if pose is not None:
+                with watch.measure("pose"):
+                    poses = pose.estimate(wanted_frames, [boxes for _, boxes, _ in wanted])
             with watch.measure("silhouettes"):
-                for frame, (rows, _, tracked), row_mattes in zip(wanted_frames, wanted, mattes, strict=True):
-                    for row, matte in zip(rows, row_mattes, strict=True):
+                for frame, (rows, _, tracked), row_mattes, row_poses in zip(
+                    wanted_frames, wanted, mattes, poses, strict=True
+                ):
+                    for row, matte, keypoints in zip(rows, row_mattes, row_poses, strict=True):
                         person = open_tracks[int(tracked.track_ids[row])]
                         others = np.delete(tracked.boxes, row, axis=0)
                         mask = cut(matte, tracked.boxes[row], others, threshold)
@@ -140,7 +157,7 @@ def walks(
                         if silhouette is None:
                             person.dropped[Reason.NO_SILHOUETTE] += 1
                         else:
-                            person.add_silhouette(frame.index, silhouette, settings.gait.max_frames)
+                            person.add_silhouette(frame.index, silhouette, keypoints, settings.gait.max_frames)
         seen(frames)
         last = frames[-1].index
         for track_id in [i for i, person in open_tracks.items() if last - person.frames[-1] > patience]:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.checkpoints import CheckpointFile
+from app.crops import CropShape, crop_of, crop_windows, matte_of
 from app.errors import CheckpointError, MissingExtraError
 from app.registry import segmenters
-from app.segment.crops import CropShape, crop_of, crop_windows, matte_of
 from app.settings import SegmenterSettings, cores
 from app.types import Floats, Frame, Image, Matte, ModelCard, VideoInfo
 

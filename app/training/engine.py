@@ -146,7 +146,7 @@ class _Interruption(Callback):
 def judge(task: Task, average: EMAWeightAveraging | None = None) -> dict[str, float]:
     """Return the task's figures, of the averaged weights where there are some."""
     averaged = None if average is None else average._average_model
-    judged = task if averaged is None else averaged.module
+    judged = task if averaged is None or not averaged.n_averaged else averaged.module
     assert isinstance(judged, Task)
     network = judged.network
     modes = {module: module.training for module in network.modules()}
@@ -179,7 +179,9 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     pl.seed_everything(settings.seed, verbose=False)
     last = out / "last.ckpt"
     start = _steps_done(last, settings)
-    average = EMAWeightAveraging(decay=settings.ema, update_every_n_steps=1) if settings.ema else None
+    average = None
+    if settings.ema:  # not from the start: the weights that were drawn by chance would stay in it for long
+        average = EMAWeightAveraging(decay=settings.ema, update_starting_at_step=settings.steps // 10)
     saving = ModelCheckpoint(
         out, filename="last", every_n_train_steps=settings.save_every, save_top_k=1, enable_version_counter=False
     )

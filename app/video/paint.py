@@ -1,4 +1,4 @@
-"""Painting who is who into pictures: boxes, labels and a legend in colours that colour-blind eyes tell apart."""
+"""Painting who is who into pictures: boxes, skeletons, labels and a legend in colours colour-blind eyes tell apart."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ _DARK: Colour = (20, 20, 20)
 _WHITE: Colour = (255, 255, 255)
 _LEGEND_ROWS = 10
 _LEGEND_OPACITY = 0.6
+# Skeletons: joints scored lower than this are not drawn, nor are eyes and ears.
+_SURE = 0.3
+_NOSE, _NECK, _SHOULDERS = 0, 17, [5, 6]  # of COCO's joints; the neck, between the shoulders, is added
+_LIMBS: tuple[tuple[int, int], ...] = (
+    (0, 17), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
+    (11, 13), (13, 15), (12, 14), (14, 16),
+)  # fmt: skip
+_SHIFT = 3  # fractional bits of the coordinates handed to OpenCV
 # Asked in turn for text that Pillow's own font (Latin) cannot write; which of them exist depends on the system.
 _FONTS = (
     "DejaVuSans.ttf",
@@ -55,7 +63,8 @@ class Label:
     """What is written at one person.
 
     `box` float32 (4,) px; `identity` or None for somebody unknown; `confidence` 0..1 or None; `note` a few words
-    that follow, such as why a walk cannot be used; `usable` False draws dashed lines.
+    that follow, such as why a walk cannot be used; `usable` False draws dashed lines; `keypoints` float32 (17, 3),
+    x, y px and score 0..1, draw a skeleton.
     """
 
     box: Floats
@@ -63,6 +72,7 @@ class Label:
     confidence: float | None = None
     note: str = ""
     usable: bool = True
+    keypoints: Floats | None = None
 
     @property
     def text(self) -> str:
@@ -126,6 +136,9 @@ class Painter:
         if image.shape != (self.height, self.width, 3):
             raise ValueError(f"the picture must have shape {(self.height, self.width, 3)}, not {image.shape}")
         corners = [self._corners(label.box) for label in labels]
+        for label, (_, y1, _, y2) in zip(labels, corners, strict=True):
+            if label.keypoints is not None:
+                self._draw_skeleton(image, label.keypoints, y2 - y1, self._colour(label))
         for label, (x1, y1, x2, y2) in zip(labels, corners, strict=True):
             self._draw_box(image, x1, y1, x2, y2, self._colour(label), dashed=not label.usable)
         left, top, right, bottom = self._legend_area
@@ -167,6 +180,24 @@ class Painter:
             for x in (x1, x2):
                 for y in range(y1, y2 + 1, 2 * dash):
                     cv2.line(image, (x, y), (x, min(y + dash, y2)), bgr, thickness)
+
+    def _draw_skeleton(self, image: Image, keypoints: Floats, height: int, colour: Colour) -> None:
+        """Draw the limbs and joints the network is sure of, as thin as suits a person of `height` px."""
+        neck = (*keypoints[_SHOULDERS, :2].mean(axis=0), keypoints[_SHOULDERS, 2].min())
+        joints = np.vstack([keypoints, neck])
+        sure = joints[:, 2] >= _SURE
+        # OpenCV's pixels have their centres at whole numbers.
+        places = np.round((joints[:, :2] - 0.5) * (1 << _SHIFT)).astype(int).tolist()
+        line = max(1, round(height / 110))
+        for tone, edge in ((_contrast(colour), 1), (colour, 0)):
+            bgr = tone[::-1]
+            for start, end in _LIMBS:
+                if sure[start] and sure[end]:
+                    cv2.line(image, places[start], places[end], bgr, line + edge, cv2.LINE_AA, _SHIFT)
+            radius = round((0.8 * line + 1.2 + edge / 2) * (1 << _SHIFT))
+            for joint in (_NOSE, *range(5, _NECK)):
+                if sure[joint]:
+                    cv2.circle(image, places[joint], radius, bgr, -1, cv2.LINE_AA, _SHIFT)
 
     def _place(self, width: int, height: int, corners: Rectangle, taken: Sequence[Rectangle]) -> tuple[int, int]:
         """Return the top left corner for a plate: the first place round the box that covers least of `taken`."""

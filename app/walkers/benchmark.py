@@ -16,15 +16,20 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SettingsError
 from app.files import written_whole
-from app.types import Bools, Floats, Ints
+from app.gallery.distances import part_distances
+from app.stages import GaitModel
+from app.types import Bools, Floats, GaitSequence, Ints
 from app.walkers.body import CACHE, BodyModel
 from app.walkers.dataset import Plan, subject_walks
+
+_Maker: TypeAlias = Callable[[Plan, Path, int, Path], None]
 
 CONDITIONS = ("nm", "bg", "cl")
 WALKS = (6, 2, 2)
@@ -39,6 +44,30 @@ ABLATION = 40
 """How many of the test people walk again with everybody's body, or everybody's gait."""
 CHANGE = 2.4
 """How much more than usual people differ from day to day: tuned until simple means are neither lost nor enough."""
+
+
+class Labelled(Protocol):
+    """Whose N walks, how and whence: `subjects`, `conditions` (index into `CONDITIONS`), `walks` (from 0) and `views`
+    (degrees), each int64 (N,)."""
+
+    @property
+    def subjects(self) -> Ints: ...
+    @property
+    def conditions(self) -> Ints: ...
+    @property
+    def walks(self) -> Ints: ...
+    @property
+    def views(self) -> Ints: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """`Labelled`, and nothing else."""
+
+    subjects: Ints
+    conditions: Ints
+    walks: Ints
+    views: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +123,14 @@ def walk_people(
     """
     varied = "both" if plan.body and plan.gait else "body" if plan.body else "gait"
     home = folder / f"{varied}-{plan.frames}-{plan.change:g}-{plan.seed}"
+    paths = _everybody(_walk_person, plan, home, workers, cache, progress)
+    return EnergyImages.joined([EnergyImages.load(path) for path in paths])
+
+
+def _everybody(
+    make: _Maker, plan: Plan, home: Path, workers: int, cache: Path, progress: Callable[[int, int], None] | None
+) -> list[Path]:
+    """Let `make` write the file of every person of `plan` whose file is not in `home` yet, and return all of them."""
     paths = [home / f"{plan.first + index:06d}.npz" for index in range(plan.subjects)]
     todo = [index for index, path in enumerate(paths) if not path.is_file()]
     done = plan.subjects - len(todo)
@@ -101,21 +138,21 @@ def walk_people(
         progress(done, plan.subjects)
     if todo:
         BodyModel.load(cache)  # made here, once, not by every worker
-    for _ in _walked(plan, cache, {index: paths[index] for index in todo}, workers):
+    for _ in _made(make, plan, cache, {index: paths[index] for index in todo}, workers):
         done += 1
         if progress is not None:
             progress(done, plan.subjects)
-    return EnergyImages.joined([EnergyImages.load(path) for path in paths])
+    return paths
 
 
-def _walked(plan: Plan, cache: Path, todo: Mapping[int, Path], workers: int) -> Iterator[None]:
+def _made(make: _Maker, plan: Plan, cache: Path, todo: Mapping[int, Path], workers: int) -> Iterator[None]:
     if workers <= 1 or len(todo) <= 1:
         for index, path in todo.items():
-            _walk_person(plan, cache, index, path)
+            make(plan, cache, index, path)
             yield None
         return
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_walk_person, plan, cache, index, path) for index, path in todo.items()]
+        futures = [pool.submit(make, plan, cache, index, path) for index, path in todo.items()]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -133,20 +170,38 @@ def _walk_person(plan: Plan, cache: Path, index: int, path: Path) -> None:
     EnergyImages(np.stack(images), *np.array(labels, np.int64).T.copy()).save(path)
 
 
+def _film_person(plan: Plan, cache: Path, index: int, path: Path) -> None:
+    silhouettes, labels = [], []
+    for condition, number, view, arrays in subject_walks(plan, index, _model(cache)):
+        silhouettes.append(arrays["silhouette"])
+        labels.append((plan.first + index, CONDITIONS.index(condition), number - 1, view))
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, silhouettes=np.stack(silhouettes), labels=np.array(labels, np.int64))
+
+
 @lru_cache(maxsize=1)
 def _model(cache: Path) -> BodyModel:
     return BodyModel.load(cache)
 
 
-def rank1(people: EnergyImages, features: NDArray[np.floating]) -> dict[str, float]:
-    """Return the cross-view rank-1 of each condition, 0..1, for `features` (N, D) compared by Euclidean distance.
+def rank1(people: Labelled, features: NDArray[np.floating]) -> dict[str, float]:
+    """Return the cross-view rank-1 of each condition, 0..1.
+
+    Args:
+        people: whose walks the features are of.
+        features: (N, D), compared by Euclidean distance, or (N, P, C), by the mean over their parts.
 
     Raises:
         ValueError: a view lacks gallery or probe walks.
     """
-    features = np.asarray(features, np.float32)
-    squares = np.sum(features * features, axis=1)
+    return {condition: float(np.mean(shares)) for condition, shares in rank1_of_people(people, features).items()}
+
+
+def rank1_of_people(people: Labelled, features: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
+    """Return the `rank1` of each person's own probes, (people,) by rising number: what a bootstrap draws from."""
+    parts = np.asarray(features, np.float32).reshape(len(features), -1, features.shape[-1])
     in_gallery = (people.conditions == 0) & (people.walks < GALLERY_WALKS)
+    names = np.unique(people.subjects)
     result = {}
     for code, condition in enumerate(CONDITIONS):
         is_probe = (people.conditions == code) & ~in_gallery
@@ -154,15 +209,48 @@ def rank1(people: EnergyImages, features: NDArray[np.floating]) -> dict[str, flo
             missing = sorted(set(VIEWS) - set(people.views[walks].tolist()))
             if missing:
                 raise ValueError(f"{role} have no walks at {', '.join(map(str, missing))} degrees")
-        hits = []
+        pairs = []
         for gallery_view in VIEWS:
             gallery = np.flatnonzero(in_gallery & (people.views == gallery_view))
             probes = np.flatnonzero(is_probe & (people.views != gallery_view))
-            distance = squares[gallery] - 2 * features[probes] @ features[gallery].T
-            found = people.subjects[gallery[distance.argmin(axis=1)]] == people.subjects[probes]
-            hits += [found[people.views[probes] == view].mean() for view in VIEWS if view != gallery_view]
-        result[condition] = float(np.mean(hits))
+            nearest = gallery[part_distances(parts[probes], parts[gallery]).argmin(axis=1)]
+            found = people.subjects[nearest] == people.subjects[probes]
+            owners = np.searchsorted(names, people.subjects[probes])
+            for seen in (people.views[probes] == view for view in VIEWS if view != gallery_view):
+                hits = np.bincount(owners[seen], found[seen], len(names))
+                pairs.append(hits / np.bincount(owners[seen], minlength=len(names)))
+        result[condition] = np.mean(pairs, axis=0)
     return result
+
+
+def judge(
+    model: GaitModel,
+    folder: Path,
+    subjects: int = 100,
+    workers: int = 1,
+    cache: Path = CACHE,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Let the test people walk before `model`, and return `rank1_of_people`.
+
+    Their silhouettes, `FRAMES` of each walk, are kept in `folder`, a file for each person; a run that was stopped goes
+    on. `progress` gets the people done and all of them.
+
+    Raises:
+        MissingExtraError: the extra `walkers` is not installed.
+        OutputError: `folder` cannot be written.
+        SettingsError: fewer than two subjects.
+    """
+    if subjects < 2:
+        raise SettingsError("A benchmark needs at least two people. Give --subjects 2 or more.")
+    plan = Plan(subjects=subjects, first=TEST_FIRST, frames=FRAMES, change=CHANGE)
+    labels, features = [], []
+    for path in _everybody(_film_person, plan, folder / "silhouettes", workers, cache, progress):
+        with np.load(path, allow_pickle=False) as file:
+            walks = [GaitSequence(np.arange(len(walk)), walk, plan.fps) for walk in file["silhouettes"]]
+            labels.append(file["labels"])
+        features.append(np.stack([embedding.parts for embedding in model.embed(walks)]))
+    return rank1_of_people(Labels(*np.concatenate(labels).T), np.concatenate(features))
 
 
 @dataclass(frozen=True, eq=False)

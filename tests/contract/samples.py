@@ -1,6 +1,6 @@
 """Tiny checkpoints of random weights, one maker for each implementation that reads files.
 
-A new detector, segmenter or gait model needs one line in `CHECKPOINTS` here; the contract tests then run over it.
+A new detector, segmenter, pose or gait model needs one line in `CHECKPOINTS` here; the contract tests then run over it.
 """
 
 from __future__ import annotations
@@ -124,6 +124,63 @@ def _onnx_matte(folder: Path) -> Path:
     return path
 
 
+# COCO's 17 joints of somebody who stands, as x and y in shares of the crop.
+STANDING = np.array(
+    [
+        *((0.5, 0.14), (0.52, 0.12), (0.48, 0.12), (0.55, 0.13), (0.45, 0.13)),
+        *((0.62, 0.25), (0.38, 0.25), (0.66, 0.39), (0.34, 0.39), (0.67, 0.52), (0.33, 0.52)),
+        *((0.57, 0.53), (0.43, 0.53), (0.58, 0.71), (0.42, 0.71), (0.59, 0.89), (0.41, 0.89)),
+    ],
+    np.float32,
+)
+
+
+def onnx_pose(
+    path: Path,
+    shape: tuple[int | str, ...] = (1, 3, 48, 32),
+    answer: tuple[int | str, ...] = (17, 3),
+    form: tuple[int, ...] = (17, 3),
+    score: float = 0.9,
+    **metadata: str,
+) -> Path:
+    """A pose network that sees everybody as `STANDING`, moved to the right by a tenth of the normalised red.
+
+    `shape` and `answer` are what the file says of its input and, without the batch, of its output; `form` is that.
+    """
+    onnx = pytest.importorskip("onnx")
+    helper, kind, array = onnx.helper, onnx.TensorProto.FLOAT, onnx.numpy_helper.from_array
+    pixels = [2, 3] if shape[1] == 3 else [1, 2]
+    standing = np.column_stack([STANDING, np.full(17, score, np.float32)])
+    gain = np.zeros((3, 51), np.float32)
+    gain[0, ::3] = 0.1
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["x"], ["colour"], axes=pixels, keepdims=0),
+            helper.make_node("MatMul", ["colour", "gain"], ["moved"]),
+            helper.make_node("Add", ["moved", "standing"], ["joints"]),
+            helper.make_node("Round", ["form"], ["rounded"]),  # so that nobody infers the shape
+            helper.make_node("Cast", ["rounded"], ["whole"], to=onnx.TensorProto.INT64),
+            helper.make_node("Reshape", ["joints", "whole"], ["y"]),
+        ],
+        "pose",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", kind, [shape[0], *answer])],
+        [
+            array(gain, "gain"),
+            array(standing.reshape(1, 51).astype(np.float32), "standing"),
+            array(np.array([-1, *form], np.float32), "form"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"kind": "pose17", **metadata})
+    onnx.save(model, path)
+    return path
+
+
+def _onnx_pose(folder: Path) -> Path:
+    return onnx_pose(folder / "pose.onnx")
+
+
 _PADDLE = """
 import sys
 import paddle
@@ -169,13 +226,42 @@ def _opengait(folder: Path) -> Path:
     return path
 
 
+def _onnx_gait(folder: Path) -> Path:
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(0).normal(0, 0.1, (64 * 44, 5 * 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["x"], ["image"], axes=[1], keepdims=0),
+            helper.make_node("Reshape", ["image", "flat"], ["vector"]),
+            helper.make_node("MatMul", ["vector", "w"], ["values"]),
+            helper.make_node("Reshape", ["values", "parts"], ["y"]),
+        ],
+        "gait",
+        [helper.make_tensor_value_info("x", kind, ["n", "t", 64, 44])],
+        [helper.make_tensor_value_info("y", kind, ["n", 5, 4])],
+        [
+            onnx.numpy_helper.from_array(weights, "w"),
+            onnx.numpy_helper.from_array(np.array([0, 64 * 44]), "flat"),
+            onnx.numpy_helper.from_array(np.array([0, 5, 4]), "parts"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"licence": "CC0-1.0", "flip": "true", "keep": "0.7"})
+    path = folder / "gait.onnx"
+    onnx.save(model, path)
+    return path
+
+
 CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     "yolox": _yolox,
     "yolox-onnx": _yolox_onnx,
     "ultralytics": _ultralytics,
     "onnx-matte": _onnx_matte,
+    "onnx-pose": _onnx_pose,
     "pp-humanseg": _pp_humanseg,
     "opengait": _opengait,
+    "onnx-gait": _onnx_gait,
 }
 
 

@@ -158,7 +158,7 @@ def test_an_output_folder_that_cannot_be_made(demo: Demo, tmp_path: Path) -> Non
     file = tmp_path / "file"
     file.write_text("mine")
     for place in (file, file / "below"):
-        demo("--probe", "probe1", "--output", place).failed_with("file", "--output")
+        demo("--probe", "probe1", "--output", place).failed_with("file", "Give another folder")
     assert file.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

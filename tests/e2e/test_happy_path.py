@@ -233,7 +233,9 @@ def test_with_checkpoints_given_and_found(studio: Path, demo: Demo, tmp_path: Pa
     found.mkdir(parents=True)
     shutil.copy(gait, found / "GaitBase_DA-180000.pt")
     (found / "junk.pt").write_bytes(b"junk")
-    ended = demo(*both[:2], "--probe", "probe1", *both[4:], "--set", f"checkpoints={tmp_path / 'checkpoints'}")
+    ended = demo(
+        *both[:2], "--probe", "probe1", *both[4:], "--gait", "auto", "--set", f"checkpoints={tmp_path / 'checkpoints'}"
+    )
     assert ended.code == 0, ended.out + ended.err
     model = report_of(tmp_path / "out")["models"]["gait"]
     assert (model["name"], model["origin"]) == ("gaitbase", "found")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from app.checkpoints import CheckpointFile
+from app.crops import CropShape, crop_of, crop_windows, matte_of
 from app.errors import CheckpointError
 from app.registry import segmenters
-from app.segment.crops import CropShape, crop_of, crop_windows, matte_of
 from app.segment.humanseg import Deployment, HumanSeg
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import SegmenterSettings

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.checkpoints import CheckpointFile
-from app.segment.crops import crop_of, crop_windows
+from app.crops import crop_of, crop_windows
 from app.segment.humanseg import Deployment, HumanSeg
 from app.settings import SegmenterSettings
 from app.types import Frame

@@ -1,4 +1,4 @@
-"""Crops for networks that cut one person out of a small picture, and the way back into the frame."""
+"""Crops for networks that look at one person in a small picture, and the way back into the frame."""
 
 from __future__ import annotations
 

@@ -1,0 +1,143 @@
+"""``python -m app evaluate``: a gait model on a data set, by its published protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app.errors import SettingsError
+
+if TYPE_CHECKING:
+    from app.gallery.distances import Metric
+    from app.training.evaluate import Evaluation
+    from app.training.evaluation.scores import Figure, Score
+
+console = Console()
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Data set in OpenGait's layout: identity/condition/view/*.pkl.")],
+    protocol: Annotated[
+        str,
+        typer.Option(help="casia-b, casia-b-all-views, oumvlp, grew, gait3d, sustech1k, ccpg, or a .yaml of your own."),
+    ],
+    partition: Annotated[
+        Path | None, typer.Option(help="OpenGait's JSON: who is for testing. Default: everybody.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", "--gait-checkpoint", help="Gait network, e.g. GaitBase_DA-60000.pt.")
+    ] = None,
+    gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
+    metric: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbours.")] = False,
+    frames: Annotated[
+        str | None, typer.Option(help="Judge also with so many frames of each walk, e.g. 5,10,20,40.")
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the figures here, a row for each.")] = None,
+    excel: Annotated[Path | None, typer.Option(help="Write the tables here (extra evaluate).")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for the curves.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
+) -> None:
+    """Judge a gait model on a data set, by its published protocol. A run that was stopped goes on."""
+    from app.cli.show import show_warnings
+    from app.registry import gait_models
+    from app.settings import Settings
+    from app.training.evaluate import evaluate as judge
+    from app.training.evaluation.embeddings import CACHE, MAX_FRAMES
+    from app.training.evaluation.report import draw, write_csv, write_excel, write_json
+
+    if metric not in ("euclidean", "cosine"):
+        raise SettingsError(f"There is no distance '{metric}'. Known: euclidean, cosine.")
+    counts = _counts(frames)
+    named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
+    settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+    with bars, show_warnings(bars.console):
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"Embedding {what}", total=total)
+            bars.update(tasks[what], completed=done)
+
+        entry, file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
+        model = entry.build(file, settings.gait)
+        found = judge(
+            model, data, protocol, partition, metric=cast("Metric", metric), rerank=rerank, frames=counts,
+            cache=cache or CACHE, progress=report,
+        )  # fmt: skip
+    _show(found)
+    for write, path in ((write_json, json_), (write_csv, csv), (write_excel, excel)):
+        if path is not None:
+            write(found, path)
+            console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+    for path in draw(found, pictures) if pictures is not None else ():
+        console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+
+
+def _counts(text: str | None) -> list[int]:
+    try:
+        return [int(piece) for piece in text.split(",")] if text is not None else []
+    except ValueError as error:
+        raise SettingsError(f"--frames {text}: write numbers with commas, e.g. 5,10,20,40.") from error
+
+
+def _show(found: Evaluation) -> None:
+    how = f"{found.distance} distance{', re-ranked' if found.reranked else ''}"
+    console.print(
+        f"{escape(found.model)} on {escape(found.data)}: {found.people} people, {found.walks} walks; "
+        f"{escape(found.protocol)} ({escape(found.source)}), {how}",
+        soft_wrap=True,
+    )
+    metrics = list(found.scores[0].metrics)
+    rates = list(found.scores[0].fnir)
+    rates_named = (f"FNIR, FPIR {float(rate):.0%}" for rate in rates)
+    table = Table("", "Probes", *metrics, "EER", *rates_named, box=SIMPLE)
+    for score in found.scores:
+        shares = (_percent(score.eer), *(_percent(score.fnir.get(rate)) for rate in rates))
+        table.add_row(escape(score.name), str(score.probes), *map(_figure, score.metrics.values()), *shares)
+    console.print(table)
+    if len(found.scores[0].probe_views) > 1:
+        console.print(_views(found.scores, metrics[0]))
+    if found.by_frames:
+        names = (escape(score.name) for score in found.scores)
+        table = Table("Frames", *names, title=f"{metrics[0]} by frames of each walk", box=SIMPLE)
+        for frames, scores in found.by_frames.items():
+            table.add_row(str(frames), *(_figure(score.metrics[metrics[0]]) for score in scores))
+        console.print(table)
+    console.print("In %, with 95 % intervals over people (bootstrap).")
+    lacking = sum(score.without_mate for score in found.scores)
+    if lacking:
+        console.print(
+            f"{lacking} searches were for people whom the gallery lacks: failed in ranks, left out of mAP and mINP."
+        )
+
+
+def _views(scores: list[Score], metric: str) -> Table:
+    """The metric by probe view, the mean over gallery views (the identical one too where it was compared)."""
+    views = sorted({view for score in scores for view in score.probe_views})
+    table = Table("", *map(escape, views), title=f"{metric} by probe view", box=SIMPLE, padding=(0, 0, 0, 1))
+    for score in scores:
+        means = dict(zip(score.probe_views, score.by_view[metric], strict=True))
+        table.add_row(escape(score.name), *(_percent(means.get(view)) for view in views))
+    return table
+
+
+def _figure(figure: Figure) -> str:
+    if figure.value is None:
+        return ""
+    return f"{_percent(figure.value)}\n[dim]{_percent(figure.low)}..{_percent(figure.high)}[/]"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"

@@ -1,0 +1,98 @@
+"""MTSGait: Zheng et al., "Gait Recognition in the Wild with Multi-hop Temporal Switch", ACM MM 2022, section 3.
+
+The plain baseline in which each convolution but the first also sees the frames around: some channels are exchanged
+with those of other frames, by several hops of time, and the results are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from app.gait.base import TemporalNetwork
+from app.gait.layers import PartClassifier, PartLinear, pool_pyramid
+
+SHARE = 16
+"""One channel of so many comes from the future, and one from the past."""
+
+
+def switch(x: Tensor, hop: int) -> Tensor:
+    """Take the first channels from `hop` frames later and the last from as many earlier: (n, t, c, h, w) alike.
+
+    Beyond the ends of the walk there is nothing.
+    """
+    count = x.shape[2] // SHARE
+    later, same, earlier = torch.split(x, [count, x.shape[2] - 2 * count, count], 2)
+    hop = min(hop, x.shape[1])
+    later = F.pad(later[:, hop:], (0, 0) * 3 + (0, hop))
+    earlier = F.pad(earlier[:, : x.shape[1] - hop], (0, 0) * 3 + (hop, 0))
+    return torch.cat([later, same, earlier], 2)
+
+
+class SwitchedConv(nn.Module):
+    """A convolution over single frames of the sum of `x` and, for each hop, `x` switched; and a leaky ReLU.
+
+    As convolutions are linear, this is the sum of their results: (n, t, c, h, w) -> (n, t, c', h, w).
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, hops: Sequence[int]) -> None:
+        super().__init__()
+        self.hops = tuple(hops)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for switched in [switch(x, hop) for hop in self.hops]:
+            x = x + switched
+        y = F.leaky_relu(self.conv(x.flatten(0, 1)), inplace=True)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class MTSGait(TemporalNetwork):
+    """MTSGait; the published network has the defaults. Without `hops` it is the plain baseline of OpenGait and Gait3D
+    (SMPLGait without 3D), whose checkpoints look the same.
+
+    Args:
+        widths: channels of the pairs of convolutions, no fewer than 16.
+        hops: frames between those that exchange channels.
+        bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
+        channels: numbers per part in the embedding.
+        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
+        input_size: height and width of the silhouettes in px.
+    """
+
+    family: ClassVar[str] = "mtsgait"
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256),
+        hops: Sequence[int] = (1, 3),
+        bins: Sequence[int] = (16, 8, 4, 2, 1),
+        channels: int = 256,
+        classes: int | None = None,
+        input_size: tuple[int, int] = (64, 44),
+    ) -> None:
+        super().__init__(input_size)
+        self.bins = tuple(bins)
+        self.convs = nn.ModuleList([SwitchedConv(1, widths[0], 5, ()), SwitchedConv(widths[0], widths[0], 3, hops)])
+        for before, width in pairwise(widths):
+            self.convs.extend([SwitchedConv(before, width, 3, hops), SwitchedConv(width, width, 3, hops)])
+        self.linear = PartLinear(sum(bins), widths[-1], channels)
+        self.classifier = PartClassifier(sum(bins), channels, classes) if classes is not None else None
+
+    def embed_walks(self, walks: Tensor) -> Tensor:
+        x = walks[:, :, None]
+        for index, conv in enumerate(self.convs):
+            x = conv(x)
+            if index in (1, 3):
+                x = F.max_pool3d(x, (1, 2, 2))  # channels stand for its depth
+        parts: Tensor = self.linear(pool_pyramid(x.amax(1), self.bins))
+        return parts
+
+    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
+        embedding = self.embed(silhouettes, lengths)
+        return embedding, self.classifier(embedding) if self.classifier is not None else None

@@ -1,0 +1,89 @@
+"""SMPLGait: Zheng et al., "Gait Recognition in the Wild with Dense 3D Representations", CVPR 2022, section 4.
+
+The plain baseline whose feature maps are turned, frame by frame, by a matrix that a second branch makes of the body's
+SMPL parameters (the 3D spatial transformation network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from app.gait.base import PictureNetwork, pool_walks
+from app.gait.layers import PartClassifier, PartLinear, PlainBackbone, pool_pyramid
+
+SMPL = 85
+"""Numbers of a body: 3 of the camera, 72 of the pose and 10 of the shape, in the order Gait3D stores them."""
+
+
+class SMPLGait(PictureNetwork):
+    """SMPLGait: `embed` takes silhouettes and the SMPL parameters of the same frames.
+
+    Args:
+        widths: channels of the pairs of convolutions.
+        smpl_widths: of the first layers of the 3D branch; the last has as many as the matrix, rows of maps squared.
+        bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
+        channels: numbers per part in the embedding.
+        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
+        input_size: height and width of the silhouettes in px.
+    """
+
+    family: ClassVar[str] = "smplgait"
+    inputs: ClassVar[tuple[str, ...]] = ("silhouettes", "smpl")
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256),
+        smpl_widths: Sequence[int] = (128, 256),
+        bins: Sequence[int] = (16, 8, 4, 2, 1),
+        channels: int = 256,
+        classes: int | None = None,
+        input_size: tuple[int, int] = (64, 44),
+    ) -> None:
+        super().__init__(input_size)
+        self.bins = tuple(bins)
+        self.side = input_size[0] // 4
+        self.backbone = PlainBackbone(widths, [1] * len(widths))
+        self.smpl = nn.Sequential()
+        for before, width in pairwise([SMPL, *smpl_widths, self.side**2]):
+            self.smpl.append(nn.Sequential(nn.Linear(before, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)))
+        self.linear = PartLinear(sum(bins), widths[-1], channels)
+        self.classifier = PartClassifier(sum(bins), channels, classes) if classes is not None else None
+
+    def embed(self, silhouettes: Tensor, smpl: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        """Embed walks.
+
+        Args:
+            silhouettes: float32 (n, t, h, w), 0..1, n walks of the same length; or, with `lengths`, (1, sum of
+                lengths, h, w): several walks laid end to end.
+            smpl: float32 (n, t, 85), the body in the same frames.
+            lengths: frames of each walk laid end to end.
+
+        Returns:
+            float32 (n, C, P).
+
+        Raises:
+            ValueError: silhouettes of another size than `input_size`, or SMPL parameters that do not belong to them.
+        """
+        self.check(silhouettes, lengths)
+        if smpl.shape != (*silhouettes.shape[:2], SMPL):
+            raise ValueError(f"smpl is {tuple(smpl.shape)}; smplgait takes {SMPL} numbers for each silhouette.")
+        maps = self.backbone(silhouettes.flatten(0, 1)[:, None])
+        turn = self.smpl(smpl.flatten(0, 1)).unflatten(1, (1, self.side, self.side))
+        turn = turn + torch.eye(self.side, dtype=turn.dtype, device=turn.device)
+        # The matrix is square and the maps are not: empty columns on the right make them so.
+        maps = F.pad(maps, (0, self.side - maps.shape[-1])) @ turn
+        pooled = pool_walks(maps, len(silhouettes), lengths)
+        parts: Tensor = self.linear(pool_pyramid(pooled, self.bins))
+        return parts
+
+    def forward(
+        self, silhouettes: Tensor, smpl: Tensor, lengths: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        embedding = self.embed(silhouettes, smpl, lengths)
+        return embedding, self.classifier(embedding) if self.classifier is not None else None

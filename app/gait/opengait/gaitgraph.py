@@ -1,0 +1,70 @@
+"""The checkpoints of GaitGraph 1 and 2."""
+
+from __future__ import annotations
+
+from itertools import count, takewhile
+from typing import Any
+
+from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+
+TABLE = KeyTable(
+    (
+        ("ResGCN.head.*.A", "branches.*.adjacency"),
+        ("ResGCN.head.*.bn", "branches.*.norm"),
+        *(
+            (f"{theirs}.{their}", f"{ours}.{our}")
+            for theirs, ours in (
+                ("ResGCN.head.*.layers.*", "branches.*.blocks.*"),
+                ("ResGCN.backbone.*", "blocks.*"),
+            )
+            for their, our in (
+                ("edge", "edge"),
+                ("scn.conv.gcn", "graph.conv"),
+                ("scn.bn", "graph.norm"),
+                ("scn.conv_down", "graph_reduce.conv"),
+                ("scn.bn_down", "graph_reduce.norm"),
+                ("scn.conv_up", "graph_expand.conv"),
+                ("scn.bn_up", "graph_expand.norm"),
+                ("scn.residual.0", "graph_shortcut.conv"),
+                ("scn.residual.1", "graph_shortcut.norm"),
+                ("tcn.conv", "time.conv"),
+                ("tcn.bn", "time.norm"),
+                ("tcn.conv_down", "time_reduce.conv"),
+                ("tcn.bn_down", "time_reduce.norm"),
+                ("tcn.conv_up", "time_expand.conv"),
+                ("tcn.bn_up", "time_expand.norm"),
+                ("tcn.residual.0", "time_shortcut.conv"),
+                ("tcn.residual.1", "time_shortcut.norm"),
+            )
+        ),
+        ("ResGCN.fcn", "linear"),
+    )
+)
+
+
+def _blocks(shapes: Shapes, prefix: str) -> list[str]:
+    names = (f"{prefix}blocks.{index}" for index in count())
+    return list(takewhile(lambda name: f"{name}.edge" in shapes, names))
+
+
+def read(shapes: Shapes) -> dict[str, Any]:
+    """The constructor's arguments from the shapes. A stride is 2 where a shortcut over time has a convolution."""
+    first, blocks = _blocks(shapes, "branches.0."), _blocks(shapes, "")
+    width = shapes["branches.0.blocks.0.graph.norm.weight"][0]
+    widths = [shapes[f"{block}.graph_expand.norm.weight"][0] for block in [*first[1:], *blocks]]
+    return {
+        "inputs": shapes["branches.0.norm.weight"][0],
+        "branches": sum(f"branches.{branch}.adjacency" in shapes for branch in range(3)),
+        "branch_widths": [width, *widths[: len(first) - 1]],
+        "widths": widths[len(first) - 1 :],
+        "strides": [2 if f"{block}.time_shortcut.conv.weight" in shapes else 1 for block in blocks],
+        "channels": shapes["linear.weight"][0],
+        "reduction": widths[-1] // shapes[f"{blocks[-1]}.graph.norm.weight"][0],
+        "hops": shapes["branches.0.blocks.0.graph.conv.weight"][0] // width,
+        "kernel": shapes["branches.0.blocks.0.time.conv.weight"][2],
+    }
+
+
+GAITGRAPH2 = Family("GaitGraph 2", ("ResGCN.head.1.",), Architecture(GaitGraph2, TABLE, read))
+GAITGRAPH1 = Family("GaitGraph 1", ("ResGCN.head.0.",), Architecture(GaitGraph1, TABLE, read))

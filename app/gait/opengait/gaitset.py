@@ -1,0 +1,42 @@
+"""GaitSet's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.gait.models.gaitset import GaitSet
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+
+
+def read(shapes: Shapes) -> dict[str, Any]:
+    """The constructor's arguments from the shapes; the scales of the pyramid cannot be seen."""
+    return {
+        "widths": [shapes[f"frame{stage}.conv1.weight"][0] for stage in (1, 2, 3)],
+        "channels": shapes["linear.weight"][2],
+    }
+
+
+def configure(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The scales of the pyramid from OpenGait's YAML."""
+    return {"bins": model_cfg["bin_num"]}
+
+
+TABLE = KeyTable(
+    (
+        *(
+            (f"{theirs}.{index}.conv", f"{ours}.{conv}")
+            for theirs, ours in (
+                ("set_block1.forward_block", "frame1"),
+                ("set_block2.forward_block", "frame2"),
+                ("set_block3.forward_block", "frame3"),
+                ("gl_block2", "set2"),
+                ("gl_block3", "set3"),
+            )
+            for index, conv in ((0, "conv1"), (2, "conv2"))
+        ),
+        ("Head.fc_bin", "linear.weight"),
+    )
+)
+
+GAITSET = Family("GaitSet", ("set_block1.",), Architecture(GaitSet, TABLE, read, configure))

@@ -1,0 +1,143 @@
+"""From a checkpoint file of OpenGait to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor, nn
+
+from app.checkpoints import load_pickle_safely, load_strictly, state_dict_of
+from app.errors import CheckpointError, SettingsError, nearest
+from app.gait.base import EmbeddingNetwork
+from app.gait.opengait.cstl import CSTL_FAMILY
+from app.gait.opengait.deepgaitv2 import DEEPGAITV2_2D, DEEPGAITV2_3D, DEEPGAITV2_P3D
+from app.gait.opengait.gaitbase import GAITBASE
+from app.gait.opengait.gaitgl import GAITGL, GAITGL_DEEP
+from app.gait.opengait.gaitgraph import GAITGRAPH1, GAITGRAPH2
+from app.gait.opengait.gaitpart import GAITPART
+from app.gait.opengait.gaitset import GAITSET
+from app.gait.opengait.gaittr import GAITTR
+from app.gait.opengait.geinet import GEINET
+from app.gait.opengait.gln import GLN_FAMILY
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Weights
+from app.gait.opengait.skeletongait import SKELETONGAIT, SKELETONGAIT_PLUS
+from app.gait.opengait.smplgait import MTSGAIT, SMPLGAIT
+
+# The first that fits is taken: what has a stem of its own before what shares one.
+FAMILIES = (
+    GAITBASE,
+    SKELETONGAIT_PLUS,
+    Family("SwinGait", ("transformer.patch_embed.", "layer0.forward_block.")),
+    SKELETONGAIT,
+    DEEPGAITV2_2D,
+    DEEPGAITV2_3D,
+    DEEPGAITV2_P3D,
+    GAITPART,
+    SMPLGAIT,
+    MTSGAIT,
+    GAITSET,
+    GLN_FAMILY,
+    GAITGL_DEEP,
+    GAITGL,
+    GEINET,
+    CSTL_FAMILY,
+    GAITGRAPH2,
+    GAITGRAPH1,
+    GAITTR,
+)
+
+# Files people mix up with gait checkpoints.
+_OTHERS = (
+    Family("a YOLOX detector", ("backbone.backbone.stem.", "head.")),
+    Family("an ultralytics detector", ("model.0.conv.",)),
+    Family("an image classifier", ("conv1.weight", "fc.weight")),
+)
+
+
+def _seems(weights: Weights, families: tuple[Family, ...]) -> Family | None:
+    marked = (f for f in families if all(any(key.startswith(mark) for key in weights) for mark in f.marks))
+    return next((f for f in marked if f.fits(weights)), None)
+
+
+def recognise(weights: Weights, path: Path) -> Architecture:
+    """Return the architecture whose keys `weights` have.
+
+    Raises:
+        CheckpointError: a family that is not supported yet, or no gait network; the message says what it seems to be.
+    """
+    supported = ", ".join(family.title for family in FAMILIES if family.architecture)
+    family = _seems(weights, FAMILIES)
+    if family is None:
+        other = _seems(weights, _OTHERS)
+        what = f"it seems to be {other.title}" if other else f"its keys are {', '.join(list(weights)[:3])} ..."
+        raise CheckpointError(f"{path} is not a gait network of OpenGait: {what}. Supported: {supported}.")
+    if family.architecture is None:
+        raise CheckpointError(
+            f"{path} seems to be a {family.title} gait network, which is not supported yet. "
+            f"Supported: {supported}; or use --set gait.name=gei, which needs no checkpoint."
+        )
+    return family.architecture
+
+
+def to_theirs(network: nn.Module, table: KeyTable) -> dict[str, Tensor]:
+    """The weights of `network` under OpenGait's key names."""
+    return {table.to_theirs(key): value for key, value in network.state_dict().items()}
+
+
+def _arguments(config: Mapping[str, Any] | Path, architecture: Architecture) -> dict[str, Any]:
+    """The constructor's arguments that the user gives: as such, or as OpenGait's YAML file."""
+    family = architecture.network.family
+    if isinstance(config, Path):
+        try:
+            return architecture.configure(yaml.safe_load(config.read_text(encoding="utf-8"))["model_cfg"])
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise SettingsError(
+                f"{config} is not OpenGait's configuration of a {family} network: {type(error).__name__}: {error}."
+            ) from error
+    known = signature(architecture.network).parameters
+    for key in config:
+        if key not in known:
+            raise SettingsError(f"A {family} network has no '{key}'.{nearest(key, known) or f' Known: {list(known)}.'}")
+    return dict(config)
+
+
+def load_network(
+    path: Path, config: Mapping[str, Any] | Path | None = None, classifier: bool = False
+) -> EmbeddingNetwork:
+    """Load a gait network from OpenGait's checkpoint, unchanged; family and widths are read from the file.
+
+    Args:
+        path: the ``.pt`` file (a dictionary with ``model``, or a bare state dict).
+        config: what the file does not tell, such as strides and `input_size` (the weights look the same whatever
+            they are), by the names of the network's constructor; or OpenGait's YAML file, of which ``model_cfg`` is
+            read. The published defaults else.
+        classifier: keep the classifier of the training set's people, which embedding does not need.
+
+    Returns:
+        The network, in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: unreadable, unsafe, another kind of file, or missing and left-over keys (as OpenGait
+            names them).
+        SettingsError: `config` has a key the network does not know, or is not OpenGait's YAML of this family.
+    """
+    weights = state_dict_of(load_pickle_safely(path), path)
+    architecture = recognise(weights, path)
+    family, table, training = architecture.network.family, architecture.table, architecture.training
+    given = _arguments(config or {}, architecture)
+    ours = {table.to_ours(key): value for key, value in weights.items()}
+    shapes = {key: tuple(ours[key].shape) for key in ours if classifier or not key.startswith(training)}
+    try:
+        arguments = architecture.read(shapes)
+    except KeyError as error:
+        missing = table.to_theirs(str(error.args[0]))
+        raise CheckpointError(f"{path} is not a whole {family} network: 1 missing: {missing}.") from error
+    network = architecture.network(**{**arguments, **given})
+    own = network.state_dict()
+    kept = {key: ours[key] for key in ours if key in shapes or key in own}
+    load_strictly(network, kept, path, f"a {family} network", foreign_name=table.to_theirs)
+    return network.eval()

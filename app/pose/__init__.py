@@ -1,0 +1,1 @@
+"""Pose estimators: one implementation per file."""

@@ -1,0 +1,91 @@
+"""Judge a gait model on a data set, by a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.data.opengait import read_partition, walk_files
+from app.errors import SettingsError
+from app.gallery.distances import Metric
+from app.stages import GaitModel
+from app.training.evaluation.embeddings import CACHE, embed_walks
+from app.training.evaluation.protocol import groups_of, read_protocol, views_of
+from app.training.evaluation.scores import Score, score
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was judged, how, and the figures: `scores` of whole walks, or of so many frames (`by_frames`)."""
+
+    protocol: str
+    source: str
+    model: str
+    data: str
+    distance: str
+    reranked: bool
+    people: int
+    walks: int
+    scores: list[Score]
+    by_frames: dict[int, list[Score]]
+
+
+def evaluate(
+    model: GaitModel,
+    data: Path,
+    protocol: str,
+    partition: Path | None = None,
+    *,
+    metric: Metric = "euclidean",
+    rerank: bool = False,
+    frames: Sequence[int] = (),
+    cache: Path = CACHE,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Evaluation:
+    """Judge `model` on the test people of a data set in OpenGait's layout.
+
+    Args:
+        model: one that needs no keypoints.
+        data: the data set's folder.
+        protocol: name of one that comes with the project, or a YAML file.
+        partition: OpenGait's JSON; without one everybody is a test person.
+        metric: distance of embeddings.
+        rerank: by k-reciprocal neighbours.
+        frames: judge also with so many frames of each walk.
+        cache: folder where embeddings are kept.
+        progress: gets what is done, how much of it and all of it.
+
+    Raises:
+        SettingsError: unknown protocol, unusable number of frames, a model that needs keypoints.
+        DataSetError: the data set lacks what the protocol compares, or a walk cannot be read.
+        OutputError: the cache cannot be written.
+    """
+    if min(frames, default=1) < 1:
+        raise SettingsError(f"A walk of {min(frames)} frames cannot be judged: give --frames 5,10,20.")
+    rules = read_protocol(protocol)
+    walks = walk_files(data, None if partition is None else read_partition(partition, "test"))
+    people = np.array([walk.identity for walk in walks])
+    views = views_of(rules, walks)
+    groups = groups_of(rules, walks, partition)
+
+    def judge(count: int | None) -> list[Score]:
+        what = "whole walks" if count is None else f"{count} frames"
+        report = None if progress is None else lambda done, total: progress(what, done, total)
+        features = embed_walks(walks, model, frames=count, fps=rules.fps, cache=cache, progress=report)
+        return score(features, people, views, groups, rules, metric=metric, rerank=rerank)
+
+    return Evaluation(
+        protocol=protocol,
+        source=rules.source,
+        model=model.card.model_id,
+        data=str(data),
+        distance=metric,
+        reranked=rerank,
+        people=len(np.unique(people)),
+        walks=len(walks),
+        scores=judge(None),
+        by_frames={count: judge(count) for count in frames},
+    )

@@ -1,0 +1,1 @@
+"""Gait networks judged by the protocols of the published data sets: ``python -m app evaluate``."""

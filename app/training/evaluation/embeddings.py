@@ -1,0 +1,93 @@
+"""The embeddings of a data set, kept on disk so that a run that was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+import app
+from app.data.opengait import WalkFile, read_silhouettes
+from app.errors import SettingsError
+from app.files import written_whole
+from app.stages import GaitModel
+from app.types import Bytes, Floats, GaitSequence
+
+CACHE = Path("output") / "cache" / "embeddings"
+MAX_FRAMES = 720
+"""Longest walk handed to a network, as is usual in the evaluation of gait."""
+
+
+def embed_walks(
+    walks: Sequence[WalkFile],
+    model: GaitModel,
+    *,
+    frames: int | None = None,
+    fps: float = 25.0,
+    cache: Path = CACHE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Floats:
+    """Embed every walk.
+
+    Every person is a file in `cache`, under the model's id, named by a digest of the walks' bytes and of what shapes
+    the embedding: nothing there can be stale.
+
+    Args:
+        walks: sorted by identity.
+        model: one that needs no keypoints.
+        frames: of each walk, consecutive ones from its middle; None takes all.
+        fps: of the walks, 1/s.
+        cache: folder of the embeddings.
+        progress: gets the walks done and all of them.
+
+    Returns:
+        float32 (N, P, C), in the order of `walks`.
+
+    Raises:
+        SettingsError: the model needs keypoints.
+        DataSetError: a walk cannot be read.
+        OutputError: the cache cannot be written.
+    """
+    if model.card.keypoints:
+        raise SettingsError(
+            f"The gait model '{model.card.name}' needs keypoints, and data sets are read as silhouettes: give another."
+        )
+    features: Floats | None = None
+    done = 0
+    for _, group in groupby(walks, key=lambda walk: walk.identity):
+        person = list(group)
+        parts = _person(person, model, frames, fps, cache / model.card.model_id)
+        if features is None:
+            features = np.empty((len(walks), *parts.shape[1:]), np.float32)
+        features[done : done + len(person)] = parts
+        done += len(person)
+        if progress is not None:
+            progress(done, len(walks))
+    return np.zeros((0, 1, 1), np.float32) if features is None else features
+
+
+def _person(walks: Sequence[WalkFile], model: GaitModel, frames: int | None, fps: float, folder: Path) -> Floats:
+    digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
+    for walk in walks:
+        digest.update(hashlib.sha256(walk.path.read_bytes()).digest())
+    path = folder / f"{digest.hexdigest()[:32]}.npy"
+    if path.is_file():
+        kept: Floats = np.load(path, allow_pickle=False)
+        return kept
+    found = model.embed([_sequence(read_silhouettes(walk.path), frames, fps) for walk in walks])
+    parts = np.stack([embedding.parts for embedding in found])
+    with written_whole(path) as temporary:
+        np.save(temporary, parts)
+    return parts
+
+
+def _sequence(silhouettes: Bytes, frames: int | None, fps: float) -> GaitSequence:
+    if frames is not None:
+        start = max(0, (len(silhouettes) - frames) // 2)
+        silhouettes = silhouettes[start : start + frames]
+    margin = (64 - silhouettes.shape[2]) // 2
+    whole = np.pad(silhouettes, ((0, 0), (0, 0), (margin, margin)))
+    return GaitSequence(np.arange(len(whole)), whole, fps)

@@ -1,0 +1,758 @@
+"""How good the embedded networks are, beside reference networks: ``python -m tests.benchmarks.accuracy [PART ...]``.
+
+The parts are `detector`, `segmenter`, `pose`, `gait`, `demo` and `tracking`; without any, all of them. Judged are the
+files in ``checkpoints/embedded`` (or ``--checkpoint STAGE=FILE``), through the product's own stages, on a CPU. The
+references, the real clips and the labelled pictures lie in ``--shared``. The embedded networks were trained on none of
+these clips and pictures; the references may have seen the pictures, which are COCO's.
+
+In brackets stand 95 % bootstrap intervals: over pictures, people, or ten consecutive pieces of a clip. A clip of seven
+seconds has hardly ten independent pieces, so there the true interval is wider. Times are medians of rounds in which
+all take turns, so on a busy machine only their ratios mean something.
+
+Walkers need the extra `walkers`, tracking the extra `benchmark`; MoveNet is measured where its runtime is
+installed (``pip install ai-edge-litert``). The first run of `gait` lets 200 walkers walk, about twelve minutes of one
+core; they are kept in ``--cache``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import lru_cache, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich import box as borders
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from app.checkpoints import CheckpointFile, find_checkpoints
+from app.errors import MissingExtraError
+from app.files import written_whole
+from app.gallery.distances import distances_between
+from app.pipeline.analyse import AnalysedVideo, analyse
+from app.pipeline.archive import read_walks
+from app.pipeline.build import Stages, build
+from app.pipeline.compare import compare, report_of
+from app.pipeline.progress import Silent, Stopwatch
+from app.pipeline.report import TrackReport, VideoReport
+from app.registry import Registry, detectors, gait_models, pose_models, segmenters
+from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
+from app.stages import Detector, GaitModel, PoseEstimator, Segmenter
+from app.track.bytetrack import iou
+from app.training.metrics import Matches, bootstrap, keypoint_hits, mask_ious, match, matched
+from app.training.photos import read_photos
+from app.types import Bools, Detections, Embedding, Floats, Frame, GaitSequence, Image, ModelCard
+from app.video.reader import VideoReader
+from app.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
+from app.walkers.dataset import Plan
+from tests.benchmarks import tracking as trackers
+from tests.benchmarks.detectors import race
+from tests.benchmarks.references import Hog, MoveNet
+
+ROOT = Path(__file__).resolve().parents[2]
+THREADS = 2
+ROUNDS = 9
+SLOW = 10
+"""HOG sees every so many frames of a clip."""
+PIECES = 10
+"""Of a clip, for the bootstrap."""
+LEAST_HEIGHT = 60
+"""Smallest person, in px, whose mask or pose counts."""
+SCENES, SCENE_SEED = 12, 7001
+"""Rendered scenes of four walkers each, of which three frames count."""
+PEOPLE = 100
+"""Of the Walkers benchmark: ``walkers-100``."""
+WINDOW, WINDOWS = 1.5, 100
+"""Length in s and number of the random pieces of the real walks."""
+NOBODY = np.zeros((0, 4), np.float32)
+
+Stage = TypeVar("Stage")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @classmethod
+    def of(cls, units: Sequence[Any], statistic: Callable[[Sequence[Any]], float]) -> Figure:
+        return cls(statistic(units), *bootstrap(units, statistic))
+
+
+Cell: TypeAlias = Figure | float | int | str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a part has measured; each row names its columns."""
+
+    title: str
+    rows: list[dict[str, Cell]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says: the folder beside the project, the folder for what is kept, the files to judge."""
+
+    shared: Path
+    cache: Path
+    checkpoints: dict[str, Path]
+
+    def file(self, registry: Registry[Any, Any]) -> CheckpointFile | None:
+        """The checkpoint of a stage that is judged: the given, else the embedded one."""
+        if registry.stage in self.checkpoints:
+            return CheckpointFile.given(self.checkpoints[registry.stage])
+        return next(find_checkpoints((ROOT / "checkpoints",), (f"embedded/{registry.stage}",)), None)
+
+    def models(
+        self, registry: Registry[Stage, Any], settings: Any, reference: str | None = None
+    ) -> list[tuple[str, Stage]]:
+        """The network that is judged, if there is one, and the reference of that name in ``shared/models``."""
+        file = self.file(registry)
+        if file is None:
+            print(f"There is no embedded {registry.stage} yet: only the references are measured.")
+        files = [file] if file is not None else []
+        if reference is not None:
+            files.append(CheckpointFile(self.shared / "models" / reference, "given"))
+        return [(one.path.stem, registry.recognise(one.path).build(one, settings)) for one in files]
+
+    def settings(self, folder: Path, **named: Any) -> Settings:
+        """The settings of a run without any option, except that a file in ``checkpoints`` cannot come in between."""
+        files = {r.stage: self.file(r) for r in (detectors, segmenters, gait_models)}
+        own = {f"{stage}.checkpoint": file.path for stage, file in files.items() if file is not None}
+        own |= {key.replace("__", "."): value for key, value in named.items()}
+        chosen = {key: value for key, value in own.items() if value is not None}
+        return Settings.load(named={"output.folder": folder, **chosen})
+
+
+def speeds(title: str, cases: Mapping[str, Callable[[], object]], items: int) -> Table:
+    """Milliseconds for each of `items`, and how many times as fast as the first."""
+    seconds = race(cases, ROUNDS)
+    first = next(iter(seconds.values()))
+    rows: list[dict[str, Cell]] = [
+        {"model": name, "ms": value / items * 1000, "times as fast": first / value} for name, value in seconds.items()
+    ]
+    return Table(f"{title}, {THREADS} threads", rows)
+
+
+# Detector
+
+
+def detector(given: Given) -> Iterator[Table]:
+    models: list[tuple[str, Detector]] = [
+        *given.models(detectors, DetectorSettings(threads=THREADS), "yolox_nano.onnx"),
+        ("OpenCV HOG", Hog()),
+    ]
+    rows = []
+    for clip in ("vtest", "TUD-Stadtmitte"):
+        rows += [detection_row(clip, name, clip_matches(given, clip, model)) for name, model in models]
+    rows += [detection_row("COCO, full-body", name, photo_matches(given, model)) for name, model in models]
+    yield Table("Detector: IoU 0.5; R@P.8 is the recall where the precision is still 0.8", rows)
+    frame = Frame(0, 0.0, noise(384, 640))
+    cases = {name: partial(model.detect, [frame]) for name, model in models}
+    yield speeds("Detector: ms a frame of 640x384, from pixels to boxes", cases, 1)
+
+
+def clip_matches(given: Given, clip: str, model: Detector) -> list[Matches]:
+    """What the detections of a clip's frames with ground truth are, in `PIECES` pieces."""
+    truth = boxes_of(given.shared / "videos" / f"{clip}.gt.txt")
+    step = SLOW if isinstance(model, Hog) else 1
+    matches = []
+    with VideoReader(given.shared / "videos" / trackers.CLIPS[clip]) as video:
+        for frame in video:
+            if frame.index in truth and frame.index % step == 0:
+                found: Detections = model.detect([frame])[0]
+                people = np.stack(list(truth[frame.index].values()))
+                matches.append(match((found.boxes, found.scores), people, NOBODY))
+    cuts = [len(matches) * piece // PIECES for piece in range(PIECES + 1)]
+    return [Matches.joined(matches[first:last]) for first, last in pairwise(cuts)]
+
+
+def photo_matches(given: Given, model: Detector) -> list[Matches]:
+    """The held-out pictures: people shown from head to foot count, all others are ignored."""
+    photos = read_photos(given.shared / "train", held_out=True)
+    found, truth, ignore = [], [], []
+    for photo in photos:
+        people: Detections = model.detect([Frame(0, 0.0, photo.read())])[0]
+        found.append((people.boxes, people.scores))
+        whole = [person.box for person in photo.people if person.full and not person.crowd]
+        rest = [person.box for person in photo.people if not person.full or person.crowd]
+        if not photo.complete:
+            rest.append(np.array([0, 0, photo.width, photo.height], np.float32))
+        truth.append(np.array(whole, np.float32).reshape(-1, 4))
+        ignore.append(np.array(rest, np.float32).reshape(-1, 4))
+    return matched(found, truth, ignore)
+
+
+def detection_row(data: str, name: str, units: list[Matches]) -> dict[str, Cell]:
+    every = Matches.joined(units)
+    recall = Figure.of(units, lambda sample: Matches.joined(sample).best_recall()[0])
+    precision_at, recall_at = (None, None) if name == Hog.card.name else every.at(0.5)
+    return {
+        "data": data,
+        "people": every.people,
+        "model": name,
+        "R@P.8": recall,
+        "from score": every.best_recall()[1],
+        "P at 0.5": precision_at,
+        "R at 0.5": recall_at,
+        "AP": every.average_precision(),
+    }
+
+
+# Segmenter and pose: people with their masks and keypoints
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """`box` (4,) px; `mask` (H, W); `keypoints` (17, 3) x, y, and v above 0 where labelled; `whole` head to foot."""
+
+    box: Floats
+    mask: Bools | None
+    keypoints: Floats | None
+    whole: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture and those of its people who count."""
+
+    image: Image
+    people: list[Person]
+
+    def frames(self) -> tuple[list[Frame], list[Floats]]:
+        """As the stages take it."""
+        return [Frame(0, 0.0, self.image)], [np.stack([person.box for person in self.people])]
+
+
+def labelled(given: Given, wanted: Callable[[Person], bool]) -> list[Picture]:
+    """The held-out pictures with the people who are `wanted`, at least `LEAST_HEIGHT` high and no crowd."""
+    pictures = []
+    for photo in read_photos(given.shared / "train", held_out=True):
+        image = photo.read()
+        people = [
+            Person(one.box, one.mask(*image.shape[:2]), one.keypoints, one.full)
+            for one in photo.people
+            if not one.crowd and one.box[3] - one.box[1] >= LEAST_HEIGHT
+        ]
+        pictures.append(Picture(image, [person for person in people if wanted(person)]))
+    return [picture for picture in pictures if picture.people]
+
+
+@lru_cache(maxsize=1)
+def walkers(shared: Path) -> list[Picture]:
+    """Rendered scenes that no training has seen; people of whom less than half is seen do not count."""
+    from app.walkers.body import BodyModel
+    from app.walkers.demo import VIEWS, make_scene
+    from app.walkers.wardrobe import CONDITIONS, Wardrobe
+
+    model, wardrobe = BodyModel.load(), Wardrobe(shared / "wardrobe")
+    pictures = []
+    for number in range(SCENES):
+        view, condition = VIEWS[number % len(VIEWS)], CONDITIONS[number % 3]
+        scene = make_scene(
+            model, seed=SCENE_SEED + number, view=view, condition=condition, seconds=4, fps=10, wardrobe=wardrobe
+        )
+        for frame in (8, 20, 32):
+            image, seen = scene.render(frame)
+            people = [
+                Person(np.array(one.visible, np.float32), one.mask, one.keypoints.astype(np.float32), not one.cut)
+                for one in seen
+                if one.visible and one.shown >= 0.5 and one.visible[3] - one.visible[1] >= LEAST_HEIGHT
+            ]
+            if people:
+                pictures.append(Picture(image, people))
+    return pictures
+
+
+def data_sets(given: Given, wanted: Callable[[Person], bool]) -> Iterator[tuple[str, list[Picture]]]:
+    """The labelled pictures, those of them with whole people, the walkers."""
+    yield "COCO", labelled(given, wanted)
+    yield "COCO, full-body", labelled(given, lambda person: person.whole and wanted(person))
+    try:
+        yield "walkers", walkers(given.shared)
+    except MissingExtraError as error:
+        print(f"No walkers: {error}")
+
+
+def segmenter(given: Given) -> Iterator[Table]:
+    models: list[tuple[str, Segmenter]] = given.models(
+        segmenters, SegmenterSettings(threads=THREADS), "selfie_segmentation.onnx"
+    )
+    rows: list[dict[str, Cell]] = []
+    for data, pictures in data_sets(given, lambda person: person.mask is not None):
+        for name, model in models:
+            masks = [masks_of(model, picture) for picture in pictures]
+            truths = [[one.mask for one in picture.people if one.mask is not None] for picture in pictures]
+            shares = [mask_ious(found, truth) for found, truth in zip(masks, truths, strict=True)]
+            kept = [gaps_kept(found, truth) for found, truth in zip(masks, truths, strict=True)]
+            rows.append(
+                {
+                    "data": data,
+                    "people": sum(map(len, shares)),
+                    "model": name,
+                    "mean IoU": Figure.of(shares, mean),
+                    "below 0.5": mean([share < 0.5 for share in shares]),
+                    "legs": sum(map(len, kept)),
+                    "gap kept": Figure.of(kept, mean) if any(map(len, kept)) else None,
+                }
+            )
+    title = "Segmenter: boxes from the truth; gap kept is how much of the ground between the legs stays free"
+    yield Table(title, rows)
+    frames, boxes = crowd(32)
+    cases = {name: partial(model.segment, frames, boxes) for name, model in models}
+    yield speeds("Segmenter: ms a crop, from the frame to the matte", cases, 32)
+
+
+def masks_of(model: Segmenter, picture: Picture) -> list[Bools]:
+    """The masks of a picture's people, (H, W)."""
+    masks = []
+    for matte in model.segment(*picture.frames())[0]:
+        mask = np.zeros(picture.image.shape[:2], np.bool_)
+        rows, columns = matte.alpha.shape
+        inside = matte.alpha >= np.ceil(model.threshold * 255)
+        mask[matte.top : matte.top + rows, matte.left : matte.left + columns] = inside
+        masks.append(mask)
+    return masks
+
+
+def gaps_kept(masks: Sequence[Bools], truths: Sequence[Bools]) -> NDArray[np.float64]:
+    """How much of what is free between the outermost pixels of the lowest 40 % of each person stays free in the mask.
+
+    Only people who have such a gap, of at least a hundredth of their height squared, count.
+    """
+    shares = []
+    for mask, truth in zip(masks, truths, strict=True):
+        rows = np.flatnonzero(truth.any(axis=1))
+        height = int(rows[-1] - rows[0] + 1)
+        legs = slice(int(rows[-1] + 1 - 0.4 * height), int(rows[-1]) + 1)
+        below, above = np.maximum.accumulate(truth[legs], 1), np.maximum.accumulate(truth[legs, ::-1], 1)[:, ::-1]
+        gap = below & above & ~truth[legs]
+        if np.count_nonzero(gap) >= 0.01 * height**2:
+            shares.append(float(np.mean(~mask[legs][gap])))
+    return np.array(shares)
+
+
+def pose(given: Given) -> Iterator[Table]:
+    models: list[tuple[str, PoseEstimator]] = given.models(pose_models, PoseSettings(threads=THREADS))
+    try:
+        models.append(("MoveNet", MoveNet(given.shared / "models" / "movenet_lightning_int8.tflite", THREADS)))
+    except ImportError:
+        print("MoveNet is not measured: no TFLite runtime (pip install ai-edge-litert).")
+    if not models:
+        return
+
+    def wanted(person: Person) -> bool:
+        return person.keypoints is not None and bool((person.keypoints[:, 2] > 0).any())
+
+    rows: list[dict[str, Cell]] = []
+    for data, pictures in data_sets(given, wanted):
+        for name, model in models:
+            hits = [hits_of(model, picture) for picture in pictures]
+            of_part = {part: [of_picture[:, columns] for of_picture in hits] for part, columns in _PARTS.items()}
+            rows.append(
+                {
+                    "data": data,
+                    "people": sum(map(len, hits)),
+                    "model": name,
+                    "PCK@0.1": Figure.of(hits, mean),
+                    **{part: Figure.of(values, mean) for part, values in of_part.items()},
+                }
+            )
+    yield Table("Pose: labelled keypoints within a tenth of the box's height, boxes from the truth", rows)
+    frames, boxes = crowd(32)
+    cases = {name: partial(model.estimate, frames, boxes) for name, model in models}
+    yield speeds("Pose: ms a crop, from the frame to the keypoints", cases, 32)
+
+
+_PARTS = {"shoulders": slice(5, 7), "wrists": slice(9, 11), "hips": slice(11, 13), "ankles": slice(15, 17)}
+
+
+def hits_of(model: PoseEstimator, picture: Picture) -> NDArray[np.float64]:
+    frames, boxes = picture.frames()
+    truth = np.stack([person.keypoints for person in picture.people if person.keypoints is not None])
+    return keypoint_hits(model.estimate(frames, boxes)[0][..., :2], truth, boxes[0][:, 3] - boxes[0][:, 1])
+
+
+def mean(units: Sequence[NDArray[Any]]) -> float:
+    """The mean of all known values of all units."""
+    values = np.concatenate([np.ravel(unit) for unit in units]).astype(float)
+    return float(np.nanmean(values))
+
+
+def crowd(count: int) -> tuple[list[Frame], list[Floats]]:
+    """A frame of noise with people everywhere, to be timed on."""
+    corners = np.random.default_rng(0).uniform(20, 260, (count, 2))
+    return [Frame(0, 0.0, noise(480, 640))], [np.hstack([corners, corners + np.array([60, 160])]).astype(np.float32)]
+
+
+def noise(height: int, width: int) -> Image:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+# Gait, and the whole pipeline
+
+
+def boxes_of(path: Path) -> dict[int, dict[int, Floats]]:
+    """Boxes (4,) px by frame (from 0) and person, from a file of the MOT challenge's format."""
+    truth: dict[int, dict[int, Floats]] = {}
+    for frame, person, left, top, width, height in np.loadtxt(path, delimiter=",", usecols=range(6)).tolist():
+        box = np.array([left, top, left + width, top + height], np.float32)
+        truth.setdefault(int(frame) - 1, {})[int(person)] = box
+    return truth
+
+
+def person_of(track: TrackReport, truth: dict[int, dict[int, Floats]]) -> int | None:
+    """Whom a track follows: the person it covers (IoU 0.5) in most frames, None where nobody in half of them."""
+    votes: Counter[int | None] = Counter()
+    for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
+        if people := truth.get(index):
+            shares = iou(box[None], np.stack(list(people.values())))[0]
+            votes[list(people)[int(shares.argmax())] if shares.max() >= 0.5 else None] += 1
+    return votes.most_common(1)[0][0] if votes else None
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Videos through the pipeline, the gallery first, with the truth about each, and the stages that did it."""
+
+    videos: list[AnalysedVideo]
+    reports: list[VideoReport]
+    truths: list[dict[int, dict[int, Floats]]]
+    stages: Stages
+
+    @classmethod
+    def through(cls, settings: Settings, gallery: Path, probes: Sequence[Path]) -> Followed:
+        """Run the pipeline, without painting."""
+        stages = build(settings)
+        print("\n".join(stages.lines()))
+        folder = settings.output.folder
+        videos = [analyse(path, path.stem, stages, folder, Silent(), Stopwatch()) for path in (gallery, *probes)]
+        answers = compare(videos[0], videos[1:], stages).answers
+        reports = [report_of(video, answer) for video, answer in zip(videos, answers, strict=True)]
+        truths = [boxes_of(path.with_suffix(".gt.txt")) for path in (gallery, *probes)]
+        return cls(videos, reports, truths, stages)
+
+    def known(self) -> dict[str, int | None]:
+        """Whom each identity of the gallery stands for: the person of its longest track."""
+        tracks = sorted(self.reports[0].tracks, key=lambda track: len(track.frames))
+        return {track.identity: person_of(track, self.truths[0]) for track in tracks if track.identity}
+
+    def judged(self, number: int) -> list[tuple[int | None, str, TrackReport]]:
+        """Person, verdict and track of each track of a probe (from 1)."""
+        known = self.known()
+        judged = []
+        for track in self.reports[number].tracks:
+            person = person_of(track, self.truths[number])
+            if track.status == "unusable":
+                verdict = "unusable"
+            elif track.identity is not None:
+                verdict = "right" if person is not None and known[track.identity] == person else "wrong"
+            elif person in known.values():
+                verdict = "unknown"
+            else:
+                verdict = "stranger unknown"
+            judged.append((person, verdict, track))
+        return judged
+
+    def margins(self, number: int) -> list[float]:
+        """How much nearer each known person of a probe is to themselves than to the nearest other, in thresholds."""
+        known = self.known()
+        margins = []
+        for person, _, track in self.judged(number):
+            own = [c.distance for c in track.candidates if person is not None and known[c.identity] == person]
+            others = [c.distance for c in track.candidates if known[c.identity] != person]
+            if own and others and track.threshold:
+                margins.append((min(others) - min(own)) / track.threshold)
+        return margins
+
+    def walks(self, number: int) -> dict[int, GaitSequence]:
+        """The longest usable walk of each person of a video."""
+        usable = {walk.track.track_id for walk in self.videos[number].usable()}
+        people = {track.track_id: person_of(track, self.truths[number]) for track in self.reports[number].tracks}
+        walks = [
+            (person, walk.sequence)
+            for walk in read_walks(self.videos[number].archive)
+            if walk.track.track_id in usable and walk.sequence is not None
+            if (person := people[walk.track.track_id]) is not None
+        ]
+        return dict(sorted(walks, key=lambda pair: len(pair[1])))
+
+
+class EnergyDiscriminant:
+    """The benchmark's best simple means, as a gait model: the energy image through PCA and LDA."""
+
+    card = ModelCard("gait", "GEI + PCA + LDA", "weight-free", "Apache-2.0")
+
+    def __init__(self, discriminant: Discriminant) -> None:
+        self._discriminant = discriminant
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        images = [walk.silhouettes[:, :, 10:54].mean(axis=0, dtype=np.float32).ravel() / 255 for walk in walks]
+        features = self._discriminant(np.stack(images).astype(np.float32))
+        return [Embedding(one[None], self.card.name, len(walk)) for one, walk in zip(features, walks, strict=True)]
+
+
+def gait(given: Given) -> Iterator[Table]:
+    models: list[tuple[str, GaitModel]] = given.models(gait_models, GaitSettings())
+    models.append(("gei", gait_models.get("gei").build(None, GaitSettings())))
+    try:
+        yield virtual_walks(given, models)
+    except MissingExtraError as error:
+        print(f"No walkers: {error}")
+    walk = GaitSequence(np.arange(30), np.random.default_rng(0).integers(0, 256, (30, 64, 64), np.uint8), 25.0)
+    torch.set_num_threads(THREADS)
+    yield speeds("Gait: ms a walk of 30 frames", {name: partial(model.embed, [walk]) for name, model in models}, 1)
+    yield from real_walks(given)
+
+
+def virtual_walks(given: Given, models: Sequence[tuple[str, GaitModel]]) -> Table:
+    """The Walkers benchmark (`app.walkers.benchmark`); its walks are made once and kept in the cache."""
+    folder, workers = given.cache / "walkers-100", os.cpu_count() or 1
+    plan = Plan(subjects=PEOPLE, first=TRAIN_FIRST, frames=FRAMES, change=CHANGE)
+    train = walk_people(plan, folder / "walks", workers)
+    linear = EnergyDiscriminant(Discriminant.fit(flat(train), train.subjects))
+    rows: list[dict[str, Cell]] = []
+    for name, model in (*models, (linear.card.name, linear)):
+        shares = judge(model, folder, PEOPLE, workers)
+        figures = {code.upper(): Figure.of(list(of_people), mean) for code, of_people in shares.items()}
+        rows.append({"model": name, "people": PEOPLE, **figures})
+    return Table("Gait: walkers-100, cross-view rank-1", rows)
+
+
+def real_walks(given: Given) -> Iterator[Table]:
+    """The four real people, named by the whole pipeline."""
+    videos = given.shared / "videos"
+    reference = {
+        "detector__checkpoint": given.shared / "models" / "yolox_nano.onnx",
+        "segmenter__checkpoint": given.shared / "models" / "selfie_segmentation.onnx",
+    }
+    gei = {"gait__checkpoint": None, "gait__name": "gei"}
+    ways: dict[str, dict[str, Any]] = {
+        "no option": {},
+        "gei instead of the gait network": gei,
+        "reference detector and segmenter": reference,
+        "reference detector and segmenter, gei": reference | gei,
+    }
+    rows: list[dict[str, Cell]] = []
+    windows: list[dict[str, Cell]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for way, named in ways.items():
+            print(f"\n{way}:")
+            settings = given.settings(Path(folder), **named)
+            run = Followed.through(settings, videos / "aio_gallery.mp4", [videos / "aio_probe3.mp4"])
+            verdicts, margins = Counter(verdict for _, verdict, _ in run.judged(1)), run.margins(1)
+            rows.append(
+                {
+                    "run": way,
+                    **{name: verdicts[name] for name in VERDICTS},
+                    "smallest margin": min(margins, default=None),
+                    "median margin": float(np.median(margins)) if margins else None,
+                    "threshold": next((t.threshold for t in run.reports[1].tracks if t.threshold is not None), None),
+                }
+            )
+            windows.append({"run": way, **in_windows(run)})
+    yield Table("Gait: tracks of aio_probe3 (four people) named after aio_gallery; margins in thresholds", rows)
+    title = f"Gait: {WINDOWS} random pieces of {WINDOW} s of each of these walks against each other"
+    yield Table(title, windows)
+
+
+VERDICTS = ("right", "wrong", "unknown", "stranger unknown", "unusable")
+
+
+def in_windows(run: Followed) -> dict[str, Cell]:
+    """Rank-1 and margins of random pieces of the probe's walks against random pieces of the gallery's."""
+    gallery, probe = run.walks(0), run.walks(1)
+    people = sorted(set(gallery) & set(probe))
+    if len(people) < 2:
+        return {"people": len(people)}
+    thresholds = [track.threshold for track in run.reports[1].tracks if track.threshold]
+    rng = np.random.default_rng(0)
+    margins = np.empty((WINDOWS, len(people)))
+    for draw in margins:
+        known, seen = (
+            run.stages.gait.embed([piece(walks[person], rng) for person in people]) for walks in (gallery, probe)
+        )
+        distances = distances_between(seen, known, run.stages.settings.match.metric)
+        own = np.diagonal(distances).copy()
+        np.fill_diagonal(distances, np.inf)
+        draw[:] = (distances.min(axis=1) - own) / thresholds[0]
+    return {
+        "people": len(people),
+        "rank-1": float((margins > 0).mean()),
+        "of the worst person": float((margins > 0).mean(axis=0).min()),
+        "draws with all right": float((margins > 0).all(axis=1).mean()),
+        "median margin": float(np.median(margins)),
+        "5 % margin": float(np.quantile(margins, 0.05)),
+    }
+
+
+def piece(walk: GaitSequence, rng: np.random.Generator) -> GaitSequence:
+    """`WINDOW` seconds of a walk, from anywhere in it."""
+    last = np.searchsorted(walk.frame_indices, walk.frame_indices[-1] - WINDOW * walk.fps, "right")
+    first = int(rng.integers(0, max(int(last), 1)))
+    end = int(np.searchsorted(walk.frame_indices, walk.frame_indices[first] + WINDOW * walk.fps))
+    keypoints = None if walk.keypoints is None else walk.keypoints[first:end]
+    return GaitSequence(walk.frame_indices[first:end], walk.silhouettes[first:end], walk.fps, keypoints)
+
+
+def demo(given: Given) -> Iterator[Table]:
+    """The clips a fresh clone has, as ``run_demo.py`` without an option judges them."""
+    clips = sorted(ROOT.joinpath("input_videos").glob("probe*.mp4"))
+    rows: list[dict[str, Cell]] = []
+    ways: dict[str, dict[str, Any]] = {
+        "no option": {},
+        "gei instead of the gait network": {"gait__checkpoint": None, "gait__name": "gei"},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for way, named in ways.items():
+            print(f"\n{way}:")
+            run = Followed.through(given.settings(Path(folder), **named), clips[0].with_name("gallery.mp4"), clips)
+            strangers = {person for truth in run.truths[1:] for people in truth.values() for person in people}
+            strangers -= set(run.known().values())
+            for number, clip in enumerate(clips, 1):
+                judged = run.judged(number)
+                verdicts, margins = Counter(verdict for _, verdict, _ in judged), run.margins(number)
+                named_strangers = sum(person in strangers and verdict == "wrong" for person, verdict, _ in judged)
+                rows.append(
+                    {
+                        "run": way,
+                        "clip": clip.stem,
+                        "people": len({person for people in run.truths[number].values() for person in people}),
+                        **{name: verdicts[name] for name in VERDICTS},
+                        "strangers named": named_strangers,
+                        "smallest margin": min(margins, default=None),
+                    }
+                )
+    yield Table("Demo: tracks of input_videos/probe*.mp4 named after gallery.mp4", rows)
+
+
+def tracking(given: Given) -> Iterator[Table]:
+    """The tracker on each detector's boxes."""
+    models: list[tuple[str, Detector]] = given.models(detectors, DetectorSettings(threads=THREADS), "yolox_nano.onnx")
+    rows: list[dict[str, Cell]] = []
+    for clip, file in trackers.CLIPS.items():
+        truth = np.loadtxt(
+            given.shared / "videos" / f"{clip}.gt.txt", delimiter=",", usecols=range(6), dtype=np.float32
+        )
+        for name, model in models:
+            found, fps, _ = trackers.detected(model, given.shared / "videos" / file)
+            run = trackers.own(fps)
+            scores = trackers.scores(truth, [run(people) for people in found])
+            rows.append(
+                {
+                    "clip": clip,
+                    "detector": name,
+                    "IDF1": scores["idf1"],
+                    "MOTA": scores["mota"],
+                    "switches": int(scores["num_switches"]),
+                    "FP": int(scores["num_false_positives"]),
+                    "FN": int(scores["num_misses"]),
+                    "IoU of hits": 1 - scores["motp"],
+                }
+            )
+    yield Table("Tracking: ByteTrack on the boxes of each detector, IoU 0.5", rows)
+
+
+# The command
+
+
+PARTS: dict[str, Callable[[Given], Iterator[Table]]] = {
+    "detector": detector,
+    "segmenter": segmenter,
+    "pose": pose,
+    "gait": gait,
+    "demo": demo,
+    "tracking": tracking,
+}
+
+
+def shown(cell: Cell, column: str) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.1f}" if column == "ms" else f"{cell:.3f}"
+    return str(cell)
+
+
+def show(console: Console, table: Table) -> None:
+    columns = list(dict.fromkeys(column for row in table.rows for column in row))
+    drawn = RichTable(title=table.title, title_justify="left", box=borders.SIMPLE_HEAD)
+    for column in columns:
+        text = any(isinstance(row.get(column), str) for row in table.rows)
+        drawn.add_column(column, justify="left" if text else "right", no_wrap=True)
+    for row in table.rows:
+        drawn.add_row(*(shown(row.get(column), column) for column in columns))
+    console.print(drawn)
+
+
+def plain(table: Table) -> dict[str, Any]:
+    """As JSON holds it: a value that is not finite, such as the score of a precision never reached, is null."""
+
+    def value(cell: Cell) -> Any:
+        if isinstance(cell, Figure):
+            return asdict(cell)
+        return None if isinstance(cell, float) and not np.isfinite(cell) else cell
+
+    return {"title": table.title, "rows": [{name: value(cell) for name, cell in row.items()} for row in table.rows]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("output/accuracy"), help="where the benchmark's walks are kept"
+    )
+    parser.add_argument(
+        "--checkpoint", action="append", default=[], metavar="STAGE=FILE", help="judge this file instead"
+    )
+    parser.add_argument("--out", type=Path, help="a JSON file of all figures")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}. Known: {', '.join(PARTS)}.")
+    if not options.shared.is_dir():
+        parser.error(f"{options.shared} is missing: the references and the data to judge on lie there.")
+    checkpoints = {stage: Path(file) for stage, _, file in (one.partition("=") for one in options.checkpoint) if file}
+    stages = ("detector", "segmenter", "pose", "gait")
+    if len(checkpoints) < len(options.checkpoint) or not set(checkpoints) <= set(stages):
+        parser.error(f"--checkpoint takes STAGE=FILE, each stage once: {', '.join(stages)}.")
+    given = Given(options.shared, options.cache, checkpoints)
+    warnings.simplefilter("ignore")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=170)
+    began = datetime.now().astimezone().isoformat(timespec="seconds")
+    tables = []
+    for part in options.parts or PARTS:
+        for table in PARTS[part](given):
+            show(console, table)
+            tables.append(plain(table))
+    load = os.getloadavg()[0]
+    print(f"{began}, {os.cpu_count()} cores, load {load:.1f} at the end.")
+    if options.out:
+        content = {"began": began, "cores": os.cpu_count(), "load": load, "tables": tables}
+        with written_whole(options.out) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The network for crops of one person: losses, decoding of keypoints, training and the two exported files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning")
+
+import torch
+
+from app.checkpoints import CheckpointFile
+from app.errors import SettingsError
+from app.pose.onnx_pose import OnnxPose
+from app.segment.onnx_matte import OnnxMatte
+from app.settings import PoseSettings, SegmenterSettings
+from app.training import pose, segmenter
+from app.training.person import PersonNetwork, decoded
+from app.training.settings import read_config
+from app.types import Frame
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+]
+
+
+def place_logits(x: float, y: float, height: float = 8.0, spread: float = 1.3) -> torch.Tensor:
+    """Logits (1, 17, cells + 1) with a bell at `x`, `y` in 0..1."""
+    across = (torch.arange(24) + 0.5 - 24 * x) ** 2
+    down = (torch.arange(48) + 0.5 - 48 * y) ** 2
+    bell = height - (down[:, None] + across) / (2 * spread**2)
+    return torch.cat([bell.flatten(), torch.zeros(1)]).expand(1, 17, -1)
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.5, 0.5), (0.31, 0.777), (0.9, 0.12)])
+def test_keypoints_are_decoded_between_the_cells(x: float, y: float) -> None:
+    found = decoded(place_logits(x, y, height=12))[0]
+    assert (found[:, 0] - x).abs().max() < 0.2 / 24
+    assert (found[:, 1] - y).abs().max() < 0.2 / 48
+    assert (found[:, 2] > 0.75).all()
+
+
+def test_of_two_places_the_likelier_and_not_the_middle() -> None:
+    both = torch.logaddexp(place_logits(0.25, 0.5, height=12), place_logits(0.75, 0.5, height=12.5))
+    found = decoded(both)[0]
+    assert (found[:, 0] - 0.75).abs().max() < 0.01
+    assert ((found[:, 2] > 0.4) & (found[:, 2] < 0.65)).all()
+
+
+def test_what_is_absent_has_a_low_score() -> None:
+    logits = place_logits(0.5, 0.5).clone()
+    logits[..., -1] = 20
+    assert (decoded(logits)[..., 2] < 1e-3).all()
+
+
+def keypoints(x: float, y: float, known: float) -> torch.Tensor:
+    return torch.tensor([x, y, known]).expand(1, 17, 3)
+
+
+def test_keypoint_loss() -> None:
+    here = place_logits(0.4, 0.6, height=0.0)
+    here = torch.cat([here[..., :-1], torch.full((1, 17, 1), -20.0)], dim=2)
+    best = segmenter.keypoint_loss(here, keypoints(0.4, 0.6, 2.0))
+    assert best.item() == pytest.approx(math.log(2 * math.pi * math.e * 1.3**2), abs=0.02)  # the bell's own entropy
+    assert segmenter.keypoint_loss(here, keypoints(0.4, 0.6, 1.0)) == best
+    assert segmenter.keypoint_loss(here, keypoints(0.6, 0.6, 2.0)) > best + 1
+    assert segmenter.keypoint_loss(here, keypoints(0.4, 0.6, -1.0)) > 15
+    assert segmenter.keypoint_loss(here, keypoints(0.4, 0.6, 0.0)) == 0
+
+
+def test_matte_loss() -> None:
+    matte = torch.zeros(2, 1, 192, 96)
+    matte[:, :, 40:150, 30:60] = 1
+    right = 20 * (2 * matte - 1)
+    both = torch.ones(2)
+    assert segmenter.matte_loss(right, matte, both) < 1e-3
+    edge, inside = right.clone(), right.clone()
+    edge[:, :, 40:150, 60:62] = 20  # 220 px too many at the outline
+    inside[:, :, 80:91, 35:55] = -20  # 220 px missing in the middle
+    at_edge, at_middle = (segmenter.matte_loss(wrong, matte, both) for wrong in (edge, inside))
+    assert at_edge > 1.3 * at_middle > 0.1
+    wrong = right.clone()
+    wrong[1] *= -1
+    assert segmenter.matte_loss(wrong, matte, torch.tensor([1.0, 0.0])) < 1e-3
+    assert segmenter.matte_loss(wrong, matte, torch.zeros(2)) == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pose.PoseTrainSettings:
+    """What a training leaves, without one."""
+    torch.manual_seed(0)
+    out = tmp_path_factory.mktemp("run")
+    network = PersonNetwork()
+    crops = torch.randn(4, 3, 192, 96)
+    network(crops)  # so that the norms have seen something
+    torch.save(network.state_dict(), out / "network.pt")
+    return pose.PoseTrainSettings(out=out, steps=1, batch=1, rate=0.0)
+
+
+def convolutions(part: torch.nn.Module) -> int:
+    return sum(isinstance(module, torch.nn.Conv2d) for module in part.modules())
+
+
+def test_both_halves_are_exported_and_read(
+    trained: pose.PoseTrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr(segmenter, "threshold_of", lambda network, settings: 0.44)
+    monkeypatch.setattr(segmenter.PersonTask, "check", lambda task, network: {"iou": 0.81, "pck": 0.72, "ankles": 0.63})
+    matte, keypoints = tmp_path / "matte.onnx", tmp_path / "keypoints.onnx"
+    assert segmenter.export_network(trained, matte) < 1e-3
+    assert pose.export_network(trained, keypoints) < 1e-3
+    network = segmenter.trained(trained)
+    for file, missing in ((matte, [network.maps]), (keypoints, [network.to_quarter, network.to_half, network.matte])):
+        wanted = convolutions(network) - sum(map(convolutions, missing))
+        assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (30, 40, 3), np.uint8), (400, 300))
+    boxes = np.array([[50, 40, 120, 240], [200, 30, 280, 290]], np.float32)
+    cutter = OnnxMatte(CheckpointFile(matte, "given"), SegmenterSettings(threads=1))
+    assert cutter.threshold == 0.44
+    figures = [{one.key: one.value for one in onnx.load(file).metadata_props}["figures"] for file in (matte, keypoints)]
+    assert "0.81" in figures[0]
+    assert "0.72, ankles 0.63" in figures[1]
+    (mattes,) = cutter.segment([Frame(0, 0.0, image)], [boxes])
+    (found,) = OnnxPose(CheckpointFile(keypoints, "given"), PoseSettings(threads=1)).estimate(
+        [Frame(0, 0.0, image)], [boxes]
+    )
+    windows = segmenter.crop_windows(boxes, 400, 300, segmenter.SHAPE)
+    crops = [segmenter.crop_of(image, window, segmenter.SHAPE) for window in windows]
+    with torch.inference_mode():
+        expected, places = segmenter.answers(network, crops)
+    for index, (left, top, right, bottom) in enumerate(windows.tolist()):
+        alpha = segmenter.matte_of(expected[index], windows[index]).alpha
+        assert np.abs(mattes[index].alpha.astype(int) - alpha).max() <= 3
+        at = places[index, :, :2] * (right - left, bottom - top) + (left, top)
+        assert np.median(np.abs(found[index, :, :2] - at)) < 0.5
+
+
+def test_export_needs_a_trained_network(tmp_path: Path) -> None:
+    settings = pose.PoseTrainSettings(out=tmp_path, steps=1, batch=1, rate=0.0)
+    with pytest.raises(SettingsError, match=r"network\.pt"):
+        pose.export_network(settings, tmp_path / "pose.onnx")
+
+
+def test_both_configurations_name_one_training() -> None:
+    one = read_config(None, segmenter.SegmenterTrainSettings, name="segmenter")
+    other = read_config(None, pose.PoseTrainSettings, name="pose")
+    assert vars(one) == vars(other)
+
+
+def test_it_learns_a_little_and_is_judged(shared: Path, tmp_path: Path) -> None:
+    settings = segmenter.SegmenterTrainSettings(
+        out=tmp_path, steps=6, batch=4, rate=0.003, warmup=2, ema=0.0, precision="32-true", workers=0, threads=1,
+        check_every=100, photos=shared / "train",
+    )  # fmt: skip
+    network = segmenter.train(settings)
+    task = segmenter.PersonTask(settings)
+    task._people = segmenter.judged_people(settings.photos)[:12]
+    with torch.inference_mode():
+        figures = task.check(network)
+        before = task.check(task.network.eval())
+    assert set(figures) == {"iou", "pck", "ankles"}
+    assert figures["iou"] != before["iou"]
+    assert (tmp_path / "network.pt").is_file()
