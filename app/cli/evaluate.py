@@ -102,10 +102,12 @@ def _show(found: Evaluation) -> None:
     metrics = list(found.scores[0].metrics)
     rates = list(found.scores[0].fnir)
     rates_named = (f"FNIR, FPIR {float(rate):.0%}" for rate in rates)
-    table = Table("", "Probes", *metrics, "EER", *rates_named, box=SIMPLE)
+    table = Table("", "Probes", *metrics, "EER", *rates_named, box=SIMPLE, padding=(0, 0, 0, 1))
     for score in found.scores:
+        first, *rest = score.metrics.values()
+        figures = (_figure(first), *(_percent(figure.value) for figure in rest))
         shares = (_percent(score.eer), *(_percent(score.fnir.get(rate)) for rate in rates))
-        table.add_row(escape(score.name), str(score.probes), *map(_figure, score.metrics.values()), *shares)
+        table.add_row(escape(score.name), str(score.probes), *figures, *shares)
     console.print(table)
     if len(found.scores[0].probe_views) > 1:
         console.print(_views(found.scores, metrics[0]))
@@ -115,7 +117,7 @@ def _show(found: Evaluation) -> None:
         for frames, scores in found.by_frames.items():
             table.add_row(str(frames), *(_figure(score.metrics[metrics[0]]) for score in scores))
         console.print(table)
-    console.print("In %, with 95 % intervals over people (bootstrap).")
+    console.print("In %; under it the 95 % interval over people (bootstrap).")
     lacking = sum(score.without_mate for score in found.scores)
     if lacking:
         console.print(

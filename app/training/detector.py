@@ -43,7 +43,7 @@ _LEAST = 20.0
 
 
 @dataclass(frozen=True)
-class DetectorTraining(TrainSettings):
+class DetectorTrainSettings(TrainSettings):
     """Settings of ``train detector``."""
 
     photos: Path = Path("../shared/train")
@@ -65,7 +65,7 @@ class SceneBatches:
     """Batches of composed scenes: ``image`` uint8 (B, 3, S, S), ``boxes`` and ``ignore`` float32 (B, M, 4) px, rows
     without a person being zero."""
 
-    def __init__(self, sources: Sources, settings: DetectorTraining) -> None:
+    def __init__(self, sources: Sources, settings: DetectorTrainSettings) -> None:
         self._sources = sources
         self._settings = settings
 
@@ -93,7 +93,7 @@ def _padded(boxes: Sequence[Floats]) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def sources_of(settings: DetectorTraining) -> Sources:
+def sources_of(settings: DetectorTrainSettings) -> Sources:
     """Read and decode everything that scenes are composed from, once; processes that make batches share the memory."""
     teacher = None if settings.teacher is None else _Teacher(settings.teacher)
     photos = read_photos(settings.photos, held_out=False)
@@ -126,9 +126,9 @@ class _Teacher:
 class DetectorTask(Task):
     """Learns boxes and scores; is judged on the held-out photographs."""
 
-    settings: DetectorTraining
+    settings: DetectorTrainSettings
 
-    def __init__(self, network: SmallDetector, settings: DetectorTraining) -> None:
+    def __init__(self, network: SmallDetector, settings: DetectorTrainSettings) -> None:
         super().__init__(network, settings)
         self._held_out: list[tuple[Photo, Image]] = []
 
@@ -280,7 +280,7 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
 
 
-def train(settings: DetectorTraining) -> nn.Module:
+def train(settings: DetectorTrainSettings) -> nn.Module:
     """Train, or go on with a training that was stopped; see `app.training.engine.fit`."""
     network = SmallDetector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fit(DetectorTask(network, settings), SceneBatches(sources_of(settings), settings), settings)
@@ -337,7 +337,7 @@ class _Exported(nn.Module):
         return torch.cat([found[..., :4], score, torch.ones_like(score)], dim=-1)
 
 
-def trained(settings: DetectorTraining) -> SmallDetector:
+def trained(settings: DetectorTrainSettings) -> SmallDetector:
     """Return the network that `train` has left in `settings.out`.
 
     Raises:
@@ -352,7 +352,7 @@ def trained(settings: DetectorTraining) -> SmallDetector:
     return network.eval()
 
 
-def export_network(settings: DetectorTraining, path: Path) -> float:
+def export_network(settings: DetectorTrainSettings, path: Path) -> float:
     """Write the trained network as ONNX, readable by `app.detect.yolox_onnx`, its scores calibrated (`calibrated`).
 
     The scores are fitted on the held-out photographs alone. Height and width are free, multiples of 32.

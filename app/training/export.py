@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.errors import MissingExtraError
 from app.files import written_whole
+from app.types import Floats
 
 OPSET = 17
+
+Storage: TypeAlias = Literal["float32", "float16", "int8"]
 
 
 def export(
@@ -24,7 +30,7 @@ def export(
     *,
     dynamic: Mapping[str, Mapping[int, str]],
     metadata: Mapping[str, str],
-    half: bool = True,
+    storage: Storage = "float16",
 ) -> float:
     """Write `network` to `path`, and compare.
 
@@ -35,7 +41,8 @@ def export(
         path: the ``.onnx`` file.
         dynamic: axes that may have another size, by input or output: ``{"image": {0: "batch"}}``.
         metadata: properties of the file.
-        half: keep the weights as float16 (the file is half as large); they are float32 when the network runs.
+        storage: how the file keeps the weights, which are float32 when the network runs. ``int8`` is for the kernels
+            of convolutions, each with its own scale; everything else is float16 then.
 
     Returns:
         The largest absolute difference between ONNX Runtime and torch on the examples, torch with the weights that
@@ -50,12 +57,13 @@ def export(
     except ImportError as error:
         raise MissingExtraError('Exporting a network needs onnx: pip install -e ".[train]"') from error
     network.eval()
-    if half:
+    if storage != "float32":
         with torch.no_grad():
             for tensor in (*network.parameters(), *network.buffers()):
                 if tensor.is_floating_point():
-                    tensor.copy_(tensor.half())
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+                    tensor.copy_(torch.from_numpy(_rounded(tensor.float().numpy(), storage)))
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this exporter is the older one, and about folding norms, see below
         raw = Path(folder) / "raw.onnx"
         torch.onnx.export(
             network,
@@ -70,8 +78,8 @@ def export(
         )
         model = onnx.load(str(raw))
         expected = network(*examples.values())
-    if half:
-        _halve(model)
+    if storage != "float32":
+        _shrink(model, storage)
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
     with written_whole(path) as temporary:
@@ -89,17 +97,39 @@ def largest_difference(path: Path, examples: Mapping[str, Tensor], expected: Ten
     return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(answers, wanted, strict=True))
 
 
-def _halve(model) -> None:  # type: ignore[no-untyped-def]
-    """Keep large float32 weights as float16 with a cast behind them, which ONNX Runtime does once, when it loads."""
+def _levels(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """The kernels (N, ...) of a convolution as whole numbers and the N scales they are multiplied by."""
+    scale = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
+    scale = np.maximum(scale.astype(np.float32), np.float32(1e-12))
+    return np.round(weight / scale).astype(np.int8), scale
+
+
+def _rounded(weight: Floats, storage: Storage) -> Floats:
+    """What is left of a weight in the file."""
+    if storage == "int8" and weight.ndim == 4:
+        levels, scale = _levels(weight)
+        return levels * scale
+    return weight.astype(np.float16).astype(np.float32)
+
+
+def _shrink(model, storage: Storage) -> None:  # type: ignore[no-untyped-def]
+    """Keep large float32 weights small, with what makes them float32 again, which ONNX Runtime does once, at loading."""
     from onnx import TensorProto, helper, numpy_helper
 
-    casts = []
+    casts, scales = [], []
     for weight in model.graph.initializer:
         if weight.data_type != TensorProto.FLOAT or int(np.prod(weight.dims)) < 64:
             continue
-        name = weight.name
-        small = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), f"{name}_half")
-        weight.CopyFrom(small)
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+        name, values = weight.name, numpy_helper.to_array(weight)
+        if storage == "int8" and values.ndim == 4:
+            levels, scale = _levels(values)
+            weight.CopyFrom(numpy_helper.from_array(levels, f"{name}_small"))
+            scales.append(numpy_helper.from_array(scale, f"{name}_scale"))
+            casts.append(helper.make_node("Cast", [f"{name}_small"], [f"{name}_levels"], to=TensorProto.FLOAT))
+            casts.append(helper.make_node("Mul", [f"{name}_levels", f"{name}_scale"], [name]))
+        else:
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_small"))
+            casts.append(helper.make_node("Cast", [f"{name}_small"], [name], to=TensorProto.FLOAT))
+    model.graph.initializer.extend(scales)
     for node in reversed(casts):
         model.graph.node.insert(0, node)

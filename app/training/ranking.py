@@ -5,7 +5,6 @@ A *search* is one probe against a gallery; its walks are ordered by rising dista
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -190,16 +189,30 @@ def _mutual(order: Ints) -> csr_array:
     return csr_array(near.multiply(near.T))
 
 
-def resampled(sums: Doubles, counts: Doubles, chosen: Sequence[int] | None = None) -> float:
-    """Return the field's mean of cells: over the gallery's views, then over the probes' views.
+def mean_with_interval(
+    sums: Doubles, counts: Doubles, seed: int = 0, times: int = 1000, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the field's mean over the gallery's views, then over the probes' views, and its percentile interval.
+
+    People are drawn with all of their walks, which are too alike to be drawn singly (Efron & Tibshirani 1993,
+    chapter 13): as `app.training.metrics.bootstrap` does, in one product of matrices.
 
     Args:
         sums: (people, probe views, gallery views), what is averaged, summed over each person's probes.
-        counts: how many probes these are; a cell without any is left out.
-        chosen: people, perhaps repeated; None is everybody once.
+        counts: how many probes these are; a pair of views without any is left out, all NaN where there is none at all.
+        seed: of the draws.
+        times: how often as many people as there are are drawn.
+        level: how much of the distribution lies in the interval.
     """
-    times = np.ones(len(sums)) if chosen is None else np.bincount(chosen, minlength=len(sums)).astype(np.float64)
-    return mean_of_cells(cells(np.tensordot(times, sums, 1), np.tensordot(times, counts, 1)))
+    people = len(sums)
+    draws = np.random.default_rng(seed).integers(0, people, (times, people))
+    values = []
+    for block in np.array_split(draws, max(1, draws.size >> 20)):
+        offsets = people * np.arange(len(block))[:, None]
+        weights = np.bincount((block + offsets).ravel(), minlength=block.size).reshape(block.shape).astype(np.float64)
+        values.append(means_of(cells(np.tensordot(weights, sums, 1), np.tensordot(weights, counts, 1))))
+    low, high = np.quantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2])
+    return float(means_of(cells(sums.sum(axis=0), counts.sum(axis=0)))), float(low), float(high)
 
 
 def cells(sums: Doubles, counts: Doubles) -> Doubles:
@@ -209,13 +222,11 @@ def cells(sums: Doubles, counts: Doubles) -> Doubles:
 
 
 def row_means(table: Doubles) -> Doubles:
-    """Return the means over columns of (rows, columns), leaving NaN out: (rows,), NaN where nothing is left."""
+    """Return the means over the last axis of (..., rows, columns), leaving NaN out: NaN where nothing is left."""
     known = ~np.isnan(table)
-    return cells(np.where(known, table, 0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+    return cells(np.where(known, table, 0).sum(axis=-1), known.sum(axis=-1).astype(np.float64))
 
 
-def mean_of_cells(table: Doubles) -> float:
-    """Return the mean of `row_means`, leaving NaN out."""
-    rows = row_means(table)
-    rows = rows[~np.isnan(rows)]
-    return float(rows.mean()) if len(rows) else float("nan")
+def means_of(table: Doubles) -> Doubles:
+    """Return the means of the `row_means` of (..., rows, columns): (...)."""
+    return row_means(row_means(table))

@@ -384,12 +384,12 @@ def test_the_list_is_sound() -> None:
     urls = [address.url for model in published().values() for address in model.addresses]
     assert len(set(urls)) == len(urls)
     assert all(url.startswith("https://") for url in urls)
-    titles = {title: family for family in FAMILIES for title in family.title.split(" or ")}
+    loadable = [title for family in FAMILIES if family.architecture for title in family.title.split(" or ")]
     for model in published().values():
         if model.reader is not None:
             assert registry_of(model.stage).get(model.reader).accepts is not None
-        if model.family in titles:
-            assert model.supported == (titles[model.family].architecture is not None), model.name
+        if model.stage == "gait" and model.supported:
+            assert any(title.startswith(model.family) for title in loadable), model.name
         for address in model.addresses:
             assert address.file == Path(address.file).name
             assert address.sha256 is None or len(bytes.fromhex(address.sha256)) == 32

@@ -198,11 +198,11 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def settings_of(photos: Path, **changes: object) -> training.DetectorTraining:
+def settings_of(photos: Path, **changes: object) -> training.DetectorTrainSettings:
     given = {"out": photos.parent / "run", "photos": photos, "steps": 2, "batch": 2, "workers": 0, "threads": 1}
     given |= {"teacher": "null", "cutouts": "null", "clips": "{}", "sizes": "[[0, [256]], [0.5, [128]]]", "warmup": 1}
     values = [f"{key}={value}" for key, value in (given | changes).items()]
-    return read_config(None, training.DetectorTraining, values, "detector")
+    return read_config(None, training.DetectorTrainSettings, values, "detector")
 
 
 def test_batches_depend_on_nothing_but_the_step(photos: Path) -> None:

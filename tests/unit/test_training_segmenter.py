@@ -111,7 +111,6 @@ def test_both_halves_are_exported_and_read(
     trained: pose.PoseTrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx = pytest.importorskip("onnx")
-    monkeypatch.setattr(segmenter, "threshold_of", lambda network, settings: 0.44)
     monkeypatch.setattr(segmenter.PersonTask, "check", lambda task, network: {"iou": 0.81, "pck": 0.72, "ankles": 0.63})
     matte, keypoints = tmp_path / "matte.onnx", tmp_path / "keypoints.onnx"
     assert segmenter.export_network(trained, matte) < 1e-3
@@ -124,7 +123,7 @@ def test_both_halves_are_exported_and_read(
     image = cv2.resize(rng.integers(0, 256, (30, 40, 3), np.uint8), (400, 300))
     boxes = np.array([[50, 40, 120, 240], [200, 30, 280, 290]], np.float32)
     cutter = OnnxMatte(CheckpointFile(matte, "given"), SegmenterSettings(threads=1))
-    assert cutter.threshold == 0.44
+    assert cutter.threshold == segmenter.THRESHOLD
     figures = [{one.key: one.value for one in onnx.load(file).metadata_props}["figures"] for file in (matte, keypoints)]
     assert "0.81" in figures[0]
     assert "0.72, ankles 0.63" in figures[1]

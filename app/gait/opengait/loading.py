@@ -114,7 +114,8 @@ def load_network(
         path: the ``.pt`` file (a dictionary with ``model``, or a bare state dict).
         config: what the file does not tell, such as strides and `input_size` (the weights look the same whatever
             they are), by the names of the network's constructor; or OpenGait's YAML file, of which ``model_cfg`` is
-            read. The published defaults else.
+            read. The published defaults else: so the plain baseline, whose file looks like MTSGait's, is to be told
+            with ``{"hops": ()}``, and networks that embed after their neck with ``{"use_emb2": True}``.
         classifier: keep the classifier of the training set's people, which embedding does not need.
 
     Returns:

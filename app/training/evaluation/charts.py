@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from app.files import written_whole
 
 _WIDTH, _HEIGHT = 900, 560
-_LEFT, _TOP, _RIGHT, _BOTTOM = 90, 60, 30, 80
+_LEFT, _TOP, _RIGHT, _BOTTOM = 90, 60, 170, 80
 _FINE = 2
 """Drawn so many times larger and reduced, which smooths the lines."""
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f")
@@ -46,17 +47,18 @@ def draw_curves(path: Path, title: str, across: str, upwards: str, curves: Curve
     picture = Image.new("RGB", (_FINE * _WIDTH, _FINE * _HEIGHT), "white")
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(_FINE * 16)
-    for step in range(6):
-        x, y = low + (high - low) * step / 5, top * step / 5
+    for y in _ticks(0, top):
         pen.line([place(low, y), place(high, y)], "#dddddd", _FINE)
-        pen.text(place(low, y), f"{y:.3g} ", "black", font, "rm")
+        pen.text(place(low, y), f"{y:g} ", "black", font, "rm")
+    for x in _ticks(low, high):
         at, under = place(x, 0)
-        pen.text((at, under + _FINE * 8), f"{x:.3g}", "black", font, "ma")
+        pen.line([(at, under), (at, under + _FINE * 5)], "black", _FINE)
+        pen.text((at, under + _FINE * 8), f"{x:g}", "black", font, "ma")
     pen.line([place(low, top), place(low, 0), place(high, 0)], "black", _FINE)
     for number, (name, points) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         pen.line([place(x, y) for x, y in points], colour, 3 * _FINE, joint="curve")
-        corner = _FINE * (_WIDTH - _RIGHT - 180)
+        corner = _FINE * (_WIDTH - _RIGHT + 12)
         beside = _FINE * (_TOP + 12 + 22 * number)
         pen.line([(corner, beside), (corner + _FINE * 24, beside)], colour, 3 * _FINE)
         pen.text((corner + _FINE * 32, beside), name, "black", font, "lm")
@@ -65,3 +67,11 @@ def draw_curves(path: Path, title: str, across: str, upwards: str, curves: Curve
     pen.text((_FINE * _LEFT, _FINE * (_TOP - 12)), upwards, "black", font, "ls")
     with written_whole(path) as temporary:
         picture.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS).save(temporary)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to seven round numbers from `low` to `high`."""
+    rough = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]

@@ -56,6 +56,9 @@ class Protocol:
             raise ValueError("a protocol needs metrics and probes")
         if not isinstance(self.gallery, tuple) and set(self.gallery) != set(self.probes):
             raise ValueError("gallery and probes must have the same groups")
+        for name in self.probes:
+            if not re.fullmatch(r"[\w .+-]{1,24}", name):  # they become names of files and sheets
+                raise ValueError(f"'{name}' cannot name probes: letters, digits and -, 24 at most")
         if self.fps <= 0:
             raise ValueError(f"a frame rate of {self.fps} is not positive")
         try:

@@ -77,7 +77,7 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
         draw_curves(
             made[-1],
             f"{title}, {score.name}",
-            f"{evaluation.distance} distance",
+            "re-ranked distance" if evaluation.reranked else f"{evaluation.distance} distance",
             "pairs, %",
             {
                 "one person": [(x, 100 * y) for x, y in zip(shown.distances, shown.own, strict=True)],

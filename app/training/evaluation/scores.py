@@ -11,7 +11,6 @@ from app.data.opengait import DataSetError
 from app.errors import SettingsError
 from app.gallery.distances import Metric, part_distances
 from app.training.evaluation.protocol import Group, Names, Protocol
-from app.training.metrics import bootstrap
 from app.training.ranking import (
     DistanceCounts,
     Doubles,
@@ -19,8 +18,8 @@ from app.training.ranking import (
     cells,
     cmc,
     false_negatives,
+    mean_with_interval,
     reranked,
-    resampled,
     row_means,
     search,
 )
@@ -58,9 +57,9 @@ class Score:
 
     `searches` are those that count, `without_mate` how many of them are for somebody whom the gallery lacks: they
     count as failed in ranks, and not at all in mAP and mINP. `tables` are (probe views, gallery views) for each
-    metric, also of the pairs that the means leave out, None where there is nothing. `by_view` are the means for each
-    probe view. `cmc` is Rank-1 to Rank-20,
-    `fnir` the false-negative identification rate by false-positive one, `eer` the equal error rate of pairs.
+    metric, also of the pairs that the means leave out, None where there is nothing; `by_view` are the means for each
+    probe view. `cmc` is Rank-1 to Rank-20 of all searches together, `fnir` the false-negative identification rate by
+    false-positive one, `eer` the equal error rate of pairs.
     """
 
     name: str
@@ -88,7 +87,6 @@ def score(
     *,
     metric: Metric = "euclidean",
     rerank: bool = False,
-    resamples: int = 1000,
 ) -> list[Score]:
     """Score each group of probes.
 
@@ -103,7 +101,6 @@ def score(
         protocol: how they are compared and averaged.
         metric: distance of embeddings.
         rerank: by k-reciprocal neighbours.
-        resamples: of the bootstrap over people.
 
     Raises:
         SettingsError: re-ranking with one gallery view at a time.
@@ -113,7 +110,7 @@ def score(
         raise SettingsError("Re-ranking needs the whole gallery at once, and this protocol takes it view by view.")
     _, identities = np.unique(people, return_inverse=True)
     return [
-        _Comparison(features, identities.astype(np.int64), views, group, protocol, metric, rerank).score(resamples)
+        _Comparison(features, identities.astype(np.int64), views, group, protocol, metric, rerank).score()
         for group in groups
     ]
 
@@ -172,7 +169,7 @@ class _Comparison:
             counts = counts if dropped is None else counts & ~dropped
             self.pairs.add(part[counts], right[counts])
 
-    def score(self, resamples: int) -> Score:
+    def score(self) -> Score:
         found = self.searches
         values = {name: _values(name, found) for name in self.protocol.metrics}
         kept = self.counted.ravel()
@@ -185,7 +182,7 @@ class _Comparison:
             gallery=len(self.gallery),
             searches=len(first),
             without_mate=int((first < 0).sum()),
-            metrics={name: self._figure(value, resamples) for name, value in values.items()},
+            metrics={name: self._figure(value) for name, value in values.items()},
             probe_views=self.probe_views.tolist(),
             gallery_views=self.gallery_views.tolist(),
             tables={name: [_plain(row) for row in self._table(value)] for name, value in values.items()},
@@ -196,15 +193,10 @@ class _Comparison:
             distances=Histogram(middles.tolist(), mine.tolist(), others.tolist()),
         )
 
-    def _figure(self, values: Doubles, resamples: int) -> Figure:
-        """The mean of cells, and its interval: people are what was drawn independently, not their walks."""
+    def _figure(self, values: Doubles) -> Figure:
         owners, person = np.unique(self.probes, return_inverse=True)
         sums, counts = self._sums(self._fair(values), person, len(owners))
-        value = resampled(sums, counts)
-        if np.isnan(value):
-            return Figure(None, None, None)
-        low, high = bootstrap(range(len(owners)), lambda chosen: resampled(sums, counts, chosen), times=resamples)
-        return Figure(value, _known(low), _known(high))
+        return Figure(*map(_known, mean_with_interval(sums, counts)))
 
     def _fair(self, values: Doubles) -> Doubles:
         """Without the pairs of views that are left out."""

@@ -1,0 +1,320 @@
+"""Evaluation of a gait model on small data sets: protocols, cache, figures, files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.cli.main import main
+from app.data.opengait import DataSetError, WalkFile, walk_files
+from app.errors import SettingsError
+from app.gait.gei import GaitEnergyImage
+from app.training.evaluate import Evaluation, evaluate
+from app.training.evaluation import scores
+from app.training.evaluation.charts import draw_curves
+from app.training.evaluation.embeddings import embed_walks
+from app.training.evaluation.protocol import groups_of, known_protocols, read_protocol, views_of
+from app.training.evaluation.report import COLUMNS, draw, write_csv, write_excel, write_json
+from app.types import Embedding, GaitSequence
+
+CONDITIONS = ("nm-01", "nm-02", "nm-05", "bg-01", "cl-01")
+VIEWS = ("000", "090", "180")
+
+
+class CountingModel(GaitEnergyImage):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[int] = []
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        self.lengths += [len(walk) for walk in walks]
+        return super().embed(walks)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people whom one shape tells apart; noise and a bag make it harder."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("evaluate") / "set"
+    for person in range(6):
+        shape = rng.random((64, 64)) < 0.5
+        for condition in CONDITIONS:
+            for view in VIEWS:
+                seen = shape ^ (rng.random((6, 64, 64)) < (0.49 if condition == "cl-01" else 0.2))
+                path = folder / f"{person:03d}" / condition / view / "0_silhouette.pkl"
+                path.parent.mkdir(parents=True)
+                path.write_bytes(pickle.dumps(seen.astype(np.uint8) * np.uint8(255)))
+    return folder
+
+
+@pytest.fixture
+def data(original: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(original, tmp_path / "set"))
+
+
+@pytest.fixture(scope="module")
+def judged(original: Path) -> Evaluation:
+    return evaluate(GaitEnergyImage(), original, "casia-b", frames=(2, 4), cache=original.parent / "cache")
+
+
+class TestProtocols:
+    def test_all_that_are_known_can_be_read(self) -> None:
+        assert {"casia-b", "oumvlp", "grew", "gait3d", "sustech1k", "ccpg"} <= set(known_protocols())
+        for name in known_protocols():
+            assert read_protocol(name).source
+
+    def test_an_unknown_one_is_named_with_the_nearest(self) -> None:
+        with pytest.raises(SettingsError, match=r"no protocol 'casia_b'.*Did you mean 'casia-b'"):
+            read_protocol("casia_b")
+
+    @pytest.mark.parametrize(
+        ("text", "match"),
+        [
+            ("{sourc: x, probes: {A: [a]}, gallery: [b], gallery_views: all, metrics: [mAP]}", "sourc"),
+            ("- a", "wrong"),
+            ("a: [", "cannot be read"),
+            (
+                "{source: x, probes: {A: [a]}, gallery: [b], gallery_views: all, metrics: [Rank-0]}",
+                "no metric 'Rank-0'",
+            ),
+            ("{source: x, probes: {A: [a]}, gallery: {B: [b]}, gallery_views: all, metrics: [mAP]}", "same groups"),
+            ("{source: x, probes: {A/B: [a]}, gallery: [b], gallery_views: all, metrics: [mAP]}", "cannot name"),
+            ("{source: x, probes: {A: [a]}, gallery: [b], gallery_views: all, view: (, metrics: [mAP]}", "expression"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, tmp_path: Path, text: str, match: str) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        with pytest.raises(SettingsError, match=match):
+            read_protocol(str(path))
+
+    def test_a_walk_with_a_bag_at_night_counts_for_both(self) -> None:
+        conditions = ("00-nm", "01-nm", "02-bg-nt", "03-cl")
+        walks = [WalkFile("1", condition, "000", Path("x")) for condition in conditions]
+        found = {group.name: group.probes.tolist() for group in groups_of(read_protocol("sustech1k"), walks, None)}
+        assert found == {"Normal": [1], "Bag": [2], "Night": [2], "Clothing": [3], "Overall": [1, 2, 3]}
+
+    def test_the_camera_is_read_off_the_view(self) -> None:
+        walks = [WalkFile("1", "U0_D0", view, Path("x")) for view in ("00_0", "00_1", "07_0")]
+        assert views_of(read_protocol("ccpg"), walks).tolist() == ["00", "00", "07"]
+        assert views_of(read_protocol("gait3d"), walks).tolist() == ["all"] * 3
+        with pytest.raises(DataSetError, match="is no view"):
+            views_of(replace(read_protocol("ccpg"), view="[a-z]+"), walks)
+
+    def test_lists_of_probes_come_from_the_partition(self, tmp_path: Path) -> None:
+        walks = [WalkFile("1", "camid1_videoid2", f"seq{number}", Path("x")) for number in range(3)]
+        partition = tmp_path / "partition.json"
+        partition.write_text(json.dumps({"PROBE_SET": ["1-camid1_videoid2-seq1"]}))
+        (group,) = groups_of(read_protocol("gait3d"), walks, partition)
+        assert (group.probes.tolist(), group.gallery.tolist()) == ([1], [0, 2])
+        with pytest.raises(DataSetError, match=r"PROBE_SET.*--partition"):
+            groups_of(read_protocol("gait3d"), walks, None)
+        partition.write_text("{}")
+        with pytest.raises(DataSetError, match="no list PROBE_SET"):
+            groups_of(read_protocol("gait3d"), walks, partition)
+
+    def test_other_data_sets_are_refused_with_what_they_hold(self, data: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataSetError, match="bg-01, cl-01"):
+            evaluate(GaitEnergyImage(), data, "oumvlp", cache=tmp_path / "cache")
+        own = tmp_path / "own.yaml"
+        own.write_text('{source: x, probes: {A: ["nm-*"]}, gallery: [nm-01], gallery_views: all, metrics: [mAP]}')
+        with pytest.raises(DataSetError, match="both a probe and in the gallery"):
+            evaluate(GaitEnergyImage(), data, str(own), cache=tmp_path / "cache")
+
+
+class TestEmbeddings:
+    def test_nobody_is_embedded_twice(self, data: Path, tmp_path: Path) -> None:
+        walks, model, seen = walk_files(data), CountingModel(), list[tuple[int, int]]()
+
+        def stop(done: int, total: int) -> None:
+            seen.append((done, total))
+            if done == 30:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            embed_walks(walks, model, cache=tmp_path / "cache", progress=stop)
+        assert len(model.lengths) == 30
+        features = embed_walks(walks, model, cache=tmp_path / "cache")
+        assert len(model.lengths) == len(walks) == 90
+        assert seen == [(15, 90), (30, 90)]
+        again = embed_walks(walks, model, cache=tmp_path / "cache")
+        assert len(model.lengths) == 90
+        np.testing.assert_array_equal(features, again)
+        assert features.shape == (90, 16, 88)
+
+    def test_what_has_changed_is_embedded_again(self, data: Path, tmp_path: Path) -> None:
+        walks, model = walk_files(data), CountingModel()
+        before = embed_walks(walks, model, cache=tmp_path / "cache")
+        walks[20].path.write_bytes(walks[0].path.read_bytes())
+        after = embed_walks(walks, model, cache=tmp_path / "cache")
+        assert len(model.lengths) == 90 + 15
+        np.testing.assert_array_equal(after[20], before[0])
+        np.testing.assert_array_equal(np.delete(after, 20, 0), np.delete(before, 20, 0))
+
+    def test_frames_are_those_of_the_middle(self, data: Path, tmp_path: Path) -> None:
+        walks, model = walk_files(data)[:1], CountingModel()
+        few = embed_walks(walks, model, frames=4, cache=tmp_path / "cache")
+        assert model.lengths == [4]
+        whole: np.ndarray = pickle.loads(walks[0].path.read_bytes())  # type: ignore[type-arg]
+        walk = GaitSequence(np.arange(4), whole[1:5], 25.0)
+        np.testing.assert_array_equal(few[0], GaitEnergyImage().embed([walk])[0].parts)
+
+    def test_models_that_need_keypoints_are_refused(self, data: Path, tmp_path: Path) -> None:
+        model = CountingModel()
+        model.card = replace(model.card, keypoints=True)
+        with pytest.raises(SettingsError, match="needs keypoints"):
+            embed_walks(walk_files(data), model, cache=tmp_path / "cache")
+
+
+class TestScores:
+    def test_of_walks_that_can_and_cannot_be_told_apart(self, judged: Evaluation) -> None:
+        assert [score.name for score in judged.scores] == ["NM", "BG", "CL"]
+        nm, _, cl = judged.scores
+        assert (nm.probes, nm.gallery, nm.searches, nm.without_mate) == (18, 36, 36, 0)
+        assert nm.metrics["Rank-1"].value == nm.metrics["mAP"].value == 1.0
+        assert nm.eer == pytest.approx(0, abs=0.01)
+        assert nm.fnir == {"0.01": 0.0, "0.1": 0.0}
+        low, value, high = (getattr(cl.metrics["Rank-1"], name) for name in ("low", "value", "high"))
+        assert 0.1 < low < value < high <= 1
+        assert cl.cmc == sorted(cl.cmc)
+        assert nm.cmc == [1.0] * 20
+        assert cl.cmc[0] == pytest.approx(value)
+        assert cl.cmc[10] == 1.0  # a view's gallery has twelve walks, two of them of the right person
+        fewest = judged.by_frames[2][2].metrics["Rank-1"].value
+        assert fewest is not None
+        assert fewest < value
+
+    def test_identical_views_are_shown_and_do_not_count(self, judged: Evaluation) -> None:
+        cl = judged.scores[2]
+        table = np.array(cl.tables["mAP"], np.float64)
+        others = ~np.eye(3, dtype=bool)
+        assert cl.metrics["mAP"].value == pytest.approx(table[others].mean())
+        np.testing.assert_allclose(np.array(cl.by_view["mAP"], np.float64), (table * others).sum(axis=1) / 2)
+
+    def test_do_not_depend_on_the_blocks(
+        self, judged: Evaluation, original: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scores, "_BLOCK", 36 * 5)
+        assert evaluate(GaitEnergyImage(), original, "casia-b", cache=original.parent / "cache").scores == judged.scores
+
+    def test_people_whom_the_gallery_lacks_fail(self, data: Path, tmp_path: Path) -> None:
+        for condition in ("nm-01", "nm-02"):
+            (data / "003" / condition).rename(data / "003" / condition.replace("nm", "zz"))
+        nm = evaluate(GaitEnergyImage(), data, "casia-b", cache=tmp_path / "cache").scores[0]
+        assert nm.without_mate == 6
+        assert nm.metrics["Rank-1"].value == pytest.approx(5 / 6)
+        assert nm.metrics["mAP"].value == 1.0
+
+    def test_reranking_needs_the_whole_gallery(self, data: Path, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="view by view"):
+            evaluate(GaitEnergyImage(), data, "casia-b", rerank=True, cache=tmp_path / "cache")
+        own = tmp_path / "own.yaml"
+        own.write_text("{source: x, probes: {A: [cl-01]}, gallery: [nm-01], gallery_views: all, metrics: [mAP]}")
+        plain, reranked = (
+            evaluate(GaitEnergyImage(), data, str(own), rerank=rerank, cache=tmp_path / "cache").scores[0]
+            for rerank in (False, True)
+        )
+        assert plain.metrics["mAP"] != reranked.metrics["mAP"]
+
+    def test_one_view_alone_cannot_be_compared_across_views(self, data: Path, tmp_path: Path) -> None:
+        own = tmp_path / "own.yaml"
+        own.write_text(
+            "{source: x, probes: {A: [cl-01]}, gallery: [nm-01], gallery_views: each, exclude: same view, "
+            "view: '', metrics: [mAP]}"
+        )
+        with pytest.raises(DataSetError, match="one view only"):
+            evaluate(GaitEnergyImage(), data, str(own), cache=tmp_path / "cache")
+
+
+class TestFiles:
+    def test_json_holds_everything(self, judged: Evaluation, tmp_path: Path) -> None:
+        write_json(judged, tmp_path / "a.json")
+        content = json.loads((tmp_path / "a.json").read_text())
+        assert content["scores"][2]["metrics"]["Rank-1"]["value"] == judged.scores[2].metrics["Rank-1"].value
+        assert set(content["by_frames"]) == {"2", "4"}
+
+    def test_csv_has_a_row_for_each_figure(self, judged: Evaluation, tmp_path: Path) -> None:
+        write_csv(judged, tmp_path / "a.csv")
+        with (tmp_path / "a.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == COLUMNS
+        assert len(rows) == 3 * 3 * (4 + 3 + 4 * 9)
+        means = [row for row in rows if row["metric"] == "Rank-1" and not row["probe_view"] and not row["frames"]]
+        assert [float(row["value"]) for row in means] == [score.metrics["Rank-1"].value for score in judged.scores]
+
+    def test_excel_has_a_sheet_for_each_group(self, judged: Evaluation, tmp_path: Path) -> None:
+        pytest.importorskip("xlsxwriter", reason="needs the extra evaluate")
+        write_excel(judged, tmp_path / "a.xlsx")
+        with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
+            names = book.read("xl/workbook.xml").decode()
+            sheet = book.read("xl/worksheets/sheet4.xml").decode()
+        assert all(f'name="{name}"' in names for name in ("Figures", "NM Rank-1", "BG Rank-1", "CL Rank-1"))
+        assert f"<v>{judged.scores[2].tables['Rank-1'][0][1]:.16G}</v>" in sheet
+
+    def test_pictures_show_the_curves(self, judged: Evaluation, tmp_path: Path) -> None:
+        paths = draw(judged, tmp_path / "pictures")
+        assert {path.name for path in paths} == {
+            "cmc.png",
+            "frames.png",
+            *(f"distances-{name}.png" for name in ("NM", "BG", "CL")),
+        }
+        with Image.open(paths[0]) as picture:
+            assert picture.size == (900, 560)
+
+    def test_a_curve_lies_where_its_points_are(self, tmp_path: Path) -> None:
+        draw_curves(tmp_path / "a.png", "", "", "", {"": [(0.0, 5.0), (10.0, 5.0)]}, 10)
+        with Image.open(tmp_path / "a.png") as picture:
+            pixels = np.asarray(picture.convert("RGB")).astype(int)
+        blue = np.argwhere(np.abs(pixels - (31, 119, 180)).sum(axis=2) < 30)
+        blue = blue[blue[:, 1] < 725]  # without the legend
+        assert abs(blue[:, 0].mean() - (60 + 420 / 2)) < 1.5
+        assert blue[:, 1].min() < 94
+        assert blue[:, 1].max() > 722
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    monkeypatch.chdir(tmp_path)
+    return lambda *more: main(["evaluate", "--data", str(data), "--gait", "gei", *more])
+
+
+class TestCommand:
+    def test_prints_and_writes(
+        self, run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert (
+            run("--protocol", "casia-b", "--frames", "4", "--json", "a.json", "--csv", "a.csv", "--metric", "cosine")
+            == 0
+        )
+        out = capsys.readouterr().out
+        assert "6 people, 90 walks" in out
+        assert "Rank-1 by probe view" in out
+        assert json.loads((tmp_path / "a.json").read_text())["distance"] == "cosine"
+        assert len(list((tmp_path / "output" / "cache" / "embeddings" / "gei").iterdir())) == 12
+
+    @pytest.mark.parametrize(
+        ("more", "match"),
+        [
+            (("--protocol", "casia-b", "--frames", "5;10"), "write numbers"),
+            (("--protocol", "casia-b", "--frames", "0"), "cannot be judged"),
+            (("--protocol", "casia-b", "--metric", "manhattan"), "no distance"),
+            (("--protocol", "nothing"), "no protocol"),
+            (("--protocol", "casia-b", "--partition", "none.json"), "none.json"),
+        ],
+    )
+    def test_bad_usage_is_explained(
+        self, run: Callable[..., int], capsys: pytest.CaptureFixture[str], more: tuple[str, ...], match: str
+    ) -> None:
+        assert run(*more) == 2
+        assert match in capsys.readouterr().err
