@@ -52,9 +52,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(
-                f"No space is left to write {path}. Free some, or give another folder."
-            ) from error
+            raise OutputError(f"No space is left to write {path}. Free some, or give another folder.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(
                 f"No permission to write {path}. Give another folder, or change its permissions."

@@ -108,8 +108,7 @@ class YoloxOnnxDetector:
 
     The file's metadata may state the input under ``normalise``, and ``name``, ``licence`` and ``note`` for the model
     card; without the first, a network of one class is taken for ByteTrack's (ImageNet-normalised), any other takes raw
-    pixels. A graph of free size runs at 640x640 px, ByteTrack's at
-    800x1440. `settings.threads` work on one picture.
+    pixels. A graph of free size runs at 640x640 px, ByteTrack's at 800x1440. `settings.threads` work on one picture.
 
     Raises:
         CheckpointError: no checkpoint, not ONNX, or not a YOLOX graph.

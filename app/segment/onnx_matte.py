@@ -2,7 +2,8 @@
 
 Input, normalisation and metadata are those of `app.crop_network`. The output is (N, H, W, C) or (N, C, H, W): one
 channel is the body; of two the second is. Logits are recognised by the network's answer to noise, and a sigmoid or
-softmax is added. A file can name its ``threshold`` in the metadata too.
+softmax is added. A file can name its ``threshold`` in the metadata too, and with ``flip`` the mean of a crop's matte and
+of its mirror image's is taken: twice the work, and better outlines.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from app.checkpoints import CheckpointFile
 from app.crop_network import CropNetwork, looks_at_crops
-from app.crops import crop_windows, matte_of
+from app.crops import crop_of, crop_windows, matte_of
 from app.errors import CheckpointError
 from app.registry import segmenters
 from app.settings import SegmenterSettings, cores
@@ -60,6 +61,7 @@ class OnnxMatte:
         total = answer.sum(axis=-1) if self._two else np.ones(1)
         self._logits = bool(answer.min() < -1e-3 or answer.max() > 1.001 or np.abs(total - 1).max() > 1e-2)
         self.threshold = float(self._network.properties.get("threshold", 0.31 if self._two else 0.4))
+        self._flip = self._network.properties.get("flip") == "true"
         self.card = self._network.card("segmenter", checkpoint)
         self._pool = ThreadPoolExecutor(settings.threads or cores(), thread_name_prefix="matte")
 
@@ -77,12 +79,18 @@ class OnnxMatte:
 
     def _matte(self, image: Image, window: Ints) -> Matte:
         """Return the matte of `window` of a frame (H, W, 3)."""
-        answer = self._channels_last(self._network.look(image, window))
-        if self._two:
-            body = answer[..., 1] if not self._logits else _sigmoid(answer[..., 1] - answer[..., 0])
-        else:
-            body = answer[..., 0] if not self._logits else _sigmoid(answer[..., 0])
+        crop = crop_of(image, window, self._network.shape)
+        body = self._body(crop)
+        if self._flip:
+            body = (body + self._body(np.ascontiguousarray(crop[:, ::-1]))[:, ::-1]) / np.float32(2)
         return matte_of(body, window)
+
+    def _body(self, crop: Image) -> Floats:
+        """The probability of body at each of the network's pixels, (h, w)."""
+        answer = self._channels_last(self._network.run(crop))
+        if self._two:
+            return answer[..., 1] if not self._logits else _sigmoid(answer[..., 1] - answer[..., 0])
+        return answer[..., 0] if not self._logits else _sigmoid(answer[..., 0])
 
     def _channels_last(self, answer: Floats) -> Floats:
         return answer if self._channel_last else answer.transpose(1, 2, 0)

@@ -179,6 +179,9 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     pl.seed_everything(settings.seed, verbose=False)
     last = out / "last.ckpt"
     start = _steps_done(last, settings)
+    if start == settings.steps and (out / "network.pt").is_file():
+        task.network.load_state_dict(torch.load(out / "network.pt", map_location="cpu", weights_only=True))
+        return task.network.eval()
     average = None
     if settings.ema:  # not from the start: the weights that were drawn by chance would stay in it for long
         average = EMAWeightAveraging(decay=settings.ema, update_starting_at_step=settings.steps // 10)

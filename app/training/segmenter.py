@@ -229,7 +229,7 @@ def export_network(settings: SegmenterTrainSettings, path: Path) -> float:
     network = trained(settings)
     figures = figures_of(network, settings)
     text = f"mean IoU {figures['iou']:.2f} of people in held-out COCO pictures"
-    return exported(MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "figures": text})
+    return exported(MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text})
 
 
 def figures_of(network: PersonNetwork, settings: SegmenterTrainSettings) -> dict[str, float]:

@@ -91,6 +91,13 @@ def test_a_stopped_run_ends_as_one_that_was_not(settings: TrainSettings, tmp_pat
     assert second.steps == list(range(34, 60))
 
 
+def test_a_finished_run_is_not_trained_again(settings: TrainSettings) -> None:
+    done = weights(fit(Mean(settings), Numbers(), settings))
+    more = Numbers()
+    assert torch.equal(weights(fit(Mean(settings), more, settings)), done)
+    assert more.steps == []
+
+
 def test_averaging_changes_the_result(settings: TrainSettings, tmp_path: Path) -> None:
     short = replace(settings, steps=12)
     plain = replace(short, ema=0.0, out=tmp_path / "plain")
