@@ -2,8 +2,8 @@
 
 Input, normalisation and metadata are those of `app.crop_network`. The output is (N, H, W, C) or (N, C, H, W): one
 channel is the body; of two the second is. Logits are recognised by the network's answer to noise, and a sigmoid or
-softmax is added. A file can name its ``threshold`` in the metadata too, and with ``flip`` the mean of a crop's matte and
-of its mirror image's is taken: twice the work, and better outlines.
+softmax is added. A file can name its ``threshold`` in the metadata too, and with ``flip`` the mean of a crop's matte
+and of its mirror image's is taken: twice the work, and better outlines.
 """
 
 from __future__ import annotations

@@ -82,16 +82,16 @@ class Task(pl.LightningModule):
 
 
 class _Steps(Sampler[int]):
-    """The numbers of the steps that are still to do."""
+    """The numbers of the steps that are still to do; asked anew after each of what Lightning takes for an epoch."""
 
-    def __init__(self, start: int, end: int) -> None:
-        self._range = range(start, end)
+    def __init__(self, task: Task, end: int) -> None:
+        self._task, self._end = task, end
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._range)
+        return iter(range(self._task.global_step, self._end))
 
     def __len__(self) -> int:
-        return len(self._range)
+        return self._end
 
 
 class _StepData(Dataset[dict[str, Tensor]]):
@@ -211,7 +211,7 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
         )
         before = signal.signal(signal.SIGINT, interruption.ask)
         try:
-            trainer.fit(task, _loader(batches, settings, start), ckpt_path=last if start else None)
+            trainer.fit(task, _loader(batches, settings, task), ckpt_path=last if start else None)
         finally:
             signal.signal(signal.SIGINT, before)
     if interruption.asked:
@@ -236,11 +236,11 @@ def _steps_done(last: Path, settings: TrainSettings) -> int:
     return done
 
 
-def _loader(batches: Batches, settings: TrainSettings, start: int) -> DataLoader[dict[str, Tensor]]:
+def _loader(batches: Batches, settings: TrainSettings, task: Task) -> DataLoader[dict[str, Tensor]]:
     return DataLoader(
         _StepData(batches),
         batch_size=None,
-        sampler=_Steps(start, settings.steps),
+        sampler=_Steps(task, settings.steps),
         num_workers=settings.workers,
         prefetch_factor=4 if settings.workers else None,
         persistent_workers=False,

@@ -113,7 +113,7 @@ def _rounded(weight: Floats, storage: Storage) -> Floats:
 
 
 def _shrink(model, storage: Storage) -> None:  # type: ignore[no-untyped-def]
-    """Keep large float32 weights small, with what makes them float32 again, which ONNX Runtime does once, at loading."""
+    """Keep large float32 weights small, with what makes them float32 again: ONNX Runtime does it once, at loading."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts, scales = [], []

@@ -65,7 +65,7 @@ class GaitTrainSettings(TrainSettings):
     set_widths: tuple[int, ...] = (128, 192)
     parts: int = 16
     channels: int = 128
-    keep: float = 0.7
+    keep: float = 1.0
     """Share of a walk's silhouettes that the exported network is shown: see `app.gait.onnx.ordinary`."""
 
 

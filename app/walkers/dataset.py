@@ -49,7 +49,8 @@ class Plan:
     the walks; `first` number of the first person: people of different data sets differ when their numbers do;
     `training` how many of the subjects the partition puts into the training set; `heights` m of the camera and its
     `distances` m (one of each is drawn for each walk); `body` and `gait` can be switched off (everybody has the same
-    one) to see what identifies; `outfits` sets of clothes are worn in turn; `change` scales how much people differ from day to day.
+    one) to see what identifies; `outfits` sets of clothes are worn in turn; `change` scales how much people differ
+    from day to day.
 
     With `cameras` every walk is filmed by so many at drawn places all around instead of those of `views`, and its
     frame rate is drawn from `rates`: for training, where no camera should be special.

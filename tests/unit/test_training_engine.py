@@ -83,12 +83,17 @@ def test_it_learns_checks_and_keeps_averaged_weights(settings: TrainSettings) ->
 def test_a_stopped_run_ends_as_one_that_was_not(settings: TrainSettings, tmp_path: Path) -> None:
     whole = weights(fit(Mean(settings), Numbers(), settings))
     broken = replace(settings, out=tmp_path / "broken")
-    first, second = Numbers(), Numbers()
-    with pytest.raises(KeyboardInterrupt):
-        fit(Mean(broken, stop=33), first, broken)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert torch.equal(weights(fit(Mean(broken), second, broken)), whole)
-    assert second.steps == list(range(34, 60))
+    seen: list[int] = []
+    for stop in (8, 11, 40, None):
+        numbers = Numbers()
+        if stop is None:
+            assert torch.equal(weights(fit(Mean(broken), numbers, broken)), whole)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                fit(Mean(broken, stop=stop), numbers, broken)
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        seen += numbers.steps
+    assert seen == list(range(60))
 
 
 def test_a_finished_run_is_not_trained_again(settings: TrainSettings) -> None:
