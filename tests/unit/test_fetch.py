@@ -284,9 +284,10 @@ def test_digests_are_remembered(site: Site, model: Published, weights: bytes, tm
 
 def test_other_files_are_recognised_as_such(site: Site, model: Published, tmp_path: Path) -> None:
     content = io.BytesIO()
-    torch.save({"model": {"set_block1.0.weight": torch.zeros(2)}}, content)
+    weights = {f"{block}.weight": torch.zeros(2) for block in ("transformer.patch_embed.proj", "layer0.forward_block")}
+    torch.save({"model": weights}, content)
     site.content = content.getvalue()
-    with pytest.raises(CheckpointError, match=r"not net: net\.pt seems to be a GaitSet .* kept as .*net\.rejected"):
+    with pytest.raises(CheckpointError, match=r"not net: net\.pt seems to be a SwinGait .* kept as .*net\.rejected"):
         fetch(model, tmp_path)
     assert (tmp_path / "gait/net.rejected").read_bytes() == site.content
     assert not (tmp_path / "gait/net").exists()
