@@ -19,6 +19,12 @@ from tests.contract.samples import CHECKPOINTS
 Command = Callable[..., str]
 
 
+@pytest.fixture(autouse=True)
+def _no_embedded_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a test puts there is there."""
+    monkeypatch.setattr("app.checkpoints.HOME", tmp_path / "nowhere")
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run ``models`` on the folder `tmp_path`, on a terminal of 100 columns."""
@@ -83,7 +89,10 @@ def test_an_embedded_network_states_its_licence_and_figures(command: Command, tm
 
 def test_what_cannot_be_used_says_why(command: Command, tmp_path: Path) -> None:
     put("opengait", tmp_path / "gait")
-    torch.save({"model": {"set_block1.0.weight": torch.zeros(99_999)}}, tmp_path / "gait" / "other.pt")
+    weights = {
+        f"{block}.weight": torch.zeros(99_999) for block in ("transformer.patch_embed.proj", "layer0.forward_block")
+    }
+    torch.save({"model": weights}, tmp_path / "gait" / "other.pt")
     (tmp_path / "gait" / "notes.txt").write_text("nothing to read")
     found = [row for row in rows(command("--json")) if row["stage"] == "gait"]
     assert [(row["name"], row["used"], bool(row["problem"])) for row in found] == [
@@ -91,7 +100,7 @@ def test_what_cannot_be_used_says_why(command: Command, tmp_path: Path) -> None:
         ("gaitbase", True, False),
         ("gei", False, False),
     ]
-    assert "seems to be a GaitSet" in found[0]["problem"]
+    assert "seems to be a SwinGait" in found[0]["problem"]
     assert "other.pt seems to be" in " ".join(command().split())
 
 
