@@ -118,7 +118,7 @@ def _download(address: Address, partial: Path, progress: Progress) -> None:
     """Bring the file of `address` to `partial`, going on with what is there of it."""
     for attempt in range(_CONNECTIONS):
         if attempt:
-            time.sleep(attempt)
+            time.sleep(attempt)  # a server that has just broken off is given a moment before it is asked again
         state = _state(partial)
         have = partial.stat().st_size if partial.is_file() and state and state.url == address.url else 0
         if state and have and have == state.total:
