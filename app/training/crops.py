@@ -21,7 +21,7 @@ from app.crops import CropShape, crop_windows
 from app.training.cutouts import Cutouts
 from app.training.person import HEIGHT, WIDTH
 from app.training.photos import Photo, read_backgrounds, read_image, read_photos, read_textures
-from app.training.pictures import degrade
+from app.training.pictures import degrade, overlaid
 from app.types import Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
@@ -29,6 +29,8 @@ MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
 """Which keypoint each one becomes in a mirror."""
 IN_PLACE, PASTED = 0.45, 0.2
 """Shares of real people where they are, and of real people pasted elsewhere; the others are walkers."""
+OVERLAID = 0.15
+"""Share of crops with boxes and words drawn into the picture."""
 GENTLE = 0.6
 """How hard the crops at the end of a training are: closer to what the network will meet."""
 _SMALLEST = 32
@@ -262,6 +264,8 @@ class CropBatches:
                 image, matte, keypoints = _hidden(image, matte, keypoints, other.pixels, view @ place)
         if rng.random() < 0.15 * hardness:
             image, matte, keypoints = self._occluded(image, matte, keypoints, rng)
+        if rng.random() < OVERLAID:
+            image = overlaid(image, _moved(box.reshape(2, 2), view).ravel(), rng)
         image = _spoilt(image, rng, 0.6 * hardness)
         x, y, known = keypoints.T
         outside = (np.minimum(x, y) < 0) | (x >= WIDTH) | (y >= HEIGHT)

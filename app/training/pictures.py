@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from app.types import Image
+from app.types import Floats, Image
 
 
 def degrade(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
@@ -24,6 +24,42 @@ def degrade(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Im
     if rng.random() < 0.4 * strength:
         image = _compressed(image, rng)
     return image
+
+
+def overlaid(image: Image, box: Floats, rng: np.random.Generator) -> Image:
+    """Return `image`, uint8 BGR (H, W, 3), with what cameras and other programs draw into pictures.
+
+    That is a frame around the person in `box` ((4,) px) or near it, with a word in a bar above, and now and then the
+    lines of another frame or a time of day. A person's outline does not follow any of it.
+    """
+    drawn = image.copy()
+    height, width = image.shape[:2]
+    colour = _colour(rng)
+    thickness = int(rng.choice([1, 1, 2, 2, 3]))
+    if rng.random() < 0.8:
+        reach = float(box[3] - box[1])
+        left, top, right, bottom = (round(float(v)) for v in box + rng.normal(0, 0.02, 4) * reach)
+        cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness, cv2.LINE_AA)
+        if rng.random() < 0.6:
+            word = "".join(rng.choice(list("0123456789abcdefgnoprstu-_:. "), int(rng.integers(1, 14))))
+            scale = float(rng.uniform(0.25, 0.7))
+            (across, down), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+            if rng.random() < 0.5:
+                cv2.rectangle(drawn, (left, top - down - 4), (left + across, top), colour, cv2.FILLED)
+                colour = _colour(rng)
+            cv2.putText(drawn, word, (left, top - 2), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    if rng.random() < 0.4:
+        corner = rng.uniform(-0.5, 1, 2) * (width, height)
+        size = rng.uniform(0.2, 1.2, 2) * (width, height)
+        ends = np.round(np.concatenate([corner, corner + size])).astype(int).tolist()
+        cv2.rectangle(drawn, ends[:2], ends[2:], _colour(rng), thickness, cv2.LINE_AA)
+    return drawn
+
+
+def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    """Half of the time a pure one, as programs choose."""
+    blue, green, red = (rng.integers(0, 256, 3) if rng.random() < 0.5 else rng.choice([0, 255], 3)).tolist()
+    return blue, green, red
 
 
 def _light(image: Image, rng: np.random.Generator) -> Image:

@@ -12,7 +12,7 @@ import pytest
 from app.errors import OutputError, SettingsError
 from app.training.cutouts import PICTURES, Cutouts, write_cutouts
 from app.training.photos import HELD_OUT, frames_of, read_backgrounds, read_photos
-from app.training.pictures import degrade
+from app.training.pictures import degrade, overlaid
 from app.types import Image
 from tests.conftest import SHARED
 
@@ -123,3 +123,15 @@ def test_cutouts_are_written_resumed_and_read(tmp_path: Path) -> None:
 def test_a_folder_without_cutouts_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="app train cutouts"):
         Cutouts(tmp_path)
+
+
+def test_what_programs_draw_lies_on_the_picture_and_leaves_the_original_alone() -> None:
+    image = np.full((192, 96, 3), 90, np.uint8)
+    box = np.array([20, 20, 70, 170], np.float32)
+    shares = []
+    for seed in range(30):
+        drawn = overlaid(image, box, np.random.default_rng(seed))
+        assert drawn.shape == image.shape and (image == 90).all()
+        shares.append((drawn != 90).any(axis=2).mean())
+    assert np.mean(np.array(shares) > 0) > 0.8
+    assert max(shares) < 0.4  # the person is still to be seen
