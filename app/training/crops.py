@@ -29,8 +29,8 @@ MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
 """Which keypoint each one becomes in a mirror."""
 IN_PLACE, PASTED = 0.45, 0.2
 """Shares of real people where they are, and of real people pasted elsewhere; the others are walkers."""
-OVERLAID = 0.15
-"""Share of crops with boxes and words drawn into the picture."""
+OVERLAID = 0.2
+"""Share of crops, at full hardness, with boxes and words drawn into the picture."""
 GENTLE = 0.6
 """How hard the crops at the end of a training are: closer to what the network will meet."""
 _SMALLEST = 32
@@ -264,7 +264,7 @@ class CropBatches:
                 image, matte, keypoints = _hidden(image, matte, keypoints, other.pixels, view @ place)
         if rng.random() < 0.15 * hardness:
             image, matte, keypoints = self._occluded(image, matte, keypoints, rng)
-        if rng.random() < OVERLAID:
+        if rng.random() < OVERLAID * hardness:
             image = overlaid(image, _moved(box.reshape(2, 2), view).ravel(), rng)
         image = _spoilt(image, rng, 0.6 * hardness)
         x, y, known = keypoints.T
