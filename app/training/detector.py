@@ -365,9 +365,8 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
     """
     network = trained(settings)
     photos = read_photos(settings.photos, held_out=True)
-    calibration = calibrated(
-        judged([detected(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
-    )
+    matches = judged([detected(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
+    calibration = calibrated(matches)
     random = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, 96, 128), generator=random).float()
     return export(
@@ -382,5 +381,6 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
             "licence": "Apache-2.0; training photographs under their own licences, see the model card",
             "note": f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, made for "
             f"{_SEEN_AT} px; scores are the share of detections that are right",
+            "figures": f"held-out COCO pictures, everybody: AP {matches.average_precision():.2f}",
         },
     )

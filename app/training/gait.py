@@ -308,11 +308,22 @@ def export_network(settings: GaitTrainSettings, path: Path) -> float:
         SettingsError: nothing was trained in `settings.out`.
     """
     silhouettes = (torch.rand(2, 9, 64, 44, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    network = trained(settings)
+    walks, _, held_out = prepare(settings)
+    found = GaitTask(network, settings, walks, held_out).check(network)
+    rates = [(key.removeprefix("clean "), value) for key, value in found.items() if key.startswith("clean ")]
     return export(
-        _Embedding(trained(settings)),
+        _Embedding(network),
         {"silhouettes": silhouettes},
         ["embedding"],
         path,
         dynamic={"silhouettes": {0: "walks", 1: "frames"}, "embedding": {0: "walks"}},
-        metadata={"licence": "Apache-2.0", "note": NOTE, "flip": "true", "keep": str(settings.keep)},
+        metadata={
+            "licence": "Apache-2.0",
+            "note": NOTE,
+            "figures": f"{len(held_out)} held-out walkers, any view to any: rank-1 "
+            + ", ".join(f"{name} {100 * value:.0f} %" for name, value in rates),
+            "flip": "true",
+            "keep": str(settings.keep),
+        },
     )
