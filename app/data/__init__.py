@@ -1,1 +1,1 @@
-"""Gait data sets: what the networks read beside silhouettes."""
+"""Gait data sets: reading them, making them from raw ones, and skeleton maps."""

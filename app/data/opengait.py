@@ -8,13 +8,23 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import GaitprintError
-from app.types import Bytes
+from app.types import Bytes, Floats
+
+Modality: TypeAlias = Literal["silhouette", "pose", "heatmap"]
+
+# Words by which file names tell what they hold.
+_MARKS: dict[Modality, tuple[str, ...]] = {
+    "silhouette": ("sil",),
+    "pose": ("pose", "skeleton", "keypoint"),
+    "heatmap": ("heatmap",),
+}
 
 # What a pickled array consists of, under the names of NumPy 1 and 2. Anything else could run code.
 _ALLOWED = {
@@ -40,38 +50,55 @@ class WalkFile:
     view: str
     path: Path
 
+    @property
+    def name(self) -> str:
+        """Identity, condition and view as one, with slashes."""
+        return f"{self.identity}/{self.condition}/{self.view}"
 
-def walk_files(folder: Path, identities: Sequence[str] | None = None) -> list[WalkFile]:
+
+def walk_files(
+    folder: Path, identities: Sequence[str] | None = None, modality: Modality = "silhouette"
+) -> list[WalkFile]:
     """List the walks of a data set, sorted.
 
     Args:
-        folder: of the identities, or with a folder ``data`` of them. Hidden folders are still being written and left
-            out.
+        folder: of the identities, or with a folder ``data`` of them. Hidden files and folders are still being written
+            and left out.
         identities: only of these people; those that are missing are left out.
+        modality: which of several files of a view: the name tells. Of several silhouettes (SUSTech1K, CCPG) the
+            camera's, at its full rate, aligned, are taken.
 
     Raises:
-        DataSetError: there are no walks, or a view holds several files and none or several have ``sil`` in their name.
+        DataSetError: there are no walks, or a view holds several files and their names do not tell which to read.
     """
     root = folder / "data" if (folder / "data").is_dir() else folder
     wanted = None if identities is None else set(identities)
     walks = []
-    for person in sorted(root.iterdir()) if root.is_dir() else []:
-        if not person.is_dir() or person.name.startswith(".") or (wanted is not None and person.name not in wanted):
-            continue
-        for condition in sorted(path for path in person.iterdir() if path.is_dir()):
-            for view in sorted(path for path in condition.iterdir() if path.is_dir()):
-                walks.append(WalkFile(person.name, condition.name, view.name, _silhouettes_in(view)))
+    for person in _folders_in(root) if root.is_dir() else []:
+        if wanted is None or person.name in wanted:
+            for condition in _folders_in(person):
+                for view in _folders_in(condition):
+                    walks.append(WalkFile(person.name, condition.name, view.name, _file_in(view, modality)))
     if not walks:
-        raise DataSetError(f"{folder} holds no walks. Expected: identity/condition/view/silhouettes.pkl, as OpenGait.")
+        raise DataSetError(f"{folder} holds no walks. Expected: identity/condition/view/{modality}.pkl, as OpenGait.")
     return walks
 
 
-def _silhouettes_in(view: Path) -> Path:
-    files = sorted(path for path in view.iterdir() if path.suffix in (".pkl", ".npz"))
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _file_in(view: Path, modality: Modality) -> Path:
+    files = sorted(path for path in view.iterdir() if path.suffix in (".pkl", ".npz") and path.name[0] != ".")
+    marks = _MARKS[modality]
     if len(files) > 1:
-        files = [path for path in files if "sil" in path.name.lower()]
+        files = [path for path in files if any(mark in path.name.lower() for mark in marks)]
+    for good, word in ((False, "lidar"), (False, "sync"), (True, "aligned")):
+        files = [path for path in files if (word in path.name.lower()) == good] or files
     if len(files) != 1:
-        raise DataSetError(f"{view} must hold one .pkl or .npz of silhouettes; 'sil' in the name tells it from others.")
+        raise DataSetError(
+            f"{view} must hold one .pkl or .npz of {modality}s; '{marks[0]}' in the name tells it from others."
+        )
     return files[0]
 
 
@@ -97,20 +124,9 @@ def read_silhouettes(path: Path) -> Bytes:
     Raises:
         DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no silhouettes.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".npz":
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                found = file[file.files[0]]
-        else:
-            found = _ArraysOnly(io.BytesIO(content)).load()
-    except DataSetError as error:
-        raise DataSetError(f"{path} is refused: {error}") from error
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataSetError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(found, np.ndarray) or found.ndim != 3 or not len(found) or found.dtype not in (np.uint8, bool):
-        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-        raise DataSetError(f"{path} holds {what}, not silhouettes: uint8 (T, 64, 64).")
+    found = _array(path)
+    if found.ndim != 3 or not len(found) or found.dtype not in (np.uint8, bool):
+        raise DataSetError(f"{path} holds {_told(found)}, not silhouettes: uint8 (T, 64, 64).")
     silhouettes = found.astype(np.uint8) * np.uint8(255) if found.max() <= 1 else found
     rows = found.shape[1]
     columns = rows * _COLUMNS // 64
@@ -123,8 +139,65 @@ def read_silhouettes(path: Path) -> Bytes:
     return np.ascontiguousarray(silhouettes)
 
 
+def read_keypoints(path: Path, joints: int = 17) -> Floats:
+    """Read a walk's keypoints: float32 (T, 17, 3), x px, y px and score; a missing joint has score 0.
+
+    Args:
+        path: the file.
+        joints: how many a pose has; 18 for OpenPose's COCO poses.
+
+    Raises:
+        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no keypoints.
+    """
+    found = _array(path)
+    if found.ndim != 3 or not len(found) or found.shape[1:] != (joints, 3) or found.dtype.kind not in "fiu":
+        hint = " Those are OpenPose's 18 joints." if found.shape[1:] == (18, 3) else ""
+        raise DataSetError(f"{path} holds {_told(found)}, not keypoints: (T, {joints}, 3).{hint}")
+    if not np.isfinite(found).all():
+        raise DataSetError(f"{path} holds keypoints that are not finite numbers.")
+    return np.asarray(found, np.float32)
+
+
+def read_heatmaps(path: Path) -> Bytes:
+    """Read a walk's skeleton maps: uint8 (T, 2, 64, 64 or 44), limbs and joints.
+
+    Raises:
+        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no skeleton maps.
+    """
+    found = _array(path)
+    if found.ndim != 4 or not len(found) or found.shape[1:3] != (2, 64) or found.dtype != np.uint8:
+        raise DataSetError(f"{path} holds {_told(found)}, not skeleton maps: uint8 (T, 2, 64, 64).")
+    return np.asarray(found, np.uint8)
+
+
+def write_array(array: NDArray[Any], path: Path) -> None:
+    """Write a walk as OpenGait reads it, a pickled array."""
+    path.write_bytes(pickle.dumps(array, protocol=4))
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".npz":
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                found = file[file.files[0]]
+        else:
+            found = _ArraysOnly(io.BytesIO(content)).load()
+    except DataSetError as error:
+        raise DataSetError(f"{path} is refused: {error}") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataSetError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise DataSetError(f"{path} holds {type(found).__name__}, not an array.")
+    return found
+
+
+def _told(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise DataSetError(f"it asks for {module}.{name}, which is not needed to hold silhouettes.")
+            raise DataSetError(f"it asks for {module}.{name}, which is not needed to hold an array.")
         return super().find_class(module, name)

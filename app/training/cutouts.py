@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from app.errors import OutputError, SettingsError
 from app.files import written_whole
 from app.types import Bytes, Floats
+from app.workers import side_by_side
 
 if TYPE_CHECKING:
     from app.walkers.body import BodyModel
@@ -97,7 +96,8 @@ def write_cutouts(
     BodyModel.load(cache)
     numbers = range(first, first + people)
     todo = [number for number in numbers if not _part(folder, number).is_file()]
-    for done, _ in enumerate(_written(folder, todo, cache, wardrobe, workers), people - len(todo) + 1):
+    made = side_by_side(_write_person, [(folder, number, cache, wardrobe) for number in todo], workers)
+    for done, _ in enumerate(made, people - len(todo) + 1):
         if progress is not None:
             progress(done, people)
     starts, shapes, keypoints, identities, end = [], [], [], [], 0
@@ -119,23 +119,6 @@ def write_cutouts(
             keypoints=np.stack(keypoints),
             identities=np.array(identities),
         )
-
-
-def _written(folder: Path, todo: list[int], cache: Path, wardrobe: Path | None, workers: int) -> Iterator[None]:
-    if workers <= 1 or len(todo) <= 1:
-        for number in todo:
-            _write_person(folder, number, cache, wardrobe)
-            yield None
-        return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_write_person, folder, number, cache, wardrobe) for number in todo]
-        try:
-            for future in futures:
-                future.result()
-                yield None
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 def _part(folder: Path, number: int) -> Path:

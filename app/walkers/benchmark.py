@@ -10,11 +10,9 @@ These figures rank models and code against each other. They say nothing by thems
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -28,6 +26,7 @@ from app.stages import GaitModel
 from app.types import Bools, Floats, GaitSequence, Ints
 from app.walkers.body import CACHE, BodyModel
 from app.walkers.dataset import Plan, subject_walks
+from app.workers import side_by_side
 
 _Maker: TypeAlias = Callable[[Plan, Path, int, Path], None]
 
@@ -138,28 +137,11 @@ def _everybody(
         progress(done, plan.subjects)
     if todo:
         BodyModel.load(cache)  # made here, once, not by every worker
-    for _ in _made(make, plan, cache, {index: paths[index] for index in todo}, workers):
+    for _ in side_by_side(make, [(plan, cache, index, paths[index]) for index in todo], workers):
         done += 1
         if progress is not None:
             progress(done, plan.subjects)
     return paths
-
-
-def _made(make: _Maker, plan: Plan, cache: Path, todo: Mapping[int, Path], workers: int) -> Iterator[None]:
-    if workers <= 1 or len(todo) <= 1:
-        for index, path in todo.items():
-            make(plan, cache, index, path)
-            yield None
-        return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(make, plan, cache, index, path) for index, path in todo.items()]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield None
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 def _walk_person(plan: Plan, cache: Path, index: int, path: Path) -> None:

@@ -11,11 +11,8 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -33,6 +30,7 @@ from app.walkers.person import Dressed, Motion, Person
 from app.walkers.renderer import kernels
 from app.walkers.scene import rotation_vectors
 from app.walkers.wardrobe import Condition, Wardrobe
+from app.workers import side_by_side
 
 Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -149,46 +147,10 @@ def write_dataset(
     done = plan.subjects - len(todo)
     if progress is not None:
         progress(done, plan.subjects)
-    for _ in _subjects(folder, plan, cache, wardrobe, todo, workers):
+    for _ in side_by_side(write_subject, [(folder, plan, index, cache, wardrobe) for index in todo], workers):
         done += 1
         if progress is not None:
             progress(done, plan.subjects)
-
-
-def _subjects(
-    folder: Path, plan: Plan, cache: Path, wardrobe: Path | None, todo: Sequence[int], workers: int
-) -> Iterator[None]:
-    if workers <= 1 or len(todo) <= 1:
-        for index in todo:
-            write_subject(folder, plan, index, cache, wardrobe)
-            yield None
-        return
-    with _one_thread(), ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(write_subject, folder, plan, index, cache, wardrobe) for index in todo]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield None
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let the workers' NumPy use one thread each: they are as many as there are cores."""
-    import os
-
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _name(plan: Plan, index: int) -> str:
