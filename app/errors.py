@@ -38,6 +38,10 @@ class IncompatibleEmbeddingsError(GaitprintError):
     """Embeddings of two different models were to be compared."""
 
 
+class GalleryError(GaitprintError):
+    """The gallery lacks what was asked for, or its file cannot be read or written."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest of `known`, or an empty string."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -1,0 +1,183 @@
+"""The SQLite file of a gallery: opened, kept up to date, safe for several threads and processes, and left clean.
+
+Write-ahead log, ``synchronous=FULL``: what a transaction has confirmed survives a crash of the program or the machine.
+``secure_delete`` overwrites what is removed, and `Database.purge` leaves none of it in the files. What a file system
+or an SSD keeps of overwritten blocks is beyond a program's reach.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from app.errors import GalleryError
+from app.files import explained
+from app.gallery.schema import APPLICATION_ID, MIGRATIONS
+
+PATIENCE = 30.0
+"""Seconds to wait for another program that uses the file."""
+
+
+class Database:
+    """The file at `path`. Raises `GalleryError` wherever it cannot be used."""
+
+    def __init__(self, path: Path, *, create: bool = True, patience: float = PATIENCE) -> None:
+        self.path = path
+        self._patience = patience
+        self._lock = threading.RLock()
+        with explained(path):
+            if not path.exists():
+                if not create:
+                    raise GalleryError(
+                        f"There is no gallery at {path}. `python -m app enrol` makes one; --gallery-db names another."
+                    )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch(mode=0o600)  # how people walk is nobody else's business
+        with self._translated():
+            self._connection = self._connect()
+        try:
+            self._migrate()
+            with self.reading() as db:
+                due = db.execute("SELECT 1 FROM purge").fetchone()
+            if due:
+                self._purged()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """See the file as it is at one moment."""
+        with self._transaction("BEGIN") as db:
+            yield db
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Change the file: all of the block, or nothing where it raises. Confirmed when the block is left."""
+        with self._transaction("BEGIN IMMEDIATE") as db:
+            yield db
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """See the file as it is at one moment, for longer: on a connection of its own, so others may go on."""
+        with self._translated(), closing(self._connect()) as db:
+            db.execute("BEGIN")
+            yield db
+
+    def purge(self) -> None:
+        """Overwrite what was removed. Due when a transaction put a row into the table ``purge``.
+
+        Raises:
+            GalleryError: somebody is reading the file all the time; it will be done when the file is next opened.
+        """
+        if not self._purged():
+            raise GalleryError(
+                f"It is removed from {self.path}, but another program is using the gallery, so traces are left in the "
+                "file. End that program, then run any `python -m app gallery` command: it overwrites them."
+            )
+
+    def _purged(self) -> bool:
+        with self._lock, self._translated():
+            db = self._connection
+            try:
+                # First what was removed is overwritten where it lies, then the file shrinks, then the log does.
+                for step in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    answer = db.execute(step).fetchone()
+                    if answer and answer[0]:  # busy
+                        return False
+                db.execute("DELETE FROM purge")
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    return False
+                raise
+            return True
+
+    def _connect(self) -> sqlite3.Connection:
+        # Threads share the connection under the lock; transactions are begun by hand.
+        db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("BEGIN")
+            version, ours = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            db.execute("COMMIT")
+            if tables and ours != APPLICATION_ID:
+                raise GalleryError(f"{self.path} is a database of another program, not a gallery. Give another file.")
+            if version > len(MIGRATIONS):
+                raise GalleryError(
+                    f"{self.path} was made by a newer Gaitprint: its format is {version}, this program knows "
+                    f"{len(MIGRATIONS)}. Update the program."
+                )
+            self._log_ahead(db)
+            for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+                db.execute(f"PRAGMA {setting}").fetchall()
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _log_ahead(self, db: sqlite3.Connection) -> None:
+        end = time.monotonic() + self._patience
+        while True:  # SQLite itself does not wait here while another program does the same
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(0.02)
+
+    def _migrate(self) -> None:
+        if self._version(self._connection) == len(MIGRATIONS):
+            return
+        for version, statements in enumerate(MIGRATIONS, 1):
+            with self.writing() as db:
+                if self._version(db) >= version:
+                    continue
+                for statement in statements:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {version}")
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        with self._translated():
+            return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._translated():
+            db = self._connection
+            try:
+                db.execute(begin)
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Say what an error of SQLite means."""
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # mistakes of ours
+            raise
+        except sqlite3.DatabaseError as error:
+            reason = str(error)
+            known = (
+                ("locked", "another program is writing to it. Try again, or end that program"),
+                ("full", "no space is left. Free some"),
+                ("readonly", "it may not be written. Change its permissions, or give another file"),
+                ("unable to open", "it cannot be opened. Check that it is a file, and its permissions"),
+                ("not a database", "it is not a gallery. Give another file"),
+                ("malformed", "it is damaged. Put it aside and import your last export"),
+            )
+            advice = next((advice for word, advice in known if word in reason), "SQLite refuses")
+            raise GalleryError(f"The gallery {self.path} cannot be used: {advice} ({reason}).") from error

@@ -1,0 +1,82 @@
+"""The tables of a gallery's SQLite file, and how older files become newer ones.
+
+Each migration is a list of statements, run in one transaction; ``PRAGMA user_version`` counts those a file has seen.
+One that was released is never changed: a new one is added.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x47414954  # "GAIT", so that another program's database is told from a gallery
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        """
+        CREATE TABLE person (
+            person_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            consent TEXT NOT NULL,
+            enrolled TEXT NOT NULL,
+            expires TEXT
+        )
+        """,
+        # Names a person had before a rename or a merge: the log may still speak of them.
+        """
+        CREATE TABLE former_name (
+            person_id INTEGER NOT NULL REFERENCES person ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            PRIMARY KEY (person_id, name)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE walk (
+            walk_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            person_id INTEGER NOT NULL REFERENCES person ON DELETE CASCADE,
+            source TEXT NOT NULL,
+            track_id INTEGER,
+            view TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            added TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX walk_person ON walk (person_id)",
+        # A walk embedded anew gets a new row: what an id stands for never changes, and searching relies on it.
+        """
+        CREATE TABLE embedding (
+            embedding_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            walk_id INTEGER NOT NULL UNIQUE REFERENCES walk ON DELETE CASCADE,
+            model_id TEXT NOT NULL,
+            frames INTEGER NOT NULL,
+            parts INTEGER NOT NULL,
+            channels INTEGER NOT NULL,
+            vector BLOB NOT NULL CHECK (length(vector) = 4 * parts * channels)
+        )
+        """,
+        "CREATE INDEX embedding_model ON embedding (model_id)",
+        """
+        CREATE TABLE silhouettes (
+            walk_id INTEGER PRIMARY KEY REFERENCES walk ON DELETE CASCADE,
+            fps REAL NOT NULL,
+            frame_indices BLOB NOT NULL,
+            pictures BLOB NOT NULL,
+            keypoints BLOB
+        )
+        """,
+        """
+        CREATE TABLE thumbnail (
+            walk_id INTEGER PRIMARY KEY REFERENCES walk ON DELETE CASCADE,
+            jpeg BLOB NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE event (
+            event_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            time TEXT NOT NULL,
+            event TEXT NOT NULL,
+            details TEXT NOT NULL
+        )
+        """,
+        # Holds a row while removed data may still lie in free pages of the file.
+        "CREATE TABLE purge (due INTEGER PRIMARY KEY)",
+    ),
+)

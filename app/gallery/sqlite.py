@@ -1,0 +1,588 @@
+"""A gallery in one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sqlite3
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
+from app.gallery.database import PATIENCE, Database
+from app.gallery.distances import Distances, Metric
+from app.gallery.search import ROWS, WalkIndex
+from app.gallery.store import JSON, Event, Neighbour, NewWalk, Person, Progress, Walk
+from app.stages import GaitModel
+from app.types import Embedding, Floats, GaitSequence, Ints
+
+FORGOTTEN = "(forgotten)"
+"""Stands in the log for the name of somebody who was forgotten."""
+LONGEST_NAME = 100
+LONGEST_RETENTION = 36525
+"""Days: a century."""
+
+_BATCH = 16  # walks embedded anew in one transaction
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Searched:
+    """The walks of one model, up to the id `newest`, as the file was at `state`."""
+
+    index: WalkIndex
+    newest: int = 0
+    state: tuple[int, int] | None = None
+
+
+class SqliteGallery:
+    """A `GalleryStore` in a file.
+
+    The walks of the models that are searched for are kept in memory, 2 bytes a number, and follow what this and other
+    programs write.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True, patience: float = PATIENCE) -> None:
+        """Open the gallery at `path`.
+
+        Args:
+            path: the file; its folder is made where it is missing.
+            create: whether a new one is made where there is none.
+            patience: s to wait for another program that is writing.
+
+        Raises:
+            GalleryError: there is none and `create` is false, it is no gallery, it is damaged, a newer program made it.
+            OutputError: no permission, no space.
+        """
+        self.path = path
+        self._file = Database(path, create=create, patience=patience)
+        self._searched: dict[str, _Searched] = {}
+        self._warned: set[str] = set()
+
+    def __enter__(self) -> SqliteGallery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    # People and walks
+
+    def people(self) -> list[Person]:
+        with self._file.reading() as db:
+            return [_person(row) for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}")]
+
+    def person(self, name: str) -> Person:
+        with self._file.reading() as db:
+            return self._person(db, name)
+
+    def walks(self, name: str | None = None) -> list[Walk]:
+        with self._file.reading() as db:
+            if name is None:
+                rows = db.execute(f"{_WALKS} ORDER BY walk_id")
+            else:
+                person = self._person(db, name)
+                rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,))
+            return [_walk(row) for row in rows]
+
+    def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
+        query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
+        with self._file.reading() as db:
+            found = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, walk_ids)}
+        missing = [walk_id for walk_id in walk_ids if walk_id not in found]
+        if missing:
+            raise _no_walk(missing[0])
+        return [found[walk_id] for walk_id in walk_ids]
+
+    def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
+        name, now = clean_name(name), _now()
+        if not walks:
+            raise GalleryError(f"There is no walk to enrol {name} with.")
+        if not consent.strip():
+            raise GalleryError(f"What {name} agreed to must be said: give a note on their consent.")
+        if retain_days is not None and not 1 <= retain_days <= LONGEST_RETENTION:
+            raise GalleryError(f"{retain_days} days cannot be kept to: give 1 to {LONGEST_RETENTION}.")
+        expires = _text(now + timedelta(days=retain_days)) if retain_days is not None else None
+        with self._file.writing() as db:
+            db.execute(
+                "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE "
+                "SET consent = excluded.consent, expires = coalesce(excluded.expires, expires)",
+                (name, consent.strip(), _text(now), expires),
+            )
+            person = self._person(db, name)
+            ids = [self._insert_walk(db, person.person_id, walk, now) for walk in walks]
+            self._log(db, "enrol", name=name, walks=len(ids), walk_ids=ids, expires=expires)
+            return self._person(db, name)
+
+    def rename(self, name: str, new: str) -> None:
+        new = clean_name(new)
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            if person.name == new:
+                return
+            if db.execute("SELECT 1 FROM person WHERE name = ?", (new,)).fetchone():
+                raise GalleryError(f"There is a '{new}' already. If they are one person, merge them.")
+            db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
+            db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (person.person_id, person.name))
+            self._log(db, "rename", name=person.name, new=new)
+
+    def merge(self, name: str, into: str) -> None:
+        with self._file.writing() as db:
+            person, other = self._person(db, name), self._person(db, into)
+            if person.person_id == other.person_id:
+                raise GalleryError(f"'{other.name}' cannot be merged into '{other.name}'.")
+            moved, kept = person.person_id, other.person_id
+            db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept, moved))
+            db.execute(
+                "INSERT OR IGNORE INTO former_name SELECT ?, name FROM former_name WHERE person_id = ?", (kept, moved)
+            )
+            db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (kept, person.name))
+            self._unite(db, kept, person)
+            db.execute("DELETE FROM person WHERE person_id = ?", (moved,))
+            self._log(db, "merge", name=person.name, into=other.name, walks=person.walks)
+
+    def move_walk(self, walk_id: int, name: str) -> None:
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            owner = self._owner(db, walk_id)
+            db.execute("UPDATE walk SET person_id = ? WHERE walk_id = ?", (person.person_id, walk_id))
+            self._log(db, "move", walk_id=walk_id, name=owner, to=person.name)
+
+    def forget(self, name: str) -> int:
+        with self._file.writing() as db:
+            walks = self._forget(db, self._person(db, name))
+        self._file.purge()
+        return walks
+
+    def forget_walk(self, walk_id: int) -> None:
+        with self._file.writing() as db:
+            owner = self._owner(db, walk_id)
+            db.execute("DELETE FROM walk WHERE walk_id = ?", (walk_id,))
+            db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
+            self._log(db, "forget walk", name=owner, walk_id=walk_id)
+        self._file.purge()
+
+    def expire(self, now: datetime | None = None) -> list[str]:
+        moment = _text(now if now is not None else _now())
+        with self._file.reading() as db:  # mostly there is nothing to write, so nobody is waited for
+            if not db.execute("SELECT 1 FROM person WHERE expires <= ?", (moment,)).fetchone():
+                return []
+        with self._file.writing() as db:
+            over = [_person(row) for row in db.execute(f"{_PEOPLE} WHERE expires <= ? ORDER BY {_BY_NAME}", (moment,))]
+            for person in over:
+                self._forget(db, person, "expire")
+        self._file.purge()
+        return [person.name for person in over]
+
+    def silhouettes(self, walk_id: int) -> GaitSequence | None:
+        with self._file.reading() as db:
+            self._owner(db, walk_id)
+            return self._silhouettes(db, walk_id)
+
+    def thumbnail(self, name: str) -> bytes | None:
+        with self._file.reading() as db:
+            row = db.execute(
+                "SELECT jpeg FROM thumbnail JOIN walk USING (walk_id) WHERE person_id = ? "
+                "ORDER BY added DESC, walk_id DESC LIMIT 1",
+                (self._person(db, name).person_id,),
+            ).fetchone()
+            return bytes(row[0]) if row else None
+
+    # Embeddings
+
+    def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
+        wanted = model.card.model_id
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT walk_id, fps IS NOT NULL AND (keypoints IS NOT NULL OR NOT ?) FROM embedding "
+                "LEFT JOIN silhouettes USING (walk_id) WHERE model_id <> ? ORDER BY walk_id",
+                (model.card.keypoints, wanted),
+            ).fetchall()
+        todo, lacking = [row[0] for row in rows if row[1]], [row[0] for row in rows if not row[1]]
+        done = 0
+        try:
+            for start in range(0, len(todo), _BATCH):
+                batch = todo[start : start + _BATCH]
+                with self._file.reading() as db:
+                    found = [(walk_id, self._silhouettes(db, walk_id)) for walk_id in batch]
+                ready = [(walk_id, sequence) for walk_id, sequence in found if sequence is not None]
+                embedded = model.embed([sequence for _, sequence in ready])
+                with self._file.writing() as db:
+                    for (walk_id, _), embedding in zip(ready, embedded, strict=True):
+                        # Another program may have removed the walk meanwhile.
+                        if db.execute("DELETE FROM embedding WHERE walk_id = ?", (walk_id,)).rowcount:
+                            self._insert_embedding(db, walk_id, embedding)
+                            done += 1
+                if progress is not None:
+                    progress(min(start + _BATCH, len(todo)), len(todo))
+        finally:
+            if done:
+                self.record("re-embed", model_id=wanted, walks=done)
+        return done, lacking
+
+    def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
+        if not queries:
+            return []
+        kinds = sorted({(query.model_id, query.parts.shape) for query in queries})
+        model_id, shape = kinds[0]
+        if len(kinds) > 1:
+            raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched for at once: {kinds}.")
+        with self._file.reading() as db:
+            index = self._synchronised(db, model_id)
+            others = {name: walks for name, walks in self._model_ids(db).items() if name != model_id}
+            if index is None:
+                if others:
+                    raise GalleryError(
+                        f"The walks in {self.path.name} are of {', '.join(others)}, not of {model_id}, and walks of "
+                        "different models cannot be compared. Use that model, or `python -m app gallery re-embed`."
+                    )
+                return [[] for _ in queries]
+            if index.shape != shape:
+                raise IncompatibleEmbeddingsError(
+                    f"'{model_id}' gives embeddings of {shape}, but those in {self.path.name} are of {index.shape}."
+                )
+            if others and model_id not in self._warned:
+                self._warned.add(model_id)
+                _logger.warning(
+                    "%d walk(s) in %s are of another model than %s and are not compared "
+                    "(`python -m app gallery re-embed`).", sum(others.values()), self.path.name, model_id
+                )  # fmt: skip
+            stack = np.stack([query.parts for query in queries])
+            found = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
+            return self._neighbours(db, found)
+
+    def model_ids(self) -> dict[str, int]:
+        with self._file.reading() as db:
+            return self._model_ids(db)
+
+    # The audit log
+
+    def record(self, event: str, **details: JSON) -> None:
+        with self._file.writing() as db:
+            self._log(db, event, **details)
+
+    def log(self, limit: int = 100) -> list[Event]:
+        with self._file.reading() as db:
+            rows = db.execute("SELECT * FROM event ORDER BY event_id DESC LIMIT ?", (limit,))
+            return [Event(row[0], datetime.fromisoformat(row[1]), row[2], json.loads(row[3])) for row in rows]
+
+    # To and from other galleries
+
+    def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:
+        with self._file.snapshot() as db:
+            for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}").fetchall():
+                person = _person(row)
+                rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,)).fetchall()
+                yield person, [self._new_walk(db, _walk(walk)) for walk in rows]
+
+    def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:
+        changed: list[str] = []
+        added = 0
+        with self._file.writing() as db:
+            for person, walks in records:
+                name = clean_name(person.name)
+                here = db.execute("SELECT person_id FROM person WHERE name = ?", (name,)).fetchone()
+                if here and not merge:
+                    raise GalleryError(
+                        f"There is a '{name}' already. With --merge people of one name are taken for the same; "
+                        "otherwise rename one of them first."
+                    )
+                if here:
+                    person_id: int = here[0]
+                    self._unite(db, person_id, person)
+                else:
+                    expires = _text(person.expires) if person.expires is not None else None
+                    person_id = _new_id(
+                        db,
+                        "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?)",
+                        (name, person.consent, _text(person.enrolled), expires),
+                    )
+                new = [walk for walk in walks if not self._has(db, person_id, walk.embedding)]
+                for walk in new:
+                    self._insert_walk(db, person_id, walk, _now())
+                added += len(new)
+                if new or not here:
+                    changed.append(name)
+            self._log(db, "import", people=len(changed), walks=added, names=changed)
+        return len(changed), added
+
+    # Inside a transaction
+
+    def _person(self, db: sqlite3.Connection, name: str) -> Person:
+        wanted = unicodedata.normalize("NFC", " ".join(name.split()))
+        row = db.execute(f"{_PEOPLE} WHERE name = ?", (wanted,)).fetchone()
+        if row:
+            return _person(row)
+        names = [row[0] for row in db.execute("SELECT name FROM person")]
+        hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
+        raise GalleryError(
+            f"There is no '{wanted}' in {self.path.name}.{hint} `python -m app gallery list` shows everybody."
+        )
+
+    def _owner(self, db: sqlite3.Connection, walk_id: int) -> str:
+        row = db.execute("SELECT name FROM walk JOIN person USING (person_id) WHERE walk_id = ?", (walk_id,)).fetchone()
+        if not row:
+            raise _no_walk(walk_id)
+        return str(row[0])
+
+    def _unite(self, db: sqlite3.Connection, person_id: int, other: Person) -> None:
+        """Let a person keep the earlier enrolment and the earlier expiry of the two."""
+        db.execute(
+            "UPDATE person SET enrolled = min(enrolled, ?), "
+            "expires = coalesce(min(expires, ?), expires, ?) WHERE person_id = ?",
+            (_text(other.enrolled), *2 * (_text(other.expires) if other.expires else None,), person_id),
+        )
+
+    def _insert_walk(self, db: sqlite3.Connection, person_id: int, walk: NewWalk, now: datetime) -> int:
+        walk_id = _new_id(
+            db,
+            "INSERT INTO walk (person_id, source, track_id, view, seconds, added) VALUES (?, ?, ?, ?, ?, ?)",
+            (person_id, walk.source, walk.track_id, walk.view, walk.seconds, _text(walk.added or now)),
+        )
+        self._insert_embedding(db, walk_id, walk.embedding)
+        if walk.silhouettes is not None:
+            sequence = walk.silhouettes
+            keypoints = _packed(sequence.keypoints, "<f4") if sequence.keypoints is not None else None
+            indices, pictures = _packed(sequence.frame_indices, "<i8"), _packed(sequence.silhouettes, "u1")
+            values = (walk_id, sequence.fps, indices, pictures, keypoints)
+            db.execute("INSERT INTO silhouettes VALUES (?, ?, ?, ?, ?)", values)
+        if walk.thumbnail is not None:
+            db.execute("INSERT INTO thumbnail VALUES (?, ?)", (walk_id, walk.thumbnail))
+        return walk_id
+
+    def _insert_embedding(self, db: sqlite3.Connection, walk_id: int, embedding: Embedding) -> None:
+        parts, channels = embedding.parts.shape
+        row = db.execute(
+            "SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (embedding.model_id,)
+        ).fetchone()
+        if row and row != (parts, channels):
+            raise GalleryError(
+                f"'{embedding.model_id}' gave an embedding of {embedding.parts.shape}, but those in {self.path.name} "
+                f"are of {row}: it is not the same model."
+            )
+        db.execute(
+            "INSERT INTO embedding (walk_id, model_id, frames, parts, channels, vector) VALUES (?, ?, ?, ?, ?, ?)",
+            (walk_id, embedding.model_id, embedding.frames, parts, channels, embedding.parts.astype("<f4").tobytes()),
+        )
+
+    def _has(self, db: sqlite3.Connection, person_id: int, embedding: Embedding) -> bool:
+        query = "SELECT 1 FROM walk JOIN embedding USING (walk_id) WHERE person_id = ? AND model_id = ? AND vector = ?"
+        vector = embedding.parts.astype("<f4").tobytes()
+        return db.execute(query, (person_id, embedding.model_id, vector)).fetchone() is not None
+
+    def _silhouettes(self, db: sqlite3.Connection, walk_id: int) -> GaitSequence | None:
+        row = db.execute(
+            "SELECT fps, frame_indices, pictures, keypoints FROM silhouettes WHERE walk_id = ?", (walk_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        try:
+            return GaitSequence(
+                _unpacked(row[1], "<i8", (-1,)),
+                _unpacked(row[2], "u1", (-1, 64, 64)),
+                float(row[0]),
+                _unpacked(row[3], "<f4", (-1, 17, 3)) if row[3] is not None else None,
+            )
+        except (zlib.error, ValueError) as error:
+            raise GalleryError(f"The silhouettes of walk {walk_id} in {self.path} are damaged: {error}.") from error
+
+    def _new_walk(self, db: sqlite3.Connection, walk: Walk) -> NewWalk:
+        row = db.execute(
+            "SELECT model_id, frames, parts, channels, vector FROM embedding WHERE walk_id = ?", (walk.walk_id,)
+        ).fetchone()
+        picture = db.execute("SELECT jpeg FROM thumbnail WHERE walk_id = ?", (walk.walk_id,)).fetchone()
+        return NewWalk(
+            _embedding(row),
+            walk.source,
+            walk.track_id,
+            walk.view,
+            walk.seconds,
+            self._silhouettes(db, walk.walk_id),
+            bytes(picture[0]) if picture else None,
+            walk.added,
+        )
+
+    def _forget(self, db: sqlite3.Connection, person: Person, event: str = "forget") -> int:
+        former = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person.person_id,))
+        named = _naming([person.name, *(row[0] for row in former)])
+        db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
+        for event_id, details in db.execute("SELECT event_id, details FROM event").fetchall():
+            told = json.loads(details)
+            redacted = _redacted(told, named)
+            if redacted != told:
+                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), event_id))
+        for walk_id, source in db.execute("SELECT walk_id, source FROM walk").fetchall():
+            if named.search(source):
+                db.execute("UPDATE walk SET source = ? WHERE walk_id = ?", (named.sub(FORGOTTEN, source), walk_id))
+        db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
+        self._log(db, event, person_id=person.person_id, walks=person.walks)
+        return person.walks
+
+    def _log(self, db: sqlite3.Connection, event: str, **details: JSON) -> None:
+        db.execute("INSERT INTO event (time, event, details) VALUES (?, ?, ?)", (_text(_now()), event, _json(details)))
+
+    def _model_ids(self, db: sqlite3.Connection) -> dict[str, int]:
+        return dict(db.execute("SELECT model_id, count(*) FROM embedding GROUP BY model_id ORDER BY model_id"))
+
+    # Searching
+
+    def _synchronised(self, db: sqlite3.Connection, model_id: str) -> WalkIndex | None:
+        """The walks of a model as this transaction sees them; None where there are none."""
+        # Taken out while it changes: what is interrupted is loaded anew.
+        known = self._searched.pop(model_id, None)
+        shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
+        if shape is None:
+            return None
+        if known is None or known.index.shape != shape:
+            known = _Searched(WalkIndex(*shape))
+        state = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
+        if known.state != state:
+            # What an id stands for never changes and ids only grow: what is newer is new, what is missing was removed.
+            older, limits = "FROM embedding WHERE model_id = ? AND embedding_id <= ?", (model_id, known.newest)
+            if db.execute(f"SELECT count(*) {older}", limits).fetchone()[0] < len(known.index):
+                cursor = db.execute(f"SELECT embedding_id {older}", limits)
+                known.index.keep(np.array([row[0] for row in cursor], np.int64))
+            newer = "FROM embedding WHERE model_id = ? AND embedding_id > ? ORDER BY embedding_id"
+            cursor = db.execute(f"SELECT embedding_id, vector {newer}", limits)
+            while rows := cursor.fetchmany(ROWS):
+                ids = np.array([row[0] for row in rows], np.int64)
+                known.index.add(ids, np.stack([_vector(row[1], shape) for row in rows]))
+                known.newest = int(ids[-1])
+            known.state = state
+        self._searched[model_id] = known
+        return known.index
+
+    def _vectors(self, db: sqlite3.Connection, embedding_ids: Ints) -> Floats:
+        query = "SELECT embedding_id, parts, channels, vector FROM embedding WHERE embedding_id IN"
+        ids = embedding_ids.tolist()
+        found = {row[0]: _vector(row[3], row[1:3]) for row in _rows_of(db, query, ids)}
+        return np.stack([found[embedding_id] for embedding_id in ids])
+
+    def _neighbours(self, db: sqlite3.Connection, found: Sequence[tuple[Ints, Distances]]) -> list[list[Neighbour]]:
+        query = "SELECT embedding_id, walk_id, person_id FROM embedding JOIN walk USING (walk_id) WHERE embedding_id IN"
+        every = sorted({embedding_id for ids, _ in found for embedding_id in ids.tolist()})
+        owners = {row[0]: (row[1], row[2]) for row in _rows_of(db, query, every)}
+        return [
+            [Neighbour(*owners[one], distance) for one, distance in zip(ids.tolist(), distances.tolist(), strict=True)]
+            for ids, distances in found
+        ]
+
+
+_PEOPLE = (
+    "SELECT person_id, name, consent, enrolled, expires, "
+    "(SELECT count(*) FROM walk WHERE walk.person_id = person.person_id) FROM person"
+)
+_BY_NAME = "name COLLATE NOCASE, name"
+_WALKS = (
+    "SELECT walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, "
+    "EXISTS (SELECT 1 FROM silhouettes WHERE silhouettes.walk_id = walk.walk_id) "
+    "FROM walk JOIN embedding USING (walk_id)"
+)
+
+
+def clean_name(name: str) -> str:
+    """The name without needless blanks, in Unicode's composed form.
+
+    Raises:
+        GalleryError: it is empty, too long, or holds characters that cannot be printed.
+    """
+    cleaned = unicodedata.normalize("NFC", " ".join(name.split()))
+    if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
+        raise GalleryError(f"{name[:LONGEST_NAME]!r} cannot be a name: give 1 to {LONGEST_NAME} printable characters.")
+    return cleaned
+
+
+def _person(row: Sequence[Any]) -> Person:
+    person_id, name, consent, enrolled, expires, walks = row
+    ends = datetime.fromisoformat(expires) if expires is not None else None
+    return Person(person_id, name, consent, datetime.fromisoformat(enrolled), ends, walks)
+
+
+def _walk(row: Sequence[Any]) -> Walk:
+    walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
+    moment = datetime.fromisoformat(added)
+    return Walk(walk_id, person_id, model_id, source, track_id, view, frames, seconds, moment, bool(has))
+
+
+def _embedding(row: Sequence[Any]) -> Embedding:
+    model_id, frames, parts, channels, vector = row
+    return Embedding(_vector(vector, (parts, channels)), model_id, frames)
+
+
+def _vector(content: bytes, shape: tuple[int, int]) -> Floats:
+    return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(shape)
+
+
+def _packed(array: np.ndarray, dtype: str) -> bytes:
+    # Of 100 walks of virtual walkers a silhouette takes 299 bytes so, 579 as PNG; lzma takes 235, at 25 times the time.
+    return zlib.compress(np.ascontiguousarray(array, dtype).tobytes())
+
+
+def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
+    array = np.frombuffer(bytearray(zlib.decompress(content)), dtype)
+    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def _naming(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds names as words of their own, in any case: Anna in "anna_2.mp4", not in "Hannah"; P 1 not in "P 12"."""
+
+    def alike(character: str) -> str:
+        return r"\d" if character.isdigit() else r"[^\W\d_]" if character.isalpha() else "(?!)"
+
+    longest_first = sorted(names, key=len, reverse=True)
+    each = (rf"(?<!{alike(name[0])}){re.escape(name)}(?!{alike(name[-1])})" for name in longest_first)
+    return re.compile("|".join(each), re.IGNORECASE)
+
+
+def _redacted(told: JSON, named: re.Pattern[str]) -> JSON:
+    if isinstance(told, str):
+        return named.sub(FORGOTTEN, told)
+    if isinstance(told, Mapping):
+        return {named.sub(FORGOTTEN, key): _redacted(value, named) for key, value in told.items()}
+    if isinstance(told, Sequence):
+        return [_redacted(value, named) for value in told]
+    return told
+
+
+def _json(details: JSON) -> str:
+    return json.dumps(details, ensure_ascii=False, allow_nan=False)
+
+
+def _rows_of(db: sqlite3.Connection, query: str, ids: Sequence[int], at_once: int = 500) -> Iterator[Any]:
+    """The rows of a query that ends with ``IN``, for any number of ids."""
+    for start in range(0, len(ids), at_once):
+        some = list(ids[start : start + at_once])
+        yield from db.execute(f"{query} ({', '.join('?' * len(some))})", some)
+
+
+def _new_id(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> int:
+    found = db.execute(statement, values).lastrowid
+    assert found is not None
+    return found
+
+
+def _no_walk(walk_id: int) -> GalleryError:
+    return GalleryError(f"There is no walk {walk_id}. `python -m app gallery show NAME` lists a person's walks.")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _text(moment: datetime) -> str:
+    """A time as text whose order is that of the times."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")

@@ -1,0 +1,245 @@
+"""A gallery as one file that another machine or another program can read.
+
+Gzip of JSON lines: ``header``, then each ``person`` followed by their ``walk`` lines, then ``end`` with the counts, so
+that a file that was cut off is told from a whole one. Arrays are little-endian and in base64. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
+from pydantic import ValidationError as Invalid
+
+from app.errors import GalleryError
+from app.files import written_whole
+from app.gallery.store import GalleryStore, NewWalk, Person
+from app.types import Embedding, Floats, GaitSequence
+
+VERSION = 1
+_LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million
+
+
+def _decoded(value: object) -> object:
+    return b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+Binary: TypeAlias = Annotated[
+    bytes, BeforeValidator(_decoded), PlainSerializer(lambda value: b64encode(value).decode(), when_used="json")
+]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class _Header(_Line):
+    kind: Literal["header"] = "header"
+    format: Literal["gaitprint gallery"] = "gaitprint gallery"
+    version: int = VERSION
+    made: AwareDatetime
+
+
+class _Person(_Line):
+    kind: Literal["person"] = "person"
+    name: str
+    consent: str
+    enrolled: AwareDatetime
+    expires: AwareDatetime | None
+
+
+class _Silhouettes(_Line):
+    fps: float
+    frame_indices: list[int]
+    pictures: Binary
+    keypoints: Binary | None
+
+    @classmethod
+    def of(cls, walk: GaitSequence) -> _Silhouettes:
+        keypoints = walk.keypoints.astype("<f4").tobytes() if walk.keypoints is not None else None
+        return cls(
+            fps=walk.fps,
+            frame_indices=walk.frame_indices.tolist(),
+            pictures=walk.silhouettes.tobytes(),
+            keypoints=keypoints,
+        )
+
+    def sequence(self) -> GaitSequence:
+        pictures = np.frombuffer(self.pictures, np.uint8).reshape(-1, 64, 64)
+        keypoints = _floats(self.keypoints, (-1, 17, 3)) if self.keypoints is not None else None
+        return GaitSequence(np.array(self.frame_indices, np.int64), pictures, self.fps, keypoints)
+
+
+class _Walk(_Line):
+    kind: Literal["walk"] = "walk"
+    model_id: str
+    frames: int
+    shape: tuple[int, int]
+    embedding: Binary
+    source: str
+    track_id: int | None
+    view: str
+    seconds: float
+    added: AwareDatetime | None
+    silhouettes: _Silhouettes | None
+    thumbnail: Binary | None
+
+    @classmethod
+    def of(cls, walk: NewWalk) -> _Walk:
+        parts, channels = walk.embedding.parts.shape
+        return cls(
+            model_id=walk.embedding.model_id,
+            frames=walk.embedding.frames,
+            shape=(parts, channels),
+            embedding=walk.embedding.parts.astype("<f4").tobytes(),
+            source=walk.source,
+            track_id=walk.track_id,
+            view=walk.view,
+            seconds=walk.seconds,
+            added=walk.added,
+            silhouettes=_Silhouettes.of(walk.silhouettes) if walk.silhouettes is not None else None,
+            thumbnail=walk.thumbnail,
+        )
+
+    def new_walk(self) -> NewWalk:
+        if self.thumbnail is not None and not self.thumbnail.startswith(b"\xff\xd8\xff"):
+            raise ValueError("the thumbnail is no JPEG")
+        return NewWalk(
+            Embedding(_floats(self.embedding, self.shape), self.model_id, self.frames),
+            self.source,
+            self.track_id,
+            self.view,
+            self.seconds,
+            self.silhouettes.sequence() if self.silhouettes is not None else None,
+            self.thumbnail,
+            self.added,
+        )
+
+
+class _End(_Line):
+    kind: Literal["end"] = "end"
+    people: int
+    walks: int
+
+
+_ANY: TypeAdapter[_Header | _Person | _Walk | _End] = TypeAdapter(
+    Annotated[_Header | _Person | _Walk | _End, Field(discriminator="kind")]
+)
+
+
+def write_gallery(
+    gallery: GalleryStore, path: Path, progress: Callable[[int], object] | None = None
+) -> tuple[int, int]:
+    """Write a gallery to `path`, whole or not at all, readable by its owner alone.
+
+    Args:
+        gallery: what to write. The audit log stays where it is.
+        path: the file.
+        progress: takes how many people are written.
+
+    Returns:
+        How many people and walks were written.
+
+    Raises:
+        OutputError: no permission, no space.
+    """
+    people = walks = 0
+    with written_whole(path) as temporary:
+        temporary.touch(mode=0o600)
+        with gzip.open(temporary, "wb") as stream:
+
+            def write(line: _Line) -> None:
+                stream.write(line.model_dump_json().encode() + b"\n")
+
+            write(_Header(made=datetime.now(timezone.utc)))
+            for person, theirs in gallery.records():
+                write(_Person(**{name: getattr(person, name) for name in ("name", "consent", "enrolled", "expires")}))
+                for walk in theirs:
+                    write(_Walk.of(walk))
+                people, walks = people + 1, walks + len(theirs)
+                if progress is not None:
+                    progress(people)
+            write(_End(people=people, walks=walks))
+    return people, walks
+
+
+def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
+    """Yield the people of a file that `write_gallery` wrote, with their walks, for `GalleryStore.restore`.
+
+    Raises:
+        GalleryError: it cannot be read, is something else, was cut off, is damaged, or a newer program made it.
+            This may show at its end only.
+    """
+    lines = _lines(path)
+    first = next(lines, None)
+    if not isinstance(first, _Header):
+        raise _foreign(path)
+    if first.version > VERSION:
+        raise GalleryError(f"{path} was exported by a newer Gaitprint. Update the program.")
+    people = walks = 0
+    person: _Person | None = None
+    theirs: list[NewWalk] = []
+    for number, line in enumerate(lines, 2):
+        if isinstance(line, _Walk) and person is not None:
+            try:
+                theirs.append(line.new_walk())
+            except ValueError as error:
+                raise _damaged(path, f"line {number}: {error}") from error
+            walks += 1
+            continue
+        if person is not None:
+            yield Person(0, person.name, person.consent, person.enrolled, person.expires, len(theirs)), theirs
+        person, theirs = None, []
+        if isinstance(line, _Person):
+            person = line
+            people += 1
+        elif isinstance(line, _End) and (line.people, line.walks) == (people, walks):
+            if next(lines, None) is not None:
+                raise _damaged(path, "something follows its end")
+            return
+        else:
+            raise _damaged(path, f"line {number} is out of place")
+    raise _damaged(path, "its end is missing")
+
+
+def _lines(path: Path) -> Iterator[_Header | _Person | _Walk | _End]:
+    number = 0
+    try:
+        with gzip.open(path, "rb") as stream:
+            while line := stream.readline(_LONGEST_LINE):
+                number += 1
+                yield _ANY.validate_json(line)
+    except gzip.BadGzipFile as error:
+        if number == 0:
+            raise _foreign(path) from error
+        raise _damaged(path, str(error)) from error
+    except Invalid as error:
+        if number == 1:
+            raise _foreign(path) from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _damaged(path, f"line {number}, {place}: {first['msg']}") from error
+    except (EOFError, zlib.error) as error:
+        raise _damaged(path, str(error)) from error
+    except OSError as error:
+        raise GalleryError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _foreign(path: Path) -> GalleryError:
+    return GalleryError(f"{path} is no exported gallery. `python -m app gallery export FILE` writes one.")
+
+
+def _damaged(path: Path, what: str) -> GalleryError:
+    return GalleryError(f"{path} is damaged, so nothing was imported: {what.rstrip('.')}. Export it again.")
+
+
+def _floats(content: bytes, shape: tuple[int, ...]) -> Floats:
+    array: np.ndarray[Any, Any] = np.frombuffer(content, "<f4").astype(np.float32, copy=False)
+    return array.reshape(shape)

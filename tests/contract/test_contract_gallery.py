@@ -1,0 +1,405 @@
+"""What every gallery that remembers promises, whichever it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import GalleryError, IncompatibleEmbeddingsError
+from app.gallery.distances import Metric, part_distances
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import GalleryStore, NewWalk
+from app.types import Embedding, GaitSequence, ModelCard
+
+SHAPE = (3, 8)
+MODEL = "gaitbase@01234567"
+Opener = Callable[[Path], GalleryStore]
+Gallery = GalleryStore
+
+
+def parts(seed: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    return np.random.default_rng(seed).normal(1, 2, shape).astype(np.float32)
+
+
+def walk(seed: int = 0, model: str = MODEL, silhouettes: bool = False, keypoints: bool = False) -> NewWalk:
+    return NewWalk(
+        Embedding(parts(seed), model, 30 + seed),
+        f"walk{seed}.mp4",
+        track_id=seed or None,
+        view="front",
+        seconds=1.5 + seed,
+        silhouettes=sequence(seed, keypoints) if silhouettes else None,
+        thumbnail=b"\xff\xd8\xff" + bytes([seed]) if silhouettes else None,
+    )
+
+
+def sequence(seed: int, keypoints: bool = False) -> GaitSequence:
+    random = np.random.default_rng(seed)
+    pictures = random.integers(0, 256, (5, 64, 64)).astype(np.uint8)
+    joints = random.normal(100, 50, (5, 17, 3)).astype(np.float32) if keypoints else None
+    return GaitSequence(np.array([0, 2, 3, 7, 900]), pictures, 29.97, joints)
+
+
+class Means:
+    """A gait model: the mean grey of each walk."""
+
+    def __init__(self, name: str = "means", keypoints: bool = False) -> None:
+        self.card = ModelCard("gait", name, "weight-free", "Apache-2.0", keypoints=keypoints)
+        self.batches: list[int] = []
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        self.batches.append(len(walks))
+        found = (np.full((2, 2), one.silhouettes.mean(), np.float32) for one in walks)
+        return [Embedding(one, self.card.model_id, 5) for one in found]
+
+
+def same_sequence(a: GaitSequence | None, b: GaitSequence | None) -> None:
+    assert a is not None
+    assert b is not None
+    np.testing.assert_array_equal(a.silhouettes, b.silhouettes)
+    np.testing.assert_array_equal(a.frame_indices, b.frame_indices)
+    assert a.fps == b.fps
+    assert (a.keypoints is None) == (b.keypoints is None)
+    if a.keypoints is not None and b.keypoints is not None:
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+@pytest.fixture(params=[SqliteGallery])
+def opener(request: pytest.FixtureRequest) -> Opener:
+    opener: Opener = request.param
+    return opener
+
+
+@pytest.fixture
+def gallery(opener: Opener, tmp_path: Path) -> Iterator[GalleryStore]:
+    with opener(tmp_path / "gallery") as opened:
+        yield opened
+
+
+def names(gallery: Gallery) -> dict[str, int]:
+    return {person.name: person.walks for person in gallery.people()}
+
+
+class TestGallery:
+    def test_follows_the_protocol_and_starts_empty(self, gallery: Gallery) -> None:
+        assert isinstance(gallery, GalleryStore)
+        assert isinstance(gallery, AbstractContextManager)
+        assert gallery.people() == []
+        assert gallery.walks() == []
+        assert gallery.log() == []
+        assert gallery.model_ids() == {}
+        assert gallery.expire() == []
+        assert gallery.search([walk().embedding], 3) == [[]]
+
+    def test_what_was_enrolled_comes_back_exactly_also_tomorrow(self, opener: Opener, tmp_path: Path) -> None:
+        given = [walk(1, silhouettes=True, keypoints=True), walk(2)]
+        before = datetime.now(timezone.utc)
+        with opener(tmp_path / "gallery") as gallery:
+            person = gallery.enrol("Anna", given, consent=" signed form 7 ", retain_days=30)
+        with opener(tmp_path / "gallery") as gallery:
+            assert gallery.people() == [person]
+            assert gallery.person("Anna") == person
+            assert (person.name, person.consent, person.walks) == ("Anna", "signed form 7", 2)
+            assert before <= person.enrolled <= datetime.now(timezone.utc)
+            assert person.expires == person.enrolled + timedelta(days=30)
+            first, second = gallery.walks("Anna")
+            assert gallery.walks() == [first, second]
+            assert (first.source, first.track_id, first.view, first.seconds) == ("walk1.mp4", 1, "front", 2.5)
+            assert (first.model_id, first.frames, first.person_id) == (MODEL, 31, person.person_id)
+            assert first.added == person.enrolled
+            assert (first.has_silhouettes, second.has_silhouettes) == (True, False)
+            same_sequence(gallery.silhouettes(first.walk_id), given[0].silhouettes)
+            assert gallery.silhouettes(second.walk_id) is None
+            assert gallery.thumbnail("Anna") == given[0].thumbnail
+            found = gallery.embeddings([second.walk_id, first.walk_id])
+            for embedding, expected in zip(found, (given[1].embedding, given[0].embedding), strict=True):
+                np.testing.assert_array_equal(embedding.parts, expected.parts)
+                assert (embedding.model_id, embedding.frames) == (expected.model_id, expected.frames)
+
+    def test_more_walks_go_to_the_same_person(self, gallery: Gallery) -> None:
+        first = gallery.enrol("Anna", [walk(1)], consent="said yes", retain_days=10)
+        again = gallery.enrol("Anna", [walk(2)], consent="signed")
+        assert (again.person_id, again.enrolled, again.walks) == (first.person_id, first.enrolled, 2)
+        assert again.consent == "signed"
+        assert again.expires == first.expires
+        later = gallery.enrol("Anna", [walk(3)], consent="signed", retain_days=20)
+        assert first.expires is not None
+        assert later.expires is not None
+        assert later.expires > first.expires + timedelta(days=9)
+
+    def test_people_are_listed_by_name(self, gallery: Gallery) -> None:
+        for name in ("cleo", "Ben", "anna"):
+            gallery.enrol(name, [walk(1)], consent="yes")
+        assert [person.name for person in gallery.people()] == ["anna", "Ben", "cleo"]
+
+    def test_names_are_compared_as_people_read_them(self, gallery: Gallery) -> None:
+        gallery.enrol("  Zoe\u0308   Ober ", [walk(1)], consent="yes")
+        assert gallery.person("Zo\u00eb Ober").name == "Zo\u00eb Ober"
+
+    @pytest.mark.parametrize("name", ["", "  ", "a\x00b", "x" * 101, "a\u202eb"])
+    def test_unusable_names_are_refused(self, gallery: Gallery, name: str) -> None:
+        with pytest.raises(GalleryError, match="cannot be a name"):
+            gallery.enrol(name, [walk(1)], consent="yes")
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        with pytest.raises(GalleryError, match="cannot be a name"):
+            gallery.rename("Anna", name)
+
+    def test_enrolment_needs_walks_consent_and_days_that_exist(self, gallery: Gallery) -> None:
+        with pytest.raises(GalleryError, match="no walk"):
+            gallery.enrol("Anna", [], consent="yes")
+        with pytest.raises(GalleryError, match="consent"):
+            gallery.enrol("Anna", [walk(1)], consent="  ")
+        for days in (0, -1, 10**9):
+            with pytest.raises(GalleryError, match="days"):
+                gallery.enrol("Anna", [walk(1)], consent="yes", retain_days=days)
+        assert gallery.people() == []
+
+    def test_an_enrolment_is_done_whole_or_not_at_all(self, gallery: Gallery) -> None:
+        odd = replace(walk(2), embedding=Embedding(parts(2, (3, 9)), MODEL, 9))
+        with pytest.raises(GalleryError, match=r"\(3, 9\).*\(3, 8\)"):
+            gallery.enrol("Anna", [walk(1), odd], consent="yes")
+        assert gallery.people() == []
+        assert gallery.walks() == []
+        assert gallery.log() == []
+
+    def test_nobody_of_that_name(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna Berg", [walk(1)], consent="yes")
+        calls: list[Callable[[str], object]] = [
+            gallery.person, gallery.walks, gallery.thumbnail, gallery.forget,
+            lambda name: gallery.rename(name, "X"), lambda name: gallery.merge(name, "Anna Berg"),
+            lambda name: gallery.merge("Anna Berg", name), lambda name: gallery.move_walk(1, name),
+        ]  # fmt: skip
+        for call in calls:
+            with pytest.raises(GalleryError, match=r"no 'Ana Berg'.*Did you mean 'Anna Berg'"):
+                call("Ana Berg")
+        for missing in (gallery.silhouettes, gallery.forget_walk, lambda one: gallery.embeddings([one])):
+            with pytest.raises(GalleryError, match="no walk 99"):
+                missing(99)
+        assert names(gallery) == {"Anna Berg": 1}
+
+    def test_rename(self, gallery: Gallery) -> None:
+        before = gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        gallery.rename("Anna", "Anne")
+        assert gallery.person("Anne") == replace(before, name="Anne")
+        with pytest.raises(GalleryError, match="merge"):
+            gallery.rename("Anne", "Ben")
+        gallery.rename("Anne", "Anne")
+        assert names(gallery) == {"Anne": 1, "Ben": 1}
+
+    def test_merge_keeps_the_walks_and_the_earlier_times(self, gallery: Gallery) -> None:
+        anna = gallery.enrol("Anna", [walk(1), walk(2)], consent="yes", retain_days=9)
+        gallery.enrol("Ann", [walk(3)], consent="signed", retain_days=99)
+        gallery.merge("Anna", "Ann")
+        assert names(gallery) == {"Ann": 3}
+        found = gallery.person("Ann")
+        assert (found.consent, found.enrolled, found.expires) == ("signed", anna.enrolled, anna.expires)
+        gallery.enrol("Ben", [walk(4)], consent="yes")
+        gallery.merge("Ann", "Ben")
+        assert gallery.person("Ben").expires == anna.expires
+        with pytest.raises(GalleryError, match="cannot be merged"):
+            gallery.merge("Ben", "Ben")
+
+    def test_a_walk_moves_to_its_right_owner(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
+        ben = gallery.enrol("Ben", [walk(3)], consent="yes")
+        wrong = gallery.walks("Anna")[1]
+        assert gallery.search([walk(2).embedding], 1)[0][0].person_id != ben.person_id
+        gallery.move_walk(wrong.walk_id, "Ben")
+        assert names(gallery) == {"Anna": 1, "Ben": 2}
+        assert gallery.search([walk(2).embedding], 1)[0][0].person_id == ben.person_id
+
+    def test_forget(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1, silhouettes=True), walk(2)], consent="yes")
+        gallery.enrol("Ben", [walk(3)], consent="yes")
+        gallery.record("match", name="Anna", candidates=[{"name": "Anna", "distance": 0.25}], note="Annabel, ANNA_2")
+        gone = gallery.walks("Anna")[0].walk_id
+        assert len(gallery.search([walk(1).embedding], 9)[0]) == 3
+        assert gallery.forget("Anna") == 2
+        assert names(gallery) == {"Ben": 1}
+        assert [found.walk_id for found in gallery.search([walk(1).embedding], 9)[0]] == [gallery.walks()[0].walk_id]
+        with pytest.raises(GalleryError, match="no walk"):
+            gallery.silhouettes(gone)
+        newest, match, *_ = gallery.log()
+        assert newest.event == "forget"
+        assert newest.details["walks"] == 2
+        assert match.details["note"] == "Annabel, (forgotten)_2"
+        assert match.details["candidates"] == [{"name": "(forgotten)", "distance": 0.25}]
+        assert not any("'Anna'" in str(event) for event in gallery.log())
+        assert any("Ben" in str(event) for event in gallery.log())
+        new = gallery.enrol("Anna", [walk(9)], consent="yes")
+        assert new.walks == 1
+
+    def test_forgetting_reaches_former_names_and_sources(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ann", [walk(2)], consent="yes")
+        gallery.enrol("Ben", [replace(walk(3), source="anna and ben.mp4")], consent="yes")
+        gallery.rename("Anna", "Annika")
+        gallery.merge("Annika", "Ann")
+        gallery.rename("Ann", "Nina")
+        gallery.forget("Nina")
+        told = str(gallery.log()) + str(gallery.walks())
+        assert not any(name in told for name in ("Ann", "anna", "Nina"))
+        assert gallery.walks("Ben")[0].source == "(forgotten) and ben.mp4"
+
+    def test_forget_one_walk(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
+        gallery.search([walk(1).embedding], 9)
+        gallery.forget_walk(gallery.walks()[0].walk_id)
+        assert names(gallery) == {"Anna": 1}
+        assert [found.distance for found in gallery.search([walk(2).embedding], 9)[0]] == [0]
+
+    def test_those_whose_time_is_over_are_forgotten(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes", retain_days=1)
+        gallery.enrol("Ben", [walk(2)], consent="yes", retain_days=5)
+        gallery.enrol("Cleo", [walk(3)], consent="yes")
+        assert gallery.expire() == []
+        assert gallery.expire(datetime.now(timezone.utc) + timedelta(days=2)) == ["Anna"]
+        assert names(gallery) == {"Ben": 1, "Cleo": 1}
+        assert gallery.log()[0].event == "expire"
+        assert "Anna" not in str(gallery.log())
+        far = datetime.now(timezone(timedelta(hours=9))) + timedelta(days=9999)
+        assert gallery.expire(far) == ["Ben"]
+
+    def test_the_newest_picture_is_the_thumbnail(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        assert gallery.thumbnail("Anna") is None
+        old = replace(walk(3, silhouettes=True), added=datetime(2020, 1, 1, tzinfo=timezone.utc))
+        gallery.enrol("Anna", [walk(2, silhouettes=True), old], consent="yes")
+        assert gallery.thumbnail("Anna") == walk(2, silhouettes=True).thumbnail
+
+    @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+    def test_searching_is_comparing_with_everybody(self, gallery: Gallery, metric: Metric) -> None:
+        for person in range(6):
+            gallery.enrol(f"P{person}", [walk(10 * person + n) for n in range(5)], consent="yes")
+        stored = gallery.walks()
+        everything = np.stack([found.parts for found in gallery.embeddings([one.walk_id for one in stored])])
+        queries = [walk(seed).embedding for seed in (300, 11, 400)]
+        expected = part_distances(np.stack([query.parts for query in queries]), everything, metric)
+        for k in (1, 4, 30, 99):
+            for found, row in zip(gallery.search(queries, k, metric), expected, strict=True):
+                order = np.argsort(row)[:k]
+                assert [one.walk_id for one in found] == [stored[i].walk_id for i in order]
+                assert [one.person_id for one in found] == [stored[i].person_id for i in order]
+                np.testing.assert_allclose([one.distance for one in found], row[order], atol=1e-5)
+        assert gallery.search([], 3) == []
+
+    def test_only_walks_of_one_model_are_compared(self, gallery: Gallery, caplog: pytest.LogCaptureFixture) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2, "gei"), walk(3, "gei")], consent="yes")
+        assert gallery.model_ids() == {MODEL: 1, "gei": 2}
+        with caplog.at_level(logging.WARNING):
+            assert len(gallery.search([walk(2).embedding], 9)[0]) == 1
+            assert len(gallery.search([walk(2).embedding], 9)[0]) == 1
+        assert len(caplog.messages) == 1
+        assert "2 walk(s)" in caplog.messages[0]
+        assert len(gallery.search([walk(2, "gei").embedding], 9)[0]) == 2
+        with pytest.raises(GalleryError, match=r"gei.*not of other@1.*gallery re-embed"):
+            gallery.search([walk(1, "other@1").embedding], 1)
+        with pytest.raises(IncompatibleEmbeddingsError, match="several models"):
+            gallery.search([walk(1).embedding, walk(2, "gei").embedding], 1)
+        with pytest.raises(IncompatibleEmbeddingsError, match=r"\(2, 2\).*\(3, 8\)"):
+            gallery.search([Embedding(parts(1, (2, 2)), MODEL, 1)], 1)
+        with pytest.raises(ValueError, match="at least 1"):
+            gallery.search([walk(1).embedding], 0)
+
+    def test_walks_are_embedded_anew(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(n, silhouettes=True) for n in range(1, 20)], consent="yes")
+        gallery.enrol("Ben", [walk(30), walk(31, silhouettes=True, keypoints=True)], consent="yes")
+        ids = [one.walk_id for one in gallery.walks()]
+        model, told = Means(), []
+        assert gallery.re_embed(model, lambda done, total: told.append((done, total))) == (20, [ids[19]])
+        assert told[-1] == (20, 20)
+        assert gallery.model_ids() == {MODEL: 1, "means": 20}
+        assert gallery.search(model.embed([sequence(5)]), 1)[0][0].walk_id == ids[4]
+        assert gallery.re_embed(model) == (0, [ids[19]])
+        assert gallery.re_embed(Means("skeletons", keypoints=True)) == (1, [*ids[:20]])
+        assert [event.event for event in gallery.log(2)] == ["re-embed", "re-embed"]
+
+    def test_embedding_anew_goes_on_where_it_was_stopped(self, gallery: Gallery) -> None:
+        class Stopped(Means):
+            def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+                if self.batches:
+                    raise KeyboardInterrupt
+                return super().embed(walks)
+
+        gallery.enrol("Anna", [walk(n, silhouettes=True) for n in range(1, 41)], consent="yes")
+        with pytest.raises(KeyboardInterrupt):
+            gallery.re_embed(Stopped())
+        some = gallery.model_ids()["means"]
+        assert 0 < some < 40
+        assert gallery.re_embed(Means()) == (40 - some, [])
+
+    def test_the_log_tells_all(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="secret reason")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        gallery.record("match", name="Anna", distance=0.5, video="a.mp4", known=True)
+        gallery.rename("Anna", "Anne")
+        gallery.move_walk(gallery.walks()[0].walk_id, "Ben")
+        gallery.merge("Anne", "Ben")
+        events = gallery.log()
+        assert [one.event for one in events] == ["merge", "move", "rename", "match", "enrol", "enrol"]
+        assert events[3].details == {"name": "Anna", "distance": 0.5, "video": "a.mp4", "known": True}
+        assert "secret" not in str(events)
+        assert all(one.time.tzinfo is not None for one in events)
+        assert len({one.event_id for one in events}) == 6
+        assert gallery.log(2) == events[:2]
+
+    def test_a_gallery_moves_into_another_one(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
+        gallery.enrol("Anna", [walk(1, silhouettes=True, keypoints=True), walk(2)], consent="yes", retain_days=3)
+        gallery.enrol("Ben", [walk(3)], consent="signed")
+        with opener(tmp_path / "other") as other:
+            assert other.restore(gallery.records()) == (2, 3)
+            for ours, theirs in zip(gallery.records(), other.records(), strict=True):
+                assert replace(ours[0], person_id=0) == replace(theirs[0], person_id=0)
+                for a, b in zip(ours[1], theirs[1], strict=True):
+                    np.testing.assert_array_equal(a.embedding.parts, b.embedding.parts)
+                    assert (a.source, a.track_id, a.view, a.seconds) == (b.source, b.track_id, b.view, b.seconds)
+                    assert (a.added, a.thumbnail) == (b.added, b.thumbnail)
+                    if a.silhouettes is not None:
+                        same_sequence(a.silhouettes, b.silhouettes)
+            with pytest.raises(GalleryError, match=r"'Anna' already.*--merge"):
+                other.restore(gallery.records())
+            assert other.restore(gallery.records(), merge=True) == (0, 0)
+
+    def test_restoring_is_done_whole_or_not_at_all(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
+        gallery.enrol("Ben", [walk(1)], consent="yes")
+        with opener(tmp_path / "other") as other:
+            other.enrol("Anna", [walk(2)], consent="yes")
+            other.enrol("Ben", [walk(3)], consent="yes", retain_days=4)
+            with pytest.raises(GalleryError, match="'Ben' already"):
+                gallery.restore(other.records())
+            assert names(gallery) == {"Ben": 1}
+            assert gallery.restore(other.records(), merge=True) == (2, 2)
+            assert gallery.person("Ben").expires == other.person("Ben").expires
+        assert names(gallery) == {"Anna": 1, "Ben": 2}
+        assert gallery.person("Ben").consent == "yes"
+
+    def test_two_that_are_open_see_each_other(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
+        with opener(tmp_path / "gallery") as other:
+            query = [walk(1).embedding]
+            gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
+            assert len(other.search(query, 9)[0]) == 2
+            gallery.enrol("Ben", [walk(3)], consent="yes")
+            assert len(other.search(query, 9)[0]) == 3
+            gallery.forget("Anna")
+            assert [one.person_id for one in other.search(query, 9)[0]] == [other.person("Ben").person_id]
+            other.enrol("Cleo", [walk(4, silhouettes=True)], consent="yes")
+            gallery.re_embed(Means())
+            assert len(other.search(query, 9)[0]) == 1
+            assert len(other.search(Means().embed([sequence(4)]), 9)[0]) == 1
+
+    def test_records_are_those_of_one_moment(self, gallery: Gallery) -> None:
+        for name in ("Anna", "Ben"):
+            gallery.enrol(name, [walk(1)], consent="yes")
+        records = gallery.records()
+        first = next(records)
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        gallery.enrol("Cleo", [walk(3)], consent="yes")
+        assert [(person.name, len(walks)) for person, walks in (first, *records)] == [("Anna", 1), ("Ben", 1)]
