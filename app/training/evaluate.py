@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from app.data.opengait import read_partition, walk_files
+from app.data.opengait import DataSetError, WalkFile, read_partition, walk_files
 from app.errors import SettingsError
 from app.gallery.distances import Metric
 from app.stages import GaitModel
 from app.training.evaluation.embeddings import CACHE, embed_walks
 from app.training.evaluation.protocol import groups_of, read_protocol, views_of
 from app.training.evaluation.scores import Score, score
+from app.training.evaluation.submission import write_submission
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def evaluate(
     """Judge `model` on the test people of a data set in OpenGait's layout.
 
     Args:
-        model: one that needs no keypoints.
+        model: what embeds walks; where it needs keypoints, they lie beside the silhouettes.
         data: the data set's folder.
         protocol: name of one that comes with the project, or a YAML file.
         partition: OpenGait's JSON; without one everybody is a test person.
@@ -59,14 +60,14 @@ def evaluate(
         progress: gets what is done, how much of it and all of it.
 
     Raises:
-        SettingsError: unknown protocol, unusable number of frames, a model that needs keypoints.
+        SettingsError: unknown protocol, unusable number of frames.
         DataSetError: the data set lacks what the protocol compares, or a walk cannot be read.
         OutputError: the cache cannot be written.
     """
     if min(frames, default=1) < 1:
         raise SettingsError(f"A walk of {min(frames)} frames cannot be judged: give --frames 5,10,20.")
     rules = read_protocol(protocol)
-    walks = walk_files(data, None if partition is None else read_partition(partition, "test"))
+    walks, poses = _walks(model, data, partition)
     people = np.array([walk.identity for walk in walks])
     views = views_of(rules, walks)
     groups = groups_of(rules, walks, partition)
@@ -74,7 +75,7 @@ def evaluate(
     def judge(count: int | None) -> list[Score]:
         what = "whole walks" if count is None else f"{count} frames"
         report = None if progress is None else lambda done, total: progress(what, done, total)
-        features = embed_walks(walks, model, frames=count, fps=rules.fps, cache=cache, progress=report)
+        features = embed_walks(walks, model, poses=poses, frames=count, fps=rules.fps, cache=cache, progress=report)
         return score(features, people, views, groups, rules, metric=metric, rerank=rerank)
 
     return Evaluation(
@@ -89,3 +90,40 @@ def evaluate(
         scores=judge(None),
         by_frames={count: judge(count) for count in frames},
     )
+
+
+def submit(
+    model: GaitModel,
+    data: Path,
+    protocol: str,
+    path: Path,
+    partition: Path | None = None,
+    *,
+    metric: Metric = "euclidean",
+    cache: Path = CACHE,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Write what GREW's server judges, see `app.training.evaluation.submission`; arguments and errors are those of
+    `evaluate` and `write_submission`.
+    """
+    rules = read_protocol(protocol)
+    walks, poses = _walks(model, data, partition)
+    group, *_ = groups_of(rules, walks, partition)
+    report = None if progress is None else lambda done, total: progress("whole walks", done, total)
+    features = embed_walks(walks, model, poses=poses, fps=rules.fps, cache=cache, progress=report)
+    write_submission(features, walks, group, path, metric)
+
+
+def _walks(model: GaitModel, data: Path, partition: Path | None) -> tuple[list[WalkFile], list[WalkFile]]:
+    """The test people's walks and, where the model needs them, their keypoints."""
+    people = None if partition is None else read_partition(partition, "test")
+    walks = walk_files(data, people)
+    if not model.card.keypoints:
+        return walks, []
+    poses = walk_files(data, people, "pose")
+    if any(walk.path == pose.path for walk, pose in zip(walks, poses, strict=True)):
+        raise DataSetError(
+            f"The gait model '{model.card.name}' needs keypoints, and {data} holds one file for a view: silhouettes "
+            "and keypoints must lie side by side, as in identity/condition/view/0_silhouette.pkl and 1_pose.pkl."
+        )
+    return walks, poses

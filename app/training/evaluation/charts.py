@@ -19,7 +19,16 @@ _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def draw_curves(path: Path, title: str, across: str, upwards: str, curves: Curves, top: float | None = None) -> None:
+def draw_curves(
+    path: Path,
+    title: str,
+    across: str,
+    upwards: str,
+    curves: Curves,
+    top: float | None = None,
+    *,
+    logarithmic: bool = False,
+) -> None:
     """Draw curves, each a name with its points (x, y), into a PNG of 900x560 px.
 
     Args:
@@ -29,10 +38,13 @@ def draw_curves(path: Path, title: str, across: str, upwards: str, curves: Curve
         upwards: what y is.
         curves: with one point at least among them.
         top: the largest y; None takes that of the points. The smallest is 0.
+        logarithmic: whether x, all above 0, is drawn on a logarithmic scale.
 
     Raises:
         OutputError: it cannot be written.
     """
+    if logarithmic:
+        curves = {name: [(math.log10(x), y) for x, y in points] for name, points in curves.items()}
     xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points in curves.values() for _, y in points]
     low, high = min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
@@ -50,10 +62,10 @@ def draw_curves(path: Path, title: str, across: str, upwards: str, curves: Curve
     for y in _ticks(0, top):
         pen.line([place(low, y), place(high, y)], "#dddddd", _FINE)
         pen.text(place(low, y), f"{y:g} ", "black", font, "rm")
-    for x in _ticks(low, high):
+    for x in range(math.ceil(low), math.floor(high) + 1) if logarithmic else _ticks(low, high):
         at, under = place(x, 0)
         pen.line([(at, under), (at, under + _FINE * 5)], "black", _FINE)
-        pen.text((at, under + _FINE * 8), f"{x:g}", "black", font, "ma")
+        pen.text((at, under + _FINE * 8), f"{10**x if logarithmic else x:.3g}", "black", font, "ma")
     pen.line([place(low, top), place(low, 0), place(high, 0)], "black", _FINE)
     for number, (name, points) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]

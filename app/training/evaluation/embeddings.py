@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 
 import app
-from app.data.opengait import WalkFile, read_silhouettes
+from app.data.opengait import DataSetError, WalkFile, read_keypoints, read_silhouettes
 from app.errors import SettingsError
 from app.files import written_whole
 from app.stages import GaitModel
-from app.types import Bytes, Floats, GaitSequence
+from app.types import Floats, GaitSequence
 
 CACHE = Path("output") / "cache" / "embeddings"
 MAX_FRAMES = 720
@@ -25,6 +25,7 @@ def embed_walks(
     walks: Sequence[WalkFile],
     model: GaitModel,
     *,
+    poses: Sequence[WalkFile] = (),
     frames: int | None = None,
     fps: float = 25.0,
     cache: Path = CACHE,
@@ -37,7 +38,8 @@ def embed_walks(
 
     Args:
         walks: sorted by identity.
-        model: one that needs no keypoints.
+        model: what embeds them.
+        poses: the keypoints of the same walks, for a model that needs them.
         frames: of each walk, consecutive ones from its middle; None takes all.
         fps: of the walks, 1/s.
         cache: folder of the embeddings.
@@ -47,19 +49,20 @@ def embed_walks(
         float32 (N, P, C), in the order of `walks`.
 
     Raises:
-        SettingsError: the model needs keypoints.
-        DataSetError: a walk cannot be read.
+        SettingsError: the model needs keypoints and there are none.
+        DataSetError: a walk cannot be read, or has not as many poses as silhouettes.
         OutputError: the cache cannot be written.
     """
+    if model.card.keypoints and not poses:
+        raise SettingsError(f"The gait model '{model.card.name}' needs keypoints, and only silhouettes are given.")
+    paths = [[walk.path] for walk in walks]
     if model.card.keypoints:
-        raise SettingsError(
-            f"The gait model '{model.card.name}' needs keypoints, and data sets are read as silhouettes: give another."
-        )
+        paths = [[walk.path, pose.path] for walk, pose in zip(walks, poses, strict=True)]
     features: Floats | None = None
     done = 0
     for _, group in groupby(walks, key=lambda walk: walk.identity):
         person = list(group)
-        parts = _person(person, model, frames, fps, cache / model.card.model_id)
+        parts = _person(paths[done : done + len(person)], model, frames, fps, cache / model.card.model_id)
         if features is None:
             features = np.empty((len(walks), *parts.shape[1:]), np.float32)
         features[done : done + len(person)] = parts
@@ -69,25 +72,31 @@ def embed_walks(
     return np.zeros((0, 1, 1), np.float32) if features is None else features
 
 
-def _person(walks: Sequence[WalkFile], model: GaitModel, frames: int | None, fps: float, folder: Path) -> Floats:
+def _person(walks: Sequence[Sequence[Path]], model: GaitModel, frames: int | None, fps: float, folder: Path) -> Floats:
     digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
-    for walk in walks:
-        digest.update(hashlib.sha256(walk.path.read_bytes()).digest())
+    for file in chain.from_iterable(walks):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     path = folder / f"{digest.hexdigest()[:32]}.npy"
     if path.is_file():
         kept: Floats = np.load(path, allow_pickle=False)
         return kept
-    found = model.embed([_sequence(read_silhouettes(walk.path), frames, fps) for walk in walks])
+    found = model.embed([_sequence(*walk, frames=frames, fps=fps) for walk in walks])
     parts = np.stack([embedding.parts for embedding in found])
     with written_whole(path) as temporary:
         np.save(temporary, parts)
     return parts
 
 
-def _sequence(silhouettes: Bytes, frames: int | None, fps: float) -> GaitSequence:
-    if frames is not None:
-        start = max(0, (len(silhouettes) - frames) // 2)
-        silhouettes = silhouettes[start : start + frames]
+def _sequence(walk: Path, pose: Path | None = None, *, frames: int | None, fps: float) -> GaitSequence:
+    silhouettes = read_silhouettes(walk)
+    keypoints = None if pose is None else read_keypoints(pose)
+    if keypoints is not None and len(keypoints) != len(silhouettes):
+        raise DataSetError(
+            f"{pose} has {len(keypoints)} poses, and {walk} {len(silhouettes)} silhouettes: they must be of the same "
+            "frames."
+        )
+    start = 0 if frames is None else max(0, (len(silhouettes) - frames) // 2)
+    chosen = slice(start, None if frames is None else start + frames)
     margin = (64 - silhouettes.shape[2]) // 2
-    whole = np.pad(silhouettes, ((0, 0), (0, 0), (margin, margin)))
-    return GaitSequence(np.arange(len(whole)), whole, fps)
+    whole = np.pad(silhouettes[chosen], ((0, 0), (0, 0), (margin, margin)))
+    return GaitSequence(np.arange(len(whole)), whole, fps, None if keypoints is None else keypoints[chosen])

@@ -31,7 +31,7 @@ def write_csv(evaluation: Evaluation, path: Path) -> None:
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(_rows(evaluation))
+        writer.writerows(figure_rows(evaluation))
 
 
 def write_excel(evaluation: Evaluation, path: Path) -> None:
@@ -48,7 +48,7 @@ def write_excel(evaluation: Evaluation, path: Path) -> None:
     with written_whole(path) as temporary:
         book = xlsxwriter.Workbook(temporary)
         sheet = book.add_worksheet("Figures")
-        for number, row in enumerate([COLUMNS, *_rows(evaluation)]):
+        for number, row in enumerate([COLUMNS, *figure_rows(evaluation)]):
             sheet.write_row(number, 0, row)
         for score in evaluation.scores:
             metric, table = next(iter(score.tables.items()))
@@ -97,7 +97,8 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
     return made
 
 
-def _rows(evaluation: Evaluation) -> Iterator[tuple[Cell, ...]]:
+def figure_rows(evaluation: Evaluation) -> Iterator[tuple[Cell, ...]]:
+    """Yield every figure, as `COLUMNS` names it."""
     for frames, scores in ((None, evaluation.scores), *evaluation.by_frames.items()):
         for score in scores:
             for metric, figure in score.metrics.items():
