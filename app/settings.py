@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from app.errors import SettingsError, nearest
 
@@ -126,6 +126,9 @@ class MatchSettings:
     """Whether pieces of one person's broken track share an identity."""
 
 
+Blur: TypeAlias = Literal["none", "faces", "unknown", "everyone"]
+
+
 @dataclass(frozen=True)
 class OutputSettings:
     """What is written, and where."""
@@ -135,6 +138,13 @@ class OutputSettings:
     features: bool = True
     summary: bool = True
     """`summary.gif`, a short side by side of gallery and probe."""
+    report: bool = True
+    """`report.html`, everything a run found on one page."""
+    embed_videos: bool = False
+    """Whether the page holds the painted videos, so that it can be passed on alone; else it plays those beside it."""
+    blur: Blur = "none"
+    """Who is made unrecognisable in videos and pages. faces: everybody's head. unknown: the whole of everybody who is
+    not identified. everyone: the whole of everybody. Somebody the detector never sees is never blurred."""
 
 
 @dataclass(frozen=True)

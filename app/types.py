@@ -175,6 +175,11 @@ class GaitSequence:
     def __len__(self) -> int:
         return len(self.frame_indices)
 
+    def part(self, which: slice | Bools) -> GaitSequence:
+        """Return some of the frames, at least one, in their order."""
+        keypoints = self.keypoints[which] if self.keypoints is not None else None
+        return GaitSequence(self.frame_indices[which], self.silhouettes[which], self.fps, keypoints)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:

@@ -30,11 +30,15 @@ _WALKS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class AnalysedWalk:
-    """A track, its embedding where it is usable, the reason where it is not."""
+    """A track, its embedding where it is usable, the reason where it is not.
+
+    `part_of` is the archive's track this one was cut from, as somebody else goes on under its number.
+    """
 
     track: Track
     embedding: Embedding | None
     reason: str | None
+    part_of: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,30 @@ import numpy as np
 
 from app.gallery.calibration import derive_threshold, impostor_distances
 from app.gallery.distances import Distances, distances_between
+from app.gallery.domain import adapt
 from app.gallery.identities import join_fragments, name_identities
 from app.gallery.matching import confidence, match
+from app.gallery.scores import ScoreModel, find_scores
 from app.pipeline.analyse import AnalysedVideo
 from app.pipeline.archive import read_walks
 from app.pipeline.build import Stages
 from app.pipeline.report import CandidateReport, TrackReport, VideoReport
-from app.types import Embedding, GaitSequence, Ints, Match
+from app.types import Embedding, Match
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Who a usable walk is: the identity with the match behind it, which a gallery walk has not."""
+    """Who a usable walk is: the identity with the match behind it, which a gallery walk has not.
+
+    `probability` is that of the identity, or of the nearest candidate of somebody unknown; None where nothing is known
+    of what distances mean here.
+    """
 
     identity: str | None
     match: Match | None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,13 @@ def compare(known: AnalysedVideo, seen: Sequence[AnalysedVideo], stages: Stages)
     embeddings = [[walk.embedding for walk in video.usable() if walk.embedding] for video in videos]
     frames = [[walk.track.frame_indices for walk in video.usable()] for video in videos]
     within = [distances_between(own, own, settings.metric) for own in embeddings]
-    threshold = settings.threshold if settings.threshold is not None else _threshold(videos, within, frames, stages)
+    impostors = np.concatenate([impostor_distances(d, f) for d, f in zip(within, frames, strict=True)])
+    threshold = settings.threshold if settings.threshold is not None else _threshold(videos, impostors, stages)
+    scores = find_scores(stages.gait.card, settings.metric)
+    if scores is not None:
+        domain = adapt(scores, impostors, sum(map(len, embeddings)))
+        logger.info("Probabilities: %s.", domain.note)
+        scores = domain.scores
 
     tracks = [walk.track for walk in known.usable()]
     groups = list(range(len(tracks)))
@@ -56,7 +69,8 @@ def compare(known: AnalysedVideo, seen: Sequence[AnalysedVideo], stages: Stages)
         ids = [walk.track.track_id for walk in video.usable()]
         distances = distances_between(own, embeddings[0], settings.metric)
         matches = match(distances, own_frames, identities, threshold, ids)
-        answers.append({i: Answer(found.identity, found) for i, found in zip(ids, matches, strict=True)})
+        found = [Answer(each.identity, each, _probability(each, scores)) for each in matches]
+        answers.append(dict(zip(ids, found, strict=True)))
     return Compared(answers, sorted(set(identities)))
 
 
@@ -81,6 +95,7 @@ def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
                 confidence=round(confidence(found), 4) if found and identity else None,
                 distance=distance,
                 threshold=found.threshold if found else None,
+                probability=answer.probability if answer else None,
                 reason=walk.reason or (found.reason if found else None),
                 candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in candidates],
             )
@@ -96,10 +111,15 @@ def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
     )
 
 
-def _threshold(
-    videos: Sequence[AnalysedVideo], within: Sequence[Distances], frames: Sequence[Sequence[Ints]], stages: Stages
-) -> float:
-    impostors = np.concatenate([impostor_distances(d, f) for d, f in zip(within, frames, strict=True)])
+def _probability(found: Match, scores: ScoreModel | None) -> float | None:
+    if scores is None or not found.candidates:
+        return None
+    who = found.identity or found.candidates[0].identity
+    distances = {candidate.identity: candidate.distance for candidate in found.candidates}
+    return round(scores.probability(distances.pop(who), list(distances.values())), 4)
+
+
+def _threshold(videos: Sequence[AnalysedVideo], impostors: Distances, stages: Stages) -> float:
     # The halves of walks are embedded only where nobody is seen together with anybody: it doubles the work.
     genuine = None if len(impostors) else _half_distances(videos, stages)
     derived = derive_threshold(impostors, genuine)
@@ -117,13 +137,7 @@ def _half_distances(videos: Sequence[AnalysedVideo], stages: Stages) -> Distance
         for walk in read_walks(video.archive):
             if walk.track.track_id in usable and walk.sequence is not None and len(walk.sequence) > 1:
                 middle = len(walk.sequence) // 2
-                first, second = stages.gait.embed(
-                    [_part(walk.sequence, slice(middle)), _part(walk.sequence, slice(middle, None))]
-                )
+                both = [walk.sequence.part(slice(middle)), walk.sequence.part(slice(middle, None))]
+                first, second = stages.gait.embed(both)
                 halves.append((first, second))
     return np.array([distances_between([a], [b], stages.settings.match.metric)[0, 0] for a, b in halves])
-
-
-def _part(sequence: GaitSequence, which: slice) -> GaitSequence:
-    keypoints = sequence.keypoints[which] if sequence.keypoints is not None else None
-    return GaitSequence(sequence.frame_indices[which], sequence.silhouettes[which], sequence.fps, keypoints)

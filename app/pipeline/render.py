@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from app.pipeline.progress import Progress, Stopwatch
-from app.pipeline.report import VideoReport
+from app.pipeline.report import TrackReport, VideoReport
 from app.pipeline.sequences import Walk
-from app.types import Floats, GaitSequence
+from app.settings import Blur
+from app.types import Floats, Frame, GaitSequence
+from app.video.blur import blur, body_region, head_region
 from app.video.paint import Label, Painter
 from app.video.prefetch import prefetched
 from app.video.reader import VideoReader
@@ -20,6 +22,8 @@ from app.video.writer import VideoWriter
 
 # The longest gap in s over which joints move on straight lines; a step takes about half a second.
 _LONGEST_GAP = 0.2
+# How long in s somebody is blurred before the track begins and after it ends: trackers start late.
+_LEAD = 0.4
 
 Skeletons: TypeAlias = Mapping[int, Mapping[int, Floats]]
 """Keypoints (17, 3) by track id and 0-based frame index."""
@@ -56,10 +60,51 @@ def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> d
         usable = track.status != "unusable"
         # In the picture only the cause stands ("too short"); the figures behind it are in the report.
         note = (track.reason or "").partition(":")[0] if not usable else ""
-        keypoints = (skeletons or {}).get(track.track_id, {})
+        keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
         for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
             labels[index].append(Label(box, track.identity, track.confidence, note, usable, keypoints.get(index)))
     return labels
+
+
+def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None = None) -> dict[int, list[Floats]]:
+    """Return what is to be blurred in each frame, float32 (4,) px each, keyed by 0-based frame index.
+
+    Nobody shows up for a moment: boxes between those of a track are interpolated, and the track goes on in its
+    direction for 0.4 s before its beginning and after its end.
+
+    Args:
+        video: the tracks.
+        which: heads of everybody, the boxes of those who are not identified, or of everybody.
+        skeletons: where heads are, if known.
+    """
+    regions: dict[int, list[Floats]] = defaultdict(list)
+    for track in video.tracks:
+        if which == "none" or (which == "unknown" and track.identity is not None):
+            continue
+        keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
+        for index, box in without_gaps(track, round(_LEAD * video.fps)):
+            regions[index].append(head_region(box, keypoints.get(index)) if which == "faces" else body_region(box))
+    return regions
+
+
+def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
+    """Yield a box (4,) px for each frame from `lead` frames before the track's first to `lead` after its last.
+
+    Between the track's boxes they are interpolated; before and after it they go on in its direction.
+    """
+    frames, boxes = np.asarray(track.frames), np.asarray(track.boxes, np.float32)
+    first, last = int(frames[0]), int(frames[-1])
+    every = np.arange(first, last + 1)
+    between = np.stack([np.interp(every, frames, side) for side in boxes.T], axis=1)
+    span = min(lead, len(every) - 1)
+    ahead = np.arange(1, lead + 1)[:, None]
+    before = between[0] - ahead[::-1] * ((between[span] - between[0]) / max(1, span))
+    after = between[-1] + ahead * ((between[-1] - between[-1 - span]) / max(1, span))
+    yield from zip(
+        range(first - lead, last + lead + 1),
+        np.concatenate([before, between, after]).astype(np.float32),
+        strict=True,
+    )
 
 
 def render(
@@ -70,8 +115,21 @@ def render(
     progress: Progress,
     watch: Stopwatch,
     skeletons: Skeletons | None = None,
+    blurred: Mapping[int, Sequence[Floats]] | None = None,
+    seen: Callable[[Frame], None] = lambda frame: None,
 ) -> None:
-    """Write `video` painted with what `report` says, and `skeletons` where there are any, to the MP4 file `out`.
+    """Write `video` painted with what `report` says to the MP4 file `out`.
+
+    Args:
+        video: the file that was analysed.
+        report: what was seen in it.
+        identities: the gallery's names, which fix the colours.
+        out: the painted video.
+        progress: where the frames done are shown.
+        watch: collects the seconds of each step.
+        skeletons: painted too, where there are any.
+        blurred: regions by frame, see `regions_to_blur`.
+        seen: called with each frame, blurred but not yet painted; it must copy what it keeps.
 
     Raises:
         VideoError: the video cannot be read any more.
@@ -87,5 +145,7 @@ def render(
         prefetched(reader, depth=16) as frames,
     ):
         for frame in frames:
+            blur(frame.image, (blurred or {}).get(frame.index, ()))
+            seen(frame)
             writer.write(painter.paint(frame.image, labels.get(frame.index, ())), frame.time)
             advance(1)

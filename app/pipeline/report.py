@@ -46,6 +46,21 @@ class TrackReport(_Model):
     )
     distance: float | None = Field(description="to `identity`, or to the nearest candidate of an unknown walk")
     threshold: float | None = Field(description="largest distance that counts as the same person")
+    probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="calibrated probability that the walk is `identity`'s, or the nearest candidate's; null where "
+        "nothing is known of what this model's distances mean",
+    )
+    margin: float | None = Field(
+        default=None, description="how much further the next candidate is than `distance`; negative if it is nearer"
+    )
+    part_of: int | None = Field(
+        default=None,
+        ge=1,
+        description="the track this one was cut from, as somebody else goes on under its number; null for whole tracks",
+    )
     reason: str | None = Field(description="why there is no identity")
     candidates: list[CandidateReport] = Field(description="by rising distance")
 
@@ -98,7 +113,7 @@ class Report(_Model):
     models: dict[str, ModelReport]
     settings: dict[str, Any]
     timings: dict[str, float] = Field(description="seconds by step, and `total`")
-    gallery: VideoReport
+    gallery: VideoReport | None = Field(description="null where people were named by the gallery that is kept")
     probes: list[VideoReport]
 
 
@@ -114,7 +129,7 @@ def to_json(report: Report) -> str:
 
 CSV_COLUMNS = (
     *("video", "role", "track_id", "status", "identity", "confidence", "distance", "threshold"),
-    *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason"),
+    *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason", "probability", "margin"),
 )
 
 
@@ -123,10 +138,8 @@ def to_csv(report: Report) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    videos: Sequence[tuple[str, VideoReport]] = [
-        ("gallery", report.gallery),
-        *(("probe", probe) for probe in report.probes),
-    ]
+    gallery = [("gallery", report.gallery)] if report.gallery else []
+    videos: Sequence[tuple[str, VideoReport]] = [*gallery, *(("probe", probe) for probe in report.probes)]
     for role, video in videos:
         for track in video.tracks:
             first, last = track.frames[0], track.frames[-1]
@@ -146,6 +159,8 @@ def to_csv(report: Report) -> str:
                     _number((last + 1) / video.fps),
                     len(track.frames),
                     track.reason or "",
+                    _number(track.probability),
+                    _number(track.margin),
                 ]
             )
     return buffer.getvalue()

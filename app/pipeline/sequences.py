@@ -33,6 +33,17 @@ class Walk:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CutOut:
+    """One person in one frame: the silhouette (64, 64), with keypoints where they are wanted, or why there is none."""
+
+    track_id: int
+    frame_index: int
+    silhouette: Bytes | None = None
+    keypoints: Floats | None = None
+    reason: Reason | None = None
+
+
 @dataclass
 class _OpenTrack:
     """A person who may still be in view."""
@@ -48,12 +59,15 @@ class _OpenTrack:
     cut_out: int = 0
     kept_every: int = 1
 
-    def add_silhouette(self, index: int, silhouette: Bytes, keypoints: Floats | None, limit: int) -> None:
+    def add(self, one: CutOut, limit: int) -> None:
+        if one.silhouette is None:
+            self.dropped[one.reason or Reason.NO_SILHOUETTE] += 1
+            return
         if self.cut_out % self.kept_every == 0:
-            self.silhouette_frames.append(index)
-            self.silhouettes.append(silhouette)
-            if keypoints is not None:
-                self.keypoints.append(keypoints)
+            self.silhouette_frames.append(one.frame_index)
+            self.silhouettes.append(one.silhouette)
+            if one.keypoints is not None:
+                self.keypoints.append(one.keypoints)
             if len(self.silhouettes) >= 2 * limit:  # somebody stays for minutes: thin evenly, so memory stays bounded
                 del self.silhouette_frames[1::2], self.silhouettes[1::2], self.keypoints[1::2]
                 self.kept_every *= 2  # what comes is thinned as what was, or the beginning would fade away
@@ -123,41 +137,17 @@ def walks(
     fps = float(info.fps)
     stride = max(1, math.ceil(fps / settings.segmenter.max_rate - 1e-3))
     patience = math.ceil(settings.track.lost_seconds * fps) + 1
-    threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
     open_tracks: dict[int, _OpenTrack] = {}
     for frames, detections in detected:
-        wanted_frames: list[Frame] = []
-        wanted: list[tuple[list[int], Floats, TrackedBoxes]] = []
+        wanted: list[tuple[Frame, TrackedBoxes]] = []
         for frame, found in zip(frames, detections, strict=True):
             with watch.measure("track"):
                 tracked = tracker.update(found)
-            ids = _record(open_tracks, frame.index, tracked)
-            if frame.index % stride or not len(ids):
-                continue
-            rows = _worth_cutting(open_tracks, tracked, info, settings)
-            if rows:
-                wanted_frames.append(frame)
-                wanted.append((rows, tracked.boxes[rows], tracked))
-        if wanted_frames:
-            with watch.measure("segment"):
-                mattes = segmenter.segment(wanted_frames, [boxes for _, boxes, _ in wanted])
-            poses: Sequence[Floats | list[None]] = [[None] * len(rows) for rows, _, _ in wanted]
-            if pose is not None:
-                with watch.measure("pose"):
-                    poses = pose.estimate(wanted_frames, [boxes for _, boxes, _ in wanted])
-            with watch.measure("silhouettes"):
-                for frame, (rows, _, tracked), row_mattes, row_poses in zip(
-                    wanted_frames, wanted, mattes, poses, strict=True
-                ):
-                    for row, matte, keypoints in zip(rows, row_mattes, row_poses, strict=True):
-                        person = open_tracks[int(tracked.track_ids[row])]
-                        others = np.delete(tracked.boxes, row, axis=0)
-                        mask = cut(matte, tracked.boxes[row], others, threshold)
-                        silhouette = normalise(mask) if mask is not None else None
-                        if silhouette is None:
-                            person.dropped[Reason.NO_SILHOUETTE] += 1
-                        else:
-                            person.add_silhouette(frame.index, silhouette, keypoints, settings.gait.max_frames)
+            _record(open_tracks, frame.index, tracked)
+            if frame.index % stride == 0:
+                wanted.append((frame, tracked))
+        for one in cut_out(wanted, info, segmenter, settings, watch, pose):
+            open_tracks[one.track_id].add(one, settings.gait.max_frames)
         seen(frames)
         last = frames[-1].index
         for track_id in [i for i, person in open_tracks.items() if last - person.frames[-1] > patience]:
@@ -166,25 +156,55 @@ def walks(
         yield open_tracks[track_id].close(info, settings)
 
 
-def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> list[int]:
-    ids: list[int] = tracked.track_ids.tolist()
-    for track_id, box, score in zip(ids, tracked.boxes, tracked.scores.tolist(), strict=True):
+def cut_out(
+    wanted: Sequence[tuple[Frame, TrackedBoxes]],
+    info: VideoInfo,
+    segmenter: Segmenter,
+    settings: Settings,
+    watch: Stopwatch,
+    pose: PoseEstimator | None = None,
+) -> Iterator[CutOut]:
+    """Yield what can be cut of everybody in some frames, and why not where it cannot; see `walks`."""
+    threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
+    frames: list[Frame] = []
+    people: list[tuple[list[int], TrackedBoxes]] = []
+    for frame, tracked in wanted:
+        hidden = occlusion(tracked.boxes)
+        rows = []
+        for row, (track_id, box) in enumerate(zip(tracked.track_ids.tolist(), tracked.boxes, strict=True)):
+            reason = frame_reason(box, float(hidden[row]), info.width, info.height, settings.quality)
+            if reason is None:
+                rows.append(row)
+            else:
+                yield CutOut(track_id, frame.index, reason=reason)
+        if rows:
+            frames.append(frame)
+            people.append((rows, tracked))
+    if not frames:
+        return
+    boxes = [tracked.boxes[rows] for rows, tracked in people]
+    with watch.measure("segment"):
+        mattes = segmenter.segment(frames, boxes)
+    poses: Sequence[Floats | list[None]] = [[None] * len(rows) for rows, _ in people]
+    if pose is not None:
+        with watch.measure("pose"):
+            poses = pose.estimate(frames, boxes)
+    for frame, (rows, tracked), row_mattes, row_poses in zip(frames, people, mattes, poses, strict=True):
+        for row, matte, keypoints in zip(rows, row_mattes, row_poses, strict=True):
+            with watch.measure("silhouettes"):
+                others = np.delete(tracked.boxes, row, axis=0)
+                mask = cut(matte, tracked.boxes[row], others, threshold)
+                silhouette = normalise(mask) if mask is not None else None
+            track_id = int(tracked.track_ids[row])
+            if silhouette is None:
+                yield CutOut(track_id, frame.index, reason=Reason.NO_SILHOUETTE)
+            else:
+                yield CutOut(track_id, frame.index, silhouette, keypoints)
+
+
+def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> None:
+    for track_id, box, score in zip(tracked.track_ids.tolist(), tracked.boxes, tracked.scores.tolist(), strict=True):
         person = open_tracks.setdefault(track_id, _OpenTrack(track_id))
         person.frames.append(index)
         person.boxes.append(box)
         person.scores.append(score)
-    return ids
-
-
-def _worth_cutting(
-    open_tracks: dict[int, _OpenTrack], tracked: TrackedBoxes, info: VideoInfo, settings: Settings
-) -> list[int]:
-    hidden = occlusion(tracked.boxes)
-    rows = []
-    for row, (track_id, box) in enumerate(zip(tracked.track_ids.tolist(), tracked.boxes, strict=True)):
-        reason = frame_reason(box, float(hidden[row]), info.width, info.height, settings.quality)
-        if reason is None:
-            rows.append(row)
-        else:
-            open_tracks[track_id].dropped[reason] += 1
-    return rows

@@ -32,8 +32,8 @@ _BASIC: tuple[Colour, ...] = (
     (204, 121, 167),
     (85, 17, 187),
 )
-_UNKNOWN: Colour = (220, 220, 220)
-_UNUSABLE: Colour = (80, 80, 80)
+UNKNOWN: Colour = (220, 220, 220)
+UNUSABLE: Colour = (80, 80, 80)
 _DARK: Colour = (20, 20, 20)
 _WHITE: Colour = (255, 255, 255)
 _LEGEND_ROWS = 10
@@ -156,8 +156,8 @@ class Painter:
 
     def _colour(self, label: Label) -> Colour:
         if not label.usable:
-            return _UNUSABLE
-        return self._colours.get(label.identity, _UNKNOWN) if label.identity else _UNKNOWN
+            return UNUSABLE
+        return self._colours.get(label.identity, UNKNOWN) if label.identity else UNKNOWN
 
     def _corners(self, box: Floats) -> Rectangle:
         x1, y1, x2, y2 = (round(float(value)) for value in box)
@@ -236,7 +236,7 @@ class Painter:
         rows: list[tuple[str, Colour | None]] = [(name, self._colours[name]) for name in shown]
         if len(shown) < len(identities):
             rows.append((f"+{len(identities) - len(shown)} more", None))
-        rows.append(("unknown", _UNKNOWN))
+        rows.append(("unknown", UNKNOWN))
         texts = [_text(name, letters, self.width // 4) for name, _ in rows]
         size = (step * len(rows) + pad, 3 * pad + letters + max(text.shape[1] for text in texts))
         picture = np.full((*size, 3), _DARK, np.uint8)

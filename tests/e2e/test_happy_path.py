@@ -52,7 +52,7 @@ def first(studio: Path) -> Iterator[Path]:
 
 def test_every_promised_file_is_there(first: Path) -> None:
     names = {"gallery.mp4", "G-gallery_P-probe1.mp4", "G-gallery_P-probe2.mp4", "results.json", "results.csv"}
-    assert {path.name for path in results(first).iterdir()} == names | {"summary.gif"}
+    assert {path.name for path in results(first).iterdir()} == names | {"summary.gif", "report.html"}
     assert not list(first.rglob(".*")), "nothing hidden is left"
     report = report_of(first)
     for video, name in zip([report["gallery"], *report["probes"]], ["gallery", "probe1", "probe2"], strict=True):

@@ -16,7 +16,7 @@ from app.pipeline import archive
 from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
 from app.pipeline.build import Stages
 from app.pipeline.compare import compare, report_of
-from app.pipeline.demo import _distinct_names, _free_name, find_videos
+from app.pipeline.demo import distinct_names, find_videos, free_name
 from app.pipeline.render import labels_by_frame
 from app.pipeline.sequences import Walk
 from app.segment.motion import MotionSegmenter
@@ -125,7 +125,7 @@ def test_a_probe_without_usable_walks(tmp_path: Path) -> None:
 
 def test_names_are_distinct_and_short_enough_for_a_file() -> None:
     videos = [Path(path) for path in ("a/x.mp4", "b/x.avi", "c/x.mp4", "x-2.mp4", "y.tar.mp4", "步" * 80 + ".mp4")]
-    names = _distinct_names(videos)
+    names = distinct_names(videos)
     assert names[:5] == ["x", "x-2", "x-3", "x-2-2", "y.tar"]
     assert len(set(names)) == len(names)
     assert "步步步".startswith(names[5][:3])
@@ -134,7 +134,7 @@ def test_names_are_distinct_and_short_enough_for_a_file() -> None:
 
 def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
     for name in ("t", "t_2", "t_3"):
-        assert _free_name(tmp_path / "t").name == name
+        assert free_name(tmp_path / "t").name == name
         (tmp_path / name).mkdir()
 
 

@@ -1,0 +1,1 @@
+"""`report.html`: everything a run found, on one page that works offline."""

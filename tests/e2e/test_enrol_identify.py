@@ -1,0 +1,132 @@
+"""People are enrolled with their consent, and named in other videos; weight-free, on drawn clips."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+
+from app.cli.main import main
+from app.gallery.sqlite import SqliteGallery
+from app.pipeline.report import schema
+from tests.clips import Walker, crossing, write_clip
+from tests.e2e.conftest import SIZE, Ended, weight_free
+
+Run = Callable[..., Ended]
+WAYS = ("--config", "fast.yaml")
+
+
+@pytest.fixture(scope="module")
+def home(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `input_videos/`, a clip of one person alone, and settings that leave out the pages."""
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copytree(studio / "input_videos", folder / "input_videos")
+    alone = crossing([Walker(1)], gap=0.9, first=-0.7, seconds=3.0, **SIZE, seed=5)
+    write_clip(folder / "alone.mp4", alone, index_first=True)
+    (folder / "fast.yaml").write_text("output: {report: false, summary: false}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in the folder, in this process."""
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments: object) -> Ended:
+        capsys.readouterr()
+        code = main([*map(str, arguments), *weight_free(arguments), *WAYS])
+        return Ended(code, *capsys.readouterr())
+
+    return command
+
+
+def people(home: Path, file: str) -> dict[str, int]:
+    with SqliteGallery(home / file) as gallery:
+        return {person.name: person.walks for person in gallery.people()}
+
+
+def test_several_walks_must_be_chosen_from(run: Run, home: Path) -> None:
+    db = ("--gallery-db", "several.db")
+    run("enrol", "gallery.mp4", "--name", "Anna", *db).failed_with("--consent TEXT", "--consent none")
+    ended = run("enrol", "gallery.mp4", "--name", "Anna", "--consent", "yes", *db)
+    ended.failed_with("several walks: track 1", "gallery-walks.png", "--track NUMBER")
+    with Pictures.open(home / "output" / "gallery-walks.png") as sheet:
+        assert sheet.size == (360, 300)
+        assert np.asarray(sheet).std() > 10, "somebody is to be seen"
+    run("enrol", "gallery.mp4", "--name", "Anna", "--consent", "yes", "--track", 9, *db).failed_with(
+        "Track 9", "track 1"
+    )
+    run("enrol", "gallery.mp4", "--consent", "yes", *db).failed_with("--name NAME")
+    run("enrol", "--consent", "yes", *db).failed_with("--folder")
+    run("enrol", "nobody.mp4", "--name", "Anna", "--consent", "yes", *db).failed_with("nobody.mp4")
+    assert people(home, "several.db") == {}
+
+
+def test_people_enrolled_are_named_in_other_videos(run: Run, home: Path) -> None:
+    db = ("--gallery-db", "known.db")
+    run("identify", "probe1", *db).failed_with("known.db")
+    first = run("enrol", "gallery.mp4", "--name", "Anna", "--consent", "form 7", "--track", 1, "--retain-days", 9, *db)
+    assert first.code == 0, first.err
+    assert "Anna: 1 walk(s) added, 1 in all, kept until" in first.out
+    second = run(
+        "enrol", "gallery.mp4", "--name", "Ben", "--consent", "form 8", "--track", 2, "--keep-silhouettes", *db
+    )
+    assert second.code == 0, second.err
+    again = run("enrol", "gallery.mp4", "--name", "Ben", "--consent", "form 8", "--track", 2, *db)
+    assert "Ben has this very walk already, number 2" in again.out
+    run("enrol", "gallery.mp4", "--name", "Zoe", "--consent", "no", "--track", 2, *db).failed_with("walk 2 of 'Ben'")
+    with SqliteGallery(home / "known.db") as gallery:
+        assert [(p.name, p.consent, p.walks) for p in gallery.people()] == [("Anna", "form 7", 1), ("Ben", "form 8", 1)]
+        assert gallery.silhouettes(1) is None
+        assert gallery.silhouettes(2) is not None
+        assert (gallery.thumbnail("Anna") or b"")[:2] == b"\xff\xd8"
+
+    ended = run("identify", "probe1", "probe2.mp4", *db, "--output", "found", "--blur", "unknown")
+    assert ended.code == 0, ended.err
+    (folder,) = (home / "found" / "OutputVideos").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"probe1.mp4", "probe2.mp4", "results.json", "results.csv"}
+    report: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, schema(), cls=jsonschema.Draft202012Validator)
+    assert report["gallery"] is None
+    named, strange = ([t for t in probe["tracks"] if t["status"] != "unusable"] for probe in report["probes"])
+    assert {track["identity"] for track in named} == {"Anna", "Ben"}
+    for track in named + strange:
+        assert track["margin"] is not None
+        assert track["probability"] is None
+        assert len(track["candidates"]) == 2
+    for name in {track["identity"] for track in named}:
+        assert name in ended.out
+    with SqliteGallery(home / "known.db") as gallery:
+        seen = [event.details for event in gallery.log() if event.event == "identify"]
+        assert {str(details["video"]) for details in seen} == {"probe1.mp4", "probe2.mp4"}
+        (of_probe1,) = (details for details in seen if details["video"] == "probe1.mp4")
+        assert {match["name"] for match in of_probe1["matches"]} == {"Anna", "Ben"}  # type: ignore[union-attr,index,call-overload]
+
+
+def test_a_folder_of_people(run: Run, home: Path) -> None:
+    db = ("--gallery-db", "folder.db")
+    (home / "people" / "Anna").mkdir(parents=True)
+    (home / "people" / "Ben").mkdir()
+    (home / "people" / "Nobody").mkdir()
+    shutil.copy(home / "alone.mp4", home / "people" / "Anna")
+    shutil.copy(home / "input_videos" / "gallery.mp4", home / "people" / "Ben" / "both.mp4")
+    ended = run("enrol", "--folder", "people", "--consent", "none", *db)
+    ended.failed_with("both.mp4 shows several walks")
+    assert "Anna: 1 walk(s) added" in ended.out
+    assert people(home, "folder.db") == {"Anna": 1}
+    run("enrol", "--folder", "people/Nobody", "--consent", "none", *db).failed_with("no sub-folder with videos")
+    run("enrol", "--folder", "people", "--name", "Anna", "--consent", "none", *db).failed_with("--name and --track")
+
+
+def test_options_of_live_need_a_source(run: Run) -> None:
+    run("identify", "probe1", "--save", "x.mp4").failed_with("--save goes with --live")
+    run("identify", "probe1", "--live", "0").failed_with("one source")
+    run("identify").failed_with("There is no video")

@@ -1,0 +1,253 @@
+"""A source is watched as it plays: who comes, who it is, who goes; and nothing is ever waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from app.detect.motion import MotionDetector
+from app.errors import SettingsError, VideoError
+from app.gait.gei import GaitEnergyImage
+from app.gallery.sqlite import SqliteGallery
+from app.pipeline.analyse import analyse
+from app.pipeline.build import Stages
+from app.pipeline.enrol import enrol_walks
+from app.pipeline.identify import IdentifyOptions
+from app.pipeline.live import LiveOptions, Seen, Watcher, watch
+from app.pipeline.progress import Silent, Stopwatch
+from app.segment.motion import MotionSegmenter
+from app.settings import MatchSettings, OutputSettings, Settings
+from app.types import Frame
+from app.video.live import LiveSource, Source
+from app.video.reader import VideoReader
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stages(folder: Path) -> Stages:
+    settings = Settings(
+        output=OutputSettings(folder, silhouettes=False, features=False), match=MatchSettings(threshold=0.9)
+    )
+    return Stages(
+        MotionDetector(None, settings.detector), MotionSegmenter(None, settings.segmenter), GaitEnergyImage(), settings
+    )
+
+
+@pytest.fixture(scope="module")
+def known(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of the two people of `gallery.mp4`."""
+    folder = tmp_path_factory.mktemp("live")
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", stages(folder), folder, Silent(), Stopwatch())
+    with SqliteGallery(folder / "known.db") as gallery:
+        for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
+            gallery.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
+    return folder / "known.db"
+
+
+class Played:
+    """A file whose frames come as fast as they are taken; of each `every` one comes through."""
+
+    def __init__(self, path: Path, every: int = 1) -> None:
+        self.name, self.is_file, self.dropped, self._every = str(path), True, 0, every
+        with VideoReader(path) as reader:
+            self.info = reader.info
+            self._frames = list(reader)
+
+    @property
+    def ended(self) -> bool:
+        return not self._frames
+
+    def take(self) -> Frame | None:
+        frame, *self._frames = self._frames
+        self.dropped += len(self._frames[: self._every - 1])
+        del self._frames[: self._every - 1]
+        return frame
+
+
+def watched(source: Source, known: Path, folder: Path, **more: Any) -> tuple[list[dict[str, Any]], Seen]:
+    events: list[dict[str, Any]] = []
+    live = LiveOptions(window=2.0, every=0.4, report_drops=1.0, **more)
+    with SqliteGallery(known) as gallery:
+        painted = folder / "painted.mp4"
+        seen = watch(source, gallery, stages(folder), events.append, IdentifyOptions(), live, save=painted)
+    return events, seen
+
+
+def test_who_comes_is_named_and_leaves(studio: Path, known: Path, tmp_path: Path) -> None:
+    events, seen = watched(Played(studio / "input_videos" / "probe1.mp4"), known, tmp_path)
+    assert (seen.frames, seen.dropped) == (90, 0)
+    came = {event["track_id"] for event in events if event["event"] == "appeared"}
+    assert came == {event["track_id"] for event in events if event["event"] == "left"}
+    named = [event for event in events if event["event"] == "named"]
+    assert {event["name"] for event in named} == {"Anna", "Ben"}
+    for event in named:
+        assert event["seconds"] > 1.0, "not before there is evidence"
+        assert event["distance"] <= 0.9
+        assert event["margin"] > 0
+    times = [event["seconds"] for event in events]
+    assert times == sorted(times)
+    with av.open(str(tmp_path / "painted.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 90
+    with SqliteGallery(known) as gallery:
+        logged = [(event.event, event.details.get("name")) for event in gallery.log(1000)]
+    assert logged.count(("appeared", None)) >= len(came)
+    assert ("named", "Anna") in logged
+
+
+def test_dropped_frames_are_told_and_names_are_found_without_them(studio: Path, known: Path, tmp_path: Path) -> None:
+    events, seen = watched(Played(studio / "input_videos" / "probe1.mp4", every=2), known, tmp_path)
+    assert (seen.frames, seen.dropped) == (45, 45)
+    dropped = [event for event in events if event["event"] == "dropped"]
+    assert sum(event["frames"] for event in dropped) == dropped[-1]["altogether"] == 45
+    assert dropped[-1]["of"] == 90
+    assert len(dropped) in (3, 4), "once a second"
+    assert {event["name"] for event in events if event["event"] == "named"} == {"Anna", "Ben"}
+
+
+def test_nothing_is_kept_of_who_left(studio: Path, known: Path, tmp_path: Path) -> None:
+    played = Played(studio / "input_videos" / "probe1.mp4")
+    once = played._frames
+    played._frames = [Frame(90 * turn + f.index, 3.6 * turn + f.time, f.image) for turn in range(3) for f in once]
+    live = LiveOptions(window=2.0, every=10.0)
+    with SqliteGallery(known) as gallery:
+        watcher = Watcher(played, gallery, stages(tmp_path), lambda event: None, IdentifyOptions(), live)
+        while (frame := played.take()) is not None:
+            watcher.look(frame)
+            held = watcher._people.values()
+            assert len(held) <= 4
+            assert all(len(person.boxes) <= 50 and len(person.cuts) <= 50 for person in held), "two seconds"
+            if played.ended:
+                break
+        watcher.end()
+        assert not watcher._people
+    assert watcher.seen.frames == 270
+
+
+def test_a_file_is_played_at_its_own_speed_and_nobody_is_waited_for(studio: Path) -> None:
+    with LiveSource(str(studio / "input_videos" / "probe1.mp4"), loop=True) as source:
+        begun = time.monotonic()
+        indices: list[int] = []
+        while len(indices) < 12:
+            frame = source.take()
+            if frame is not None:
+                assert frame.time <= time.monotonic() - begun + 0.05, "never before its time"
+                assert frame.time == pytest.approx(frame.index / 25)
+                indices.append(frame.index)
+                time.sleep(0.13)
+    assert indices == sorted(set(indices))
+    assert indices[-1] >= 18, "three came for each taken"
+    assert source.dropped >= 10
+    assert not source.ended
+
+
+def test_full_means_one_in_for_each_one_out(studio: Path) -> None:
+    source = LiveSource(str(studio / "input_videos" / "probe1.mp4"), depth=2)  # not playing
+    picture = np.zeros((240, 320, 3), np.uint8)
+    taken = []
+    for index in range(20):
+        source.offer(Frame(index, index / 25, picture))
+        if index % 4 == 3:
+            frame = source.take()
+            assert frame is not None
+            taken.append(frame.index)
+    assert taken == [0, 1, 4, 8, 12], "evenly spaced once full"
+    assert source.dropped == 20 - 5 - 1
+
+
+def test_sources_that_cannot_be_watched(studio: Path, known: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no video"):
+        LiveSource(str(tmp_path / "missing.mp4"))
+    with pytest.raises(VideoError, match="cannot be opened"):
+        LiveSource("http://127.0.0.1:9/stream")
+    with served(studio / "input_videos") as address, pytest.raises(SettingsError, match=r"motion.*whole video"):
+        watched(LiveSource(f"{address}/probe1.mp4"), known, tmp_path)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_pictures_come_over_the_network_until_it_breaks_off(studio: Path) -> None:
+    with served(studio / "input_videos") as address, LiveSource(f"{address}/probe1.mp4") as source:
+        assert (source.info.width, source.info.height, float(source.info.fps)) == (320, 240, 25.0)
+        assert not source.is_file
+        frames = []
+        with pytest.raises(VideoError, match="broke off"):
+            while not source.ended:
+                frame = source.take()
+                if frame is not None:
+                    frames.append(frame.index)
+    assert frames == sorted(set(frames))
+    assert len(frames) + source.dropped == 89, "the first picture was spent on learning its size"
+
+
+@pytest.fixture
+def started(studio: Path, known: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command, watching a clip that is played over and over."""
+
+    def listen() -> None:  # whoever runs the tests in the background may have Ctrl-C ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    command = ["identify", "--live", "probe1.mp4", "--loop", "--gallery-db", known, "--save", tmp_path / "live.mp4"]
+    methods = ["--detector", "motion", "--segmenter", "motion", "--gait", "gei", "--threshold", "0.9"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *map(str, command), *methods],
+        cwd=studio,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=listen,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_ctrl_c_ends_it_well(started: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert started.stdout is not None
+    lines: list[str] = []
+    while not lines or json.loads(lines[-1])["event"] != "left":  # somebody came and went
+        lines.append(started.stdout.readline())
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert started.returncode == 0, err
+    events = [json.loads(line) for line in [*lines, *out.splitlines()]]
+    inside: set[int] = set()
+    for event in events:
+        if event["event"] == "appeared":
+            inside.add(event["track_id"])
+        elif event["event"] == "left":
+            inside.discard(event["track_id"])
+    assert not inside, "everybody has left at the end"
+    assert "frames" in err
+    assert "Traceback" not in err
+    with av.open(str(tmp_path / "live.mp4")) as video:
+        assert next(video.decode(video=0)).width == 320
+    assert [path.name for path in tmp_path.iterdir()] == ["live.mp4"]

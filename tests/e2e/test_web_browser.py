@@ -1,0 +1,168 @@
+"""The page as somebody uses it, in headless Chromium: upload, run, enrol, correct a name, forget."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clips import Walker, crossing, write_clip
+
+pytest.importorskip("fastapi", reason="needs the extra 'web'")
+pytest.importorskip("playwright", reason="needs playwright")
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHT_FREE = ("detector.name=motion", "segmenter.name=motion", "gait.name=gei")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+PATIENCE = 200_000.0  # ms; a run takes a few seconds on a quiet machine
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Path:
+    """A folder with two clips of the same two people."""
+    for name, walkers, seed in (("monday", (1, 2), 1), ("tuesday", (2, 1), 2)):
+        people = [Walker(walker, 4 * seed + walker) for walker in walkers]
+        scene = crossing(people, gap=0.7, first=-0.7, seconds=2.8, width=256, height=192, fps=Fraction(20), seed=seed)
+        write_clip(tmp_path / f"{name}.mp4", scene)
+    return tmp_path
+
+
+@pytest.fixture
+def address(studio: Path) -> Iterator[str]:
+    """Where ``python -m app serve`` listens, started in the studio."""
+    settings = [word for setting in WEIGHT_FREE for word in ("--set", setting)]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", "0", *settings],
+        cwd=studio,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout is not None
+    first = server.stdout.readline()
+    found = re.search(r"http://127\.0\.0\.1:\d+", first)
+    assert found, first + server.stdout.read()
+    yield found[0]
+    server.send_signal(signal.SIGINT)
+    rest, _ = server.communicate(timeout=60)
+    assert (server.returncode, rest) == (0, ""), "Ctrl-C ends it cleanly and quietly"
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Page]:
+    """The first page, in a window as wide as a laptop's; errors of its scripts fail the test."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.set_default_timeout(30_000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(address)
+        yield page
+        browser.close()
+        assert errors == []
+
+
+def run(page: Page, kind: str, video: str) -> None:
+    """Begin a run and wait for its result."""
+    page.get_by_role("radio", name=kind).check()
+    for card in page.locator(".video").all():
+        card.get_by_role("checkbox").set_checked(video in card.inner_text())
+    page.get_by_role("button", name="Start").click()
+    page.locator(".steps li", has_text="follow and cut out").wait_for(timeout=PATIENCE)
+    page.locator(".player").wait_for(timeout=PATIENCE)
+
+
+def fits_a_phone(page: Page) -> None:
+    """Check that nothing is wider than a small phone, then go back to the wide window."""
+    wide = page.viewport_size
+    assert wide is not None
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360, page.url
+    page.set_viewport_size(wide)
+
+
+def name_first(page: Page, name: str, consent: str) -> None:
+    """Enrol the first track that nobody has named."""
+    page.locator(".track", has=page.get_by_text("Unknown", exact=True)).first.click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Consent of this person").fill(consent)
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    page.locator(".track", has=page.get_by_text(name, exact=True)).first.wait_for()
+
+
+@pytest.mark.timeout(600)
+def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
+    page.locator("#files").set_input_files([studio / "monday.mp4", studio / "tuesday.mp4"])
+    page.locator(".video", has_text="tuesday.mp4").wait_for(timeout=PATIENCE)
+
+    fits_a_phone(page)
+
+    run(page, "Nobody yet", "monday.mp4")
+    fits_a_phone(page)
+    page.get_by_role("slider", name="Time").fill("1.4")
+    box = page.locator(".overlay button:visible").first
+    box.wait_for()
+    box.click(force=True)  # somebody in the picture
+    page.get_by_role("heading", name="Who is this?").wait_for()
+    page.keyboard.press("Escape")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Full report").click()
+    opened.value.locator("h1").wait_for()
+    ready = "() => [...document.querySelectorAll('video')].some((video) => video.readyState > 0)"
+    opened.value.evaluate("document.querySelectorAll('video').forEach((video) => video.load())")
+    opened.value.wait_for_function(ready)
+    opened.value.close()
+    name_first(page, "Anna", "said yes on Monday")
+    name_first(page, "Ben", "said yes on Monday")
+
+    page.get_by_role("link", name="New run").click()
+    run(page, "The gallery", "tuesday.mp4")
+    page.locator(".track").first.click()
+    who = page.locator("dialog h2").inner_text()
+    wrong = page.get_by_role("button", name="No, somebody else")
+    if wrong.is_visible():
+        wrong.click()
+    right = "Anna" if who == "Ben" else "Ben"
+    page.get_by_label("Name").fill(right)
+    page.locator("dialog form button").click()
+    page.locator(".track", has_text=f"{right}enrolled").wait_for()
+
+    page.get_by_role("link", name="People").click()
+    fits_a_phone(page)
+    page.get_by_role("link", name=right).click()
+    page.get_by_role("heading", name="2 walks").wait_for()
+    fits_a_phone(page)
+    page.get_by_role("button", name=f"Forget {right}").click()
+    page.get_by_text("the result of the run “tuesday.mp4”").wait_for()
+    page.get_by_role("button", name="Forget", exact=True).click()
+    page.get_by_text("Forgotten: 2 walks").wait_for()
+    page.get_by_role("link", name="Runs").click()
+    page.get_by_text("No run yet").wait_for()
+    page.get_by_role("link", name="Limits").click()
+    page.get_by_role("heading", name="Limits and responsible use").wait_for()
+    fits_a_phone(page)
+    for path in (studio / "output").rglob("*"):
+        assert path.is_dir() or right.encode() not in path.read_bytes(), path
