@@ -1,0 +1,429 @@
+"""What the page asks the server for. Everything is addressed by ids; no path ever comes from a client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+import app
+from app.gallery.store import GalleryStore, Person, Walk
+from app.settings import Blur
+from app.web.jobs import Job, JobStore, Kind
+from app.web.options import ConflictError, NotThereError, WebError, WebOptions
+from app.web.people import People
+from app.web.queue import JobQueue
+from app.web.results import RunResult
+from app.web.security import COOKIE, REPORT_POLICY, Sessions
+from app.web.videos import Video, VideoLibrary
+
+_HEARTBEAT = 15.0  # s: shorter than the patience of proxies
+_MOST_VIDEOS = 20  # in one run
+
+
+@dataclass(frozen=True)
+class Site:
+    """The parts of the application."""
+
+    options: WebOptions
+    sessions: Sessions
+    videos: VideoLibrary
+    jobs: JobStore
+    queue: JobQueue
+    people: People
+
+
+def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+Here = Annotated[Site, Depends(_site)]
+router = APIRouter(prefix="/api")
+
+
+# Sessions
+
+
+class Password(BaseModel):
+    """What somebody types to get in."""
+
+    password: str = Field(max_length=1000)
+
+
+@router.get("/session")
+async def session(site: Here, request: Request) -> Response:
+    """Who asks, the token that their requests need, and what the page must know about this server."""
+    key, found = request.cookies.get(COOKIE), site.sessions.find(request.cookies.get(COOKIE))
+    if key is None or found is None:
+        key, found = site.sessions.begin()
+    answer = {
+        "token": found.token,
+        "signed_in": found.signed_in,
+        "password": site.sessions.need_password,
+        "version": app.__version__,
+        "largest_upload": site.options.largest_upload,
+        "blur": site.options.blur,
+        "input_videos": str(site.options.input_videos),
+    }
+    return _with_cookie(JSONResponse(answer), site, key)
+
+
+@router.post("/login")
+async def login(site: Here, request: Request, given: Password) -> Response:
+    """Begin a session that may do everything."""
+    address = request.client.host if request.client else ""
+    wait = site.sessions.wait(address)
+    if wait:
+        detail = f"Too many wrong passwords. Try again in {wait:.0f} s."
+        return JSONResponse({"detail": detail}, 429, {"Retry-After": str(round(wait) + 1)})
+    if not site.sessions.is_password(given.password):
+        site.sessions.count_wrong(address)
+        return JSONResponse({"detail": "This is not the password."}, 401)
+    site.sessions.end(request.cookies.get(COOKIE))
+    key, found = site.sessions.begin(signed_in=True)  # a new one, so that nobody can know it from before
+    return _with_cookie(JSONResponse({"token": found.token}), site, key)
+
+
+@router.post("/logout")
+async def logout(site: Here, request: Request) -> Response:
+    """End the session."""
+    site.sessions.end(request.cookies.get(COOKIE))
+    return _done()
+
+
+def _with_cookie(response: Response, site: Site, key: str) -> Response:
+    response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=site.options.secure)
+    return response
+
+
+def _done() -> Response:
+    return Response(status_code=204)
+
+
+# Videos
+
+
+@router.get("/videos")
+async def videos(site: Here) -> list[Video]:
+    """Every video that a run can use."""
+    return await site.videos.all()
+
+
+@router.post("/videos", status_code=201)
+async def upload(site: Here, request: Request, name: str) -> Video:
+    """Take in a video: the body is the file."""
+    announced = int(request.headers.get("content-length") or 0)
+    return await site.videos.receive(name, announced, request.stream())
+
+
+@router.get("/videos/{video_id}/thumbnail")
+async def thumbnail(site: Here, video_id: str) -> Response:
+    """A picture of a video."""
+    return _file(site.videos.thumbnail(site.videos.get(video_id)))
+
+
+@router.delete("/videos/{video_id}")
+async def remove_video(site: Here, video_id: str) -> Response:
+    """Delete an upload, and what is kept to make runs with it quicker; results stay."""
+    video = site.videos.get(video_id)
+    if any(job.is_open for job in site.jobs.using(video_id)):
+        raise ConflictError(f"A run that is not over uses {video.name}. Cancel it first.")
+    async with site.queue.at_rest():
+        await asyncio.to_thread(site.videos.remove, video)
+        await asyncio.to_thread(site.people.empty_cache)
+    return _done()
+
+
+# Runs
+
+
+class NewJob(BaseModel):
+    """A run that is wanted."""
+
+    kind: Kind
+    gallery: str | None = None
+    probes: list[str] = Field(min_length=1, max_length=_MOST_VIDEOS)
+    blur: Blur | None = None
+
+
+@router.get("/jobs")
+async def jobs(site: Here) -> list[dict[str, Any]]:
+    """Every run, the newest first."""
+    return [_public(site, job) for job in site.jobs.all()]
+
+
+@router.post("/jobs", status_code=201)
+async def start(site: Here, wanted: NewJob) -> dict[str, Any]:
+    """Ask for a run."""
+    if (wanted.kind == "compare") != (wanted.gallery is not None):
+        raise WebError("Choose the video of the people to know, or let people be named by the gallery.")
+    job = Job(
+        kind=wanted.kind, gallery=wanted.gallery, probes=wanted.probes, blur=wanted.blur or site.options.blur, names={}
+    )
+    if len(set(job.videos)) < len(job.videos):
+        raise WebError("The same video is chosen twice: everybody would match themselves.")
+    job.names = {video_id: site.videos.get(video_id).name for video_id in job.videos}
+    stems = [Path(name).stem for name in job.names.values()]
+    if len(set(stems)) < len(stems):
+        raise WebError("Two of these videos have the same name. Rename one, so that their results can be told apart.")
+    await site.queue.submit(job)
+    return _public(site, job)
+
+
+@router.get("/jobs/{job_id}")
+async def job(site: Here, job_id: str) -> dict[str, Any]:
+    """One run."""
+    return _public(site, site.jobs.get(job_id))
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel(site: Here, job_id: str) -> Response:
+    """Stop a run."""
+    await site.queue.cancel(site.jobs.get(job_id))
+    return _done()
+
+
+@router.post("/jobs/{job_id}/restart")
+async def restart(site: Here, job_id: str) -> Response:
+    """Begin a run again; videos that were followed to their end are not followed again."""
+    await site.queue.submit(site.jobs.get(job_id))
+    return _done()
+
+
+@router.delete("/jobs/{job_id}")
+async def remove_job(site: Here, job_id: str) -> Response:
+    """Delete a run and its result; its videos, and walks that were enrolled from it, stay."""
+    await asyncio.to_thread(site.jobs.remove, site.jobs.get(job_id))
+    await site.queue.announce(job_id)
+    return _done()
+
+
+@router.get("/events")
+async def events(site: Here) -> Response:
+    """The changes of all runs, as server-sent events: ``job`` with a run, ``gone`` with its id."""
+
+    async def stream() -> AsyncIterator[str]:
+        revision, queue = 0, site.queue
+        yield "retry: 1000\n\n"
+        while not queue.closing:
+            revision, changed = await queue.changes(revision, _HEARTBEAT)
+            for job_id in changed:
+                found = site.jobs.find(job_id)
+                content = _public(site, found) if found else {"job_id": job_id}
+                yield f"event: {'job' if found else 'gone'}\ndata: {json.dumps(content)}\n\n"
+            if not changed:
+                yield ": still here\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+def _public(site: Site, job: Job) -> dict[str, Any]:
+    return {
+        **job.model_dump(exclude={"labels", "attempts"}),
+        "steps": [step.model_dump() for step in site.queue.steps.get(job.job_id, [])],
+        "waits_for": site.jobs.before(job) if job.state == "queued" else 0,
+    }
+
+
+# Results
+
+
+def _result(site: Here, job_id: str) -> RunResult:
+    found = site.jobs.get(job_id)
+    return RunResult(found, site.jobs.result(found))
+
+
+Found = Annotated[RunResult, Depends(_result)]
+
+
+@router.get("/jobs/{job_id}/result")
+def result(site: Here, found: Found) -> dict[str, Any]:
+    """What a run found."""
+    return found.view(site.people.known())
+
+
+@router.get("/jobs/{job_id}/videos/{place}/boxes")
+def boxes(found: Found, place: int) -> dict[int, dict[str, Any]]:
+    """Where everybody is in each frame of a video."""
+    return found.boxes(place)
+
+
+@router.get("/jobs/{job_id}/videos/{place}/crops/{track_id}")
+def crop(found: Found, place: int, track_id: int) -> Response:
+    """A picture of a track."""
+    found.track(place, track_id)
+    return _file(found.folder / "crops" / found.outcome.videos[place].name / f"{track_id}.jpg")
+
+
+@router.get("/jobs/{job_id}/files/{name}")
+def file(found: Found, name: str) -> Response:
+    """A file of a run: a painted video, `results.json`, `report.html` ..."""
+    for path in (found.folder / "run").iterdir():
+        if path.name == name and path.is_file():  # the name is looked up, never put into a path
+            policy = {"Content-Security-Policy": REPORT_POLICY} if path.suffix == ".html" else {}
+            return _file(path, policy)
+    raise NotThereError("This run has no such file.")
+
+
+class Named(BaseModel):
+    """Who a track is."""
+
+    name: str = Field(min_length=1, max_length=100)
+    consent: str = Field(default="", max_length=2000)
+    retain_days: int | None = Field(default=None, ge=1, le=36525)
+    keep_silhouettes: bool = True
+
+
+@router.post("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
+def name_track(site: Here, found: Found, place: int, track_id: int, given: Named) -> dict[str, Any]:
+    """Enrol a track under a name, or correct the name."""
+    person_id = site.people.name_track(
+        found, place, track_id, given.name, given.consent, given.retain_days, given.keep_silhouettes
+    )
+    return {"person_id": person_id}
+
+
+@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
+def unname_track(site: Here, found: Found, place: int, track_id: int) -> Response:
+    """Take a track out of the gallery again."""
+    site.people.unname_track(found, place, track_id)
+    return _done()
+
+
+# People
+
+
+class NewName(BaseModel):
+    """What somebody is called from now on."""
+
+    name: str = Field(min_length=1, max_length=100)
+
+
+class Into(BaseModel):
+    """The person who stays."""
+
+    person_id: int
+
+
+class To(BaseModel):
+    """Whose walk it is."""
+
+    name: str = Field(min_length=1, max_length=100)
+
+
+@router.get("/people")
+def people(site: Here) -> list[dict[str, Any]]:
+    """Everybody in the gallery."""
+    with site.people.gallery() as gallery:
+        return [_person(gallery, person) for person in gallery.people()]
+
+
+@router.get("/people/{person_id}")
+def person(site: Here, person_id: int) -> dict[str, Any]:
+    """One person, with their walks."""
+    with site.people.gallery() as gallery:
+        found = site.people.get(gallery, person_id)
+        walks = [_walk(walk) for walk in gallery.walks(found.name)]
+        return {**_person(gallery, found), "walk_list": walks}
+
+
+@router.get("/people/{person_id}/picture")
+def picture(site: Here, person_id: int) -> Response:
+    """The newest picture of a person."""
+    with site.people.gallery() as gallery:
+        jpeg = gallery.thumbnail(site.people.get(gallery, person_id).name)
+    if jpeg is None:
+        raise NotThereError("There is no picture of this person.")
+    return Response(jpeg, media_type="image/jpeg")
+
+
+@router.patch("/people/{person_id}")
+def rename(site: Here, person_id: int, new: NewName) -> Response:
+    """Give a person another name."""
+    with site.people.gallery() as gallery:
+        gallery.rename(site.people.get(gallery, person_id).name, new.name)
+    return _done()
+
+
+@router.post("/people/{person_id}/merge")
+async def merge(site: Here, person_id: int, into: Into) -> Response:
+    """Two names were one person."""
+    async with site.queue.at_rest():
+        await asyncio.to_thread(site.people.merge, person_id, into.person_id)
+    return _done()
+
+
+@router.get("/people/{person_id}/traces")
+def traces(site: Here, person_id: int) -> dict[str, Any]:
+    """What is deleted when a person is forgotten, and what stays."""
+    with site.people.gallery() as gallery:
+        found = site.people.get(gallery, person_id)
+    seen = site.people.traces(person_id)
+    return {
+        "name": found.name,
+        "walks": found.walks,
+        "results": [_public(site, job) for job in seen.results],
+        **{key: [video.name for video in getattr(seen, key)] for key in ("only", "shared", "files")},
+    }
+
+
+@router.delete("/people/{person_id}")
+async def forget(site: Here, person_id: int) -> dict[str, Any]:
+    """Remove a person with everything derived from them."""
+    async with site.queue.at_rest():
+        before = {job.job_id for job in site.jobs.all()}
+        walks = await asyncio.to_thread(site.people.forget, person_id)
+    gone = before - {job.job_id for job in site.jobs.all()}
+    for job_id in gone:
+        await site.queue.announce(job_id)
+    return {"walks": walks, "results": len(gone)}
+
+
+@router.delete("/walks/{walk_id}")
+def forget_walk(site: Here, walk_id: int) -> Response:
+    """Remove one walk."""
+    with site.people.gallery() as gallery:
+        gallery.forget_walk(walk_id)
+    return _done()
+
+
+@router.post("/walks/{walk_id}/move")
+def move_walk(site: Here, walk_id: int, to: To) -> Response:
+    """Give a walk to the person whose it is."""
+    with site.people.gallery() as gallery:
+        gallery.move_walk(walk_id, to.name)
+    return _done()
+
+
+@router.get("/log")
+def log(site: Here) -> list[dict[str, Any]]:
+    """What was done with the gallery, the newest first."""
+    with site.people.gallery() as gallery:
+        return [{**asdict(event), "time": event.time.isoformat()} for event in gallery.log(200)]
+
+
+def _person(gallery: GalleryStore, person: Person) -> dict[str, Any]:
+    return {
+        **asdict(person),
+        "enrolled": person.enrolled.isoformat(),
+        "expires": person.expires.isoformat() if person.expires else None,
+        "has_picture": gallery.thumbnail(person.name) is not None,
+    }
+
+
+def _walk(walk: Walk) -> dict[str, Any]:
+    return {**asdict(walk), "added": walk.added.isoformat()}
+
+
+def _file(path: Path, headers: dict[str, str] | None = None) -> Response:
+    if not path.is_file():
+        raise NotThereError("This file is not there any more.")
+    return FileResponse(path, headers=headers)

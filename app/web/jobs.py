@@ -1,0 +1,156 @@
+"""Runs asked for through the web page: what each is, how far it is, and where its result lies.
+
+A job is one JSON file under ``jobs/``, written whole at each change of state; its result is one folder under
+``results/`` that appears whole or not at all. A job whose result is there is done, whatever else happened.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.files import written_whole
+from app.settings import Blur
+from app.web.options import ConflictError, NotThereError, read_model
+
+Kind = Literal["compare", "identify", "survey"]
+State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+
+_ATTEMPTS = 2  # a job that takes the whole program down with it is not begun for ever
+
+
+class Job(BaseModel):
+    """A run: ``compare`` names people after those of a gallery video, ``identify`` after those of the database, and
+    ``survey`` names nobody.
+
+    `names` has the file name of each video by its id; times are in s since 1970. `labels` say who tracks are by
+    somebody's word: the gallery's walk that was made of each, by ``video/track``, the video by its place in the result.
+    """
+
+    job_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    kind: Kind
+    gallery: str | None = None
+    probes: list[str]
+    names: dict[str, str]
+    blur: Blur = "none"
+    state: State = "queued"
+    created: float = Field(default_factory=time.time)
+    queued: float = Field(default_factory=time.time)
+    started: float | None = None
+    ended: float | None = None
+    attempts: int = 0
+    message: str | None = None
+    models: list[str] = []
+    warnings: list[str] = []
+    labels: dict[str, int] = {}
+
+    @property
+    def videos(self) -> list[str]:
+        """The ids of all its videos, the gallery first."""
+        return [*([self.gallery] if self.gallery else []), *self.probes]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ("queued", "running")
+
+
+class Step(BaseModel):
+    """How far one step of a running job is; `rate` in frames/s, `left` in s, None where nobody can know."""
+
+    title: str
+    done: int = 0
+    total: int | None = None
+    rate: float | None = None
+    left: float | None = None
+
+
+class JobStore:
+    """The jobs on the disk; everything is read once, at the start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._jobs_folder, self._results = folder / "jobs", folder / "results"
+        self._jobs: dict[str, Job] = {}
+        for path in self._jobs_folder.glob("[!.]*.json"):
+            job = read_model(Job, path)
+            self._jobs[job.job_id] = job
+        self._recover()
+
+    def all(self) -> list[Job]:
+        """Return every job, the newest first."""
+        return sorted(self._jobs.values(), key=lambda job: -job.created)
+
+    def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotThereError: there is none of that id.
+        """
+        if job_id not in self._jobs:
+            raise NotThereError("This run is not there any more.")
+        return self._jobs[job_id]
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job, or None where there is none of that id."""
+        return self._jobs.get(job_id)
+
+    def next_queued(self) -> Job | None:
+        """Return the job whose turn it is."""
+        return min((job for job in self._jobs.values() if job.state == "queued"), key=lambda j: j.queued, default=None)
+
+    def before(self, job: Job) -> int:
+        """Return how many jobs come before one that waits."""
+        return sum(
+            1 for j in self._jobs.values() if j.state == "running" or (j.state == "queued" and j.queued < job.queued)
+        )
+
+    def save(self, job: Job) -> None:
+        """Write a job; what is on the disk afterwards is what it is now."""
+        with written_whole(self._path(job)) as temporary:
+            temporary.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+        self._jobs[job.job_id] = job
+
+    def result(self, job: Job) -> Path:
+        """Return where the result of a job lies, or will lie."""
+        return self._results / job.job_id
+
+    def remove(self, job: Job) -> None:
+        """Delete a job and its result.
+
+        Raises:
+            ConflictError: it is waiting or running.
+        """
+        if job.is_open:
+            raise ConflictError("This run is not over. Cancel it first.")
+        self._path(job).unlink(missing_ok=True)
+        del self._jobs[job.job_id]
+        shutil.rmtree(self.result(job), ignore_errors=True)
+
+    def using(self, video_id: str) -> list[Job]:
+        """Return the jobs in which a video takes part."""
+        return [job for job in self.all() if video_id in job.videos]
+
+    def _path(self, job: Job) -> Path:
+        return self._jobs_folder / f"{job.job_id}.json"
+
+    def _recover(self) -> None:
+        """Put right what a killed program left behind."""
+        for path in [*self._jobs_folder.glob(".*"), *self._results.glob("*")]:
+            if path.name not in self._jobs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for job in self._jobs.values():
+            if job.state != "running":
+                continue
+            if self.result(job).is_dir():
+                job.state, job.ended = "done", time.time()
+            elif job.attempts < _ATTEMPTS:
+                job.state = "queued"
+            else:
+                job.state = "interrupted"
+                job.message = f"The program ended {job.attempts} times while this run was going on."
+            self.save(job)

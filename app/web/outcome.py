@@ -1,0 +1,99 @@
+"""What a worker leaves in a result folder beside the run itself, for the web page to find its way.
+
+::
+
+    outcome.json               this
+    run/                       what `python -m app demo` or `identify` writes: painted videos, results.json ...
+    features/<video>/*.npz     the embeddings, silhouettes/<video>/<track>/*.png the silhouettes of each track
+    crops/<video>/<track>.jpg  a picture of each track
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+from pydantic import BaseModel
+
+from app.types import Embedding, Floats, GaitSequence, Ints
+from app.web.options import read_model
+
+
+class SeenVideo(BaseModel):
+    """A video that was used: the name its folders have, and its painted copy in ``run/``."""
+
+    video_id: str
+    name: str
+    painted: str
+
+
+class KnownIdentity(BaseModel):
+    """A name that stands in a result: its colour in the painted videos (#rrggbb; None for one that only came near), and
+    who it is in the gallery's database, if anybody.
+    """
+
+    name: str
+    colour: str | None
+    person_id: int | None = None
+
+
+class Outcome(BaseModel):
+    """`videos` in the order of `results.json`, the gallery first; `failures` says which videos could not be used."""
+
+    videos: list[SeenVideo]
+    identities: list[KnownIdentity]
+    failures: list[str] = []
+
+    @classmethod
+    def read(cls, result: Path) -> Outcome:
+        """Read it from a result folder."""
+        return read_model(cls, result / "outcome.json")
+
+
+class KeptWalks:
+    """The embeddings and silhouettes that a result has of a video, by track id."""
+
+    def __init__(self, result: Path, name: str) -> None:
+        self._features, self._silhouettes = result / "features" / name, result / "silhouettes" / name
+
+    def embedding(self, track_id: int) -> Embedding | None:
+        """Return the embedding of a track, None for one that could not be used."""
+        if not self._file(track_id).is_file():
+            return None
+        with np.load(self._file(track_id), allow_pickle=False) as arrays:
+            return Embedding(arrays["parts"], str(arrays["model_id"]), int(arrays["frames"]))
+
+    def sequence(self, track_id: int, part_of: int | None, fps: float) -> GaitSequence:
+        """Return the silhouettes behind an embedding; `part_of` is the track that this one was cut from, if it was."""
+        with np.load(self._file(track_id), allow_pickle=False) as arrays:
+            indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
+        return self._sequence(part_of or track_id, indices, fps, keypoints)
+
+    def cut(self, track_id: int, first: int, last: int, fps: float) -> GaitSequence:
+        """Return the part of a whole track between two frames, both included."""
+        with np.load(self._file(track_id), allow_pickle=False) as arrays:
+            indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
+        inside = (indices >= first) & (indices <= last)
+        return self._sequence(track_id, indices[inside], fps, keypoints[inside] if keypoints is not None else None)
+
+    def write(self, track_id: int, embedding: Embedding, sequence: GaitSequence) -> None:
+        """Keep an embedding, made from these silhouettes of the track or of the one it was cut from."""
+        arrays: dict[str, Any] = {
+            "parts": embedding.parts,
+            "model_id": np.asarray(embedding.model_id),
+            "frames": np.asarray(embedding.frames),
+            "frame_indices": sequence.frame_indices,
+        }
+        if sequence.keypoints is not None:
+            arrays["keypoints"] = sequence.keypoints
+        np.savez(self._file(track_id), **arrays)
+
+    def _file(self, track_id: int) -> Path:
+        return self._features / f"{track_id:03d}.npz"
+
+    def _sequence(self, track_id: int, indices: Ints, fps: float, keypoints: Floats | None) -> GaitSequence:
+        folder = self._silhouettes / f"{track_id:03d}"
+        pictures = [np.asarray(Picture.open(folder / f"{index:06d}.png"), np.uint8) for index in indices.tolist()]
+        return GaitSequence(indices, np.stack(pictures), fps, keypoints)

@@ -1,0 +1,95 @@
+// Talking to the server.
+
+export let session = null;
+
+export class SignInNeeded extends Error {}
+
+export async function beginSession() {
+  session = await (await fetch("/api/session")).json();
+  return session;
+}
+
+async function answerOf(response) {
+  if (response.ok) return response.status === 204 ? null : response.json();
+  const detail = await response.json().then((content) => content.detail, () => null);
+  const message = typeof detail === "string" ? detail : detail?.[0]?.msg ?? `The server answered ${response.status}.`;
+  throw response.status === 401 ? new SignInNeeded(message) : new Error(message);
+}
+
+async function ask(method, path, content) {
+  const request = () => fetch(`/api${path}`, {
+    method,
+    headers: {
+      ...(method === "GET" ? {} : { "X-Gaitprint-Token": session.token }),
+      ...(content === undefined ? {} : { "Content-Type": "application/json" }),
+    },
+    body: content === undefined ? undefined : JSON.stringify(content),
+  });
+  let response;
+  try {
+    response = await request();
+    if (response.status === 401 || response.status === 403) { // the server may have been started anew
+      const before = session.token;
+      if ((await beginSession()).token !== before && session.signed_in) response = await request();
+    }
+  } catch {
+    throw new Error("The server cannot be reached.");
+  }
+  return answerOf(response);
+}
+
+export const get = (path) => ask("GET", path);
+export const post = (path, content = {}) => ask("POST", path, content);
+export const patch = (path, content) => ask("PATCH", path, content);
+export const remove = (path) => ask("DELETE", path);
+
+export async function signIn(password) {
+  await post("/login", { password });
+  await beginSession();
+}
+
+export async function signOut() {
+  await post("/logout");
+  await beginSession();
+}
+
+/** Send a video; `onProgress` gets 0..1. Returns a promise, and a function that stops it. */
+export function upload(file, onProgress) {
+  const request = new XMLHttpRequest();
+  const done = new Promise((resolve, reject) => {
+    request.open("POST", `/api/videos?name=${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("X-Gaitprint-Token", session.token);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.addEventListener("progress", (event) => event.lengthComputable && onProgress(event.loaded / event.total));
+    request.addEventListener("load", () => {
+      const body = request.status === 204 ? null : request.responseText;
+      answerOf(new Response(body, { status: request.status })).then(resolve, reject);
+    });
+    request.addEventListener("error", () => reject(new Error("The connection broke while the video was being sent.")));
+    request.addEventListener("abort", () => reject(new Error("Stopped.")));
+    request.send(file);
+  });
+  return [done, () => request.abort()];
+}
+
+/** Call `onJob` with each run that changes and `onGone` with the id of each that is deleted; returns a function that ends it. */
+export function follow(onJob, onGone = () => {}) {
+  let source = null;
+  let ended = false;
+  function open() {
+    source = new EventSource("/api/events");
+    source.addEventListener("job", (event) => onJob(JSON.parse(event.data)));
+    source.addEventListener("gone", (event) => onGone(JSON.parse(event.data).job_id));
+    source.addEventListener("error", async () => {
+      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      await beginSession().catch(() => {}); // the server was started anew
+      if (!ended && session.signed_in) open();
+    });
+  }
+  open();
+  return () => {
+    ended = true;
+    source.close();
+  };
+}

@@ -1,0 +1,68 @@
+// Building pages from data. Text is always set as text, so nothing that somebody typed can become markup.
+
+/** Make an element: properties starting with "on" are listeners, others attributes; false and null are left out. */
+export function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") for (const [key, set] of Object.entries(value)) node.style.setProperty(key, set);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** Show a message for a few seconds. */
+export function notify(message, isError = false) {
+  const notice = document.getElementById("notice");
+  notice.textContent = message;
+  notice.classList.toggle("error", isError);
+  notice.hidden = false;
+  clearTimeout(notify.timer);
+  notify.timer = setTimeout(() => (notice.hidden = true), isError ? 9000 : 5000);
+}
+
+/** Run an action; what goes wrong is shown, and its button cannot be pressed twice meanwhile. */
+export function action(work) {
+  return async (event) => {
+    event.preventDefault();
+    const button = event.submitter ?? event.currentTarget;
+    if (button.disabled) return;
+    button.disabled = true;
+    try {
+      await work(event);
+    } catch (error) {
+      notify(error.message, true);
+    } finally {
+      button.disabled = false;
+    }
+  };
+}
+
+/** Open a modal dialog with these contents; it is removed when it closes. */
+export function openDialog(title, ...children) {
+  const dialog = el("dialog", { "aria-labelledby": "dialog-title" });
+  const close = el("button", { class: "plain close", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "✕");
+  dialog.append(el("div", { class: "sheet" }, el("div", { class: "sheet-top" }, el("h2", { id: "dialog-title" }, title), close), children));
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/** Ask before something that cannot be undone; resolves to whether it is wanted. */
+export function confirmed(title, contents, button) {
+  return new Promise((resolve) => {
+    let answer = false;
+    const dialog = openDialog(
+      title,
+      contents,
+      el("div", { class: "actions" },
+        el("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Keep"),
+        el("button", { type: "button", class: "danger", onclick: () => { answer = true; dialog.close(); } }, button)),
+    );
+    dialog.addEventListener("close", () => resolve(answer));
+  });
+}

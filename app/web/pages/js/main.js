@@ -1,0 +1,99 @@
+// Which page is shown. Links inside the application change it without loading anything anew.
+
+import { SignInNeeded, beginSession, session, signIn, signOut } from "./api.js";
+import { action, el, notify } from "./dom.js";
+import { about } from "./about.js";
+import { people } from "./people.js";
+import { person } from "./person.js";
+import { run } from "./run.js";
+import { runs } from "./runs.js";
+import { start } from "./start.js";
+
+const PAGES = [
+  [/^\/$/, start],
+  [/^\/runs$/, runs],
+  [/^\/runs\/([0-9a-f]{32})$/, run],
+  [/^\/people$/, people],
+  [/^\/people\/(\d+)$/, person],
+  [/^\/about$/, about],
+];
+
+const main = document.getElementById("main");
+let leave = new AbortController();
+
+export function go(path) {
+  history.pushState(null, "", path);
+  return show();
+}
+
+async function show() {
+  leave.abort(); // what the page before still follows
+  leave = new AbortController();
+  const { signal } = leave;
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  document.querySelector(".notice.error")?.setAttribute("hidden", "");
+  for (const link of document.querySelectorAll("nav a")) {
+    const here = link.pathname === "/" ? location.pathname === "/" : location.pathname.startsWith(link.pathname);
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.getElementById("sign-out").hidden = !(session.password && session.signed_in);
+  let contents;
+  try {
+    if (!session.signed_in) throw new SignInNeeded();
+    const [, page, found] = PAGES.map(([pattern, page]) => [pattern, page, location.pathname.match(pattern)]).find(
+      ([, , match]) => match,
+    ) ?? [null, nowhere, []];
+    contents = await page({ signal, go, again: () => !signal.aborted && show() }, ...found.slice(1));
+  } catch (error) {
+    contents = error instanceof SignInNeeded ? signInPage() : failed(error);
+  }
+  if (signal.aborted) return;
+  main.replaceChildren(...[contents].flat());
+  const title = main.querySelector("h1")?.textContent;
+  document.title = title ? `${title} · Gaitprint` : "Gaitprint";
+  if (show.before !== location.pathname) {
+    window.scrollTo(0, 0);
+    if (show.before !== undefined) main.focus({ preventScroll: true });
+    show.before = location.pathname;
+  }
+}
+
+function nowhere() {
+  return [el("h1", {}, "There is nothing here"), el("p", {}, el("a", { href: "/" }, "Begin a new run"))];
+}
+
+function failed(error) {
+  return [el("h1", {}, "This did not work"), el("p", {}, error.message), el("p", {}, el("a", { href: "/runs" }, "All runs"))];
+}
+
+function signInPage() {
+  const password = el("input", { type: "password", name: "password", autocomplete: "current-password", required: true, id: "password" });
+  const form = el("form", { class: "narrow card", onsubmit: action(async () => {
+    await signIn(password.value);
+    await show();
+  }) }, el("h1", {}, "Sign in"), el("label", { for: "password" }, "Password"), password, el("button", { class: "primary" }, "Sign in"));
+  queueMicrotask(() => password.focus());
+  return form;
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  if (link.origin !== location.origin || link.target || link.hasAttribute("download") || link.hash) return;
+  if (link.pathname.startsWith("/api/")) return;
+  event.preventDefault();
+  go(link.pathname);
+});
+window.addEventListener("popstate", show);
+document.getElementById("sign-out").addEventListener("click", action(async () => {
+  await signOut();
+  await show();
+}));
+
+try {
+  await beginSession();
+  await show();
+} catch {
+  notify("The server cannot be reached.", true);
+}

@@ -1,0 +1,35 @@
+// Everybody in the gallery, and what was done with it.
+
+import { get } from "./api.js";
+import { el } from "./dom.js";
+import { count, day } from "./format.js";
+
+export async function people() {
+  const [everybody, log] = await Promise.all([get("/people"), get("/log")]);
+  return [
+    el("h1", {}, "People"),
+    el("p", { class: "lead" }, everybody.length
+      ? `${count(everybody.length, "person", "people")} who agreed to be known.`
+      : "Nobody is enrolled yet."),
+    everybody.length === 0 && el("p", { class: "empty" }, "Start a run, choose somebody in the video, and give them a name. ", el("a", { href: "/" }, "New run")),
+    el("ul", { class: "people" }, everybody.map((person) => el("li", {}, el("a", { class: "card person", href: `/people/${person.person_id}` },
+      portrait(person),
+      el("span", { class: "who" }, person.name),
+      el("span", { class: "hint" }, count(person.walks, "walk"), person.expires && ` · until ${day(person.expires)}`))))),
+    log.length > 0 && el("details", { class: "log" }, el("summary", {}, "What was done with the gallery"), el("ul", {}, log.map((event) => el("li", {},
+      el("time", { datetime: event.time }, new Date(event.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })), " ", el("strong", {}, event.event), " ",
+      el("span", { class: "hint" }, detailsOf(event.details)))))),
+  ].filter(Boolean);
+}
+
+export function portrait(person) {
+  return person.has_picture
+    ? el("img", { class: "portrait", src: `/api/people/${person.person_id}/picture`, alt: "" })
+    : el("span", { class: "portrait", "aria-hidden": "true" }, [...person.name][0].toUpperCase());
+}
+
+function detailsOf(details) {
+  return Object.entries(details)
+    .filter(([name, value]) => !name.endsWith("_ids") && value !== null)
+    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${Array.isArray(value) ? value.length : value}`).join(", ");
+}

@@ -1,0 +1,73 @@
+// One person: their walks, another name, and being forgotten.
+
+import { get, patch, post, remove } from "./api.js";
+import { action, confirmed, el, notify } from "./dom.js";
+import { count, day, seconds } from "./format.js";
+import { portrait } from "./people.js";
+import { titleOf } from "./runs.js";
+
+export async function person({ go, again }, id) {
+  const [found, everybody] = await Promise.all([get(`/people/${id}`), get("/people")]);
+  const others = everybody.filter((other) => other.person_id !== found.person_id);
+  const name = el("input", { id: "name", value: found.name, required: true, maxlength: 100 });
+  const into = el("select", { id: "into", required: true }, el("option", { value: "" }, "Choose"), others.map((other) => el("option", { value: other.person_id }, other.name)));
+  return [
+    el("div", { class: "head" }, portrait(found), el("div", {}, el("h1", {}, found.name),
+      el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
+    el("section", {}, el("h2", {}, "Consent"), el("p", { class: "quote" }, found.consent)),
+    el("section", {}, el("h2", {}, count(found.walk_list.length, "walk")),
+      el("ul", { class: "walks" }, found.walk_list.map((walk) => walkRow(walk, others, found, { go, again })))),
+    el("section", { class: "manage" },
+      el("form", { class: "line", onsubmit: action(async () => {
+        await patch(`/people/${id}`, { name: name.value });
+        notify("Renamed. Results made before still show the old name in their pictures.");
+        again();
+      }) }, el("label", { for: "name" }, "Name"), name, el("button", {}, "Rename")),
+      others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
+        const other = others.find((one) => one.person_id === Number(into.value));
+        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, el("p", {}, `All walks go to ${other.name}; the name ${found.name} disappears. This cannot be undone.`), "Merge")) return;
+        await post(`/people/${id}/merge`, { person_id: other.person_id });
+        await go(`/people/${other.person_id}`);
+      }) }, el("label", { for: "into" }, "Is the same person as"), into, el("button", {}, "Merge")),
+      el("div", {}, el("button", { type: "button", class: "danger", onclick: action(() => forget(found, go)) }, `Forget ${found.name} …`))),
+  ];
+}
+
+function walkRow(walk, others, owner, { go, again }) {
+  const to = el("select", { "aria-label": "Whose walk is it?" }, el("option", { value: "" }, "Somebody else’s …"), others.map((other) => el("option", {}, other.name)));
+  to.addEventListener("change", action(async () => {
+    if (!to.value) return;
+    await post(`/walks/${walk.walk_id}/move`, { name: to.value });
+    notify(`The walk is ${to.value}’s now.`);
+    again();
+  }));
+  return el("li", {},
+    el("span", { class: "who" }, walk.source),
+    el("span", { class: "hint" }, [`${count(walk.frames, "silhouette")}`, walk.seconds && seconds(walk.seconds), day(walk.added), walk.model_id, walk.has_silhouettes ? null : "no silhouettes kept"].filter(Boolean).join(" · ")),
+    el("span", { class: "row-actions" }, others.length > 0 && to,
+      el("button", { type: "button", class: "plain small", onclick: action(async () => {
+        if (owner.walk_list.length === 1) return forget(owner, go);
+        if (!await confirmed("Delete this walk?", el("p", {}, "Its embedding, silhouettes and picture are removed from the gallery."), "Delete")) return;
+        await remove(`/walks/${walk.walk_id}`);
+        again();
+      }) }, "Delete")));
+}
+
+async function forget(found, go) {
+  const traces = await get(`/people/${found.person_id}/traces`);
+  const list = (title, items) => items.length > 0 && [el("h3", {}, title), el("ul", {}, items.map((item) => el("li", {}, item)))];
+  const wanted = await confirmed(`Forget ${found.name}?`, el("div", { class: "forgetting" },
+    el("p", {}, "This is deleted for good:"),
+    el("ul", {},
+      el("li", {}, `${found.name} with ${count(traces.walks, "walk")}: embeddings, silhouettes, picture, consent note, and the name in the gallery’s log`),
+      traces.results.map((job) => el("li", {}, `the result of the run “${titleOf(job)}”, which names ${found.name}: videos, report, tables, silhouettes, features`)),
+      traces.only.map((name) => el("li", {}, `the upload ${name}, in which nobody else was found`)),
+      el("li", {}, "what is kept of videos to make further runs quicker")),
+    list("These uploads stay, because they show others too; delete them on the page “New run”:", traces.shared),
+    list("These files of the input folder stay; delete them there:", traces.files),
+    el("p", { class: "hint" }, "Results of others can be made again. Copies that you have made elsewhere are out of reach.")), "Forget");
+  if (!wanted) return;
+  const done = await remove(`/people/${found.person_id}`);
+  await go("/people");
+  notify(`Forgotten: ${count(done.walks, "walk")} and ${count(done.results, "result")} are deleted.`);
+}

@@ -1,0 +1,121 @@
+// One run: how far it is, then what it found.
+
+import { follow, get } from "./api.js";
+import { el } from "./dom.js";
+import { count, seconds } from "./format.js";
+import { Player } from "./player.js";
+import { afterWhom, deleteButton, progressOf, titleOf } from "./runs.js";
+import { showTrack } from "./track.js";
+
+let last = { job: null, place: null, time: 0 }; // what was looked at, so that naming somebody does not lose it
+
+export async function run(page, jobId) {
+  const job = await get(`/jobs/${jobId}`);
+  const heading = el("h1", {}, titleOf(job));
+  const after = afterWhom(job);
+  if (job.state !== "done") {
+    const body = el("div", {}, progressOf(job, page));
+    const stop = follow((changed) => {
+      if (changed.job_id !== jobId) return;
+      if (changed.state === "done") page.again();
+      else if (!body.contains(document.activeElement) || changed.state !== job.state) body.replaceChildren(progressOf(changed, page));
+      else keepFocus(body, progressOf(changed, page));
+      job.state = changed.state;
+    }, (gone) => gone === jobId && page.go("/runs"));
+    page.signal.addEventListener("abort", stop);
+    return [heading, el("p", { class: "lead" }, `${after}.`), body];
+  }
+  const result = await get(`/jobs/${jobId}/result`);
+  return [heading, el("p", { class: "lead" }, `${after}. It took ${seconds(result.timings.total)}.`), await resultOf(job, result, page)];
+}
+
+/** Replace contents without taking the focus from a button that is there again. */
+function keepFocus(body, contents) {
+  const label = document.activeElement.textContent;
+  body.replaceChildren(contents);
+  [...body.querySelectorAll("button, summary")].find((node) => node.textContent === label)?.focus();
+}
+
+async function resultOf(job, result, page) {
+  const colours = new Map(result.identities.map((known) => [known.name, known.colour]));
+  const stage = el("div", { class: "stage" });
+  const tabs = el("div", { class: "tabs", role: "group", "aria-label": "Videos" });
+  const buttons = result.videos.map((video, place) =>
+    el("button", { type: "button", onclick: () => choose(place) }, video.name, video.role === "gallery" && el("span", { class: "tag" }, "gallery")));
+  tabs.append(...buttons);
+  let player = null;
+
+  async function choose(place) {
+    const time = last.job === job.job_id && last.place === place ? last.time : 0;
+    last = { job: job.job_id, place, time };
+    buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === place)));
+    const video = result.videos[place];
+    const boxes = await get(`/jobs/${job.job_id}/videos/${place}/boxes`);
+    player?.close();
+    const open = (track) => {
+      player.pause();
+      showTrack({ job, place, video, track, colours, player, page });
+    };
+    player = new Player(`/api/jobs/${job.job_id}/files/${encodeURIComponent(video.painted)}`, video, boxes, open);
+    stage.replaceChildren(
+      el("div", { class: "watch" }, player.node, video.warnings.map((warning) => el("p", { class: "warning" }, warning))),
+      trackList(job, place, video, colours, player, open));
+    if (time) player.seek(time);
+  }
+
+  page.signal.addEventListener("abort", () => player?.close());
+  await choose(last.job === job.job_id ? last.place : result.videos.findIndex((video) => video.role === "probe"));
+  const file = (name, text) => result.files.includes(name) &&
+    el("a", { class: "button", href: `/api/jobs/${job.job_id}/files/${name}`, target: name.endsWith("html") ? "_blank" : null, download: !name.endsWith("html") }, text);
+  return [
+    result.videos.length > 1 && tabs,
+    stage,
+    result.failures.map((failure) => el("p", { class: "error" }, failure)),
+    job.warnings.map((warning) => el("p", { class: "warning" }, warning)),
+    el("details", {}, el("summary", {}, "Models"), el("ul", { class: "small-print" }, job.models.map((line) => el("li", {}, line)))),
+    el("div", { class: "actions left" }, file("report.html", "Full report"), file("results.csv", "Table (CSV)"), file("results.json", "Everything (JSON)"), deleteButton(job, page.go)),
+  ].flat().filter(Boolean).reduce((box, part) => { box.append(part); return box; }, el("div", {}));
+}
+
+function trackList(job, place, video, colours, player, open) {
+  const length = video.frame_count / video.fps;
+  const usable = video.tracks.filter((track) => track.status !== "unusable");
+  const rest = video.tracks.filter((track) => track.status === "unusable");
+  const rows = (tracks) => el("ul", { class: "tracks" }, tracks.map((track) => {
+    const spans = track.spans.map(([begin, end]) => el("span", { style: {
+      left: `${(100 * begin) / length}%`, width: `${Math.max(0.6, (100 * (end - begin)) / length)}%`, background: colourOf(track, colours) } }));
+    return el("li", {}, el("button", { type: "button", class: "track", onclick: () => open(track) },
+      el("img", { src: cropOf(job, place, track), alt: "", loading: "lazy" }),
+      el("span", { class: "who" }, nameOf(track)),
+      el("span", { class: "hint" }, noteOf(track)),
+      el("span", { class: "presence", "aria-hidden": "true" }, spans, el("i", {}))));
+  }));
+  const list = el("div", { class: "people-seen" },
+    el("h2", {}, count(usable.length, "walk")),
+    usable.length ? rows(usable) : el("p", { class: "muted" }, "Nobody walked here in a way that could be compared."),
+    rest.length > 0 && el("details", { class: "unusable" }, el("summary", {}, `${count(rest.length, "track")} not used`), rows(rest)));
+  player.onTime = (time) => {
+    last.time = time;
+    list.style.setProperty("--now", `${(100 * time) / length}%`);
+  };
+  return list;
+}
+
+export function cropOf(job, place, track) {
+  return `/api/jobs/${job.job_id}/videos/${place}/crops/${track.track_id}`;
+}
+
+export function colourOf(track, colours) {
+  return track.status === "identified" ? colours.get(track.identity) ?? "#9a9c9e" : track.status === "unknown" ? "#9a9c9e" : "#6b6e71";
+}
+
+export function nameOf(track) {
+  return track.person?.name ?? track.identity ?? (track.status === "unusable" ? "Not used" : "Unknown");
+}
+
+function noteOf(track) {
+  if (track.labelled) return "enrolled";
+  if (track.status === "unusable") return track.reason.split(":")[0];
+  if (track.status === "unknown") return track.candidates.length ? `nearest ${track.candidates[0].identity}` : "";
+  return track.distance === null ? "" : `distance ${track.distance.toPrecision(3)} of ${track.threshold.toPrecision(3)}`;
+}

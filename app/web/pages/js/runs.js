@@ -1,0 +1,86 @@
+// Runs: a list that follows what happens.
+
+import { follow, get, post, remove } from "./api.js";
+import { action, confirmed, el } from "./dom.js";
+import { count, moment, seconds } from "./format.js";
+
+const STATES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled", interrupted: "interrupted" };
+
+export async function runs({ signal }) {
+  const jobs = await get("/jobs");
+  return [el("h1", {}, "Runs"),
+    jobs.length ? liveJobs(jobs, signal) : el("p", { class: "empty" }, "No run yet. ", el("a", { href: "/" }, "Begin one"), ".")];
+}
+
+/** A list of cards that stays as the server has it until `signal` ends it. */
+export function liveJobs(jobs, signal) {
+  const cards = new Map(jobs.map((job) => [job.job_id, jobCard(job)]));
+  const list = el("ul", { class: "jobs" }, [...cards.values()]);
+  const stop = follow((job) => {
+    const card = jobCard(job);
+    cards.get(job.job_id)?.replaceWith(card);
+    if (cards.has(job.job_id)) cards.set(job.job_id, card);
+  }, (jobId) => cards.get(jobId)?.remove());
+  signal.addEventListener("abort", stop);
+  return list;
+}
+
+function jobCard(job) {
+  const step = job.steps.at(-1);
+  return el("li", { class: "card job" },
+    el("a", { href: `/runs/${job.job_id}` }, titleOf(job)),
+    el("span", { class: `state ${job.state}` }, STATES[job.state]),
+    el("span", { class: "hint" }, afterWhom(job), ` · ${moment(job.created)}`),
+    job.state === "running" && step && el("progress", { max: step.total ?? 1, value: step.total ? step.done : null, "aria-label": step.title }));
+}
+
+export function titleOf(job) {
+  const names = job.probes.map((id) => job.names[id]);
+  return names.length > 2 ? `${names[0]} and ${names.length - 1} more` : names.join(" and ");
+}
+
+export function afterWhom(job) {
+  return { compare: `Named after the people of ${job.names[job.gallery]}`, identify: "Named after the gallery", survey: "Everybody found, nobody named" }[job.kind];
+}
+
+/** What is shown of a run that has no result (yet). */
+export function progressOf(job, { again, go }) {
+  const message = {
+    queued: job.waits_for ? `${count(job.waits_for, "run")} before this one.` : "It begins in a moment.",
+    running: "", done: "",
+    failed: job.message, interrupted: job.message,
+    cancelled: "This run was cancelled.",
+  }[job.state];
+  const open = job.state === "queued" || job.state === "running";
+  return el("section", { class: "card progress" },
+    message && el("p", { class: open ? "muted" : "error", role: open ? null : "alert" }, message),
+    job.state === "running" && !job.steps.length && el("p", { class: "muted" }, "The networks are being loaded …"),
+    el("ol", { class: "steps" }, job.steps.map((step, place) => stepOf(step, open && place === job.steps.length - 1))),
+    job.models.length > 0 && el("details", {}, el("summary", {}, "Models"), el("ul", { class: "small-print" }, job.models.map((line) => el("li", {}, line)))),
+    job.warnings.map((warning) => el("p", { class: "warning" }, warning)),
+    el("div", { class: "actions" },
+      open && el("button", { type: "button", onclick: action(() => post(`/jobs/${job.job_id}/cancel`)) }, "Cancel"),
+      !open && el("button", { class: "primary", type: "button", onclick: action(async () => { await post(`/jobs/${job.job_id}/restart`); again(); }) }, "Start again"),
+      !open && deleteButton(job, go)));
+}
+
+function stepOf(step, active) {
+  const numbers = [
+    step.total ? `${step.done} of ${step.total} frames` : `${step.done} frames`,
+    step.rate && `${step.rate.toFixed(1)} frames/s`,
+    active && step.left > 1 && `about ${seconds(step.left)} left`,
+  ].filter(Boolean);
+  return el("li", { class: active ? "active" : "" },
+    el("span", {}, step.title),
+    active && el("progress", { max: step.total ?? 1, value: step.total ? step.done : null, "aria-label": step.title }),
+    el("span", { class: "hint" }, numbers.join(" · ")));
+}
+
+export function deleteButton(job, go) {
+  return el("button", { type: "button", class: "quiet-danger", onclick: action(async () => {
+    const text = "Painted videos, report, silhouettes and features of this run are removed. Its videos stay, and so do walks that were enrolled from it.";
+    if (!await confirmed("Delete this run?", el("p", {}, text), "Delete")) return;
+    await remove(`/jobs/${job.job_id}`);
+    await go("/runs");
+  }) }, "Delete run");
+}

@@ -1,0 +1,138 @@
+// A new run: which videos, named after whom.
+
+import { get, post, remove, session, upload } from "./api.js";
+import { action, confirmed, el, notify } from "./dom.js";
+import { bytes, clock, count } from "./format.js";
+import { liveJobs } from "./runs.js";
+
+const chosen = { kind: null, gallery: "", probes: new Set(), blur: null }; // kept while other pages are looked at
+
+export async function start({ signal, go, again }) {
+  const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
+  const ids = new Set(videos.map((video) => video.video_id));
+  chosen.kind ??= people.length ? "identify" : "survey";
+  if (chosen.kind === "identify" && !people.length) chosen.kind = "survey";
+  chosen.blur ??= session.blur;
+  if (!ids.has(chosen.gallery)) chosen.gallery = "";
+  for (const id of chosen.probes) if (!ids.has(id)) chosen.probes.delete(id);
+
+  const summary = el("p", { class: "muted", "aria-live": "polite" });
+  const startButton = el("button", { class: "primary", type: "submit" }, "Start");
+  const galleryChoice = el("select", { id: "gallery", onchange: (event) => { chosen.gallery = event.target.value; refresh(); } },
+    el("option", { value: "" }, "Choose a video"),
+    videos.map((video) => el("option", { value: video.video_id, selected: video.video_id === chosen.gallery }, video.name)));
+  const galleryField = el("div", { class: "field" },
+    el("label", { for: "gallery" }, "Video of the people to know"), galleryChoice,
+    el("p", { class: "hint" }, "Everybody who walks in it gets a number; the other videos are searched for them."));
+  const cards = videos.map((video) => videoCard(video));
+  const grid = el("div", { class: "videos" }, cards.map((card) => card.node));
+
+  function kindOption(kind, title, text, disabled = false) {
+    const input = el("input", { type: "radio", name: "kind", value: kind, disabled, checked: chosen.kind === kind, onchange: () => { chosen.kind = kind; refresh(); } });
+    return el("label", { class: "option" }, input, el("span", {}, el("strong", {}, title), el("span", { class: "hint" }, text)));
+  }
+
+  function videoCard(video) {
+    const box = el("input", { type: "checkbox", checked: chosen.probes.has(video.video_id), onchange: () => {
+      chosen.probes[box.checked ? "add" : "delete"](video.video_id);
+      refresh();
+    } });
+    const length = video.seen.frames ? `${clock(video.seen.frames / video.seen.fps)} · ` : "";
+    const node = el("div", { class: "video" },
+      el("label", {},
+        el("img", { src: `/api/videos/${video.video_id}/thumbnail`, alt: "", loading: "lazy" }), box,
+        el("span", { class: "name" }, video.name),
+        el("span", { class: "hint" }, length, el("span", { class: "size" }, `${video.seen.width}×${video.seen.height} · `), bytes(video.bytes))),
+      video.source === "upload" && el("button", { class: "plain small", type: "button", "aria-label": `Delete ${video.name}`, onclick: action(async () => {
+        if (!await confirmed(`Delete ${video.name}?`, el("p", {}, "The upload is removed. Results that were made from it stay until you delete them."), "Delete")) return;
+        await remove(`/videos/${video.video_id}`);
+        again();
+      }) }, "Delete"));
+    return { video, box, node };
+  }
+
+  function refresh() {
+    const compare = chosen.kind === "compare";
+    galleryField.hidden = !compare;
+    for (const { video, box, node } of cards) {
+      const isGallery = compare && video.video_id === chosen.gallery;
+      box.disabled = isGallery;
+      if (isGallery) { box.checked = false; chosen.probes.delete(video.video_id); }
+      node.classList.toggle("is-gallery", isGallery);
+      node.classList.toggle("is-chosen", box.checked);
+    }
+    const ready = chosen.probes.size > 0 && (!compare || chosen.gallery);
+    startButton.disabled = !ready;
+    summary.textContent = ready
+      ? `${count(chosen.probes.size, "video")}, ${{ compare: "named after the people of a video", identify: "named after the gallery", survey: "naming nobody" }[chosen.kind]}.`
+      : compare && !chosen.gallery ? "Choose the video of the people to know." : "Choose the videos to look through.";
+  }
+
+  const form = el("form", { onsubmit: action(async () => {
+    const job = await post("/jobs", {
+      kind: chosen.kind,
+      gallery: chosen.kind === "compare" ? chosen.gallery : null,
+      probes: videos.map((video) => video.video_id).filter((id) => chosen.probes.has(id)),
+      blur: chosen.blur,
+    });
+    chosen.probes.clear();
+    await go(`/runs/${job.job_id}`);
+  }) },
+  el("fieldset", { class: "options" }, el("legend", {}, "After whom shall people be named?"),
+    kindOption("identify", "The gallery", people.length ? `${count(people.length, "person", "people")} you have enrolled.` : "Nobody is enrolled yet.", !people.length),
+    kindOption("compare", "A video", "People who walk in one video are found again in others."),
+    kindOption("survey", "Nobody yet", "Everybody who walks is found, to be looked at or enrolled.")),
+  galleryField,
+  el("fieldset", {}, el("legend", {}, "Videos to look through"), uploadArea(again), videos.length ? grid : el("p", { class: "empty" }, `No video yet. Add one above, or put files into ${session.input_videos}/ .`)),
+  el("div", { class: "field" }, el("label", { for: "blur" }, "Blur in the painted videos"),
+    el("select", { id: "blur", onchange: (event) => { chosen.blur = event.target.value; } },
+      [["none", "Nobody"], ["faces", "All faces"], ["unknown", "Everybody who is not named"], ["everyone", "Everybody"]].map(([value, text]) =>
+        el("option", { value, selected: value === chosen.blur }, text)))),
+  el("div", { class: "bar" }, summary, startButton));
+  refresh();
+
+  const recent = el("section", {}, el("h2", {}, "Latest runs"));
+  const list = liveJobs(jobs.slice(0, 4), signal);
+  recent.append(list, el("p", {}, el("a", { href: "/runs" }, "All runs")));
+  return [el("h1", {}, "Who walks there?"),
+    el("p", { class: "lead" }, "Gaitprint follows people through a video and names them by the way they walk. A name is a lead, not proof."),
+    form, jobs.length > 0 && recent].filter(Boolean);
+}
+
+function uploadArea(again) {
+  const input = el("input", { type: "file", accept: "video/*,.mkv,.avi,.ts,.flv,.wmv", multiple: true, class: "file", id: "files", onchange: () => send([...input.files]) });
+  const waiting = el("div", { class: "uploads" });
+  const area = el("div", { class: "drop" },
+    input, el("label", { for: "files", class: "button" }, "Add videos"),
+    el("span", { class: "hint" }, `or drop them here, up to ${bytes(session.largest_upload)} each. They stay on this machine.`), waiting);
+  for (const kind of ["dragenter", "dragover"]) area.addEventListener(kind, (event) => { event.preventDefault(); area.classList.add("over"); });
+  for (const kind of ["dragleave", "drop"]) area.addEventListener(kind, (event) => { event.preventDefault(); area.classList.remove("over"); });
+  area.addEventListener("drop", (event) => send([...event.dataTransfer.files]));
+
+  async function send(files) {
+    const errors = [];
+    let arrived = 0;
+    for (const file of files) {
+      if (file.size > session.largest_upload) {
+        errors.push(`${file.name} is larger than ${bytes(session.largest_upload)}.`);
+        continue;
+      }
+      const bar = el("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
+      const [done, stop] = upload(file, (share) => { bar.value = share; });
+      const row = el("div", { class: "upload" }, el("span", {}, file.name), bar, el("button", { class: "plain small", type: "button", onclick: stop }, "Stop"));
+      waiting.append(row);
+      try {
+        const video = await done;
+        chosen.probes.add(video.video_id);
+        arrived += 1;
+      } catch (error) {
+        errors.push(`${file.name}: ${error.message}`);
+      }
+      row.remove();
+    }
+    if (arrived) await again();
+    if (errors.length) notify(errors.join(" "), true);
+  }
+  return area;
+}
+

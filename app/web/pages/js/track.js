@@ -1,0 +1,86 @@
+// One walk, looked at closely: who it may be, and by whose word.
+
+import { get, post, remove } from "./api.js";
+import { action, el, notify, openDialog } from "./dom.js";
+import { clock, distance, percent } from "./format.js";
+import { colourOf, cropOf, nameOf } from "./run.js";
+
+export async function showTrack({ job, place, video, track, colours, player, page }) {
+  const people = await get("/people");
+  const path = `/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/person`;
+  const [begin] = track.spans[0];
+  const [, end] = track.spans.at(-1);
+  const usable = track.status !== "unusable";
+  const who = usable ? el("section", { class: "naming" }) : null;
+  const dialog = openDialog(
+    el("span", {}, el("span", { class: "swatch", style: { background: colourOf(track, colours) } }), nameOf(track)),
+    el("div", { class: "closer" },
+      el("img", { src: cropOf(job, place, track), alt: `The person of track ${track.track_id}` }),
+      el("dl", {},
+        el("dt", {}, "Seen"), el("dd", {}, `${clock(begin)} to ${clock(end)} `, el("button", { class: "plain link", type: "button", onclick: () => { dialog.close(); player.seek(begin); } }, "show")),
+        el("dt", {}, "Track"), el("dd", {}, String(track.track_id)),
+        track.reason && [el("dt", {}, "Why"), el("dd", {}, track.reason)],
+        track.probability !== null && track.probability !== undefined && [el("dt", {}, "Probability"), el("dd", {}, percent(track.probability))],
+        track.confidence !== null && [el("dt", {}, "Confidence"), el("dd", {}, `${percent(track.confidence)} (50 %: on the border; not a probability)`)])),
+    usable && track.candidates.length > 0 && candidatesOf(track, colours),
+    who);
+  if (!usable) return;
+  const done = async (message) => { await page.again(); notify(message); }; // the page closes the dialog
+
+  const store = async (content) => {
+    await post(path, content);
+    await done(`This walk is stored under ${content.name}.`);
+  };
+  if (track.labelled) {
+    who.append(el("p", {}, "This walk is in the gallery as ", el("a", { href: `/people/${track.person.person_id}` }, track.person.name), "."),
+      el("div", { class: "actions left" },
+        el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people, store, "Who is it really?", "Move this walk")) }, "Wrong name"),
+        el("button", { type: "button", class: "quiet-danger", onclick: action(async () => { await remove(path); await done("This walk was taken out of the gallery."); }) }, "Take out of the gallery")));
+  } else if (track.person) {
+    who.append(el("h3", {}, `Is this ${track.person.name}?`),
+      el("p", { class: "hint" }, "Your answer is stored in the gallery and makes it better."),
+      el("div", { class: "actions left" },
+        el("button", { type: "button", class: "primary", onclick: action(() => store({ name: track.person.name })) }, "Yes, add this walk"),
+        el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else")));
+  } else {
+    who.append(namingForm(people, store, "Who is this?", "Enrol"));
+  }
+}
+
+function candidatesOf(track, colours) {
+  const most = Math.max(track.threshold ?? 0, ...track.candidates.slice(0, 5).map((candidate) => candidate.distance)) * 1.05;
+  return el("section", {}, el("h3", {}, "Nearest people"),
+    el("ul", { class: "candidates", style: { "--limit": `${(100 * (track.threshold ?? 0)) / most}%` } }, track.candidates.slice(0, 5).map((candidate) => el("li", {},
+      el("span", {}, candidate.identity),
+      el("span", { class: "measure", "aria-hidden": "true" }, el("span", { style: { width: `${(100 * candidate.distance) / most}%`, background: colours.get(candidate.identity) ?? "currentColor" } })),
+      el("span", { class: "number" }, distance(candidate.distance))))),
+    track.threshold !== null && el("p", { class: "hint" }, `Distance; nearer is more alike. Beyond ${distance(track.threshold)} (the line) nobody is named.`));
+}
+
+function namingForm(people, store, title, button) {
+  const names = new Map(people.map((person) => [person.name, person]));
+  const name = el("input", { id: "name", required: true, maxlength: 100, autocomplete: "off", list: "known", oninput: () => refresh() });
+  const consent = el("textarea", { id: "consent", rows: 3, maxlength: 2000, placeholder: "What was agreed, when, how. E.g. “Signed form of 3 May: may be recognised in the videos of the yard.”" });
+  const days = el("select", { id: "days" }, [["", "until I delete it"], ["30", "30 days"], ["90", "90 days"], ["365", "a year"]].map(([value, text]) => el("option", { value }, text)));
+  const keep = el("input", { type: "checkbox", id: "keep", checked: true });
+  const fresh = el("div", { class: "fresh" },
+    el("label", { for: "consent" }, "Consent of this person"), consent,
+    el("label", { for: "days" }, "Keep"), days);
+  const refresh = () => {
+    const known = names.has(name.value.trim());
+    fresh.hidden = known;
+    consent.required = !known;
+  };
+  refresh();
+  return el("form", { onsubmit: action(() => {
+    const known = names.has(name.value.trim());
+    return store({
+      name: name.value.trim(),
+      keep_silhouettes: keep.checked,
+      ...(known ? {} : { consent: consent.value, retain_days: days.value ? Number(days.value) : null }),
+    });
+  }) }, el("h3", {}, title), el("label", { for: "name" }, "Name"), name, el("datalist", { id: "known" }, people.map((person) => el("option", { value: person.name }))),
+  fresh,
+  el("label", { class: "check" }, keep, el("span", {}, "Keep the silhouettes too", el("span", { class: "hint" }, "so that the walk can be used with another gait network later"))),
+  el("div", { class: "actions" }, el("button", { class: "primary" }, button)));
+}

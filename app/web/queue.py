@@ -1,0 +1,227 @@
+"""One job after the other, each in a process of its own, so that cancelling and crashing are clean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from app.web.inspection import environment
+from app.web.jobs import Job, JobStore, Step
+from app.web.options import ConflictError, NotThereError, WebOptions
+from app.web.videos import VideoLibrary
+from app.web.worker import Task, TaskVideo
+
+_PATIENCE = 15.0  # s that a cancelled worker has to clean up
+_LAST_WORDS = 600  # characters of a crashed worker's output that are shown
+
+
+class JobQueue:
+    """Runs jobs and tells who waits for it about every change.
+
+    Every method is called in the event loop's thread.
+    """
+
+    def __init__(self, options: WebOptions, jobs: JobStore, videos: VideoLibrary) -> None:
+        self._options, self._jobs, self._videos = options, jobs, videos
+        self._work = options.folder / "work"
+        self._wake = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._cancelled: set[str] = set()
+        self._ending: asyncio.Task[None] | None = None  # kept, or it might be collected before it is done
+        self.steps: dict[str, list[Step]] = defaultdict(list)
+        self._revision = 0
+        self._revisions: dict[str, int] = {}
+        self._changed = asyncio.Condition()
+        self._working = asyncio.Lock()
+        self._running: Job | None = None
+        self.closing = False
+
+    async def run(self) -> None:
+        """Work until cancelled; the job under way is then stopped and begun anew at the next start."""
+        while True:
+            async with self._working:
+                self._running = self._jobs.next_queued()
+                if self._running is not None:
+                    await self._run(self._running)
+                    continue
+            self._wake.clear()
+            await self._wake.wait()
+
+    @contextlib.asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Let no job run meanwhile.
+
+        Raises:
+            ConflictError: one is running.
+        """
+        if self._running is not None:
+            raise ConflictError("A run is going on. Wait for its end, or cancel it first.")
+        async with self._working:
+            yield
+
+    async def submit(self, job: Job) -> None:
+        """Put a job, new or ended, at the end of the queue."""
+        if job.state == "running":
+            raise ConflictError("This run is going on already.")
+        if self._jobs.result(job).is_dir():
+            raise ConflictError("This run is done. Start a new one.")
+        job.state, job.queued, job.message, job.attempts, job.ended = "queued", time.time(), None, 0, None
+        self._jobs.save(job)
+        self._wake.set()
+        await self.announce(job.job_id)
+
+    async def cancel(self, job: Job) -> None:
+        """Stop a job that waits or runs; one that has ended stays as it is."""
+        if job.state == "queued":
+            job.state, job.ended = "cancelled", time.time()
+            self._jobs.save(job)
+            await self.announce(job.job_id)
+        elif job.state == "running" and self._process is not None:
+            self._cancelled.add(job.job_id)
+            self._ending = asyncio.create_task(_ended(self._process))
+
+    async def announce(self, job_id: str) -> None:
+        """Tell everybody who waits that a job has changed, or is gone."""
+        self._revision += 1
+        self._revisions[job_id] = self._revision
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def changes(self, after: int, patience: float) -> tuple[int, list[str]]:
+        """Wait, at most `patience` s, for changes after the revision `after`; return the new one and the jobs' ids."""
+        async with self._changed:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait_for(lambda: self._revision > after or self.closing), patience)
+        return self._revision, [job_id for job_id, revision in self._revisions.items() if revision > after]
+
+    async def close(self) -> None:
+        """Let everybody go who waits for changes."""
+        self.closing = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _run(self, job: Job) -> None:
+        job.state, job.started, job.attempts = "running", time.time(), job.attempts + 1
+        job.models, job.warnings = [], []
+        self.steps.pop(job.job_id, None)
+        self._jobs.save(job)
+        await self.announce(job.job_id)
+        try:
+            await self._supervise(job)
+        except NotThereError as error:
+            job.state, job.message = "failed", str(error)
+        except asyncio.CancelledError:  # the server ends: the job is begun anew when it is back
+            job.state, job.attempts = "queued", 0
+            self._jobs.save(job)
+            raise
+        job.ended = time.time()
+        self._cancelled.discard(job.job_id)
+        self._jobs.save(job)
+        await self.announce(job.job_id)
+
+    async def _supervise(self, job: Job) -> None:
+        """Run the worker process of a job and follow what it says."""
+        result = self._jobs.result(job)
+        task = self._task(job, result)
+        self._work.mkdir(parents=True, exist_ok=True)
+        for path in self._work.iterdir():  # what a killed worker left
+            if path.name != "cache":
+                shutil.rmtree(path, ignore_errors=True)
+        log = self._options.folder / "worker.log"
+        with log.open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app.web.worker"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=environment(),
+                limit=1 << 20,
+                # Ctrl-C in the terminal is for the server, which then ends its worker.
+                start_new_session=True,
+            )
+        self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        failure = None
+        try:
+            # The pipe stays open: the worker ends when it breaks, so it never outlives a killed server.
+            process.stdin.write(task.model_dump_json().encode() + b"\n")
+            await process.stdin.drain()
+            async for line in process.stdout:
+                failure = self._heard(job, json.loads(line)) or failure
+                await self.announce(job.job_id)
+            code = await process.wait()
+        except BaseException:
+            await _ended(process)
+            raise
+        finally:
+            self._process = None
+            process.stdin.close()
+        if result.is_dir():
+            job.state, job.message = "done", None
+        elif job.job_id in self._cancelled:
+            job.state, job.message = "cancelled", None
+        else:
+            job.state, job.message = "failed", failure or _last_words(code, log)
+
+    def _task(self, job: Job, result: Path) -> Task:
+        options = self._options
+        videos = [
+            TaskVideo(video_id=video_id, path=self._videos.path(self._videos.get(video_id))) for video_id in job.videos
+        ]
+        return Task(
+            kind=job.kind,
+            gallery=videos[0] if job.gallery else None,
+            probes=videos[1:] if job.gallery else videos,
+            database=options.gallery,
+            config=options.config,
+            assignments=[*options.assignments, f"output.blur={job.blur}"],
+            work=self._work,
+            result=result,
+        )
+
+    def _heard(self, job: Job, message: dict[str, Any]) -> str | None:
+        """Take in a line of the worker; return its error, if it is one."""
+        if "step" in message:
+            step, steps = Step.model_validate(message["step"]), self.steps[job.job_id]
+            if steps and steps[-1].title == step.title:
+                steps[-1] = step
+            else:
+                steps.append(step)
+        elif "warning" in message:
+            job.warnings.append(message["warning"])
+        elif "model" in message:
+            job.models.append(message["model"])
+        elif "error" in message:
+            return str(message["error"])
+        return None
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """End a worker: kindly, then by force."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _PATIENCE)
+    except asyncio.TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _last_words(code: int, log: Path) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"The worker was ended by {name}{hint}. Start the run again: what was finished is kept."
+    words = log.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_WORDS:].rpartition("\n")[2]
+    return f"The worker broke down: {words or f'exit code {code}'}. This is a fault of the program; {log} says more."

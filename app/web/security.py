@@ -1,0 +1,183 @@
+"""Who may ask for what: names of the host, sessions, tokens against forged requests, a password, headers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.web.options import WebOptions
+
+COOKIE = "gaitprint"
+TOKEN_HEADER = "X-Gaitprint-Token"
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+_OPEN_TO_ALL = {"/api/session", "/api/login"}
+_LIFETIME = 12 * 3600.0  # s without a request after which a session ends
+_MOST_SESSIONS = 1000
+_MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # wrong passwords in a minute, from one address and in all
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+REPORT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; media-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""For `report.html`, whose script and style are its own; it can ask the server for nothing but its videos."""
+
+
+@dataclass
+class Session:
+    """A browser: the token its requests must carry, and whether it has given the password."""
+
+    token: str
+    signed_in: bool
+    used: float = field(default_factory=time.monotonic)
+
+
+class Sessions:
+    """The browsers that are known, by the value of their cookie; forgotten when the program ends."""
+
+    def __init__(self, password: str | None) -> None:
+        self._password = hashlib.sha256(password.encode()).digest() if password is not None else None
+        self._sessions: dict[str, Session] = {}
+        self._wrong: dict[str, deque[float]] = defaultdict(deque)
+
+    @property
+    def need_password(self) -> bool:
+        """Whether there is a password."""
+        return self._password is not None
+
+    def find(self, key: str | None) -> Session | None:
+        """Return the session of a cookie, if it is known and not too old."""
+        session = self._sessions.get(key or "")
+        if session is None or time.monotonic() - session.used > _LIFETIME:
+            return None
+        session.used = time.monotonic()
+        return session
+
+    def begin(self, *, signed_in: bool = False) -> tuple[str, Session]:
+        """Make a session and return it with the value of its cookie."""
+        if len(self._sessions) >= _MOST_SESSIONS:  # whoever has given the password stays longest
+            oldest = min(self._sessions, key=lambda k: (self._sessions[k].signed_in, self._sessions[k].used))
+            del self._sessions[oldest]
+        key = secrets.token_urlsafe(32)
+        self._sessions[key] = Session(secrets.token_urlsafe(32), signed_in or self._password is None)
+        return key, self._sessions[key]
+
+    def end(self, key: str | None) -> None:
+        """Forget a session."""
+        self._sessions.pop(key or "", None)
+
+    def is_password(self, password: str) -> bool:
+        """Compare in constant time."""
+        digest = hashlib.sha256(password.encode()).digest()
+        return self._password is not None and hmac.compare_digest(digest, self._password)
+
+    def wait(self, address: str) -> float:
+        """Return how many seconds `address` must wait before it may try a password; 0 when it may now."""
+        now = time.monotonic()
+        for key, most in ((address, _TRIES), ("", _ALL_TRIES)):
+            wrong = self._wrong[key]
+            while wrong and now - wrong[0] > _MINUTE:
+                wrong.popleft()
+            if len(wrong) >= most:
+                return _MINUTE - (now - wrong[0])
+            if not wrong:
+                del self._wrong[key]
+        return 0.0
+
+    def count_wrong(self, address: str) -> None:
+        """Remember a wrong password."""
+        for key in (address, ""):
+            self._wrong[key].append(time.monotonic())
+
+
+class Guard:
+    """Looks at every request before the application sees it, and puts headers on every answer."""
+
+    def __init__(self, app: ASGIApp, options: WebOptions, sessions: Sessions) -> None:
+        self._app, self._options, self._sessions = app, options, sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, or hand it on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
+            await send(message)
+
+        request = Request(scope)
+        refused = self._refusal(request)
+        if refused is None:
+            await self._app(scope, receive, with_headers)
+        else:
+            await refused(scope, receive, with_headers)
+
+    def _refusal(self, request: Request) -> JSONResponse | None:
+        host = request.headers.get("host", "")
+        if not self._is_ours(host):
+            return _refused(421, f"This address is not served here: {host!r}.")
+        path = request.url.path
+        session = self._sessions.find(request.cookies.get(COOKIE))
+        if path.startswith("/api/") and path not in _OPEN_TO_ALL and not (session and session.signed_in):
+            return _refused(401, "Please sign in." if self._sessions.need_password else "Please load the page again.")
+        if request.method in _SAFE:
+            return None
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return _refused(403, "This request comes from another page.")
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return _refused(403, "This request comes from another page.")
+        token = request.headers.get(TOKEN_HEADER, "")
+        if session is None or not hmac.compare_digest(token.encode(), session.token.encode()):
+            return _refused(403, "Please load the page again.")
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host header names this program; a page of another name may have been bound to its address."""
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name in _LOCAL or name in self._options.host_names:
+            return True
+        return not self._options.local_only and _is_address(name)  # an address cannot be rebound
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status)

@@ -1,0 +1,143 @@
+"""The application as a whole, and the server that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from app.errors import GaitprintError, SettingsError
+from app.files import explained
+from app.web.api import Site, router
+from app.web.jobs import JobStore
+from app.web.options import ConflictError, WebError, WebOptions
+from app.web.people import People
+from app.web.queue import JobQueue
+from app.web.security import Guard, Sessions
+from app.web.videos import VideoLibrary
+
+_EXPIRE_EVERY = 600.0  # s
+_PAGES = Path(__file__).parent / "pages"
+
+
+def create_app(options: WebOptions) -> FastAPI:
+    """Put the application together; its queue works while it is up."""
+    sessions, videos, jobs = Sessions(options.password), VideoLibrary(options), JobStore(options.folder)
+    queue, people = JobQueue(options, jobs, videos), People(options, jobs, videos)
+    site = Site(options, sessions, videos, jobs, queue, people)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        videos.tidy()
+        tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_expiring(queue, people))]
+        yield
+        await queue.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    application = FastAPI(title="Gaitprint", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    application.state.site = site
+    application.add_middleware(Guard, options=options, sessions=sessions)
+    application.add_exception_handler(GaitprintError, _explained)
+    application.include_router(router)
+    for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about"):
+        application.add_api_route(address, _page, include_in_schema=False)
+    application.mount("/", StaticFiles(directory=_PAGES))
+    return application
+
+
+async def _keep_expiring(queue: JobQueue, people: People) -> None:
+    """Forget people whose time is over, as soon as no run stands in the way."""
+    while True:
+        with contextlib.suppress(ConflictError):
+            async with queue.at_rest():
+                await asyncio.to_thread(people.expire)
+        await asyncio.sleep(_EXPIRE_EVERY)
+
+
+async def _page() -> Response:
+    return FileResponse(_PAGES / "index.html")
+
+
+async def _explained(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, error.status if isinstance(error, WebError) else 422)
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events at once when it is told to stop, instead of waiting for their readers."""
+
+    def __init__(self, config: uvicorn.Config, queue: JobQueue) -> None:
+        super().__init__(config)
+        self._queue = queue
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        asyncio.get_running_loop().create_task(self._queue.close())
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a socket; port 0 is any free one.
+
+    Raises:
+        SettingsError: the address is not this machine's, or the port is taken.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise SettingsError(
+            f"Nothing can listen at {host}, port {port}: {error.strerror}. Give another --port."
+        ) from error
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let no other server use `folder` meanwhile.
+
+    Raises:
+        OutputError: it cannot be made.
+        ConflictError: another server uses it.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # SQLite has locks on every system, which a killed program does not leave behind.
+        with contextlib.closing(sqlite3.connect(folder / "lock", timeout=0, isolation_level=None)) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise ConflictError(f"Another server uses {folder}. End it, or give another --folder.") from error
+            yield
+
+
+def serve(
+    options: WebOptions, listener: socket.socket, certificate: Path | None = None, key: Path | None = None
+) -> None:
+    """Serve at a bound socket until Ctrl-C or SIGTERM.
+
+    Raises:
+        OutputError: the folder for uploads and results cannot be made.
+        ConflictError: another server uses that folder.
+    """
+    with alone_in(options.folder):
+        application = create_app(options)
+        config = uvicorn.Config(
+            application,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            log_level="warning",
+            access_log=False,  # addresses tell names and ids
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+        _Server(config, application.state.site.queue).run(sockets=[listener])

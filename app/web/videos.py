@@ -1,0 +1,239 @@
+"""The videos a run can use: uploads, and those that lie in the input folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import time
+import unicodedata
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from app.files import written_whole
+from app.web.inspection import Seen, inspect
+from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
+
+_HEAD = 512  # bytes that tell the kind of file
+_LONGEST_STEM = 80  # bytes
+
+
+class Video(BaseModel):
+    """A video and what its header says; `frames` is a hint."""
+
+    video_id: str
+    name: str
+    source: Literal["upload", "input"]
+    bytes: int
+    added: float
+    seen: Seen
+
+
+def container_of(head: bytes) -> str | None:
+    """Return the file suffix for the container that the first 512 bytes of a file belong to; None for no video."""
+    kind, brand = head[4:8], head[8:12]
+    if kind == b"ftyp":
+        return ".mov" if brand == b"qt  " else ".mp4"
+    if kind in (b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return ".mov"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return ".webm" if b"webm" in head[:64] else ".mkv"
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return ".avi"
+    if head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"):
+        return ".mpg"
+    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
+        return ".ts"
+    if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
+        return ".wmv"
+    return ".flv" if head.startswith(b"FLV\x01") else None
+
+
+def safe_stem(name: str) -> str:
+    """Return what of a file name given by a client may become one: no folders, no suffix, no odd characters."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    stem = last.rpartition(".")[0] or last
+    stem = re.sub(r"[^\w\- ]+", "_", stem).strip(" ._-")
+    stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore").strip()
+    return stem or "video"
+
+
+class VideoLibrary:
+    """Keeps uploads, each in a folder of its own that appears whole or not at all, and lists the input folder."""
+
+    def __init__(self, options: WebOptions) -> None:
+        self._options = options
+        self._uploads = options.folder / "uploads"
+        self._inputs = options.folder / "inputs"  # what is known of videos that lie elsewhere
+        self._inspecting = asyncio.Lock()
+
+    async def all(self) -> list[Video]:
+        """Return every video, uploads first, the newest first."""
+        uploads = [self._read(path) for path in self._uploads.glob("[!.]*/video.json")]
+        inputs = await self._input_videos()
+        return sorted(uploads, key=lambda video: -video.added) + sorted(inputs, key=lambda video: video.name)
+
+    def get(self, video_id: str) -> Video:
+        """Return a video that was listed.
+
+        Raises:
+            NotThereError: there is none.
+        """
+        for folder in (self._uploads, self._inputs):
+            path = folder / video_id / "video.json"
+            if re.fullmatch(r"[0-9a-f]{32}", video_id) and path.is_file():
+                return self._read(path)
+        raise NotThereError("This video is not there any more.")
+
+    def path(self, video: Video) -> Path:
+        """Return where the file lies."""
+        if video.source == "upload":
+            return self._uploads / video.video_id / video.name
+        return self._options.input_videos / video.name
+
+    def thumbnail(self, video: Video) -> Path:
+        """Return the picture of a video, a JPEG."""
+        folder = self._uploads if video.source == "upload" else self._inputs
+        return folder / video.video_id / "thumbnail.jpg"
+
+    async def receive(self, name: str, announced: int, content: AsyncIterator[bytes]) -> Video:
+        """Store an upload. When this returns, the video is complete on the disk; until then it does not exist.
+
+        Args:
+            name: what the client calls the file.
+            announced: bytes that the client means to send, 0 where it does not say.
+            content: the bytes.
+
+        Raises:
+            TooLargeError: too many bytes, or too many uploads.
+            WebError: the bytes are no video.
+            VideoError: the video cannot be read.
+        """
+        count = sum(1 for _ in self._uploads.glob("[!.]*/video.json"))
+        if count >= self._options.most_uploads:
+            raise TooLargeError(f"There are {count} uploads already, as many as may be. Delete one first.")
+        self._check(announced)
+        video_id = uuid.uuid4().hex
+        with written_whole(self._uploads / video_id) as folder:
+            folder.mkdir()
+            size, suffix = await self._write(folder / "content", content)
+            file = folder / f"{self._free_stem(safe_stem(name))}{suffix}"
+            (folder / "content").rename(file)
+            async with self._inspecting:
+                seen = await inspect(file, folder / "thumbnail.jpg")
+            video = Video(
+                video_id=video_id, name=file.name, source="upload", bytes=size, added=round(time.time(), 3), seen=seen
+            )
+            (folder / "video.json").write_text(video.model_dump_json(), encoding="utf-8")
+        return video
+
+    def remove(self, video: Video) -> None:
+        """Delete an upload.
+
+        Raises:
+            WebError: it is a file of the input folder, which the application leaves alone.
+        """
+        if video.source != "upload":
+            raise WebError(f"{video.name} lies in {self._options.input_videos}/: delete it there.")
+        hidden = self._uploads / f".{video.video_id}.partial"
+        (self._uploads / video.video_id).rename(hidden)  # gone at once, even if the rest is interrupted
+        shutil.rmtree(hidden)
+
+    def tidy(self) -> None:
+        """Remove what an upload left behind that was killed."""
+        for folder in (self._uploads, self._inputs):
+            for path in folder.glob(".*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def _write(self, path: Path, content: AsyncIterator[bytes]) -> tuple[int, str]:
+        """Write the bytes that come and return how many they were, and the suffix for their kind."""
+        size, head, suffix = 0, b"", None
+        with path.open("wb") as out:
+            async for chunk in content:
+                size += len(chunk)
+                self._check(size)
+                if suffix is None:
+                    head += chunk[:_HEAD]
+                    if len(head) >= _HEAD:
+                        suffix = _suffix(head)
+                await asyncio.to_thread(out.write, chunk)
+            suffix = suffix or _suffix(head)
+            out.flush()
+            await asyncio.to_thread(os.fsync, out.fileno())
+        return size, suffix
+
+    def _check(self, size: int) -> None:
+        limit = self._options.largest_upload
+        if size > limit:
+            raise TooLargeError(f"The video is larger than {limit / (1 << 20):.0f} MiB, the most that may be.")
+
+    def _free_stem(self, stem: str) -> str:
+        """Return `stem`, numbered where another video has it: runs name their files by it."""
+        taken = {Path(self._read(path).name).stem for path in self._uploads.glob("[!.]*/video.json")}
+        taken |= {path.stem for path in self._input_files()}
+        number, free = 1, stem
+        while free in taken:
+            number += 1
+            free = f"{stem} {number}"
+        return free
+
+    def _input_files(self) -> list[Path]:
+        folder = self._options.input_videos
+        return [path for path in folder.glob("[!.]*") if path.is_file() and container_of(_head(path)) is not None]
+
+    async def _input_videos(self) -> list[Video]:
+        """List the input folder; files that cannot be read are left out."""
+        videos = []
+        async with self._inspecting:
+            for path in self._input_files():
+                about = path.stat()
+                # A file that changes is another video, so nothing known of it can be stale.
+                key = f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}"
+                video_id = hashlib.sha256(key.encode()).hexdigest()[:32]
+                known = self._inputs / video_id / "video.json"
+                if not known.is_file():
+                    await self._look_at(path, video_id)
+                video = self._read(known)
+                if video.seen.error is None:
+                    videos.append(video)
+        return videos
+
+    async def _look_at(self, path: Path, video_id: str) -> None:
+        about = path.stat()
+        with written_whole(self._inputs / video_id) as folder:
+            folder.mkdir()
+            try:
+                seen = await inspect(path, folder / "thumbnail.jpg")
+            except WebError as error:
+                seen = Seen(error=str(error))
+            video = Video(
+                video_id=video_id,
+                name=path.name,
+                source="input",
+                bytes=about.st_size,
+                added=about.st_mtime,
+                seen=seen,
+            )
+            (folder / "video.json").write_text(video.model_dump_json(), encoding="utf-8")
+
+    @staticmethod
+    def _read(path: Path) -> Video:
+        return read_model(Video, path)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_HEAD)
+
+
+def _suffix(head: bytes) -> str:
+    suffix = container_of(head)
+    if suffix is None:
+        raise WebError("This is not a video: its first bytes belong to no video format that is known here.")
+    return suffix

@@ -1,0 +1,96 @@
+"""Jobs: what survives a killed program, and what the worker says of its work."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from app.web.jobs import Job, JobStore
+from app.web.options import ConflictError, NotThereError, WebError
+from app.web.results import _spans
+from app.web.worker import Reporter, Task
+
+
+def a_job(**more: object) -> Job:
+    return Job.model_validate({"kind": "survey", "probes": ["a" * 32], "names": {"a" * 32: "walk.mp4"}, **more})
+
+
+def test_a_job_is_what_it_was_after_a_restart(tmp_path: Path) -> None:
+    job = a_job(state="failed", message="The disk is full.")
+    JobStore(tmp_path).save(job)
+    assert JobStore(tmp_path).get(job.job_id) == job
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    job = a_job(state="done")
+    JobStore(tmp_path).save(job)
+    (tmp_path / "jobs" / f"{job.job_id}.json").write_text('{"kind": "other"}')
+    with pytest.raises(WebError, match=f"{job.job_id}.json cannot be read"):
+        JobStore(tmp_path)
+
+
+def test_the_job_that_waits_longest_comes_first(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    late, early, done = a_job(queued=2.0), a_job(queued=1.0), a_job(queued=0.0, state="done")
+    for job in (late, early, done):
+        store.save(job)
+    assert store.next_queued() is early
+    assert (store.before(early), store.before(late)) == (0, 1)
+
+
+def test_a_job_that_ran_when_the_program_was_killed(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    first, second, finished = (a_job(state="running", attempts=number) for number in (1, 2, 1))
+    for job in (first, second, finished):
+        store.save(job)
+    store.result(finished).mkdir(parents=True)  # it appears whole, so the job is done whatever its file says
+    (tmp_path / "results" / ".half.partial").mkdir()
+    (tmp_path / "results" / ("f" * 32)).mkdir()  # of a job that was being deleted
+    again = JobStore(tmp_path)
+    assert again.get(first.job_id).state == "queued"
+    assert again.get(second.job_id).state == "interrupted"
+    assert "2 times" in (again.get(second.job_id).message or "")
+    assert again.get(finished.job_id).state == "done"
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [finished.job_id]
+
+
+def test_deleting_a_job_takes_its_result_along(tmp_path: Path) -> None:
+    store, job = JobStore(tmp_path), a_job(state="running")
+    store.save(job)
+    with pytest.raises(ConflictError, match="Cancel it"):
+        store.remove(job)
+    job.state = "done"
+    store.result(job).mkdir(parents=True)
+    store.remove(job)
+    assert not store.result(job).exists()
+    with pytest.raises(NotThereError):
+        store.get(job.job_id)
+    assert JobStore(tmp_path).all() == []
+
+
+def test_progress_is_told_in_steps() -> None:
+    out = io.StringIO()
+    with Reporter(out).stage("walk.mp4: follow", 100) as advance:
+        for _ in range(13):
+            advance(8)  # more than the header promised
+    steps = [json.loads(line)["step"] for line in out.getvalue().splitlines()]
+    assert (steps[0]["done"], steps[0]["total"], steps[0]["rate"], steps[0]["left"]) == (0, 100, None, None)
+    assert (steps[-1]["done"], steps[-1]["total"], steps[-1]["left"]) == (104, 104, 0)
+    assert steps[-1]["rate"] > 0
+    assert len(steps) < 13, "not a message for each batch"
+
+
+def test_messages_name_videos_not_places() -> None:
+    task = Task.model_validate({
+        "kind": "survey", "gallery": None, "probes": [{"video_id": "a" * 32, "path": "web/uploads/aaa/walk.mp4"}],
+        "database": "gallery.db", "config": None, "assignments": [], "work": "work", "result": "result",
+    })  # fmt: skip
+    assert task.without_paths("Nobody in web/uploads/aaa/walk.mp4.") == "Nobody in walk.mp4."
+
+
+def test_spans_bridge_short_gaps_only() -> None:
+    assert _spans([0, 1, 2, 10, 11, 40], 25.0) == [(0.0, 0.48), (1.6, 1.64)]
+    assert _spans([5], 25.0) == [(0.2, 0.24)]

@@ -1,0 +1,248 @@
+"""The gallery looked after from results: enrolling, correcting, merging, forgetting with every trace."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from app.types import Embedding, GaitSequence
+from app.web.inspection import Seen
+from app.web.jobs import Job, JobStore
+from app.web.options import NotThereError, WebError, WebOptions
+from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
+from app.web.people import People
+from app.web.results import RunResult
+from app.web.videos import Video, VideoLibrary
+
+FPS = 25.0
+FRAMES = list(range(10, 40))
+
+
+@dataclass
+class Studio:
+    """A web folder with made-up videos and results."""
+
+    options: WebOptions
+    jobs: JobStore
+    videos: VideoLibrary
+    people: People
+
+    def video(self, name: str) -> str:
+        video_id = uuid.uuid4().hex
+        folder = self.options.folder / "uploads" / video_id
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(b"film of " + name.encode())
+        video = Video(video_id=video_id, name=name, source="upload", bytes=1, added=0.0, seen=Seen())
+        (folder / "video.json").write_text(video.model_dump_json())
+        return video_id
+
+    def result(
+        self, videos: Mapping[str, Mapping[int, str | None]], known: Mapping[str, int] | None = None
+    ) -> RunResult:
+        """A job that found these tracks, by video id, named after `known`, and kept a walk of each."""
+        names = {video_id: self.videos.get(video_id).name for video_id in videos}
+        job = Job(kind="identify", probes=list(videos), names=names, state="done")
+        folder = self.jobs.result(job)
+        (folder / "run").mkdir(parents=True)
+        reports = []
+        for video_id, tracks in videos.items():
+            stem = Path(names[video_id]).stem
+            for kind in ("features", "crops"):
+                (folder / kind / stem).mkdir(parents=True)
+            reports.append(_report(names[video_id], tracks))
+            for track_id, identity in tracks.items():
+                if identity == "unusable":
+                    continue
+                pictures = folder / "silhouettes" / stem / f"{track_id:03d}"
+                pictures.mkdir(parents=True)
+                rng = np.random.default_rng(int(video_id[:8], 16) + track_id)
+                silhouettes = rng.integers(0, 255, (len(FRAMES), 64, 64)).astype(np.uint8)
+                for index, silhouette in zip(FRAMES, silhouettes, strict=True):
+                    Picture.fromarray(silhouette).save(pictures / f"{index:06d}.png")
+                embedding = Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", len(FRAMES))
+                sequence = GaitSequence(np.asarray(FRAMES), silhouettes, FPS)
+                KeptWalks(folder, stem).write(track_id, embedding, sequence)
+                (folder / "crops" / stem / f"{track_id}.jpg").write_bytes(b"\xff\xd8 picture")
+        (folder / "run" / "results.json").write_text(
+            json.dumps({"gallery": None, "probes": reports, "models": {}, "timings": {}})
+        )
+        outcome = Outcome(
+            videos=[SeenVideo(video_id=i, name=Path(n).stem, painted=f"{Path(n).stem}.mp4") for i, n in names.items()],
+            identities=[KnownIdentity(name=n, colour="#000000", person_id=i) for n, i in (known or {}).items()],
+        )
+        (folder / "outcome.json").write_text(outcome.model_dump_json())
+        self.jobs.save(job)
+        return RunResult(job, folder)
+
+    def names(self) -> list[str]:
+        return sorted(self.people.known().names.values())
+
+
+def _report(video: str, tracks: Mapping[int, str | None]) -> dict[str, Any]:
+    return {
+        "video": video, "width": 64, "height": 48, "fps": FPS, "frame_count": 50, "warnings": [],
+        "tracks": [
+            {
+                "track_id": track_id, "frames": FRAMES, "boxes": [[0.0, 0, 10, 20]] * len(FRAMES),
+                "status": "unusable" if identity == "unusable" else "identified" if identity else "unknown",
+                "identity": None if identity == "unusable" else identity, "confidence": None, "distance": None,
+                "threshold": None, "probability": None, "margin": None, "part_of": None,
+                "reason": "too short: 0.2 s" if identity == "unusable" else None, "candidates": [],
+            }
+            for track_id, identity in tracks.items()
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    jobs, videos = JobStore(options.folder), VideoLibrary(options)
+    return Studio(options, jobs, videos, People(options, jobs, videos))
+
+
+def enrol(studio: Studio, result: RunResult, place: int, track_id: int, name: str, consent: str = "said yes") -> int:
+    return studio.people.name_track(result, place, track_id, name, consent, None, True)
+
+
+def test_a_track_is_enrolled_with_all_that_was_kept_of_it(studio: Studio) -> None:
+    video = studio.video("walk.mp4")
+    result = studio.result({video: {1: None, 2: "unusable"}})
+    person_id = enrol(studio, result, 0, 1, "Anna")
+    with studio.people.gallery() as gallery:
+        (person,), (walk,) = gallery.people(), gallery.walks("Anna")
+        kept, silhouettes = KeptWalks(result.folder, "walk"), gallery.silhouettes(walk.walk_id)
+        stored = gallery.embeddings([walk.walk_id])[0]
+        embedding = kept.embedding(1)
+        assert embedding is not None
+        np.testing.assert_array_equal(stored.parts, embedding.parts)
+        assert silhouettes is not None
+        np.testing.assert_array_equal(silhouettes.silhouettes, kept.sequence(1, None, FPS).silhouettes)
+        assert gallery.thumbnail("Anna") == b"\xff\xd8 picture"
+    assert (person.consent, walk.source, walk.track_id, walk.seconds) == ("said yes", "walk.mp4", 1, 1.2)
+    again = JobStore(studio.options.folder)  # the label survives a restart
+    seen = RunResult(again.get(result.job.job_id), result.folder).view(studio.people.known())["videos"][0]["tracks"]
+    assert [track["person"] for track in seen] == [{"person_id": person_id, "name": "Anna"}, None]
+    with pytest.raises(WebError, match="too short"):
+        enrol(studio, result, 0, 2, "Ben")
+    with pytest.raises(NotThereError):
+        enrol(studio, result, 0, 3, "Ben")
+    assert studio.names() == ["Anna"]
+
+
+def test_nobody_new_without_consent(studio: Studio) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}, studio.video("b.mp4"): {1: None}})
+    with pytest.raises(WebError, match="agreed"):
+        enrol(studio, result, 0, 1, "Anna", "  ")
+    assert studio.names() == []
+    enrol(studio, result, 0, 1, "Anna", "signed a form")
+    enrol(studio, result, 1, 1, "Anna", "")
+    with studio.people.gallery() as gallery:
+        assert (gallery.person("Anna").walks, gallery.person("Anna").consent) == (2, "signed a form")
+
+
+def test_a_corrected_name_moves_the_walk(studio: Studio) -> None:
+    video = studio.video("walk.mp4")
+    result, second = studio.result({video: {1: None}}), studio.result({video: {1: None}})
+    other = studio.result({studio.video("other.mp4"): {1: None}})
+    enrol(studio, other, 0, 1, "Ben")
+    enrol(studio, result, 0, 1, "Anna")
+    enrol(studio, result, 0, 1, "Anna")
+    with studio.people.gallery() as gallery:
+        assert gallery.person("Anna").walks == 1, "the same walk is stored once"
+    enrol(studio, result, 0, 1, "Ben")
+    with studio.people.gallery() as gallery:
+        assert (gallery.person("Anna").walks, gallery.person("Ben").walks) == (0, 2)
+    enrol(studio, second, 0, 1, "Cleo")  # the same walk, seen in another run; somebody new
+    with studio.people.gallery() as gallery:
+        assert (gallery.person("Ben").walks, gallery.person("Cleo").walks) == (1, 1)
+    studio.people.unname_track(second, 0, 1)
+    with studio.people.gallery() as gallery:
+        assert gallery.walks("Cleo") == []
+    assert second.job.labels == {}
+
+
+def test_merged_people_stay_one_in_results(studio: Studio) -> None:
+    first = studio.result({studio.video("a.mp4"): {1: None}})
+    anna = enrol(studio, first, 0, 1, "Anna")
+    ann = enrol(studio, studio.result({studio.video("b.mp4"): {1: None}}), 0, 1, "Ann")
+    named = studio.result({studio.video("c.mp4"): {1: "Ann"}}, {"Ann": ann})
+    studio.people.merge(ann, anna)
+    (track,) = RunResult(named.job, named.folder).view(studio.people.known())["videos"][0]["tracks"]
+    assert track["person"] == {"person_id": anna, "name": "Anna"}
+    assert named.job.job_id in [job.job_id for job in studio.people.traces(anna).results]
+
+
+def test_forgetting_leaves_nothing_of_the_person(studio: Studio) -> None:
+    alone, both, input_free = (studio.video(name) for name in ("alone.mp4", "both.mp4", "others.mp4"))
+    start = studio.result({alone: {1: None, 2: "unusable"}})
+    anna = enrol(studio, start, 0, 1, "Anna Karenina")
+    ben = enrol(studio, studio.result({studio.video("ben.mp4"): {1: None}}), 0, 1, "Ben")
+    known = {"Anna Karenina": anna, "Ben": ben}
+    named = studio.result({both: {1: "Anna Karenina", 2: "Ben"}}, known)
+    candidate = studio.result({input_free: {1: "Ben"}}, known)  # her name stands among the candidates
+    unrelated = studio.result({input_free: {1: "Ben"}}, {"Ben": ben})
+    cache = studio.options.folder / "work" / "cache" / "0123.zip"
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"silhouettes")
+    traces = studio.people.traces(anna)
+    assert {job.job_id for job in traces.results} == {r.job.job_id for r in (start, named, candidate)}
+    assert [video.name for video in traces.only] == ["alone.mp4"]
+    assert [video.name for video in traces.shared] == ["both.mp4"]
+
+    assert studio.people.forget(anna) == 1
+    assert studio.names() == ["Ben"]
+    assert [job.job_id for job in studio.jobs.all() if job.job_id == unrelated.job.job_id]
+    assert not cache.exists()
+    for path in studio.options.gallery.parent.rglob("*"):
+        assert "alone" not in path.name
+        if path.is_file():
+            assert b"Karenina" not in path.read_bytes(), path
+    studio.videos.get(both)
+    with pytest.raises(NotThereError):
+        studio.videos.get(alone)
+    with pytest.raises(NotThereError):
+        studio.people.forget(anna)
+
+
+def test_who_is_over_is_forgotten_with_results(studio: Studio) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    studio.people.name_track(result, 0, 1, "Anna", "for a day", 1, False)
+    other = studio.result({studio.video("b.mp4"): {1: None}})
+    enrol(studio, other, 0, 1, "Ben")
+    studio.people.expire()
+    assert studio.names() == ["Anna", "Ben"]
+    with sqlite3.connect(studio.options.gallery) as database:
+        database.execute("UPDATE person SET expires = '2020-01-01T00:00:00+00:00' WHERE name = 'Anna'")
+    database.close()
+    studio.people.expire()
+    assert studio.names() == ["Ben"]
+    assert [job.job_id for job in studio.jobs.all()] == [other.job.job_id]
+
+
+def test_a_walk_deleted_elsewhere_is_no_label_any_more(studio: Studio) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    enrol(studio, result, 0, 1, "Anna")
+    with studio.people.gallery() as gallery:
+        gallery.forget_walk(gallery.walks("Anna")[0].walk_id)
+    (track,) = result.view(studio.people.known())["videos"][0]["tracks"]
+    assert (track["labelled"], track["person"]) == (False, None)
+
+
+def test_pieces_of_a_track_are_cut_from_what_is_kept_of_it(studio: Studio) -> None:
+    result = studio.result({studio.video("walk.mp4"): {1: None}})
+    kept = KeptWalks(result.folder, "walk")
+    whole = kept.sequence(1, None, FPS)
+    late = kept.cut(1, 25, 39, FPS)
+    np.testing.assert_array_equal(late.silhouettes, whole.silhouettes[15:])
+    kept.write(2, Embedding(np.ones((2, 8), np.float32), "gei", 15), late)
+    np.testing.assert_array_equal(kept.sequence(2, 1, FPS).silhouettes, whole.silhouettes[15:])

@@ -1,0 +1,231 @@
+"""Runs through the web interface, with real worker processes on a drawn clip."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra 'web'")
+pytest.importorskip("httpx", reason="needs httpx")
+
+from starlette.testclient import TestClient
+
+from app.web.jobs import JobStore
+from app.web.options import WebOptions
+from app.web.security import TOKEN_HEADER
+from app.web.server import create_app
+from tests.clips import Walker, crossing, write_clip
+
+WEIGHT_FREE = ("detector.name=motion", "segmenter.name=motion", "gait.name=gei")
+PATIENCE = 180.0  # s; a run takes a few on a quiet machine
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "walk.mp4"
+    scene = crossing(
+        [Walker(1), Walker(2)], gap=0.7, first=-0.7, seconds=2.6, width=256, height=192, fps=Fraction(20), seed=1
+    )
+    write_clip(path, scene)
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> WebOptions:
+    folder = tmp_path_factory.mktemp("site")
+    return WebOptions(folder / "web", folder / "gallery.db", folder / "input", assignments=WEIGHT_FREE)
+
+
+@pytest.fixture(scope="module")
+def client(options: WebOptions) -> Iterator[TestClient]:
+    with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+        client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
+        yield client
+
+
+@pytest.fixture(scope="module")
+def video(client: TestClient, clip: Path) -> str:
+    answer = client.post("/api/videos", params={"name": "walk.mp4"}, content=clip.read_bytes())
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["video_id"])
+
+
+def ended(client: TestClient, job_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = client.get(f"/api/jobs/{job_id}").json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"the run does not end: {job}")
+
+
+def start(client: TestClient, video: str, **more: Any) -> str:
+    answer = client.post("/api/jobs", json={"kind": "survey", "probes": [video], **more})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["job_id"])
+
+
+@pytest.fixture(scope="module")
+def done(client: TestClient, video: str) -> dict[str, Any]:
+    job = ended(client, start(client, video))
+    assert job["state"] == "done", job
+    return job
+
+
+def test_a_run_tells_its_steps_and_models(done: dict[str, Any]) -> None:
+    assert [step["title"] for step in done["steps"]] == ["walk.mp4: follow and cut out", "walk.mp4: paint"]
+    assert all(step["done"] == step["total"] == 52 for step in done["steps"])
+    assert [line.partition(":")[0] for line in done["models"]] == ["detector", "segmenter", "gait"]
+
+
+def test_a_result_has_boxes_crops_report_and_ranges(client: TestClient, done: dict[str, Any]) -> None:
+    base = f"/api/jobs/{done['job_id']}"
+    result = client.get(f"{base}/result").json()
+    (seen,) = result["videos"]
+    usable = [track for track in seen["tracks"] if track["status"] == "unknown"]
+    assert usable, seen["tracks"]
+    assert "frames" not in usable[0]
+    boxes = client.get(f"{base}/videos/0/boxes").json()[str(usable[0]["track_id"])]
+    assert len(boxes["frames"]) == len(boxes["boxes"]) > 10
+    crop = client.get(f"{base}/videos/0/crops/{usable[0]['track_id']}")
+    assert crop.content.startswith(b"\xff\xd8")
+    whole = client.get(f"{base}/files/walk.mp4")
+    part = client.get(f"{base}/files/walk.mp4", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, whole.content[100:200])
+    report = client.get(f"{base}/files/report.html")
+    assert report.status_code == 200
+    assert "connect-src" not in report.headers["Content-Security-Policy"], "default-src 'none' forbids it"
+    assert "default-src 'none'" in report.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("name", ["../outcome.json", "..%2foutcome.json", "%2e%2e/outcome.json", "nothing", "."])
+def test_files_are_looked_up_by_name_only(client: TestClient, done: dict[str, Any], name: str) -> None:
+    assert client.get(f"/api/jobs/{done['job_id']}/files/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/jobs/x", "/api/jobs/../x/result", "/api/videos/x/thumbnail", "/api/people/7", "/api/people/7/picture"],
+)
+def test_what_is_not_there(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_enrolled_from_one_run_and_named_in_the_next(client: TestClient, done: dict[str, Any], video: str) -> None:
+    base = f"/api/jobs/{done['job_id']}"
+    tracks = client.get(f"{base}/result").json()["videos"][0]["tracks"]
+    track_id = next(track["track_id"] for track in tracks if track["status"] == "unknown")
+    path = f"{base}/videos/0/tracks/{track_id}/person"
+    assert client.post(path, json={"name": "Anna"}).status_code == 422, "no consent"
+    person_id = client.post(path, json={"name": "Anna", "consent": "said yes"}).json()["person_id"]
+    job = ended(client, start(client, video, kind="identify"))
+    assert job["state"] == "done", job
+    found = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"][0]["tracks"]
+    anna = next(track for track in found if track["track_id"] == track_id)
+    assert anna["person"] == {"person_id": person_id, "name": "Anna"}
+    assert anna["distance"] == pytest.approx(0, abs=1e-3)
+    traces = client.get(f"/api/people/{person_id}/traces").json()
+    assert {one["job_id"] for one in traces["results"]} == {done["job_id"], job["job_id"]}
+    assert client.get(f"/api/people/{person_id}/picture").content.startswith(b"\xff\xd8")
+
+
+def test_cancelled_and_begun_again(client: TestClient, options: WebOptions, video: str) -> None:
+    first, second = start(client, video), start(client, video)
+    assert client.delete(f"/api/videos/{video}").status_code == 409, "in use"
+    assert client.delete(f"/api/jobs/{second}").status_code == 409, "not over"
+    assert client.post(f"/api/jobs/{second}/cancel").status_code == 204
+    assert client.post(f"/api/jobs/{first}/cancel").status_code == 204
+    assert [ended(client, job)["state"] for job in (second, first)] == ["cancelled", "cancelled"]
+    assert not (options.folder / "results" / first).exists()
+    assert client.post(f"/api/jobs/{first}/restart").status_code == 204
+    assert ended(client, first)["state"] == "done"
+    assert client.post(f"/api/jobs/{first}/restart").status_code == 409
+    assert client.delete(f"/api/jobs/{first}").status_code == 204
+    assert not list(options.folder.glob(f"*/{first}*"))
+
+
+def test_a_worker_that_is_killed(client: TestClient, video: str) -> None:
+    job_id = start(client, video)
+    queue = client.app.state.site.queue  # type: ignore[attr-defined]
+    while queue._process is None:
+        time.sleep(0.01)
+    os.kill(queue._process.pid, signal.SIGKILL)
+    job = ended(client, job_id)
+    assert job["state"] == "failed"
+    assert "SIGKILL" in job["message"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"kind": "compare"}, "Choose the video"),
+        ({"kind": "compare", "gallery": "VIDEO"}, "chosen twice"),
+        ({"kind": "survey", "gallery": "VIDEO"}, "Choose the video"),
+        ({"kind": "identify", "probes": []}, ""),
+        ({"kind": "other"}, ""),
+        ({"blur": "somebody"}, ""),
+    ],
+)
+def test_runs_that_make_no_sense(client: TestClient, video: str, wanted: dict[str, Any], message: str) -> None:
+    wanted = {key: video if value == "VIDEO" else value for key, value in wanted.items()}
+    answer = client.post("/api/jobs", json={"kind": "survey", "probes": [video], **wanted})
+    assert answer.status_code == 422
+    assert message in str(answer.json()["detail"])
+
+
+def test_the_worker_ends_with_a_killed_server(tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "input_videos").mkdir()
+    (tmp_path / "input_videos" / "walk.mp4").write_bytes(clip.read_bytes())
+    script = """
+import sys, time
+from pathlib import Path
+from starlette.testclient import TestClient
+from app.web.options import WebOptions
+from app.web.security import TOKEN_HEADER
+from app.web.server import create_app
+options = WebOptions(Path("web"), Path("gallery.db"), assignments=tuple(sys.argv[1:]))
+with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+    client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
+    (video,) = client.get("/api/videos").json()
+    client.post("/api/jobs", json={"kind": "survey", "probes": [video["video_id"]]})
+    while client.app.state.site.queue._process is None:
+        time.sleep(0.01)
+    print(client.app.state.site.queue._process.pid, flush=True)
+    time.sleep(600)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *WEIGHT_FREE],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    worker = int(server.stdout.readline())
+    server.kill()
+    server.communicate()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and Path(f"/proc/{worker}").exists() and not _is_zombie(worker):
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists() or _is_zombie(worker)
+    (job,) = JobStore(tmp_path / "web").all()
+    assert job.state in ("queued", "done"), "begun anew, or over before the server was killed"
+    assert not list((tmp_path / "web").glob("results/.*"))
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

@@ -1,0 +1,143 @@
+"""Uploads: what is taken in, under which name, and what a broken one leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.web.options import NotThereError, TooLargeError, WebError, WebOptions
+from app.web.videos import Video, VideoLibrary, container_of, safe_stem
+from tests.clips import Scene, write_clip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    write_clip(path, Scene((), width=64, height=48, seconds=0.2))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> WebOptions:
+    return WebOptions(folder=tmp_path / "web", input_videos=tmp_path / "input", largest_upload=1 << 20, most_uploads=2)
+
+
+async def _chunks(content: bytes, size: int = 100) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+def receive(library: VideoLibrary, name: str, content: bytes) -> Video:
+    return asyncio.run(library.receive(name, len(content), _chunks(content)))
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("walk.mp4", "walk"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\videos\\my walk.MOV", "my walk"),
+        ("..", "video"),
+        ("", "video"),
+        (".hidden.mp4", "hidden"),
+        ("a\0b\n<c>.mp4", "a_b_c"),
+        ("Straße é 日本.mp4", "Straße é 日本"),
+        ("x" * 300 + ".mp4", "x" * 80),
+    ],
+)
+def test_names_from_outside_become_harmless(name: str, stem: str) -> None:
+    assert safe_stem(name) == stem
+
+
+def test_the_first_bytes_tell_a_video(clip: bytes) -> None:
+    assert container_of(clip[:512]) == ".mp4"
+    assert container_of(b"\x1a\x45\xdf\xa3" + b"\0" * 30 + b"webm") == ".webm"
+    assert container_of(b"RIFF\0\0\0\0AVI LIST") == ".avi"
+    assert container_of((b"G" + b"\0" * 187) * 3) == ".ts"
+    for other in (
+        b"",
+        b"G" * 100,
+        b"<!doctype html>",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\0\0\0\0WAVEfmt ",
+        b"#!/bin/sh\n" * 60,
+    ):
+        assert container_of(other) is None, other
+
+
+def test_an_upload_is_listed_and_kept_over_a_restart(options: WebOptions, clip: bytes) -> None:
+    video = receive(VideoLibrary(options), "../my walk.exe", clip)
+    library = VideoLibrary(options)  # another one: the program was started anew
+    library.tidy()
+    assert asyncio.run(library.all()) == [video] == [library.get(video.video_id)]
+    assert (video.name, video.bytes, video.seen.width, video.seen.height) == ("my walk.mp4", len(clip), 64, 48)
+    assert library.path(video).read_bytes() == clip
+    assert library.thumbnail(video).read_bytes().startswith(b"\xff\xd8")
+    assert receive(library, "my walk.mp4", clip).name == "my walk 2.mp4", "runs name their files by the stem"
+    with pytest.raises(TooLargeError, match="2 uploads"):
+        receive(library, "third.mp4", clip)
+    library.remove(video)
+    with pytest.raises(NotThereError):
+        library.get(video.video_id)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"hello" * 500, "not a video"), (b"", "not a video"), (b"\0\0\0\x20ftypisom" + b"\0" * 600, "clip.mp4")],
+)
+def test_what_is_no_video_leaves_nothing(options: WebOptions, content: bytes, message: str) -> None:
+    library = VideoLibrary(options)
+    with pytest.raises(WebError, match=message):
+        receive(library, "clip.mp4", content)
+    assert not list(options.folder.glob("uploads/*"))
+
+
+def test_too_large_however_it_is_announced(options: WebOptions, clip: bytes) -> None:
+    library, large = VideoLibrary(options), clip + bytes(1 << 20)
+    with pytest.raises(TooLargeError, match="larger than 1 MiB"):
+        asyncio.run(library.receive("x.mp4", len(large), _chunks(b"")))
+    with pytest.raises(TooLargeError, match="larger than 1 MiB"):
+        asyncio.run(library.receive("x.mp4", 0, _chunks(large, 1 << 16)))
+    assert not list(options.folder.glob("uploads/*"))
+
+
+def test_a_broken_connection_leaves_nothing(options: WebOptions, clip: bytes) -> None:
+    async def breaks() -> AsyncIterator[bytes]:
+        yield clip[:1000]
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(VideoLibrary(options).receive("x.mp4", len(clip), breaks()))
+    assert not list(options.folder.glob("uploads/*"))
+
+
+def test_a_killed_upload_is_cleared_away(options: WebOptions) -> None:
+    half = options.folder / "uploads" / ".0123.partial"
+    half.mkdir(parents=True)
+    (half / "content").write_bytes(b"half a video")
+    VideoLibrary(options).tidy()
+    assert not half.exists()
+
+
+def test_the_input_folder_is_listed_but_never_touched(options: WebOptions, clip: bytes) -> None:
+    options.input_videos.mkdir()
+    (options.input_videos / "walk.mp4").write_bytes(clip)
+    (options.input_videos / "notes.txt").write_text("no video")
+    (options.input_videos / "broken.mp4").write_bytes(clip[:600])
+    library = VideoLibrary(options)
+    (video,) = asyncio.run(library.all())
+    assert (video.name, video.source, library.path(video)) == ("walk.mp4", "input", options.input_videos / "walk.mp4")
+    with pytest.raises(WebError, match="delete it there"):
+        library.remove(video)
+    (options.input_videos / "walk.mp4").write_bytes(clip + b"\0" * 8)
+    (changed,) = asyncio.run(library.all())
+    assert changed.video_id != video.video_id, "a changed file is another video"
+
+
+@pytest.mark.parametrize("video_id", ["..", "../uploads", "a" * 31, "/etc/passwd", "A" * 32, ""])
+def test_ids_are_never_paths(options: WebOptions, video_id: str) -> None:
+    with pytest.raises(NotThereError):
+        VideoLibrary(options).get(video_id)
