@@ -156,7 +156,19 @@ def load_strictly(
     what: str,
     foreign_name: Callable[[str], str] = str,
 ) -> None:
-    """Load `weights` into `network`; every missing, left-over or wrongly shaped key is named.
+    """Load `weights` into `network`; `CheckpointError` where they are not exactly its own (see `need_weights`)."""
+    need_weights(network, weights, path, what, foreign_name)
+    network.load_state_dict(dict(weights), strict=False)
+
+
+def need_weights(
+    network: torch.nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    path: Path,
+    what: str,
+    foreign_name: Callable[[str], str] = str,
+) -> None:
+    """Compare `weights` with those of `network`; every missing, left-over or wrongly shaped key is named.
 
     `foreign_name` turns a key of `network` into the one the file uses, for the messages.
 
@@ -179,4 +191,3 @@ def load_strictly(
             problems.append(f"{len(keys)} {title}: {shown}")
     if problems:
         raise CheckpointError(f"{path} does not fit {what}: {'; '.join(problems)}.")
-    network.load_state_dict(dict(weights), strict=False)

@@ -21,6 +21,7 @@ import numpy as np
 from app.checkpoints import CheckpointFile
 from app.crops import CropShape, crop_of
 from app.errors import CheckpointError
+from app.onnx_session import open_session
 from app.types import Floats, Image, Ints, ModelCard
 
 # Where the input's height and width are left open.
@@ -32,7 +33,7 @@ def looks_at_crops(path: Path) -> Any | None:
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return None
     try:
-        session = _session(path, optimise=False)
+        session = open_session(path, optimise=False)
     except CheckpointError:
         return None
     inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -43,20 +44,6 @@ def looks_at_crops(path: Path) -> Any | None:
         return None
     one_at_a_time = into.shape[0] == 1 or not isinstance(into.shape[0], int)
     return session if one_at_a_time else None
-
-
-def _session(path: Path, *, optimise: bool = True) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # crops run side by side instead: see `CropNetwork`
-    options.log_severity_level = 3
-    if not optimise:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
-        raise CheckpointError(f"{path} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
 
 
 class CropNetwork:
@@ -74,7 +61,7 @@ class CropNetwork:
     """
 
     def __init__(self, path: Path) -> None:
-        self._session = _session(path)
+        self._session = open_session(path)  # crops run side by side instead
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.output_shape: list[int | str | None] = self._session.get_outputs()[0].shape
         (into,) = self._session.get_inputs()

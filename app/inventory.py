@@ -15,6 +15,7 @@ from typing import Any
 from app import registry
 from app.checkpoints import CheckpointFile, checkpoint_roots, find_checkpoints
 from app.errors import CheckpointError, GaitprintError, SettingsError, nearest
+from app.onnx_session import open_session
 from app.registry import Entry, Registry
 from app.settings import Settings
 from app.types import ModelCard, Origin
@@ -70,6 +71,25 @@ class Published:
 
 
 @dataclass(frozen=True)
+class GaitFamily:
+    """A family of gait networks.
+
+    `network` is its name here, None where it is not supported; `figures` rank-1 in per cent by data set, as published;
+    `parameters` those of the published size, without the classifier; `inputs` what it sees; `published` the
+    checkpoints that can be fetched and read, with their `licence`.
+    """
+
+    name: str
+    network: str | None
+    paper: str
+    figures: dict[str, str]
+    parameters: int | None = None
+    inputs: str = ""
+    published: tuple[str, ...] = ()
+    licence: str = ""
+
+
+@dataclass(frozen=True)
 class Model:
     """One model that is there.
 
@@ -104,9 +124,14 @@ def registry_of(stage: str) -> Registry[Any, Any]:
 
 
 @cache
+def _content() -> Any:
+    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+
+
+@cache
 def published() -> dict[str, Published]:
     """Every published checkpoint, by name."""
-    content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    content = _content()
     licences = {key: Licence(**value) for key, value in content["licences"].items()}
     models = [
         Published(
@@ -129,6 +154,31 @@ def published_as(name: str) -> Published:
             f"No published checkpoint is called '{name}'.{nearest(name, known)} `python -m app fetch --list` shows all."
         )
     return known[name]
+
+
+def gait_families() -> list[GaitFamily]:
+    """Every family of gait networks, the oldest first."""
+    import torch
+
+    from app.gait.models import networks
+
+    classes = networks()
+    families = []
+    for family in (GaitFamily(**entry) for entry in _content()["families"]):
+        if family.network is not None:
+            network = classes[family.network]
+            with torch.device("meta"):  # sizes without numbers
+                parameters = sum(parameter.numel() for parameter in network().parameters())
+            weights = [model for model in published().values() if model.family == family.name and model.supported]
+            family = replace(
+                family,
+                parameters=parameters,
+                inputs=" and ".join(what.partition(" (")[0] for what in network.inputs),
+                published=tuple(model.name for model in weights),
+                licence=", ".join(dict.fromkeys(model.licence.short for model in weights)),
+            )
+        families.append(family)
+    return families
 
 
 def models_of(stage: Registry[Any, Any], checkpoints: Path) -> Iterator[Model]:
@@ -199,10 +249,4 @@ def _metadata(path: Path) -> dict[str, str]:
     """What an ONNX file says of itself; nothing for other files."""
     if path.suffix.lower() != ".onnx":
         return {}
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return dict(session.get_modelmeta().custom_metadata_map)
+    return dict(open_session(path, optimise=False).get_modelmeta().custom_metadata_map)

@@ -1,7 +1,8 @@
-"""``python -m app evaluate``: a gait model on a data set, by its published protocol."""
+"""``python -m app evaluate``: gait models on data sets, by their published protocols."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,21 +19,32 @@ if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.training.evaluate import Evaluation
     from app.training.evaluation.scores import Figure, Score
+    from app.training.evaluation.table import CrossTable
 
 console = Console()
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Data set in OpenGait's layout: identity/condition/view/*.pkl.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Data set in OpenGait's layout: identity/condition/view/*.pkl. May be repeated."),
+    ],
     protocol: Annotated[
-        str,
-        typer.Option(help="casia-b, casia-b-all-views, oumvlp, grew, gait3d, sustech1k, ccpg, or a .yaml of your own."),
+        list[str],
+        typer.Option(
+            help="casia-b, casia-b-all-views, oumvlp, grew, gait3d, sustech1k, ccpg, or a .yaml of your own; one for "
+            "all data sets or one for each."
+        ),
     ],
     partition: Annotated[
-        Path | None, typer.Option(help="OpenGait's JSON: who is for testing. Default: everybody.")
+        list[Path] | None,
+        typer.Option(help="OpenGait's JSON, for each data set: who is for testing. Default: everybody."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", "--gait-checkpoint", help="Gait network, e.g. GaitBase_DA-60000.pt.")
+        list[Path] | None,
+        typer.Option(
+            "--checkpoint", "--gait-checkpoint", help="Gait network, e.g. GaitBase_DA-60000.pt. May be repeated."
+        ),
     ] = None,
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
     metric: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
@@ -44,45 +56,104 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(help="Write the figures here, a row for each.")] = None,
     excel: Annotated[Path | None, typer.Option(help="Write the tables here (extra evaluate).")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder for the curves.")] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="Do not judge, write the CSV that GREW's server judges (--protocol grew).")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
 ) -> None:
-    """Judge a gait model on a data set, by its published protocol. A run that was stopped goes on."""
+    """Judge gait models on data sets, by their published protocols. A run that was stopped goes on.
+
+    Several checkpoints or data sets make a table: what was trained on one data set, tested on another.
+    """
     from app.cli.show import show_warnings
     from app.registry import gait_models
     from app.settings import Settings
     from app.training.evaluate import evaluate as judge
+    from app.training.evaluate import submit
+    from app.training.evaluation import report, table
     from app.training.evaluation.embeddings import CACHE, MAX_FRAMES
-    from app.training.evaluation.report import draw, write_csv, write_excel, write_json
 
     if metric not in ("euclidean", "cosine"):
         raise SettingsError(f"There is no distance '{metric}'. Known: euclidean, cosine.")
     counts = _counts(frames)
-    named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
-    settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
+    protocols = protocol * len(data) if len(protocol) == 1 else protocol
+    partitions: list[Path | None] = list(partition) if partition else [None] * len(data)
+    if not len(data) == len(protocols) == len(partitions):
+        raise SettingsError(
+            f"{len(data)} data sets, {len(protocol)} protocols and {len(partitions)} partitions: give one protocol, or "
+            "one for each data set, and no partition, or one for each."
+        )
+    sets = list(zip(data, protocols, partitions, strict=True))
+    several = len(sets) > 1 or len(checkpoint or ()) > 1
+    if several and (pictures or submission):
+        raise SettingsError("--pictures and --submission are of one model on one data set.")
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )
+    files: list[Path | None] = [*checkpoint] if checkpoint else [None]
+    found = []
     with bars, show_warnings(bars.console):
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"Embedding {what}", total=total)
-            bars.update(tasks[what], completed=done)
-
-        entry, file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
-        model = entry.build(file, settings.gait)
-        found = judge(
-            model, data, protocol, partition, metric=cast("Metric", metric), rerank=rerank, frames=counts,
-            cache=cache or CACHE, progress=report,
-        )  # fmt: skip
-    _show(found)
-    for write, path in ((write_json, json_), (write_csv, csv), (write_excel, excel)):
+        for file in files:
+            named: dict[str, Any] = {"gait.checkpoint": file, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
+            settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
+            entry, chosen = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
+            model = entry.build(chosen, settings.gait)
+            for folder, rules, listed in sets:
+                tell = _bar(bars, f"Embedding {model.card.name}, {folder.name}" if several else "Embedding")
+                kept, distance = cache or CACHE, cast("Metric", metric)
+                if submission is not None:
+                    submit(model, folder, rules, submission, listed, metric=distance, cache=kept, progress=tell)
+                    continue
+                found.append(
+                    judge(
+                        model, folder, rules, listed, metric=distance, rerank=rerank, frames=counts, cache=kept,
+                        progress=tell,
+                    )
+                )  # fmt: skip
+    if submission is not None:
+        console.print(f"Wrote {escape(str(submission))}. The server takes it in a zip archive.", soft_wrap=True)
+        return
+    if several:
+        _show_table(table.cross_table(found))
+        tables = ((table.write_json, json_), (table.write_csv, csv), (table.write_excel, excel))
+        for write_all, path in tables:
+            if path is not None:
+                write_all(found, path)
+                console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+        return
+    _show(found[0])
+    for write, path in ((report.write_json, json_), (report.write_csv, csv), (report.write_excel, excel)):
         if path is not None:
-            write(found, path)
+            write(found[0], path)
             console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
-    for path in draw(found, pictures) if pictures is not None else ():
+    for path in report.draw(found[0], pictures) if pictures is not None else ():
         console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+
+
+def _bar(bars: Progress, title: str) -> Callable[[str, int, int], None]:
+    """What reports progress: a bar for each kind of walks."""
+    tasks: dict[str, TaskID] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(f"{escape(title)} {what}", total=total)
+        bars.update(tasks[what], completed=done)
+
+    return report
+
+
+def _show_table(found: CrossTable) -> None:
+    """A row for each model, a column for each group of probes of each data set; the best of a column is bold."""
+    table = Table("", *(f"{escape(data)}\n{escape(name)} {metric}" for data, name, metric in found.columns), box=SIMPLE)
+    best = [max((row[i].value or 0.0) for row in found.figures) for i in range(len(found.columns))]
+    for model, row in zip(found.models, found.figures, strict=True):
+        cells = [
+            f"[bold]{_figure(figure)}[/]" if len(found.models) > 1 and figure.value == top else _figure(figure)
+            for figure, top in zip(row, best, strict=True)
+        ]
+        table.add_row(escape(model), *cells)
+    console.print(table)
+    console.print("In %; under it the 95 % interval over people (bootstrap).")
 
 
 def _counts(text: str | None) -> list[int]:

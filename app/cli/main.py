@@ -14,9 +14,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from app.cli.calibrate import calibrate
+from app.cli.disentangle import app as disentangle
+from app.cli.enrol import enrol
 from app.cli.evaluate import evaluate
 from app.cli.fetch import fetch
-from app.cli.models import models
+from app.cli.gallery import app as gallery_app
+from app.cli.identify import identify
+from app.cli.models import app as models
+from app.cli.prepare import app as prepare
+from app.cli.serve import serve
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
@@ -28,7 +35,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(prepare, name="prepare")
+app.add_typer(models, name="models")
+app.add_typer(gallery_app, name="gallery")
 app.add_typer(train, name="train")
+app.add_typer(disentangle, name="disentangle")
 app.add_typer(walkers, name="walkers")
 console = Console()
 err_console = Console(stderr=True)
@@ -99,9 +110,12 @@ def demo(
         raise result.failures[0]
 
 
+app.command()(calibrate)
+app.command()(enrol)
+app.command()(identify)
 app.command()(evaluate)
-app.command()(models)
 app.command()(fetch)
+app.command()(serve)
 
 
 def main(arguments: Sequence[str]) -> int:

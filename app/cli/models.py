@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from app.inventory import Model, Published
+    from app.inventory import GaitFamily, Model, Published
     from app.registry import Entry
 
 console = Console()
@@ -24,18 +25,26 @@ console = Console()
 CheckpointsOption = Annotated[Path, typer.Option(help="Folder of checkpoints.")]
 
 
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 def models(
+    context: typer.Context,
     checkpoints: CheckpointsOption = Path("checkpoints"),
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the networks that are there, which a run uses by default, and those that can be fetched."""
-    from app.inventory import models_of, published, registries
+    """List the networks that are there, which a run uses by default, and those that can be fetched; or export one."""
+    if context.invoked_subcommand is not None:
+        return
+    from app.inventory import gait_families, models_of, published, registries
 
     if json_:
         found = [model for stage in registries() for model in models_of(stage, checkpoints)]
         listed = {
             "models": [asdict(model) for model in found],
             "published": [published_json(model, checkpoints) for model in published().values()],
+            "gait_families": [asdict(family) for family in gait_families()],
         }
         print(json.dumps(listed, indent=1, default=str))
         return
@@ -43,7 +52,36 @@ def models(
         show_models(console, stage.stage, list(models_of(stage, checkpoints)), checkpoints)
         _show_readers(console, stage.entries())
         console.print()
+    _show_families(console, gait_families())
+    console.print()
     show_published(console, list(published().values()), checkpoints)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Gait network, e.g. GaitBase_DA-60000.pt.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx file.")],
+    config: Annotated[Path | None, typer.Option(help="OpenGait's YAML, for what the checkpoint does not tell.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Keep the weights as float16: a file of half the size.")] = False,
+) -> None:
+    """Write a gait network as an ONNX file, which needs no torch, and compare the two."""
+    from app.checkpoints import CheckpointFile
+    from app.training.gait_export import export_gait
+
+    file = CheckpointFile.given(checkpoint)
+    made = export_gait(file.path, out, config, "float16" if half else "float32")
+    inputs = " and ".join(made.inputs)
+    console.print(
+        f"Wrote {escape(str(out))}: {made.family}, {made.parameters / 1e6:.1f} million parameters, from {inputs}. ONNX "
+        f"Runtime and torch differ by {made.difference:.1e} of the largest number, at most.",
+        soft_wrap=True,
+    )
+    use = (
+        f"Use it with --gait-checkpoint {escape(str(out))}."
+        if made.usable
+        else ("It is for other programs: runs here take ONNX files from silhouettes of 64 rows alone.")
+    )
+    console.print(use, soft_wrap=True)
 
 
 def show_models(console: Console, stage: str, here: Sequence[Model], checkpoints: Path) -> None:
@@ -93,6 +131,33 @@ def show_published(console: Console, listed: Sequence[Published], checkpoints: P
     console.print(
         "Figures as published; of gait networks rank-1 in per cent. `python -m app fetch NAME` downloads one, "
         "after showing its licence.",
+        highlight=False,
+    )
+
+
+def _show_families(console: Console, families: Sequence[GaitFamily]) -> None:
+    """Print the families of gait networks with their published figures."""
+    table = _table()
+    table.add_column("gait network", no_wrap=True)
+    table.add_column("M", justify="right", no_wrap=True)
+    table.add_column("sees", width=11)
+    table.add_column("rank-1 as published, %", ratio=6, overflow="fold")
+    table.add_column("paper", ratio=4, overflow="fold")
+    table.add_column("weights", ratio=3)
+    for family in families:
+        figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
+        size = "" if family.parameters is None else f"{family.parameters / 1e6:.1f}"
+        weights = f"{len(family.published)}, {family.licence}" if family.published else "your own"
+        if family.network is None:
+            weights = "not read yet"
+        style = "dim" if family.network is None else ""
+        table.add_row(
+            *(Text(text) for text in (family.name, size, family.inputs, figures, family.paper, weights)), style=style
+        )
+    console.print(table)
+    console.print(
+        "M: millions of parameters, published size, without the classifier; weights: how many of the files below, or "
+        "those you train. Figures of different papers come of different trainings.",
         highlight=False,
     )
 

@@ -28,7 +28,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from app.pipeline.demo import Result
-    from app.pipeline.report import VideoReport
+    from app.pipeline.report import TrackReport, VideoReport
 
 
 class _Rate(ProgressColumn):
@@ -112,13 +112,16 @@ def show_warnings(console: Console) -> Iterator[None]:
 def show_result(console: Console, result: Result) -> None:
     """Print who was seen in which probe, when, and how near; then where the files are."""
     report = result.report
-    known = sorted({track.identity for track in report.gallery.tracks if track.identity})
-    console.print(f"In the gallery: {len(known)} people, {escape(', '.join(known))}", soft_wrap=True)
-    _show_unusable(console, report.gallery)
+    if report.gallery is not None:
+        known = sorted({track.identity for track in report.gallery.tracks if track.identity})
+        console.print(f"In the gallery: {len(known)} people, {escape(', '.join(known))}", soft_wrap=True)
+        _show_unusable(console, report.gallery)
     styles = {"identified": "bold green", "unknown": "yellow"}
     for probe in report.probes:
         table = Table(title=Text(Path(probe.video).name, style="bold"), title_justify="left")
-        for column in ("track", "seen, s", "who", "distance", "confidence"):
+        # Of the gallery that is kept, the next one's distance and the calibrated probability are known.
+        clear = ("confidence",) if report.gallery is not None else ("margin", "probability")
+        for column in ("track", "seen, s", "who", "distance", *clear):
             table.add_column(column, justify="left" if column == "who" else "right")
         for track in probe.tracks:
             if track.status == "unusable":
@@ -129,14 +132,21 @@ def show_result(console: Console, result: Result) -> None:
                 f"{track.frames[0] / probe.fps:.1f} to {(track.frames[-1] + 1) / probe.fps:.1f}",
                 Text.assemble((track.identity or "unknown", styles[track.status]), nearest),
                 "" if track.distance is None else f"{track.distance:.3g} of {track.threshold:.3g}",
-                "" if track.confidence is None else f"{track.confidence:.0%}",
+                *(_clear(track, column) for column in clear),
             )
         console.print(table if table.row_count else f"{escape(Path(probe.video).name)}: nobody could be compared")
         _show_unusable(console, probe)
     seconds = report.timings["total"]
-    frames = report.gallery.frame_count + sum(probe.frame_count for probe in report.probes)
+    frames = sum(video.frame_count for video in (report.gallery, *report.probes) if video is not None)
     console.print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s), loading included")
     console.print(f"Results: [bold]{escape(str(result.folder))}[/]", soft_wrap=True)
+
+
+def _clear(track: TrackReport, column: str) -> str:
+    value: float | None = getattr(track, column)
+    if value is None:
+        return ""
+    return f"{value:.3f}" if column == "margin" else f"{value:.0%}"
 
 
 def _show_unusable(console: Console, video: VideoReport) -> None:

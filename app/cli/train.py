@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.errors import SettingsError
 
 app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
 console = Console()
@@ -64,7 +67,17 @@ def gait(
     export: ExportOption = None,
     export_only: ExportOnlyOption = False,
 ) -> None:
-    """Train a gait network on silhouettes in OpenGait's layout."""
+    """Train a gait network on data in OpenGait's layout. OpenGait's own YAML files are understood as --config."""
+    if config is not None:
+        from app.training.zoo.config import is_opengait
+
+        if is_opengait(config):
+            if export is not None or export_only:
+                raise SettingsError(
+                    "--export is not for OpenGait's YAML: its networks are written as checkpoints (.pt)."
+                )
+            _train_zoo(config, set_ or ())
+            return
     _train("gait", "GaitTrainSettings", config, set_, export, export_only)
 
 
@@ -92,14 +105,29 @@ def cutouts(
     console.print(f"Wrote {out}.", soft_wrap=True)
 
 
+def _train_zoo(config: Path, assignments: Sequence[str]) -> None:
+    from app.training.zoo.config import read_opengait
+    from app.training.zoo.task import train
+
+    _log()
+    settings = read_opengait(config, assignments)
+    train(settings)
+    path = settings.out / "checkpoints" / f"{settings.name}-{settings.steps:05d}.pt"
+    console.print(f"Wrote {path}, in OpenGait's format.", soft_wrap=True)
+
+
+def _log() -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+
+
 def _train(
     name: str, kind: str, config: Path | None, assignments: list[str] | None, export: Path | None, export_only: bool
 ) -> None:
     from app.training.settings import read_config
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
+    _log()
     module: Any = importlib.import_module(f"app.training.{name}")
     settings = read_config(config, getattr(module, kind), assignments or (), name)
     if not export_only:

@@ -18,23 +18,13 @@ import numpy as np
 from app.checkpoints import CheckpointFile
 from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, network_size, normalised, people
 from app.errors import CheckpointError, SettingsError
+from app.onnx_session import open_session
 from app.registry import detectors
 from app.settings import DetectorSettings, cores
 from app.types import Detections, Floats, Frame, ModelCard, VideoInfo
 
 # Not square, so that a transposed output is not mistaken for one of YOLOX.
 _PROBE = (64, 96)
-
-
-def _session(path: Path, *, optimise: bool, threads: int = 1) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _has_the_ports(session: Any) -> bool:
@@ -84,7 +74,7 @@ def holds_yolox_onnx(path: Path) -> bool:
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return False
     try:
-        session = _session(path, optimise=False)
+        session = open_session(path, optimise=False)
         if not _has_the_ports(session):
             return False
         size = _fixed_size(session)
@@ -119,12 +109,7 @@ class YoloxOnnxDetector:
         if checkpoint is None:
             raise CheckpointError("The detector 'yolox-onnx' needs a checkpoint: give --detector-checkpoint FILE.")
         path = checkpoint.path
-        threads = settings.threads or cores()
-        try:
-            self._session = _session(path, optimise=True, threads=threads)
-        except Exception as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path} cannot be read as an ONNX model: {first}") from error
+        self._session = open_session(path, settings.threads or cores())
         outputs = self._grey_output(path)
         self._fixed = _fixed_size(self._session)
         self.decoded = _on_the_grid(outputs, cells(*(self._fixed or _PROBE)))

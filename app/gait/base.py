@@ -25,6 +25,22 @@ class EmbeddingNetwork(nn.Module, ABC):
         return self.embed(*inputs, **options), None
 
 
+class JointNetwork(EmbeddingNetwork):
+    """A network that sees the joints of a walk.
+
+    Keypoints are taken in px as they come, of a video or of a data set: a network knows bodies of the size, in px, and
+    of the frame rate that it was trained with.
+    """
+
+    frames: ClassVar[int]
+    """How many frames of a walk the published network sees, those of its middle; a shorter walk is seen whole."""
+
+    @staticmethod
+    @abstractmethod
+    def seen(keypoints: Tensor) -> Tensor:
+        """What `embed` takes, made from the keypoints of walks, float32 (n, t, 17, 3): COCO-17, x, y and score."""
+
+
 class PictureNetwork(EmbeddingNetwork):
     """A network that sees pictures of a walk.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.checkpoints import CheckpointFile, load_pickle_safely, state_dict_of
+from app.checkpoints import CheckpointFile
 from app.data.heatmaps import heatmaps
 from app.errors import CheckpointError, SettingsError
 from app.registry import gait_models
@@ -19,7 +20,7 @@ from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
 if TYPE_CHECKING:
     import torch
 
-    from app.gait.base import FramewiseNetwork, GaitNetwork
+    from app.gait.base import EmbeddingNetwork, FramewiseNetwork
 
 LICENCE = "academic use only (OpenGait weights)"
 # Bounds the memory to about 0.1 GB. Smaller chunks are no faster, and slower on a busy machine
@@ -27,49 +28,59 @@ LICENCE = "academic use only (OpenGait weights)"
 CHUNK = 32
 _ROWS = 64
 
-Maps: TypeAlias = Callable[[GaitSequence], Bytes]
+Maps: TypeAlias = NDArray[Any]
+"""A walk as a network sees it, frames first: pictures uint8 (T, ..., 64, 64), or keypoints float32 (T, 17, 3)."""
+Look: TypeAlias = Callable[[GaitSequence], Maps]
 
 
-def _skeleton(walk: GaitSequence) -> Bytes:
+def _keypoints(walk: GaitSequence) -> Floats:
     if walk.keypoints is None:
         raise SettingsError(
             "The gait network looks at skeletons, and a walk has no keypoints: set pose.when to 'auto' or 'always'."
         )
-    return heatmaps(walk.keypoints)
+    return walk.keypoints
 
 
-INPUTS: dict[tuple[str, ...], Maps] = {
+def _skeleton(walk: GaitSequence) -> Bytes:
+    return heatmaps(_keypoints(walk))
+
+
+INPUTS: dict[tuple[str, ...], Look] = {
     ("silhouettes",): lambda walk: walk.silhouettes,
     ("heatmaps",): _skeleton,
     ("heatmaps with silhouettes",): lambda walk: np.concatenate([_skeleton(walk), walk.silhouettes[:, None]], 1),
 }
-"""What networks may take, made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
+"""What networks that see pictures may take, made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is a checkpoint of a supported gait network.
+    """Whether `path` is a checkpoint of a supported gait network, with all of its keys.
 
     Raises:
-        CheckpointError: a torch file that is not; the message says what it seems to be.
+        CheckpointError: a torch file that is not, or is not whole; the message says what it seems to be, or which keys
+            are missing.
     """
     if path.is_dir() or path.suffix.lower() not in {".pt", ".pth", ".ckpt", ".tar"}:
         return False
-    maps_for(path)
+    from app.gait.opengait import architecture_of
+
+    _maps_for(architecture_of(path).network, path)
     return True
 
 
-def maps_for(path: Path) -> Maps:
-    """How the input of the checkpoint's network is made from a walk.
+def _maps_for(network: type[EmbeddingNetwork], path: Path) -> Look:
+    """How what a network sees is made from a walk.
 
     Raises:
-        CheckpointError: no supported network; or one whose input a walk cannot give.
+        CheckpointError: a walk cannot give it; `path` is the network's file, for the message.
     """
-    from app.gait.opengait import recognise
+    from app.gait.base import JointNetwork
 
-    network = recognise(state_dict_of(load_pickle_safely(path), path), path).network
+    if issubclass(network, JointNetwork):
+        return _keypoints
     advice = "it can be used through app.gait.load_network only."
     if network.inputs not in INPUTS:
-        known = ", ".join(" and ".join(inputs) for inputs in INPUTS)
+        known = ", ".join(" and ".join(inputs) for inputs in [*INPUTS, ("keypoints",)])
         raise CheckpointError(
             f"{path} is a {network.family} network, which takes {' and '.join(network.inputs)}; walks in videos give "
             f"{known}: {advice}"
@@ -113,8 +124,8 @@ class NetworkEmbedder:
         from app.gait.layers import prepare_for_inference
         from app.gait.opengait import load_network
 
-        self._maps = maps_for(checkpoint.path)
-        self._network = cast("GaitNetwork", load_network(checkpoint.path))
+        self._network = load_network(checkpoint.path)
+        self._maps = _maps_for(type(self._network), checkpoint.path)
         prepare_for_inference(self._network)
         self._max_frames = settings.max_frames
         self.card = ModelCard(
@@ -132,6 +143,8 @@ class NetworkEmbedder:
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk, its parts float32 (P, C). Memory does not grow with the walks' length.
 
+        Of a long walk, networks that see joints take the frames of its middle, all others take frames evenly spread.
+
         Raises:
             SettingsError: the network looks at skeletons and a walk has no keypoints.
         """
@@ -141,16 +154,25 @@ class NetworkEmbedder:
 
         if not walks:
             return []
-        maps = [self._maps(walk)[thin(len(walk), self._max_frames)] for walk in walks]
+        seen = [self._taken(self._maps(walk)) for walk in walks]
         with torch.inference_mode():
             if isinstance(self._network, FramewiseNetwork):
-                parts = self._packed(self._network, maps)
+                parts = self._packed(self._network, seen)
             else:  # layers over time would mix walks that are packed, and see the padding of those that are padded
-                parts = torch.cat([self._network.embed(self._input(walk)) for walk in maps])
+                parts = torch.cat([self._network.embed(self._input(walk)) for walk in seen])
         features: Floats = parts.mT.contiguous().numpy()
-        return [Embedding(feature, self.card.model_id, len(walk)) for feature, walk in zip(features, maps, strict=True)]
+        return [Embedding(feature, self.card.model_id, len(walk)) for feature, walk in zip(features, seen, strict=True)]
 
-    def _packed(self, network: FramewiseNetwork, silhouettes: Sequence[Bytes]) -> torch.Tensor:
+    def _taken(self, walk: Maps) -> Maps:
+        """The frames that the network sees."""
+        from app.gait.base import JointNetwork
+
+        if isinstance(self._network, JointNetwork):  # it looks at how joints move from frame to frame
+            start = max(0, (len(walk) - self._network.frames) // 2)
+            return walk[start : start + self._network.frames]
+        return walk[thin(len(walk), self._max_frames)]
+
+    def _packed(self, network: FramewiseNetwork, silhouettes: Sequence[Maps]) -> torch.Tensor:
         """Run the frames of all walks in chunks of one size, keeping only each walk's maximum so far."""
         import torch
 
@@ -165,11 +187,17 @@ class NetworkEmbedder:
                 pooled[walk] = torch.maximum(pooled[walk], peak) if walk in pooled else peak
         return network.head(torch.stack(list(pooled.values())))
 
-    def _input(self, maps: Bytes) -> torch.Tensor:
-        """Cut (T, ..., 64, 64) to the network's columns and scale: float32 (1, T, ..., h, w), 0..1."""
+    def _input(self, walk: Maps) -> torch.Tensor:
+        """What the network takes, of one walk: pictures are cut to its columns and scaled to 0..1."""
         import torch
 
-        margin = (maps.shape[-1] - self._network.input_size[1]) // 2
-        cut = torch.from_numpy(maps[None, ..., margin : maps.shape[-1] - margin] / np.float32(255))
-        self._network.check(cut)
+        from app.gait.base import JointNetwork, PictureNetwork
+
+        network = self._network
+        if isinstance(network, JointNetwork):
+            return network.seen(torch.tensor(walk[None]))
+        assert isinstance(network, PictureNetwork)
+        margin = (walk.shape[-1] - network.input_size[1]) // 2
+        cut = torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin] / np.float32(255))
+        network.check(cut)
         return cut

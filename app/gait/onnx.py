@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError
 from app.gait.embedder import thin
+from app.onnx_session import open_session
 from app.registry import gait_models
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
@@ -55,7 +55,7 @@ def accepts(path: Path) -> bool:
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return False
     try:
-        session = _session(path, optimise=False)
+        session = open_session(path, optimise=False)
     except CheckpointError:
         return False
     inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -71,21 +71,6 @@ def accepts(path: Path) -> bool:
         and isinstance(columns, int)
         and columns <= _ROWS
     )
-
-
-def _session(path: Path, *, optimise: bool = True) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    options.log_severity_level = 3
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read as an ONNX network: {first}") from error
 
 
 @gait_models.register(
@@ -115,7 +100,7 @@ class OnnxGait:
         import onnxruntime
 
         path = checkpoint.path
-        self._session = _session(path)
+        self._session = open_session(path, cores())
         self._name = self._session.get_inputs()[0].name
         self._margin = (_ROWS - self._session.get_inputs()[0].shape[3]) // 2
         self._one_by_one = self._session.get_inputs()[0].shape[0] == 1

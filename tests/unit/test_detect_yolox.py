@@ -195,7 +195,7 @@ def test_other_onnx_files_are_not_accepted(tmp_path: Path) -> None:
         assert not holds_yolox_onnx(path)
     with pytest.raises(CheckpointError, match="not a YOLOX export"):
         YoloxOnnxDetector(file, DetectorSettings())
-    with pytest.raises(CheckpointError, match="cannot be read as an ONNX model"):
+    with pytest.raises(CheckpointError, match="cannot be read as an ONNX network"):
         YoloxOnnxDetector(CheckpointFile(tmp_path / "junk.onnx", "given"), DetectorSettings())
 
 

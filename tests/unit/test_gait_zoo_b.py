@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
-from app.gait.base import EmbeddingNetwork, TemporalNetwork
+from app.gait.base import EmbeddingNetwork, JointNetwork, TemporalNetwork
 from app.gait.embedder import NetworkEmbedder, accepts
 from app.gait.layers import pool_pyramid
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
@@ -284,8 +284,26 @@ def test_networks_on_silhouettes_are_gait_models(name: str, tmp_path: Path) -> N
     np.testing.assert_allclose(embedding.parts, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "takes"), [("smplgait", "silhouettes and smpl"), ("gaittr", "joint features")])
-def test_networks_on_what_videos_do_not_give_say_so(name: str, takes: str, tmp_path: Path) -> None:
-    path = save(made(name), NETWORKS[name][1], tmp_path)
-    with pytest.raises(CheckpointError, match=f"{name} network, which takes {takes}"):
+def test_networks_on_what_videos_do_not_give_say_so(tmp_path: Path) -> None:
+    path = save(made("smplgait"), NETWORKS["smplgait"][1], tmp_path)
+    with pytest.raises(CheckpointError, match="smplgait network, which takes silhouettes and smpl"):
         accepts(path)
+
+
+@pytest.mark.parametrize("name", ["gaitgraph1", "gaitgraph2", "gaittr"])
+def test_networks_on_joints_see_the_middle_of_a_walk(name: str, tmp_path: Path) -> None:
+    path, network = save(made(name), NETWORKS[name][1], tmp_path), made(name)
+    assert isinstance(network, JointNetwork)
+    model = NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings())
+    assert model.card.keypoints
+    count = network.frames + 5
+    keypoints = torch.rand(count, 17, 3) * 100
+    silhouettes = np.zeros((count, 64, 64), np.uint8)
+    walks = [GaitSequence(np.arange(count), silhouettes, 25.0, keypoints.numpy()) for _ in range(2)]
+    with torch.inference_mode():
+        expected = network.embed(network.seen(keypoints[None, 2 : 2 + network.frames]))[0].T
+    for embedding in model.embed(walks):
+        np.testing.assert_allclose(embedding.parts, expected, rtol=1e-3, atol=1e-4)
+        assert embedding.frames == network.frames
+    with pytest.raises(SettingsError, match="has no keypoints"):
+        model.embed([GaitSequence(np.arange(count), silhouettes, 25.0)])

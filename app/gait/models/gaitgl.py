@@ -90,7 +90,7 @@ class GaitGL(TemporalNetwork):
         self.classifier = PartClassifier(parts, channels, classes) if classes is not None and neck else None
 
     def embed_walks(self, walks: Tensor) -> Tensor:
-        repeats = -(-3 // walks.shape[1])  # the stride over time swallows three frames at once
+        repeats = (walks.shape[1] + 2) // walks.shape[1]  # the stride over time swallows three frames at once
         x = walks.repeat(1, repeats, 1, 1)[:, None]
         for conv in self.stem:
             x = F.leaky_relu(conv(x), inplace=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from app.gait.base import EmbeddingNetwork
+from app.gait.base import JointNetwork
 from app.gait.layers import NormalisedConv
 
 JOINTS = 17
@@ -141,7 +141,7 @@ class GraphBranch(nn.Module):
         return x
 
 
-class GraphNetwork(EmbeddingNetwork):
+class GraphNetwork(JointNetwork):
     """A residual graph convolution network over one or several kinds of input.
 
     Args:
@@ -194,6 +194,7 @@ class GaitGraph1(GraphNetwork):
 
     family: ClassVar[str] = "gaitgraph1"
     inputs: ClassVar[tuple[str, ...]] = ("keypoints (n, 3, t, 17, 1)",)
+    frames: ClassVar[int] = 24
 
     def __init__(
         self,
@@ -208,6 +209,10 @@ class GaitGraph1(GraphNetwork):
         kernel: int = 9,
     ) -> None:
         super().__init__(inputs, branches, branch_widths, widths, strides, channels, reduction, hops, kernel)
+
+    @staticmethod
+    def seen(keypoints: Tensor) -> Tensor:
+        return keypoints.permute(0, 3, 1, 2)[..., None]
 
     def embed(self, keypoints: Tensor) -> Tensor:
         """The mean of the features of the walk and of the walk backwards, each of unit length: (n, C, 1)."""
@@ -228,6 +233,7 @@ class GaitGraph2(GraphNetwork):
 
     family: ClassVar[str] = "gaitgraph2"
     inputs: ClassVar[tuple[str, ...]] = ("joints, velocities and bones (n, t, 17, 3, 5)",)
+    frames: ClassVar[int] = 60
 
     def __init__(
         self,
@@ -242,6 +248,10 @@ class GaitGraph2(GraphNetwork):
         kernel: int = 9,
     ) -> None:
         super().__init__(inputs, branches, branch_widths, widths, strides, channels, reduction, hops, kernel)
+
+    @staticmethod
+    def seen(keypoints: Tensor) -> Tensor:
+        return branches(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:
         """The features of the walk, of the walk backwards and of the walk with sides exchanged: (n, 3 C, 1)."""

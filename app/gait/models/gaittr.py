@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from app.gait.base import EmbeddingNetwork
+from app.gait.base import JointNetwork
 from app.gait.layers import NormalisedConv
 from app.gait.models.gaitgraph import JOINTS, PARENTS, moves, require
 
@@ -88,7 +88,7 @@ class TransformerBlock(nn.Module):
         return walked
 
 
-class GaitTR(EmbeddingNetwork):
+class GaitTR(JointNetwork):
     """GaitTR: `embed` takes what `joint_features` makes of keypoints, float32 (n, t, 10, 17, 1); published: 60 frames.
 
     Args:
@@ -100,6 +100,7 @@ class GaitTR(EmbeddingNetwork):
 
     family: ClassVar[str] = "gaittr"
     inputs: ClassVar[tuple[str, ...]] = ("joint features (n, t, 10, 17, 1)",)
+    frames: ClassVar[int] = 60
 
     def __init__(
         self, widths: Sequence[int] = (64, 64, 128, 256), heads: int = 8, kernel: int = 9, channels: int = 128
@@ -108,6 +109,10 @@ class GaitTR(EmbeddingNetwork):
         self.data_norm = nn.BatchNorm1d(FEATURES * JOINTS)
         self.blocks = nn.Sequential(*(TransformerBlock(*pair, heads, kernel) for pair in pairwise([FEATURES, *widths])))
         self.linear = nn.Conv1d(widths[-1], channels, 1)
+
+    @staticmethod
+    def seen(keypoints: Tensor) -> Tensor:
+        return joint_features(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:
         """Embed walks: (n, t, 10, 17, 1) -> (n, C, 1).

@@ -28,9 +28,8 @@ def switch(x: Tensor, hop: int) -> Tensor:
     """
     count = x.shape[2] // SHARE
     later, same, earlier = torch.split(x, [count, x.shape[2] - 2 * count, count], 2)
-    hop = min(hop, x.shape[1])
-    later = F.pad(later[:, hop:], (0, 0) * 3 + (0, hop))
-    earlier = F.pad(earlier[:, : x.shape[1] - hop], (0, 0) * 3 + (hop, 0))
+    later = F.pad(later, (0, 0) * 3 + (0, hop))[:, hop:]
+    earlier = F.pad(earlier, (0, 0) * 3 + (hop, 0))[:, :-hop]
     return torch.cat([later, same, earlier], 2)
 
 

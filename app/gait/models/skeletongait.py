@@ -44,7 +44,7 @@ class AttentionFusion(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         scores = F.relu(self.reduce(torch.cat([first, second], 1)), inplace=True)
         scores = self.expand(F.relu(self.mix(scores), inplace=True))
-        weights_first, weights_second = scores.reshape(len(scores), 2, *first.shape[1:]).softmax(1).unbind(1)
+        weights_first, weights_second = scores.unflatten(1, (2, -1)).softmax(1).unbind(1)
         fused: Tensor = first * weights_first + second * weights_second
         return fused
 

@@ -5,7 +5,7 @@ read off the shapes. Adding one is a file in `app.gait.models`, a file here and 
 """
 
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
-from app.gait.opengait.loading import FAMILIES, load_network, recognise, to_theirs
+from app.gait.opengait.loading import FAMILIES, architecture_of, load_network, recognise, to_theirs
 
 __all__ = [
     "FAMILIES",
@@ -14,6 +14,7 @@ __all__ = [
     "KeyTable",
     "Shapes",
     "Weights",
+    "architecture_of",
     "load_network",
     "recognise",
     "to_theirs",

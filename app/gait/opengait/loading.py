@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor, nn
 
-from app.checkpoints import load_pickle_safely, load_strictly, state_dict_of
+from app.checkpoints import load_pickle_safely, load_strictly, need_weights, state_dict_of
 from app.errors import CheckpointError, SettingsError, nearest
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait.cstl import CSTL_FAMILY
 from app.gait.opengait.deepgaitv2 import DEEPGAITV2_2D, DEEPGAITV2_3D, DEEPGAITV2_P3D
+from app.gait.opengait.disentangled import DISENTANGLED
 from app.gait.opengait.gaitbase import GAITBASE
 from app.gait.opengait.gaitgl import GAITGL, GAITGL_DEEP
 from app.gait.opengait.gaitgraph import GAITGRAPH1, GAITGRAPH2
@@ -23,7 +26,8 @@ from app.gait.opengait.gaitset import GAITSET
 from app.gait.opengait.gaittr import GAITTR
 from app.gait.opengait.geinet import GEINET
 from app.gait.opengait.gln import GLN_FAMILY
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Weights
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
+from app.gait.opengait.posegait import POSEGAIT
 from app.gait.opengait.skeletongait import SKELETONGAIT, SKELETONGAIT_PLUS
 from app.gait.opengait.smplgait import MTSGAIT, SMPLGAIT
 
@@ -48,6 +52,8 @@ FAMILIES = (
     GAITGRAPH2,
     GAITGRAPH1,
     GAITTR,
+    DISENTANGLED,
+    POSEGAIT,
 )
 
 # Files people mix up with gait checkpoints.
@@ -105,6 +111,72 @@ def _arguments(config: Mapping[str, Any] | Path, architecture: Architecture) -> 
     return dict(config)
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What a checkpoint holds: `weights` and `shapes` by our names, the latter without those for training alone."""
+
+    path: Path
+    architecture: Architecture
+    weights: Weights
+    shapes: Shapes
+
+    @classmethod
+    def of(cls, path: Path, classifier: bool = False) -> _Content:
+        theirs = state_dict_of(load_pickle_safely(path), path)
+        architecture = recognise(theirs, path)
+        weights = {architecture.table.to_ours(key): value for key, value in theirs.items()}
+        training = () if classifier else architecture.training
+        return cls(
+            path, architecture, weights, {k: tuple(v.shape) for k, v in weights.items() if not k.startswith(training)}
+        )
+
+    def network(self, **given: Any) -> EmbeddingNetwork:
+        """Build the network that the shapes and the user's `given` arguments tell of, still without these weights.
+
+        Raises:
+            CheckpointError: keys are missing that tell how it is built.
+        """
+        architecture = self.architecture
+        try:
+            return architecture.network(**{**architecture.read(self.shapes), **given})
+        except KeyError as error:
+            missing = [str(error.args[0])]
+            cause: Exception = error
+        except (IndexError, ValueError) as error:  # whole stages or blocks may be missing
+            with torch.device("meta"):
+                usual = architecture.network().state_dict()
+            missing, cause = [key for key in usual if key not in self.weights], error
+            if not missing:
+                raise
+        named = ", ".join(architecture.table.to_theirs(key) for key in missing[:6])
+        raise CheckpointError(
+            f"{self.path} is not a whole {architecture.network.family} network: {len(missing)} missing: {named}"
+            f"{' and others' if len(missing) > 6 else ''}."
+        ) from cause
+
+    @property
+    def what(self) -> str:
+        return f"a {self.architecture.network.family} network"
+
+    def weights_for(self, network: nn.Module) -> dict[str, Tensor]:
+        """All but those for training alone that `network` has no use for."""
+        own = network.state_dict()
+        return {key: value for key, value in self.weights.items() if key in self.shapes or key in own}
+
+
+def architecture_of(path: Path) -> Architecture:
+    """Return the architecture of a checkpoint whose keys are all there, without loading the weights.
+
+    Raises:
+        CheckpointError: see `load_network`.
+    """
+    content = _Content.of(path)
+    with torch.device("meta"):  # shapes without numbers
+        network = content.network()
+    need_weights(network, content.weights_for(network), path, content.what, content.architecture.table.to_theirs)
+    return content.architecture
+
+
 def load_network(
     path: Path, config: Mapping[str, Any] | Path | None = None, classifier: bool = False
 ) -> EmbeddingNetwork:
@@ -126,19 +198,8 @@ def load_network(
             names them).
         SettingsError: `config` has a key the network does not know, or is not OpenGait's YAML of this family.
     """
-    weights = state_dict_of(load_pickle_safely(path), path)
-    architecture = recognise(weights, path)
-    family, table, training = architecture.network.family, architecture.table, architecture.training
-    given = _arguments(config or {}, architecture)
-    ours = {table.to_ours(key): value for key, value in weights.items()}
-    shapes = {key: tuple(ours[key].shape) for key in ours if classifier or not key.startswith(training)}
-    try:
-        arguments = architecture.read(shapes)
-    except KeyError as error:
-        missing = table.to_theirs(str(error.args[0]))
-        raise CheckpointError(f"{path} is not a whole {family} network: 1 missing: {missing}.") from error
-    network = architecture.network(**{**arguments, **given})
-    own = network.state_dict()
-    kept = {key: ours[key] for key in ours if key in shapes or key in own}
-    load_strictly(network, kept, path, f"a {family} network", foreign_name=table.to_theirs)
+    content = _Content.of(path, classifier)
+    given = _arguments(config or {}, content.architecture)
+    network = content.network(**given)
+    load_strictly(network, content.weights_for(network), path, content.what, content.architecture.table.to_theirs)
     return network.eval()

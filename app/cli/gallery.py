@@ -1,0 +1,290 @@
+"""``python -m app gallery``: the people who are known, looked after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from app.gallery.sqlite import SqliteGallery
+
+app = typer.Typer(
+    help="Look after the people who are known: list, rename, merge, forget, export, import.", no_args_is_help=True
+)
+console = Console()
+
+GALLERY_DB = Path("output/gallery.db")
+GalleryOption = Annotated[Path, typer.Option("--gallery-db", help="The gallery's file.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person in the gallery.")]
+WalkArgument = Annotated[int, typer.Argument(metavar="WALK", help="A walk's number, as `show` lists it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command("list")
+def list_(gallery_db: GalleryOption = GALLERY_DB, json_: JsonOption = False) -> None:
+    """List everybody."""
+    with opened(gallery_db) as gallery:
+        people = gallery.people()
+    if json_:
+        print(json.dumps([asdict(person) for person in people], indent=1, default=str, ensure_ascii=False))
+        return
+    table = _table("name", "walks", "enrolled", "kept until", "consent")
+    for person in people:
+        until = _day(person.expires) if person.expires is not None else ""
+        table.add_row(
+            Text(person.name, style="bold"), str(person.walks), _day(person.enrolled), until, Text(person.consent)
+        )
+    console.print(table if people else "The gallery is empty. `python -m app enrol VIDEO --name NAME` adds somebody.")
+
+
+@app.command()
+def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
+    """Show a person and their walks."""
+    with opened(gallery_db) as gallery:
+        person, walks = gallery.person(name), gallery.walks(name)
+    console.print(Text(person.name, style="bold"))
+    until = f"kept until {_day(person.expires)}" if person.expires is not None else "kept until forgotten"
+    console.print(Text(f"Enrolled {_day(person.enrolled)}, {until}. Consent: {person.consent}"), soft_wrap=True)
+    table = _table("walk", "video", "track", "view", "frames", "seconds", "silhouettes", "added", "model")
+    for walk in walks:
+        table.add_row(
+            str(walk.walk_id),
+            Text(walk.source),
+            "" if walk.track_id is None else str(walk.track_id),
+            Text(walk.view),
+            str(walk.frames),
+            f"{walk.seconds:.1f}",
+            "kept" if walk.has_silhouettes else "",
+            _day(walk.added),
+            Text(walk.model_id),
+        )
+    console.print(table)
+
+
+@app.command()
+def rename(
+    name: NameArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+) -> None:
+    """Give a person another name."""
+    with opened(gallery_db) as gallery:
+        gallery.rename(name, new)
+    _say(f"{name} is now {new}.")
+
+
+@app.command()
+def merge(
+    name: NameArgument,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The name that stays.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+) -> None:
+    """Two names were one person: give all walks to INTO."""
+    with opened(gallery_db) as gallery:
+        gallery.merge(name, into)
+        person = gallery.person(into)
+    _say(f"{person.name} has {_count(person.walks, 'walk')} now.")
+
+
+@app.command()
+def move(walk: WalkArgument, name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
+    """A walk was somebody else's: give it to NAME."""
+    with opened(gallery_db) as gallery:
+        gallery.move_walk(walk, name)
+    _say(f"Walk {walk} is {name}'s now.")
+
+
+@app.command()
+def forget(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB, yes: YesOption = False) -> None:
+    """Remove a person and all that is stored of them, for good."""
+    with opened(gallery_db) as gallery:
+        person = gallery.person(name)
+        if not yes:
+            typer.confirm(f"Remove {person.name}, {_count(person.walks, 'walk')}, for good?", abort=True)
+        walks = gallery.forget(person.name)
+    _say(
+        f"Removed with {_count(walks, 'walk')}: embeddings, silhouettes, pictures, and the name in the log. "
+        "Exports, painted videos and reports that were made before are files of their own: remove them yourself."
+    )
+
+
+@app.command("forget-walk")
+def forget_walk(walk: WalkArgument, gallery_db: GalleryOption = GALLERY_DB, yes: YesOption = False) -> None:
+    """Remove one walk for good."""
+    with opened(gallery_db) as gallery:
+        if not yes:
+            typer.confirm(f"Remove walk {walk} for good?", abort=True)
+        gallery.forget_walk(walk)
+    _say(f"Removed walk {walk}.")
+
+
+@app.command("export")
+def export_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write, e.g. gallery.jsonl.gz.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there.")] = False,
+) -> None:
+    """Write everybody, with all that is stored of them, into one file."""
+    from app.errors import GalleryError
+    from app.gallery.transfer import write_gallery
+
+    if file.exists() and not overwrite:
+        raise GalleryError(f"{file} is there already. Give another name, or --overwrite.")
+    with opened(gallery_db) as gallery, _bar() as bar:
+        task = bar.add_task("Exporting people", total=len(gallery.people()))
+        people, walks = write_gallery(gallery, file, lambda done: bar.update(task, completed=done))
+        gallery.record("export", people=people, walks=walks)
+    _say(f"Wrote {_people(people)} with {_count(walks, 'walk')} to {file}. It says how they walk: keep it safe.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="People of one name are the same. Otherwise such a name is an error.")
+    ] = False,
+) -> None:
+    """Add the people of an exported gallery, all or none."""
+    from app.gallery.transfer import read_gallery
+
+    total = sum(1 for _ in read_gallery(file))  # a damaged file is found before a gallery is made or locked
+    with opened(gallery_db, create=True) as gallery, _bar() as bar:
+        people, walks = gallery.restore(
+            bar.track(read_gallery(file), total, description="Importing people"), merge=merge
+        )
+    _say(f"Added {_count(walks, 'walk')} of {_people(people)} to {gallery_db}.")
+
+
+@app.command()
+def stats(gallery_db: GalleryOption = GALLERY_DB) -> None:
+    """Say how much the gallery holds."""
+    with opened(gallery_db) as gallery:
+        people, walks, models = gallery.people(), gallery.walks(), gallery.model_ids()
+    files = [gallery_db, *(gallery_db.with_name(gallery_db.name + end) for end in ("-wal", "-shm"))]
+    size = sum(file.stat().st_size for file in files if file.exists())
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows: list[tuple[str, Any]] = [
+        ("people", len(people)),
+        ("walks", len(walks)),
+        ("with silhouettes", sum(walk.has_silhouettes for walk in walks)),
+        ("seconds", f"{sum(walk.seconds for walk in walks):.0f}"),
+        ("people with a time limit", sum(person.expires is not None for person in people)),
+        *((f"walks of {model}", count) for model, count in models.items()),
+        ("size", f"{size / 1e6:.1f} MB"),
+    ]
+    for what, value in rows:
+        table.add_row(Text(what), Text(str(value)))
+    console.print(table)
+
+
+@app.command()
+def log(
+    gallery_db: GalleryOption = GALLERY_DB,
+    limit: Annotated[int, typer.Option(min=1, help="How many lines.")] = 50,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Print what was done with the gallery, the newest last."""
+    with opened(gallery_db) as gallery:
+        events = gallery.log(limit)[::-1]
+    if json_:
+        for event in events:
+            print(json.dumps(asdict(event), default=str, ensure_ascii=False))
+        return
+    table = _table("when", "what", "details")
+    for event in events:
+        told = ", ".join(f"{key}: {_short(value)}" for key, value in event.details.items() if value is not None)
+        table.add_row(f"{event.time.astimezone():%Y-%m-%d %H:%M:%S}", Text(event.event), Text(told))
+    console.print(table)
+
+
+@app.command("re-embed")
+def re_embed(
+    gallery_db: GalleryOption = GALLERY_DB,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", "--gait-checkpoint", help="Gait network, e.g. GaitBase_DA-60000.pt.")
+    ] = None,
+    gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
+) -> None:
+    """Embed the walks anew with another gait model, from the silhouettes kept. When stopped, it goes on next time."""
+    from app.registry import gait_models
+    from app.settings import Settings
+
+    named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait}
+    settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
+    with opened(gallery_db) as gallery:
+        entry, file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
+        model = entry.build(file, settings.gait)
+        with _bar() as bar:
+            task = bar.add_task("Embedding walks", total=None)
+            done, lacking = gallery.re_embed(model, lambda done, total: bar.update(task, completed=done, total=total))
+    _say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
+    if lacking:
+        what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
+        numbers = ", ".join(map(str, lacking[:20])) + (" ..." if len(lacking) > 20 else "")
+        _say(
+            f"{_count(len(lacking), 'walk')} without {what} stay as they are and are not compared with that model: "
+            f"{numbers}. Enrol them again with --keep-silhouettes.",
+            "yellow",
+        )
+
+
+@contextmanager
+def opened(path: Path, *, create: bool = False, to: Console = console) -> Iterator[SqliteGallery]:
+    """Open a gallery, show its warnings, and forget those whose time is over."""
+    from app.cli.show import show_warnings
+    from app.gallery.sqlite import SqliteGallery
+
+    with show_warnings(to), SqliteGallery(path, create=create) as gallery:
+        over = gallery.expire()
+        if over:
+            to.print(Text(f"Forgotten, as their time was over: {', '.join(over)}.", style="yellow"), soft_wrap=True)
+        yield gallery
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        number = column in ("walks", "walk", "track", "frames", "seconds")
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _say(text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "")
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d}"

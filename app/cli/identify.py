@@ -1,0 +1,186 @@
+"""``python -m app identify``: people named after the gallery that is kept, in videos or as they are seen."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from app.cli.gallery import GALLERY_DB, GalleryOption, opened
+from app.cli.options import (
+    ConfigOption,
+    DetectorFileOption,
+    DetectorOption,
+    FreshOption,
+    GaitFileOption,
+    GaitOption,
+    OutputOption,
+    SegmenterFileOption,
+    SegmenterOption,
+    SetOption,
+    settings_of,
+)
+from app.errors import SettingsError, VideoError
+
+if TYPE_CHECKING:
+    from app.gallery.store import JSON
+    from app.pipeline.identify import IdentifyOptions
+    from app.settings import Settings
+
+console = Console()
+err_console = Console(stderr=True)
+
+
+def identify(
+    videos: Annotated[
+        list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Paths, or names in input_videos/.")
+    ] = None,
+    gallery_db: GalleryOption = GALLERY_DB,
+    live: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Watch instead: a camera's number, an address (rtsp, http), or a file."),
+    ] = None,
+    far: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="False accept rate of one comparison, where scores are calibrated.")
+    ] = 0.01,
+    k: Annotated[int, typer.Option("--k", min=1, help="How many of a person's nearest walks count.")] = 3,
+    threshold: Annotated[float | None, typer.Option(help="Largest distance that is the same person.")] = None,
+    blur: Annotated[str | None, typer.Option(help="Blur none, faces, unknown (people) or everyone.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Live: append events to this file. Default: standard output.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Live: write a painted video.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Live: play a file over and over.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Live: end after so long.")] = None,
+    detector: DetectorOption = None,
+    segmenter: SegmenterOption = None,
+    gait: GaitOption = None,
+    detector_checkpoint: DetectorFileOption = None,
+    segmenter_checkpoint: SegmenterFileOption = None,
+    gait_checkpoint: GaitFileOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Name the walkers of videos, or of a live source, after the people of the gallery."""
+    settings = settings_of(
+        config,
+        set_,
+        detector__name=detector,
+        segmenter__name=segmenter,
+        gait__name=gait,
+        detector__checkpoint=detector_checkpoint,
+        segmenter__checkpoint=segmenter_checkpoint,
+        gait__checkpoint=gait_checkpoint,
+        match__threshold=threshold,
+        output__folder=output,
+        output__blur=blur,
+    )
+    from app.pipeline.identify import IdentifyOptions
+
+    options = IdentifyOptions(far, k)
+    if live is not None:
+        if videos:
+            raise SettingsError(f"--live watches one source, '{live}'. Give the videos without it.")
+        _watch(live, gallery_db, settings, options, events, save, loop, seconds)
+        return
+    for option, value in {"--events": events, "--save": save, "--loop": loop, "--seconds": seconds}.items():
+        if value:
+            raise SettingsError(f"{option} goes with --live SOURCE.")
+    _name(videos or [], gallery_db, settings, options, fresh)
+
+
+def _name(videos: list[str], gallery_db: Path, settings: Settings, options: IdentifyOptions, fresh: bool) -> None:
+    from app.cli.show import RichProgress, show_result
+    from app.pipeline.identify import run
+    from app.video.reader import VideoReader, resolve_video
+
+    if not videos:
+        raise VideoError("There is no video: give files, or --live SOURCE.")
+    paths = list(dict.fromkeys(resolve_video(video, Path("input_videos")) for video in videos))
+    for path in paths:
+        with VideoReader(path):  # a bad header is said before the long work, not after it
+            pass
+    with opened(gallery_db, to=console) as gallery:
+        with RichProgress(console) as progress:
+            result = run(paths, gallery, settings, options, progress, announce=progress.line, fresh=fresh)
+        show_result(console, result)
+    if result.failures:
+        raise result.failures[0]
+
+
+def _watch(
+    source: str,
+    gallery_db: Path,
+    settings: Settings,
+    options: IdentifyOptions,
+    events: Path | None,
+    save: Path | None,
+    loop: bool,
+    seconds: float | None,
+) -> None:
+    """Events go to standard output or a file, all else to standard error."""
+    from app.files import explained
+    from app.pipeline.build import build
+    from app.pipeline.live import LiveOptions, watch
+    from app.video.live import LiveSource, is_file
+    from app.video.reader import resolve_video
+
+    if is_file(source):
+        source = str(resolve_video(source, Path("input_videos")))
+    with ExitStack() as stack:
+        gallery = stack.enter_context(opened(gallery_db, to=err_console))
+        stages = build(settings)
+        for line in stages.lines():
+            err_console.print(escape(line), soft_wrap=True)
+        out = sys.stdout
+        if events is not None:
+            with explained(events):
+                events.parent.mkdir(parents=True, exist_ok=True)
+                out = stack.enter_context(events.open("a", encoding="utf-8"))
+
+        def emit(event: dict[str, JSON]) -> None:
+            print(json.dumps(event, ensure_ascii=False), file=out, flush=True)
+
+        stop = stack.enter_context(_stopped_by_signals())
+        err_console.print(f"Watching {escape(source)}. Ctrl-C ends it.", soft_wrap=True)
+        playing = stack.enter_context(LiveSource(source, loop=loop))
+        live = LiveOptions(seconds=seconds)
+        seen = watch(playing, gallery, stages, emit, options, live, save=save, stop=stop)
+    altogether = seen.frames + seen.dropped
+    err_console.print(
+        f"Watched for {seen.seconds:.1f} s: {seen.frames} frames, {seen.dropped} of {altogether} dropped."
+        + (f" Painted: {escape(str(save))}" if save else ""),
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield a flag that the first Ctrl-C or SIGTERM sets, so that all is ended well; the second one interrupts."""
+    stop = threading.Event()
+    before: dict[signal.Signals, Any] = {}
+
+    def set_flag(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is threading.main_thread():  # only there may signals be handled
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, set_flag)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

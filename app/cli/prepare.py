@@ -1,0 +1,158 @@
+"""``python -m app prepare``: gait data sets from raw folders and from videos."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from app.data.conversion import Report
+
+app = typer.Typer(help="Make gait data sets in OpenGait's layout, from raw folders or videos.", no_args_is_help=True)
+console = Console()
+
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
+
+
+@app.command()
+def silhouettes(
+    dataset: Annotated[
+        str, typer.Argument(help="casia-b, oumvlp, grew, gait3d, sustech1k, ccpg, or a .yaml of your own.")
+    ],
+    raw: Annotated[Path, typer.Argument(help="The unpacked data set, folders of pictures.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped goes on.")],
+    partition: Annotated[Path | None, typer.Option(help="OpenGait's JSON with TRAIN_SET and TEST_SET.")] = None,
+    size: Annotated[int, typer.Option(help="Of the silhouettes: 64 or 128 px.")] = 64,
+    min_frames: Annotated[int, typer.Option(min=1, help="Walks with fewer silhouettes are dropped.")] = 5,
+    workers: WorkersOption = 0,
+) -> None:
+    """Cut, scale and centre the silhouettes of a published data set, as OpenGait does."""
+    from app.data.raw import prepare_silhouettes, read_layout
+    from app.errors import SettingsError
+    from app.settings import cores
+
+    if size not in (64, 128):
+        raise SettingsError(f"--size {size}: silhouettes are 64 or 128 px.")
+    layout = read_layout(dataset)
+    with _walks() as progress:
+        report = prepare_silhouettes(
+            layout, raw, out, size=size, min_frames=min_frames, partition=partition, workers=workers or cores(),
+            progress=progress,
+        )  # fmt: skip
+    _show(report, out)
+
+
+@app.command()
+def heatmaps(
+    pose_data_path: Annotated[Path, typer.Option(help="Data set of keypoints: identity/condition/view/*.pkl.")],
+    save_root: Annotated[Path, typer.Option(help="The new data set becomes a folder in here.")],
+    dataset_name: Annotated[str, typer.Option(help="Name of that folder.")],
+    ext_name: Annotated[str, typer.Option(help="Put behind the name, after '_'.")] = "",
+    heatmap_config: Annotated[Path | None, typer.Option(help="YAML file with transfer_to_coco17.")] = None,
+    transfer_to_coco17: Annotated[
+        bool, typer.Option("--transfer-to-coco17", help="The keypoints are OpenPose's 18 joints, as OUMVLP's.")
+    ] = False,
+    workers: WorkersOption = 0,
+) -> None:
+    """Draw the skeleton maps that SkeletonGait reads from keypoints. A run that was stopped goes on."""
+    from app.data.skeleton_maps import HeatmapSettings, prepare_heatmaps, read_heatmap_settings
+    from app.settings import cores
+
+    settings = HeatmapSettings() if heatmap_config is None else read_heatmap_settings(heatmap_config)
+    if transfer_to_coco17:
+        settings = HeatmapSettings(transfer_to_coco17=True)
+    out = save_root / (f"{dataset_name}_{ext_name}" if ext_name else dataset_name)
+    with _walks() as progress:
+        report = prepare_heatmaps(pose_data_path, out, settings, workers=workers or cores(), progress=progress)
+    _show(report, out)
+
+
+@app.command()
+def link(
+    heatmaps: Annotated[Path, typer.Option(help="Data set of skeleton maps.")],
+    silhouettes: Annotated[Path, typer.Option(help="Data set of silhouettes.")],
+    out: Annotated[Path, typer.Option(help="Folder of the links. A run that was stopped goes on.")],
+    workers: WorkersOption = 0,
+) -> None:
+    """Link skeleton maps and silhouettes side by side, as SkeletonGait++ reads them."""
+    from app.cli.show import show_warnings
+    from app.data.link import link as make_links
+    from app.settings import cores
+
+    with _walks() as progress, show_warnings(console):
+        report = make_links(heatmaps, silhouettes, out, workers=workers or cores(), progress=progress)
+    _show(report, out)
+
+
+@app.command()
+def from_videos(
+    folder: Annotated[Path, typer.Argument(help="Folder of videos; sub-folders count.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped goes on.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV: video, track, identity, condition, view. Without it, one to fill in is made."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
+    ] = None,
+) -> None:
+    """Follow and cut out everybody in videos; with your labels, a data set of silhouettes, keypoints and heatmaps."""
+    from app.cli.show import RichProgress, show_warnings
+    from app.settings import Settings
+
+    settings = Settings.load(config, set_ or ())
+    from app.pipeline.dataset import prepare_videos, write_template
+
+    with RichProgress(console) as progress, show_warnings(progress.console):
+        if labels is None:
+            template = write_template(folder, out, settings, progress)
+        else:
+            report = prepare_videos(folder, labels, out, settings, progress)
+    if labels is not None:
+        _show(report, out)
+        return
+    again = shlex.join(
+        ["python", "-m", "app", "prepare", "from-videos", *map(str, (folder, out, "--labels", template))]
+    )
+    console.print(
+        escape(
+            f"Wrote {template}, a line for each track, and pictures of them in {out / 'tracks'}. Fill in the identity "
+            f"(tracks of one person get the same; leave out whom you do not want), then: {again}"
+        ),
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _walks() -> Iterator[Callable[[int, int], None]]:
+    """A bar that counts walks."""
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+    with bars:
+        task = bars.add_task("Walks", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _show(report: Report, out: Path) -> None:
+    console.print(
+        escape(f"{out}: {report.people} people, {report.walks} walks, {report.frames} frames."), soft_wrap=True
+    )
+    for reason, frames in report.frames_dropped.items():
+        console.print(f"Frames dropped, {escape(reason)}: {frames}")
+    for what, found in (("Walks dropped", report.walks_dropped), ("Left out", report.left_out)):
+        more = report.more.get("walks_dropped" if found is report.walks_dropped else "left_out", 0)
+        if found:
+            reasons = Counter(found.values()).most_common(3)
+            told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+            console.print(escape(f"{what}: {len(found) + more} ({told}). See {out / 'report.json'}."), soft_wrap=True)

@@ -1,0 +1,60 @@
+"""From a network to a checkpoint file of OpenGait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.errors import CheckpointError
+from app.files import written_whole
+from app.gait.base import EmbeddingNetwork
+from app.gait.opengait.keys import Architecture
+from app.gait.opengait.loading import FAMILIES, to_theirs
+
+
+def architecture_for(network: EmbeddingNetwork) -> Architecture:
+    """Return the architecture whose checkpoints `network` can be written as.
+
+    Raises:
+        CheckpointError: it belongs to none of OpenGait's families.
+    """
+    weights = network.state_dict()
+    for family in FAMILIES:
+        known = family.architecture
+        if known is None or known.network is not type(network):
+            continue
+        theirs = {known.table.to_theirs(key): value for key, value in weights.items()}
+        if all(any(key.startswith(mark) for key in theirs) for mark in family.marks) and family.fits(theirs):
+            return known
+    raise CheckpointError(f"A {network.family} network has no checkpoint format of OpenGait's.")
+
+
+def save_network(
+    network: EmbeddingNetwork,
+    path: Path,
+    *,
+    iteration: int = 0,
+    optimizer: Mapping[str, Any] | None = None,
+    scheduler: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network as OpenGait does: a dictionary of ``model``, ``optimizer``, ``scheduler`` and ``iteration``.
+
+    The weights have OpenGait's names and can be loaded there. Strides and other things that weights do not show belong
+    to its YAML. The optimiser's state counts the weights in the order they have here, which need not be the order
+    there: a training that goes on there begins with ``optimizer_reset: true``.
+
+    Raises:
+        CheckpointError: the network belongs to none of OpenGait's families.
+        OutputError: `path` cannot be written.
+    """
+    content = {
+        "model": to_theirs(network, architecture_for(network).table),
+        "optimizer": dict(optimizer or {}),
+        "scheduler": dict(scheduler or {}),
+        "iteration": iteration,
+    }
+    with written_whole(path) as temporary:
+        torch.save(content, temporary)

@@ -1,0 +1,33 @@
+"""ONNX Runtime's sessions, set up alike for every network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.errors import CheckpointError
+
+
+def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
+    """Open an ONNX file to be run on the CPU.
+
+    Args:
+        path: the ``.onnx`` file.
+        threads: that work on one picture.
+        optimise: the graph; needless where it is only looked at.
+
+    Raises:
+        CheckpointError: no ONNX network, or a damaged one.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read as an ONNX network: {first}") from error
