@@ -134,7 +134,7 @@ def _watch(
     from app.files import explained
     from app.pipeline.build import build
     from app.pipeline.live import LiveOptions, watch
-    from app.video.live import LiveSource, is_file
+    from app.video.live import LiveSource, is_file, said
     from app.video.reader import resolve_video
 
     if is_file(source):
@@ -154,7 +154,7 @@ def _watch(
             print(json.dumps(event, ensure_ascii=False), file=out, flush=True)
 
         stop = stack.enter_context(_stopped_by_signals())
-        err_console.print(f"Watching {escape(source)}. Ctrl-C ends it.", soft_wrap=True)
+        err_console.print(f"Watching {escape(said(source))}. Ctrl-C ends it.", soft_wrap=True)
         playing = stack.enter_context(LiveSource(source, loop=loop))
         live = LiveOptions(seconds=seconds)
         seen = watch(playing, gallery, stages, emit, options, live, save=save, stop=stop)

@@ -146,7 +146,9 @@ def _clear(track: TrackReport, column: str) -> str:
     value: float | None = getattr(track, column)
     if value is None:
         return ""
-    return f"{value:.3f}" if column == "margin" else f"{value:.0%}"
+    if column == "margin":
+        return f"{value:.3f}"
+    return f"{value:.0%}" if column == "confidence" or value <= 0.99 else "over 99%"
 
 
 def _show_unusable(console: Console, video: VideoReport) -> None:

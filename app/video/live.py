@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import cv2
 import numpy as np
@@ -31,10 +32,21 @@ def is_file(name: str) -> bool:
     return not (name.isdigit() or "://" in name)
 
 
+def said(name: str) -> str:
+    """Say the name of a source so that it may stand in a log: no password of an address, no folders of a file."""
+    if is_file(name):
+        return Path(name).name
+    if name.isdigit():
+        return f"camera {name}"
+    address = urlsplit(name)
+    return urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2], query=""))
+
+
 class Source(Protocol):
     """Where frames come from that do not wait."""
 
     name: str
+    """For logs: without a password, or the place of a file."""
     info: VideoInfo
     is_file: bool
     dropped: int
@@ -67,7 +79,7 @@ class LiveSource:
     """
 
     def __init__(self, name: str, *, depth: int = 4, loop: bool = False) -> None:
-        self.name, self.is_file, self._loop = name, is_file(name), loop
+        self.name, self.is_file, self._loop = said(name), is_file(name), loop
         self._capture: cv2.VideoCapture | None = None
         if self.is_file:
             with VideoReader(Path(name).expanduser()) as reader:
@@ -180,16 +192,16 @@ class LiveSource:
         return VideoInfo(Path(self.name), first.shape[1], first.shape[0], Fraction(rate).limit_denominator(1001))
 
 
-def _opened(source: str) -> cv2.VideoCapture:
-    if source.isdigit():
-        capture = cv2.VideoCapture(int(source))
-        advice = f"The camera {source} cannot be opened. Is it there, and is nobody else using it?"
+def _opened(name: str) -> cv2.VideoCapture:
+    if name.isdigit():
+        capture = cv2.VideoCapture(int(name))
+        advice = "Is it there, and is nobody else using it?"
     else:
         patience = round(1000 * _PATIENCE)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
-        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
-        advice = f"'{source}' cannot be opened. Is the address right, and does the camera answer?"
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
+        advice = "Is the address right, and does the camera answer?"
     if not capture.isOpened():
         capture.release()
-        raise VideoError(advice)
+        raise VideoError(f"'{said(name)}' cannot be opened. {advice}")
     return capture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shutil
 import signal
 import sys
@@ -14,11 +15,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from app.errors import OutputError
 from app.web.inspection import environment
 from app.web.jobs import Job, JobStore, Step
-from app.web.options import ConflictError, NotThereError, WebOptions
+from app.web.options import ConflictError, WebOptions
 from app.web.videos import VideoLibrary
 from app.web.worker import Task, TaskVideo
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE = 15.0  # s that a cancelled worker has to clean up
 _LAST_WORDS = 600  # characters of a crashed worker's output that are shown
@@ -51,7 +55,11 @@ class JobQueue:
             async with self._working:
                 self._running = self._jobs.next_queued()
                 if self._running is not None:
-                    await self._run(self._running)
+                    try:
+                        await self._run(self._running)
+                    except Exception as error:  # one run that cannot even be begun must not hold up the others
+                        logger.exception("The run %s broke down.", self._running.job_id)
+                        await self._fail(self._running, str(error) or type(error).__name__)
                     continue
             self._wake.clear()
             await self._wake.wait()
@@ -117,8 +125,6 @@ class JobQueue:
         await self.announce(job.job_id)
         try:
             await self._supervise(job)
-        except NotThereError as error:
-            job.state, job.message = "failed", str(error)
         except asyncio.CancelledError:  # the server ends: the job is begun anew when it is back
             job.state, job.attempts = "queued", 0
             self._jobs.save(job)
@@ -128,14 +134,17 @@ class JobQueue:
         self._jobs.save(job)
         await self.announce(job.job_id)
 
+    async def _fail(self, job: Job, message: str) -> None:
+        job.state, job.message, job.ended = "failed", message, time.time()
+        with contextlib.suppress(OutputError):  # no space for it either
+            self._jobs.save(job)
+        await self.announce(job.job_id)
+
     async def _supervise(self, job: Job) -> None:
         """Run the worker process of a job and follow what it says."""
         result = self._jobs.result(job)
         task = self._task(job, result)
-        self._work.mkdir(parents=True, exist_ok=True)
-        for path in self._work.iterdir():  # what a killed worker left
-            if path.name != "cache":
-                shutil.rmtree(path, ignore_errors=True)
+        self._clear()
         log = self._options.folder / "worker.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -172,6 +181,18 @@ class JobQueue:
             job.state, job.message = "cancelled", None
         else:
             job.state, job.message = "failed", failure or _last_words(code, log)
+
+    def _clear(self) -> None:
+        """Remove what a killed worker left."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        left = [path for path in self._work.iterdir() if path.name != "cache"]
+        for folder in (self._work / "cache", self._options.folder / "results"):
+            left += folder.glob(".*")
+        for path in left:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def _task(self, job: Job, result: Path) -> Task:
         options = self._options

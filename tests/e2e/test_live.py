@@ -33,7 +33,7 @@ from app.pipeline.progress import Silent, Stopwatch
 from app.segment.motion import MotionSegmenter
 from app.settings import MatchSettings, OutputSettings, Settings
 from app.types import Frame
-from app.video.live import LiveSource, Source
+from app.video.live import LiveSource, Source, said
 from app.video.reader import VideoReader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +167,12 @@ def test_full_means_one_in_for_each_one_out(studio: Path) -> None:
             taken.append(frame.index)
     assert taken == [0, 1, 4, 8, 12], "evenly spaced once full"
     assert source.dropped == 20 - 5 - 1
+
+
+def test_no_password_is_said() -> None:
+    assert said("rtsp://me:secret@10.0.0.7:554/cam?token=x") == "rtsp://10.0.0.7:554/cam"
+    assert said("0") == "camera 0"
+    assert said("/home/me/street.mp4") == "street.mp4"
 
 
 def test_sources_that_cannot_be_watched(studio: Path, known: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
-pytest.importorskip("httpx", reason="needs httpx")
+pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 
 from starlette.testclient import TestClient
 
@@ -154,7 +154,11 @@ def test_cancelled_and_begun_again(client: TestClient, options: WebOptions, vide
     assert not list(options.folder.glob(f"*/{first}*"))
 
 
-def test_a_worker_that_is_killed(client: TestClient, video: str) -> None:
+def test_a_worker_that_is_killed(client: TestClient, options: WebOptions, video: str) -> None:
+    half = [options.folder / "work" / "cache" / ".0.partial.zip", options.folder / "results" / ".1.partial" / "run"]
+    for path in half:  # as an earlier one may have left them
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
     job_id = start(client, video)
     queue = client.app.state.site.queue  # type: ignore[attr-defined]
     while queue._process is None:
@@ -163,6 +167,19 @@ def test_a_worker_that_is_killed(client: TestClient, video: str) -> None:
     job = ended(client, job_id)
     assert job["state"] == "failed"
     assert "SIGKILL" in job["message"]
+    assert not [path for path in half if path.exists()]
+
+
+def test_a_run_that_cannot_be_begun_does_not_hold_up_the_next(client: TestClient, clip: Path, video: str) -> None:
+    answer = client.post("/api/videos", params={"name": "gone.mp4"}, content=clip.read_bytes())
+    site = client.app.state.site  # type: ignore[attr-defined]
+    first, second = start(client, video), start(client, answer.json()["video_id"])
+    site.videos.remove(site.videos.get(answer.json()["video_id"]))  # behind the application's back
+    third = start(client, video)
+    assert client.post(f"/api/jobs/{first}/cancel").status_code == 204
+    assert "not there any more" in ended(client, second)["message"]
+    assert client.post(f"/api/jobs/{third}/cancel").status_code == 204
+    assert ended(client, third)["state"] == "cancelled"
 
 
 @pytest.mark.parametrize(
