@@ -1,4 +1,4 @@
-"""Working ahead in a thread: the only place of the project that has one."""
+"""Working ahead in a thread."""
 
 from __future__ import annotations
 
