@@ -108,7 +108,7 @@ def judge(
 
 def first_walk(walks: Sequence[WalkFile]) -> Protocol:
     """The protocol where the first walk of everybody is the gallery; `DataSetError` where there is one walk alone."""
-    first, *others = sorted({walk.condition for walk in walks}, key=lambda name: (not name.startswith("nm"), name))
+    first, *others = sorted({walk.condition for walk in walks}, key=_nm_first)
     if not others:
         raise DataSetError(f"All walks are '{first}': a probe and a gallery need two.")
     kinds: dict[str, tuple[str, ...]] = {}
@@ -123,6 +123,10 @@ def first_walk(walks: Sequence[WalkFile]) -> Protocol:
         metrics=("Rank-1", "Rank-5", "mAP"),
         exclude="same view",
     )
+
+
+def _nm_first(condition: str) -> tuple[bool, str]:
+    return not condition.startswith("nm"), condition
 
 
 def draw(checkpoint: Path, data: Path, partition: Path | None, people: tuple[int, int], folder: Path) -> list[Path]:
@@ -144,7 +148,8 @@ def draw(checkpoint: Path, data: Path, partition: Path | None, people: tuple[int
     chosen = []
     for number, last in zip(people, (False, True), strict=True):
         own = [walk for walk in walks if walk.identity == names[number]]
-        own = [walk for walk in own if walk.condition == own[0].condition]
+        first_one = min((walk.condition for walk in own), key=_nm_first)
+        own = [walk for walk in own if walk.condition == first_one]
         chosen.append(own[-1 if last else 0])
     with torch.inference_mode():
         first, second = (rows_in(walk) for walk in chosen)
