@@ -44,6 +44,7 @@ def calibrate(
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
 ) -> None:
     """Learn what distances mean, so that matches have a probability and a false accept rate can be asked for."""
+    from app.checkpoints import checkpoint_roots
     from app.cli.show import show_warnings
     from app.gallery.scores import scores_path
     from app.registry import gait_models
@@ -62,7 +63,9 @@ def calibrate(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )
     with bars, show_warnings(bars.console):
-        entry, file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
+        entry, file = gait_models.choose(
+            settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
+        )
         model = entry.build(file, settings.gait)
         if out is None:
             if model.card.file is None:

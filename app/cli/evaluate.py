@@ -65,6 +65,7 @@ def evaluate(
 
     Several checkpoints or data sets make a table: what was trained on one data set, tested on another.
     """
+    from app.checkpoints import checkpoint_roots
     from app.cli.show import show_warnings
     from app.registry import gait_models
     from app.settings import Settings
@@ -96,7 +97,9 @@ def evaluate(
         for file in files:
             named: dict[str, Any] = {"gait.checkpoint": file, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
             settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
-            entry, chosen = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
+            entry, chosen = gait_models.choose(
+                settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
+            )
             model = entry.build(chosen, settings.gait)
             for folder, rules, listed in sets:
                 tell = _bar(bars, f"Embedding {model.card.name}, {folder.name}" if several else "Embedding")

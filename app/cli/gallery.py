@@ -220,13 +220,16 @@ def re_embed(
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
 ) -> None:
     """Embed the walks anew with another gait model, from the silhouettes kept. When stopped, it goes on next time."""
+    from app.checkpoints import checkpoint_roots
     from app.registry import gait_models
     from app.settings import Settings
 
     named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait}
     settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
     with opened(gallery_db) as gallery:
-        entry, file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, (settings.checkpoints,))
+        entry, file = gait_models.choose(
+            settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
+        )
         model = entry.build(file, settings.gait)
         with _bar() as bar:
             task = bar.add_task("Embedding walks", total=None)
