@@ -61,12 +61,14 @@ def walkers(
             )  # fmt: skip
     finally:
         bars.stop()
-    table = Table("Family", "Sees", *GROUPS, "mAP", "Parameters", "ms a walk", "Steps", "Minutes", box=SIMPLE)
+    heads = ("Family", "Sees", *GROUPS, "mAP", "Weights", "ms", "Steps", "Minutes")
+    table = Table(*heads, box=SIMPLE, padding=(0, 0, 0, 1))
     for row in rows:
         table.add_row(*cells(row))
     console.print(table)
     console.print(
-        "Rank-1 (NM, BG, CL) and mAP in %: virtual walkers, CASIA-B's protocol. The networks are small and hardly "
-        "trained: minutes of one core, where published ones had days of GPUs. It ranks neither the papers nor real use."
+        "Rank-1 (NM, BG, CL) and mAP in %: virtual walkers, CASIA-B's protocol. ms: of one core, for a walk of 20 "
+        "frames. The networks are small and hardly trained: minutes of one core, where published ones had days of "
+        "GPUs. It ranks neither the papers nor real use."
     )
     console.print(f"Wrote {folder / 'table.md'} and {folder / 'results.json'}.", soft_wrap=True)

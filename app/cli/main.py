@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from app.cli.benchmark import app as benchmark
 from app.cli.calibrate import calibrate
 from app.cli.disentangle import app as disentangle
 from app.cli.enrol import enrol
@@ -41,6 +42,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(train, name="train")
 app.add_typer(disentangle, name="disentangle")
 app.add_typer(walkers, name="walkers")
+app.add_typer(benchmark, name="benchmark")
 console = Console()
 err_console = Console(stderr=True)
 

@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 class Batches(Protocol):
-    """Training data: ``batches[step]`` is a whole batch, a pure function of the step and the settings' seed.
+    """Training data: ``batches[number]`` is a whole batch, a pure function of its number and the settings' seed.
+
+    The number is that of the step, or with `accumulate` counts several for each step.
 
     So a run that is resumed sees what it would have seen, and several processes can make batches side by side.
     """
@@ -82,16 +84,21 @@ class Task(pl.LightningModule):
 
 
 class _Steps(Sampler[int]):
-    """The numbers of the steps that are still to do; asked anew after each of what Lightning takes for an epoch."""
+    """The numbers of the batches that are still to do; asked anew after each of what Lightning takes for an epoch."""
 
-    def __init__(self, task: Task, end: int) -> None:
-        self._task, self._end = task, end
+    def __init__(self, task: Task) -> None:
+        self._task, self._each, self._end = task, task.settings.accumulate, task.settings.steps
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self._task.global_step, self._end))
+        return iter(range(self._task.global_step * self._each, self._end * self._each))
 
     def __len__(self) -> int:
-        return self._end
+        return self._end * self._each
+
+
+def _ends_step(task: Task, batch_idx: int) -> bool:
+    """Whether the weights were changed after this batch."""
+    return (batch_idx + 1) % task.settings.accumulate == 0
 
 
 class _StepData(Dataset[dict[str, Tensor]]):
@@ -113,6 +120,8 @@ class _Check(Callback):
     ) -> None:
         assert isinstance(pl_module, Task)
         step = trainer.global_step
+        if not _ends_step(pl_module, batch_idx):
+            return
         if step and step % pl_module.settings.check_every == 0 and step < pl_module.settings.steps:
             figures = judge(pl_module, self._average)
             if figures and trainer.is_global_zero:
@@ -137,8 +146,8 @@ class _Interruption(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.asked:
-            assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, Task)
+        if self.asked and _ends_step(pl_module, batch_idx):
             trainer.save_checkpoint(pl_module.settings.out / "last.ckpt")
             trainer.should_stop = True
 
@@ -202,6 +211,8 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
             accelerator="auto" if torch.cuda.is_available() else "cpu",
             num_nodes=settings.nodes,
             gradient_clip_val=10.0,
+            accumulate_grad_batches=settings.accumulate,
+            sync_batchnorm=settings.sync_norms,
             callbacks=callbacks,
             logger=TensorBoardLogger(out, name="log", version=""),
             default_root_dir=out,
@@ -240,7 +251,7 @@ def _loader(batches: Batches, settings: TrainSettings, task: Task) -> DataLoader
     return DataLoader(
         _StepData(batches),
         batch_size=None,
-        sampler=_Steps(task, settings.steps),
+        sampler=_Steps(task),
         num_workers=settings.workers,
         prefetch_factor=4 if settings.workers else None,
         persistent_workers=False,

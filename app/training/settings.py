@@ -40,6 +40,10 @@ class TrainSettings:
     devices: int | str = "auto"
     """Processors for Lightning: GPUs where there are some, else one process on the CPU."""
     nodes: int = 1
+    accumulate: int = 1
+    """Batches of a step, whose gradients are added: a larger batch than fits into the memory."""
+    sync_norms: bool = False
+    """Whether batch normalisations see the walks of all processors."""
 
 
 Settings = TypeVar("Settings", bound=TrainSettings)

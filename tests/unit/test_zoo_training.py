@@ -192,6 +192,26 @@ def test_a_training_writes_what_opengait_reads_and_goes_on(settings_for: Callabl
     torch.testing.assert_close(found.state_dict()["linear.weight"], loaded.state_dict()["linear.weight"])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_accumulated_batches_are_one_step(settings_for: Callable[..., ZooSettings]) -> None:
+    settings = settings_for(GAITSET, [TRIPLET], "accumulate=2", "trainer_cfg.total_iter=3")
+    network = train(settings)
+    torch.manual_seed(settings.seed)
+    task = ZooTask(settings.plan.built(3, False), settings, None)
+    batches = ZooBatches(walks_of(settings, "train"), settings.sampling, (), settings.seed)
+    made = task.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    for step in range(3):
+        optimizer.zero_grad()
+        for number in (2 * step, 2 * step + 1):
+            (task.loss(batches[number])["loss"] / 2).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(task.parameters(), 10.0)
+        optimizer.step()
+        schedule.step()
+    for key, value in task.network.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[key], value)
+
+
 def test_the_rate_rises_and_falls(settings_for: Callable[..., ZooSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], "scheduler_cfg.warmup_iter=3")
     made = ZooTask(settings.plan.built(3, False), settings, None).configure_optimizers()
@@ -202,6 +222,15 @@ def test_the_rate_rises_and_falls(settings_for: Callable[..., ZooSettings]) -> N
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
+
+
+def test_a_loss_that_is_no_number_ends_the_training(settings_for: Callable[..., ZooSettings]) -> None:
+    settings = settings_for(GAITSET, [TRIPLET])
+    task = ZooTask(settings.plan.built(3, False), settings, None)
+    nn.init.constant_(task.network.get_parameter("linear.weight"), torch.nan)
+    batch = ZooBatches(walks_of(settings, "train"), settings.sampling, (), 1)[0]
+    with pytest.raises(SettingsError, match="loss of small is no number any more"):
+        task.loss(batch)
 
 
 def test_what_pytorch_cannot_use_is_told(settings_for: Callable[..., ZooSettings]) -> None:

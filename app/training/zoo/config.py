@@ -185,7 +185,7 @@ def _trainer(trainer: Section, sight: Sight) -> dict[str, Any]:
             f"{trainer.where('restore_hint')}: give the checkpoint's path, or 0. A training that was stopped goes on "
             "by itself."
         )
-    trainer.without_effect("log_iter", "optimizer_reset", "scheduler_reset", "find_unused_parameters", "sync_BN")
+    trainer.without_effect("log_iter", "optimizer_reset", "scheduler_reset", "find_unused_parameters")
     within = Section({"transform": transforms}, trainer.place, trainer.file)
     found = {
         "name": trainer.take("save_name", str, "network"),
@@ -200,6 +200,7 @@ def _trainer(trainer: Section, sight: Sight) -> dict[str, Any]:
         "check_every": keep if test else steps,
         "test": test,
         "fixed_norms": trainer.take("fix_BN", bool, False),
+        "sync_norms": trainer.take("sync_BN", bool, False),
         "start": start or None,
         "strict": trainer.take("restore_ckpt_strict", bool, True),
     }
@@ -278,5 +279,6 @@ def _run(run: Section, name: str) -> dict[str, Any]:
         "threads": run.take("threads", int, 0),
         "devices": run.take("devices", int | str, "auto"),
         "nodes": run.take("nodes", int, 1),
+        "accumulate": run.take("accumulate", int, 1),
         "ema": run.take("ema", float, 0.0),
     }

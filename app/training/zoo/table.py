@@ -93,7 +93,7 @@ def make_table(
     """Train and judge families, write ``table.md`` and ``results.json`` to `folder`, and return the rows.
 
     A run that was stopped goes on: people who walked, steps that were done and families that were judged stay. The
-    table is written anew after each family.
+    table is written anew after each family, of all that were judged in `folder`.
 
     Args:
         folder: of everything.
@@ -119,11 +119,10 @@ def make_table(
         what = "training people" if plan.training else "test people"
         report = None if progress is None else _named(progress, what)
         write_dataset(people / what.split()[0], plan, cache=cache, wardrobe=clothes, workers=workers, progress=report)
-    rows = []
     for settings in every.values():
-        rows.append(_row(settings, people, progress))
-        write_table(rows, folder)
-    return rows
+        _judge(settings, people, progress)
+        write_table(_rows(folder), folder)
+    return _rows(folder)
 
 
 def _learnt(subjects: int, modalities: tuple[Modality, ...]) -> Plan:
@@ -142,11 +141,17 @@ def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(what, done, total)
 
 
-def _row(settings: ZooSettings, people: Path, progress: Progress | None) -> Row:
+def _rows(folder: Path) -> list[Row]:
+    results = (folder / name / "result.json" for name in families())
+    rows = [Row(**json.loads(result.read_text(encoding="utf-8"))) for result in results if result.is_file()]
+    return sorted(rows, key=lambda row: -row.rank1["NM"])
+
+
+def _judge(settings: ZooSettings, people: Path, progress: Progress | None) -> None:
     """Train and judge a family, unless that was done before."""
     result = settings.out / "result.json"
     if result.is_file():
-        return Row(**json.loads(result.read_text(encoding="utf-8")))
+        return
     learnt, tested = (
         SeenWalks.packed(
             people / part, None, settings.sight, people / f"{part}-{settings.sight.replace(' ', '-')}",
@@ -173,7 +178,6 @@ def _row(settings: ZooSettings, people: Path, progress: Progress | None) -> Row:
     )
     with written_whole(result) as temporary:
         temporary.write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
-    return row
 
 
 def _timed_training(settings: ZooSettings, learnt: SeenWalks, spent: Path) -> EmbeddingNetwork:
@@ -216,7 +220,7 @@ def write_table(rows: Sequence[Row], folder: Path) -> None:
         temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     head = ("family", "sees", *GROUPS, "mAP", "parameters", "ms a walk", "steps", "core minutes")
     lines = [" | ".join(head), " | ".join(["---"] * 2 + ["--:"] * (len(head) - 2))]
-    lines += [" | ".join(cells(row)) for row in sorted(rows, key=lambda row: -row.rank1["NM"])]
+    lines += [" | ".join(cells(row)) for row in rows]
     with written_whole(folder / "table.md") as temporary:
         temporary.write_text("".join(f"| {line} |\n" for line in lines), encoding="utf-8")
 

@@ -64,6 +64,11 @@ class ZooTask(Task):
             value = loss_of(term, embedding, logits, people)
             found[term.name] = value
             total = total + term.weight * value
+        if not bool(torch.isfinite(total)):
+            raise SettingsError(
+                f"The loss of {self.settings.name} is no number any more. Make optimizer_cfg.lr smaller, or set "
+                "trainer_cfg.enable_float16 to false."
+            )
         if logits is not None:
             found["accuracy"] = (logits.mean(2).argmax(1) == people).float().mean()
         return {"loss": total, **found}
