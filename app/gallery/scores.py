@@ -20,8 +20,9 @@ from scipy.special import ndtr, ndtri
 
 from app.errors import GalleryError
 from app.files import written_whole
+from app.gallery.covisible import covisible
 from app.gallery.distances import Distances, Metric, part_distances
-from app.types import Floats, Ints, ModelCard
+from app.types import Floats, Ints, Match, ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +220,32 @@ class ScoreModel:
         everything = np.logaddexp(np.logaddexp.reduce(known, axis=1), np.log1p(-prior))
         found: Distances = np.exp(known - everything[:, None])
         return found
+
+    def of_matches(self, matches: Sequence[Match], frames: Sequence[Ints], people: int = 0) -> list[float | None]:
+        """Return for each walk of a video the probability of its name, or of the nearest candidate of somebody unknown.
+
+        Of the walks that are seen at the same time only one can be a given person, so each takes probability from the
+        others: with odds o1, o2 ... of being that person, walk i is with probability oi / (1 + o1 + o2 + ...).
+
+        Args:
+            matches: of the walks, with the same people among their candidates.
+            frames: the frame indices of each walk's track.
+            people: how many the gallery has; who is no candidate is at most as near as the last one.
+
+        Returns:
+            None for a walk without candidates.
+        """
+        if not matches or not matches[0].candidates:
+            return [None] * len(matches)
+        names = sorted(candidate.identity for candidate in matches[0].candidates)
+        by_name = [sorted(match.candidates, key=lambda candidate: candidate.identity) for match in matches]
+        distances = np.array([[candidate.distance for candidate in row] for row in by_name])
+        further = np.repeat(distances.max(axis=1, keepdims=True), max(0, people - len(names)), axis=1)
+        alone = self.probabilities(np.concatenate([distances, further], axis=1))[:, : len(names)]
+        odds = alone / np.maximum(1 - alone, 1e-12)
+        probabilities = odds / (1 + odds + covisible(frames) @ odds)
+        who = [names.index(match.identity or match.candidates[0].identity) for match in matches]
+        return [float(row[column]) for row, column in zip(probabilities, who, strict=True)]
 
     def scaled(self, scale: float) -> ScoreModel:
         """Return what distances mean where all of them are `scale` times as large."""

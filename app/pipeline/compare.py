@@ -13,7 +13,7 @@ from app.gallery.distances import Distances, distances_between
 from app.gallery.domain import adapt
 from app.gallery.identities import join_fragments, name_identities
 from app.gallery.matching import confidence, match
-from app.gallery.scores import ScoreModel, find_scores
+from app.gallery.scores import find_scores
 from app.pipeline.analyse import AnalysedVideo
 from app.pipeline.archive import read_walks
 from app.pipeline.build import Stages
@@ -69,7 +69,8 @@ def compare(known: AnalysedVideo, seen: Sequence[AnalysedVideo], stages: Stages)
         ids = [walk.track.track_id for walk in video.usable()]
         distances = distances_between(own, embeddings[0], settings.metric)
         matches = match(distances, own_frames, identities, threshold, ids)
-        found = [Answer(each.identity, each, _probability(each, scores)) for each in matches]
+        sure = scores.of_matches(matches, own_frames) if scores is not None else [None] * len(matches)
+        found = [Answer(each.identity, each, _rounded(one)) for each, one in zip(matches, sure, strict=True)]
         answers.append(dict(zip(ids, found, strict=True)))
     return Compared(answers, sorted(set(identities)))
 
@@ -111,12 +112,8 @@ def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
     )
 
 
-def _probability(found: Match, scores: ScoreModel | None) -> float | None:
-    if scores is None or not found.candidates:
-        return None
-    who = found.identity or found.candidates[0].identity
-    distances = {candidate.identity: candidate.distance for candidate in found.candidates}
-    return round(scores.probability(distances.pop(who), list(distances.values())), 4)
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 4)
 
 
 def _threshold(videos: Sequence[AnalysedVideo], impostors: Distances, stages: Stages) -> float:

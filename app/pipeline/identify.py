@@ -76,19 +76,22 @@ class Judge:
     scores: ScoreModel | None = None
     people: int = 0
 
-    def named(self, track: Track, found: Match) -> Named:
-        """Return what is to be said of a match."""
+    def named(self, tracks: Sequence[Track], matches: Sequence[Match]) -> list[Named]:
+        """Return what is to be said of the matches of one video."""
+        frames = [track.frame_indices for track in tracks]
+        sure = self.scores.of_matches(matches, frames, self.people) if self.scores else [None] * len(matches)
+        return [self._named(*one) for one in zip(tracks, matches, sure, strict=True)]
+
+    def _named(self, track: Track, found: Match, probability: float | None) -> Named:
         distance, others = found.distance, [c.distance for c in found.candidates if c.identity != found.identity]
         if found.identity is None and others:
             distance, *others = others
-        # Who came near nobody is no candidate, but counts among those it might be: at most as near as the last one.
-        rivals = others + others[-1:] * (self.people - len(found.candidates))
         return Named(
             track_id=track.track_id,
             identity=found.identity,
             distance=distance,
             margin=others[0] - distance if others and distance is not None else None,
-            probability=self.scores.probability(distance, rivals) if self.scores and distance is not None else None,
+            probability=probability,
             reason=found.reason,
             candidates=found.candidates,
             segment=(int(track.frame_indices[0]), int(track.frame_indices[-1])),
@@ -181,7 +184,7 @@ def identify(
         judge.threshold.value,
         options.neighbours,
     )
-    return [judge.named(walk.track, found) for walk, found in zip(usable, matches, strict=True)]
+    return judge.named([walk.track for walk in usable], matches)
 
 
 def recognise(

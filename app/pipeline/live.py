@@ -254,9 +254,9 @@ class Watcher:
         tracks = [track for _, track, _ in usable]
         matches = recognise(embeddings, tracks, self._gallery, metric, threshold, self._options.neighbours)
         told: dict[int, Named] = {}
-        for (person, track, _), found in zip(usable, matches, strict=True):
-            told[person.track_id] = self._judge.named(track, found)
-            person.votes.append(found.identity)
+        for (person, _, _), one in zip(usable, self._judge.named(tracks, matches), strict=True):
+            told[person.track_id] = one
+            person.votes.append(one.identity)
         self._settle([person for person, _, _ in usable], told)
 
     def _settle(self, people: list[_Person], told: dict[int, Named]) -> None:

@@ -36,7 +36,7 @@ from app.gallery.store import NewWalk
 from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
 from app.pipeline.compare import compare, report_of
 from app.settings import Settings
-from app.types import Embedding, Floats, GaitSequence, ModelCard, Track, VideoInfo
+from app.types import Candidate, Embedding, Floats, GaitSequence, Match, ModelCard, Track, VideoInfo
 
 PEOPLE, RECORDINGS, VIEWS = 24, 4, 2
 
@@ -154,6 +154,33 @@ class TestProbability:
         )
         assert scores.probability(0.1) > 0.99
         assert scores.probability(4.0) < 0.01
+
+    def test_of_those_seen_together_only_one_is_somebody(self, scores: ScoreModel) -> None:
+        near, middle = (float(np.quantile(scores.genuine, share)) for share in (0.1, 0.3))
+        far = float(np.quantile(scores.impostor, 0.9))
+        matches = [
+            Match((Candidate("Ann", near), Candidate("Bob", far)), "Ann", near, 1.0, None),
+            Match((Candidate("Ann", middle), Candidate("Bob", far)), None, None, 1.0, "Ann was given to track 1"),
+        ]
+        apart = scores.of_matches(matches, [np.arange(9), np.arange(20, 29)])
+        together = scores.of_matches(matches, [np.arange(9), np.arange(5, 14)])
+        assert apart == pytest.approx([scores.probability(near, [far]), scores.probability(middle, [far])])
+        assert None not in together
+        first, second = (float(value or 0) for value in together)
+        assert first < float(apart[0] or 0)
+        assert second < 0.5 < float(apart[1] or 0)
+        assert first + second < 1
+
+    def test_people_who_are_no_candidates_make_less_sure(self, scores: ScoreModel) -> None:
+        near, far = float(np.quantile(scores.genuine, 0.5)), float(np.quantile(scores.impostor, 0.5))
+        matches = [Match((Candidate("Ann", near), Candidate("Bob", far)), "Ann", near, 1.0, None)]
+        (few,), (many,) = (scores.of_matches(matches, [np.arange(9)], people) for people in (2, 40))
+        assert float(many or 0) < float(few or 0)
+
+    def test_without_candidates_there_is_none(self, scores: ScoreModel) -> None:
+        nobody = Match((), None, None, 1.0, "the gallery holds nobody")
+        assert scores.of_matches([nobody], [np.arange(9)]) == [None]
+        assert scores.of_matches([], []) == []
 
     def test_a_model_that_tells_nobody_apart_is_refused(self) -> None:
         features, names, recordings = walks()
