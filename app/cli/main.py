@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,6 +23,19 @@ from app.cli.fetch import fetch
 from app.cli.gallery import app as gallery_app
 from app.cli.identify import identify
 from app.cli.models import app as models
+from app.cli.options import (
+    ConfigOption,
+    DetectorFileOption,
+    DetectorOption,
+    FreshOption,
+    GaitFileOption,
+    GaitOption,
+    OutputOption,
+    SegmenterFileOption,
+    SegmenterOption,
+    SetOption,
+    settings_of,
+)
 from app.cli.prepare import app as prepare
 from app.cli.serve import serve
 from app.cli.train import app as train
@@ -64,42 +77,29 @@ def demo(
             help="Video of the people to name; several may follow. Default: every other video in input_videos/."
         ),
     ] = None,
-    gait_checkpoint: Annotated[Path | None, typer.Option(help="Gait network, e.g. GaitBase_DA-180000.pt.")] = None,
-    detector_checkpoint: Annotated[Path | None, typer.Option(help="YOLOX .pth, .pth.tar or .onnx.")] = None,
-    segmenter_checkpoint: Annotated[
-        Path | None, typer.Option(help="PP-HumanSeg deployment folder, or an ONNX matte.")
-    ] = None,
+    gait_checkpoint: GaitFileOption = None,
+    detector_checkpoint: DetectorFileOption = None,
+    segmenter_checkpoint: SegmenterFileOption = None,
     pose_checkpoint: Annotated[Path | None, typer.Option(help="ONNX pose network, for --pose.")] = None,
-    detector: Annotated[str | None, typer.Option(help="Detector by name (python -m app models).")] = None,
-    segmenter: Annotated[str | None, typer.Option(help="Segmenter by name.")] = None,
-    gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
+    detector: DetectorOption = None,
+    segmenter: SegmenterOption = None,
+    gait: GaitOption = None,
     pose: Annotated[bool, typer.Option("--pose", help="Paint skeletons too.")] = False,
     threshold: Annotated[float | None, typer.Option(help="Largest distance that is the same person.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Use nothing that an earlier run found.")] = False,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    fresh: FreshOption = False,
 ) -> None:
     """Name the walkers of the probe videos after those of the gallery video."""
     from app.cli.show import RichProgress, show_result, show_warnings
-    from app.settings import Settings
 
-    assignments = list(set_ or [])
-    named: dict[str, Any] = {
-        "gait.checkpoint": gait_checkpoint,
-        "detector.checkpoint": detector_checkpoint,
-        "segmenter.checkpoint": segmenter_checkpoint,
-        "pose.checkpoint": pose_checkpoint,
-        "pose.paint": pose or None,
-        "detector.name": detector,
-        "segmenter.name": segmenter,
-        "gait.name": gait,
-        "match.threshold": threshold,
-        "output.folder": output,
-    }
-    settings = Settings.load(config, assignments, {key: value for key, value in named.items() if value is not None})
+    settings = settings_of(
+        config, set_, gait__checkpoint=gait_checkpoint, detector__checkpoint=detector_checkpoint,
+        segmenter__checkpoint=segmenter_checkpoint, pose__checkpoint=pose_checkpoint, pose__paint=pose or None,
+        detector__name=detector, segmenter__name=segmenter, gait__name=gait, match__threshold=threshold,
+        output__folder=output,
+    )  # fmt: skip
     from app.pipeline.demo import find_videos, run
 
     videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
