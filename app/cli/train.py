@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.checkpoints import HOME
 from app.errors import SettingsError
 
 app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
@@ -25,6 +26,8 @@ SetOption = Annotated[
 ]
 ExportOption = Annotated[Path | None, typer.Option(help="Where the ONNX file goes. Default: OUT/NETWORK.onnx.")]
 ExportOnlyOption = Annotated[bool, typer.Option("--export-only", help="Do not train, export what OUT holds.")]
+
+EMBEDDED_SEGMENTER = HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
 
 
 @app.command()
@@ -93,16 +96,46 @@ def cutouts(
     from app.training.cutouts import write_cutouts
     from app.walkers.body import CACHE
 
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-    with bar:
+    with _people_bar() as bar:
         task = bar.add_task("People", total=people)
         write_cutouts(
             out, people, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     console.print(f"Wrote {out}.", soft_wrap=True)
+
+
+@app.command()
+def filmed(
+    data: Annotated[Path, typer.Option(help="Data set made by: python -m app walkers dataset")],
+    out: Annotated[Path, typer.Option(help="Folder of the new data set. A run that was stopped goes on.")],
+    photos: Annotated[Path, typer.Option(help="Folder of pictures, see app/training/photos.py.")],
+    cutouts: Annotated[Path, typer.Option(help="Cut-outs for bystanders: python -m app train cutouts")],
+    segmenter: Annotated[Path, typer.Option(help="The segmenter's checkpoint.")] = EMBEDDED_SEGMENTER,
+    people: Annotated[int | None, typer.Option(min=1, help="Only so many, the first.")] = None,
+    walks: Annotated[int, typer.Option(min=1, help="Of each person, by one camera each.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes, that of the data set.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
+) -> None:
+    """Draw the walks of virtual walkers in colour and cut them out with a segmenter, for the gait network."""
+    from app.training.filmed import Studio, write_filmed
+    from app.walkers.body import CACHE
+
+    studio = Studio(data, photos, cutouts, segmenter, cache or CACHE, wardrobe, walks)
+    with _people_bar() as bar:
+        task = bar.add_task("People", total=people)
+        write_filmed(
+            out, studio, people=people, workers=workers or os.cpu_count() or 1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    console.print(f"Wrote {out}.", soft_wrap=True)
+
+
+def _people_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
 
 
 def _train_zoo(config: Path, assignments: Sequence[str]) -> None:

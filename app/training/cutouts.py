@@ -166,7 +166,7 @@ def cutouts_of(number: int, cache: Path, wardrobe: Path | None = None) -> Iterat
             rows = float(rng.uniform(*_HEIGHTS))
             tall = np.ptp(camera.project(vertices)[:, 1])
             camera = replace(camera, focal=camera.focal * rows / float(tall), roll=float(rng.normal(0, 0.03)))
-            tile = draw(dressed.figure, vertices, normals, camera, _light(rng))
+            tile = draw(dressed.figure, vertices, normals, camera, light(rng))
             if tile is None or tile.left == 0 or tile.top == 0:
                 continue
             points = camera.project(motion.keypoints[frame])
@@ -192,7 +192,8 @@ _INSIDE = 0.13
 """A joint lies in the body: this much surface, m, in front of it does not hide it."""
 
 
-def _light(rng: np.random.Generator) -> Light:
+def light(rng: np.random.Generator) -> Light:
+    """Draw a lamp from somewhere above, and how strong it is."""
     from app.walkers.renderer import Light
 
     towards = np.array([rng.normal(), rng.normal(), rng.uniform(0.3, 1.5)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,10 @@ class GaitTrainSettings(TrainSettings):
     """Data set in OpenGait's layout."""
     partition: Path | None = None
     """OpenGait's JSON; people of ``TRAIN_SET`` are learnt. None takes everybody."""
+    filmed: Path | None = None
+    """Walks of the same people as a segmenter cut them: see `app.training.filmed`."""
+    filmed_share: float = 0.35
+    """How many of the walks are these, where a person has any."""
     held_out: int = 60
     """How many of these people, the first, are kept for judging."""
     walks_each: int = 4
@@ -133,7 +137,9 @@ class GaitBatches:
     for each batch. The frames of a walk are either one stretch of it or, as often, drawn from all of it.
     """
 
-    def __init__(self, walks: Walks, people: Sequence[str], settings: GaitTrainSettings) -> None:
+    def __init__(
+        self, walks: Walks, people: Sequence[str], settings: GaitTrainSettings, filmed: Walks | None = None
+    ) -> None:
         if settings.batch < 2 or settings.walks_each < 2 or len(people) < settings.batch:
             raise SettingsError(
                 f"A batch of {settings.batch} people with {settings.walks_each} walks each cannot be drawn from "
@@ -141,6 +147,7 @@ class GaitBatches:
             )
         self._walks, self._settings = walks, settings
         self._walks_of = walks.of(people)
+        self._filmed, self._filmed_of = filmed, filmed.of(people) if filmed else []
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         settings = self._settings
@@ -152,12 +159,21 @@ class GaitBatches:
         for person in people:
             own = self._walks_of[person]
             for index in rng.choice(own, settings.walks_each, replace=len(own) < settings.walks_each):
-                walk = moved(self._walks[index][_chosen(len(self._walks[index]), frames, rng)], rng)
-                silhouettes.append(walk if rng.random() < settings.clean else worsened(walk, strength, rng))
+                found = self._drawn_filmed(person, rng)
+                walk = self._walks[index] if found is None else found
+                walk = moved(walk[_chosen(len(walk), frames, rng)], rng)
+                spoilt = found is not None or rng.random() < settings.clean
+                silhouettes.append(walk if spoilt else worsened(walk, strength, rng))
         return {
             "silhouettes": torch.from_numpy(np.stack(silhouettes)),
             "people": torch.from_numpy(people.repeat(settings.walks_each)),
         }
+
+    def _drawn_filmed(self, person: int, rng: np.random.Generator) -> Bytes | None:
+        """One of the person's filmed walks, as often as `filmed_share` says."""
+        if self._filmed is None or not len(self._filmed_of[person]) or rng.random() >= self._settings.filmed_share:
+            return None
+        return self._filmed[int(rng.choice(self._filmed_of[person]))]
 
 
 def _chosen(length: int, frames: int, rng: np.random.Generator) -> Ints:
@@ -175,9 +191,16 @@ class GaitTask(Task):
     network: GaitStrips
     settings: GaitTrainSettings
 
-    def __init__(self, network: GaitStrips, settings: GaitTrainSettings, walks: Walks, held_out: Sequence[str]) -> None:
+    def __init__(
+        self,
+        network: GaitStrips,
+        settings: GaitTrainSettings,
+        walks: Walks,
+        held_out: Sequence[str],
+        filmed: Walks | None = None,
+    ) -> None:
         super().__init__(convert_conv2d_weight_memory_format(network, torch.channels_last), settings)
-        self._walks, self._held_out = walks, held_out
+        self._walks, self._held_out, self._filmed = walks, held_out, filmed
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         settings, people = self.settings, batch["people"]
@@ -196,7 +219,8 @@ class GaitTask(Task):
         return {"loss": loss, **found}
 
     def check(self, network: nn.Module) -> dict[str, float]:
-        """Rank-1 of the people held out: see `rank1`; ``spoilt``: with silhouettes as bad as in training."""
+        """Rank-1 of the people held out: see `rank1`; ``spoilt``: with silhouettes as bad as in training; ``filmed``:
+        as a segmenter cut them."""
         assert isinstance(network, GaitStrips)
         rng, spoiling = np.random.default_rng(0), self.settings.spoiling
         chosen = [int(index) for own in self._walks.of(self._held_out) for index in own]
@@ -204,9 +228,21 @@ class GaitTask(Task):
         figures: dict[str, float] = {}
         for kind in ("clean", "spoilt"):
             seen = (self._walks[i] if kind == "clean" else worsened(self._walks[i], spoiling, rng) for i in chosen)
-            parts = np.concatenate([embedded(network, walk[None]) for walk in seen])
-            figures |= {f"{kind} {name}": value for name, value in rank1(parts, labels).items()}
+            figures |= {f"{kind} {name}": value for name, value in _rates(network, seen, labels).items()}
+        if self._filmed is not None:  # a few walks of each, any of them: the first is the gallery
+            of_people = self._filmed.of(self._held_out)
+            seen = (self._filmed[int(index)] for own in of_people for index in own)
+            labels = [
+                (name, f"walk-{i:02d}")
+                for name, own in zip(self._held_out, of_people, strict=True)
+                for i in range(len(own))
+            ]
+            figures |= {f"filmed {name}": value for name, value in _rates(network, seen, labels).items()}
         return figures
+
+
+def _rates(network: GaitStrips, walks: Iterable[Bytes], labels: Sequence[tuple[str, str]]) -> dict[str, float]:
+    return rank1(np.concatenate([embedded(network, walk[None]) for walk in walks]), labels)
 
 
 def embedded(network: GaitStrips, walks: Bytes) -> Floats:
@@ -268,9 +304,13 @@ def network_of(settings: GaitTrainSettings, classes: int | None = None) -> GaitS
 def train(settings: GaitTrainSettings) -> nn.Module:
     """Train a gait network, or go on: see `app.training.engine.fit`."""
     walks, people, held_out = prepare(settings)
+    filmed = None
+    if settings.filmed is not None:
+        pack = settings.out / "filmed"
+        filmed = Walks.packed([] if pack.is_dir() else walk_files(settings.filmed), pack)
     logger.info("%d people to learn from, %d held out, %d walks", len(people), len(held_out), len(walks))
-    task = GaitTask(network_of(settings, len(people) if settings.entropy else None), settings, walks, held_out)
-    return fit(task, GaitBatches(walks, people, settings), settings)
+    task = GaitTask(network_of(settings, len(people) if settings.entropy else None), settings, walks, held_out, filmed)
+    return fit(task, GaitBatches(walks, people, settings, filmed), settings)
 
 
 def trained(settings: GaitTrainSettings) -> GaitStrips:

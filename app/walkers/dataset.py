@@ -10,7 +10,7 @@ import json
 import pickle
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -192,6 +192,28 @@ def subject_walks(
     the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap`` uint8
     (T, 2, 64, 64): limbs and joints as SkeletonGait reads them.
     """
+    for walk in walks_of(plan, index, model, wardrobe):
+        cameras = walk.cameras
+        recorded = _record(walk.motion, list(cameras.values()), plan.modalities)
+        for view, arrays in zip(cameras, recorded, strict=True):
+            yield walk.condition, walk.number, view, arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """One walk of a person of a plan, and the `cameras` that film it, by their views in degrees."""
+
+    condition: Condition
+    number: int
+    motion: Motion
+    fps: float
+    cameras: dict[int, Camera]
+
+
+def walks_of(
+    plan: Plan, index: int, model: BodyModel, wardrobe: Path | None = None, only: Collection[int] | None = None
+) -> Iterator[Walk]:
+    """Yield the walks of person `index` of the plan: all, or those whose places in `Plan.walks` are in `only`."""
     clothes = None if wardrobe is None else _wardrobe(wardrobe)
     person = Person.sample(1_000_003 * plan.seed + plan.first + index)
     same = Person.sample(0)
@@ -200,6 +222,8 @@ def subject_walks(
     if not plan.gait:
         person = Person(person.seed, person.body, same.gait)
     for walk_number, (condition, number) in enumerate(plan.walks):
+        if only is not None and walk_number not in only:
+            continue
         session = person.session(walk_number + 1, condition, walk_number % plan.outfits, plan.change)
         rng = np.random.default_rng([session.seed, 0xDA7A])
         dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
@@ -211,13 +235,11 @@ def subject_walks(
         motion = dressed.walk(session.gait, route, None, fps, plan.frames / fps, session.seed, float(rng.random()))
         if plan.cameras:
             views = [int(view) for view in rng.choice(360, plan.cameras, replace=False)]
-            cameras = [_anywhere(view, plan, length, rng) for view in views]
+            cameras = {view: _anywhere(view, plan, length, rng) for view in views}
         else:
             height = float(rng.uniform(*plan.heights))
-            views = list(plan.views)
-            cameras = [_camera(view, float(np.mean(plan.distances)), height) for view in views]
-        for view, arrays in zip(views, _record(motion, cameras, plan.modalities), strict=True):
-            yield condition, number, view, arrays
+            cameras = {view: _camera(view, float(np.mean(plan.distances)), height) for view in plan.views}
+        yield Walk(condition, number, motion, fps, cameras)
 
 
 def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:

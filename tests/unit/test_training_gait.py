@@ -119,6 +119,24 @@ class TestBatches:
             rough.append(float(((pictures > 0) & (pictures < 255)).float().mean()))
         assert rough[1] > 1.1 * rough[0]
 
+    def test_filmed_walks_come_as_often_as_asked_and_as_they_are(self, settings: GaitTrainSettings) -> None:
+        walks, people, _ = prepare(settings)
+        for person in ("002", "003"):  # nothing was filmed of 001
+            path = settings.out / "film" / "data" / person / "cl-01" / "012" / "0.pkl"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(pickle.dumps(body(40)))
+        filmed = Walks.packed(walk_files(settings.out / "film"), settings.out / "filmed")
+        share = replace(settings, clean=0.0, filmed_share=0.5)
+        batches = GaitBatches(walks, people, share, filmed)
+        counts = {person: [0, 0] for person in range(3)}
+        for step in range(60):
+            for walk, person in zip(batches[step]["silhouettes"], batches[step]["people"].tolist(), strict=True):
+                wide = float((walk[:, 20] > 127).sum(1).float().mean()) > 33
+                counts[person][int(wide)] += 1
+        assert counts[0][1] == 0
+        for drawn, film in (counts[1], counts[2]):
+            assert 0.35 < film / (drawn + film) < 0.65
+
     def test_too_few_people_are_told(self, settings: GaitTrainSettings) -> None:
         walks, people, _ = prepare(settings)
         for changes in ({"batch": 4}, {"batch": 1}, {"walks_each": 1}):

@@ -1,0 +1,73 @@
+"""Walks that are drawn in colour and cut out again: whose they are, how they look, and that a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("anny", reason="needs the extra [walkers]")
+pytest.importorskip("numba", reason="needs the extra [walkers]")
+
+from app.checkpoints import HOME
+from app.data.opengait import DataSetError, read_silhouettes, walk_files
+from app.errors import OutputError
+from app.training.cutouts import write_cutouts
+from app.training.filmed import Studio, write_filmed
+from app.walkers.body import CACHE
+from app.walkers.dataset import Plan, write_dataset
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    """One walker with two walks, a green meadow, and one bystander."""
+    folder = tmp_path_factory.mktemp("studio")
+    plan = Plan(subjects=2, first=77, conditions=(("nm", 2),), frames=12, cameras=2, heights=(1.0, 1.5))
+    write_dataset(folder / "walkers", plan)
+    write_cutouts(folder / "cutouts", 1, cache=CACHE)
+    (folder / "photos" / "coco" / "backgrounds").mkdir(parents=True)
+    meadow = np.full((300, 400, 3), (40, 160, 60), np.uint8)
+    cv2.imwrite(str(folder / "photos" / "coco" / "backgrounds" / "1.jpg"), meadow)
+    segmenter = HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
+    return Studio(folder / "walkers", folder / "photos", folder / "cutouts", segmenter, CACHE, None, walks=1)
+
+
+def test_it_is_the_same_person_s_walk_as_the_segmenter_sees_it(studio: Studio, tmp_path: Path) -> None:
+    write_filmed(tmp_path / "filmed", studio, people=1)
+    (walk,) = walk_files(tmp_path / "filmed")
+    (drawn,) = [
+        one
+        for one in walk_files(studio.data)
+        if (one.identity, one.condition, one.view) == (walk.identity, walk.condition, walk.view)
+    ]
+    filmed, perfect = read_silhouettes(walk.path) > 127, read_silhouettes(drawn.path) > 127
+    assert 8 <= len(filmed) <= 12
+    # Frames may have been lost: each is like one of the perfect ones, though not the same.
+    overlaps = [max((one & two).sum() / (one | two).sum() for two in perfect) for one in filmed]
+    assert np.median(overlaps) > 0.7
+    assert max(overlaps) < 1.0
+
+
+def test_a_stopped_run_goes_on_and_another_is_refused(studio: Studio, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    write_filmed(tmp_path / "filmed", studio, people=1)
+    (before,) = walk_files(tmp_path / "filmed")
+    written = before.path.stat().st_mtime_ns
+    write_filmed(tmp_path / "filmed", studio, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 2)]
+    assert before.path.stat().st_mtime_ns == written
+    assert {walk.identity for walk in walk_files(tmp_path / "filmed")} == {"00077", "00078"}
+    manifest = tmp_path / "filmed" / "filmed.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text(encoding="utf-8")), "walks": 3}), encoding="utf-8")
+    with pytest.raises(OutputError, match="filmed otherwise"):
+        write_filmed(tmp_path / "filmed", studio)
+
+
+def test_other_data_is_refused(studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text("{}x", encoding="utf-8")
+    elsewhere = Studio(tmp_path, *[getattr(studio, name) for name in list(Studio.__dataclass_fields__)[1:]])
+    with pytest.raises(DataSetError, match="no data set of virtual walkers"):
+        write_filmed(tmp_path / "filmed", elsewhere)
