@@ -265,7 +265,7 @@ def rank1(parts: Floats, labels: Sequence[tuple[str, str]]) -> dict[str, float]:
     """
     identities = np.array([identity for identity, _ in labels])
     conditions = np.array([condition for _, condition in labels])
-    first = conditions.min() if "nm-01" not in conditions else "nm-01"
+    first = "nm-01" if "nm-01" in conditions else min(conditions.tolist())
     distances = part_distances(parts, parts)
     of_people = [np.flatnonzero((identities == identity) & (conditions == first)) for identity in np.unique(identities)]
     cameras = max(map(len, of_people))
