@@ -8,12 +8,17 @@ the embedding (n, C, P); n is open or 1. What else is to be known stands in the 
 ``flip``
     ``true``: the embedding is the mean of those of the walk and of its mirror image, as a gait is alike on both sides;
 ``keep``
-    the share of a walk's silhouettes that the network sees, the most `ordinary` ones; 1 where it is left out.
+    the share of a walk's silhouettes that the network sees, the most `ordinary` ones; 1 where it is left out;
+``piece``
+    how many silhouettes the network sees at once, for one that was trained on short walks and whose parts have unit
+    length: a longer walk is embedded in pieces of so many, and its parts are the mean of theirs, of unit length again.
+    All at once where it is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +34,29 @@ from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
 _ROWS = 64
 _TRUNK = 40
 """Rows of head and trunk, which a stride hardly changes: where they differ, the silhouette is bad."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PiecewiseEmbedding(Embedding):
+    """The embedding of a walk that was seen piece by piece; `pieces` are theirs, in their order."""
+
+    pieces: tuple[Embedding, ...]
+
+
+def cut(frames: int, size: int) -> Ints:
+    """Cut a walk into the fewest pieces that cover it.
+
+    Args:
+        frames: of the walk, at least one.
+        size: of each piece; a shorter walk is one piece.
+
+    Returns:
+        int64 (K, size) indices: pieces evenly spread from the first frame to the last, neighbours overlapping where
+        they must.
+    """
+    size = min(size, frames)
+    starts = np.linspace(0, frames - size, -(-frames // size)).round().astype(np.int64)
+    return starts[:, None] + np.arange(size)
 
 
 def ordinary(silhouettes: Bytes, share: float) -> Ints:
@@ -107,14 +135,17 @@ class OnnxGait:
         self._max_frames = settings.max_frames
         properties = self._session.get_modelmeta().custom_metadata_map
         self._flip = properties.get("flip", "false").lower() == "true"
-        try:
-            self._keep = float(properties.get("keep", 1))
-        except ValueError:
-            self._keep = -1.0
+        self._keep = _number(properties, "keep", 1.0)
         if not 0 < self._keep <= 1:
             raise CheckpointError(
                 f"{path}: its property 'keep' must be a share above 0 to 1, not {properties['keep']}."
             )
+        piece = _number(properties, "piece", 0.0)
+        if "piece" in properties and not (piece >= 1 and piece.is_integer()):
+            raise CheckpointError(
+                f"{path}: its property 'piece' must be a whole number of silhouettes, not {properties['piece']}."
+            )
+        self._piece = int(piece)
         self.card = ModelCard(
             stage="gait",
             name=path.stem,
@@ -127,21 +158,39 @@ class OnnxGait:
         )
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
-        """Return one embedding per walk, its parts float32 (P, C). `Embedding.frames` counts those chosen from."""
-        embeddings = []
-        for walk in walks:
-            silhouettes = walk.silhouettes[thin(len(walk), self._max_frames)]
-            parts = self._run(silhouettes[ordinary(silhouettes, self._keep)])
-            embeddings.append(Embedding(parts, self.card.model_id, len(silhouettes)))
-        return embeddings
+        """Return one embedding per walk, its parts float32 (P, C), a `PiecewiseEmbedding` where the file says `piece`.
 
-    def _run(self, silhouettes: Bytes) -> Floats:
-        """From uint8 (T, 64, 64) to float32 (P, C)."""
-        cut = silhouettes[:, :, self._margin : silhouettes.shape[2] - self._margin] / np.float32(255)
-        views = np.stack([cut, cut[:, :, ::-1]]) if self._flip else cut[None]
+        `Embedding.frames` counts the silhouettes that were chosen from.
+        """
+        return [self._embed(walk.silhouettes[thin(len(walk), self._max_frames)]) for walk in walks]
+
+    def _embed(self, silhouettes: Bytes) -> Embedding:
+        seen = silhouettes[ordinary(silhouettes, self._keep)]
+        if not self._piece:
+            return Embedding(self._run(seen[None])[0], self.card.model_id, len(silhouettes))
+        frames = cut(len(seen), self._piece)
+        features = self._run(seen[frames])
+        mean = features.mean(axis=0)
+        parts = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        pieces = tuple(Embedding(piece, self.card.model_id, frames.shape[1]) for piece in features)
+        return PiecewiseEmbedding(parts, self.card.model_id, len(silhouettes), pieces)
+
+    def _run(self, walks: Bytes) -> Floats:
+        """From uint8 (n, T, 64, 64) to float32 (n, P, C)."""
+        views = walks[..., self._margin : walks.shape[3] - self._margin] / np.float32(255)
+        if self._flip:
+            views = np.concatenate([views, views[..., ::-1]])
         if self._one_by_one:
             answers = [self._session.run(None, {self._name: view[None]})[0] for view in views]
         else:
             answers = self._session.run(None, {self._name: views})
-        parts: Floats = np.concatenate(answers).mean(axis=0).T
-        return np.ascontiguousarray(parts)
+        parts = np.concatenate(answers).reshape(-1, len(walks), *answers[0].shape[1:])
+        return np.ascontiguousarray(parts.mean(axis=0).transpose(0, 2, 1))
+
+
+def _number(properties: Mapping[str, str], name: str, default: float) -> float:
+    """A property as a number; NaN for what is none."""
+    try:
+        return float(properties.get(name, default))
+    except ValueError:
+        return float("nan")

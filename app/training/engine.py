@@ -131,8 +131,24 @@ class _Check(Callback):
                 logger.info("step %d: %s", step, text)
 
 
-class _Interruption(Callback):
-    """Ctrl-C ends the training after the step that is being done, with a checkpoint."""
+class _Bar(RichProgressBar):
+    """Counts steps, those before a stop too; Lightning's counts the batches of an epoch, which mean nothing here."""
+
+    @property
+    def total_train_batches(self) -> int:
+        return self.trainer.max_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Steps"
+
+
+class _Ending(Callback):
+    """A checkpoint after the last step; Ctrl-C makes that the one that is being done."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -147,7 +163,9 @@ class _Interruption(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Task)
-        if self.asked and _ends_step(pl_module, batch_idx):
+        if not _ends_step(pl_module, batch_idx):
+            return
+        if self.asked or trainer.global_step == pl_module.settings.steps:
             trainer.save_checkpoint(pl_module.settings.out / "last.ckpt")
             trainer.should_stop = True
 
@@ -171,8 +189,8 @@ def judge(task: Task, average: EMAWeightAveraging | None = None) -> dict[str, fl
 def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     """Train, or go on with a training that was stopped, and return the network with averaged weights.
 
-    `settings.out` receives ``last.ckpt`` (every `save_every` steps, and at an interruption), a TensorBoard log and,
-    at the end, ``network.pt``: the network's state dict.
+    `settings.out` receives ``last.ckpt`` (every `save_every` steps, at an interruption and at the end), a TensorBoard
+    log and, at the end, ``network.pt``: the network's state dict.
 
     Raises:
         SettingsError: `settings.out` holds the checkpoint of another network or other steps.
@@ -188,17 +206,17 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     pl.seed_everything(settings.seed, verbose=False)
     last = out / "last.ckpt"
     start = _steps_done(last, settings)
-    if start == settings.steps and (out / "network.pt").is_file():
-        task.network.load_state_dict(torch.load(out / "network.pt", map_location="cpu", weights_only=True))
-        return task.network.eval()
+    if start == settings.steps:  # Lightning keeps the averaged weights as those of the task
+        task.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"])
+        return _written(task.network, out)
     average = None
     if settings.ema:  # not from the start: the weights that were drawn by chance would stay in it for long
         average = EMAWeightAveraging(decay=settings.ema, update_starting_at_step=settings.steps // 10)
     saving = ModelCheckpoint(
         out, filename="last", every_n_train_steps=settings.save_every, save_top_k=1, enable_version_counter=False
     )
-    interruption = _Interruption()
-    callbacks: list[Callback] = [saving, RichProgressBar(leave=False), _Check(average), interruption]
+    ending = _Ending()
+    callbacks: list[Callback] = [saving, _Bar(leave=False), _Check(average), ending]
     if average is not None:
         callbacks.insert(0, average)
     with warnings.catch_warnings():
@@ -220,18 +238,20 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
             log_every_n_steps=20,
             use_distributed_sampler=False,
         )
-        before = signal.signal(signal.SIGINT, interruption.ask)
+        before = signal.signal(signal.SIGINT, ending.ask)
         try:
             trainer.fit(task, _loader(batches, settings, task), ckpt_path=last if start else None)
         finally:
             signal.signal(signal.SIGINT, before)
-    if interruption.asked:
+    if ending.asked:
         raise KeyboardInterrupt
-    network = task.network.eval()
-    if trainer.is_global_zero:
-        with written_whole(out / "network.pt") as temporary:
-            torch.save(network.state_dict(), temporary)
-    return network
+    return _written(task.network, out) if trainer.is_global_zero else task.network.eval()
+
+
+def _written(network: nn.Module, out: Path) -> nn.Module:
+    with written_whole(out / "network.pt") as temporary:
+        torch.save(network.state_dict(), temporary)
+    return network.eval()
 
 
 def _steps_done(last: Path, settings: TrainSettings) -> int:

@@ -44,7 +44,7 @@ class GaitTrainSettings(TrainSettings):
     """OpenGait's JSON; people of ``TRAIN_SET`` are learnt. None takes everybody."""
     filmed: Path | None = None
     """Walks of the same people as a segmenter cut them: see `app.training.filmed`."""
-    filmed_share: float = 0.35
+    filmed_share: float = 0.5
     """How many of the walks are these, where a person has any."""
     held_out: int = 60
     """How many of these people, the first, are kept for judging."""
@@ -71,6 +71,8 @@ class GaitTrainSettings(TrainSettings):
     channels: int = 128
     keep: float = 1.0
     """Share of a walk's silhouettes that the exported network is shown: see `app.gait.onnx.ordinary`."""
+    piece: int | None = 16
+    """Silhouettes that the exported network is shown at once: see `app.gait.onnx`. None: the whole walk."""
 
 
 class Walks:
@@ -287,13 +289,25 @@ def prepare(settings: GaitTrainSettings) -> tuple[Walks, list[str], list[str]]:
 
     Raises:
         DataSetError: no walks, or a file that cannot be read.
-        SettingsError: nobody is left to learn.
+        SettingsError: nobody is left to learn, or the training that `out` holds is of other walks.
     """
     chosen = None if settings.partition is None else read_partition(settings.partition, "train")
-    pack = settings.out / "walks"
-    walks = Walks.packed([] if pack.is_dir() else walk_files(settings.data, chosen), pack)
+    walks = _packed(settings.data, chosen, settings.out / "walks")
     people = list(dict.fromkeys(walks.identities))
     return walks, people[settings.held_out :], people[: settings.held_out]
+
+
+def _packed(data: Path, people: Sequence[str] | None, pack: Path) -> Walks:
+    """Pack the walks of `people`, or go on with those that were packed before, if they are the same."""
+    files = walk_files(data, people)
+    walks = Walks.packed(files, pack)
+    names = list(zip(walks.identities, walks.conditions, walks.views, strict=True))
+    if names != [(file.identity, file.condition, file.view) for file in files]:
+        raise SettingsError(
+            f"{pack.parent} holds a training on other walks than those of {data}. Give another out=FOLDER, "
+            f"or remove {pack} to go on with the new ones."
+        )
+    return walks
 
 
 def network_of(settings: GaitTrainSettings, classes: int | None = None) -> GaitStrips:
@@ -306,8 +320,7 @@ def train(settings: GaitTrainSettings) -> nn.Module:
     walks, people, held_out = prepare(settings)
     filmed = None
     if settings.filmed is not None:
-        pack = settings.out / "filmed"
-        filmed = Walks.packed([] if pack.is_dir() else walk_files(settings.filmed), pack)
+        filmed = _packed(settings.filmed, None, settings.out / "filmed")
     logger.info("%d people to learn from, %d held out, %d walks", len(people), len(held_out), len(walks))
     task = GaitTask(network_of(settings, len(people) if settings.entropy else None), settings, walks, held_out, filmed)
     return fit(task, GaitBatches(walks, people, settings, filmed), settings)
@@ -365,5 +378,6 @@ def export_network(settings: GaitTrainSettings, path: Path) -> float:
             + ", ".join(f"{name} {100 * value:.0f} %" for name, value in rates),
             "flip": "true",
             "keep": str(settings.keep),
-        },
+        }
+        | ({} if settings.piece is None else {"piece": str(settings.piece)}),
     )

@@ -213,7 +213,7 @@ def searched(
         false.append(float((others <= threshold).mean()))
         if known:
             true.append(float(found[place] <= threshold))
-        said = here.probability(float(found[nearest]), np.delete(found, nearest).tolist())
+        said = float(here.probabilities(found[None])[0, nearest])
         rows.append((said, known and nearest == place, size))
     said_, right, sizes = (np.array(column) for column in zip(*rows, strict=True))
     return float(np.mean(false)), float(np.mean(true)), Claims(said_, right, sizes)

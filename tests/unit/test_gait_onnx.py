@@ -11,7 +11,7 @@ import pytest
 
 from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError
-from app.gait.onnx import OnnxGait, accepts, ordinary
+from app.gait.onnx import OnnxGait, PiecewiseEmbedding, accepts, cut, ordinary
 from app.registry import gait_models
 from app.settings import GaitSettings
 from app.types import Bytes, GaitSequence
@@ -79,6 +79,50 @@ def test_keep_leaves_out_what_is_unlike_the_rest(tmp_path: Path) -> None:
     found = model.embed([GaitSequence(np.arange(8), silhouettes, 25.0)])[0]
     np.testing.assert_allclose(found.parts, mean(good[[0, 1, 3, 4, 6, 7]]), atol=1e-6)
     assert found.frames == 8
+
+
+def test_a_cut_walk_is_covered_by_the_fewest_pieces() -> None:
+    assert cut(8, 4).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert cut(9, 4).tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [5, 6, 7, 8]]
+    assert cut(3, 4).tolist() == [[0, 1, 2]]
+    assert cut(1, 1).tolist() == [[0]]
+    for frames in range(1, 60):
+        pieces = cut(frames, 7)
+        assert len(pieces) == -(-frames // 7)
+        assert sorted(set(pieces.ravel().tolist())) == list(range(frames))
+
+
+@pytest.mark.parametrize("walks", ["n", 1])
+@pytest.mark.parametrize("flip", ["true", "false"])
+def test_a_long_walk_is_embedded_piece_by_piece(tmp_path: Path, walks: Any, flip: str) -> None:
+    file = write(tmp_path / "a.onnx", ((walks, "t", 64, 44), (walks, 64, 44)), piece="4", flip=flip)
+    model = OnnxGait(file, GaitSettings())
+    long, short = walk(8), walk(3, 1)
+    found, brief = model.embed([long, short])
+    assert isinstance(found, PiecewiseEmbedding)
+    assert isinstance(brief, PiecewiseEmbedding)
+    assert [found.frames, *(piece.frames for piece in found.pieces)] == [8, 4, 4]
+    assert [brief.frames, *(piece.frames for piece in brief.pieces)] == [3, 3]
+    whole = OnnxGait(write(tmp_path / "b.onnx", flip=flip), GaitSettings())
+    halves = whole.embed([long.part(slice(4)), long.part(slice(4, 8))])
+    for piece, half in zip(found.pieces, halves, strict=True):
+        np.testing.assert_allclose(piece.parts, half.parts, atol=1e-6)
+        assert piece.model_id == model.card.model_id
+    for embedding in (found, brief):
+        mean_of_pieces = np.mean([piece.parts for piece in embedding.pieces], axis=0)
+        unit = mean_of_pieces / np.linalg.norm(mean_of_pieces, axis=1, keepdims=True)
+        np.testing.assert_allclose(embedding.parts, unit, atol=1e-6)
+
+
+def test_another_size_of_pieces_is_another_model(tmp_path: Path) -> None:
+    cards = [OnnxGait(write(tmp_path / "a.onnx", piece=piece), GaitSettings()).card for piece in ("8", "16")]
+    assert cards[0].model_id != cards[1].model_id
+
+
+@pytest.mark.parametrize("piece", ["0", "-4", "2.5", "many", "nan", "inf"])
+def test_a_piece_of_no_silhouettes_is_told(tmp_path: Path, piece: str) -> None:
+    with pytest.raises(CheckpointError, match=f"property 'piece'.*not {piece}"):
+        OnnxGait(write(tmp_path / "a.onnx", piece=piece), GaitSettings())
 
 
 def test_long_walks_are_thinned(tmp_path: Path) -> None:

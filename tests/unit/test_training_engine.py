@@ -103,6 +103,16 @@ def test_a_finished_run_is_not_trained_again(settings: TrainSettings) -> None:
     assert more.steps == []
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_last_step_is_kept_between_two_checkpoints(settings: TrainSettings, ema: float) -> None:
+    odd = replace(settings, steps=50, save_every=20, ema=ema)
+    done = weights(fit(Mean(odd), Numbers(), odd))
+    (odd.out / "network.pt").unlink()  # killed before it was written
+    more = Numbers()
+    assert torch.equal(weights(fit(Mean(odd), more, odd)), done)
+    assert more.steps == [], "none is repeated"
+
+
 def test_averaging_changes_the_result(settings: TrainSettings, tmp_path: Path) -> None:
     short = replace(settings, steps=12)
     plain = replace(short, ema=0.0, out=tmp_path / "plain")

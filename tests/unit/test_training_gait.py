@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from app.types import Bytes, GaitSequence
 
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
-from app.data.opengait import walk_files
+from app.data.opengait import DataSetError, walk_files
 from app.errors import SettingsError
 from app.training.gait import GaitBatches, GaitTask, GaitTrainSettings, Walks, network_of, prepare, rank1
 from app.training.silhouettes import moved, worsened
@@ -66,11 +67,17 @@ class TestWalks:
         np.testing.assert_array_equal(walks[5], body(16, 9)[:, :, 10:54])
         assert [own.tolist() for own in walks.of(["003", "000"])] == [[12, 13, 14, 15], [0, 1, 2, 3]]
 
-    def test_a_run_that_goes_on_sees_what_it_saw(self, settings: GaitTrainSettings) -> None:
+    def test_a_run_that_goes_on_sees_what_it_saw_or_nothing(self, settings: GaitTrainSettings) -> None:
         before = prepare(settings)
-        for person in (settings.data / "data").iterdir():
-            person.rename(settings.data / "data" / f"9{person.name}")
+        packed = (settings.out / "walks" / "silhouettes.bin").stat().st_mtime_ns
         assert prepare(settings)[1:] == before[1:] == (["001", "002", "003"], ["000"])
+        assert (settings.out / "walks" / "silhouettes.bin").stat().st_mtime_ns == packed
+        partition = settings.data / "partition.json"
+        partition.write_text(json.dumps({"TRAIN_SET": ["001", "002"], "TEST_SET": ["000"]}), encoding="utf-8")
+        with pytest.raises(SettingsError, match="other walks"):
+            prepare(replace(settings, partition=partition))
+        with pytest.raises(DataSetError, match="no walks"):
+            prepare(replace(settings, data=settings.data / "nosuch"))
 
     def test_another_process_gets_the_folder_and_not_the_pictures(self, settings: GaitTrainSettings) -> None:
         walks = prepare(settings)[0]
@@ -213,7 +220,7 @@ def test_it_learns_to_tell_people_apart(settings: GaitTrainSettings) -> None:
 def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     from app.checkpoints import CheckpointFile
-    from app.gait.onnx import OnnxGait
+    from app.gait.onnx import OnnxGait, PiecewiseEmbedding, cut
     from app.settings import GaitSettings
     from app.training.gait import export_network, trained
 
@@ -222,7 +229,7 @@ def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) 
     torch.manual_seed(0)
     settings.out.mkdir()
     torch.save(network_of(settings, classes=3).state_dict(), settings.out / "network.pt")
-    assert export_network(replace(settings, keep=1.0), tmp_path / "gait.onnx") < 1e-4
+    assert export_network(replace(settings, piece=None), tmp_path / "gait.onnx") < 1e-4
     model = OnnxGait(CheckpointFile(tmp_path / "gait.onnx", "given"), GaitSettings())
     assert model.card.licence == "Apache-2.0"
     for frames in (1, 17):
@@ -233,5 +240,12 @@ def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) 
             expected = trained(settings).embed(views).mean(0).T
         assert found.shape == (16, 6)
         np.testing.assert_allclose(found, expected.numpy(), atol=5e-3)  # weights are kept as float16
+    export_network(replace(settings, piece=8), tmp_path / "pieces.onnx")
+    long = GaitSequence(np.arange(17), body(14, 17), 25.0)
+    (pieced,) = OnnxGait(CheckpointFile(tmp_path / "pieces.onnx", "given"), GaitSettings()).embed([long])
+    assert isinstance(pieced, PiecewiseEmbedding)
+    alone = model.embed([long.part(slice(int(piece[0]), int(piece[-1]) + 1)) for piece in cut(17, 8)])
+    for piece, by_itself in zip(pieced.pieces, alone, strict=True):
+        np.testing.assert_allclose(piece.parts, by_itself.parts, atol=1e-5)
     with pytest.raises(SettingsError, match="not the gait network of these settings"):
         trained(replace(settings, channels=7))
