@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,62 +12,87 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from app.pipeline.analyse import AnalysedVideo
-from app.quality import occlusion
-from app.types import Floats, Image, Track
+from app.pipeline.compare import report_of
+from app.pipeline.render import without_gaps
+from app.pipeline.report import VideoReport
+from app.quality import frame_reason, occlusion
+from app.settings import QualitySettings
+from app.types import Floats, Frame, Image, Track
 from app.video.reader import VideoReader
 
-_LOOKED_AT = 40
-"""Frames of a track among which the best is searched."""
-_MARGIN = 0.05
-_HEIGHT = 256
-"""Height of a portrait in px; smaller people stay as they are."""
+_CROP = (128, 256)  # width and height in px
+_AROUND = 1.12  # of the box that the crop shows
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
+_NEARLY_BEST, _LOOKED_AT = 0.8, 12
+_LEAD = 0.4  # s before and after a track in which its person is about
+# Stricter than for silhouettes: of a picture one expects somebody from head to feet, and boxes end a little too early.
+_WHOLE = QualitySettings(max_occlusion=0.05)
+_BORDER = 0.02  # of the frame's height
 _COLUMNS = 6
 _CELL = (180, 300)
 _GROUND, _INK = (24, 24, 27), (240, 240, 240)
 
 
-def best_frame(track: Track, others: Sequence[Track], width: int, height: int) -> int:
-    """Return the frame in which somebody is seen best: large, whole, and hidden by nobody.
+class BestCrops:
+    """Keeps the best crop of each track while a video's frames pass by.
 
-    Args:
-        track: the person.
-        others: everybody else in the video.
-        width: of the frames, px.
-        height: of the frames, px.
+    The tracks' boxes say beforehand which frames show the person whole, large and free of others; of up to 12 such
+    frames, spread over the walk, the sharpest wins. So a frame costs next to nothing, and one small picture a track is
+    kept. Frames where somebody is hidden or cut by the border are taken only where there are no others.
     """
-    best, most = int(track.frame_indices[0]), -1.0
-    for place in np.linspace(0, len(track.frame_indices) - 1, _LOOKED_AT).round().astype(int).tolist():
-        frame, box = int(track.frame_indices[place]), track.boxes[place]
-        boxes = [box, *(other.boxes[at] for other in others if (at := _index(other, frame)) is not None)]
-        hidden = float(occlusion(np.stack(boxes))[0])
-        inside = box[0] > 1 and box[1] > 1 and box[2] < width - 1 and box[3] < height - 1
-        value = float(box[3] - box[1]) * (1 - hidden) ** 2 * (1.0 if inside else 0.5) * float(track.scores[place])
-        if value > most:
-            best, most = frame, value
-    return best
+
+    def __init__(self, video: VideoReport) -> None:
+        self._wanted: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+        self._best: dict[int, tuple[float, Image]] = {}
+        worth = _worth(video)
+        for track in video.tracks:
+            scores, whole = np.array([worth[track.track_id, index] for index in track.frames]).T
+            if whole.any():
+                scores = scores * whole
+            good = np.flatnonzero(scores >= _NEARLY_BEST * scores.max())
+            for row in good[np.linspace(0, len(good) - 1, min(_LOOKED_AT, len(good))).astype(int)].tolist():
+                self._wanted[track.frames[row]].append((track.track_id, np.asarray(track.boxes[row], np.float32)))
+
+    @property
+    def last(self) -> int:
+        """The index of the last frame that is wanted, -1 where none is."""
+        return max(self._wanted, default=-1)
+
+    def look(self, frame: Frame) -> None:
+        """Take what is wanted of `frame`."""
+        for track_id, box in self._wanted.get(frame.index, ()):
+            crop = _crop(frame.image, box)
+            if crop is None:
+                continue
+            sharpness = float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
+            if track_id not in self._best or sharpness > self._best[track_id][0]:
+                self._best[track_id] = sharpness, crop
+
+    def pictures(self) -> dict[int, Image]:
+        """Return the best crop so far by track id: uint8 BGR, 128 px wide and 256 px high."""
+        return {track_id: crop for track_id, (_, crop) in self._best.items()}
+
+    def jpegs(self) -> dict[int, bytes]:
+        """Return `pictures` as JPEGs."""
+        return {track_id: jpeg(picture) for track_id, picture in self.pictures().items()}
 
 
 def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Image]:
-    """Cut out the best picture of each of `tracks`: uint8 BGR, at most 256 px high, by track id. Decodes once more."""
-    info, every = analysed.info, [walk.track for walk in analysed.walks]
-    wanted: dict[int, list[Track]] = {}
-    for track in tracks:
-        others = [other for other in every if other.track_id != track.track_id]
-        wanted.setdefault(best_frame(track, others, info.width, info.height), []).append(track)
-    found: dict[int, Image] = {}
-    last = max(wanted, default=-1)
-    with VideoReader(info.path) as reader:
+    """Cut out the best picture of each of `tracks`, see `BestCrops.pictures`, by track id. Decodes once more."""
+    every = report_of(analysed, {})
+    wanted = {track.track_id for track in tracks}
+    best = BestCrops(every)
+    with VideoReader(analysed.info.path) as reader:
         for frame in reader:
-            for track in wanted.get(frame.index, []):
-                found[track.track_id] = _crop(frame.image, track.boxes[_index(track, frame.index)])
-            if frame.index >= last:
+            best.look(frame)
+            if frame.index >= best.last:
                 break
-    return found
+    return {track_id: picture for track_id, picture in best.pictures().items() if track_id in wanted}
 
 
 def jpeg(picture: Image) -> bytes:
     """Return a picture, uint8 BGR, as a JPEG."""
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    return cv2.imencode(".jpg", picture, _JPEG)[1].tobytes()
 
 
 def contact_sheet(pictures: Mapping[int, Image], captions: Mapping[int, Sequence[str]]) -> bytes:
@@ -90,18 +117,47 @@ def contact_sheet(pictures: Mapping[int, Image], captions: Mapping[int, Sequence
     return cv2.imencode(".png", cv2.cvtColor(np.asarray(sheet), cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def _index(track: Track, frame: int) -> int | None:
-    at = int(np.searchsorted(track.frame_indices, frame))
-    return at if at < len(track.frame_indices) and track.frame_indices[at] == frame else None
+def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
+    """How well each track shows in each of its frames, by height, less where others are in the crop; and whether whole.
+
+    Others count on whichever side they are, for behind somebody they still are in the picture, and also where their
+    tracks have a gap, which most often is a box that holds both.
+    """
+    by_frame: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+    for track in video.tracks:
+        for index, box in without_gaps(track, round(_LEAD * video.fps)):
+            by_frame[index].append((track.track_id, box))
+    limits = replace(_WHOLE, border_margin=_BORDER * video.height)
+    worth: dict[tuple[int, int], tuple[float, bool]] = {}
+    for index, near in by_frame.items():
+        boxes = np.stack([box for _, box in near])
+        windows = _windows(boxes)
+        low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
+        high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
+        covered = np.maximum(0, high - low).prod(axis=2)
+        np.fill_diagonal(covered, 0)
+        shared = covered.sum(axis=1) / np.maximum(1e-6, (windows[:, 2:] - windows[:, :2]).prod(axis=1))
+        scores = (boxes[:, 3] - boxes[:, 1]) * np.maximum(0, 1 - shared) ** 2
+        for (track_id, box), score, hidden in zip(near, scores.tolist(), occlusion(boxes).tolist(), strict=True):
+            whole = frame_reason(box, hidden, video.width, video.height, limits) is None
+            worth[track_id, index] = score, whole
+    return worth
 
 
-def _crop(image: Image, box: Floats) -> Image:
-    x1, y1, x2, y2 = box.tolist()
-    margin = _MARGIN * (y2 - y1)
-    rows, columns = image.shape[:2]
-    left, top = max(0, int(x1 - margin)), max(0, int(y1 - margin))
-    right, bottom = min(columns, int(np.ceil(x2 + margin))), min(rows, int(np.ceil(y2 + margin)))
-    crop = image[top:bottom, left:right]
-    scale = min(1.0, _HEIGHT / crop.shape[0])
-    size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-    return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _windows(boxes: Floats) -> Floats:
+    """Return what crops of `boxes` (N, 4) show: the boxes with a margin, as wide and high as `_CROP` is."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    scale = (sizes / _CROP).max(axis=1, keepdims=True) * _AROUND
+    centres, half = (boxes[:, 2:] + boxes[:, :2]) / 2, scale * _CROP / 2
+    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+
+
+def _crop(image: Image, box: Floats) -> Image | None:
+    """Cut out the box's window in the size `_CROP`, the frame's edge repeated where it ends."""
+    x1, y1, x2, y2 = np.round(_windows(box[None])[0]).astype(int).tolist()
+    if x1 == x2 or y1 == y2:
+        return None
+    columns = np.arange(x1, x2).clip(0, image.shape[1] - 1)
+    rows = np.arange(y1, y2).clip(0, image.shape[0] - 1)
+    smooth = cv2.INTER_AREA if x2 - x1 > _CROP[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image[np.ix_(rows, columns)], _CROP, interpolation=smooth), np.uint8)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,11 +154,13 @@ class NewJob(BaseModel):
     gallery: str | None = None
     probes: list[str] = Field(min_length=1, max_length=_MOST_VIDEOS)
     blur: Blur | None = None
+    far: float = Field(default=0.01, gt=0, lt=1)
 
 
 @router.get("/jobs")
 async def jobs(site: Here) -> list[dict[str, Any]]:
     """Every run, the newest first."""
+    await _follow_gallery(site)
     return [_public(site, job) for job in site.jobs.all()]
 
 
@@ -166,7 +170,12 @@ async def start(site: Here, wanted: NewJob) -> dict[str, Any]:
     if (wanted.kind == "compare") != (wanted.gallery is not None):
         raise WebError("Choose the video of the people to know, or let people be named by the gallery.")
     job = Job(
-        kind=wanted.kind, gallery=wanted.gallery, probes=wanted.probes, blur=wanted.blur or site.options.blur, names={}
+        kind=wanted.kind,
+        gallery=wanted.gallery,
+        probes=wanted.probes,
+        blur=wanted.blur or site.options.blur,
+        far=wanted.far,
+        names={},
     )
     if len(set(job.videos)) < len(job.videos):
         raise WebError("The same video is chosen twice: everybody would match themselves.")
@@ -226,9 +235,13 @@ async def events(site: Here) -> Response:
 
 
 def _public(site: Site, job: Job) -> dict[str, Any]:
+    left = site.queue.left.get(job.job_id) if job.state == "running" else None
+    spent = time.time() - (job.started or 0)
     return {
         **job.model_dump(exclude={"labels", "attempts"}),
         "steps": [step.model_dump() for step in site.queue.steps.get(job.job_id, [])],
+        "left": left,
+        "share": spent / (spent + left) if left is not None else None,
         "waits_for": site.jobs.before(job) if job.state == "queued" else 0,
     }
 
@@ -236,9 +249,36 @@ def _public(site: Site, job: Job) -> dict[str, Any]:
 # Results
 
 
-def _result(site: Here, job_id: str) -> RunResult:
-    found = site.jobs.get(job_id)
-    return RunResult(found, site.jobs.result(found))
+async def _result(site: Here, job_id: str) -> RunResult:
+    job = site.jobs.get(job_id)
+    found = RunResult(job, site.jobs.result(job))
+    if await asyncio.to_thread(site.people.names_forgotten, [found]):
+        await _follow_gallery(site)
+        raise NotThereError("This run named somebody who has been forgotten since, so its result is deleted.")
+    return found
+
+
+async def _follow_gallery(site: Site) -> None:
+    """Delete what shows people who were forgotten on the command line; while a run goes on, that waits for its end."""
+    if not await asyncio.to_thread(site.people.names_forgotten):
+        return
+    with suppress(ConflictError):
+        async with _deleting_runs(site):
+            await asyncio.to_thread(site.people.follow_gallery)
+
+
+@asynccontextmanager
+async def _deleting_runs(site: Site) -> AsyncIterator[None]:
+    """Let no run go on while the block deletes some, and tell everybody who watches.
+
+    Raises:
+        ConflictError: one is going on.
+    """
+    async with site.queue.at_rest():
+        before = {job.job_id for job in site.jobs.all()}
+        yield
+    for job_id in before - {job.job_id for job in site.jobs.all()}:
+        await site.queue.announce(job_id)
 
 
 Found = Annotated[RunResult, Depends(_result)]
@@ -259,8 +299,7 @@ def boxes(found: Found, place: int) -> dict[int, dict[str, Any]]:
 @router.get("/jobs/{job_id}/videos/{place}/crops/{track_id}")
 def crop(found: Found, place: int, track_id: int) -> Response:
     """A picture of a track."""
-    found.track(place, track_id)
-    return _file(found.folder / "crops" / found.outcome.videos[place].name / f"{track_id}.jpg")
+    return _file(found.crop(place, track_id))
 
 
 @router.get("/jobs/{job_id}/files/{name}")
@@ -378,13 +417,10 @@ def traces(site: Here, person_id: int) -> dict[str, Any]:
 @router.delete("/people/{person_id}")
 async def forget(site: Here, person_id: int) -> dict[str, Any]:
     """Remove a person with everything derived from them."""
-    async with site.queue.at_rest():
-        before = {job.job_id for job in site.jobs.all()}
+    before = len(site.jobs.all())
+    async with _deleting_runs(site):
         walks = await asyncio.to_thread(site.people.forget, person_id)
-    gone = before - {job.job_id for job in site.jobs.all()}
-    for job_id in gone:
-        await site.queue.announce(job_id)
-    return {"walks": walks, "results": len(gone)}
+    return {"walks": walks, "results": before - len(site.jobs.all())}
 
 
 @router.delete("/walks/{walk_id}")

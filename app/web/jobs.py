@@ -28,7 +28,8 @@ class Job(BaseModel):
     """A run: ``compare`` names people after those of a gallery video, ``identify`` after those of the database, and
     ``survey`` names nobody.
 
-    `names` has the file name of each video by its id; times are in s since 1970. `labels` say who tracks are by
+    `names` has the file name of each video by its id; `far` is the false accept rate asked for, which only ``identify``
+    knows; times are in s since 1970. `labels` say who tracks are by
     somebody's word: the gallery's walk that was made of each, by ``video/track``, the video by its place in the result.
     """
 
@@ -38,6 +39,7 @@ class Job(BaseModel):
     probes: list[str]
     names: dict[str, str]
     blur: Blur = "none"
+    far: float = 0.01
     state: State = "queued"
     created: float = Field(default_factory=time.time)
     queued: float = Field(default_factory=time.time)
@@ -61,13 +63,12 @@ class Job(BaseModel):
 
 
 class Step(BaseModel):
-    """How far one step of a running job is; `rate` in frames/s, `left` in s, None where nobody can know."""
+    """How far one step of a running job is; `rate` in frames/s, None where nobody can know."""
 
     title: str
     done: int = 0
     total: int | None = None
     rate: float | None = None
-    left: float | None = None
 
 
 class JobStore:

@@ -3,9 +3,8 @@
 ::
 
     outcome.json               this
-    run/                       what `python -m app demo` or `identify` writes: painted videos, results.json ...
+    run/                       what `python -m app demo` or `identify` writes: painted videos, results.json, crops ...
     features/<video>/*.npz     the embeddings, silhouettes/<video>/<track>/*.png the silhouettes of each track
-    crops/<video>/<track>.jpg  a picture of each track
 """
 
 from __future__ import annotations
@@ -31,12 +30,13 @@ class SeenVideo(BaseModel):
 
 class KnownIdentity(BaseModel):
     """A name that stands in a result: its colour in the painted videos (#rrggbb; None for one that only came near), and
-    who it is in the gallery's database, if anybody.
+    who it was in the gallery's database, if anybody, with the walks that were there.
     """
 
     name: str
     colour: str | None
     person_id: int | None = None
+    walks: list[int] = []
 
 
 class Outcome(BaseModel):

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from threading import RLock
+from typing import cast
 
 from app.errors import GalleryError
 from app.files import written_whole
-from app.gallery.sqlite import SqliteGallery, clean_name
-from app.gallery.store import GalleryStore, NewWalk, Person
+from app.gallery.sqlite import SqliteGallery, clean_name, name_key
+from app.gallery.store import Event, GalleryStore, NewWalk, Person
+from app.pipeline.leftovers import clear_cache
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import KeptWalks
-from app.web.results import Known, RunResult
+from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
+
+_MEANWHILE = 100  # events that others may write between two looks at the log
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,9 @@ class People:
 
     def __init__(self, options: WebOptions, jobs: JobStore, videos: VideoLibrary) -> None:
         self._options, self._jobs, self._videos = options, jobs, videos
+        self._log = _Log()
+        # A walk is enrolled and its label written in one go: in between it would seem to be forgotten.
+        self._lock = RLock()
 
     def gallery(self) -> SqliteGallery:
         """Open the gallery."""
@@ -44,7 +54,34 @@ class People:
         """Return who is in the gallery now."""
         with self.gallery() as gallery:
             names = {person.person_id: person.name for person in gallery.people()}
-            return Known(names, {walk.walk_id: walk.person_id for walk in gallery.walks()})
+            owners = {walk.walk_id: walk.person_id for walk in gallery.walks()}
+            # Last: who goes meanwhile is known by the log.
+            log = self._read_log(gallery)
+            return Known(names, owners, log.forgotten, log.removed)
+
+    def check_gallery(self) -> None:
+        """Make sure that what the results say of people is about this gallery.
+
+        Raises:
+            ConflictError: they were made with another one.
+        """
+        kept = self._options.folder / "gallery"
+        if not kept.is_file():
+            if not self._options.gallery.exists() and any(result.names_anybody for result in self._results()):
+                raise ConflictError(  # nobody was forgotten: the gallery is missing
+                    f"The results in {self._options.folder} name people of a gallery, and {self._options.gallery} is "
+                    "not there. Give that gallery with --gallery-db, or another --folder."
+                )
+            return
+        first = ""
+        if self._options.gallery.exists():
+            with self.gallery() as gallery:
+                first = self._read_log(gallery).first
+        if first != kept.read_text(encoding="utf-8"):
+            raise ConflictError(
+                f"The results in {self._options.folder} were made with another gallery than {self._options.gallery}. "
+                "Give that one with --gallery-db, or another --folder."
+            )
 
     def get(self, gallery: GalleryStore, person_id: int) -> Person:
         """Return a person.
@@ -80,23 +117,23 @@ class People:
         from app.pipeline.enrol import already_enrolled
 
         name, walk = clean_name(name), _new_walk(result, place, track_id, keep)
-        with self.gallery() as gallery:
-            known = {person.name: person for person in gallery.people()}
-            consent = consent.strip() or (known[name].consent if name in known else "")
+        with self._lock, self.gallery() as gallery:
+            known, key = {name_key(person.name): person for person in gallery.people()}, name_key(name)
+            consent = consent.strip() or (known[key].consent if key in known else "")
             if not consent:
                 raise WebError(f"Write down what {name} has agreed to: nobody is enrolled without it.")
             before = already_enrolled(walk, gallery)  # from this run, or from another of the same video
-            if before is None or name not in known:
+            if before is None or key not in known:
                 person = gallery.enrol(name, [walk], consent=consent, retain_days=retain_days)
                 walk_id = max(walk.walk_id for walk in gallery.walks(person.name))
                 if before is not None:
                     gallery.forget_walk(before[1])
             else:
-                person, walk_id = known[name], before[1]
-                if before[0] != name:
+                person, walk_id = known[key], before[1]
+                if name_key(before[0]) != key:
                     gallery.move_walk(walk_id, name)
-        result.job.labels[f"{place}/{track_id}"] = walk_id
-        self._jobs.save(result.job)
+            result.job.labels[f"{place}/{track_id}"] = walk_id
+            self._jobs.save(result.job)
         return person.person_id
 
     def unname_track(self, result: RunResult, place: int, track_id: int) -> None:
@@ -114,11 +151,6 @@ class People:
             raise ConflictError("This is the same person.")
         with self.gallery() as gallery:
             gallery.merge(self.get(gallery, person_id).name, self.get(gallery, into_id).name)
-        for result in self._results():
-            for identity in result.outcome.identities:
-                identity.person_id = into_id if identity.person_id == person_id else identity.person_id
-            with written_whole(result.folder / "outcome.json") as temporary:
-                temporary.write_text(result.outcome.model_dump_json(indent=1), encoding="utf-8")
 
     def traces(self, person_id: int) -> Traces:
         """Find everything that shows a person."""
@@ -144,15 +176,30 @@ class People:
         Returns:
             How many walks the gallery had of them.
         """
-        with self.gallery() as gallery:
+        with self._lock, self.gallery() as gallery:
             name = self.get(gallery, person_id).name
-            traces = self.traces(person_id)
-            for job in traces.results:
-                self._jobs.remove(job)
-            for video in traces.only:
-                self._videos.remove(video)
-            self.empty_cache()
+            self._erase(person_id)
             return gallery.forget(name)
+
+    def names_forgotten(self, results: Sequence[RunResult] | None = None) -> bool:
+        """Whether results (None: any) name somebody who was forgotten elsewhere, such as on the command line."""
+        with self._lock:
+            known = self.known()
+            return any(result.names(FORGOTTEN, known) for result in (self._results() if results is None else results))
+
+    def follow_gallery(self) -> None:
+        """Remove what shows people who were forgotten elsewhere, as `forget` does."""
+        with self._lock:
+            if self.names_forgotten():
+                self._erase(FORGOTTEN)
+
+    def _erase(self, person_id: int) -> None:
+        traces = self.traces(person_id)
+        self.empty_cache()
+        for video in traces.only:
+            self._videos.remove(video)
+        for job in traces.results:  # last: they say whom the videos show
+            self._jobs.remove(job)
 
     def expire(self) -> None:
         """Forget everybody whose time is over."""
@@ -165,10 +212,45 @@ class People:
     def empty_cache(self) -> None:
         """Delete what is kept of videos already followed: their tracks and silhouettes."""
         shutil.rmtree(self._options.folder / "work", ignore_errors=True)
+        clear_cache(self._options.gallery.parent)
         (self._options.folder / "worker.log").unlink(missing_ok=True)
+
+    def _read_log(self, gallery: GalleryStore) -> _Log:
+        """Take in what is new in the gallery's log."""
+        with self._lock:
+            newest = next((event.event_id for event in gallery.log(1)), 0)
+            if newest < self._log.read:  # the file was replaced
+                self._log = _Log()
+            if newest > self._log.read:
+                self._log.take(gallery.log(newest - self._log.read + _MEANWHILE))
+            kept = self._options.folder / "gallery"
+            if self._log.first and not kept.exists():
+                with written_whole(kept) as temporary:
+                    temporary.write_text(self._log.first, encoding="utf-8")
+            return deepcopy(self._log)
 
     def _results(self) -> list[RunResult]:
         return [RunResult(job, self._jobs.result(job)) for job in self._jobs.all() if job.state == "done"]
+
+
+@dataclass
+class _Log:
+    """What the gallery's log tells of those who are gone, up to the event `read`; `first` is when it began."""
+
+    first: str = ""
+    read: int = 0
+    forgotten: set[int] = field(default_factory=set)
+    removed: set[int] = field(default_factory=set)
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take in the newest events, the newest first."""
+        for event in reversed([event for event in events if event.event_id > self.read]):
+            if event.event in ("forget", "expire"):
+                self.forgotten.add(cast(int, event.details["person_id"]))
+            elif event.event == "forget walk":
+                self.removed.add(cast(int, event.details["walk_id"]))
+            self.first = self.first or event.time.isoformat()
+            self.read = event.event_id
 
 
 def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWalk:
@@ -179,7 +261,7 @@ def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWa
     embedding = kept.embedding(track_id)
     if track["status"] == "unusable" or embedding is None:
         raise WebError(f"This walk cannot be used: {track['reason']}.")
-    crop = result.folder / "crops" / seen.name / f"{track_id}.jpg"
+    crop = result.crop(place, track_id)
     return NewWalk(
         embedding,
         source=result.job.names[seen.video_id],

@@ -42,6 +42,8 @@ class JobQueue:
         self._cancelled: set[str] = set()
         self._ending: asyncio.Task[None] | None = None  # kept, or it might be collected before it is done
         self.steps: dict[str, list[Step]] = defaultdict(list)
+        self.left: dict[str, float | None] = {}
+        """Seconds that the run under way will still take; None while nobody can know."""
         self._revision = 0
         self._revisions: dict[str, int] = {}
         self._changed = asyncio.Condition()
@@ -121,6 +123,7 @@ class JobQueue:
         job.state, job.started, job.attempts = "running", time.time(), job.attempts + 1
         job.models, job.warnings = [], []
         self.steps.pop(job.job_id, None)
+        self.left.clear()
         self._jobs.save(job)
         await self.announce(job.job_id)
         try:
@@ -197,13 +200,20 @@ class JobQueue:
     def _task(self, job: Job, result: Path) -> Task:
         options = self._options
         videos = [
-            TaskVideo(video_id=video_id, path=self._videos.path(self._videos.get(video_id))) for video_id in job.videos
+            TaskVideo(
+                video_id=video.video_id,
+                path=self._videos.path(video),
+                frames=video.seen.frames,
+                pixels=video.seen.width * video.seen.height,
+            )
+            for video in map(self._videos.get, job.videos)
         ]
         return Task(
             kind=job.kind,
             gallery=videos[0] if job.gallery else None,
             probes=videos[1:] if job.gallery else videos,
             database=options.gallery,
+            far=job.far,
             config=options.config,
             assignments=[*options.assignments, f"output.blur={job.blur}"],
             work=self._work,
@@ -214,6 +224,7 @@ class JobQueue:
         """Take in a line of the worker; return its error, if it is one."""
         if "step" in message:
             step, steps = Step.model_validate(message["step"]), self.steps[job.job_id]
+            self.left[job.job_id] = message["left"]
             if steps and steps[-1].title == step.title:
                 steps[-1] = step
             else:

@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from app.types import Sureness
 from app.web.jobs import Job
 from app.web.options import NotThereError
-from app.web.outcome import Outcome
+from app.web.outcome import KnownIdentity, Outcome
 
 _GAP = 0.5  # s: shorter absences leave no gap in the timeline
 
 
+FORGOTTEN = 0
+"""Stands for whoever is no longer in the gallery; the ids of people begin at 1."""
+
+
 @dataclass(frozen=True)
 class Known:
-    """The gallery as it is now: people's `names` by their ids, and the `owners` of walks by theirs."""
+    """The gallery as it is now: people's `names` by their ids, and the `owners` of walks by theirs.
+
+    The log tells the ids of people who were `forgotten`, and of walks that were `removed` by themselves.
+    """
 
     names: Mapping[int, str]
     owners: Mapping[int, int]
+    forgotten: Set[int] = frozenset()
+    removed: Set[int] = frozenset()
+
+    def who(self, identity: KnownIdentity) -> int | None:
+        """Return who stands behind a name that a run gave; None where it was never the gallery's.
+
+        Somebody who was merged into somebody else is found by the walks, which went along.
+        """
+        if identity.person_id is None or identity.person_id in self.names:
+            return identity.person_id
+        if identity.person_id in self.forgotten:
+            return FORGOTTEN
+        owners = Counter(self.owners[walk_id] for walk_id in identity.walks if walk_id in self.owners)
+        return owners.most_common(1)[0][0] if owners else FORGOTTEN
+
+    def owner(self, walk_id: int) -> int | None:
+        """Return whose walk it is; None where it was taken out of the gallery and its owner was not."""
+        return None if walk_id in self.removed else self.owners.get(walk_id, FORGOTTEN)
 
 
 class RunResult:
@@ -35,16 +63,26 @@ class RunResult:
             raise NotThereError("This run has no result.")
         self.job, self.folder = job, folder
         self.outcome = Outcome.read(folder)
-        self._report = json.loads((folder / "run" / "results.json").read_bytes())
+        self._identities = {identity.name: identity for identity in self.outcome.identities}
+
+    @cached_property
+    def _report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads((self.folder / "run" / "results.json").read_bytes())
+        return report
+
+    @cached_property
+    def _videos(self) -> list[dict[str, Any]]:
         gallery = self._report.get("gallery")
-        self._videos: list[dict[str, Any]] = [*([gallery] if gallery else []), *self._report["probes"]]
-        self._persons = {known.name: known.person_id for known in self.outcome.identities}
+        return [*([gallery] if gallery else []), *self._report["probes"]]
 
     def view(self, known: Known) -> dict[str, Any]:
         """Return everything but the boxes, with today's names."""
         return {
             "videos": [self._video(place, known) for place in range(len(self._videos))],
-            "identities": [identity.model_dump() for identity in self.outcome.identities],
+            "identities": [
+                {"name": self._today(identity.name, known), "colour": identity.colour}
+                for identity in self.outcome.identities
+            ],
             "failures": self.outcome.failures,
             "models": self._report["models"],
             "timings": self._report["timings"],
@@ -71,13 +109,29 @@ class RunResult:
         raise NotThereError("There is no such track.")
 
     def person(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
-        """Return who a track is, by somebody's word or else by the run; None where the gallery does not know."""
-        word = known.owners.get(self.job.labels.get(f"{place}/{track['track_id']}", 0))
-        return word if word is not None else self._persons.get(track["identity"])
+        """Return who a track is, by somebody's word or else by the run; None where the gallery never knew."""
+        word = self._word(place, track, known)
+        identity = self._identities.get(track["identity"])
+        return known.who(identity) if word is None and identity is not None else word
 
     def names(self, person_id: int, known: Known) -> bool:
         """Whether a person's name stands anywhere in this result: in pictures, among candidates, or as a label."""
-        return person_id in self._persons.values() or person_id in map(known.owners.get, self.job.labels.values())
+        by_run = map(known.who, self.outcome.identities)
+        return person_id in by_run or person_id in map(known.owner, self.job.labels.values())
+
+    @property
+    def names_anybody(self) -> bool:
+        """Whether people of a gallery are named in this result, by the run or by somebody's word."""
+        return bool(self.job.labels) or any(known.person_id is not None for known in self.outcome.identities)
+
+    def crop(self, place: int, track_id: int) -> Path:
+        """Return where the picture of a track lies, a JPEG, which a track may lack.
+
+        Raises:
+            NotThereError: there is no such track.
+        """
+        self.track(place, track_id)
+        return self.folder / "run" / "crops" / self.outcome.videos[place].name / f"{track_id}.jpg"
 
     def persons_in(self, video_id: str, known: Known) -> set[int | None]:
         """Return who walks through a video; None among them stands for people whom the gallery does not know."""
@@ -108,12 +162,27 @@ class RunResult:
     def _track(self, place: int, track: Mapping[str, Any], fps: float, known: Known) -> dict[str, Any]:
         person_id = self.person(place, track, known)
         name = known.names.get(person_id) if person_id is not None else None
+        candidates = [{**one, "identity": self._today(one["identity"], known)} for one in track["candidates"]]
         return {
             **{key: value for key, value in track.items() if key not in ("frames", "boxes")},
+            "identity": self._today(track["identity"], known) if track["identity"] is not None else None,
+            "candidates": candidates,
             "person": {"person_id": person_id, "name": name} if name is not None else None,
-            "labelled": self.job.labels.get(f"{place}/{track['track_id']}") in known.owners,
+            "labelled": bool(self._word(place, track, known)),
+            "sureness": Sureness.of(track["probability"], track["confidence"])._asdict(),
             "spans": _spans(track["frames"], fps),
         }
+
+    def _word(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
+        """Return who a track is by somebody's word."""
+        walk_id = self.job.labels.get(f"{place}/{track['track_id']}")
+        return known.owner(walk_id) if walk_id is not None else None
+
+    def _today(self, name: str, known: Known) -> str:
+        """Return what the one whom a run called `name` is called now."""
+        identity = self._identities.get(name)
+        person_id = known.who(identity) if identity is not None else None
+        return name if person_id is None else known.names.get(person_id, name)
 
 
 def _spans(frames: Sequence[int], fps: float) -> list[tuple[float, float]]:

@@ -25,20 +25,26 @@ from app.web.queue import JobQueue
 from app.web.security import Guard, Sessions
 from app.web.videos import VideoLibrary
 
-_EXPIRE_EVERY = 600.0  # s
+_FOLLOW_EVERY = 60.0  # s
 _PAGES = Path(__file__).parent / "pages"
 
 
 def create_app(options: WebOptions) -> FastAPI:
-    """Put the application together; its queue works while it is up."""
+    """Put the application together; its queue works while it is up.
+
+    Raises:
+        ConflictError: the folder's results were made with another gallery.
+    """
     sessions, videos, jobs = Sessions(options.password), VideoLibrary(options), JobStore(options.folder)
     queue, people = JobQueue(options, jobs, videos), People(options, jobs, videos)
+    people.check_gallery()
     site = Site(options, sessions, videos, jobs, queue, people)
 
     @contextlib.asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         videos.tidy()
-        tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_expiring(queue, people))]
+        await asyncio.to_thread(people.follow_gallery)  # before anything is served, or used by a run
+        tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_following(queue, people))]
         yield
         await queue.close()
         for task in tasks:
@@ -56,13 +62,14 @@ def create_app(options: WebOptions) -> FastAPI:
     return application
 
 
-async def _keep_expiring(queue: JobQueue, people: People) -> None:
-    """Forget people whose time is over, as soon as no run stands in the way."""
+async def _keep_following(queue: JobQueue, people: People) -> None:
+    """Forget people whose time is over, or who were forgotten elsewhere, as soon as no run stands in the way."""
     while True:
         with contextlib.suppress(ConflictError):
             async with queue.at_rest():
                 await asyncio.to_thread(people.expire)
-        await asyncio.sleep(_EXPIRE_EVERY)
+                await asyncio.to_thread(people.follow_gallery)
+        await asyncio.sleep(_FOLLOW_EVERY)
 
 
 async def _page() -> Response:
@@ -126,7 +133,7 @@ def serve(
 
     Raises:
         OutputError: the folder for uploads and results cannot be made.
-        ConflictError: another server uses that folder.
+        ConflictError: another server uses that folder, or its results were made with another gallery.
     """
     with alone_in(options.folder):
         application = create_app(options)

@@ -1,7 +1,8 @@
 """One run, in a process of its own: ``python -m app.web.worker``.
 
 A `Task` comes as the first line of standard input, whose end means that the server is gone. What happens is told on
-standard output, one JSON object a line: ``step``, ``model``, ``warning`` or ``error``. Nothing heavy is imported before
+standard output, one JSON object a line: ``step`` with the seconds ``left`` of the whole run (null: nobody can know
+yet), ``model``, ``warning`` or ``error``. Nothing heavy is imported before
 the work starts, because the server takes `Task` from here.
 """
 
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +27,13 @@ from pydantic import BaseModel
 
 from app.errors import GaitprintError
 from app.files import written_whole
+from app.web.forecast import Forecast, PlannedStep
 from app.web.jobs import Kind, Step
 from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
 
 if TYPE_CHECKING:
+    from app.gallery.store import GalleryStore
+    from app.pipeline.build import Stages
     from app.pipeline.report import Report, VideoReport
     from app.settings import Settings
 
@@ -38,21 +42,24 @@ _RATE_OVER = 10.0  # s
 
 
 class TaskVideo(BaseModel):
-    """A video by its id."""
+    """A video by its id; `frames`, a hint, and `pixels` of each say how long it may take."""
 
     video_id: str
     path: Path
+    frames: int | None = None
+    pixels: int
 
 
 class Task(BaseModel):
     """What is to be done: `gallery` is the video of the people to know, to ``compare`` with; `database` holds those to
-    ``identify``.
+    ``identify``, at the false accept rate `far`.
     """
 
     kind: Kind
     gallery: TaskVideo | None
     probes: list[TaskVideo]
     database: Path
+    far: float
     config: Path | None
     assignments: list[str]
     work: Path
@@ -62,6 +69,28 @@ class Task(BaseModel):
     def videos(self) -> list[TaskVideo]:
         """All videos, the gallery first."""
         return [*([self.gallery] if self.gallery else []), *self.probes]
+
+    def seen(self) -> list[SeenVideo]:
+        """Return what the folders and the painted copy of each video are called."""
+        from app.pipeline.demo import distinct_names
+
+        names = distinct_names([video.path for video in self.videos])
+        before = f"G-{names[0]}_P-" if self.gallery else ""
+        painted = [
+            "gallery" if video is self.gallery else before + n for video, n in zip(self.videos, names, strict=True)
+        ]
+        return [
+            SeenVideo(video_id=video.video_id, name=name, painted=f"{out}.mp4")
+            for video, name, out in zip(self.videos, names, painted, strict=True)
+        ]
+
+    def plan(self) -> list[PlannedStep]:
+        """Return the steps of the pipeline, titled as it titles them."""
+        videos = list(zip(self.videos, self.seen(), strict=True))
+        return [
+            *(PlannedStep(f"{seen.name}: follow and cut out", video.frames) for video, seen in videos),
+            *(PlannedStep(f"{seen.painted}: paint", video.frames, video.pixels) for video, seen in videos),
+        ]
 
     def without_paths(self, text: str) -> str:
         """Return a message with the names of videos instead of where they lie."""
@@ -73,22 +102,23 @@ class Task(BaseModel):
 class Reporter:
     """Tells the server how the work goes; a `Progress` of the pipeline."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    def __init__(self, out: TextIO, forecast: Forecast) -> None:
+        self._out, self._forecast = out, forecast
 
-    def say(self, what: str, content: Any) -> None:
+    def say(self, what: str, content: Any, **more: Any) -> None:
         """Send one message."""
-        self._out.write(json.dumps({what: content}) + "\n")
+        self._out.write(json.dumps({what: content, **more}) + "\n")
         self._out.flush()
 
-    def announce(self, line: str) -> None:
-        """Tell of a model."""
-        self.say("model", line)
+    def announce(self, stages: Stages) -> None:
+        """Tell of the models."""
+        for line in stages.lines():
+            self.say("model", line)
 
     @contextmanager
     def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Show a stage of `total` frames; see `app.pipeline.progress.Progress`."""
-        done, said = 0, 0.0
+        forecast, done, said = self._forecast, 0, 0.0
         marks = deque([(time.monotonic(), 0)])
 
         def tell(now: float) -> None:
@@ -96,8 +126,7 @@ class Reporter:
             rate = (done - before) / (now - since) if done > before and now > since else None
             # A header's frame count is a hint: nothing is ever done to 105 %.
             most = max(total, done) if total is not None else None
-            left = (most - done) / rate if rate and most is not None else None
-            self.say("step", Step(title=title, done=done, total=most, rate=rate, left=left).model_dump())
+            self.say("step", Step(title=title, done=done, total=most, rate=rate).model_dump(), left=forecast.left())
 
         def advance(count: int) -> None:
             nonlocal done, said
@@ -106,13 +135,16 @@ class Reporter:
             marks.append((now, done))
             while now - marks[0][0] > _RATE_OVER and len(marks) > 2:
                 marks.popleft()
+            forecast.advance(done, now)
             if now - said >= _EVERY:
                 tell(now)
                 said = now
 
+        forecast.begin(title, total)
         tell(time.monotonic())
         yield advance
         total = done
+        forecast.end()
         tell(time.monotonic())
 
 
@@ -127,38 +159,29 @@ def work(task: Task, reporter: Reporter) -> None:
     named = {"output.folder": task.work, "output.silhouettes": True, "output.features": True, "output.report": True}
     settings = Settings.load(task.config, task.assignments, named)
     done = _KINDS[task.kind](task, settings, reporter)
-    ids = {str(video.path): video.video_id for video in task.videos}
-    gallery, probes = done.report.gallery, done.report.probes
-    before = f"G-{Path(gallery.video).stem}_P-" if gallery else ""
-    painted = {gallery.video: "gallery"} if gallery else {}
-    painted |= {probe.video: f"{before}{Path(probe.video).stem}" for probe in probes}
+    reports = [*([done.report.gallery] if done.report.gallery else []), *done.report.probes]
+    seen = {str(video.path): seen for video, seen in zip(task.videos, task.seen(), strict=True)}
+    videos = [seen[report.video] for report in reports]
     outcome = Outcome(
-        videos=[SeenVideo(video_id=ids[v], name=Path(v).stem, painted=f"{out}.mp4") for v, out in painted.items()],
+        videos=videos,
         identities=done.identities,
-        failures=[task.without_paths(str(failure)) for failure in done.failures],
+        failures=[task.without_paths(failure.reason) for failure in done.report.failures],
     )
-    reports = [*([gallery] if gallery else []), *probes]
     with written_whole(task.result) as temporary:
         temporary.mkdir(parents=True)
         for name, kept in (("GaitFeatures", "features"), ("GaitSilhouette", "silhouettes")):
             (task.work / name).rename(temporary / kept)
-        _embed_pieces(reports, settings, temporary)
-        for report in reports:
-            crops = temporary / "crops" / Path(report.video).stem
-            crops.mkdir(parents=True)
-            for track_id, jpeg in _crops(report, settings).items():
-                (crops / f"{track_id}.jpg").write_bytes(jpeg)
+        _embed_pieces(list(zip(reports, videos, strict=True)), settings, temporary)
         done.folder.rename(temporary / "run")
         (temporary / "outcome.json").write_text(outcome.model_dump_json(indent=1), encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class _Done:
-    """A finished run: its folder, what it says, the videos that could not be used, and the names that stand in it."""
+    """A finished run: its folder, what it says, and the names that stand in it."""
 
     folder: Path
     report: Report
-    failures: Sequence[GaitprintError]
     identities: list[KnownIdentity]
 
 
@@ -171,7 +194,7 @@ def _compare(task: Task, settings: Settings, reporter: Reporter) -> _Done:
     result = run(task.gallery.path, probes, settings, reporter, announce=reporter.announce)
     assert result.report.gallery is not None
     names = {track.identity for track in result.report.gallery.tracks if track.identity}
-    return _Done(result.folder, result.report, result.failures, _identities(names, names, {}))
+    return _Done(result.folder, result.report, _identities(names, names, {}))
 
 
 def _identify(task: Task, settings: Settings, reporter: Reporter) -> _Done:
@@ -181,52 +204,63 @@ def _identify(task: Task, settings: Settings, reporter: Reporter) -> _Done:
 
     probes = [video.path for video in task.probes]
     with SqliteGallery(task.database) as gallery:
-        result = run(probes, gallery, settings, IdentifyOptions(), reporter, announce=reporter.announce)
-        persons = {person.name: person.person_id for person in gallery.people()}
+        before = _persons(gallery)
+        result = run(probes, gallery, settings, IdentifyOptions(task.far), reporter, announce=reporter.announce)
+        # Whoever was renamed or forgotten meanwhile may stand in the result all the same.
+        persons = _persons(gallery) | before
     tracks = [track for probe in result.report.probes for track in probe.tracks]
     named = {track.identity for track in tracks if track.identity}
     near = {candidate.identity for track in tracks for candidate in track.candidates}
-    return _Done(result.folder, result.report, result.failures, _identities(named, near, persons))
+    return _Done(result.folder, result.report, _identities(named, near, persons))
+
+
+def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
+    """Return the id and the walks' ids of everybody by name."""
+    walks: dict[int, list[int]] = defaultdict(list)
+    for walk in gallery.walks():
+        walks[walk.person_id].append(walk.walk_id)
+    return {person.name: (person.person_id, walks[person.person_id]) for person in gallery.people()}
 
 
 def _survey(task: Task, settings: Settings, reporter: Reporter) -> _Done:
     """Find everybody who walks and name nobody."""
     from app.pipeline.build import build
     from app.pipeline.compare import Answer, report_of
-    from app.pipeline.demo import analyse_probes, write_run
+    from app.pipeline.demo import analyse_probes, distinct_names, write_run
     from app.pipeline.progress import Stopwatch
 
     started, watch = time.perf_counter(), Stopwatch()
     with watch.measure("load"):
         stages = build(settings)
-    for line in stages.lines():
-        reporter.announce(line)
+    reporter.announce(stages)
     probes = [video.path for video in task.probes]
-    seen, failures = analyse_probes(probes, [path.stem for path in probes], stages, reporter, watch)
+    seen, failures = analyse_probes(probes, distinct_names(probes), stages, reporter, watch)
     unnamed = [{walk.track.track_id: Answer(None, None) for walk in video.usable()} for video in seen]
     shown = [(video, report_of(video, answers)) for video, answers in zip(seen, unnamed, strict=True)]
-    folder, report = write_run(None, shown, [], stages, reporter, watch, started)
-    return _Done(folder, report, failures, [])
+    result = write_run(None, shown, [], stages, reporter, watch, started, failures=failures)
+    return _Done(result.folder, result.report, [])
 
 
 _KINDS = {"compare": _compare, "identify": _identify, "survey": _survey}
 
 
-def _identities(named: set[str], near: set[str], persons: Mapping[str, int]) -> list[KnownIdentity]:
+def _identities(named: set[str], near: set[str], persons: Mapping[str, tuple[int, list[int]]]) -> list[KnownIdentity]:
     """Give the names, in alphabetical order as runs do, the colours of the painted videos."""
     from app.video.paint import colour_of
 
     colours = {name: "#{:02x}{:02x}{:02x}".format(*colour_of(place)) for place, name in enumerate(sorted(named))}
-    return [
-        KnownIdentity(name=name, colour=colours.get(name), person_id=persons.get(name)) for name in sorted(named | near)
-    ]
+    identities = []
+    for name in sorted(named | near):
+        person_id, walks = persons.get(name, (None, []))
+        identities.append(KnownIdentity(name=name, colour=colours.get(name), person_id=person_id, walks=walks))
+    return identities
 
 
-def _embed_pieces(reports: Sequence[VideoReport], settings: Settings, result: Path) -> None:
+def _embed_pieces(used: Sequence[tuple[VideoReport, SeenVideo]], settings: Settings, result: Path) -> None:
     """Embed the pieces of tracks that go over to somebody else: what is kept of those is of the whole track."""
     pieces = [
-        (KeptWalks(result, Path(report.video).stem), track, report.fps)
-        for report in reports
+        (KeptWalks(result, seen.name), track, report.fps)
+        for report, seen in used
         for cut in {track.part_of for track in report.tracks if track.part_of}
         # The first piece, which has the track's own number, comes last: the others are cut from what is kept of it.
         for track in sorted(report.tracks, key=lambda track: -track.track_id)
@@ -241,21 +275,6 @@ def _embed_pieces(reports: Sequence[VideoReport], settings: Settings, result: Pa
         sequence = kept.cut(track.part_of or track.track_id, track.frames[0], track.frames[-1], fps)
         (embedding,) = gait.embed([sequence])
         kept.write(track.track_id, embedding, sequence)
-
-
-def _crops(report: VideoReport, settings: Settings) -> dict[int, bytes]:
-    """Return the best picture of each track, a JPEG, blurred as the painted videos are."""
-    from app.pipeline.render import regions_to_blur
-    from app.report.pictures import BestCrops
-    from app.video.blur import blur
-    from app.video.reader import VideoReader
-
-    best, regions = BestCrops(report), regions_to_blur(report, settings.output.blur)
-    with VideoReader(Path(report.video)) as frames:
-        for frame in frames:
-            blur(frame.image, regions.get(frame.index, ()))
-            best.look(frame)
-    return best.jpegs()
 
 
 class _Warnings(logging.Handler):
@@ -292,7 +311,7 @@ def main() -> int:
     os.dup2(2, 1)
     task = Task.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_server, daemon=True).start()
-    reporter = Reporter(out)
+    reporter = Reporter(out, Forecast(task.plan()))
     logging.getLogger("app").addHandler(_Warnings(task, reporter))
     try:
         work(task, reporter)

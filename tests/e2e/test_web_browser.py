@@ -137,9 +137,13 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     opened.value.close()
     name_first(page, "Anna", "said yes on Monday")
     name_first(page, "Ben", "said yes on Monday")
+    page.wait_for_function("document.activeElement.classList.contains('track')")  # where the keyboard was before
 
     page.get_by_role("link", name="New run").click()
+    page.get_by_role("radio", name="The gallery").check()
+    page.get_by_label("How many strangers may be named wrongly").select_option(label="One in ten")
     run(page, "The gallery", "tuesday.mp4")
+    page.get_by_text("false accepts: 10 %").wait_for()
     page.locator(".track").first.click()
     who = page.locator("dialog h2").inner_text()
     wrong = page.get_by_role("button", name="No, somebody else")
@@ -157,6 +161,9 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     fits_a_phone(page)
     page.get_by_role("button", name=f"Forget {right}").click()
     page.get_by_text("the result of the run “tuesday.mp4”").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.textContent.startsWith('Forget')")
+    page.get_by_role("button", name=f"Forget {right}").click()
     page.get_by_role("button", name="Forget", exact=True).click()
     page.get_by_text("Forgotten: 2 walks").wait_for()
     page.get_by_role("link", name="Runs").click()

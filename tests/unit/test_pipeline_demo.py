@@ -57,6 +57,19 @@ def analysed(
     )
 
 
+def test_bad_videos_stop_the_run_only_where_nothing_can_come_of_it(tmp_path: Path) -> None:
+    for name in ("gallery.mp4", "good.mp4"):
+        write_clip(tmp_path / name, Scene((), width=32, height=32, seconds=0.2))
+    for name in ("empty.mp4", "text.mp4"):
+        (tmp_path / name).write_text("" if name == "empty.mp4" else "this is not a video\n" * 50)
+    found = [path.name for path in find_videos("gallery", ["empty", "good", "text"], tmp_path)[1]]
+    assert found == ["empty.mp4", "good.mp4", "text.mp4"]
+    with pytest.raises(VideoError, match=r"(?s)empty\.mp4.*text\.mp4"):
+        find_videos("gallery", ["empty", "text"], tmp_path)
+    with pytest.raises(VideoError, match=r"(?s)text\.mp4.*empty\.mp4"):
+        find_videos("text", ["good", "empty"], tmp_path)
+
+
 def test_people_are_named_and_strangers_are_not(tmp_path: Path) -> None:
     known = analysed(tmp_path, "home", [(range(40), 1), (range(10, 60), 2), (range(5, 50), 3)])
     probe = analysed(tmp_path, "street", [(range(50), 3), (range(50), 9), (range(50), 1)], {})
@@ -156,6 +169,8 @@ def test_videos_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     with pytest.raises(VideoError, match="both as gallery and as probe"):
         find_videos("gallery", ["input_videos/../input_videos/gallery.mp4"], folder)
+    with pytest.raises(VideoError, match=r"(?s)^2 videos .*'nowhere'.*'neither'"):
+        find_videos("gallery", ["nowhere", "b", "neither"], folder)
     for path in probes:
         path.unlink()
     with pytest.raises(VideoError, match="There is no probe"):

@@ -155,7 +155,7 @@ def test_labels_get_the_keypoints_of_their_track_and_frame() -> None:
         )
         for number in (1, 2, 3)
     ]  # fmt: skip
-    video = VideoReport(video="v.mp4", width=64, height=64, fps=25.0, frame_count=9, tracks=tracks)
+    video = VideoReport(video="v.mp4", name="v", width=64, height=64, fps=25.0, frame_count=9, tracks=tracks)
     labels = labels_by_frame(video, skeletons)
     drawn = {index: [label.keypoints is not None for label in of] for index, of in labels.items()}
     assert drawn == {4: [1, 1, 0], 5: [1, 1, 0], 6: [1, 0, 0], 7: [0, 0, 0]}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.web.forecast import Forecast, PlannedStep
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError
 from app.web.results import _spans
@@ -73,20 +74,23 @@ def test_deleting_a_job_takes_its_result_along(tmp_path: Path) -> None:
 
 def test_progress_is_told_in_steps() -> None:
     out = io.StringIO()
-    with Reporter(out).stage("walk.mp4: follow", 100) as advance:
+    with Reporter(out, Forecast([PlannedStep("walk.mp4: follow", 90)])).stage("walk.mp4: follow", 100) as advance:
         for _ in range(13):
             advance(8)  # more than the header promised
-    steps = [json.loads(line)["step"] for line in out.getvalue().splitlines()]
-    assert (steps[0]["done"], steps[0]["total"], steps[0]["rate"], steps[0]["left"]) == (0, 100, None, None)
-    assert (steps[-1]["done"], steps[-1]["total"], steps[-1]["left"]) == (104, 104, 0)
+    messages = [json.loads(line) for line in out.getvalue().splitlines()]
+    steps = [message["step"] for message in messages]
+    assert (steps[0]["done"], steps[0]["total"], steps[0]["rate"]) == (0, 100, None)
+    assert (steps[-1]["done"], steps[-1]["total"]) == (104, 104)
+    assert (messages[0]["left"], messages[-1]["left"]) == (None, 0)
     assert steps[-1]["rate"] > 0
     assert len(steps) < 13, "not a message for each batch"
 
 
 def test_messages_name_videos_not_places() -> None:
     task = Task.model_validate({
-        "kind": "survey", "gallery": None, "probes": [{"video_id": "a" * 32, "path": "web/uploads/aaa/walk.mp4"}],
-        "database": "gallery.db", "config": None, "assignments": [], "work": "work", "result": "result",
+        "kind": "survey", "gallery": None,
+        "probes": [{"video_id": "a" * 32, "path": "web/uploads/aaa/walk.mp4", "pixels": 9}],
+        "database": "gallery.db", "far": 0.01, "config": None, "assignments": [], "work": "work", "result": "result",
     })  # fmt: skip
     assert task.without_paths("Nobody in web/uploads/aaa/walk.mp4.") == "Nobody in walk.mp4."
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from app.cli.main import main
+from app.gallery.sqlite import SqliteGallery
 from app.types import Embedding, GaitSequence
 from app.web.inspection import Seen
 from app.web.jobs import Job, JobStore
-from app.web.options import NotThereError, WebError, WebOptions
+from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
 from app.web.people import People
 from app.web.results import RunResult
@@ -52,11 +54,10 @@ class Studio:
         names = {video_id: self.videos.get(video_id).name for video_id in videos}
         job = Job(kind="identify", probes=list(videos), names=names, state="done")
         folder = self.jobs.result(job)
-        (folder / "run").mkdir(parents=True)
         reports = []
         for video_id, tracks in videos.items():
             stem = Path(names[video_id]).stem
-            for kind in ("features", "crops"):
+            for kind in ("features", "run/crops"):
                 (folder / kind / stem).mkdir(parents=True)
             reports.append(_report(names[video_id], tracks))
             for track_id, identity in tracks.items():
@@ -71,17 +72,23 @@ class Studio:
                 embedding = Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", len(FRAMES))
                 sequence = GaitSequence(np.asarray(FRAMES), silhouettes, FPS)
                 KeptWalks(folder, stem).write(track_id, embedding, sequence)
-                (folder / "crops" / stem / f"{track_id}.jpg").write_bytes(b"\xff\xd8 picture")
+                (folder / "run" / "crops" / stem / f"{track_id}.jpg").write_bytes(b"\xff\xd8 picture")
         (folder / "run" / "results.json").write_text(
             json.dumps({"gallery": None, "probes": reports, "models": {}, "timings": {}})
         )
         outcome = Outcome(
             videos=[SeenVideo(video_id=i, name=Path(n).stem, painted=f"{Path(n).stem}.mp4") for i, n in names.items()],
-            identities=[KnownIdentity(name=n, colour="#000000", person_id=i) for n, i in (known or {}).items()],
+            identities=[
+                KnownIdentity(name=name, colour="#000000", person_id=person_id, walks=self.walks_of(person_id))
+                for name, person_id in (known or {}).items()
+            ],
         )
         (folder / "outcome.json").write_text(outcome.model_dump_json())
         self.jobs.save(job)
         return RunResult(job, folder)
+
+    def walks_of(self, person_id: int) -> list[int]:
+        return [walk_id for walk_id, owner in self.people.known().owners.items() if owner == person_id]
 
     def names(self) -> list[str]:
         return sorted(self.people.known().names.values())
@@ -227,6 +234,121 @@ def test_who_is_over_is_forgotten_with_results(studio: Studio) -> None:
     studio.people.expire()
     assert studio.names() == ["Ben"]
     assert [job.job_id for job in studio.jobs.all()] == [other.job.job_id]
+
+
+def on_the_command_line(studio: Studio, *words: str) -> None:
+    assert main(["gallery", *words, "--gallery-db", str(studio.options.gallery)]) == 0
+
+
+def started_anew(studio: Studio) -> People:
+    jobs, videos = JobStore(studio.options.folder), VideoLibrary(studio.options)
+    return People(studio.options, jobs, videos)
+
+
+def search_every_byte(folder: Path, words: bytes) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and words in path.read_bytes()]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_who_is_forgotten_on_the_command_line_is_gone_here_too(studio: Studio, restarted: bool) -> None:
+    alone, both = studio.video("alone.mp4"), studio.video("both.mp4")
+    enrolled_from = studio.result({alone: {1: None}})
+    anna = enrol(studio, enrolled_from, 0, 1, "Anna Karenina")
+    ben_from = studio.result({studio.video("ben.mp4"): {1: None}})
+    ben = enrol(studio, ben_from, 0, 1, "Ben")
+    named = studio.result({both: {1: "Anna Karenina", 2: "Ben"}}, {"Anna Karenina": anna, "Ben": ben})
+    (named.folder / "run" / "report.html").write_text("<h1>Anna Karenina</h1>")
+    unrelated = studio.result({both: {1: "Ben"}}, {"Ben": ben})
+    cache = studio.options.folder / "work" / "cache" / "0123.zip"
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"silhouettes of Anna Karenina")
+    people = studio.people
+    people.follow_gallery()
+    assert not people.names_forgotten()
+    assert len(studio.jobs.all()) == 4, "nobody is forgotten yet"
+    pictures = [
+        named.folder / "run" / "crops" / "both" / "1.jpg",
+        enrolled_from.folder / "features" / "alone" / "001.npz",
+    ]
+    assert all(picture.is_file() for picture in pictures)
+
+    on_the_command_line(studio, "forget", "Anna Karenina", "--yes")
+    if restarted:
+        people = started_anew(studio)
+    assert people.names_forgotten([named])
+    assert not people.names_forgotten([unrelated])
+    people.follow_gallery()
+    assert {job.job_id for job in JobStore(studio.options.folder).all()} == {
+        ben_from.job.job_id,
+        unrelated.job.job_id,
+    }
+    assert search_every_byte(studio.options.gallery.parent, b"Karenina") == []
+    assert not [path for path in studio.options.folder.rglob("*") if "alone" in path.name]
+    assert not any(path.exists() for path in [cache, *pictures])
+    studio.videos.get(both)
+    assert not people.names_forgotten()
+
+
+def test_who_is_merged_on_the_command_line_stays_and_can_be_forgotten(studio: Studio) -> None:
+    first = studio.result({studio.video("a.mp4"): {1: None}})
+    anna = enrol(studio, first, 0, 1, "Anna")
+    ann = enrol(studio, studio.result({studio.video("b.mp4"): {1: None}}), 0, 1, "Ann")
+    named = studio.result({studio.video("c.mp4"): {1: "Ann"}}, {"Ann": ann})
+    on_the_command_line(studio, "merge", "Ann", "Anna")
+    studio.people.follow_gallery()
+    view = named.view(studio.people.known())
+    assert view["videos"][0]["tracks"][0]["person"] == {"person_id": anna, "name": "Anna"}
+    assert view["identities"][0]["name"] == "Anna"
+    on_the_command_line(studio, "forget", "Anna", "--yes")
+    studio.people.follow_gallery()
+    assert studio.jobs.all() == []
+
+
+def test_names_are_those_of_today(studio: Studio) -> None:
+    anna = enrol(studio, studio.result({studio.video("a.mp4"): {1: None}}), 0, 1, "Anna")
+    named = studio.result({studio.video("b.mp4"): {1: "Anna"}}, {"Anna": anna})
+    on_the_command_line(studio, "rename", "Anna", "Anne")
+    view = named.view(studio.people.known())
+    (track,) = view["videos"][0]["tracks"]
+    assert (track["identity"], track["person"]["name"], view["identities"][0]["name"]) == ("Anne", "Anne", "Anne")
+
+
+def test_a_walk_removed_on_the_command_line_takes_no_result_along(studio: Studio) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    enrol(studio, result, 0, 1, "Anna")
+    on_the_command_line(studio, "forget-walk", "1", "--yes")
+    studio.people.follow_gallery()
+    (track,) = result.view(studio.people.known())["videos"][0]["tracks"]
+    assert (track["labelled"], track["person"]) == (False, None)
+    on_the_command_line(studio, "forget", "Anna", "--yes")
+    studio.people.follow_gallery()
+    assert [job.job_id for job in studio.jobs.all()] == [result.job.job_id]
+
+
+def test_results_belong_to_one_gallery(studio: Studio, tmp_path: Path) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    started_anew(studio).check_gallery()
+    enrol(studio, result, 0, 1, "Anna")
+    studio.people.known()
+    started_anew(studio).check_gallery()
+    studio.options = replace(studio.options, gallery=tmp_path / "other.db")
+    with pytest.raises(ConflictError, match="another gallery than"):
+        started_anew(studio).check_gallery()
+    assert not (tmp_path / "other.db").exists(), "a mistyped name makes no gallery"
+    with SqliteGallery(tmp_path / "other.db") as other:
+        other.record("identify", video="x.mp4")
+    with pytest.raises(ConflictError, match="--gallery-db"):
+        started_anew(studio).check_gallery()
+
+
+def test_a_missing_gallery_is_not_an_empty_one(studio: Studio, tmp_path: Path) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    enrol(studio, result, 0, 1, "Anna")
+    studio.options = replace(studio.options, gallery=tmp_path / "gone.db")
+    (studio.options.folder / "gallery").unlink(missing_ok=True)  # results that were copied without it
+    with pytest.raises(ConflictError, match="is not there"):
+        started_anew(studio).check_gallery()
+    assert [job.job_id for job in studio.jobs.all()] == [result.job.job_id]
 
 
 def test_a_walk_deleted_elsewhere_is_no_label_any_more(studio: Studio) -> None:

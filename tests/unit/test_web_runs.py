@@ -19,7 +19,9 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 
 from starlette.testclient import TestClient
 
-from app.web.jobs import JobStore
+from app.cli.main import main
+from app.pipeline.identify import IdentifyOptions
+from app.web.jobs import Job, JobStore
 from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
@@ -83,7 +85,7 @@ def done(client: TestClient, video: str) -> dict[str, Any]:
 
 
 def test_a_run_tells_its_steps_and_models(done: dict[str, Any]) -> None:
-    assert [step["title"] for step in done["steps"]] == ["walk.mp4: follow and cut out", "walk.mp4: paint"]
+    assert [step["title"] for step in done["steps"]] == ["walk: follow and cut out", "walk.mp4: paint"]
     assert all(step["done"] == step["total"] == 52 for step in done["steps"])
     assert [line.partition(":")[0] for line in done["models"]] == ["detector", "segmenter", "gait"]
 
@@ -137,6 +139,19 @@ def test_enrolled_from_one_run_and_named_in_the_next(client: TestClient, done: d
     traces = client.get(f"/api/people/{person_id}/traces").json()
     assert {one["job_id"] for one in traces["results"]} == {done["job_id"], job["job_id"]}
     assert client.get(f"/api/people/{person_id}/picture").content.startswith(b"\xff\xd8")
+
+
+def test_named_after_the_people_of_another_video(client: TestClient, clip: Path, video: str) -> None:
+    answer = client.post("/api/videos", params={"name": "again.mp4"}, content=clip.read_bytes())
+    job = ended(client, start(client, str(answer.json()["video_id"]), kind="compare", gallery=video))
+    assert job["state"] == "done", job
+    painted = [step["title"] for step in job["steps"] if step["title"].endswith("paint")]
+    assert painted == ["gallery.mp4: paint", "G-walk_P-again.mp4: paint"]
+    known, seen = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"]
+    assert (known["role"], seen["role"]) == ("gallery", "probe")
+    assert {track["identity"] for track in seen["tracks"]} >= {"walk-001"}
+    crop = client.get(f"/api/jobs/{job['job_id']}/videos/1/crops/{seen['tracks'][0]['track_id']}")
+    assert crop.content.startswith(b"\xff\xd8")
 
 
 def test_cancelled_and_begun_again(client: TestClient, options: WebOptions, video: str) -> None:
@@ -198,6 +213,34 @@ def test_runs_that_make_no_sense(client: TestClient, video: str, wanted: dict[st
     answer = client.post("/api/jobs", json={"kind": "survey", "probes": [video], **wanted})
     assert answer.status_code == 422
     assert message in str(answer.json()["detail"])
+
+
+def test_who_is_forgotten_on_the_command_line_is_served_no_more(
+    client: TestClient, options: WebOptions, done: dict[str, Any]
+) -> None:
+    base, result = f"/api/jobs/{done['job_id']}", options.folder / "results" / done["job_id"]
+    tracks = client.get(f"{base}/result").json()["videos"][0]["tracks"]
+    track_id = next(track["track_id"] for track in tracks if track["status"] == "unknown")
+    enrolling = client.post(
+        f"{base}/videos/0/tracks/{track_id}/person", json={"name": "Dora Quist", "consent": "said yes"}
+    )
+    assert enrolling.status_code == 200, enrolling.text
+    assert client.get(f"{base}/videos/0/crops/{track_id}").status_code == 200
+    assert result.is_dir()
+    assert main(["gallery", "forget", "Dora Quist", "--yes", "--gallery-db", str(options.gallery)]) == 0
+    answer = client.get(f"{base}/videos/0/crops/{track_id}")
+    assert (answer.status_code, "forgotten" in answer.text) == (404, True)
+    assert not result.exists()
+    assert done["job_id"] not in [job["job_id"] for job in client.get("/api/jobs").json()]
+    for path in [*options.folder.rglob("*"), *options.gallery.parent.glob("gallery.db*")]:
+        assert not path.is_file() or b"Quist" not in path.read_bytes(), path
+
+
+def test_the_false_accept_rate_is_the_command_lines(client: TestClient, video: str) -> None:
+    assert Job.model_fields["far"].default == IdentifyOptions().far
+    for far in (0, 1, -0.1, "few"):
+        answer = client.post("/api/jobs", json={"kind": "identify", "probes": [video], "far": far})
+        assert answer.status_code == 422
 
 
 def test_the_worker_ends_with_a_killed_server(tmp_path: Path, clip: Path) -> None:

@@ -16,7 +16,8 @@ export function about() {
     el("dl", { class: "terms" },
       el("dt", {}, "Distance"), el("dd", {}, "How different two walks are; smaller is more alike. It means something only for one gait network."),
       el("dt", {}, "Threshold"), el("dd", {}, "Beyond it nobody is named. Without calibrated scores it is learnt from people seen together in the videos, who surely differ; from few people it is rough, and the run says so."),
-      el("dt", {}, "Confidence"), el("dd", {}, "How far a decision is from the border, which is 50 %. It is not a probability."),
+      el("dt", {}, "Clear, fair, doubtful"), el("dd", {}, "How far a decision is from the border, which is the threshold or the next person. Said where no probability is known."),
+      el("dt", {}, "A name with “?”"), el("dd", {}, "More likely wrong than right, or too near the border to tell."),
       el("dt", {}, "Probability"), el("dd", {}, "Shown only where scores of this network were calibrated. It holds for people and cameras like those it was calibrated on.")),
     el("h2", {}, "What makes it better"),
     el("ul", {},
@@ -30,5 +31,5 @@ export function about() {
       el("li", {}, "Nobody should bear a consequence of a match that no human has checked."),
       el("li", {}, "Children, and people who walk with crutches, a prosthesis or a wheelchair, are badly served: such bodies are missing from what networks are trained on.")),
     el("h2", {}, "Where your data is"),
-    el("p", {}, "On this machine only: uploads, results and the gallery lie in the output folder, and nothing is sent anywhere. Silhouettes and embeddings identify people too; keep the folder as safe as the videos. Forgetting somebody deletes what was derived from them and lists what stays. Blurred videos hide people from viewers, but whoever the detector missed is not blurred."));
+    el("p", {}, "On this machine only: uploads, results and the gallery lie in the output folder, and nothing is sent anywhere. Silhouettes and embeddings identify people too; keep the folder as safe as the videos. Forgetting somebody, here or on the command line, deletes what was derived from them; here it lists what stays. Blurred videos hide people from viewers, but whoever the detector missed is not blurred."));
 }

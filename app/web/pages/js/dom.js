@@ -13,6 +13,18 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
+/** Replace contents by newer ones; what has the focus, and what is unfolded, stays so where it is there again. */
+export function replaceKeepingPlace(parent, contents) {
+  const keyOf = (node) => node.dataset.key ?? `${node.tagName} ${node.id || node.ariaLabel || node.textContent}`;
+  const focused = parent !== document.activeElement && parent.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  const unfolded = new Set([...parent.querySelectorAll("details[open] > summary")].map(keyOf));
+  parent.replaceChildren(...contents);
+  for (const summary of parent.querySelectorAll("summary")) if (unfolded.has(keyOf(summary))) summary.parentElement.open = true;
+  if (focused === null) return;
+  const again = [...parent.querySelectorAll("a, button, input, select, textarea, summary")].find((node) => keyOf(node) === focused && !node.disabled);
+  (again ?? parent).focus({ preventScroll: true });
+}
+
 /** Show a message for a few seconds. */
 export function notify(message, isError = false) {
   const notice = document.getElementById("notice");
@@ -28,14 +40,14 @@ export function action(work) {
   return async (event) => {
     event.preventDefault();
     const button = event.submitter ?? event.currentTarget;
-    if (button.disabled) return;
-    button.disabled = true;
+    if (button.ariaDisabled) return;
+    button.ariaDisabled = "true"; // unlike `disabled` it leaves the focus where it is
     try {
       await work(event);
     } catch (error) {
       notify(error.message, true);
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   };
 }

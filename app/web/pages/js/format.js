@@ -2,10 +2,16 @@
 
 export function seconds(value) {
   const whole = Math.round(value);
-  if (value < 10) return `${value.toFixed(1)} s`;
+  if (value < 10) return `${value.toFixed(value % 1 ? 1 : 0)} s`;
   if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** A time that is left: not finer than anybody can know. */
+export function roughly(value) {
+  const grain = value < 10 ? 1 : value < 120 ? 5 : value < 600 ? 30 : 60;
+  return seconds(grain * Math.ceil(value / grain));
 }
 
 export function clock(value) {
@@ -26,11 +32,6 @@ export function count(number, one, many = `${one}s`) {
 
 export function distance(value) {
   return value === null || value === undefined ? "" : value.toPrecision(3);
-}
-
-export function percent(value) {
-  const shown = 100 * value;
-  return shown > 99.9 ? "over 99.9 %" : shown < 0.1 ? "under 0.1 %" : `${shown < 10 || shown > 99 ? shown.toFixed(1) : Math.round(shown)} %`;
 }
 
 /** A date, or the time of day where it is today; `when` is s since 1970 or ISO 8601. */

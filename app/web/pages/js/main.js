@@ -1,7 +1,7 @@
 // Which page is shown. Links inside the application change it without loading anything anew.
 
 import { SignInNeeded, beginSession, session, signIn, signOut } from "./api.js";
-import { action, el, notify } from "./dom.js";
+import { action, el, notify, replaceKeepingPlace } from "./dom.js";
 import { about } from "./about.js";
 import { people } from "./people.js";
 import { person } from "./person.js";
@@ -49,7 +49,7 @@ async function show() {
     contents = error instanceof SignInNeeded ? signInPage() : failed(error);
   }
   if (signal.aborted) return;
-  main.replaceChildren(...[contents].flat());
+  replaceKeepingPlace(main, [contents].flat());
   const title = main.querySelector("h1")?.textContent;
   document.title = title ? `${title} · Gaitprint` : "Gaitprint";
   if (show.before !== location.pathname) {

@@ -1,7 +1,7 @@
 // One run: how far it is, then what it found.
 
 import { follow, get } from "./api.js";
-import { el } from "./dom.js";
+import { el, replaceKeepingPlace } from "./dom.js";
 import { count, seconds } from "./format.js";
 import { Player } from "./player.js";
 import { afterWhom, deleteButton, progressOf, titleOf } from "./runs.js";
@@ -14,12 +14,11 @@ export async function run(page, jobId) {
   const heading = el("h1", {}, titleOf(job));
   const after = afterWhom(job);
   if (job.state !== "done") {
-    const body = el("div", {}, progressOf(job, page));
+    const body = el("div", { tabindex: -1 }, progressOf(job, page));
     const stop = follow((changed) => {
       if (changed.job_id !== jobId) return;
       if (changed.state === "done") page.again();
-      else if (!body.contains(document.activeElement) || changed.state !== job.state) body.replaceChildren(progressOf(changed, page));
-      else keepFocus(body, progressOf(changed, page));
+      else replaceKeepingPlace(body, [progressOf(changed, page)]);
       job.state = changed.state;
     }, (gone) => gone === jobId && page.go("/runs"));
     page.signal.addEventListener("abort", stop);
@@ -27,13 +26,6 @@ export async function run(page, jobId) {
   }
   const result = await get(`/jobs/${jobId}/result`);
   return [heading, el("p", { class: "lead" }, `${after}. It took ${seconds(result.timings.total)}.`), await resultOf(job, result, page)];
-}
-
-/** Replace contents without taking the focus from a button that is there again. */
-function keepFocus(body, contents) {
-  const label = document.activeElement.textContent;
-  body.replaceChildren(contents);
-  [...body.querySelectorAll("button, summary")].find((node) => node.textContent === label)?.focus();
 }
 
 async function resultOf(job, result, page) {
@@ -84,7 +76,7 @@ function trackList(job, place, video, colours, player, open) {
   const rows = (tracks) => el("ul", { class: "tracks" }, tracks.map((track) => {
     const spans = track.spans.map(([begin, end]) => el("span", { style: {
       left: `${(100 * begin) / length}%`, width: `${Math.max(0.6, (100 * (end - begin)) / length)}%`, background: colourOf(track, colours) } }));
-    return el("li", {}, el("button", { type: "button", class: "track", onclick: () => open(track) },
+    return el("li", {}, el("button", { type: "button", class: "track", "data-key": `track ${track.track_id}`, onclick: () => open(track) },
       el("img", { src: cropOf(job, place, track), alt: "", loading: "lazy" }),
       el("span", { class: "who" }, nameOf(track)),
       el("span", { class: "hint" }, noteOf(track)),
@@ -110,12 +102,14 @@ export function colourOf(track, colours) {
 }
 
 export function nameOf(track) {
-  return track.person?.name ?? track.identity ?? (track.status === "unusable" ? "Not used" : "Unknown");
+  const name = track.person?.name ?? track.identity;
+  if (!name) return track.status === "unusable" ? "Not used" : "Unknown";
+  return track.sureness.doubtful && !track.labelled ? `${name}?` : name;
 }
 
 function noteOf(track) {
   if (track.labelled) return "enrolled";
   if (track.status === "unusable") return track.reason.split(":")[0];
-  if (track.status === "unknown") return track.candidates.length ? `nearest ${track.candidates[0].identity}` : "";
-  return track.distance === null ? "" : `distance ${track.distance.toPrecision(3)} of ${track.threshold.toPrecision(3)}`;
+  if (track.status === "unknown") return track.candidates.length ? `nearest ${track.candidates[0].identity} ${track.sureness.text}` : "";
+  return track.probability === null || track.probability === undefined ? track.sureness.text : `probability ${track.sureness.text}`;
 }

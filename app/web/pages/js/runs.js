@@ -1,8 +1,8 @@
 // Runs: a list that follows what happens.
 
 import { follow, get, post, remove } from "./api.js";
-import { action, confirmed, el } from "./dom.js";
-import { count, moment, seconds } from "./format.js";
+import { action, confirmed, el, replaceKeepingPlace } from "./dom.js";
+import { count, moment, roughly } from "./format.js";
 
 const STATES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled", interrupted: "interrupted" };
 
@@ -17,21 +17,19 @@ export function liveJobs(jobs, signal) {
   const cards = new Map(jobs.map((job) => [job.job_id, jobCard(job)]));
   const list = el("ul", { class: "jobs" }, [...cards.values()]);
   const stop = follow((job) => {
-    const card = jobCard(job);
-    cards.get(job.job_id)?.replaceWith(card);
-    if (cards.has(job.job_id)) cards.set(job.job_id, card);
+    const before = cards.get(job.job_id);
+    if (before) replaceKeepingPlace(before, [...jobCard(job).childNodes]);
   }, (jobId) => cards.get(jobId)?.remove());
   signal.addEventListener("abort", stop);
   return list;
 }
 
 function jobCard(job) {
-  const step = job.steps.at(-1);
   return el("li", { class: "card job" },
     el("a", { href: `/runs/${job.job_id}` }, titleOf(job)),
     el("span", { class: `state ${job.state}` }, STATES[job.state]),
-    el("span", { class: "hint" }, afterWhom(job), ` · ${moment(job.created)}`),
-    job.state === "running" && step && el("progress", { max: step.total ?? 1, value: step.total ? step.done : null, "aria-label": step.title }));
+    el("span", { class: "hint" }, afterWhom(job), ` · ${moment(job.created)}`, job.state === "running" && ` · ${outlook(job)}`),
+    job.state === "running" && wholeBar(job));
 }
 
 export function titleOf(job) {
@@ -40,7 +38,18 @@ export function titleOf(job) {
 }
 
 export function afterWhom(job) {
-  return { compare: `Named after the people of ${job.names[job.gallery]}`, identify: "Named after the gallery", survey: "Everybody found, nobody named" }[job.kind];
+  return { compare: `Named after the people of ${job.names[job.gallery]}`, identify: `Named after the gallery (false accepts: ${Number((100 * job.far).toPrecision(3))} %)`, survey: "Everybody found, nobody named" }[job.kind];
+}
+
+/** How long a running job will still take, as far as anybody knows. */
+function outlook(job) {
+  if (!job.steps.length) return "loading the networks";
+  if (job.left === null) return "estimating the time left";
+  return job.left < 1 ? "finishing" : `about ${roughly(job.left)} left`;
+}
+
+function wholeBar(job) {
+  return el("progress", { max: 1, value: job.share, "aria-label": "The whole run" });
 }
 
 /** What is shown of a run that has no result (yet). */
@@ -54,7 +63,7 @@ export function progressOf(job, { again, go }) {
   const open = job.state === "queued" || job.state === "running";
   return el("section", { class: "card progress" },
     message && el("p", { class: open ? "muted" : "error", role: open ? null : "alert" }, message),
-    job.state === "running" && !job.steps.length && el("p", { class: "muted" }, "The networks are being loaded …"),
+    job.state === "running" && el("div", { class: "whole" }, el("strong", {}, upper(outlook(job))), wholeBar(job)),
     el("ol", { class: "steps" }, job.steps.map((step, place) => stepOf(step, open && place === job.steps.length - 1))),
     job.models.length > 0 && el("details", {}, el("summary", {}, "Models"), el("ul", { class: "small-print" }, job.models.map((line) => el("li", {}, line)))),
     job.warnings.map((warning) => el("p", { class: "warning" }, warning)),
@@ -68,12 +77,14 @@ function stepOf(step, active) {
   const numbers = [
     step.total ? `${step.done} of ${step.total} frames` : `${step.done} frames`,
     step.rate && `${step.rate.toFixed(1)} frames/s`,
-    active && step.left > 1 && `about ${seconds(step.left)} left`,
   ].filter(Boolean);
   return el("li", { class: active ? "active" : "" },
     el("span", {}, step.title),
-    active && el("progress", { max: step.total ?? 1, value: step.total ? step.done : null, "aria-label": step.title }),
     el("span", { class: "hint" }, numbers.join(" · ")));
+}
+
+function upper(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 export function deleteButton(job, go) {

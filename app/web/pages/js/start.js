@@ -5,7 +5,8 @@ import { action, confirmed, el, notify } from "./dom.js";
 import { bytes, clock, count } from "./format.js";
 import { liveJobs } from "./runs.js";
 
-const chosen = { kind: null, gallery: "", probes: new Set(), blur: null }; // kept while other pages are looked at
+const RATES = [[0.001, "One in a thousand"], [0.01, "One in a hundred"], [0.05, "One in twenty"], [0.1, "One in ten"]];
+const chosen = { kind: null, gallery: "", probes: new Set(), blur: null, far: 0.01 }; // kept while other pages are looked at
 
 export async function start({ signal, go, again }) {
   const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
@@ -24,16 +25,21 @@ export async function start({ signal, go, again }) {
   const galleryField = el("div", { class: "field" },
     el("label", { for: "gallery" }, "Video of the people to know"), galleryChoice,
     el("p", { class: "hint" }, "Everybody who walks in it gets a number; the other videos are searched for them."));
+  const rateField = el("div", { class: "field" },
+    el("label", { for: "far" }, "How many strangers may be named wrongly"),
+    el("select", { id: "far", "aria-describedby": "far-hint", onchange: (event) => { chosen.far = Number(event.target.value); } },
+      RATES.map(([value, text]) => el("option", { value, selected: value === chosen.far }, text))),
+    el("p", { class: "hint", id: "far-hint" }, "For each person they are compared with. Fewer means that more of the people you know stay unnamed, too. Without calibrated scores it has no effect."));
   const cards = videos.map((video) => videoCard(video));
   const grid = el("div", { class: "videos" }, cards.map((card) => card.node));
 
   function kindOption(kind, title, text, disabled = false) {
-    const input = el("input", { type: "radio", name: "kind", value: kind, disabled, checked: chosen.kind === kind, onchange: () => { chosen.kind = kind; refresh(); } });
+    const input = el("input", { type: "radio", name: "kind", "data-key": kind, value: kind, disabled, checked: chosen.kind === kind, onchange: () => { chosen.kind = kind; refresh(); } });
     return el("label", { class: "option" }, input, el("span", {}, el("strong", {}, title), el("span", { class: "hint" }, text)));
   }
 
   function videoCard(video) {
-    const box = el("input", { type: "checkbox", checked: chosen.probes.has(video.video_id), onchange: () => {
+    const box = el("input", { type: "checkbox", "data-key": video.video_id, checked: chosen.probes.has(video.video_id), onchange: () => {
       chosen.probes[box.checked ? "add" : "delete"](video.video_id);
       refresh();
     } });
@@ -54,6 +60,7 @@ export async function start({ signal, go, again }) {
   function refresh() {
     const compare = chosen.kind === "compare";
     galleryField.hidden = !compare;
+    rateField.hidden = chosen.kind !== "identify";
     for (const { video, box, node } of cards) {
       const isGallery = compare && video.video_id === chosen.gallery;
       box.disabled = isGallery;
@@ -74,6 +81,7 @@ export async function start({ signal, go, again }) {
       gallery: chosen.kind === "compare" ? chosen.gallery : null,
       probes: videos.map((video) => video.video_id).filter((id) => chosen.probes.has(id)),
       blur: chosen.blur,
+      far: chosen.far,
     });
     chosen.probes.clear();
     await go(`/runs/${job.job_id}`);
@@ -84,6 +92,7 @@ export async function start({ signal, go, again }) {
     kindOption("survey", "Nobody yet", "Everybody who walks is found, to be looked at or enrolled.")),
   galleryField,
   el("fieldset", {}, el("legend", {}, "Videos to look through"), uploadArea(again), videos.length ? grid : el("p", { class: "empty" }, `No video yet. Add one above, or put files into ${session.input_videos}/ .`)),
+  rateField,
   el("div", { class: "field" }, el("label", { for: "blur" }, "Blur in the painted videos"),
     el("select", { id: "blur", onchange: (event) => { chosen.blur = event.target.value; } },
       [["none", "Nobody"], ["faces", "All faces"], ["unknown", "Everybody who is not named"], ["everyone", "Everybody"]].map(([value, text]) =>

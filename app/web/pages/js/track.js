@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "./api.js";
 import { action, el, notify, openDialog } from "./dom.js";
-import { clock, distance, percent } from "./format.js";
+import { clock, distance } from "./format.js";
 import { colourOf, cropOf, nameOf } from "./run.js";
 
 export async function showTrack({ job, place, video, track, colours, player, page }) {
@@ -10,6 +10,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
   const path = `/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/person`;
   const [begin] = track.spans[0];
   const [, end] = track.spans.at(-1);
+  const isKnown = track.probability !== null && track.probability !== undefined;
   const usable = track.status !== "unusable";
   const who = usable ? el("section", { class: "naming" }) : null;
   const dialog = openDialog(
@@ -20,8 +21,9 @@ export async function showTrack({ job, place, video, track, colours, player, pag
         el("dt", {}, "Seen"), el("dd", {}, `${clock(begin)} to ${clock(end)} `, el("button", { class: "plain link", type: "button", onclick: () => { dialog.close(); player.seek(begin); } }, "show")),
         el("dt", {}, "Track"), el("dd", {}, String(track.track_id)),
         track.reason && [el("dt", {}, "Why"), el("dd", {}, track.reason)],
-        track.probability !== null && track.probability !== undefined && [el("dt", {}, "Probability"), el("dd", {}, percent(track.probability))],
-        track.confidence !== null && [el("dt", {}, "Confidence"), el("dd", {}, `${percent(track.confidence)} (50 %: on the border; not a probability)`)])),
+        isKnown && [el("dt", {}, "Probability"), el("dd", {}, track.sureness.text, !track.identity && ` that it is ${track.candidates[0].identity}`)],
+        track.confidence !== null && !isKnown && [el("dt", {}, "Decision"), el("dd", {}, track.sureness.text)],
+        track.pieces && [el("dt", {}, "Pieces"), el("dd", {}, `${track.agreeing} of ${track.pieces} are by themselves nearest to ${track.identity || track.candidates[0].identity}`)])),
     usable && track.candidates.length > 0 && candidatesOf(track, colours),
     who);
   if (!usable) return;

@@ -1,0 +1,70 @@
+"""Half-written files of killed programs are removed, those of programs at work are not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import OutputError
+from app.pipeline.leftovers import in_use
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = "import sys; from pathlib import Path; from app.pipeline.leftovers import in_use\n"
+HOLD += "with in_use(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+
+
+def half_written(output: Path) -> list[Path]:
+    files = [output / "OutputVideos" / ".run.0.partial" / ".probe.1.partial.mp4", output / "cache" / ".2.partial.zip"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"half")
+    return files
+
+
+def test_half_files_go_and_whole_ones_stay(tmp_path: Path) -> None:
+    halves, whole = half_written(tmp_path), tmp_path / "cache" / "walks.zip"
+    whole.write_bytes(b"whole")
+    (tmp_path / "mine.partial.mp4").write_bytes(b"not ours")
+    with in_use(tmp_path):
+        assert not any(half.exists() for half in halves)
+        assert not (tmp_path / "OutputVideos" / ".run.0.partial").exists()
+        late = half_written(tmp_path)
+        with in_use(tmp_path):
+            assert all(half.exists() for half in late), "somebody is at work"
+    assert whole.read_bytes() == b"whole"
+    assert {path.name for path in tmp_path.iterdir()} == {"OutputVideos", "cache", "mine.partial.mp4"}
+    assert not (tmp_path / "cache" / ".lock").exists()
+
+
+def test_other_programs_at_work_are_left_alone_until_they_are_killed(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "in\n"
+    halves = half_written(tmp_path)
+    with in_use(tmp_path):
+        assert all(half.exists() for half in halves)
+    assert all(half.exists() for half in halves)
+    other.kill()
+    other.communicate()
+    with in_use(tmp_path):
+        assert not any(half.exists() for half in halves)
+
+
+def test_what_fails_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), in_use(tmp_path / "new" / "output"):
+        raise ValueError("broken")
+    assert not (tmp_path / "new").exists()
+    with in_use(tmp_path):
+        pass
+    assert tmp_path.is_dir(), "it was there before"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "output").write_bytes(b"")
+    with pytest.raises(OutputError, match="Give another folder"), in_use(tmp_path / "output"):
+        pass

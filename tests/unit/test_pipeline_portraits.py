@@ -1,0 +1,88 @@
+"""Pictures of people: whole, large, free of others and sharp, where a video has such frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
+from app.pipeline.portraits import BestCrops, contact_sheet, portraits
+from app.pipeline.report import TrackReport, VideoReport
+from app.types import Floats, Frame, Image, Track, VideoInfo
+from tests.clips import Walker, crossing, write_clip
+
+WIDTH, HEIGHT = 320, 240
+LARGE, SMALL = [100.0, 50, 140, 150], [100.0, 50, 120, 100]
+NEAR = [110.0, 60, 150, 230]
+"""Somebody who stands nearer to the camera than `LARGE` and hides most of them."""
+
+
+def track(track_id: int, frames: Sequence[int], boxes: Sequence[Sequence[float]]) -> TrackReport:
+    return TrackReport(
+        track_id=track_id, frames=list(frames), boxes=[list(box) for box in boxes], status="unknown", identity=None,
+        confidence=None, distance=None, threshold=None, probability=None, margin=None, reason=None, candidates=[],
+    )  # fmt: skip
+
+
+def video(*tracks: TrackReport) -> VideoReport:
+    return VideoReport(
+        video="x.mp4", name="x", width=WIDTH, height=HEIGHT, fps=25.0, frame_count=500, warnings=[], tracks=list(tracks)
+    )
+
+
+def frame(index: int) -> Frame:
+    """A picture that tells its index by its blue, the sharper the later."""
+    image: Image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    image[::2] += np.uint8(index)
+    image[..., 0] = index
+    return Frame(index, index / 25, image)
+
+
+def taken(crops: BestCrops) -> dict[int, int]:
+    """The index of the frame that was taken of each track."""
+    for index in range(0, 120, 20):
+        crops.look(frame(index))
+    return {track_id: int(np.median(crop[..., 0])) for track_id, crop in crops.pictures().items()}
+
+
+def test_a_smaller_picture_is_better_than_half_a_person() -> None:
+    hidden = track(1, [20, 100], [SMALL, LARGE])
+    other = track(2, [100], [NEAR])
+    assert taken(BestCrops(video(hidden, other)))[1] == 20
+    assert taken(BestCrops(video(hidden)))[1] == 100, "large and sharp where nobody is in front"
+
+
+def test_a_smaller_picture_is_better_than_one_cut_by_the_border() -> None:
+    below, inside = [100.0, 100, 160, 238], [100.0, 50, 130, 110]
+    assert taken(BestCrops(video(track(1, [20, 100], [inside, below]))))[1] == 20
+
+
+def test_who_is_never_whole_has_a_picture_all_the_same() -> None:
+    crops = BestCrops(video(track(1, [20, 100], [[0.0, 0, 40, 120], [0.0, 0, 60, 240]])))
+    assert crops.last == 100
+    assert taken(crops) == {1: 100}
+
+
+def test_portraits_are_of_the_people_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "walk.mp4"
+    scene = crossing([Walker(1), Walker(2)], gap=0.7, first=-0.7, seconds=1.2, width=WIDTH, height=HEIGHT, seed=1)
+    write_clip(path, scene)
+    boxes: Floats = np.tile(np.array([LARGE], np.float32), (9, 1))
+    tracks = [Track(number, np.arange(9), boxes + 60 * number, np.ones(9, np.float32)) for number in (1, 2)]
+    info = VideoInfo(path, WIDTH, HEIGHT, Fraction(25), 30)
+    walks = tuple(AnalysedWalk(one, None, None) for one in tracks)
+    found = portraits(AnalysedVideo("walk", info, 30, (), walks, path), tracks[1:])
+    assert {number: picture.shape for number, picture in found.items()} == {2: (256, 128, 3)}
+    sheet = contact_sheet(found, {2: ["track 2"]})
+    assert cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR).shape == (300, 180, 3)  # type: ignore[union-attr]
+
+
+def test_a_picture_is_of_one_person_and_sharp() -> None:
+    walker = track(1, range(0, 100, 20), [SMALL, LARGE, LARGE, LARGE, LARGE])
+    # Behind the walker, still in the picture, around the last frame, which is the sharpest.
+    behind = track(2, [79, 81], [[120.0, 40, 160, 140]] * 2)
+    assert taken(BestCrops(video(walker, behind)))[1] == 60
