@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from app.errors import SettingsError
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
+    from app.stages import GaitModel
     from app.training.evaluate import Evaluation
     from app.training.evaluation.scores import Figure, Score
     from app.training.evaluation.table import CrossTable
@@ -65,14 +67,18 @@ def evaluate(
 
     Several checkpoints or data sets make a table: what was trained on one data set, tested on another.
     """
-    from app.checkpoints import checkpoint_roots
+    from app.checkpoints import CheckpointFile, checkpoint_roots
     from app.cli.show import show_warnings
+    from app.files import need_writable
     from app.registry import gait_models
     from app.settings import Settings
     from app.training.evaluate import evaluate as judge
     from app.training.evaluate import submit
     from app.training.evaluation import report, table
     from app.training.evaluation.embeddings import CACHE, MAX_FRAMES
+    from app.training.evaluation.files import FileEmbedder, needs_files
+    from app.training.evaluation.protocol import read_protocol
+    from app.training.evaluation.scores import need_rerankable
 
     if metric not in ("euclidean", "cosine"):
         raise SettingsError(f"There is no distance '{metric}'. Known: euclidean, cosine.")
@@ -88,6 +94,12 @@ def evaluate(
     several = len(sets) > 1 or len(checkpoint or ()) > 1
     if several and (pictures or submission):
         raise SettingsError("--pictures and --submission are of one model on one data set.")
+    for path in (json_, csv, excel, submission, pictures / "cmc.png" if pictures else None):
+        if path is not None:
+            need_writable(path)
+    if rerank:
+        for rules in protocols:
+            need_rerankable(read_protocol(rules))
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )
@@ -97,10 +109,14 @@ def evaluate(
         for file in files:
             named: dict[str, Any] = {"gait.checkpoint": file, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
             settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
-            entry, chosen = gait_models.choose(
-                settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
-            )
-            model = entry.build(chosen, settings.gait)
+            roots = checkpoint_roots(settings.checkpoints)
+            given = CheckpointFile.given(file, roots) if file is not None and gait is None else None
+            model: GaitModel | FileEmbedder
+            if given is not None and needs_files(given.path):
+                model = FileEmbedder(given, MAX_FRAMES)
+            else:
+                entry, chosen = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
+                model = entry.build(chosen, settings.gait)
             for folder, rules, listed in sets:
                 tell = _bar(bars, f"Embedding {model.card.name}, {folder.name}" if several else "Embedding")
                 kept, distance = cache or CACHE, cast("Metric", metric)
@@ -146,17 +162,52 @@ def _bar(bars: Progress, title: str) -> Callable[[str, int, int], None]:
 
 
 def _show_table(found: CrossTable) -> None:
-    """A row for each model, a column for each group of probes of each data set; the best of a column is bold."""
-    table = Table("", *(f"{escape(data)}\n{escape(name)} {metric}" for data, name, metric in found.columns), box=SIMPLE)
+    """For each data set a row for each model, a column for each group of probes; the best of a column is bold."""
+    places: dict[str, list[int]] = {}
+    for i, (data, _, _) in enumerate(found.columns):
+        places.setdefault(data, []).append(i)
     best = [max((row[i].value or 0.0) for row in found.figures) for i in range(len(found.columns))]
-    for model, row in zip(found.models, found.figures, strict=True):
-        cells = [
-            f"[bold]{_figure(figure)}[/]" if len(found.models) > 1 and figure.value == top else _figure(figure)
-            for figure, top in zip(row, best, strict=True)
+    for data, columns in places.items():
+        rows = [
+            [
+                f"[bold]{_figure(row[i])}[/]" if len(found.models) > 1 and row[i].value == best[i] else _figure(row[i])
+                for i in columns
+            ]
+            for row in found.figures
         ]
-        table.add_row(escape(model), *cells)
-    console.print(table)
+        names = [f"{name}\n{metric}" for _, name, metric in (found.columns[i] for i in columns)]
+        _print_table(data, "", names, dict(zip(found.models, rows, strict=True)))
     console.print("In %; under it the 95 % interval over people (bootstrap).")
+
+
+def _print_table(title: str, corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Print a table; where the terminal is too narrow for its columns, in pieces, one below the other.
+
+    Args:
+        title: above it.
+        corner: heading of the rows' names.
+        columns: the other headings.
+        rows: cells with rich's markup, by the row's name.
+    """
+
+    def width(*cells: str) -> int:
+        return 2 + max(len(line) for cell in cells for line in Text.from_markup(cell).plain.split("\n"))
+
+    room = console.width - 2 - min(width(corner, *map(escape, rows)), console.width // 3)
+    widths = [width(escape(name), *(row[i] for row in rows.values())) for i, name in enumerate(columns)]
+    start = 0
+    while start < len(columns):
+        end = start + 1
+        while end < len(columns) and sum(widths[start : end + 1]) <= room:
+            end += 1
+        table = Table(corner, title=escape(title), title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
+        table.columns[0].overflow = "fold"
+        for name in columns[start:end]:
+            table.add_column(escape(name), justify="right", no_wrap=True)
+        for name, cells in rows.items():
+            table.add_row(escape(name), *cells[start:end])
+        console.print(table)
+        start = end
 
 
 def _counts(text: str | None) -> list[int]:
@@ -175,23 +226,25 @@ def _show(found: Evaluation) -> None:
     )
     metrics = list(found.scores[0].metrics)
     rates = list(found.scores[0].fnir)
-    rates_named = (f"FNIR, FPIR {float(rate):.0%}" for rate in rates)
-    table = Table("", "Probes", *metrics, "EER", *rates_named, box=SIMPLE, padding=(0, 0, 0, 1))
+    rows = {}
     for score in found.scores:
         first, *rest = score.metrics.values()
         figures = (_figure(first), *(_percent(figure.value) for figure in rest))
         shares = (_percent(score.eer), *(_percent(score.fnir.get(rate)) for rate in rates))
-        table.add_row(escape(score.name), str(score.probes), *figures, *shares)
-    console.print(table)
+        rows[score.name] = [str(score.probes), *figures, *shares]
+    _print_table("", "", ["Probes", *metrics, "EER", *(f"FNIR\n{float(rate):.0%}" for rate in rates)], rows)
     if len(found.scores[0].probe_views) > 1:
-        console.print(_views(found.scores, metrics[0]))
+        _show_views(found.scores, metrics[0])
     if found.by_frames:
-        names = (escape(score.name) for score in found.scores)
-        table = Table("Frames", *names, title=f"{metrics[0]} by frames of each walk", box=SIMPLE)
-        for frames, scores in found.by_frames.items():
-            table.add_row(str(frames), *(_figure(score.metrics[metrics[0]]) for score in scores))
-        console.print(table)
-    console.print("In %; under it the 95 % interval over people (bootstrap).")
+        names = [score.name for score in found.scores]
+        by_frames = {
+            str(frames): [_figure(score.metrics[metrics[0]]) for score in scores]
+            for frames, scores in found.by_frames.items()
+        }
+        _print_table(f"{metrics[0]} by frames of each walk", "Frames", names, by_frames)
+    told = " and ".join(f"{float(rate):.0%}" for rate in rates)
+    also = f" FNIR: at a false-positive identification rate of {told}." if rates else ""
+    console.print(f"In %; under it the 95 % interval over people (bootstrap).{also}")
     lacking = sum(score.without_mate for score in found.scores)
     if lacking:
         console.print(
@@ -199,14 +252,12 @@ def _show(found: Evaluation) -> None:
         )
 
 
-def _views(scores: list[Score], metric: str) -> Table:
+def _show_views(scores: list[Score], metric: str) -> None:
     """The metric by probe view, the mean over gallery views (the identical one too where it was compared)."""
     views = sorted({view for score in scores for view in score.probe_views})
-    table = Table("", *map(escape, views), title=f"{metric} by probe view", box=SIMPLE, padding=(0, 0, 0, 1))
-    for score in scores:
-        means = dict(zip(score.probe_views, score.by_view[metric], strict=True))
-        table.add_row(escape(score.name), *(_percent(means.get(view)) for view in views))
-    return table
+    means = [dict(zip(score.probe_views, score.by_view[metric], strict=True)) for score in scores]
+    rows = {view: [_percent(mean.get(view)) for mean in means] for view in views}
+    _print_table(f"{metric} by probe view", "View", [score.name for score in scores], rows)
 
 
 def _figure(figure: Figure) -> str:

@@ -78,18 +78,25 @@ def heatmaps(
 
 @app.command()
 def link(
-    heatmaps: Annotated[Path, typer.Option(help="Data set of skeleton maps.")],
     silhouettes: Annotated[Path, typer.Option(help="Data set of silhouettes.")],
     out: Annotated[Path, typer.Option(help="Folder of the links. A run that was stopped goes on.")],
+    heatmaps: Annotated[Path | None, typer.Option(help="Data set of skeleton maps, for SkeletonGait++.")] = None,
+    smpl: Annotated[Path | None, typer.Option(help="Data set of SMPL parameters, for SMPLGait.")] = None,
     workers: WorkersOption = 0,
 ) -> None:
-    """Link skeleton maps and silhouettes side by side, as SkeletonGait++ reads them."""
+    """Link silhouettes side by side with skeleton maps or SMPL parameters, as SkeletonGait++ or SMPLGait read them."""
     from app.cli.show import show_warnings
     from app.data.link import link as make_links
+    from app.errors import SettingsError
     from app.settings import cores
 
+    other = heatmaps or smpl
+    if other is None or (heatmaps and smpl):
+        raise SettingsError("Silhouettes are linked with one other data set: give --heatmaps or --smpl.")
     with _walks() as progress, show_warnings(console):
-        report = make_links(heatmaps, silhouettes, out, workers=workers or cores(), progress=progress)
+        report = make_links(
+            other, silhouettes, out, "heatmap" if heatmaps else "smpl", workers=workers or cores(), progress=progress
+        )  # fmt: skip
     _show(report, out)
 
 

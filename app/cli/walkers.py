@@ -75,9 +75,10 @@ def dataset(
     conditions: Annotated[str, typer.Option(help="Conditions and walks of each.")] = "nm:6,bg:2,cl:2",
     views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees.")] = 11,
     frames: Annotated[int, typer.Option(min=1, help="Frames of each walk, at 25 per second.")] = 40,
-    modalities: Annotated[str, typer.Option(help="silhouette, pose, body, heatmap; separated by commas.")] = (
+    modalities: Annotated[str, typer.Option(help="silhouette, pose, body, heatmap, smpl; separated by commas.")] = (
         "silhouette"
     ),
+    size: Annotated[int, typer.Option(help="Of the silhouettes: 64 or 128 px.")] = 64,
     cameras: Annotated[
         int, typer.Option(min=0, max=72, help="Film each walk with so many cameras anywhere around, not --views.")
     ] = 0,
@@ -99,7 +100,7 @@ def dataset(
         subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
         views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
         modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
-        **anywhere,
+        rows=size, **anywhere,
     )  # fmt: skip
     with _progress() as bar:
         task = bar.add_task("People", total=subjects)

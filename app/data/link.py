@@ -1,4 +1,4 @@
-"""Skeleton maps and silhouettes side by side, as SkeletonGait++ reads them: links, nothing is copied."""
+"""Silhouettes beside skeleton maps or SMPL parameters, as SkeletonGait++ and SMPLGait read them: links, no copies."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from numpy.typing import NDArray
 
 from app.data.conversion import Outcome, Progress, Report, claim, convert
-from app.data.opengait import DataSetError, read_heatmaps, read_silhouettes, walk_files
+from app.data.opengait import DataSetError, read_heatmaps, read_silhouettes, read_smpl, walk_files
 from app.data.skeleton_maps import copy_partition
 from app.errors import OutputError
 from app.files import explained, written_whole
@@ -20,6 +22,12 @@ from app.files import explained, written_whole
 logger = logging.getLogger(__name__)
 
 Way: TypeAlias = Literal["symbolic link", "hard link", "copy"]
+
+Other: TypeAlias = Literal["heatmap", "smpl"]
+"""What is linked with silhouettes."""
+
+_READ: dict[Other, Callable[[Path], NDArray[Any]]] = {"heatmap": read_heatmaps, "smpl": read_smpl}
+_PLURALS: dict[Other, str] = {"heatmap": "heatmaps", "smpl": "SMPL parameters"}
 
 _PUT: dict[Way, Callable[[Path, Path], object]] = {
     "symbolic link": os.symlink,
@@ -33,21 +41,32 @@ class Pair:
     """The two files of a walk."""
 
     name: str
-    heatmaps: Path
+    other: Path
     silhouettes: Path
 
 
-def link(heatmaps: Path, silhouettes: Path, out: Path, *, workers: int = 1, progress: Progress | None = None) -> Report:
-    """Link every walk that both data sets have: ``0_heatmap.pkl`` and ``1_silhouette.pkl`` in each folder of `out`.
+def link(
+    other: Path,
+    silhouettes: Path,
+    out: Path,
+    modality: Other = "heatmap",
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Link every walk that both data sets have.
 
-    Walks whose numbers of frames differ are dropped. Where symbolic links are not allowed, as on Windows without
-    developer mode, hard links serve, and copies where the folders are on different disks; a warning says so. No shell
-    is involved: names may hold any character.
+    Each folder of `out` has ``0_heatmap.pkl`` and ``1_silhouette.pkl``, or ``0_silhouette.pkl`` and ``1_smpl.pkl``: the
+    order in which OpenGait's networks take them. Walks whose numbers of frames differ are dropped. Where symbolic links
+    are not allowed, as on Windows without developer mode, hard links serve, and copies where the folders are on
+    different disks; a warning says so. No shell is involved: names may hold any character.
 
     Args:
-        heatmaps: data set of skeleton maps; its ``partition.json`` or that of the silhouettes is taken along.
+        other: data set of skeleton maps or of SMPL parameters; its ``partition.json`` or that of the silhouettes is
+            taken along.
         silhouettes: data set of silhouettes.
         out: a run that was stopped goes on.
+        modality: what `other` holds.
         workers: processes.
         progress: gets the walks done and all of them.
 
@@ -55,20 +74,20 @@ def link(heatmaps: Path, silhouettes: Path, out: Path, *, workers: int = 1, prog
         DataSetError: a data set has no walks, or none can be linked.
         OutputError: `out` is one of the two, holds another data set, or cannot be written.
     """
-    if out.resolve() in (heatmaps.resolve(), silhouettes.resolve()):
+    if out.resolve() in (other.resolve(), silhouettes.resolve()):
         raise OutputError(f"{out} is one of the data sets that are linked. Give another folder.")
-    maps = {walk.name: walk.path.resolve() for walk in walk_files(heatmaps, modality="heatmap")}
-    bodies = {walk.name: walk.path.resolve() for walk in walk_files(silhouettes)}
-    pairs = [Pair(name, maps[name], bodies[name]) for name in sorted(maps.keys() & bodies.keys())]
-    left_out = dict.fromkeys(sorted(maps.keys() - bodies.keys()), "has no silhouettes")
-    left_out |= dict.fromkeys(sorted(bodies.keys() - maps.keys()), "has no heatmaps")
-    about = {"heatmaps": str(heatmaps.resolve()), "silhouettes": str(silhouettes.resolve())}
+    others = {walk.name: walk.path.resolve() for walk in walk_files(other, modality=modality)}
+    pictures = {walk.name: walk.path.resolve() for walk in walk_files(silhouettes)}
+    pairs = [Pair(name, others[name], pictures[name]) for name in sorted(others.keys() & pictures.keys())]
+    left_out = dict.fromkeys(sorted(others.keys() - pictures.keys()), "has no silhouettes")
+    left_out |= dict.fromkeys(sorted(pictures.keys() - others.keys()), f"has no {_PLURALS[modality]}")
+    about = {_PLURALS[modality]: str(other.resolve()), "silhouettes": str(silhouettes.resolve())}
     claim(out, about)
-    way = _way(out, [path for pair in pairs[:1] for path in (pair.heatmaps, pair.silhouettes)])
-    work = partial(_linked, out=out, way=way)
+    way = _way(out, [path for pair in pairs[:1] for path in (pair.other, pair.silhouettes)])
+    work = partial(_linked, out=out, modality=modality, way=way)
     report = convert(pairs, work, out, about, left_out=left_out, workers=workers, progress=progress)
     copy_partition(silhouettes, out)
-    copy_partition(heatmaps, out)
+    copy_partition(other, out)
     return report
 
 
@@ -90,16 +109,17 @@ def _way(out: Path, files: list[Path]) -> Way:
     return "copy"
 
 
-def _linked(pair: Pair, out: Path, way: Way) -> Outcome:
+def _linked(pair: Pair, out: Path, modality: Other, way: Way) -> Outcome:
     try:
-        frames, others = len(read_heatmaps(pair.heatmaps)), len(read_silhouettes(pair.silhouettes))
+        others, frames = len(_READ[modality](pair.other)), len(read_silhouettes(pair.silhouettes, None))
     except DataSetError as error:
         return Outcome(pair.name, 0, reason=str(error))
-    if frames != others:
-        return Outcome(pair.name, 0, reason=f"{frames} heatmaps and {others} silhouettes")
+    if others != frames:
+        return Outcome(pair.name, 0, reason=f"{others} {_PLURALS[modality]} and {frames} silhouettes")
+    files = [(modality, pair.other), ("silhouette", pair.silhouettes)]
     place = out / "data" / pair.name
     with written_whole(place) as temporary, explained(place):
         temporary.mkdir()
-        _PUT[way](pair.heatmaps, temporary / f"0_heatmap{pair.heatmaps.suffix}")
-        _PUT[way](pair.silhouettes, temporary / f"1_silhouette{pair.silhouettes.suffix}")
+        for order, (name, file) in enumerate(sorted(files)):
+            _PUT[way](file, temporary / f"{order}_{name}{file.suffix}")
     return Outcome(pair.name, frames)

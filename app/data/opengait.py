@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from app.errors import GaitprintError
 from app.types import Bytes, Floats
 
-Modality: TypeAlias = Literal["silhouette", "pose", "heatmap"]
+Modality: TypeAlias = Literal["silhouette", "pose", "heatmap", "smpl"]
 
 # Words by which file names tell what they hold.
 _MARKS: dict[Modality, tuple[str, ...]] = {
     "silhouette": ("sil",),
     "pose": ("pose", "skeleton", "keypoint"),
     "heatmap": ("heatmap",),
+    "smpl": ("smpl",),
 }
 
 # What a pickled array consists of, under the names of NumPy 1 and 2. Anything else could run code.
@@ -35,6 +36,9 @@ _ALLOWED = {
 
 _COLUMNS = 44
 """Columns of a silhouette of 64 rows that hold the walker; the outer ones are cut off, as everywhere in the field."""
+
+SMPL = 85
+"""Numbers of a body: 3 of the camera, 72 of the pose and 10 of the shape, in the order Gait3D stores them."""
 
 
 class DataSetError(GaitprintError):
@@ -57,7 +61,11 @@ class WalkFile:
 
 
 def walk_files(
-    folder: Path, identities: Sequence[str] | None = None, modality: Modality = "silhouette"
+    folder: Path,
+    identities: Sequence[str] | None = None,
+    modality: Modality = "silhouette",
+    *,
+    partition: Path | None = None,
 ) -> list[WalkFile]:
     """List the walks of a data set, sorted.
 
@@ -67,14 +75,23 @@ def walk_files(
         identities: only of these people; those that are missing are left out.
         modality: which of several files of a view: the name tells. Of several silhouettes (SUSTech1K, CCPG) the
             camera's, at its full rate, aligned, are taken.
+        partition: where `identities` stand, for the message that there is none of them.
 
     Raises:
-        DataSetError: there are no walks, or a view holds several files and their names do not tell which to read.
+        DataSetError: there are no walks, none of `identities` is there, or a view holds several files and their names
+            do not tell which to read.
     """
     root = folder / "data" if (folder / "data").is_dir() else folder
     wanted = None if identities is None else set(identities)
     walks = []
-    for person in _folders_in(root) if root.is_dir() else []:
+    people = _folders_in(root) if root.is_dir() else []
+    if people and wanted is not None and not wanted & {person.name for person in people}:
+        where = f" of {partition}" if partition is not None else ""
+        raise DataSetError(
+            f"None of the {len(wanted)} people{where} ({_some(sorted(wanted))}) is in {folder}, whose people are "
+            f"called {_some([person.name for person in people])}. Give the partition of this data set."
+        )
+    for person in people:
         if wanted is None or person.name in wanted:
             for condition in _folders_in(person):
                 for view in _folders_in(condition):
@@ -82,6 +99,10 @@ def walk_files(
     if not walks:
         raise DataSetError(f"{folder} holds no walks. Expected: identity/condition/view/{modality}.pkl, as OpenGait.")
     return walks
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -116,25 +137,33 @@ def read_partition(path: Path, part: Literal["train", "test"]) -> list[str]:
     return [str(identity) for identity in found]
 
 
-def read_silhouettes(path: Path) -> Bytes:
-    """Read a walk: uint8 (T, 64, 44), 0 or grey up to 255.
+def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
+    """Read a walk: uint8 (T, 64, 44) or (T, 128, 88), 0 or grey up to 255.
 
-    Silhouettes of other sizes (64 or 128 rows, 44, 64, 88 or 128 columns) lose their outer columns and are reduced.
+    Silhouettes of 64 or 128 rows, and of 44, 64, 88 or 128 columns, lose their outer columns.
+
+    Args:
+        path: the file.
+        rows: 64 reduces silhouettes of 128 rows, 128 needs such, None leaves them as they are.
 
     Raises:
-        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no silhouettes.
+        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no silhouettes of this size.
     """
     found = _array(path)
     if found.ndim != 3 or not len(found) or found.dtype not in (np.uint8, bool):
         raise DataSetError(f"{path} holds {_told(found)}, not silhouettes: uint8 (T, 64, 64).")
     silhouettes = found.astype(np.uint8) * np.uint8(255) if found.max() <= 1 else found
-    rows = found.shape[1]
-    columns = rows * _COLUMNS // 64
+    height = found.shape[1]
+    columns = height * _COLUMNS // 64
     margin = (found.shape[2] - columns) // 2
-    if rows not in (64, 128) or margin < 0:
-        raise DataSetError(f"{path} holds silhouettes of {rows} x {found.shape[2]} px, not 64 x 64 or 64 x 44.")
+    if height not in (64, 128) or margin < 0:
+        raise DataSetError(f"{path} holds silhouettes of {height} x {found.shape[2]} px, not 64 x 64 or 64 x 44.")
+    if height < (rows or height):
+        raise DataSetError(
+            f"{path} holds silhouettes of {height} rows, not {rows}: make the data set with --size {rows}."
+        )
     silhouettes = silhouettes[:, :, margin : margin + columns]
-    if rows == 128:
+    if height > (rows or height):
         silhouettes = np.stack([cv2.resize(one, (_COLUMNS, 64), interpolation=cv2.INTER_AREA) for one in silhouettes])
     return np.ascontiguousarray(silhouettes)
 
@@ -168,6 +197,42 @@ def read_heatmaps(path: Path) -> Bytes:
     if found.ndim != 4 or not len(found) or found.shape[1:3] != (2, 64) or found.dtype != np.uint8:
         raise DataSetError(f"{path} holds {_told(found)}, not skeleton maps: uint8 (T, 2, 64, 64).")
     return np.asarray(found, np.uint8)
+
+
+def read_smpl(path: Path) -> Floats:
+    """Read a walk's bodies: float32 (T, 85), in the order of `SMPL`.
+
+    Raises:
+        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no SMPL parameters.
+    """
+    found = _array(path)
+    if found.ndim != 2 or not len(found) or found.shape[1] != SMPL or found.dtype.kind != "f":
+        raise DataSetError(f"{path} holds {_told(found)}, not SMPL parameters: float (T, {SMPL}).")
+    if not np.isfinite(found).all():
+        raise DataSetError(f"{path} holds SMPL parameters that are not finite numbers.")
+    return np.asarray(found, np.float32)
+
+
+def bodies(rows: int) -> np.dtype[np.void]:
+    """The type of a frame of `read_bodies`: ``silhouettes`` uint8 (rows, columns) and ``smpl`` float32 (85,)."""
+    return np.dtype([("silhouettes", np.uint8, (rows, rows * _COLUMNS // 64)), ("smpl", np.float32, (SMPL,))])
+
+
+def read_bodies(silhouettes: Path, smpl: Path, rows: int = 64) -> NDArray[np.void]:
+    """Read a walk's silhouettes and SMPL parameters as one: (T,) of `bodies`.
+
+    Raises:
+        DataSetError: a file cannot be used, see `read_silhouettes` and `read_smpl`; or they are of unlike lengths.
+    """
+    pictures, parameters = read_silhouettes(silhouettes, rows), read_smpl(smpl)
+    if len(pictures) != len(parameters):
+        raise DataSetError(
+            f"{smpl} has {len(parameters)} bodies, and {silhouettes} {len(pictures)} silhouettes: they must be of the "
+            "same frames."
+        )
+    found = np.empty(len(pictures), bodies(rows))
+    found["silhouettes"], found["smpl"] = pictures, parameters
+    return found
 
 
 def write_array(array: NDArray[Any], path: Path) -> None:

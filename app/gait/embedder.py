@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.checkpoints import CheckpointFile
+from app.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
 from app.data.heatmaps import heatmaps
 from app.errors import CheckpointError, SettingsError
 from app.registry import gait_models
@@ -78,7 +78,7 @@ def _maps_for(network: type[EmbeddingNetwork], path: Path) -> Look:
 
     if issubclass(network, JointNetwork):
         return _keypoints
-    advice = "it can be used through app.gait.load_network only."
+    advice = "it can be judged on data sets (python -m app evaluate), or used through app.gait.load_network."
     if network.inputs not in INPUTS:
         known = ", ".join(" and ".join(inputs) for inputs in [*INPUTS, ("keypoints",)])
         raise CheckpointError(
@@ -125,6 +125,7 @@ class NetworkEmbedder:
         from app.gait.opengait import load_network
 
         self._network = load_network(checkpoint.path)
+        stated = metadata_of(load_pickle_safely(checkpoint.path, mapped=True))
         self._maps = _maps_for(type(self._network), checkpoint.path)
         prepare_for_inference(self._network)
         self._max_frames = settings.max_frames
@@ -132,11 +133,11 @@ class NetworkEmbedder:
             stage="gait",
             name=self._network.family,
             origin=checkpoint.origin,
-            licence=LICENCE,
+            licence=stated.get("licence", LICENCE),
             file=checkpoint.path,
             sha256=checkpoint.sha256(),
             runtime="torch",
-            note="the weights are for academic use only",
+            note=stated.get("note", "the weights are for academic use only"),
             keypoints=self._maps is not INPUTS["silhouettes",],
         )
 

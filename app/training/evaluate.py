@@ -12,9 +12,10 @@ from app.data.opengait import DataSetError, WalkFile, read_partition, walk_files
 from app.errors import SettingsError
 from app.gallery.distances import Metric
 from app.stages import GaitModel
-from app.training.evaluation.embeddings import CACHE, embed_walks
+from app.training.evaluation.embeddings import BESIDE, CACHE, beside_of, embed_walks
+from app.training.evaluation.files import FileEmbedder
 from app.training.evaluation.protocol import groups_of, read_protocol, views_of
-from app.training.evaluation.scores import Score, score
+from app.training.evaluation.scores import Score, need_comparable, score
 from app.training.evaluation.submission import write_submission
 
 
@@ -35,7 +36,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: GaitModel,
+    model: GaitModel | FileEmbedder,
     data: Path,
     protocol: str,
     partition: Path | None = None,
@@ -49,7 +50,7 @@ def evaluate(
     """Judge `model` on the test people of a data set in OpenGait's layout.
 
     Args:
-        model: what embeds walks; where it needs keypoints, they lie beside the silhouettes.
+        model: what embeds walks; keypoints or SMPL parameters that it needs lie beside the silhouettes.
         data: the data set's folder.
         protocol: name of one that comes with the project, or a YAML file.
         partition: OpenGait's JSON; without one everybody is a test person.
@@ -67,15 +68,16 @@ def evaluate(
     if min(frames, default=1) < 1:
         raise SettingsError(f"A walk of {min(frames)} frames cannot be judged: give --frames 5,10,20.")
     rules = read_protocol(protocol)
-    walks, poses = _walks(model, data, partition)
+    walks, beside = _walks(model, data, partition)
     people = np.array([walk.identity for walk in walks])
     views = views_of(rules, walks)
     groups = groups_of(rules, walks, partition)
+    need_comparable(views, groups, rules, rerank)  # before the long work
 
     def judge(count: int | None) -> list[Score]:
         what = "whole walks" if count is None else f"{count} frames"
         report = None if progress is None else lambda done, total: progress(what, done, total)
-        features = embed_walks(walks, model, poses=poses, frames=count, fps=rules.fps, cache=cache, progress=report)
+        features = embed_walks(walks, model, beside=beside, frames=count, fps=rules.fps, cache=cache, progress=report)
         return score(features, people, views, groups, rules, metric=metric, rerank=rerank)
 
     return Evaluation(
@@ -93,7 +95,7 @@ def evaluate(
 
 
 def submit(
-    model: GaitModel,
+    model: GaitModel | FileEmbedder,
     data: Path,
     protocol: str,
     path: Path,
@@ -107,23 +109,27 @@ def submit(
     `evaluate` and `write_submission`.
     """
     rules = read_protocol(protocol)
-    walks, poses = _walks(model, data, partition)
+    walks, beside = _walks(model, data, partition)
     group, *_ = groups_of(rules, walks, partition)
     report = None if progress is None else lambda done, total: progress("whole walks", done, total)
-    features = embed_walks(walks, model, poses=poses, fps=rules.fps, cache=cache, progress=report)
+    features = embed_walks(walks, model, beside=beside, fps=rules.fps, cache=cache, progress=report)
     write_submission(features, walks, group, path, metric)
 
 
-def _walks(model: GaitModel, data: Path, partition: Path | None) -> tuple[list[WalkFile], list[WalkFile]]:
-    """The test people's walks and, where the model needs them, their keypoints."""
+def _walks(
+    model: GaitModel | FileEmbedder, data: Path, partition: Path | None
+) -> tuple[list[WalkFile], list[WalkFile]]:
+    """The test people's walks and, where the model needs them, their keypoints or SMPL parameters."""
     people = None if partition is None else read_partition(partition, "test")
-    walks = walk_files(data, people)
-    if not model.card.keypoints:
+    walks = walk_files(data, people, partition=partition)
+    wanted = beside_of(model)
+    if wanted is None:
         return walks, []
-    poses = walk_files(data, people, "pose")
-    if any(walk.path == pose.path for walk, pose in zip(walks, poses, strict=True)):
+    beside = walk_files(data, people, wanted, partition=partition)
+    if any(walk.path == other.path for walk, other in zip(walks, beside, strict=True)):
+        what = BESIDE[wanted]
         raise DataSetError(
-            f"The gait model '{model.card.name}' needs keypoints, and {data} holds one file for a view: silhouettes "
-            "and keypoints must lie side by side, as in identity/condition/view/0_silhouette.pkl and 1_pose.pkl."
+            f"The gait model '{model.card.name}' needs {what}, and {data} holds one file for a view: silhouettes "
+            f"and {what} must lie side by side, as in identity/condition/view/0_silhouette.pkl and 1_{wanted}.pkl."
         )
-    return walks, poses
+    return walks, beside

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.checkpoints import load_pickle_safely, metadata_of
+from app.data.opengait import SMPL
 from app.errors import CheckpointError, OutputError
 from app.files import written_whole
 from app.gait.base import EmbeddingNetwork, JointNetwork, PictureNetwork
 from app.gait.embedder import LICENCE
-from app.gait.models.smplgait import SMPL, SMPLGait
+from app.gait.models.smplgait import SMPLGait
 from app.gait.onnx import accepts
 from app.gait.opengait import load_network
 from app.training.export import Storage, export, largest_difference
@@ -86,7 +88,8 @@ def export_gait(
     network = load_network(checkpoint, config)
     walk = example(network, TRACED)
     axes = {name: _times(value) for name, value in walk.items()}
-    metadata = {"licence": LICENCE, "family": network.family, "inputs": ", ".join(network.inputs)}
+    licence = metadata_of(load_pickle_safely(checkpoint, mapped=True)).get("licence", LICENCE)
+    metadata = {"licence": licence, "family": network.family, "inputs": ", ".join(network.inputs)}
     with written_whole(path) as temporary:
         export(
             _Embedding(network), walk, ["embedding"], temporary, dynamic=axes, metadata={**metadata, "note": NOTE},

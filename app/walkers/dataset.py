@@ -29,14 +29,15 @@ from app.walkers.path import Path as Route
 from app.walkers.person import Dressed, Motion, Person
 from app.walkers.renderer import kernels
 from app.walkers.scene import rotation_vectors
+from app.walkers.smpl import NOTE, parameters
 from app.walkers.wardrobe import Condition, Wardrobe
 from app.workers import side_by_side
 
-Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap"]
+Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap", "smpl"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
-_ROWS = 128
-"""Height at which silhouettes are drawn before OpenGait's pre-treatment makes 64 of it."""
+_POSED = 128
+"""Body height, in px, of the pictures whose px poses are in."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Plan:
     `distances` m (one of each is drawn for each walk); `body` and `gait` can be switched off (everybody has the same
     one) to see what identifies; `outfits` sets of clothes are worn in turn; `change` scales how much people differ
     from day to day.
+
+    Silhouettes are `rows` high, 64 or 128; they are drawn twice as high, before OpenGait's pre-treatment reduces them.
 
     With `cameras` every walk is filmed by so many at drawn places all around instead of those of `views`, and its
     frame rate is drawn from `rates`: for training, where no camera should be special.
@@ -71,12 +74,15 @@ class Plan:
     change: float = 1.0
     cameras: int = 0
     rates: tuple[float, float] = (12.0, 30.0)
+    rows: int = 64
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
             raise SettingsError("A data set needs subjects, conditions, views, frames and modalities.")
         if not 0 <= self.training <= self.subjects:
             raise SettingsError(f"{self.training} of {self.subjects} subjects cannot be for training.")
+        if self.rows not in (64, 128):
+            raise SettingsError(f"Silhouettes are 64 or 128 rows high, not {self.rows}.")
 
     @property
     def walks(self) -> Iterator[tuple[Condition, int]]:
@@ -125,12 +131,14 @@ def write_dataset(
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     about = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
+    if "smpl" in plan.modalities:
+        about["note"] = NOTE
     about = json.loads(json.dumps(about))
     manifest = folder / "dataset.json"
     if manifest.is_file():
-        try:
-            same = json.loads(manifest.read_text(encoding="utf-8")) == about
-        except ValueError:
+        try:  # an older data set does not say how high its silhouettes are
+            same = {"rows": 64, **json.loads(manifest.read_text(encoding="utf-8"))} == about
+        except (ValueError, TypeError):
             same = False
         if not same:
             raise OutputError(f"{folder} holds another data set (see {manifest}). Give another --out folder.")
@@ -188,13 +196,14 @@ def subject_walks(
 ) -> Iterator[tuple[Condition, int, int, dict[str, NDArray[Any]]]]:
     """Yield condition, number, view and the modalities' arrays of every walk of person `index`.
 
-    ``silhouette`` uint8 (T, 64, 64); ``pose`` float32 (T, 17, 3): x, y px in a picture 128 px per body height with
-    the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap`` uint8
-    (T, 2, 64, 64): limbs and joints as SkeletonGait reads them.
+    ``silhouette`` uint8 (T, 64, 64) or (T, 128, 128); ``pose`` float32 (T, 17, 3): x, y px in a picture 128 px per body
+    height with the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap``
+    uint8 (T, 2, 64, 64): limbs and joints as SkeletonGait reads them; ``smpl`` float32 (T, 85) in the layout of SMPL's
+    parameters, which they are not: see `app.walkers.smpl`.
     """
     for walk in walks_of(plan, index, model, wardrobe):
         cameras = walk.cameras
-        recorded = _record(walk.motion, list(cameras.values()), plan.modalities)
+        recorded = _record(walk.motion, list(cameras.values()), plan.modalities, plan.rows)
         for view, arrays in zip(cameras, recorded, strict=True):
             yield walk.condition, walk.number, view, arrays
 
@@ -255,25 +264,30 @@ def _camera(view: float, distance: float, height: float) -> Camera:
     return Camera.look_at(position, (0.0, 0.0, 0.9), 320, 240)
 
 
-def _record(motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality]) -> list[dict[str, NDArray[Any]]]:
+def _record(
+    motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality], rows: int
+) -> list[dict[str, NDArray[Any]]]:
     """Film `motion` with all `cameras` at once: every frame is skinned once."""
-    frames, figure = len(motion), motion.dressed.figure
-    silhouettes = np.zeros((len(cameras), frames, 64, 64), np.uint8)
+    frames, figure, drawn = len(motion), motion.dressed.figure, 2 * rows
+    silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)
     poses = np.zeros((len(cameras), frames, 17, 3), np.float32)
+    windows = np.zeros((len(cameras), frames, 3), np.float32)
     posed = "pose" in modalities or "heatmap" in modalities
     keypoints = motion.keypoints if posed else np.zeros((frames, 17, 3), np.float32)
     screen = np.empty_like(figure.vertices)
-    mask = np.empty((_ROWS, 2 * _ROWS), np.uint8)
+    mask = np.empty((drawn, 2 * drawn), np.uint8)
     compiled = kernels()
     for frame in range(frames):
         vertices, _ = motion.skinned(frame)
         for index, camera in enumerate(cameras):
             eye = np.array(camera.position, np.float32)
-            scale, left, top = compiled.portrait(vertices, figure.faces, camera.rotation, eye, _ROWS, screen, mask)
-            small = normalise(mask)
+            scale, left, top = compiled.portrait(vertices, figure.faces, camera.rotation, eye, drawn, screen, mask)
+            windows[index, frame] = scale, left, top
+            small = normalise(mask, rows)
             if small is not None:
                 silhouettes[index, frame] = small
             if posed:
+                scale *= _POSED / drawn
                 local = (keypoints[frame] - eye) @ camera.rotation.T
                 poses[index, frame, :, 0] = (local[:, 0] / local[:, 2] - left) * scale
                 poses[index, frame, :, 1] = (local[:, 1] / local[:, 2] - top) * scale
@@ -286,5 +300,8 @@ def _record(motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Moda
             every["body"] = np.concatenate([motion.poses.root, turns], axis=1).astype(np.float32)
         if "heatmap" in modalities:
             every["heatmap"] = heatmaps(poses[index])
+        if "smpl" in modalities:
+            skeleton, traits = motion.dressed.skeleton, motion.dressed.shape.traits
+            every["smpl"] = parameters(motion.poses, skeleton, traits, cameras[index], windows[index], drawn)
         results.append({modality: every[modality] for modality in modalities})
     return results

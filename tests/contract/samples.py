@@ -247,7 +247,7 @@ def _onnx_gait(folder: Path) -> Path:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, {"licence": "CC0-1.0", "flip": "true", "keep": "0.7"})
+    helper.set_model_props(model, {"licence": "CC0-1.0", "flip": "true", "keep": "0.7", "piece": "16"})
     path = folder / "gait.onnx"
     onnx.save(model, path)
     return path

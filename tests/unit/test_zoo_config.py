@@ -157,7 +157,10 @@ def test_what_is_kept_is_what_was_read(tmp_path: Path) -> None:
             {"model_cfg": {"model": "GaitSet", "bin_num": [4], "SeparateFCs": {"parts_num": 9}}},
             r"SeparateFCs\.parts_num: 9 parts do not belong to bins \[4\]",
         ),
-        ({"model_cfg": {"model": "SMPLGait"}}, r"smplgait network sees silhouettes and smpl, .* not read for"),
+        (
+            {"model_cfg": {"model": "GaitSet", "input_size": [64, 64]}},
+            r"input_size: silhouettes of 64 rows and 64 columns cannot be read",
+        ),
         ({"optimizer_cfg": {"lr": 0.1, "momentun": 0.9}}, r"optimizer_cfg\.momentun: SGD .*'momentum'"),
         ({"optimizer_cfg": {"lr": 0.1, "solver": "Adm"}}, r"optimizer_cfg\.solver: there is no 'Adm'.*'Adam'"),
         ({"optimizer_cfg": {"solver": "Adam"}}, r"optimizer_cfg\.lr is missing"),
@@ -210,7 +213,10 @@ def test_unfixed_frames_and_one_loss_alone(tmp_path: Path) -> None:
          "FC-8-3, FC-8-3]}, SeparateFCs: {out_channels: 5, parts_num: 16}, bin_num: [16]}", "gaitpart",
          {"widths": [4, 6, 8], "strips": [1, 4, 8], "channels": 5, "parts": 16}),
         ("{model: GLN, in_channels: [1, 4, 6, 8], lateral_dim: 7, hidden_dim: 5, bin_num: [2, 1], dropout: 0.9}", "gln",
-         {"widths": [4, 6, 8], "lateral": 7, "channels": 5, "bins": [2, 1]}),
+         {"widths": [4, 6, 8], "lateral": 7, "channels": 5, "bins": [2, 1], "dropout": 0.9}),
+        ("{model: SMPLGait, backbone_cfg: {type: Plain, in_channels: 1, layers_cfg: [BC-16, BC-16, M, BC-32, BC-32, M, "
+         "BC-64, BC-64]}, SeparateFCs: {in_channels: 64, out_channels: 32, parts_num: 3}, bin_num: [2, 1]}", "smplgait",
+         {"widths": [16, 32, 64], "bins": [2, 1], "channels": 32}),
         ("{model: GaitGL, channels: [4, 6, 8], class_num: 9}", "gaitgl", {"widths": [4, 6, 8, 8], "channels": 128}),
         ("{model: GaitGL, channels: [4, 5, 6, 7]}", "gaitgl",
          {"widths": [4, 5, 6, 7], "depth": 2, "strips": 2, "neck": True, "channels": 7}),

@@ -17,11 +17,11 @@ pytest.importorskip("anny", reason="needs the extra [walkers]")
 
 from app.cli.benchmark import app as benchmark
 from app.cli.train import app as train_app
-from app.data.opengait import write_array
+from app.data.opengait import read_keypoints, write_array
 from app.errors import SettingsError
 from app.gait.opengait import load_network
 from app.training.zoo import table
-from app.training.zoo.table import Row, cells, make_table, milliseconds, parameters, read_family
+from app.training.zoo.table import RECORDED, Row, cells, families, make_table, milliseconds, parameters, read_family
 from app.training.zoo.walks import SeenWalks
 from app.walkers.dataset import Plan
 
@@ -40,7 +40,7 @@ CONFIG: dict[str, Any] = {
 
 
 def write_people(folder: Path, plan: Plan, **_: Any) -> None:
-    """Rectangles instead of people, as wide as their number says."""
+    """Rectangles instead of people, as wide as their number says, and poses as wide."""
     views = range(3) if plan.cameras else plan.views[:3]
     for index in range(plan.subjects):
         for condition, number in plan.walks:
@@ -49,7 +49,10 @@ def write_people(folder: Path, plan: Plan, **_: Any) -> None:
                 place.mkdir(parents=True, exist_ok=True)
                 walk = np.zeros((6, 64, 44), np.uint8)
                 walk[:, :, 10 : 20 + 2 * index] = 255
-                write_array(walk, place / "0_silhouette.pkl")
+                pose = np.ones((6, 17, 3), np.float32)
+                pose[:, :, :2] = [[(20 + 20 * index) * (joint % 2), 8 * joint] for joint in range(17)]
+                for modality in plan.modalities:
+                    write_array(walk if modality == "silhouette" else pose, place / f"0_{modality}.pkl")
 
 
 @pytest.fixture
@@ -65,17 +68,21 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     return plans
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_a_family_is_trained_judged_and_not_again(
-    tmp_path: Path, made: list[Plan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def small(name: str, out: Path, steps: int | None = None) -> Any:
-        found = read_family(name, out, steps)
-        return replace(
-            found, sampling=replace(found.sampling, people=2, walks=2, fewest=3, most=3), precision="32-true"
-        )
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Families in batches of 2 people with 2 walks of 3 frames."""
 
-    monkeypatch.setattr(table, "read_family", small)
+    def read(name: str, out: Path, steps: int | None = None) -> Any:
+        found = read_family(name, out, steps)
+        sampling = replace(found.sampling, people=2, walks=2, fewest=3, most=3)
+        return replace(found, sampling=sampling, precision="32-true")
+
+    monkeypatch.setattr(table, "read_family", read)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_family_is_trained_judged_and_not_again(tmp_path: Path, made: list[Plan]) -> None:
     rows = make_table(tmp_path, ["geinet"], 3, 2, cache=tmp_path, steps=2)
     learnt, tested = made
     assert (learnt.subjects, learnt.training, learnt.cameras, learnt.modalities) == (3, 3, 3, ("silhouette",))
@@ -93,7 +100,30 @@ def test_a_family_is_trained_judged_and_not_again(
     before = written.stat().st_mtime_ns
     assert make_table(tmp_path, ["geinet"], 3, 2, cache=tmp_path, steps=2) == rows
     assert written.stat().st_mtime_ns == before
+    assert len(made) == 2, "nobody walks for families that were judged"
     assert [Row(**row) for row in json.loads((tmp_path / "results.json").read_text())] == rows
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_keypoints_and_heatmaps_are_of_the_same_people(tmp_path: Path, made: list[Plan]) -> None:
+    rows = make_table(tmp_path, ["gaitgraph1", "skeletongait"], 2, 2, cache=tmp_path, steps=1)
+    assert {row.sees for row in rows} == {"keypoints", "heatmaps"}
+    poses, silhouettes = made[:2], made[2:]
+    assert {plan.modalities for plan in poses} == {("pose",)}
+    assert [replace(plan, modalities=("pose",)) for plan in silhouettes] == poses
+    assert sorted(path.name for path in tmp_path.glob("people-*")) == ["people-pose", "people-silhouette"]
+    packs = [
+        SeenWalks(tmp_path / "people-pose" / f"test-{name}") for name in ("keypoints", "heatmaps-with-silhouettes")
+    ]
+    assert packs[0].files[0].name == packs[1].files[0].name
+    exact = read_keypoints(tmp_path / "people-pose" / "test" / "data" / packs[0].files[0].name / "0_pose.pkl")
+    assert 0.1 < np.abs(packs[0][0] - exact)[..., :2].mean() < 10, "an estimator errs, but not much"
+
+
+def test_what_every_family_sees_is_recorded(tmp_path: Path) -> None:
+    for name in families():
+        assert RECORDED[read_family(name, tmp_path).sight]
 
 
 def test_parameters_are_those_of_embedding(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
-from app.checkpoints import load_pickle_safely
+from app.checkpoints import load_pickle_safely, metadata_of
 from app.data.opengait import write_array
 from app.errors import CheckpointError, SettingsError
 from app.gait.base import EmbeddingNetwork
@@ -175,6 +175,8 @@ def test_a_training_writes_what_opengait_reads_and_goes_on(settings_for: Callabl
     assert "FCs.fc_bin" in content["model"]
     assert content["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-4)
     assert content["scheduler"]["_last_lr"] == pytest.approx([1e-4])
+    assert metadata_of(content)["licence"].startswith("unknown")
+    assert metadata_of(content)["note"] == f"trained here on {settings.data_name or settings.data.name}, 8 steps"
     loaded = load_network(settings.out / "checkpoints" / names[1], settings.out / "config.yaml")
     walks = walks_of(settings, "test")
     np.testing.assert_array_equal(embedded(loaded, walks), embedded(network, walks))

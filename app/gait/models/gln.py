@@ -21,10 +21,10 @@ from app.gait.layers import ConvPair, PartLinear, pool_pyramid
 class CompactBlock(nn.Module):
     """All parts at once to a short feature, and from it logits (section 3.3): (n, c, parts) -> (n, classes, 1)."""
 
-    def __init__(self, inputs: int, hidden: int, classes: int) -> None:
+    def __init__(self, inputs: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(inputs)
-        self.dropout = nn.Dropout(0.9)
+        self.dropout = nn.Dropout(dropout)
         self.reduce = nn.Linear(inputs, hidden, bias=False)
         self.reduced_norm = nn.BatchNorm1d(hidden)
         self.linear = nn.Linear(hidden, classes, bias=False)
@@ -46,6 +46,7 @@ class GLN(GaitNetwork):
         bins: strips at each scale of the pyramids; the embedding has three times their sum of parts.
         channels: numbers per part in the embedding.
         compact: numbers of the compact feature that the classifier sees.
+        dropout: share of the embedding's numbers that the compact block does not see in training.
         classes: people of the training set, for the compact block of the second phase; None leaves it out, as in the
             first phase.
         input_size: height and width of the silhouettes in px.
@@ -60,6 +61,7 @@ class GLN(GaitNetwork):
         bins: Sequence[int] = (16, 8, 4, 2, 1),
         channels: int = 256,
         compact: int = 256,
+        dropout: float = 0.9,
         classes: int | None = None,
         input_size: tuple[int, int] = (128, 88),
     ) -> None:
@@ -75,7 +77,7 @@ class GLN(GaitNetwork):
         self.lateral = nn.ModuleList(nn.Conv2d(2 * width, lateral, 1, bias=False) for width in widths)
         self.smooth = nn.ModuleList(nn.Conv2d(lateral, lateral, 3, padding=1, bias=False) for _ in widths)
         self.linear = PartLinear(parts, lateral, channels)
-        self.classifier = CompactBlock(parts * channels, compact, classes) if classes is not None else None
+        self.classifier = CompactBlock(parts * channels, compact, classes, dropout) if classes is not None else None
 
     def embed(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         self.check(silhouettes, lengths)

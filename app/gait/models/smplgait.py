@@ -10,15 +10,25 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from app.data.opengait import SMPL
 from app.gait.base import PictureNetwork, pool_walks
 from app.gait.layers import PartClassifier, PartLinear, PlainBackbone, pool_pyramid
+from app.types import Floats
 
-SMPL = 85
-"""Numbers of a body: 3 of the camera, 72 of the pose and 10 of the shape, in the order Gait3D stores them."""
+_MIRRORED = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]
+"""SMPL's 24 joints, left and right exchanged."""
+
+
+def mirrored(smpl: Floats) -> Floats:
+    """Return SMPL parameters (T, 85) as a mirrored picture has them: sides exchanged, turns about y and z reversed."""
+    camera, pose, shape = np.split(smpl, [3, 75], axis=1)
+    pose = pose.reshape(-1, 24, 3)[:, _MIRRORED] * np.array([1, -1, -1], smpl.dtype)
+    return np.concatenate([camera * np.array([1, -1, 1], smpl.dtype), pose.reshape(-1, 72), shape], 1)
 
 
 class SMPLGait(PictureNetwork):

@@ -194,12 +194,24 @@ def load_network(
         The network, in eval mode, on the CPU.
 
     Raises:
-        CheckpointError: unreadable, unsafe, another kind of file, or missing and left-over keys (as OpenGait
-            names them).
+        CheckpointError: unreadable, unsafe, another kind of file, missing and left-over keys, or numbers that are not
+            finite (keys as OpenGait names them).
         SettingsError: `config` has a key the network does not know, or is not OpenGait's YAML of this family.
     """
     content = _Content.of(path, classifier)
     given = _arguments(config or {}, content.architecture)
     network = content.network(**given)
-    load_strictly(network, content.weights_for(network), path, content.what, content.architecture.table.to_theirs)
+    weights, to_theirs = content.weights_for(network), content.architecture.table.to_theirs
+    load_strictly(network, weights, path, content.what, to_theirs)
+    _need_finite({to_theirs(key): value for key, value in weights.items()}, path)
     return network.eval()
+
+
+def _need_finite(weights: Weights, path: Path) -> None:
+    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise CheckpointError(
+            f"{path} holds numbers that are not finite (NaN or infinite) in '{broken[0]}'{others}: its training has "
+            "failed, or the file is damaged. Take an earlier checkpoint."
+        )

@@ -39,12 +39,14 @@ def save_network(
     iteration: int = 0,
     optimizer: Mapping[str, Any] | None = None,
     scheduler: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network as OpenGait does: a dictionary of ``model``, ``optimizer``, ``scheduler`` and ``iteration``.
 
     The weights have OpenGait's names and can be loaded there. Strides and other things that weights do not show belong
     to its YAML. The optimiser's state counts the weights in the order they have here, which need not be the order
-    there: a training that goes on there begins with ``optimizer_reset: true``.
+    there: a training that goes on there begins with ``optimizer_reset: true``. `metadata` is ours, and is what
+    `app.checkpoints.metadata_of` finds: whose data the weights come from, and what may be done with them.
 
     Raises:
         CheckpointError: the network belongs to none of OpenGait's families.
@@ -55,6 +57,7 @@ def save_network(
         "optimizer": dict(optimizer or {}),
         "scheduler": dict(scheduler or {}),
         "iteration": iteration,
+        **({"metadata": dict(metadata)} if metadata else {}),
     }
     with written_whole(path) as temporary:
         torch.save(content, temporary)

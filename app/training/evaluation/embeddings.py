@@ -10,22 +10,25 @@ from pathlib import Path
 import numpy as np
 
 import app
-from app.data.opengait import DataSetError, WalkFile, read_keypoints, read_silhouettes
+from app.data.opengait import DataSetError, Modality, WalkFile, read_keypoints, read_silhouettes
 from app.errors import SettingsError
 from app.files import written_whole
 from app.stages import GaitModel
+from app.training.evaluation.files import FileEmbedder
 from app.types import Floats, GaitSequence
 
 CACHE = Path("output") / "cache" / "embeddings"
+BESIDE: dict[Modality, str] = {"pose": "keypoints", "smpl": "SMPL parameters"}
+"""What may be seen beside silhouettes, and how it is called."""
 MAX_FRAMES = 720
 """Longest walk handed to a network, as is usual in the evaluation of gait."""
 
 
 def embed_walks(
     walks: Sequence[WalkFile],
-    model: GaitModel,
+    model: GaitModel | FileEmbedder,
     *,
-    poses: Sequence[WalkFile] = (),
+    beside: Sequence[WalkFile] = (),
     frames: int | None = None,
     fps: float = 25.0,
     cache: Path = CACHE,
@@ -39,7 +42,7 @@ def embed_walks(
     Args:
         walks: sorted by identity.
         model: what embeds them.
-        poses: the keypoints of the same walks, for a model that needs them.
+        beside: the keypoints or SMPL parameters of the same walks, for a model that needs them.
         frames: of each walk, consecutive ones from its middle; None takes all.
         fps: of the walks, 1/s.
         cache: folder of the embeddings.
@@ -50,14 +53,17 @@ def embed_walks(
 
     Raises:
         SettingsError: the model needs keypoints and there are none.
-        DataSetError: a walk cannot be read, or has not as many poses as silhouettes.
+        DataSetError: a walk cannot be read, or has not as many poses or bodies as silhouettes.
         OutputError: the cache cannot be written.
     """
-    if model.card.keypoints and not poses:
-        raise SettingsError(f"The gait model '{model.card.name}' needs keypoints, and only silhouettes are given.")
+    wanted = beside_of(model)
+    if wanted is not None and not beside:
+        raise SettingsError(
+            f"The gait model '{model.card.name}' needs {BESIDE[wanted]}, and only silhouettes are given."
+        )
     paths = [[walk.path] for walk in walks]
-    if model.card.keypoints:
-        paths = [[walk.path, pose.path] for walk, pose in zip(walks, poses, strict=True)]
+    if wanted is not None:
+        paths = [[walk.path, other.path] for walk, other in zip(walks, beside, strict=True)]
     features: Floats | None = None
     done = 0
     for _, group in groupby(walks, key=lambda walk: walk.identity):
@@ -72,7 +78,16 @@ def embed_walks(
     return np.zeros((0, 1, 1), np.float32) if features is None else features
 
 
-def _person(walks: Sequence[Sequence[Path]], model: GaitModel, frames: int | None, fps: float, folder: Path) -> Floats:
+def beside_of(model: GaitModel | FileEmbedder) -> Modality | None:
+    """What a model sees beside the silhouettes."""
+    if isinstance(model, FileEmbedder):
+        return model.beside
+    return "pose" if model.card.keypoints else None
+
+
+def _person(
+    walks: Sequence[Sequence[Path]], model: GaitModel | FileEmbedder, frames: int | None, fps: float, folder: Path
+) -> Floats:
     digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
     for file in chain.from_iterable(walks):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -80,7 +95,10 @@ def _person(walks: Sequence[Sequence[Path]], model: GaitModel, frames: int | Non
     if path.is_file():
         kept: Floats = np.load(path, allow_pickle=False)
         return kept
-    found = model.embed([_sequence(*walk, frames=frames, fps=fps) for walk in walks])
+    if isinstance(model, FileEmbedder):
+        found = model.embed(walks, frames)
+    else:
+        found = model.embed([_sequence(*walk, frames=frames, fps=fps) for walk in walks])
     parts = np.stack([embedding.parts for embedding in found])
     with written_whole(path) as temporary:
         np.save(temporary, parts)

@@ -29,7 +29,8 @@ class Protocol:
     `probes` and `gallery` hold, for each group of probes that is reported apart, the conditions (folder names, with
     ``*`` and ``[1-4]`` as in file names); a `gallery` without groups serves them all. `listed` is the key of the
     partition under which probes stand as ``identity-condition-view``, all others being gallery. `gallery_views` is
-    ``each`` where the gallery is one view at a time, and the figures are means over pairs of views, or ``all``.
+    ``each`` where the gallery is one view at a time, and the figures are means over pairs of views, or ``all``, where
+    they are means over the probe views: each counts alike, however many probes it has.
     `exclude` is ``same view``: with ``each``, pairs of identical views are left out of the means; with ``all``, a
     probe is not compared with walks of its person from its view. `view` is a regular expression for the part of the
     view folder's name that is the view; None takes all for one. `metrics` are ``Rank-k``, ``mAP`` and ``mINP``; the

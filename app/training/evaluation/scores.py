@@ -106,13 +106,33 @@ def score(
         SettingsError: re-ranking with one gallery view at a time.
         DataSetError: nothing is left to be compared.
     """
-    if rerank and protocol.gallery_views == "each":
-        raise SettingsError("Re-ranking needs the whole gallery at once, and this protocol takes it view by view.")
+    need_comparable(views, groups, protocol, rerank)
     _, identities = np.unique(people, return_inverse=True)
     return [
         _Comparison(features, identities.astype(np.int64), views, group, protocol, metric, rerank).score()
         for group in groups
     ]
+
+
+def need_comparable(views: Names, groups: Sequence[Group], protocol: Protocol, rerank: bool) -> None:
+    """Make sure that there is something to be compared; arguments and errors are those of `score`."""
+    if rerank:
+        need_rerankable(protocol)
+    if protocol.gallery_views == "each" and protocol.exclude == "same view":
+        for group in groups:
+            if len(np.unique(views[np.concatenate([group.probes, group.gallery])])) == 1:
+                raise DataSetError(
+                    f"'{group.name}': there is one view only, and this protocol leaves identical views out."
+                )
+
+
+def need_rerankable(protocol: Protocol) -> None:
+    """Raise `SettingsError` where a protocol cannot be re-ranked."""
+    if protocol.gallery_views == "each":
+        raise SettingsError(
+            "--rerank needs the whole gallery at once, and this protocol takes it view by view. Leave it out, or take "
+            "another protocol, such as casia-b-all-views."
+        )
 
 
 class _Comparison:
@@ -139,8 +159,6 @@ class _Comparison:
         self.counted: Bools = np.ones((len(self.probes), len(self.gallery_views)), np.bool_)
         if each and same:
             self.counted = views[group.probes][:, None] != self.gallery_views
-        if not self.counted.any():
-            raise DataSetError(f"'{group.name}': there is one view only, and this protocol leaves identical views out.")
         self.searches = Searches.empty(self.counted.shape)
         self.pairs = DistanceCounts(1.0 if rerank else _largest(features, metric))
         whole = _reranked(features, group, metric) if rerank else None

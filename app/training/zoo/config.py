@@ -24,7 +24,7 @@ from app.training.zoo.networks import NetworkPlan, read_network
 from app.training.zoo.sampling import Sampling, read_sampling
 from app.training.zoo.sections import Section
 from app.training.zoo.transforms import Transform, read_transforms, sequence_length, two_views
-from app.training.zoo.walks import Sight, sight_of
+from app.training.zoo.walks import Sight
 
 LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp")
 
@@ -64,6 +64,10 @@ class ZooSettings(TrainSettings):
     name: str = "network"
     """Of the checkpoints."""
     data: Path
+    data_name: str = ""
+    """As the YAML calls the data set."""
+    licence: str = "unknown: depends on the data it was trained on"
+    """What may be done with the weights; checkpoints say it."""
     partition: Path | None = None
     protocol: str | None = None
     plan: NetworkPlan
@@ -119,7 +123,7 @@ def read_opengait(path: Path, assignments: Sequence[str] = ()) -> ZooSettings:
     top = Section(content, "", str(path))
     with top.within("model_cfg") as model:
         plan = read_network(model)
-    sight = sight_of(plan.network)
+    sight = plan.sight
     found: dict[str, Any] = {"plan": plan, "sight": sight, "text": yaml.safe_dump(content, sort_keys=False)}
     with top.within("data_cfg") as data:
         found |= _data(data)
@@ -159,12 +163,13 @@ def _assign(content: Any, assignment: str) -> None:
 
 
 def _data(data: Section) -> dict[str, Any]:
-    name = data.take("dataset_name", str, "")
-    name = data.take("test_dataset_name", str, name).lower().replace("_", "-")
+    data_name = data.take("dataset_name", str, "")
+    name = data.take("test_dataset_name", str, data_name).lower().replace("_", "-")
     protocol = "casia-b" if name == "walkers" else name if name in known_protocols() else None
     data.without_effect("num_workers_test", "remove_no_gallery", "cache", "data_in_use", "rgb", "data_type")
     return {
         "data": data.take("dataset_root", Path),
+        "data_name": data_name,
         "partition": data.take("dataset_partition", Path | None, None),
         "protocol": protocol,
         "workers": data.take("num_workers", int, 1),
@@ -281,4 +286,5 @@ def _run(run: Section, name: str) -> dict[str, Any]:
         "nodes": run.take("nodes", int, 1),
         "accumulate": run.take("accumulate", int, 1),
         "ema": run.take("ema", float, 0.0),
+        "licence": run.take("licence", str, ZooSettings.licence),
     }

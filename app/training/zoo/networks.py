@@ -25,9 +25,13 @@ from app.gait.models.mtsgait import MTSGait
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
 from app.training.zoo.sections import Section
+from app.training.zoo.walks import SHAPES, Sight, sight_of
 
 Ints = list[int]
 Arguments = dict[str, Any]
+
+_SIZES = {(64, 44): "", (128, 88): " of 128 rows"}
+"""How `app.training.zoo.walks` names pictures of these sizes."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,23 @@ class NetworkPlan:
     def classifies(self) -> bool:
         """Whether the network can have a classifier."""
         return "classes" in signature(self.network).parameters
+
+    @property
+    def sight(self) -> Sight:
+        """What the network sees.
+
+        Raises:
+            SettingsError: something that data sets are not read for.
+        """
+        sight = sight_of(self.network)
+        size = tuple(self.arguments.get("input_size", (64, 44)))
+        for known in SHAPES:
+            if size in _SIZES and known == sight + _SIZES[size]:
+                return known
+        raise SettingsError(
+            f"model_cfg.input_size: {sight} of {size[0]} rows and {size[1]} columns cannot be read of data sets; "
+            "silhouettes have 64 and 44, or 128 and 88."
+        )
 
     def built(self, people: int, classifier: bool) -> EmbeddingNetwork:
         """Make the network, untrained, for so many people to be learnt.
@@ -87,9 +108,8 @@ def read_network(model: Section) -> NetworkPlan:
         if (value := model.take(key, Any, None)) is not None:
             arguments[key] = value
     if "input_size" in signature(network).parameters:
-        arguments["input_size"] = tuple(arguments.get("input_size", (64, 44)))
-        if arguments["input_size"] != (64, 44):
-            raise SettingsError(f"{model.where('input_size')}: data sets are read as 64 rows and 44 columns.")
+        usual = signature(network).parameters["input_size"].default
+        arguments["input_size"] = tuple(arguments.get("input_size", usual))
     classes = arguments.pop("class_num", None) or model.take("class_num", int | None, None)
     model.close()
     return NetworkPlan(network, arguments, classes)
@@ -164,10 +184,15 @@ def _gaitpart(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
 
 
 def _gln(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
+    """The first phase (``Lateral_pretraining``) has no compact block, whatever ``class_num`` says."""
     channels = model.take("in_channels", Ints | None, None)
-    lateral, hidden = (model.take(key, int | None, None) for key in ("lateral_dim", "hidden_dim"))
-    model.without_effect("dropout")
-    return GLN, _given(widths=channels and channels[1:], lateral=lateral, **{"channels": hidden, **_pyramid(model)})
+    lateral, hidden, compact = (
+        model.take(key, int | None, None) for key in ("lateral_dim", "hidden_dim", "reduce_dim")
+    )
+    own = _given(lateral=lateral, compact=compact, dropout=model.take("dropout", float | None, None))
+    if model.take("Lateral_pretraining", bool, False):
+        model.implied("class_num")
+    return GLN, {**own, **_given(widths=channels and channels[1:], **{"channels": hidden, **_pyramid(model)})}
 
 
 def _gaitgl(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:

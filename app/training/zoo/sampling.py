@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.errors import SettingsError
@@ -82,8 +84,15 @@ def read_sampling(sampler: Section, sequence: int | None) -> Sampling:
     return Sampling(people, walks, fewest, most, order == "ordered", skip)
 
 
+def tensors(walks: NDArray[Any]) -> dict[str, Tensor]:
+    """Copy walks, as `SeenWalks` has them, to tensors: ``walks``, or each thing that is seen under its own name."""
+    if walks.dtype.names is None:
+        return {"walks": torch.tensor(walks)}
+    return {name: torch.tensor(walks[name]) for name in walks.dtype.names}
+
+
 class ZooBatches:
-    """Batches for the engine: ``walks`` (P * K, T, *frame), ``people`` int64 (P * K,), counted from 0.
+    """Batches for the engine: `tensors` of (P * K, T, *frame), and ``people`` int64 (P * K,), counted from 0.
 
     With `twice`, every walk is there twice, changed in two ways: (2 * P * K, ...).
     """
@@ -116,4 +125,4 @@ class ZooBatches:
                         walk = transform(walk, rng)
                     seen.append(walk)
                     owners.append(int(person))
-        return {"walks": torch.from_numpy(np.stack(seen)), "people": torch.tensor(owners)}
+        return {**tensors(np.stack(seen)), "people": torch.tensor(owners)}

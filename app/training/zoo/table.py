@@ -1,7 +1,8 @@
 """The table of the families: each trained alike on virtual walkers for a small budget, and judged on others.
 
 The people are learnt as the embedded gait network learns them (filmed from anywhere, dressed in turn); the test people
-are those of the Walkers benchmark (`app.walkers.benchmark`), judged by CASIA-B's protocol.
+are those of the Walkers benchmark (`app.walkers.benchmark`), judged by CASIA-B's protocol. Silhouettes are exact;
+keypoints, and the heatmaps drawn from them, have the errors of an estimator (`app.training.zoo.estimate`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from statistics import median
+from typing import Literal, TypeAlias, get_args
 
 import torch
 
@@ -22,17 +24,33 @@ from app.files import written_whole
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait.saving import architecture_for
 from app.training.zoo.config import ZooSettings, read_opengait
+from app.training.zoo.estimate import estimated
+from app.training.zoo.sampling import tensors
 from app.training.zoo.task import judged, seen, train
 from app.training.zoo.walks import SeenWalks, Sight
 from app.walkers.benchmark import CHANGE, FRAMES, TEST_FIRST
-from app.walkers.dataset import Modality, Plan, write_dataset
+from app.walkers.dataset import Plan, write_dataset
 
 TRAIN_FIRST = 200_061
 """Number of the first person learnt from: the embedded network's first who is not held out."""
 GROUPS = ("NM", "BG", "CL")
 _TIMED = 30
 
-Progress = Callable[[str, int, int], None]
+Progress: TypeAlias = Callable[[str, int, int], None]
+Part: TypeAlias = Literal["training", "test"]
+Recorded: TypeAlias = Literal["silhouette", "pose", "smpl"]
+
+RECORDED: Mapping[Sight, tuple[Recorded, ...]] = {
+    "silhouettes": ("silhouette",),
+    "silhouettes with smpl": ("silhouette", "smpl"),
+    "keypoints": ("pose",),
+    "heatmaps": ("pose", "silhouette"),
+    "heatmaps with silhouettes": ("pose", "silhouette"),
+}
+"""What is recorded of the people, each in a folder of its own, for what a network sees.
+
+Heatmaps take minutes to draw, so they are drawn once, for both who see them.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -111,54 +129,53 @@ def make_table(
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written, or holds other people.
     """
-    every = {name: read_family(name, folder / name, steps) for name in names}
-    posed = any(settings.sight != "silhouettes" for settings in every.values())
-    modalities: tuple[Modality, ...] = ("silhouette", "pose") if posed else ("silhouette",)
-    people = folder / "-".join(("people", *modalities))
-    for plan, clothes in ((_learnt(subjects, modalities), wardrobe), (_tested(test_subjects, modalities), None)):
-        what = "training people" if plan.training else "test people"
-        report = None if progress is None else _named(progress, what)
-        write_dataset(people / what.split()[0], plan, cache=cache, wardrobe=clothes, workers=workers, progress=report)
-    for settings in every.values():
-        _judge(settings, people, progress)
-        write_table(_rows(folder), folder)
-    return _rows(folder)
+    every = [read_family(name, folder / name, steps) for name in names]
+    todo = [settings for settings in every if not (settings.out / "result.json").is_file()]
+    for recorded in sorted({recorded for settings in todo for recorded in RECORDED[settings.sight]}):
+        for part, plan, clothes in (
+            ("training", _learnt(subjects, recorded), wardrobe),
+            ("test", _tested(test_subjects, recorded), None),
+        ):
+            report = None if progress is None else _named(progress, f"{part} people ({recorded}s)")
+            write_dataset(
+                folder / f"people-{recorded}" / part, plan,
+                cache=cache, wardrobe=clothes, workers=workers, progress=report,
+            )  # fmt: skip
+    for settings in todo:
+        _judge(settings, folder, progress)
+        write_table(folder)
+    return write_table(folder)
 
 
-def _learnt(subjects: int, modalities: tuple[Modality, ...]) -> Plan:
+def _learnt(subjects: int, recorded: Recorded) -> Plan:
     return Plan(
         subjects=subjects, first=TRAIN_FIRST, training=subjects, conditions=(("nm", 4), ("bg", 3), ("cl", 3)),
         frames=24, cameras=3, outfits=3, change=CHANGE, heights=(0.4, 5.0), distances=(3.5, 18.0),
-        modalities=modalities,
+        modalities=(recorded,),
     )  # fmt: skip
 
 
-def _tested(subjects: int, modalities: tuple[Modality, ...]) -> Plan:
-    return Plan(subjects=subjects, first=TEST_FIRST, frames=FRAMES, change=CHANGE, modalities=modalities)
+def _tested(subjects: int, recorded: Recorded) -> Plan:
+    return Plan(subjects=subjects, first=TEST_FIRST, frames=FRAMES, change=CHANGE, modalities=(recorded,))
+
+
+def _walks(folder: Path, part: Part, sight: Sight, progress: Progress | None) -> SeenWalks:
+    """What is seen of the people in `folder`, copied into one file unless that was done before."""
+    packed: Sight = "heatmaps with silhouettes" if sight == "heatmaps" else sight
+    report = None if progress is None else _named(progress, f"reading {packed} ({part})")
+    homes = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[sight]}
+    pack = homes[RECORDED[sight][0]] / f"{part}-{packed.replace(' ', '-')}"
+    SeenWalks.packed({recorded: home / part for recorded, home in homes.items()}, None, packed, pack, report, estimated)
+    return SeenWalks(pack, sight)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(what, done, total)
 
 
-def _rows(folder: Path) -> list[Row]:
-    results = (folder / name / "result.json" for name in families())
-    rows = [Row(**json.loads(result.read_text(encoding="utf-8"))) for result in results if result.is_file()]
-    return sorted(rows, key=lambda row: -row.rank1["NM"])
-
-
-def _judge(settings: ZooSettings, people: Path, progress: Progress | None) -> None:
-    """Train and judge a family, unless that was done before."""
-    result = settings.out / "result.json"
-    if result.is_file():
-        return
-    learnt, tested = (
-        SeenWalks.packed(
-            people / part, None, settings.sight, people / f"{part}-{settings.sight.replace(' ', '-')}",
-            None if progress is None else _named(progress, f"reading {settings.sight} ({part})"),
-        )
-        for part in ("training", "test")
-    )  # fmt: skip
+def _judge(settings: ZooSettings, folder: Path, progress: Progress | None) -> None:
+    """Train and judge a family on the people in `folder`."""
+    learnt, tested = (_walks(folder, part, settings.sight, progress) for part in get_args(Part))
     spent = settings.out / "seconds"
     network = _timed_training(settings, learnt, spent)
     scores = judged(
@@ -176,7 +193,7 @@ def _judge(settings: ZooSettings, people: Path, progress: Progress | None) -> No
         walks=settings.sampling.people * settings.sampling.walks,
         minutes=float(spent.read_text(encoding="utf-8")) / 60,
     )
-    with written_whole(result) as temporary:
+    with written_whole(settings.out / "result.json") as temporary:
         temporary.write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
 
 
@@ -205,17 +222,20 @@ def milliseconds(network: EmbeddingNetwork, walks: SeenWalks) -> float:
     try:
         with torch.inference_mode():
             for index in range(min(_TIMED, len(walks))):
-                walk = torch.from_numpy(walks[index][None].copy())
+                walk = tensors(walks[index][None])
                 start = time.process_time()
-                network.embed(seen(network, walk))
+                network.embed(*(seen(network, value) for value in walk.values()))
                 times.append(time.process_time() - start)
     finally:
         torch.set_num_threads(threads)
     return 1000 * median(times)
 
 
-def write_table(rows: Sequence[Row], folder: Path) -> None:
-    """Write ``results.json`` and ``table.md`` to `folder`."""
+def write_table(folder: Path) -> list[Row]:
+    """Write ``results.json`` and ``table.md`` of all families that were judged in `folder`, and return their rows."""
+    results = (folder / name / "result.json" for name in families())
+    rows = [Row(**json.loads(result.read_text(encoding="utf-8"))) for result in results if result.is_file()]
+    rows.sort(key=lambda row: -row.rank1["NM"])
     with written_whole(folder / "results.json") as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     head = ("family", "sees", *GROUPS, "mAP", "parameters", "ms a walk", "steps", "core minutes")
@@ -223,6 +243,7 @@ def write_table(rows: Sequence[Row], folder: Path) -> None:
     lines += [" | ".join(cells(row)) for row in rows]
     with written_whole(folder / "table.md") as temporary:
         temporary.write_text("".join(f"| {line} |\n" for line in lines), encoding="utf-8")
+    return rows
 
 
 def cells(row: Row) -> list[str]:

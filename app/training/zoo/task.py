@@ -25,7 +25,7 @@ from app.training.evaluation.protocol import groups_of, read_protocol, views_of
 from app.training.evaluation.scores import Score, score
 from app.training.losses import batch_all_triplet, contrastive, part_cross_entropy
 from app.training.zoo.config import LossTerm, ZooSettings
-from app.training.zoo.sampling import ZooBatches
+from app.training.zoo.sampling import ZooBatches, tensors
 from app.training.zoo.walks import SeenWalks
 from app.types import Floats
 
@@ -50,11 +50,12 @@ class ZooTask(Task):
         self._kept = 0
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        walks, people = batch["walks"], batch["people"]
+        people = batch["people"]
+        inputs = [value for name, value in batch.items() if name != "people"]
         if self._processors > 1:
             mine = self._share(people)
-            walks, people = walks[mine], people[mine]
-        embedding, logits = self.network(seen(self.network, walks))
+            inputs, people = [value[mine] for value in inputs], people[mine]
+        embedding, logits = self.network(*(seen(self.network, value) for value in inputs))
         if self._processors > 1:
             embedding, people = self._of_all(embedding), self._of_all(people)
             logits = None if logits is None else self._of_all(logits)
@@ -135,9 +136,11 @@ class ZooTask(Task):
         path = self.settings.out / "checkpoints" / f"{self.settings.name}-{step:05d}.pt"
         optimizer = cast("torch.optim.Optimizer", self.optimizers())
         schedule = cast("torch.optim.lr_scheduler.LRScheduler | None", self.lr_schedulers())
+        note = f"trained here on {self.settings.data_name or self.settings.data.name}, {step} steps"
         save_network(
             self.network, path, iteration=step, optimizer=optimizer.state_dict(),
             scheduler=schedule.state_dict() if schedule is not None else None,
+            metadata={"licence": self.settings.licence, "note": note},
         )  # fmt: skip
         return path
 
@@ -151,8 +154,13 @@ class ZooTask(Task):
 
 
 def seen(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
-    """What a network takes, of walks as `SeenWalks` has them: pictures as 0..1, keypoints as it looks at them."""
-    return network.seen(walks) if isinstance(network, JointNetwork) else walks.float() / 255
+    """What a network takes, of one of the `tensors` of walks: pictures as 0..1, keypoints as it looks at them.
+
+    SMPL parameters stay as they are.
+    """
+    if isinstance(network, JointNetwork):
+        return network.seen(walks)
+    return walks.float() / 255 if walks.dtype == torch.uint8 else walks
 
 
 def loss_of(term: LossTerm, embedding: Tensor, logits: Tensor | None, people: Tensor) -> Tensor:
@@ -196,7 +204,8 @@ def embedded(
             starts = [(len(walks[index]) - length) // 2 for index in chosen]
             batch = np.stack([walks[index][at : at + length] for index, at in zip(chosen, starts, strict=True)])
             with torch.inference_mode():
-                parts = network.embed(seen(network, torch.from_numpy(batch).to(device))).mT.float().cpu().numpy()
+                inputs = (seen(network, value.to(device)) for value in tensors(batch).values())
+                parts = network.embed(*inputs).mT.float().cpu().numpy()
             if found is None:
                 found = np.empty((len(walks), *parts.shape[1:]), np.float32)
             found[chosen] = parts

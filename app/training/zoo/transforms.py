@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
+from app.gait.models.smplgait import mirrored
 from app.training.zoo.sections import Section
 from app.types import Floats
 
 Walk = NDArray[Any]
-"""Pictures uint8 (T, ..., h, w), or keypoints float32 (T, 17, 3): x, y px and score."""
+"""Pictures uint8 (T, ..., h, w), keypoints float32 (T, 17, 3): x, y px and score, or `bodies` (T,) of a data set."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,21 @@ class Transform:
 
     def __call__(self, walk: Walk, rng: np.random.Generator) -> Walk:
         """Return the walk, changed or not; the one given stays as it is."""
-        return self.changed(walk, rng) if rng.random() < self.prob else walk
+        if rng.random() >= self.prob:
+            return walk
+        if walk.dtype.names is None:
+            return self.changed(walk, rng)
+        bodies = walk.copy()
+        bodies["silhouettes"], bodies["smpl"] = self.changed(walk["silhouettes"], rng), self.changed_smpl(walk["smpl"])
+        return bodies
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         """Return the changed walk."""
         raise NotImplementedError
+
+    def changed_smpl(self, smpl: Floats) -> Floats:
+        """Return the SMPL parameters (T, 85) of the changed silhouettes: only a mirror changes much of them."""
+        return smpl
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,9 @@ class RandomHorizontalFlip(Transform):
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return np.ascontiguousarray(walk[..., ::-1])
+
+    def changed_smpl(self, smpl: Floats) -> Floats:
+        return mirrored(smpl)
 
 
 @dataclass(frozen=True)
@@ -204,7 +218,7 @@ TRANSFORMS: Mapping[str, type[Transform]] = {
 """What changes walks."""
 PREPARATIONS = {
     "BaseSilTransform": ("divsor", "img_shape"),
-    "BaseSilCuttingTransform": ("divsor",),
+    "BaseSilCuttingTransform": ("divsor", "img_w"),
     "NoOperation": (),
     "NormalizeEmpty": (),
     "SkeletonInput": (),
@@ -256,8 +270,11 @@ def _read(parent: Section, key: str, pictures: bool) -> list[Transform]:
             found.extend(_read(entry, "trf_cfg", pictures))
         elif name in PREPARATIONS:
             entry.implied(*PREPARATIONS[name])
-            if name == "BaseSilCuttingTransform" and entry.take("cutting", int | None, None) not in (None, 10):
-                raise SettingsError(f"{entry.where('cutting')}: silhouettes are read as 44 columns, 10 being cut off.")
+            if name == "BaseSilCuttingTransform" and entry.take("cutting", int | None, None) not in (None, 10, 20):
+                raise SettingsError(
+                    f"{entry.where('cutting')}: silhouettes are read as 44 columns, 10 being cut off, or as 88 "
+                    "columns, 20 being cut off."
+                )
         else:
             found.append(_made(TRANSFORMS[name], entry, pictures))
     return found

@@ -1,0 +1,27 @@
+"""Each file has one reader, among those of all stages; what is no checkpoint has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import GaitprintError
+from app.inventory import registries
+from app.registry import Entry
+from tests.contract.samples import CHECKPOINTS
+
+
+def _accepts(entry: Entry[Any, Any], path: Path) -> bool:
+    try:
+        return entry.accepts is not None and entry.accepts(path)
+    except GaitprintError:
+        return False
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_exactly_one_reader_accepts_a_file(name: str, tmp_path: Path) -> None:
+    path = CHECKPOINTS[name](tmp_path)
+    readers = [entry.name for registry in registries() for entry in registry.entries() if _accepts(entry, path)]
+    assert readers == [name]
