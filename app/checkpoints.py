@@ -6,6 +6,8 @@ Published checkpoints are pickles; ``torch.load(weights_only=True)`` refuses any
 from __future__ import annotations
 
 import hashlib
+import logging
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from app.types import Origin
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 HOME = Path(__file__).resolve().parents[1] / "checkpoints"
 """The folder of checkpoints that comes with the project; its embedded networks are found from wherever one works."""
@@ -36,18 +40,21 @@ class CheckpointFile:
         """The user's own choice: taken as given, else looked up in `roots` and their sub-folders.
 
         Raises:
-            CheckpointError: no such file; the nearest name is suggested.
+            CheckpointError: no such file, and the nearest name is suggested; or see `need_whole`.
         """
         path = path.expanduser()
         if path.exists():
+            need_whole(path)
             return cls(path, "given")
         places = [place for root in roots if root.is_dir() for place in sorted(root.rglob("*"))]
         for place in places:
             if place.name == path.name:
+                need_whole(place)
                 return cls(place, "given")
         siblings = list(path.parent.iterdir()) if path.parent.is_dir() else []
         hint = nearest(path.name, [place.name for place in [*siblings, *places]])
-        raise CheckpointError(f"There is no checkpoint {path}.{hint}")
+        searched = f" here, nor in {' or '.join(map(str, roots))}" if roots else ""
+        raise CheckpointError(f"There is no checkpoint {path}{searched}.{hint}")
 
     def sha256(self) -> str:
         """Hex digest of the file, or of all files of the folder in name order."""
@@ -66,11 +73,20 @@ def checkpoint_roots(folder: Path) -> tuple[Path, ...]:
     return (folder,) if folder.resolve() == HOME else (folder, HOME)
 
 
-def find_checkpoints(roots: tuple[Path, ...], folders: tuple[str, ...]) -> Iterator[CheckpointFile]:
+def _not_used(file: CheckpointFile, error: CheckpointError) -> None:
+    logger.warning("Not used: %s", error)
+
+
+def find_checkpoints(
+    roots: tuple[Path, ...],
+    folders: tuple[str, ...],
+    refused: Callable[[CheckpointFile, CheckpointError], None] = _not_used,
+) -> Iterator[CheckpointFile]:
     """Yield what may be a model in `folders` of `roots`, in order of precedence, newest name last to first.
 
     Files a user placed come before the embedded ones whatever the root. Within a folder the largest file comes
-    first, as the larger network of a family is the better one.
+    first, as the larger network of a family is the better one. Files that are no weights at all (see `need_whole`) go
+    to `refused`.
     """
     for embedded in (False, True):
         for root in roots:
@@ -87,7 +103,13 @@ def find_checkpoints(roots: tuple[Path, ...], folders: tuple[str, ...]) -> Itera
                 unique = list(dict.fromkeys(models))
                 unique.sort(key=lambda path: (-_size(path), path.name))
                 for path in unique:
-                    yield CheckpointFile(path, "embedded" if embedded else "found")
+                    file = CheckpointFile(path, "embedded" if embedded else "found")
+                    try:
+                        need_whole(path)
+                    except CheckpointError as error:
+                        refused(file, error)
+                    else:
+                        yield file
 
 
 def _size(path: Path) -> int:
@@ -96,8 +118,70 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def load_pickle_safely(path: Path) -> dict[str, Any]:
-    """Open a torch checkpoint as plain data.
+def need_whole(path: Path) -> None:
+    """Look for what comes of downloads that failed, in a file or in all files of a folder.
+
+    Raises:
+        CheckpointError: an empty file, a web page, a note of Git LFS, or a file without its end.
+    """
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and file.suffix.lower() not in _NOT_WEIGHTS - {".pdiparams"}:
+                need_whole(file)
+        return
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    kind = path.suffix.lower()
+    if not head:
+        raise CheckpointError(f"{path} is empty: its download failed. Get it again.")
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is only Git LFS's note of where the weights are. Run `git lfs pull` in the clone it comes from, "
+            "or download the file itself."
+        )
+    if head.lstrip()[:1] in (b"<", b"{"):
+        begin = head.decode("utf-8", "replace").split("\n", 1)[0].strip()[:60]
+        raise CheckpointError(
+            f"{path} is a web page or a server's message instead of weights; it begins with '{begin}'. Open the "
+            "address in a browser: often one has to agree to something or to sign in there first."
+        )
+    if (head.startswith(b"PK") and not zipfile.is_zipfile(path)) or (kind == ".onnx" and not _ends_as_onnx(path)):
+        raise CheckpointError(f"{path} is damaged or cut off: its end is missing. Get it again.")
+
+
+def _ends_as_onnx(path: Path) -> bool:
+    """Whether the fields of a protobuf message, which an ONNX file is, end where the file does."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+
+        def number() -> int:
+            """A varint: 7 bits a byte, the lowest first; the highest bit says that more follow."""
+            value, shift, byte = 0, 0, 0x80
+            while byte & 0x80 and shift < 64:
+                byte = (stream.read(1) or b"\0")[0]
+                value, shift = value | (byte & 0x7F) << shift, shift + 7
+            return value
+
+        while stream.tell() < size:
+            kind = number() & 7
+            if kind not in (0, 1, 2, 5):
+                return False
+            if kind == 0:
+                number()
+            else:
+                stream.seek({1: 8, 5: 4}.get(kind) or number(), 1)
+        return stream.tell() == size
+
+
+def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """Open a torch checkpoint as plain data: tensors, numbers (NumPy's too, YOLOX writes ``best_ap`` so) and text.
+
+    Args:
+        path: the file.
+        mapped: leave the weights on the disk until they are looked at, where the file's format allows it.
 
     Returns:
         The dictionary the file holds (a bare state dict, or one with ``model``, ``optimizer`` ...), on the CPU.
@@ -110,7 +194,10 @@ def load_pickle_safely(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numbers()):
+            content = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=(mapped and zipfile.is_zipfile(path)) or None
+            )
     except pickle.UnpicklingError as error:
         message = str(error)
         if "GLOBAL" in message or "Unsupported" in message or "unsafe" in message.lower():
@@ -121,10 +208,21 @@ def load_pickle_safely(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged: {message.splitlines()[0]}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as a torch checkpoint: {first}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a torch checkpoint: {first}. If it was downloaded, get it again."
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
     return content
+
+
+def _numbers() -> list[Any]:
+    """What a NumPy number consists of in a pickle, under the names of NumPy 1 and 2; none of it runs code."""
+    import numpy as np
+
+    kinds = [type(np.dtype(kind)) for kind in ("?", "i1", "u1", "i4", "i8", "f2", "f4", "f8")]
+    scalar = np.float64(0).__reduce__()[0]
+    return [np.dtype, *kinds, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
 
 
 def state_dict_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
@@ -147,6 +245,12 @@ def state_dict_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Ten
     if not weights:
         raise CheckpointError(f"{path} holds no weights: its keys are {', '.join(map(str, list(content)[:8]))}.")
     return weights
+
+
+def metadata_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """What a checkpoint of our own training says of itself: ``licence``, ``note``; nothing for other files."""
+    stated = content.get("metadata")
+    return {str(key): str(value) for key, value in stated.items()} if isinstance(stated, dict) else {}
 
 
 def load_strictly(

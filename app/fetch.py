@@ -294,15 +294,16 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _recognise(model: Published, folder: Path) -> None:
     """Raise `CheckpointError` unless `folder` holds what `model` promises; without a reader, whole and safe weights."""
     registry = registry_of(model.stage)
-    files = [file.path for file in find_checkpoints((folder.parent,), (folder.name,))]
+    problems: list[str] = []
+    found = find_checkpoints((folder.parent,), (folder.name,), lambda _, error: problems.append(str(error)))
+    files = [file.path for file in found]
     if not files:
-        raise CheckpointError("it holds no weights")
+        raise CheckpointError("; ".join(problems) or "it holds no weights")
     if model.reader is None:
         for file in files:
             if file.suffix in {".pt", ".pth", ".tar"}:
                 load_pickle_safely(file)
         return
-    problems = []
     for file in files:
         try:
             if registry.recognise(file).name == model.reader:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app import registry
-from app.checkpoints import CheckpointFile, checkpoint_roots, find_checkpoints
+from app.checkpoints import CheckpointFile, checkpoint_roots, find_checkpoints, load_pickle_safely, metadata_of
 from app.errors import CheckpointError, GaitprintError, SettingsError, nearest
 from app.onnx_session import open_session
 from app.registry import Entry, Registry
@@ -188,16 +188,23 @@ def models_of(stage: Registry[Any, Any], checkpoints: Path) -> Iterator[Model]:
     """
     sources = {model.folder(checkpoints): model for model in published().values() if model.stage == stage.stage}
     chosen = False
-    for file in find_checkpoints(checkpoint_roots(checkpoints), stage.folders):
+    refused: list[Model] = []
+
+    def refuse(file: CheckpointFile, error: CheckpointError) -> None:
+        refused.append(_unusable(stage, file.path.name, file, error))
+
+    for file in find_checkpoints(checkpoint_roots(checkpoints), stage.folders, refuse):
+        yield from refused
+        refused.clear()
         try:
-            entry = next((each for each in stage.entries() if each.accepts and each.accepts(file.path)), None)
+            entry = stage.recognise(file.path)
         except CheckpointError as error:  # as in a run, the next file is tried
             yield _unusable(stage, file.path.name, file, error)
             continue
-        if entry is not None:
-            source = next((sources[place] for place in (file.path, *file.path.parents) if place in sources), None)
-            yield _built(stage, entry, file, source, used=not chosen)
-            chosen = True
+        source = next((sources[place] for place in (file.path, *file.path.parents) if place in sources), None)
+        yield _built(stage, entry, file, source, used=not chosen)
+        chosen = True
+    yield from refused
     for entry in stage.entries():
         if entry.accepts is None:
             yield _built(stage, entry, None, None, used=not chosen and entry.name == stage.fallback)
@@ -246,7 +253,10 @@ def _unusable(stage: Registry[Any, Any], name: str, file: CheckpointFile | None,
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What an ONNX file says of itself; nothing for other files."""
-    if path.suffix.lower() != ".onnx":
+    """What a file that a run can open says of itself."""
+    if path.suffix.lower() == ".onnx":
+        return dict(open_session(path, optimise=False).get_modelmeta().custom_metadata_map)
+    try:
+        return metadata_of(load_pickle_safely(path)) if path.is_file() else {}
+    except CheckpointError:  # ultralytics' are whole objects, which only its own reader opens
         return {}
-    return dict(open_session(path, optimise=False).get_modelmeta().custom_metadata_map)

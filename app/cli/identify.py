@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,7 @@ from app.cli.options import (
     SegmenterFileOption,
     SegmenterOption,
     SetOption,
+    VerboseOption,
     settings_of,
 )
 from app.errors import SettingsError, VideoError
@@ -72,6 +74,7 @@ def identify(
     config: ConfigOption = None,
     set_: SetOption = None,
     fresh: FreshOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Name the walkers of videos, or of a live source, after the people of the gallery."""
     settings = settings_of(
@@ -93,31 +96,31 @@ def identify(
     if live is not None:
         if videos:
             raise SettingsError(f"--live watches one source, '{live}'. Give the videos without it.")
-        _watch(live, gallery_db, settings, options, events, save, loop, seconds)
+        _watch(live, gallery_db, settings, options, events, save, loop, seconds, verbose)
         return
     for option, value in {"--events": events, "--save": save, "--loop": loop, "--seconds": seconds}.items():
         if value:
             raise SettingsError(f"{option} goes with --live SOURCE.")
-    _name(videos or [], gallery_db, settings, options, fresh)
+    _name(videos or [], gallery_db, settings, options, fresh, verbose)
 
 
-def _name(videos: list[str], gallery_db: Path, settings: Settings, options: IdentifyOptions, fresh: bool) -> None:
-    from app.cli.show import RichProgress, show_result
+def _name(
+    videos: list[str], gallery_db: Path, settings: Settings, options: IdentifyOptions, fresh: bool, verbose: bool
+) -> None:
+    from app.cli.show import RichProgress, show_models, show_result
+    from app.pipeline.demo import check_headers, resolved
     from app.pipeline.identify import run
-    from app.video.reader import VideoReader, resolve_video
 
     if not videos:
         raise VideoError("There is no video: give files, or --live SOURCE.")
-    paths = list(dict.fromkeys(resolve_video(video, Path("input_videos")) for video in videos))
-    for path in paths:
-        with VideoReader(path):  # a bad header is said before the long work, not after it
-            pass
+    paths = list(dict.fromkeys(resolved(videos, Path("input_videos"))))
+    check_headers(paths)
     with opened(gallery_db, to=console) as gallery:
+        announce = partial(show_models, console, verbose=verbose)
         with RichProgress(console) as progress:
-            result = run(paths, gallery, settings, options, progress, announce=progress.line, fresh=fresh)
+            result = run(paths, gallery, settings, options, progress, announce=announce, fresh=fresh)
         show_result(console, result)
-    if result.failures:
-        raise result.failures[0]
+    result.refuse_failures()
 
 
 def _watch(
@@ -129,8 +132,10 @@ def _watch(
     save: Path | None,
     loop: bool,
     seconds: float | None,
+    verbose: bool,
 ) -> None:
     """Events go to standard output or a file, all else to standard error."""
+    from app.cli.show import show_models
     from app.files import explained
     from app.pipeline.build import build
     from app.pipeline.live import LiveOptions, watch
@@ -142,8 +147,7 @@ def _watch(
     with ExitStack() as stack:
         gallery = stack.enter_context(opened(gallery_db, to=err_console))
         stages = build(settings)
-        for line in stages.lines():
-            err_console.print(escape(line), soft_wrap=True)
+        show_models(err_console, stages, verbose=verbose)
         out = sys.stdout
         if events is not None:
             with explained(events):
@@ -161,6 +165,7 @@ def _watch(
     altogether = seen.frames + seen.dropped
     err_console.print(
         f"Watched for {seen.seconds:.1f} s: {seen.frames} frames, {seen.dropped} of {altogether} dropped."
+        + (f" Broke off: {seen.outages}." if seen.outages else "")
         + (f" Painted: {escape(str(save))}" if save else ""),
         soft_wrap=True,
     )

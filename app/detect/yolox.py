@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of
+from app.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, need_weights, state_dict_of
 from app.detect.letterbox import choose_normalise, letterbox, network_size, normalised, people
 from app.errors import CheckpointError
 from app.registry import detectors
@@ -262,21 +262,23 @@ class Yolox(nn.Module):
 
 
 def holds_yolox(path: Path) -> bool:
-    """Whether `path` is a torch checkpoint with YOLOX's keys. Weights are mapped, not read; nothing is executed."""
+    """Whether `path` is a torch checkpoint with YOLOX's keys. Weights are mapped, not read; nothing is executed.
+
+    Raises:
+        CheckpointError: it has keys that only YOLOX has, but not all of them, or others too; they are named.
+    """
     if path.suffix.lower() not in {".pth", ".pt", ".tar"} or not path.is_file():
         return False
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # whatever a foreign file makes of the reader, it is not ours
+        weights = state_dict_of(load_pickle_safely(path, mapped=True), path)
+    except CheckpointError:
         return False
-    if not isinstance(content, dict):
+    if _STEM not in weights or _CLASSES not in weights:
         return False
-    for weights in (content.get("ema"), content.get("model"), content.get("state_dict"), content):
-        if isinstance(weights, dict):
-            names = {str(name).removeprefix("module.") for name in weights}
-            if _STEM in names and _CLASSES in names:
-                return True
-    return False
+    with torch.device("meta"):  # shapes without numbers
+        layout = YoloxLayout.of(weights)
+        need_weights(Yolox(layout), weights, path, f"YOLOX-{layout.name}")
+    return True
 
 
 @detectors.register(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,8 @@ from threading import Event as Flag
 import numpy as np
 
 from app.errors import SettingsError, VideoError
+from app.gallery.covisible import covisible
+from app.gallery.distances import distances_between
 from app.gallery.store import JSON, GalleryStore
 from app.pipeline.build import Stages
 from app.pipeline.identify import IdentifyOptions, Named, check_comparable, judge_of, recognise
@@ -21,9 +24,9 @@ from app.pipeline.progress import Stopwatch
 from app.pipeline.sequences import CutOut, cut_out
 from app.quality import Reason, walk_reason
 from app.settings import Blur
-from app.types import Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
+from app.types import Detections, Embedding, Floats, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
 from app.video.blur import blur, head_region
-from app.video.live import Source
+from app.video.live import Outage, Source
 from app.video.paint import Label, Painter
 from app.video.writer import VideoWriter
 
@@ -32,6 +35,8 @@ Emit = Callable[[dict[str, JSON]], None]
 
 _FEWEST_MISSES = 3
 """Frames without somebody before they have left: where most are dropped, a second may be one frame."""
+_PAIRS = (1, 3, 10, 30)
+"""Numbers of pairs of people seen together at which threshold and scores are decided anew; no more are counted."""
 _FEWEST_VOTES = 2
 """Votes that a name needs, and more than half of all."""
 
@@ -57,6 +62,7 @@ class Seen:
 
     frames: int = 0
     dropped: int = 0
+    outages: int = 0
     seconds: float = 0.0
 
 
@@ -72,6 +78,7 @@ class _Person:
     boxes: deque[tuple[int, Floats, float]] = field(default_factory=deque)
     cuts: deque[CutOut] = field(default_factory=deque)
     identity: str | None = None
+    probability: float | None = None
     reason: str | None = None
 
     def forget_before(self, frame: int) -> None:
@@ -111,21 +118,23 @@ def watch(
 ) -> Seen:
     """Watch a source until it ends or `stop` is set, and tell who comes, who it is, and who goes.
 
-    Memory does not grow: of everybody in view the last seconds are kept, of those who left nothing. Where the machine
+    Memory does not grow: of everybody in view the last seconds are kept, of those who left nothing but
+    a few distances to others, which say how far apart people are here. Where the machine
     is too slow frames are dropped, evenly, and that is told too.
 
     Args:
         source: an open `app.video.live.LiveSource`.
         gallery: the people to know; who is enrolled meanwhile is known at once. Events are written to its log.
         stages: the models, and the settings.
-        emit: called with every event: ``appeared``, ``named``, ``renamed``, ``left``, ``dropped``.
+        emit: called with every event: ``appeared``, ``named``, ``renamed``, ``left``, ``dropped``, and of the source
+            ``lost`` and ``back``.
         options: how people are named.
         live: how the source is watched.
         save: a painted video to be written.
         stop: ends the watch.
 
     Raises:
-        VideoError: the source broke off.
+        VideoError: a recording broke off.
         GalleryError: nobody in the gallery can be compared.
         SettingsError: a stage needs a whole video beforehand.
     """
@@ -138,12 +147,14 @@ def watch(
             if live.seconds is not None and time.monotonic() - begun >= live.seconds:
                 break
             try:
-                frame = source.take()
+                came = source.take()
             except VideoError as error:  # what was seen so far is kept
                 broken = error
                 break
-            if frame is not None:
-                paint(frame, watcher.look(frame))
+            if isinstance(came, Outage):
+                watcher.lose(came)
+            elif came is not None:
+                paint(came, watcher.look(came))
         watcher.end()
     if broken is not None:
         raise broken
@@ -173,6 +184,7 @@ class Watcher:
         self._source, self._gallery, self._emit = source, gallery, emit
         self._options, self._live = options, live
         self._judge = judge_of(gallery, stages, options)
+        self._together: dict[tuple[int, int], float] = {}
         self._tracker = stages.start(source.info)
         self._watch = Stopwatch()
         self._people: dict[int, _Person] = {}
@@ -180,12 +192,16 @@ class Watcher:
         self._now, self._index = 0.0, 0
         self._next_look = live.every
         self._dropped, self._next_report = 0, live.report_drops
+        self._lost = False
 
     def look(self, frame: Frame) -> TrackedBoxes:
         """Take in a frame, and return who is seen in it."""
         (found,) = self.stages.detector.detect([frame])
         tracked = self._tracker.update(found)
-        self._now, self._index = frame.time, frame.index
+        away, self._now, self._index = frame.time - self._now, frame.time, frame.index
+        if self._lost:
+            self._lost = False
+            self._tell("back", away=round(away, 2))
         for track_id, box, score in zip(
             tracked.track_ids.tolist(), tracked.boxes, tracked.scores.tolist(), strict=True
         ):
@@ -216,10 +232,19 @@ class Watcher:
             self._report_drops()
         return tracked
 
+    def lose(self, outage: Outage) -> None:
+        """Take in that the source broke off: whoever is seen when it is back is somebody new."""
+        self._leave_all()
+        patience = round(self.stages.settings.track.lost_seconds * float(self.info.fps))
+        for _ in range(patience + 1):
+            self._tracker.update(Detections.none())
+        self.seen.outages += 1
+        self._lost = True
+        self._tell("lost", reason=outage.reason)
+
     def end(self) -> None:
         """Say that everybody is out of sight."""
-        for person in list(self._people.values()):
-            self._leave(person)
+        self._leave_all()
         self._report_drops()
         self.seen.dropped = self._source.dropped
 
@@ -234,7 +259,9 @@ class Watcher:
             person = self._people.get(track_id)
             usable = person is None or person.reason is None or person.identity is not None
             note = "" if usable or person is None else (person.reason or "").partition(":")[0]
-            labels.append(Label(box, person.identity if person else None, None, note, usable))
+            sure, doubtful = Sureness.of(person.probability if person else None, None)
+            who = person.identity if person else None
+            labels.append(Label(box, who, sure, note=note, usable=usable, doubtful=doubtful))
         return labels
 
     def _name(self) -> None:
@@ -250,14 +277,32 @@ class Watcher:
         if not usable:
             return
         embeddings = self.stages.gait.embed([sequence for _, _, sequence in usable])
-        metric, threshold = self.stages.settings.match.metric, self._judge.threshold.value
         tracks = [track for _, track, _ in usable]
+        self._learn(embeddings, tracks)
+        metric, threshold = self.stages.settings.match.metric, self._judge.threshold.value
         matches = recognise(embeddings, tracks, self._gallery, metric, threshold, self._options.neighbours)
         told: dict[int, Named] = {}
         for (person, _, _), one in zip(usable, self._judge.named(tracks, matches), strict=True):
             told[person.track_id] = one
             person.votes.append(one.identity)
         self._settle([person for person, _, _ in usable], told)
+        for person, _, _ in usable:
+            if told[person.track_id].identity == person.identity:
+                person.probability = told[person.track_id].probability
+
+    def _learn(self, embeddings: list[Embedding], tracks: list[Track]) -> None:
+        """Learn how far apart different people are here, from those seen together."""
+        before = len(self._together)
+        if before >= _PAIRS[-1]:
+            return
+        distances = distances_between(embeddings, embeddings, self.stages.settings.match.metric)
+        apart = np.triu(covisible([track.frame_indices for track in tracks]))
+        for one, other in np.argwhere(apart).tolist():
+            self._together[tracks[one].track_id, tracks[other].track_id] = float(distances[one, other])
+        if bisect_right(_PAIRS, len(self._together)) > bisect_right(_PAIRS, before):
+            self._judge = judge_of(self._gallery, self.stages, self._options, together=self._together)
+            for person in self._people.values():  # what was voted by another threshold no longer counts
+                person.votes.clear()
 
     def _settle(self, people: list[_Person], told: dict[int, Named]) -> None:
         """Change the names on which the votes agree; of two people in view with one name, who has more votes has it."""
@@ -269,7 +314,7 @@ class Watcher:
             taken.add(name)
             if name == person.identity:
                 continue
-            before, person.identity = person.identity, name
+            before, person.identity, person.probability = person.identity, name, None
             details: dict[str, JSON] = {"name": name, "votes": f"{count} of {len(person.votes)}"}
             one = told[person.track_id]
             if name is not None and one.identity == name:
@@ -279,6 +324,10 @@ class Watcher:
                 self._tell("named", track_id=person.track_id, **details)
             else:
                 self._tell("renamed", track_id=person.track_id, before=before, **details)
+
+    def _leave_all(self) -> None:
+        for person in list(self._people.values()):
+            self._leave(person)
 
     def _leave(self, person: _Person) -> None:
         del self._people[person.track_id]
@@ -296,7 +345,7 @@ class Watcher:
         place: dict[str, JSON] = {"seconds": round(self._now, 3), "frame": self._index}
         moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self._emit({"event": event, "time": moment, **place, **details})
-        if event != "dropped":
+        if "track_id" in details:  # the gallery's log is about people
             self._gallery.record(event, source=self._source.name, **place, **details)
 
 

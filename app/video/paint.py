@@ -38,6 +38,7 @@ _DARK: Colour = (20, 20, 20)
 _WHITE: Colour = (255, 255, 255)
 _LEGEND_ROWS = 10
 _LEGEND_OPACITY = 0.6
+_LARGEST_LEGEND = 0.25  # of the picture; a larger one, in a tiny picture, would hide people and is left out
 # Skeletons: joints scored lower than this are not drawn, nor are eyes and ears.
 _SURE = 0.3
 _NOSE, _NECK, _SHOULDERS = 0, 17, [5, 6]  # of COCO's joints; the neck, between the shoulders, is added
@@ -62,27 +63,26 @@ _FONTS = (
 class Label:
     """What is written at one person.
 
-    `box` float32 (4,) px; `identity` or None for somebody unknown; `confidence` 0..1 or None; `note` a few words
-    that follow, such as why a walk cannot be used; `usable` False draws dashed lines; `keypoints` float32 (17, 3),
-    x, y px and score 0..1, draw a skeleton.
+    `box` float32 (4,) px; `identity` or None for somebody unknown; `sureness` says how sure the name is, e.g. "69 %";
+    `note` a few words that follow, such as why a walk cannot be used; `usable` False draws dashed lines; `keypoints`
+    float32 (17, 3), x, y px and score 0..1, draw a skeleton; a `doubtful` name bears a "?".
     """
 
     box: Floats
     identity: str | None
-    confidence: float | None = None
+    sureness: str = ""
     note: str = ""
     usable: bool = True
     keypoints: Floats | None = None
+    doubtful: bool = False
 
     @property
     def text(self) -> str:
         """What the plate says."""
-        parts = [self.identity or ("unknown" if self.usable else "")]
-        if self.identity and self.confidence is not None:
-            parts[0] += f"  {self.confidence:.0%}"
-        if self.note:
-            parts.append(self.note)
-        return ", ".join(part for part in parts if part) or "unusable"
+        who = self.identity or ("unknown" if self.usable else "")
+        if self.identity:
+            who += ("?" if self.doubtful else "") + (f"  {self.sureness}" if self.sureness else "")
+        return ", ".join(part for part in (who, self.note) if part) or "unusable"
 
 
 def colour_of(place: int) -> Colour:
@@ -126,6 +126,8 @@ class Painter:
         margin = self._letters // 2
         rows, columns = self._legend[0].shape[:2]
         self._legend_area: Rectangle = (margin, margin, min(width, margin + columns), min(height, margin + rows))
+        if rows * columns > _LARGEST_LEGEND * width * height:
+            self._legend_area = (0, 0, 0, 0)
 
     def paint(self, image: Image, labels: Sequence[Label]) -> Image:
         """Draw `labels` into `image`, uint8 (height, width, 3) BGR, itself, and return it.
@@ -142,9 +144,10 @@ class Painter:
         for label, (x1, y1, x2, y2) in zip(labels, corners, strict=True):
             self._draw_box(image, x1, y1, x2, y2, self._colour(label), dashed=not label.usable)
         left, top, right, bottom = self._legend_area
-        under = image[top:bottom, left:right]
-        over, weight = (layer[: bottom - top, : right - left] for layer in self._legend)
-        under[:] = cv2.blendLinear(np.ascontiguousarray(under), over, 1 - weight, weight)
+        if right > left:
+            under = image[top:bottom, left:right]
+            over, weight = (layer[: bottom - top, : right - left] for layer in self._legend)
+            under[:] = cv2.blendLinear(np.ascontiguousarray(under), over, 1 - weight, weight)
         taken: list[Rectangle] = [self._legend_area]
         for label, corner in zip(labels, corners, strict=True):
             plate = _plate(label.text, self._letters, self._colour(label), self.width)

@@ -3,10 +3,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from app.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely, load_strictly, state_dict_of
+from app.checkpoints import (
+    CheckpointFile,
+    find_checkpoints,
+    load_pickle_safely,
+    load_strictly,
+    metadata_of,
+    need_whole,
+    state_dict_of,
+)
 from app.errors import CheckpointError
 
 
@@ -26,6 +35,18 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not flag.exists()
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_numbers_of_numpy_are_only_numbers(tmp_path: Path, legacy: bool) -> None:
+    # YOLOX's trainer writes the best average precision so, others the iteration.
+    file = tmp_path / "numbers.pth"
+    numbers = {"best_ap": np.float64(0.4), "iteration": np.int64(3), "loss": np.float32(1.5)}
+    torch.save({"model": {"w": torch.ones(2)}, **numbers}, file, _use_new_zipfile_serialization=not legacy)
+    for mapped in (False, True):
+        content = load_pickle_safely(file, mapped=mapped)
+        assert {key: content[key] for key in numbers} == numbers
+        assert content["model"]["w"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken"])
 def test_junk_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "junk.pt"
@@ -40,6 +61,57 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:1500])
     with pytest.raises(CheckpointError, match=r"cut\.pt"):
         load_pickle_safely(file)
+
+
+FAILED_DOWNLOADS = {
+    "is empty": b"",
+    "is a web page": b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>",
+    "instead of weights": b'{"message": "Not Found"}',
+    "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 28311552\n",
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pth.tar", ".onnx", ".pdiparams"])
+@pytest.mark.parametrize("what", FAILED_DOWNLOADS)
+def test_a_failed_download_is_called_what_it_is(
+    what: str, suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "gait" / "human" if suffix == ".pdiparams" else tmp_path / "gait"
+    folder.mkdir(parents=True)
+    file = folder / f"model{suffix}"
+    file.write_bytes(FAILED_DOWNLOADS[what])
+    if suffix == ".pdiparams":
+        (folder / "deploy.yaml").write_text("Deploy: {}")
+        file = folder
+    for given in (file, Path(file.name)):
+        with pytest.raises(CheckpointError, match=rf"{file.name}.*{what}"):
+            CheckpointFile.given(given, (tmp_path,))
+    assert list(find_checkpoints((tmp_path,), ("gait",))) == []
+    assert what in caplog.text
+
+
+def test_a_file_without_its_end_is_told(tmp_path: Path) -> None:
+    torch_file = tmp_path / "net.pt"
+    torch.save({"model": {"w": torch.zeros(5000)}}, torch_file)
+    onnx_file = tmp_path / "net.onnx"
+    #           ir_version 8, producer "me", a graph of 300 bytes
+    onnx_file.write_bytes(b"\x08\x08\x12\x02me\x3a\xac\x02" + bytes(300))
+    for file in (torch_file, onnx_file):
+        need_whole(file)
+        whole = file.read_bytes()
+        for share in (0.3, 0.9):
+            file.write_bytes(whole[: int(share * len(whole))])
+            with pytest.raises(CheckpointError, match="its end is missing"):
+                need_whole(file)
+    onnx_file.write_bytes(b"junk" * 9)
+    with pytest.raises(CheckpointError, match="damaged or cut off"):
+        need_whole(onnx_file)
+
+
+def test_a_file_says_what_may_be_done_with_it() -> None:
+    assert metadata_of({"model": {}, "metadata": {"licence": "CC0-1.0"}}) == {"licence": "CC0-1.0"}
+    assert metadata_of({"model": {}, "metadata": 3}) == {}
+    assert metadata_of({"model": {}}) == {}
 
 
 def test_weights_are_found_under_any_usual_key_and_upcast(tmp_path: Path) -> None:

@@ -75,6 +75,21 @@ def test_only_yolox_files_are_accepted(tmp_path: Path, checkpoint: CheckpointFil
     assert not mark.exists()
 
 
+def test_a_file_with_some_of_the_keys_is_not_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.pt"
+    for without, extra in (("backbone.dark3", ""), ("none", "neck.attention.weight"), ("reg_preds", "mask.weight")):
+        weights = {key: value for key, value in tiny().state_dict().items() if without not in key}
+        torch.save({"model": weights | ({extra: torch.zeros(2)} if extra else {})}, path)
+        named = extra or "missing: .*dark3"
+        with pytest.raises(CheckpointError, match=rf"foreign\.pt does not fit YOLOX.*{named}"):
+            holds_yolox(path)
+    shapes = tiny().state_dict()
+    shapes["head.stems.1.conv.weight"] = torch.zeros(3, 3)
+    torch.save(shapes, path)
+    with pytest.raises(CheckpointError, match=r"head\.stems\.1\.conv\.weight is \(3, 3\)"):
+        holds_yolox(path)
+
+
 def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({"model": tiny().state_dict(), "bomb": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
     with pytest.raises(CheckpointError, match="refused"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -54,14 +55,31 @@ def test_a_bare_clone(command: Command) -> None:
     for stage, default in {"detector": "motion", "segmenter": "motion", "gait": "gei"}.items():
         assert f"{stage}, used by default: {default}\n" in text
     assert "pose, used by default: none" in text
-    assert "gaitbase-gait3d" in text
-    assert "academic use only" in text
     assert max(map(len, text.splitlines())) <= 100
+    details = command("--details")
+    assert "gaitbase-gait3d" in details
+    assert "background subtraction: only for a camera that stands still" in details
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_every_network_has_its_line(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    put("opengait", tmp_path / "gait" / "gaitbase-gait3d")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text, details = command(), command("--details")
+    for line in ("gei weight-free Apache-2.0", "GaitSet 2.6 silhouettes your own", "SwinGait not read yet"):
+        assert line in [" ".join(one.split()) for one in text.splitlines()]
+    assert re.search(r"gaitbase +\S+\.pt +found +\d+\.\d MB +academic use only", text)
+    assert len(text.splitlines()) < 60
+    assert max(len(one) for one in details.splitlines() if not one.startswith("gait")) <= columns + 10
+    for broken in ("Apache-2.\n", "Recogniti\n", "academ…", "publish\n"):
+        assert broken not in re.sub(" +\n", "\n", details)
 
 
 def test_what_is_found_says_where_it_comes_from(command: Command, tmp_path: Path) -> None:
     file = put("opengait", tmp_path / "gait" / "gaitbase-gait3d")
-    text = command()
+    text = command("--details")
     assert f"gait, used by default: gaitbase, {file.relative_to(tmp_path)}\n" in text
     assert "Gait3D 64.6" in text
     first, last = (row for row in rows(command("--json")) if row["stage"] == "gait")
@@ -118,6 +136,35 @@ def test_a_network_whose_package_is_missing_says_so(
     assert "[paddle]" in row["problem"]
 
 
+def test_failed_downloads_and_foreign_files_are_told(command: Command, tmp_path: Path) -> None:
+    for stage, name, content in (
+        ("gait", "page.pt", b"<!DOCTYPE html><html>Sign in</html>"),
+        ("segmenter", "nothing.onnx", b""),
+        ("detector", "pointer.pth", b"version https://git-lfs.github.com/spec/v1\nsize 9\n"),
+        ("pose", "cut.onnx", b"\x08\x08\x3a\x7fabc"),
+        ("pose", "other.onnx", b"\x08\x08"),
+    ):
+        (tmp_path / stage).mkdir(exist_ok=True)
+        (tmp_path / stage / name).write_bytes(content)
+    found = {row["name"]: row for row in rows(command("--json")) if row["problem"]}
+    told = {name: row["problem"] for name, row in found.items()}
+    assert told.keys() == {"page.pt", "nothing.onnx", "pointer.pth", "cut.onnx", "other.onnx"}
+    assert "is a web page" in told["page.pt"]
+    assert "is empty" in told["nothing.onnx"]
+    assert "git lfs pull" in told["pointer.pth"]
+    assert "its end is missing" in told["cut.onnx"]
+    assert "is not a pose checkpoint that is understood here" in told["other.onnx"]
+    assert not any(row["used"] for row in found.values())
+
+
+def test_a_self_trained_network_says_what_it_was_trained_on(command: Command, tmp_path: Path) -> None:
+    file = put("opengait", tmp_path / "gait")
+    stated = {"licence": "unknown: depends on the data it was trained on", "note": "trained here on CASIA-B"}
+    torch.save({**torch.load(file, weights_only=True), "metadata": stated}, file)
+    row = next(row for row in rows(command("--json")) if row["name"] == "gaitbase")
+    assert {key: row[key] for key in stated} == stated
+
+
 @pytest.mark.parametrize("placed", [(), ("detector",), ("detector", "embedded/detector"), ("embedded/detector",)])
 def test_the_default_is_that_of_a_run(placed: tuple[str, ...], tmp_path: Path) -> None:
     for folder in placed:
@@ -143,5 +190,17 @@ def test_published_ones_are_listed(command: Command, tmp_path: Path) -> None:
     assert found["gaitbase-grew"]["supported"]
     assert found["gaitbase-grew"]["figures"] == {"GREW": "60.1"}
     assert found["gaitbase-grew"]["licence"]["short"] == "academic use only"
-    line = next(line for line in command().splitlines() if line.startswith("yolox-nano "))
-    assert line.split() == ["yolox-nano", "7.7", "MB", "Apache-2.0", "COCO", "AP", "25.8", "(val)", "here"]
+    line = next(line for line in command("--details").splitlines() if line.startswith("yolox-nano "))
+    assert line.split() == ["yolox-nano", "7.7", "MB", "Apache-2.0", "COCO", "AP", "25.8", "(val);", "here"]
+
+
+def test_an_export_replaces_nothing_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mine.onnx"
+    out.write_bytes(b"mine")
+    assert main(["models", "export", "nosuch.pt", str(out)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main(["models", "export", "nosuch.pt", str(out), "--force"]) == 2
+    assert "nosuch.pt" in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
+    assert main(["models", "export", "nosuch.pt", str(out / "x.onnx")]) == 2
+    assert "cannot be made" in " ".join(capsys.readouterr().err.split())

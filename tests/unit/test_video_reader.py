@@ -183,6 +183,9 @@ def test_resolves_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         resolve_video("galery.mp4", folder)
     with pytest.raises(VideoError, match=r"Did you mean 'here\.avi'"):
         resolve_video("hera", folder)
+    with pytest.raises(VideoError) as caught:
+        resolve_video("nosuch.avi", folder)
+    assert "Did you mean" not in str(caught.value), "of 'here.avi' it has the extension alone"
     with pytest.raises(VideoError, match="is a folder"):
         resolve_video("input_videos", folder)
 

@@ -1,0 +1,288 @@
+"""Cameras and addresses: what is opened how, what is said of it, and what happens when it breaks off."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from app.errors import VideoError
+from app.types import Frame
+from app.video import live
+from app.video.live import LiveSource, Outage, said
+
+PASSWORD = "s3c@ret"
+ADDRESS = "me:s3c%40ret@127.0.0.1"
+
+
+class Camera(ThreadingHTTPServer):
+    """An MJPEG camera: multipart JPEGs, `rate` a second, the first `frames` of each connection; `silent` ones go on.
+
+    The size is `sizes`, one after the other for each connection and picture; grey says which connection it was.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        self.rate, self.frames, self.silent, self.connections, self.sent = 100.0, 10_000, False, 0, 0
+        self.sizes = [(64, 48)]
+        super().__init__(("127.0.0.1", port), Stream)
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever watches may go."""
+
+
+class Stream(BaseHTTPRequestHandler):
+    server: Camera
+
+    def do_GET(self) -> None:
+        login = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        if self.headers.get("Authorization") != login:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+            return
+        if self.path == "/page":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>no video</html>" * 100)
+            return
+        if not self.path.startswith("/stream"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        self.server.connections += 1
+        for number in range(self.server.frames):
+            width, height = self.server.sizes[min(number // 8, len(self.server.sizes) - 1)]
+            self.server.sent = number
+            grey = np.full((height, width, 3), 40 * self.server.connections, np.uint8)
+            grey[:, : width // 2] = number % 250
+            picture = cv2.imencode(".jpg", grey)[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+            self.wfile.write(head.encode() + picture + b"\r\n")
+            time.sleep(1 / self.server.rate)
+        while self.server.silent:
+            time.sleep(0.05)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
+    monkeypatch.setattr(live, "_PAUSES", (0.05, 0.1))
+    with Camera() as server:
+        yield server
+        server.silent = False
+        server.shutdown()
+
+
+def address(camera: Camera, path: str = "stream") -> str:
+    return f"http://{ADDRESS}:{camera.server_port}/{path}?token=hidden"
+
+
+def taken(source: LiveSource, count: int, seconds: float = 20.0) -> list[Frame | Outage]:
+    """The next things that come."""
+    found: list[Frame | Outage] = []
+    end = time.monotonic() + seconds
+    while len(found) < count:
+        assert time.monotonic() < end, f"only {len(found)} of {count} came"
+        one = source.take()
+        if one is not None:
+            found.append(one)
+    return found
+
+
+def test_frames_are_numbered_by_their_time_where_the_rate_is_not_known(camera: Camera) -> None:
+    camera.rate = 10
+    with LiveSource(address(camera)) as source:
+        assert (source.info.width, source.info.height, float(source.info.fps)) == (64, 48, 25.0)
+        frames = [one for one in taken(source, 8) if isinstance(one, Frame)]
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices))
+    assert indices[-1] - indices[3] >= 8, "4 pictures at 10 a second are 0.4 s, or 10 frames at 25"
+    assert abs(indices[-1] - 25 * frames[-1].time) < 3
+
+
+def test_a_camera_that_dies_is_found_again(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    camera.frames = 6
+    with LiveSource(address(camera)) as source:
+        first = taken(source, 7)
+        camera.shutdown()
+        camera.server_close()
+        assert isinstance(first[-1], Outage)
+        assert "ended there" in first[-1].reason
+        time.sleep(0.5)
+        with Camera(camera.server_port) as again:
+            again.connections = 4
+            frame = taken(source, 1)[0]
+            again.shutdown()
+    assert isinstance(frame, Frame)
+    assert isinstance(first[-2], Frame)
+    assert frame.time > first[-2].time + 0.45
+    assert frame.index > first[-2].index + 10, "the time away counts"
+    assert frame.image[:, 40:].mean() > 150, "it is a picture of the new connection"
+    assert "broke off" in caplog.text
+    assert "is back after" in caplog.text
+    assert "s3c" not in caplog.text
+    assert "hidden" not in caplog.text
+
+
+def test_one_that_falls_silent_is_an_outage(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_PATIENCE", 0.4)
+    camera.frames, camera.silent = 6, True
+    with LiveSource(address(camera)) as source:
+        *_, last = taken(source, 7)
+        assert isinstance(last, Outage)
+        assert "no answer" in last.reason
+        assert isinstance(taken(source, 1)[0], Frame)
+    assert camera.connections >= 2
+
+
+def test_the_end_does_not_wait_for_one_that_is_silent(camera: Camera) -> None:
+    camera.frames, camera.silent = 6, True
+    with LiveSource(address(camera)) as source:
+        taken(source, 6)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < live._FAREWELL + 1, "10 s were to be waited for"
+
+
+def test_another_size_is_scaled_to_the_first(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:
+    camera.sizes = [(64, 48), (32, 24), (128, 96)]
+    with LiveSource(address(camera), depth=50) as source:
+        frames = taken(source, 30)
+    assert {frame.image.shape for frame in frames if isinstance(frame, Frame)} == {(48, 64, 3)}
+    told = [record.getMessage().partition(" now ")[2] for record in caplog.records]
+    assert [text[:10] for text in told if text] == ["gives 32x2", "gives 128x"]
+
+
+def test_what_piles_up_on_the_way_is_thrown_away(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    square = live._square
+
+    def slow(*of: Any) -> Any:
+        time.sleep(0.04)
+        return square(*of)
+
+    monkeypatch.setattr(live, "_square", slow)
+    lags = []
+    with LiveSource(address(camera)) as source:
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            frame = source.take()
+            if isinstance(frame, Frame):
+                lags.append((camera.sent - int(frame.image[24, 8, 0]) + 9) % 250)  # JPEG is not exact
+        assert source.dropped > 50
+    assert min(lags[-60:]) < 60, "three quarters are too many: 450 wait at the end otherwise"
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("http://127.0.0.1:{port}/stream", "another user name or password"),
+        ("http://me:s3cret@127.0.0.1:{port}/stream", "another user name or password"),
+        ("http://" + ADDRESS + ":{port}/nothing", "nothing at this path"),
+        ("http://" + ADDRESS + ":{port}/page", "ended the connection|no video"),
+        ("http://" + ADDRESS.replace("127.0.0.1", "camera.invalid") + "/", "no machine of this name"),
+        ("rtsp://" + ADDRESS + ":9/stream", "nothing listens at this port"),
+        ("rtsp://me:s3c/ret@127.0.0.1:9/stream", "not spelt well.*%2F"),
+        ("foo://" + ADDRESS + "/stream", "not known"),
+    ],
+)
+def test_what_cannot_be_opened_says_why_and_no_password(
+    name: str, complaint: str, camera: Camera, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(VideoError, match=complaint) as caught:
+        LiveSource(name.format(port=camera.server_port))
+    assert "s3c" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "s3c" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("password", ["secret", "se@cret", "se/cret", "se?cret", "se#cret", "se:cret"])
+def test_no_password_is_said_however_it_is_spelt(password: str) -> None:
+    assert said(f"rtsp://me:{password}@10.0.0.7:554/cam?token=x#y") == "rtsp://10.0.0.7:554/cam"
+
+
+class Capture:
+    """OpenCV's, of a camera that gives two pictures."""
+
+    asked: tuple[int, int]
+
+    def __init__(self, number: int, backend: int) -> None:
+        Capture.asked, self._left = (number, backend), 2
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return Capture.asked[0] != 5
+
+    def read(self) -> tuple[bool, Any]:
+        self._left -= 1
+        return (True, np.zeros((24, 32, 3), np.uint8)) if self._left >= 0 else (False, None)
+
+    def get(self, what: int) -> float:
+        return {cv2.CAP_PROP_FPS: 30.0}[what]
+
+    def release(self) -> None: ...
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cameras of a Linux machine would be."""
+    monkeypatch.setattr(live, "_DEVICES", tmp_path)
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("system", "backend"),
+    [
+        ("linux", cv2.CAP_V4L2),
+        ("darwin", cv2.CAP_AVFOUNDATION),
+        ("win32", cv2.CAP_DSHOW),
+        ("freebsd14", cv2.CAP_ANY),
+    ],
+)
+def test_a_camera_is_asked_for_in_the_way_of_its_system(
+    system: str, backend: int, devices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    (devices / "video2").touch()
+    source = LiveSource("2")
+    assert Capture.asked == (2, backend)
+    assert (source.name, source.info.width, source.info.height, float(source.info.fps)) == ("camera 2", 32, 24, 30.0)
+    with pytest.raises(
+        VideoError, match=r"There is no camera 5\. There are: 2" if system == "linux" else "Camera 5 can"
+    ):
+        LiveSource("5")
+
+
+def test_a_camera_that_is_not_there_or_taken(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(VideoError, match=r"There is no camera 0\. There is none at all"):
+        LiveSource("0")
+    (devices / "video5").touch()
+    with pytest.raises(VideoError, match="nobody else using it"):
+        LiveSource("5")
+
+
+def test_a_camera_that_is_pulled_out_and_put_in_again(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(live, "_PAUSES", (0.01,))
+    (devices / "video0").touch()
+    with LiveSource("0", depth=50) as source:
+        kinds = [type(one) for one in taken(source, 5)]
+    assert kinds == [Frame, Frame, Outage, Frame, Frame]
