@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_ALIKE = 0.5
+
 
 class GaitprintError(Exception):
     """Base of every error that is the input's fault; the command line prints it and exits with 2."""
@@ -43,6 +45,12 @@ class GalleryError(GaitprintError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the closest of `known`, or an empty string."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{found[0]}'?" if found else ""
+    """Return `` Did you mean 'x'?`` for the closest of `known`, or an empty string; a common extension says nothing."""
+    stem, dot, extension = word.rpartition(".")
+    likeness = {}
+    for name in known:
+        alike = bool(stem) and name.endswith(dot + extension)
+        pair = (stem, name[: -len(dot + extension)]) if alike else (word, name)
+        likeness[name] = difflib.SequenceMatcher(None, *pair).ratio()
+    found = max(likeness, key=likeness.__getitem__, default="")
+    return f" Did you mean '{found}'?" if found and likeness[found] >= _ALIKE else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,6 +11,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.errors import OutputError
+
+_NO_PLACE = (
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.EISDIR,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EIO,
+    errno.EINVAL,
+)
+
+_unfinished: set[Path] = set()
 
 
 @contextmanager
@@ -26,6 +40,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     # bytes, of which a character may take four.
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     made = [parent for parent in path.parents if not parent.exists()]
+    _unfinished.add(temporary)
     try:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,15 +49,43 @@ def written_whole(path: Path) -> Iterator[Path]:
                 shutil.rmtree(path)
             temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with suppress(OSError):  # the parent may be a file
-                temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        _unfinished.discard(temporary)
         if not path.exists():
             with suppress(OSError):  # not empty
                 for parent in made:
                     parent.rmdir()
+
+
+def remove_unfinished() -> None:
+    """Remove all that `written_whole` is writing at the moment, for a program that ends without unwinding."""
+    for temporary in list(_unfinished):
+        _remove(temporary)
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        with suppress(OSError):  # the parent may be a file
+            temporary.unlink(missing_ok=True)
+
+
+def need_writable(path: Path) -> None:
+    """Make sure that a file can be written to `path`, before the work for it; nothing is left of the attempt.
+
+    Raises:
+        OutputError: see `written_whole`; or `path` is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Give the name of a file.")
+    with suppress(_TriedError), written_whole(path) as temporary:
+        temporary.touch()
+        raise _TriedError
+
+
+class _TriedError(Exception):
+    """Ends an attempt, so that nothing of it stays."""
 
 
 @contextmanager
@@ -57,6 +100,14 @@ def explained(path: Path) -> Iterator[None]:
             raise OutputError(
                 f"No permission to write {path}. Give another folder, or change its permissions."
             ) from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+        if error.errno in _NO_PLACE or (error.errno == errno.ENOENT and _concerns(error, path)):
             raise OutputError(f"{path} cannot be made: {error.strerror}. Give another folder.") from error
         raise
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether it is `path`, what is written beside it, or a folder above it, that is not there; not some input."""
+    if error.filename is None:
+        return True
+    missing = Path(os.fsdecode(error.filename))
+    return missing in path.parents or path.parent in missing.parents

@@ -9,9 +9,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from app.errors import SettingsError, nearest
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Threads: TypeAlias = Annotated[int, Field(ge=0, le=1024)]
+Side: TypeAlias = Annotated[int, Field(ge=32, le=8192)]
 
 
 def cores() -> int:
@@ -28,20 +35,20 @@ class DetectorSettings:
 
     name: str = "auto"
     checkpoint: Path | None = None
-    score: float = 0.1
+    score: Share = 0.1
     """Detections below this are dropped; ByteTrack uses weak ones too, so keep it at the track's `low_score`."""
-    nms_iou: float = 0.7
+    nms_iou: Share = 0.7
     """Of two boxes that overlap more than this the weaker goes. ByteTrack's value: people in groups overlap."""
-    input_size: tuple[int, int] | None = None
+    input_size: tuple[Side, Side] | None = None
     """Height and width in px the frame is scaled into; None is the checkpoint's own test size."""
     normalise: Literal["auto", "raw", "imagenet"] = "auto"
     """What a YOLOX network takes: raw BGR 0..255 or ImageNet-normalised RGB; auto recognises ByteTrack's models."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 halves the time of torch networks on CPUs that have it. YOLOX-nano's boxes on real clips move by 0.2 to
     0.9 px (median; 95 % by less than 3.1), their scores by 0.003, none is lost."""
-    batch: int = 8
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames taken from the video at once."""
-    threads: int = 0
+    threads: Threads = 0
     """Threads the detector may use; 0 is one for each core."""
 
 
@@ -49,14 +56,14 @@ class DetectorSettings:
 class TrackSettings:
     """ByteTrack (Zhang et al. 2022), thresholds as published; times in seconds, so any frame rate works."""
 
-    high_score: float = 0.5
-    new_score: float = 0.6
-    low_score: float = 0.1
-    match_iou: float = 0.2
+    high_score: Share = 0.5
+    new_score: Share = 0.6
+    low_score: Share = 0.1
+    match_iou: Share = 0.2
     """Smallest IoU with a strong detection, times its score (published as the cost 0.8)."""
-    low_match_iou: float = 0.5
-    tentative_match_iou: float = 0.3
-    lost_seconds: float = 1.0
+    low_match_iou: Share = 0.5
+    tentative_match_iou: Share = 0.3
+    lost_seconds: Amount = 1.0
     """How long a person may be hidden and keep the id (30 frames at 30 frames/s)."""
 
 
@@ -66,11 +73,11 @@ class SegmenterSettings:
 
     name: str = "auto"
     checkpoint: Path | None = None
-    threshold: float | None = None
+    threshold: Share | None = None
     """Probability from which a pixel is body; None is the model's own."""
-    max_rate: float = 30.0
+    max_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     """Silhouettes a second, at most; only videos above this skip frames."""
-    threads: int = 0
+    threads: Threads = 0
     """Threads the segmenter may use; 0 is one for each core."""
 
 
@@ -84,7 +91,7 @@ class PoseSettings:
     """auto: where the gait model needs keypoints or they are painted. always: also to keep them with the features."""
     paint: bool = False
     """Whether the painted videos show skeletons."""
-    threads: int = 0
+    threads: Threads = 0
     """Threads the pose network may use; 0 is one for each core."""
 
 
@@ -94,7 +101,7 @@ class GaitSettings:
 
     name: str = "auto"
     checkpoint: Path | None = None
-    max_frames: int = 240
+    max_frames: Annotated[int, Field(ge=8)] = 240
     """Longest walk handed to the network; longer ones are thinned evenly. Bounds time and memory."""
 
 
@@ -102,16 +109,16 @@ class GaitSettings:
 class QualitySettings:
     """When a walk cannot be used."""
 
-    min_seconds: float = 1.0
+    min_seconds: Amount = 1.0
     """About one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
-    min_frames: int = 12
-    min_height: float = 48.0
+    min_frames: Annotated[int, Field(ge=1)] = 12
+    min_height: Amount = 48.0
     """Median box height in px."""
-    border_margin: float = 2.0
+    border_margin: Amount = 2.0
     """A box closer than this to the frame's edge, in px, is cut."""
-    max_occlusion: float = 0.35
+    max_occlusion: Share = 0.35
     """Share of a box hidden by somebody nearer, from which the frame is not used."""
-    min_motion: float = 0.25
+    min_motion: Amount = 0.25
     """Smallest leg motion (see `app.quality`) of somebody who walks."""
 
 
@@ -120,7 +127,7 @@ class MatchSettings:
     """Comparing walks."""
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
-    threshold: float | None = None
+    threshold: Amount | None = None
     """Largest distance that is still the same person; None derives it (see `app.gallery.calibration`)."""
     join_fragments: bool = True
     """Whether pieces of one person's broken track share an identity."""
@@ -173,6 +180,7 @@ class Settings:
         import yaml
 
         values: dict[str, Any] = asdict(cls())
+        origins: dict[str, str] = {}
         if config is not None:
             try:
                 content = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -182,7 +190,7 @@ class Settings:
                 raise SettingsError(f"The settings file {config} is not YAML: {error}") from error
             if content is not None and not isinstance(content, dict):
                 raise SettingsError(f"The settings file {config} must hold sections, such as 'track:'.")
-            _overlay(values, content or {}, cls, str(config))
+            _overlay(values, content or {}, cls, str(config), origins)
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
@@ -191,13 +199,21 @@ class Settings:
                 value = yaml.safe_load(text)
             except yaml.YAMLError as error:
                 raise SettingsError(f"--set {assignment}: the value is not YAML: {error}") from error
-            _overlay(values, _nested(key.strip(), value), cls, f"--set {assignment}")
+            _overlay(values, _nested(key.strip(), value), cls, f"--set {assignment}", origins)
         for key, value in (named or {}).items():
-            _overlay(values, _nested(key, value), cls, key)
-        return _validated(values)
+            _overlay(values, _nested(key, value), cls, key, origins)
+        return _validated(values, origins)
 
 
-def _overlay(values: dict[str, Any], changes: Mapping[str, Any], owner: type, where: str, prefix: str = "") -> None:
+def _overlay(
+    values: dict[str, Any],
+    changes: Mapping[str, Any],
+    owner: type,
+    where: str,
+    origins: dict[str, str],
+    prefix: str = "",
+) -> None:
+    """Change `values` in place; `origins` takes where each changed setting was given."""
     known = {f.name: f for f in fields(owner)}
     for key, value in changes.items():
         path = f"{prefix}{key}"
@@ -210,8 +226,9 @@ def _overlay(values: dict[str, Any], changes: Mapping[str, Any], owner: type, wh
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{where}: '{path}' is a section; give its keys, not {value!r}.")
             section = getattr(Settings(), key)
-            _overlay(default, value, type(section), where, f"{path}.")
+            _overlay(default, value, type(section), where, origins, f"{path}.")
         else:
+            origins[path] = where
             values[key] = value
 
 
@@ -231,12 +248,31 @@ def _nearest_anywhere(key: str) -> str:
     return hint.replace(f"'{hint[15:-2]}'", f"'{tails[hint[15:-2]]}'") if hint else ""
 
 
-def _validated(values: dict[str, Any]) -> Settings:
-    from pydantic import TypeAdapter, ValidationError
-
+def _validated(values: dict[str, Any], origins: Mapping[str, str]) -> Settings:
     try:
         return TypeAdapter(Settings).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"The setting '{name}' cannot be {first['input']!r}: {first['msg']}.") from error
+        section, *key = (str(part) for part in first["loc"][:2])
+        name = ".".join([section, *key])
+        owner = type(getattr(Settings(), section)) if key else Settings
+        allowed = _allowed(get_type_hints(owner, include_extras=True)[key[0] if key else section])
+        raise SettingsError(
+            f"{origins.get(name, name)}: the setting '{name}' cannot be {first['input']!r}: {allowed or first['msg']}."
+        ) from error
+
+
+def _allowed(hint: Any) -> str:
+    """Say which numbers a type allows; an empty string where it sets no limits."""
+    if not hasattr(hint, "__metadata__"):
+        return next((said for said in map(_allowed, get_args(hint)) if said), "")
+    kind, about = get_args(hint)
+    limits = {
+        name: getattr(limit, name) for limit in about.metadata for name in ("ge", "gt", "le") if hasattr(limit, name)
+    }
+    number = "a whole number" if kind is int else "a number"
+    if "gt" in limits:
+        return f"give {number} above {limits['gt']}"
+    return f"give {number} " + (
+        f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"from {limits['ge']} on"
+    )

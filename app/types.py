@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 Origin: TypeAlias = Literal["given", "found", "embedded", "weight-free"]
 Status: TypeAlias = Literal["identified", "unknown", "unusable"]
+
+_CLEAR, _FAIR = 0.7, 0.55
+"""Confidence from which a decision is called so: the distance is at most 0.65 or 0.9 of that of the border."""
 
 
 def _need(condition: bool, message: str) -> None:
@@ -217,3 +220,25 @@ class Match:
         distances = [candidate.distance for candidate in self.candidates]
         _need(distances == sorted(distances), "candidates must be sorted by distance")
         _need((self.identity is None) == (self.reason is not None), "a match has an identity or a reason")
+
+
+class Sureness(NamedTuple):
+    """How sure a name is, as it is said everywhere: a `text`, and whether the name is `doubtful` and bears a "?"."""
+
+    text: str
+    doubtful: bool
+
+    @classmethod
+    def of(cls, probability: float | None, confidence: float | None) -> Sureness:
+        """Say the probability where it is known ("69 %"), else in a word how clear the decision is ("fair").
+
+        A confidence is never said as a number: it would be read as a probability.
+        """
+        if probability is not None:
+            percent = 100 * probability
+            text = "over 99 %" if percent > 99 else "under 1 %" if percent < 1 else f"{percent:.0f} %"
+            return cls(text, probability < 0.5)
+        if confidence is None:
+            return cls("", False)
+        doubtful = confidence < _FAIR
+        return cls("doubtful" if doubtful else "fair" if confidence < _CLEAR else "clear", doubtful)

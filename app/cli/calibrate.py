@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.stages import GaitModel
     from app.training.calibrate import Calibration
-    from app.types import Floats
+    from app.types import Floats, ModelCard
 
 console = Console()
+
+_USUAL_RATE = 0.01  # what identify asks for where nothing is said
 
 
 def calibrate(
@@ -38,7 +40,11 @@ def calibrate(
     metric: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
     name: Annotated[str | None, typer.Option(help="What the walks are, for reports.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write here. Default: NAME.scores.json beside the checkpoint.")
+        Path | None,
+        typer.Option(
+            help="Write here. Default: NAME.scores.json beside the gallery's file, where identify looks first, or else "
+            "beside the checkpoint, except for the one that comes with the program."
+        ),
     ] = None,
     charts: Annotated[Path | None, typer.Option(help="Folder for curves of errors and of reliability.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
@@ -67,12 +73,7 @@ def calibrate(
             settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
         )
         model = entry.build(file, settings.gait)
-        if out is None:
-            if model.card.file is None:
-                raise SettingsError(
-                    f"The gait model '{model.card.name}' has no file beside which scores could lie: --out."
-                )
-            out = scores_path(model.card.file)
+        out = out or scores_path(gallery_db or _own_file(model.card))
         if data is not None:
             task = bars.add_task("Embedding", total=None)
             walks = _data(
@@ -87,9 +88,31 @@ def calibrate(
         )  # fmt: skip
     found.scores.write(out)
     _show(found)
-    console.print(f"Wrote {escape(str(out))}.", soft_wrap=True)
+    used = gallery_db is not None and out == scores_path(gallery_db)
+    console.print(
+        f"Wrote {escape(str(out))}" + (": identify uses them with this gallery." if used else "."), soft_wrap=True
+    )
+    smallest = found.scores.smallest_rate()
+    if used and smallest > _USUAL_RATE:
+        console.print(
+            f"So few people tell nothing about rarer false accepts: give identify --far {smallest:.2g} or more."
+        )
     for path in draw(found, charts) if charts is not None else ():
         console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+
+
+def _own_file(card: ModelCard) -> Path:
+    """Return the file of a gait model beside which scores may be written."""
+    from app.checkpoints import HOME
+
+    if card.file is None:
+        raise SettingsError(f"The gait model '{card.name}' has no file beside which scores could lie: give --out.")
+    if HOME / "embedded" in card.file.resolve().parents:
+        raise SettingsError(
+            f"The scores beside {card.file.name} come with the program and are not replaced: give --out. "
+            "As NAME.scores.json beside your gallery NAME.db, identify finds them first."
+        )
+    return card.file
 
 
 def _data(

@@ -24,6 +24,7 @@ from app.cli.options import (
     SegmenterFileOption,
     SegmenterOption,
     SetOption,
+    VerboseOption,
     settings_of,
 )
 from app.errors import GaitprintError, GalleryError, NobodyFoundError, SettingsError, VideoError
@@ -67,11 +68,14 @@ def enrol(
     config: ConfigOption = None,
     set_: SetOption = None,
     fresh: FreshOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Bring somebody who agreed to it into the gallery, from a video in which they walk."""
-    from app.cli.show import RichProgress
+    from app.cli.show import RichProgress, show_models
+    from app.gallery.sqlite import clean_name
     from app.pipeline.build import build
     from app.pipeline.enrol import enrol_walks
+    from app.pipeline.leftovers import in_use
 
     if (folder is None) == (video is None):
         raise SettingsError("Give either a video, with --name, or --folder with one sub-folder for each person.")
@@ -91,18 +95,22 @@ def enrol(
         output__features=False,
     )
     people = _people_of(folder) if folder is not None else _person(video or "", name)
+    for who in people:
+        clean_name(who)  # what cannot be a name is said before the long work
     agreed = consent if consent is not None else _asked(list(people))
-    with opened(gallery_db, create=True, to=console) as gallery:
+    if not agreed.strip():
+        raise GalleryError("--consent is empty: say what the person agreed to, e.g. 'signed form of 3 May', or none.")
+    output_folder = settings.output.folder
+    with opened(gallery_db, create=True, output=output_folder) as gallery, in_use(output_folder):
         with RichProgress(console) as progress:
             stages = build(settings)
-            for line in stages.lines():
-                progress.line(line)
+            show_models(console, stages, verbose=verbose)
             seen, failures = _analysed(people, stages, progress, fresh)
         for who, videos in seen.items():
             walks: list[NewWalk] = []
             for one in videos:
                 try:
-                    chosen = track or _chosen(one, settings.output.folder, ask=folder is None)
+                    chosen = track or _chosen(one, output_folder, ask=folder is None)
                     walks += enrol_walks(one, chosen, keep_silhouettes, view=view, thumbnails=thumbnail)
                 except GaitprintError as error:
                     failures.append(error)
@@ -181,7 +189,7 @@ def _add(
     who: str, walks: list[NewWalk], gallery: GalleryStore, metric: Metric, consent: str, retain_days: int | None
 ) -> None:
     """Enrol the walks that are new, and say so."""
-    from app.gallery.sqlite import clean_name
+    from app.gallery.sqlite import name_key
     from app.pipeline.enrol import already_enrolled
 
     new = []
@@ -191,7 +199,7 @@ def _add(
             new.append(walk)
             continue
         owner, walk_id = known
-        if owner != clean_name(who):
+        if name_key(owner) != name_key(who):
             raise GalleryError(
                 f"Track {walk.track_id} of {walk.source} is in the gallery already, as walk {walk_id} of '{owner}'. If "
                 f"is {who}, use `python -m app gallery move` or `rename`."
@@ -216,6 +224,7 @@ def _chosen(video: AnalysedVideo, output: Path, *, ask: bool) -> list[int] | Non
     """
     from app.files import written_whole
     from app.pipeline.enrol import listed, seconds_of, surely_one_person
+    from app.pipeline.leftovers import SHEET
     from app.pipeline.portraits import contact_sheet, portraits
 
     if len(video.usable()) < 2:
@@ -228,7 +237,7 @@ def _chosen(video: AnalysedVideo, output: Path, *, ask: bool) -> list[int] | Non
         number: f"{track.frame_indices[0] / fps:.1f} to {(track.frame_indices[-1] + 1) / fps:.1f} s"
         for number, track in usable.items()
     }
-    sheet = output / f"{video.name}-walks.png"
+    sheet = output / "cache" / f"{video.name}{SHEET}"
     with written_whole(sheet) as temporary:
         captions = {number: [f"track {number}", span] for number, span in spans.items()}
         temporary.write_bytes(contact_sheet(portraits(video, list(usable.values())), captions))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -25,11 +26,15 @@ app = typer.Typer(
 )
 console = Console()
 
-GALLERY_DB = Path("output/gallery.db")
+OUTPUT = Path("output")
+GALLERY_DB = OUTPUT / "gallery.db"
 GalleryOption = Annotated[Path, typer.Option("--gallery-db", help="The gallery's file.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person in the gallery.")]
 WalkArgument = Annotated[int, typer.Argument(metavar="WALK", help="A walk's number, as `show` lists it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", help="Folder of the results: what its cache keeps of videos is deleted too.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -58,7 +63,7 @@ def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
     console.print(Text(person.name, style="bold"))
     until = f"kept until {_day(person.expires)}" if person.expires is not None else "kept until forgotten"
     console.print(Text(f"Enrolled {_day(person.enrolled)}, {until}. Consent: {person.consent}"), soft_wrap=True)
-    table = _table("walk", "video", "track", "view", "frames", "seconds", "silhouettes", "added", "model")
+    table = _table("walk", "video", "track", "view", "frames", "seconds", "added")
     for walk in walks:
         table.add_row(
             str(walk.walk_id),
@@ -67,11 +72,14 @@ def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
             Text(walk.view),
             str(walk.frames),
             f"{walk.seconds:.1f}",
-            "kept" if walk.has_silhouettes else "",
             _day(walk.added),
-            Text(walk.model_id),
         )
     console.print(table)
+    for model in dict.fromkeys(walk.model_id for walk in walks):
+        _say(f"Embedded with {model}: {_numbers([walk.walk_id for walk in walks if walk.model_id == model])}")
+    kept = [walk.walk_id for walk in walks if walk.has_silhouettes]
+    if kept:
+        _say(f"Silhouettes are kept of: {_numbers(kept)}")
 
 
 @app.command()
@@ -108,27 +116,39 @@ def move(walk: WalkArgument, name: NameArgument, gallery_db: GalleryOption = GAL
 
 
 @app.command()
-def forget(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB, yes: YesOption = False) -> None:
-    """Remove a person and all that is stored of them, for good."""
-    with opened(gallery_db) as gallery:
+def forget(
+    name: NameArgument, gallery_db: GalleryOption = GALLERY_DB, output: OutputOption = OUTPUT, yes: YesOption = False
+) -> None:
+    """Remove a person and all that is stored of them, for good, with the cache of the output folder."""
+    with opened(gallery_db, output=output) as gallery:
         person = gallery.person(name)
         if not yes:
             typer.confirm(f"Remove {person.name}, {_count(person.walks, 'walk')}, for good?", abort=True)
-        walks = gallery.forget(person.name)
-    _say(
-        f"Removed with {_count(walks, 'walk')}: embeddings, silhouettes, pictures, and the name in the log. "
-        "Exports, painted videos and reports that were made before are files of their own: remove them yourself."
-    )
+        cleared = _clear_caches(gallery_db, output)
+        walks = gallery.forget(person.name)  # last, so that what was interrupted can be done again
+    _say(f"Removed with {_count(walks, 'walk')}: embeddings, silhouettes, pictures, and the name in the log. {cleared}")
+    _say(_BEYOND)
 
 
 @app.command("forget-walk")
-def forget_walk(walk: WalkArgument, gallery_db: GalleryOption = GALLERY_DB, yes: YesOption = False) -> None:
-    """Remove one walk for good."""
-    with opened(gallery_db) as gallery:
+def forget_walk(
+    walk: WalkArgument, gallery_db: GalleryOption = GALLERY_DB, output: OutputOption = OUTPUT, yes: YesOption = False
+) -> None:
+    """Remove one walk for good, with the cache of the output folder."""
+    with opened(gallery_db, output=output) as gallery:
+        person = gallery.owner(walk)
         if not yes:
-            typer.confirm(f"Remove walk {walk} for good?", abort=True)
+            typer.confirm(f"Remove walk {walk} of {person.name} for good?", abort=True)
+        cleared = _clear_caches(gallery_db, output)
         gallery.forget_walk(walk)
-    _say(f"Removed walk {walk}.")
+    _say(f"Removed walk {walk} of {person.name}. {cleared}")
+    _say(_BEYOND)
+    if person.walks == 1:
+        _say(
+            f"{person.name} stays in the gallery with 0 walks. To remove the person too: "
+            f"python -m app gallery forget {shlex.quote(person.name)}",
+            "yellow",
+        )
 
 
 @app.command("export")
@@ -237,7 +257,7 @@ def re_embed(
     _say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
     if lacking:
         what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
-        numbers = ", ".join(map(str, lacking[:20])) + (" ..." if len(lacking) > 20 else "")
+        numbers = _numbers(lacking)
         _say(
             f"{_count(len(lacking), 'walk')} without {what} stay as they are and are not compared with that model: "
             f"{numbers}. Enrol them again with --keep-silhouettes.",
@@ -245,16 +265,50 @@ def re_embed(
         )
 
 
+_BEYOND = (
+    "What lies elsewhere the program cannot know of: other output folders (give each with --output), and painted "
+    "videos, reports, silhouettes, features and exports that were written before. Remove those yourself."
+)
+
+
+def _clear_caches(gallery_db: Path, output: Path) -> str:
+    """Delete what is kept of videos beside the gallery and in the output folder; return what is to be said of it.
+
+    Raises:
+        GalleryError: another program uses one of these folders.
+    """
+    from app.errors import GalleryError
+    from app.pipeline.leftovers import clear_cache
+
+    caches = {folder.absolute(): folder / "cache" for folder in (gallery_db.parent, output)}
+    for folder, cache in caches.items():
+        if not clear_cache(folder):
+            raise GalleryError(
+                f"Another program is at work in {folder}, and keeps silhouettes there. End it, or wait for it; then do "
+                f"this again, or delete {cache}."
+            )
+    emptied = " and ".join(map(str, caches.values()))
+    return f"What was kept of all videos in {emptied} is deleted too."
+
+
 @contextmanager
-def opened(path: Path, *, create: bool = False, to: Console = console) -> Iterator[SqliteGallery]:
-    """Open a gallery, show its warnings, and forget those whose time is over."""
+def opened(
+    path: Path, *, create: bool = False, to: Console = console, output: Path = OUTPUT
+) -> Iterator[SqliteGallery]:
+    """Open a gallery, show its warnings, and forget those whose time is over, in the cache of `output` too."""
     from app.cli.show import show_warnings
+    from app.errors import GaitprintError
     from app.gallery.sqlite import SqliteGallery
 
     with show_warnings(to), SqliteGallery(path, create=create) as gallery:
         over = gallery.expire()
         if over:
-            to.print(Text(f"Forgotten, as their time was over: {', '.join(over)}.", style="yellow"), soft_wrap=True)
+            try:
+                told = _clear_caches(path, output)
+            except GaitprintError as error:
+                told = f"Traces of them may be left: {error}"
+            told = f"Forgotten, as their time was over: {', '.join(over)}. {told}"
+            to.print(Text(told, style="yellow"), soft_wrap=True)
         yield gallery
 
 
@@ -262,7 +316,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         number = column in ("walks", "walk", "track", "frames", "seconds")
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        fixed = number or column in ("enrolled", "kept until", "added", "when", "what")
+        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=fixed)
     return table
 
 
@@ -277,6 +332,10 @@ def _say(text: str, style: str = "") -> None:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _numbers(walk_ids: Sequence[int]) -> str:
+    return ", ".join(map(str, walk_ids[:20])) + (" ..." if len(walk_ids) > 20 else "")
 
 
 def _people(number: int) -> str:

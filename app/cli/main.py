@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -34,6 +37,7 @@ from app.cli.options import (
     SegmenterFileOption,
     SegmenterOption,
     SetOption,
+    VerboseOption,
     settings_of,
 )
 from app.cli.prepare import app as prepare
@@ -41,6 +45,7 @@ from app.cli.serve import serve
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
+from app.files import remove_unfinished
 
 app = typer.Typer(
     name="gaitprint",
@@ -56,6 +61,10 @@ app.add_typer(train, name="train")
 app.add_typer(disentangle, name="disentangle")
 app.add_typer(walkers, name="walkers")
 app.add_typer(benchmark, name="benchmark")
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+_CURSOR = b"\x1b[?25h"  # shows it again, which progress bars hide
+_STOPPING = b"\nStopping; what is done is kept, run again to go on. Ctrl-C again ends at once.\n"
 console = Console()
 err_console = Console(stderr=True)
 
@@ -90,9 +99,10 @@ def demo(
     config: ConfigOption = None,
     set_: SetOption = None,
     fresh: FreshOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Name the walkers of the probe videos after those of the gallery video."""
-    from app.cli.show import RichProgress, show_result, show_warnings
+    from app.cli.show import RichProgress, show_models, show_result, show_warnings
 
     settings = settings_of(
         config, set_, gait__checkpoint=gait_checkpoint, detector__checkpoint=detector_checkpoint,
@@ -104,12 +114,9 @@ def demo(
 
     videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
     with RichProgress(console) as progress, show_warnings(progress.console):
-        result = run(
-            *videos, settings, progress, announce=lambda line: progress.console.print(escape(line)), fresh=fresh
-        )
+        result = run(*videos, settings, progress, announce=partial(show_models, console, verbose=verbose), fresh=fresh)
     show_result(console, result)
-    if result.failures:
-        raise result.failures[0]
+    result.refuse_failures()
 
 
 app.command()(calibrate)
@@ -126,29 +133,54 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    try:
-        with _unwound_on_sigterm():
+    with _ended_by_signals() as ending:
+        try:
             app(args=list(arguments), prog_name="python -m app")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except GaitprintError as error:
-        err_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 2
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+            ending.asked = ending.asked or code == INTERRUPTED  # some commands heed Ctrl-C themselves
+            return code
+        except GaitprintError as error:
+            err_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            return 2
     return 0
 
 
+class _Ending:
+    """What signals do: the first one unwinds the run, so that no half-written file stays; the next one ends it at once.
+
+    `asked` says whether the end was asked for.
+    """
+
+    asked = False
+
+    def ask(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            remove_unfinished()
+            if sys.stdout.isatty():
+                os.write(1, _CURSOR)
+            # Not through sys.exit: threads that still compute would be waited for.
+            os._exit(128 + number)
+        self.asked = True
+        if number == signal.SIGTERM:
+            raise SystemExit(128 + number)
+        with suppress(OSError):  # straight to the file: a signal may come amidst a print
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
+        raise KeyboardInterrupt
+
+
 @contextmanager
-def _unwound_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, so that no half-written file stays."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
+def _ended_by_signals() -> Iterator[_Ending]:
+    """Let Ctrl-C and SIGTERM end the run; see `_Ending`."""
+    ending = _Ending()
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
-        yield
+        yield ending
         return
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ending.ask) for number in numbers}
     try:
-        yield
+        yield ending
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if not ending.asked:  # else the interpreter's own end, which waits for threads, can be cut short too
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,9 +33,12 @@ app = typer.Typer(invoke_without_command=True)
 def models(
     context: typer.Context,
     checkpoints: CheckpointsOption = Path("checkpoints"),
+    details: Annotated[
+        bool, typer.Option("--details", help="Say all: licences, figures, papers, what can be read and fetched.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the networks that are there, which a run uses by default, and those that can be fetched; or export one."""
+    """List the networks that are there, which a run uses by default, and those that can be read; or export one."""
     if context.invoked_subcommand is not None:
         return
     from app.inventory import gait_families, models_of, published, registries
@@ -49,12 +53,26 @@ def models(
         print(json.dumps(listed, indent=1, default=str))
         return
     for stage in registries():
-        show_models(console, stage.stage, list(models_of(stage, checkpoints)), checkpoints)
-        _show_readers(console, stage.entries())
+        here = list(models_of(stage, checkpoints))
+        _show_default(console, stage.stage, here, checkpoints)
+        if details:
+            for model in here:
+                _show_model(console, model, checkpoints)
+            _show_readers(console, stage.entries())
+        else:
+            _show_models(console, here)
         console.print()
+    if details:
+        _show_family_details(console, gait_families())
+        console.print()
+        show_published(console, list(published().values()), checkpoints)
+        return
     _show_families(console, gait_families())
-    console.print()
-    show_published(console, list(published().values()), checkpoints)
+    console.print(
+        f"`python -m app models --details` says all of them; `python -m app fetch --list` lists the {len(published())} "
+        "checkpoints that can be fetched.",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -63,11 +81,17 @@ def export(
     out: Annotated[Path, typer.Argument(help="The .onnx file.")],
     config: Annotated[Path | None, typer.Option(help="OpenGait's YAML, for what the checkpoint does not tell.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Keep the weights as float16: a file of half the size.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT where it is there.")] = False,
 ) -> None:
     """Write a gait network as an ONNX file, which needs no torch, and compare the two."""
     from app.checkpoints import CheckpointFile
+    from app.errors import OutputError
+    from app.files import need_writable
     from app.training.gait_export import export_gait
 
+    if out.exists() and not force:
+        raise OutputError(f"{out} is there already. Give another name, or --force.")
+    need_writable(out)
     file = CheckpointFile.given(checkpoint)
     made = export_gait(file.path, out, config, "float16" if half else "float32")
     inputs = " and ".join(made.inputs)
@@ -84,49 +108,55 @@ def export(
     console.print(use, soft_wrap=True)
 
 
-def show_models(console: Console, stage: str, here: Sequence[Model], checkpoints: Path) -> None:
-    """Print the models of a stage that are there."""
+def _show_default(console: Console, stage: str, here: Sequence[Model], checkpoints: Path) -> None:
+    """Say which model of a stage a run uses."""
     default = next((model for model in here if model.used), None)
     chosen = "none, as none is found"
     if default is not None:
         chosen = default.name + (f", {_below(default.file, checkpoints)}" if default.file else "")
     console.print(Text.assemble((stage, "bold"), ", used by default: ", (chosen, "green")), soft_wrap=True)
-    table = _table()
-    table.add_column("model", ratio=10, overflow="fold")
-    table.add_column("from", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("licence", ratio=5, overflow="fold")
-    table.add_column("figures, notes", ratio=10, overflow="fold")
+
+
+def _show_models(console: Console, here: Sequence[Model]) -> None:
+    """Print the models of a stage that are there, a line for each; what cannot be used below."""
+    table = _table("model", "file", "from", "size", "licence")
     for model in here:
-        name = Text(model.name, style="green" if model.used else "")
-        if model.file:
-            name.append(f"\n{_below(model.file, checkpoints)}", style="dim")
-        source = f"published as {model.published}" if model.published else ""
-        card = f"card: {_below(model.card, checkpoints)}" if model.card else ""
-        told = Text("\n".join(line for line in (model.figures, model.note, source, card) if line))
-        if model.problem:
-            told = Text(model.problem.replace(str(model.file), model.name), style="red")
-        table.add_row(name, model.origin, size_text(model.bytes), Text(model.licence), told)
-    if here:
+        if not model.problem:
+            name, file = Text(model.name, style="green" if model.used else ""), model.file.name if model.file else ""
+            table.add_row(name, Text(file), model.origin, size_text(model.bytes), Text(_short(model.licence)))
+    if table.row_count:
         console.print(table)
+    for model in here:
+        if model.problem:
+            _indented(console, _problem(model), "red")
+
+
+def _show_model(console: Console, model: Model, checkpoints: Path) -> None:
+    """Print everything about a model that is there."""
+    place = _below(model.file, checkpoints) if model.file else ""
+    about = ", ".join(text for text in (model.origin, size_text(model.bytes), place) if text)
+    name = (model.name, "green" if model.used else "bold")
+    console.print(Text.assemble(name, f": {about}"), soft_wrap=True)
+    if model.problem:
+        _indented(console, _problem(model), "red")
+        return
+    source = f"published as {model.published}" if model.published else ""
+    card = f"card: {_below(model.card, checkpoints)}" if model.card else ""
+    for told in (model.licence and f"licence: {model.licence}", model.figures, model.note, source, card):
+        if told:
+            _indented(console, told)
 
 
 def show_published(console: Console, listed: Sequence[Published], checkpoints: Path) -> None:
     """Print published checkpoints, and which of them are there."""
-    table = _table()
-    table.add_column("published", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("licence", no_wrap=True)
-    table.add_column("published figures, notes", overflow="fold", ratio=1)
-    table.add_column("", no_wrap=True)
+    table = _table("published", "size", "licence", "published figures, notes")
     for model in listed:
-        state = Text("here", style="green") if model.folder(checkpoints).exists() else Text("")
-        if not model.supported:
-            state = Text("not read yet", style="dim")
-        told = ", ".join(text for text in (model.figures_line(), model.note) if text)
+        state = "here" if model.folder(checkpoints).exists() else "" if model.supported else "not read yet"
+        told = Text(", ".join(text for text in (model.figures_line(), model.note) if text))
+        if state:
+            told.append(f"{'; ' if told else ''}{state}", style="green" if state == "here" else "")
         style = "" if model.supported else "dim"
-        size = size_text(model.addresses[0].bytes)
-        table.add_row(Text(model.name), size, model.licence.short, Text(told), state, style=style)
+        table.add_row(Text(model.name), size_text(model.addresses[0].bytes), model.licence.short, told, style=style)
     console.print(table)
     console.print(
         "Figures as published; of gait networks rank-1 in per cent. `python -m app fetch NAME` downloads one, "
@@ -136,30 +166,44 @@ def show_published(console: Console, listed: Sequence[Published], checkpoints: P
 
 
 def _show_families(console: Console, families: Sequence[GaitFamily]) -> None:
-    """Print the families of gait networks with their published figures."""
-    table = _table()
-    table.add_column("gait network", no_wrap=True)
-    table.add_column("M", justify="right", no_wrap=True)
-    table.add_column("sees", width=11)
-    table.add_column("rank-1 as published, %", ratio=6, overflow="fold")
-    table.add_column("paper", ratio=4, overflow="fold")
-    table.add_column("weights", ratio=3)
+    """Print the families of gait networks, a line for each."""
+    table = _table("gait network", "M", "sees", "weights")
     for family in families:
-        figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
-        size = "" if family.parameters is None else f"{family.parameters / 1e6:.1f}"
-        weights = f"{len(family.published)}, {family.licence}" if family.published else "your own"
-        if family.network is None:
-            weights = "not read yet"
         style = "dim" if family.network is None else ""
         table.add_row(
-            *(Text(text) for text in (family.name, size, family.inputs, figures, family.paper, weights)), style=style
+            *(Text(text) for text in (family.name, _millions(family), family.inputs, _weights(family))), style=style
         )
     console.print(table)
-    console.print(
-        "M: millions of parameters, published size, without the classifier; weights: how many of the files below, or "
-        "those you train. Figures of different papers come of different trainings.",
-        highlight=False,
-    )
+    console.print(_FAMILIES, highlight=False)
+
+
+def _show_family_details(console: Console, families: Sequence[GaitFamily]) -> None:
+    """Print everything about the families of gait networks."""
+    for family in families:
+        size = f"{_millions(family)} M, " if family.parameters else ""
+        sees = f"from {family.inputs}; " if family.inputs else ""
+        console.print(
+            Text.assemble((family.name, "bold"), f": {size}{sees}weights: {_weights(family)}"), soft_wrap=True
+        )
+        figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
+        _indented(console, family.paper + (f". Rank-1, %: {figures}" if figures else ""))
+    console.print(_FAMILIES, highlight=False)
+
+
+_FAMILIES = (
+    "M: millions of parameters, published size, without the classifier; weights: how many files can be fetched, or "
+    "those you train. Figures are as published; those of different papers come of different trainings."
+)
+
+
+def _millions(family: GaitFamily) -> str:
+    return "" if family.parameters is None else f"{family.parameters / 1e6:.1f}"
+
+
+def _weights(family: GaitFamily) -> str:
+    if family.network is None:
+        return "not read yet"
+    return f"{len(family.published)}, {family.licence}" if family.published else "your own"
 
 
 def published_json(model: Published, checkpoints: Path) -> dict[str, Any]:
@@ -178,11 +222,30 @@ def _show_readers(console: Console, entries: Iterable[Entry[Any, Any]]) -> None:
     for entry in entries:
         if entry.accepts is not None:
             extra = f'; pip install -e ".[{entry.extra}]"' if entry.extra else ""
-            console.print(Padding(Text(f"{entry.name} reads {entry.about}{extra}", style="dim"), (0, 0, 0, 2)))
+            _indented(console, f"{entry.name} reads {entry.about}{extra}", "dim")
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=True)
+def _problem(model: Model) -> str:
+    """Why a file cannot be used; its name stands for its long path."""
+    told = model.problem.replace(str(model.file), model.name)
+    return told if model.name in told else f"{model.name}: {told}"
+
+
+def _short(licence: str) -> str:
+    """The licence without what is said of it."""
+    return re.split(r"[;:(]", licence)[0].strip()
+
+
+def _indented(console: Console, text: str, style: str = "") -> None:
+    console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        number = column in ("size", "M")
+        table.add_column(column, justify="right" if number else "left", no_wrap=number or column == "published")
+    return table
 
 
 def _below(path: Path, folder: Path) -> str:

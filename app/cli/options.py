@@ -21,6 +21,7 @@ ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings."
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
 ]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say all that is known of the models.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Use nothing that an earlier run found.")]
 
 

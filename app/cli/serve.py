@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -84,6 +85,9 @@ def serve(
                 "[yellow]Warning: without --certificate the password and all videos cross the network in the clear.[/]",
                 soft_wrap=True,
             )
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # there is nothing to say: runs go on at the next start
         with suppress(KeyboardInterrupt):
             serve(options, listener, certificate, key)
 

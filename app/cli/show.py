@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from app.pipeline.build import Stages
     from app.pipeline.demo import Result
     from app.pipeline.report import TrackReport, VideoReport
 
@@ -109,6 +109,12 @@ def show_warnings(console: Console) -> Iterator[None]:
         root.propagate = True
 
 
+def show_models(console: Console, stages: Stages, *, verbose: bool) -> None:
+    """Name the models in one line; with `verbose`, say whence each is and under which licence."""
+    for line in stages.lines() if verbose else [stages.summary()]:
+        console.print(Text(line), soft_wrap=True)
+
+
 def show_result(console: Console, result: Result) -> None:
     """Print who was seen in which probe, when, and how near; then where the files are."""
     report = result.report
@@ -116,25 +122,28 @@ def show_result(console: Console, result: Result) -> None:
         known = sorted({track.identity for track in report.gallery.tracks if track.identity})
         console.print(f"In the gallery: {len(known)} people, {escape(', '.join(known))}", soft_wrap=True)
         _show_unusable(console, report.gallery)
-    styles = {"identified": "bold green", "unknown": "yellow"}
     for probe in report.probes:
-        table = Table(title=Text(Path(probe.video).name, style="bold"), title_justify="left")
-        # Of the gallery that is kept, the next one's distance and the calibrated probability are known.
-        clear = ("confidence",) if report.gallery is not None else ("margin", "probability")
+        table = Table(title=Text(probe.name, style="bold"), title_justify="left")
+        # Scores that hold here give probabilities; of the gallery that is kept, the next one's distance is known.
+        calibrated = any(track.probability is not None for track in probe.tracks)
+        in_pieces = any(track.pieces is not None for track in probe.tracks)
+        clear = ["probability" if calibrated else "how clear", *(["margin"] if report.gallery is None else [])]
+        clear += ["pieces"] if in_pieces else []
         for column in ("track", "seen, s", "who", "distance", *clear):
             table.add_column(column, justify="left" if column == "who" else "right")
         for track in probe.tracks:
             if track.status == "unusable":
                 continue
-            nearest = f" (nearest {track.candidates[0].identity})" if not track.identity and track.candidates else ""
             table.add_row(
                 str(track.track_id),
                 f"{track.frames[0] / probe.fps:.1f} to {(track.frames[-1] + 1) / probe.fps:.1f}",
-                Text.assemble((track.identity or "unknown", styles[track.status]), nearest),
+                _who(track),
                 "" if track.distance is None else f"{track.distance:.3g} of {track.threshold:.3g}",
-                *(_clear(track, column) for column in clear),
+                track.sureness.text if track.identity else "",
+                *([] if report.gallery is not None else ["" if track.margin is None else f"{track.margin:.3f}"]),
+                *([_pieces(track)] if in_pieces else []),
             )
-        console.print(table if table.row_count else f"{escape(Path(probe.video).name)}: nobody could be compared")
+        console.print(table if table.row_count else f"{escape(probe.name)}: nobody could be compared")
         _show_unusable(console, probe)
     seconds = report.timings["total"]
     frames = sum(video.frame_count for video in (report.gallery, *report.probes) if video is not None)
@@ -142,13 +151,24 @@ def show_result(console: Console, result: Result) -> None:
     console.print(f"Results: [bold]{escape(str(result.folder))}[/]", soft_wrap=True)
 
 
-def _clear(track: TrackReport, column: str) -> str:
-    value: float | None = getattr(track, column)
-    if value is None:
-        return ""
-    if column == "margin":
-        return f"{value:.3f}"
-    return f"{value:.0%}" if column == "confidence" or value <= 0.99 else "over 99%"
+def _who(track: TrackReport) -> Text:
+    text, doubtful = track.sureness
+    if track.identity is not None:
+        return Text(f"{track.identity}?", style="bold yellow") if doubtful else Text(track.identity, style="bold green")
+    nearest = track.candidates[0] if track.candidates else None
+    if nearest is None:
+        why = ""
+    elif track.threshold is not None and nearest.distance <= track.threshold:  # somebody else has the name
+        why = f" ({(track.reason or '').partition(', seen at the same time')[0]})"
+    else:
+        why = f" ({' '.join(filter(None, ['nearest', nearest.identity, text]))})"
+    return Text.assemble(("unknown", "yellow"), why)
+
+
+def _pieces(track: TrackReport) -> Text:
+    votes = track.agreement
+    style = "yellow" if votes and votes.divided and track.identity else ""
+    return Text(f"{votes.agreeing} of {votes.pieces}" if votes else "", style)
 
 
 def _show_unusable(console: Console, video: VideoReport) -> None:
@@ -156,4 +176,4 @@ def _show_unusable(console: Console, video: VideoReport) -> None:
     causes = Counter((track.reason or "").partition(":")[0] for track in video.tracks if track.status == "unusable")
     if causes:
         listed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
-        console.print(Text(f"Not used in {Path(video.video).name}: {listed}", style="dim"), soft_wrap=True)
+        console.print(Text(f"Not used in {video.name}: {listed}", style="dim"), soft_wrap=True)

@@ -67,8 +67,8 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
             return Threshold(
                 0.0,
                 "nothing to derive it from",
-                "No threshold could be derived, so nobody is named: no two people are seen at the same time. "
-                "Give one with --set match.threshold=VALUE.",
+                "No threshold could be derived, so nobody is named: no two people were seen at the same time so far, "
+                "nor are two in the gallery. Enrol a second person, or give --threshold VALUE.",
             )
         return Threshold(
             float(same.mean()),

@@ -21,6 +21,11 @@ from app.gallery.schema import APPLICATION_ID, MIGRATIONS
 PATIENCE = 30.0
 """Seconds to wait for another program that uses the file."""
 
+_DAMAGED = (
+    "it is damaged. Put it aside and import your last export into a new one; without an export, the program sqlite3 "
+    "may save a part of it with .recover"
+)
+
 
 class Database:
     """The file at `path`. Raises `GalleryError` wherever it cannot be used."""
@@ -177,7 +182,8 @@ class Database:
                 ("readonly", "it may not be written. Change its permissions, or give another file"),
                 ("unable to open", "it cannot be opened. Check that it is a file, and its permissions"),
                 ("not a database", "it is not a gallery. Give another file"),
-                ("malformed", "it is damaged. Put it aside and import your last export"),
+                ("malformed", _DAMAGED),
+                ("decode", _DAMAGED),
             )
             advice = next((advice for word, advice in known if word in reason), "SQLite refuses")
             raise GalleryError(f"The gallery {self.path} cannot be used: {advice} ({reason}).") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
@@ -13,6 +14,21 @@ from app.gallery.distances import Distances
 from app.types import Bools, Candidate, Ints, Match
 
 _NOBODY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How many of a walk's `pieces` agree: by themselves they are nearest to the walk's person of all candidates."""
+
+    agreeing: int
+    pieces: int
+
+    @property
+    def divided(self) -> bool:
+        """Whether no more than two thirds agree. Of virtual walkers who were named all the same, 45 % were named right,
+        where all pieces agreed 85 % (a gallery of 10 people).
+        """
+        return 3 * self.agreeing <= 2 * self.pieces
 
 
 def identity_distances(distances: Distances, identities: Sequence[str], neighbours: int = 1) -> Distances:
@@ -80,6 +96,26 @@ def match(
             )
         )
     return matches
+
+
+def agreement(match: Match, pieces: Distances, identities: Sequence[str], neighbours: int = 1) -> Agreement | None:
+    """Let the pieces of a walk vote, each by itself.
+
+    Args:
+        match: whose the whole walk is; of somebody unknown, the votes for the nearest candidate are counted.
+        pieces: (K, G), distances of the pieces to gallery walks.
+        identities: the identity of each gallery walk (G,).
+        neighbours: see `identity_distances`.
+
+    Returns:
+        None where votes say nothing: there is one piece, or one candidate.
+    """
+    names = list(dict.fromkeys(identities))
+    if len(pieces) < 2 or len(names) < 2:
+        return None
+    person = names.index(match.identity or match.candidates[0].identity)
+    nearest = identity_distances(pieces, identities, neighbours).argmin(axis=1)
+    return Agreement(int((nearest == person).sum()), len(pieces))
 
 
 def confidence(match: Match) -> float:

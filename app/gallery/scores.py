@@ -194,16 +194,6 @@ class ScoreModel:
         """Return the share of comparisons of two people that are nearer than `distance`: the inverse of `threshold`."""
         return float(np.interp(distance, self.impostor, LEVELS, left=0.0, right=1.0))
 
-    def probability(self, distance: float, rivals: Sequence[float] = (), prior: float = 0.5) -> float:
-        """Return the probability that a walk is of the person who is `distance` away: see `probabilities`.
-
-        Args:
-            distance: to the person in question.
-            rivals: distances to all others in the gallery.
-            prior: that the walk is of somebody in the gallery, above 0 to below 1.
-        """
-        return float(self.probabilities(np.array([[distance, *rivals]]), prior)[0, 0])
-
     def probabilities(self, distances: Distances, prior: float = 0.5) -> Distances:
         """Return the probability of each person of a gallery, (n, people); the rest up to 1 is the stranger's.
 
@@ -293,24 +283,29 @@ def read_scores(path: Path) -> ScoreModel:
         ) from error
 
 
-def scores_path(checkpoint: Path) -> Path:
-    """Return where the scores of a checkpoint lie: ``NAME.scores.json`` beside it."""
-    return checkpoint.with_name(f"{checkpoint.stem}.scores.json")
+def scores_path(file: Path) -> Path:
+    """Return where the scores lie that belong to a checkpoint or a gallery: ``NAME.scores.json`` beside it."""
+    return file.with_name(f"{file.stem}.scores.json")
 
 
-def find_scores(card: ModelCard, metric: Metric) -> ScoreModel | None:
-    """Return the scores beside the model's file; None where there are none of this model and metric.
+def find_scores(card: ModelCard, metric: Metric, gallery: Path | None = None) -> ScoreModel | None:
+    """Return the scores of this model and metric; None where there are none.
+
+    Those beside the gallery's file, if they were learnt from its own walks, come before those beside the model's.
 
     Raises:
-        GalleryError: the file holds something else.
+        GalleryError: a file holds something else.
     """
-    path = scores_path(card.file) if card.file is not None else None
-    if path is None or not path.is_file():
-        return None
-    found = read_scores(path)
-    if (found.model_id, found.metric) == (card.model_id, metric):
-        return found
-    logger.info("%s is of %s, %s, and not used for %s, %s.", path, found.model_id, found.metric, card.model_id, metric)
+    for file in (gallery, card.file):
+        path = scores_path(file) if file is not None else None
+        if path is None or not path.is_file():
+            continue
+        found = read_scores(path)
+        if (found.model_id, found.metric) == (card.model_id, metric):
+            return found
+        logger.info(
+            "%s is of %s, %s, and not used for %s, %s.", path, found.model_id, found.metric, card.model_id, metric
+        )
     return None
 
 

@@ -8,12 +8,13 @@ import re
 import sqlite3
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ FORGOTTEN = "(forgotten)"
 LONGEST_NAME = 100
 LONGEST_RETENTION = 36525
 """Days: a century."""
+
+T = TypeVar("T")
 
 _BATCH = 16  # walks embedded anew in one transaction
 _logger = logging.getLogger(__name__)
@@ -89,6 +92,10 @@ class SqliteGallery:
         with self._file.reading() as db:
             return self._person(db, name)
 
+    def owner(self, walk_id: int) -> Person:
+        with self._file.reading() as db:
+            return self._person(db, self._owner(db, walk_id))
+
     def walks(self, name: str | None = None) -> list[Walk]:
         with self._file.reading() as db:
             if name is None:
@@ -117,15 +124,20 @@ class SqliteGallery:
             raise GalleryError(f"{retain_days} days cannot be kept to: give 1 to {LONGEST_RETENTION}.")
         expires = _text(now + timedelta(days=retain_days)) if retain_days is not None else None
         with self._file.writing() as db:
-            db.execute(
-                "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE "
-                "SET consent = excluded.consent, expires = coalesce(excluded.expires, expires)",
-                (name, consent.strip(), _text(now), expires),
-            )
+            known = _found(db, name)
+            if known is None:
+                db.execute(
+                    "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?)",
+                    (name, consent.strip(), _text(now), expires),
+                )
+            else:
+                db.execute(
+                    "UPDATE person SET consent = ?, expires = coalesce(?, expires) WHERE person_id = ?",
+                    (consent.strip(), expires, known.person_id),
+                )
             person = self._person(db, name)
             ids = [self._insert_walk(db, person.person_id, walk, now) for walk in walks]
-            self._log(db, "enrol", name=name, walks=len(ids), walk_ids=ids, expires=expires)
+            self._log(db, "enrol", name=person.name, walks=len(ids), walk_ids=ids, expires=expires)
             return self._person(db, name)
 
     def rename(self, name: str, new: str) -> None:
@@ -134,8 +146,9 @@ class SqliteGallery:
             person = self._person(db, name)
             if person.name == new:
                 return
-            if db.execute("SELECT 1 FROM person WHERE name = ?", (new,)).fetchone():
-                raise GalleryError(f"There is a '{new}' already. If they are one person, merge them.")
+            other = _found(db, new)
+            if other is not None and other.person_id != person.person_id:
+                raise GalleryError(f"There is a '{other.name}' already. If they are one person, merge them.")
             db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
             db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (person.person_id, person.name))
             self._log(db, "rename", name=person.name, new=new)
@@ -278,7 +291,7 @@ class SqliteGallery:
     def log(self, limit: int = 100) -> list[Event]:
         with self._file.reading() as db:
             rows = db.execute("SELECT * FROM event ORDER BY event_id DESC LIMIT ?", (limit,))
-            return [Event(row[0], datetime.fromisoformat(row[1]), row[2], json.loads(row[3])) for row in rows]
+            return [_event(row) for row in rows]
 
     # To and from other galleries
 
@@ -295,14 +308,14 @@ class SqliteGallery:
         with self._file.writing() as db:
             for person, walks in records:
                 name = clean_name(person.name)
-                here = db.execute("SELECT person_id FROM person WHERE name = ?", (name,)).fetchone()
+                here = _found(db, name)
                 if here and not merge:
                     raise GalleryError(
-                        f"There is a '{name}' already. With --merge people of one name are taken for the same; "
+                        f"There is a '{here.name}' already. With --merge people of one name are taken for the same; "
                         "otherwise rename one of them first."
                     )
                 if here:
-                    person_id: int = here[0]
+                    person_id = here.person_id
                     self._unite(db, person_id, person)
                 else:
                     expires = _text(person.expires) if person.expires is not None else None
@@ -323,11 +336,10 @@ class SqliteGallery:
     # Inside a transaction
 
     def _person(self, db: sqlite3.Connection, name: str) -> Person:
-        wanted = unicodedata.normalize("NFC", " ".join(name.split()))
-        row = db.execute(f"{_PEOPLE} WHERE name = ?", (wanted,)).fetchone()
-        if row:
-            return _person(row)
-        names = [row[0] for row in db.execute("SELECT name FROM person")]
+        found = _found(db, name)
+        if found is not None:
+            return found
+        wanted, names = _composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
         hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
         raise GalleryError(
             f"There is no '{wanted}' in {self.path.name}.{hint} `python -m app gallery list` shows everybody."
@@ -397,8 +409,11 @@ class SqliteGallery:
                 float(row[0]),
                 _unpacked(row[3], "<f4", (-1, 17, 3)) if row[3] is not None else None,
             )
-        except (zlib.error, ValueError) as error:
-            raise GalleryError(f"The silhouettes of walk {walk_id} in {self.path} are damaged: {error}.") from error
+        except (zlib.error, ValueError, TypeError) as error:
+            raise GalleryError(
+                f"The silhouettes of walk {walk_id} in {self.path} are damaged: {error}. Forget this walk "
+                f"(`python -m app gallery forget-walk {walk_id}`), or put the file aside and import your last export."
+            ) from error
 
     def _new_walk(self, db: sqlite3.Connection, walk: Walk) -> NewWalk:
         row = db.execute(
@@ -420,12 +435,13 @@ class SqliteGallery:
         former = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person.person_id,))
         named = _naming([person.name, *(row[0] for row in former)])
         db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
-        for event_id, details in db.execute("SELECT event_id, details FROM event").fetchall():
-            told = json.loads(details)
-            redacted = _redacted(told, named)
-            if redacted != told:
-                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), event_id))
+        for told in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
+            redacted = _redacted(told.details, named)
+            if redacted != told.details:
+                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), told.event_id))
         for walk_id, source in db.execute("SELECT walk_id, source FROM walk").fetchall():
+            if not isinstance(source, str):
+                raise sqlite3.DatabaseError(f"malformed walk {walk_id}: {source!r} is no source")
             if named.search(source):
                 db.execute("UPDATE walk SET source = ? WHERE walk_id = ?", (named.sub(FORGOTTEN, source), walk_id))
         db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
@@ -476,6 +492,9 @@ class SqliteGallery:
         query = "SELECT embedding_id, walk_id, person_id FROM embedding JOIN walk USING (walk_id) WHERE embedding_id IN"
         every = sorted({embedding_id for ids, _ in found for embedding_id in ids.tolist()})
         owners = {row[0]: (row[1], row[2]) for row in _rows_of(db, query, every)}
+        lost = [embedding_id for embedding_id in every if embedding_id not in owners]
+        if lost:  # which foreign keys rule out in a sound file
+            raise sqlite3.DatabaseError(f"malformed embedding {lost[0]}: it has no walk")
         return [
             [Neighbour(*owners[one], distance) for one, distance in zip(ids.tolist(), distances.tolist(), strict=True)]
             for ids, distances in found
@@ -498,26 +517,75 @@ def clean_name(name: str) -> str:
     """The name without needless blanks, in Unicode's composed form.
 
     Raises:
-        GalleryError: it is empty, too long, or holds characters that cannot be printed.
+        GalleryError: it is empty, too long, holds characters that cannot be printed, or stands for nobody.
     """
-    cleaned = unicodedata.normalize("NFC", " ".join(name.split()))
+    cleaned = _composed(name)
+    if cleaned.casefold() == "unknown":
+        raise GalleryError(
+            f"Nobody can be called '{cleaned}': so results call whom the gallery lacks. Give another name."
+        )
     if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
         raise GalleryError(f"{name[:LONGEST_NAME]!r} cannot be a name: give 1 to {LONGEST_NAME} printable characters.")
     return cleaned
 
 
+def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
+    """Let a reader of rows say that the file is damaged where a row holds what was never written."""
+    what = read.__name__.strip("_")
+
+    @wraps(read)
+    def reader(row: Sequence[Any]) -> T:
+        try:
+            return read(row)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise sqlite3.DatabaseError(f"malformed {what} {str(row[0])[:40]}: {error}") from error
+
+    return reader
+
+
+def name_key(name: str) -> str:
+    """What is the same of two names that differ only in case, blanks, or Unicode's form."""
+    return unicodedata.normalize("NFC", _composed(name).casefold())
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def _found(db: sqlite3.Connection, name: str) -> Person | None:
+    """The person of that name in any case; older programs let two differ in case alone: then the one written so."""
+    wanted = name_key(name)
+    ids = [
+        (known != _composed(name), person_id)
+        for person_id, known in db.execute("SELECT person_id, name FROM person")
+        if isinstance(known, str) and name_key(known) == wanted
+    ]
+    return _person(db.execute(f"{_PEOPLE} WHERE person_id = ?", (min(ids)[1],)).fetchone()) if ids else None
+
+
+@_sound
 def _person(row: Sequence[Any]) -> Person:
     person_id, name, consent, enrolled, expires, walks = row
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no name")
     ends = datetime.fromisoformat(expires) if expires is not None else None
     return Person(person_id, name, consent, datetime.fromisoformat(enrolled), ends, walks)
 
 
+@_sound
 def _walk(row: Sequence[Any]) -> Walk:
     walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
     moment = datetime.fromisoformat(added)
     return Walk(walk_id, person_id, model_id, source, track_id, view, frames, seconds, moment, bool(has))
 
 
+@_sound
+def _event(row: Sequence[Any]) -> Event:
+    event_id, time, event, details = row
+    return Event(event_id, datetime.fromisoformat(time), event, json.loads(details))
+
+
+@_sound
 def _embedding(row: Sequence[Any]) -> Embedding:
     model_id, frames, parts, channels, vector = row
     return Embedding(_vector(vector, (parts, channels)), model_id, frames)

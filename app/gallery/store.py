@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -21,8 +22,8 @@ Progress: TypeAlias = Callable[[int, int], None]
 class Person:
     """Somebody in the gallery.
 
-    `name` is unique; `consent` says what they agreed to, and how; `enrolled` and `expires` (None: kept until forgotten)
-    are in UTC; `walks` counts their walks.
+    `name` is unique, whatever its case; `consent` says what they agreed to, and how; `enrolled` and `expires` (None:
+    kept until forgotten) are in UTC; `walks` counts their walks.
     """
 
     person_id: int
@@ -98,7 +99,10 @@ class GalleryStore(Protocol):
 
     Every write is one transaction, all or nothing, and durable when the call returns. Every method raises
     `GalleryError` for a name or walk that is not there (it says the nearest name) and for a store that cannot be used.
+    `path` is its file; what belongs to the gallery as a whole, such as scores learnt from it, lies beside that.
     """
+
+    path: Path
 
     def __enter__(self: Store) -> Store: ...
 
@@ -115,6 +119,10 @@ class GalleryStore(Protocol):
 
     def person(self, name: str) -> Person:
         """The person of that name."""
+        ...
+
+    def owner(self, walk_id: int) -> Person:
+        """The person whose walk this is."""
         ...
 
     def walks(self, name: str | None = None) -> list[Walk]:

@@ -84,13 +84,13 @@ def analyse(
         path = archive.archive_path(folder / "cache", video, *cards, settings, pose)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
-            logger.info("%s: the tracks and silhouettes of an earlier run are used", video.name)
+            logger.info("%s: the tracks and silhouettes of an earlier run are used", name)
             analysed = _embedded(archive.read_walks(path), name, stages, folder, watch)
         else:
             with archive.writing(path) as store:
                 counter = _Counter()
                 # Closed at once when interrupted: its thread must not decode from a reader that is closed.
-                with closing(_found(reader, stages, progress, watch, counter, store)) as found:
+                with closing(_found(reader, name, stages, progress, watch, counter, store)) as found:
                     analysed = _embedded(found, name, stages, folder, watch)
                 ending = archive.Ending(counter.frames, tuple(reader.warnings))
                 store.end(ending)
@@ -107,6 +107,7 @@ class _Counter:
 
 def _found(
     reader: VideoReader,
+    name: str,
     stages: Stages,
     progress: Progress,
     watch: Stopwatch,
@@ -116,7 +117,7 @@ def _found(
     info = reader.info
     tracker = stages.start(info)
     with (
-        progress.stage(f"{info.path.name}: follow and cut out", info.frame_count) as advance,
+        progress.stage(f"{name}: follow and cut out", info.frame_count) as advance,
         prefetched(_timed(reader, watch), depth=2 * stages.settings.detector.batch) as frames,
     ):
 

@@ -44,6 +44,14 @@ class Stages:
             self.pose.start(video)
         return ByteTracker(self.settings.track, float(video.fps))
 
+    def summary(self) -> str:
+        """Name the models in one short line, and the file of each that does not come with the program."""
+        names: dict[str, dict[str, None]] = {}
+        for card in self.cards().values():
+            place = card.origin if card.origin in ("embedded", "weight-free") else str(card.file)
+            names.setdefault(place, {})[card.name] = None
+        return "Models: " + ", ".join(f"{', '.join(of)} ({place})" for place, of in names.items())
+
     def lines(self) -> Iterator[str]:
         """Say for each stage which model, from where, under which licence."""
         where = {"given": "given", "found": "found in", "embedded": "embedded", "weight-free": "weight-free"}

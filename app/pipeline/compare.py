@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.gait.onnx import PiecewiseEmbedding
 from app.gallery.calibration import derive_threshold, impostor_distances
-from app.gallery.distances import Distances, distances_between
+from app.gallery.distances import Distances, Metric, distances_between
 from app.gallery.domain import adapt
 from app.gallery.identities import join_fragments, name_identities
-from app.gallery.matching import confidence, match
+from app.gallery.matching import Agreement, agreement, confidence, match
 from app.gallery.scores import find_scores
 from app.pipeline.analyse import AnalysedVideo
 from app.pipeline.archive import read_walks
@@ -28,12 +29,13 @@ class Answer:
     """Who a usable walk is: the identity with the match behind it, which a gallery walk has not.
 
     `probability` is that of the identity, or of the nearest candidate of somebody unknown; None where nothing is known
-    of what distances mean here.
+    of what distances mean here. `agreement` is that of the walk's pieces, see `agreements`.
     """
 
     identity: str | None
     match: Match | None
     probability: float | None = None
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,40 @@ def compare(known: AnalysedVideo, seen: Sequence[AnalysedVideo], stages: Stages)
         distances = distances_between(own, embeddings[0], settings.metric)
         matches = match(distances, own_frames, identities, threshold, ids)
         sure = scores.of_matches(matches, own_frames) if scores is not None else [None] * len(matches)
-        found = [Answer(each.identity, each, _rounded(one)) for each, one in zip(matches, sure, strict=True)]
-        answers.append(dict(zip(ids, found, strict=True)))
+        votes = agreements(matches, own, embeddings[0], identities, settings.metric)
+        answers.append(
+            {
+                track_id: Answer(each.identity, each, _rounded(one), vote)
+                for track_id, each, one, vote in zip(ids, matches, sure, votes, strict=True)
+            }
+        )
     return Compared(answers, sorted(set(identities)))
+
+
+def agreements(
+    matches: Sequence[Match],
+    embeddings: Sequence[Embedding],
+    known: Sequence[Embedding],
+    identities: Sequence[str],
+    metric: Metric,
+    neighbours: int = 1,
+) -> list[Agreement | None]:
+    """Let the pieces of each walk vote (`app.gallery.matching.agreement`), where the gait model saw it in pieces.
+
+    Args:
+        matches: of the walks.
+        embeddings: of the walks.
+        known: of the gallery's walks.
+        identities: the identity of each gallery walk.
+        metric: of the distance.
+        neighbours: how many of a person's nearest walks count.
+    """
+    return [
+        agreement(found, distances_between(embedding.pieces, known, metric), identities, neighbours)
+        if isinstance(embedding, PiecewiseEmbedding)
+        else None
+        for found, embedding in zip(matches, embeddings, strict=True)
+    ]
 
 
 def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
@@ -83,6 +116,12 @@ def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
         found = answer.match if answer else None
         identity = answer.identity if answer else None
         candidates = found.candidates if found else ()
+        votes = answer.agreement if answer else None
+        if identity and votes and votes.divided:
+            logger.warning(
+                "%s: track %d is named %s, but only %d of the %d pieces of the walk are nearest to %s.",
+                *(video.name, walk.track.track_id, identity, votes.agreeing, votes.pieces, identity),
+            )
         distance = found.distance if found else None
         if distance is None and candidates:
             distance = candidates[0].distance
@@ -97,12 +136,15 @@ def report_of(video: AnalysedVideo, answers: dict[int, Answer]) -> VideoReport:
                 distance=distance,
                 threshold=found.threshold if found else None,
                 probability=answer.probability if answer else None,
+                pieces=votes.pieces if votes else None,
+                agreeing=votes.agreeing if votes else None,
                 reason=walk.reason or (found.reason if found else None),
                 candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in candidates],
             )
         )
     return VideoReport(
         video=str(video.info.path),
+        name=video.name,
         width=video.info.width,
         height=video.info.height,
         fps=float(video.info.fps),

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import app
-from app.errors import GaitprintError, NobodyFoundError, VideoError
+from app.errors import NobodyFoundError, VideoError
 from app.files import explained, written_whole
 from app.pipeline.analyse import AnalysedVideo, analyse
 from app.pipeline.archive import read_walks
 from app.pipeline.build import Stages, build
 from app.pipeline.compare import compare, report_of
+from app.pipeline.leftovers import in_use
+from app.pipeline.portraits import BestCrops
 from app.pipeline.progress import Progress, Stopwatch
 from app.pipeline.render import regions_to_blur, render, skeletons_of
-from app.pipeline.report import ModelReport, Report, VideoReport, to_csv, to_json
+from app.pipeline.report import FailureReport, ModelReport, Report, VideoReport, to_csv, to_json
 from app.report.page import page
-from app.report.pictures import BestCrops, pictures_of
+from app.report.pictures import pictures_of
 from app.report.view import ShownVideo
 from app.settings import Settings
 from app.video.reader import VideoReader, resolve_video
@@ -38,11 +40,18 @@ Shown: TypeAlias = tuple[AnalysedVideo, VideoReport]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run made: its folder, the content of `results.json`, and the probes that could not be used."""
+    """What a run made: its folder, and the content of `results.json`."""
 
     folder: Path
     report: Report
-    failures: tuple[GaitprintError, ...]
+
+    def refuse_failures(self) -> None:
+        """Say, when all else is done, which probes could not be used.
+
+        Raises:
+            VideoError: there are some.
+        """
+        _refuse([failure.reason for failure in self.report.failures])
 
 
 def find_videos(gallery: str, probes: Sequence[str], folder: Path) -> tuple[Path, list[Path]]:
@@ -51,12 +60,11 @@ def find_videos(gallery: str, probes: Sequence[str], folder: Path) -> tuple[Path
     Without probes every other video of `folder` is one.
 
     Raises:
-        VideoError: a file is missing, is no video, or the gallery is also a probe.
+        VideoError: a file is missing, the gallery or every probe is no video, or the gallery is also a probe.
     """
-    gallery_path = resolve_video(gallery, folder)
-    if probes:
-        probe_paths = list(dict.fromkeys(resolve_video(probe, folder) for probe in probes))
-    else:
+    gallery_path, *given = resolved([gallery, *probes], folder)
+    probe_paths = list(dict.fromkeys(given))
+    if not probes:
         probe_paths = [
             path
             for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
@@ -69,10 +77,51 @@ def find_videos(gallery: str, probes: Sequence[str], folder: Path) -> tuple[Path
             raise VideoError(
                 f"{probe} is given both as gallery and as probe: everybody would match themselves. Give another video."
             )
-    for path in (gallery_path, *probe_paths):
-        with VideoReader(path):  # a bad header is said before the long work, not after it
-            pass
+    check_headers(probe_paths, gallery_path)
     return gallery_path, probe_paths
+
+
+def resolved(names: Sequence[str], folder: Path) -> list[Path]:
+    """Find each video; a name is taken as given, else looked up in `folder`.
+
+    Raises:
+        VideoError: files are missing; all of them are named.
+    """
+    paths: list[Path] = []
+    missing: list[str] = []
+    for name in names:
+        try:
+            paths.append(resolve_video(name, folder))
+        except VideoError as error:
+            missing.append(str(error))
+    _refuse(missing)
+    return paths
+
+
+def check_headers(probes: Sequence[Path], gallery: Path | None = None) -> None:
+    """Say before the long work, not after it, that nothing can come of it.
+
+    Some bad probes do not lose the others: `analyse_probes` has them among the failures.
+
+    Raises:
+        VideoError: the gallery or every probe is no video; all that are none are named.
+    """
+    reasons: dict[Path, str] = {}
+    for path in [*([gallery] if gallery else []), *probes]:
+        try:
+            with VideoReader(path):
+                pass
+        except VideoError as error:
+            reasons[path] = str(error)
+    if gallery in reasons or all(probe in reasons for probe in probes):
+        _refuse(list(reasons.values()))
+
+
+def _refuse(reasons: Sequence[str]) -> None:
+    if len(reasons) > 1:
+        raise VideoError("\n- ".join([f"{len(reasons)} videos cannot be used.", *reasons]))
+    if reasons:
+        raise VideoError(reasons[0])
 
 
 def run(
@@ -81,7 +130,7 @@ def run(
     settings: Settings,
     progress: Progress,
     *,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Callable[[Stages], None] = lambda stages: None,
     fresh: bool = False,
 ) -> Result:
     """Name the walkers of `probes` after those of `gallery` and write everything under the output folder.
@@ -93,7 +142,7 @@ def run(
         probes: videos of the people to name.
         settings: the run's settings.
         progress: where progress is shown.
-        announce: called with one line for each stage.
+        announce: called with the models when they are loaded.
         fresh: whether to ignore what an earlier run found in the same videos.
 
     Raises:
@@ -103,11 +152,11 @@ def run(
     watch = Stopwatch()
     with watch.measure("load"):
         stages = build(settings)
-    for line in stages.lines():
-        announce(line)
+    announce(stages)
     names = distinct_names([gallery, *probes])
 
-    known = analyse(gallery, names[0], stages, settings.output.folder, progress, watch, fresh=fresh)
+    with in_use(settings.output.folder):
+        known = analyse(gallery, names[0], stages, settings.output.folder, progress, watch, fresh=fresh)
     if not known.usable():
         reasons = "; ".join(f"track {walk.track.track_id}: {walk.reason}" for walk in known.walks[:8])
         raise NobodyFoundError(f"The gallery {gallery} has no walk that can be used. {reasons}.")
@@ -116,8 +165,8 @@ def run(
         compared = compare(known, seen, stages)
         reports = [report_of(video, answers) for video, answers in zip([known, *seen], compared.answers, strict=True)]
     shown = list(zip(seen, reports[1:], strict=True))
-    target, report = write_run((known, reports[0]), shown, compared.identities, stages, progress, watch, started)
-    return Result(target, report, failures)
+    gallery_shown = known, reports[0]
+    return write_run(gallery_shown, shown, compared.identities, stages, progress, watch, started, failures=failures)
 
 
 def analyse_probes(
@@ -128,23 +177,24 @@ def analyse_probes(
     watch: Stopwatch,
     *,
     fresh: bool = False,
-) -> tuple[list[AnalysedVideo], tuple[GaitprintError, ...]]:
+) -> tuple[list[AnalysedVideo], list[FailureReport]]:
     """Analyse all probes under their `names`; one that cannot be used is among the failures and does not lose the rest.
 
     Raises:
-        GaitprintError: none can be used.
+        VideoError: none can be used; it says why of each.
     """
     seen: list[AnalysedVideo] = []
-    failures: list[GaitprintError] = []
-    for probe, name in zip(probes, names, strict=True):
-        try:
-            seen.append(analyse(probe, name, stages, stages.settings.output.folder, progress, watch, fresh=fresh))
-        except (VideoError, NobodyFoundError) as error:
-            failures.append(error)
-            if len(failures) == len(probes):
-                raise
-            logger.warning("%s The other probes are used.", error)
-    return seen, tuple(failures)
+    failures: list[FailureReport] = []
+    folder = stages.settings.output.folder
+    with in_use(folder):
+        for probe, name in zip(probes, names, strict=True):
+            try:
+                seen.append(analyse(probe, name, stages, folder, progress, watch, fresh=fresh))
+            except (VideoError, NobodyFoundError) as error:
+                failures.append(FailureReport(video=str(probe), reason=str(error)))
+    if not seen:
+        _refuse([failure.reason for failure in failures])
+    return seen, failures
 
 
 def write_run(
@@ -156,10 +206,12 @@ def write_run(
     watch: Stopwatch,
     started: float,
     portraits: Mapping[str, bytes] | None = None,
-) -> tuple[Path, Report]:
+    failures: Sequence[FailureReport] = (),
+) -> Result:
     """Write the folder of a run, whole or not at all.
 
-    In it lie the painted videos, `results.json`, `results.csv`, `summary.gif` and `report.html`.
+    In it lie the painted videos, `results.json`, `results.csv`, `summary.gif`, `report.html` and the best picture of
+    each person (`crops/<video>/<track>.jpg`).
 
     Args:
         known: the gallery's video with what is said of it; None where the gallery is no video.
@@ -170,16 +222,14 @@ def write_run(
         watch: holds the seconds of each step so far.
         started: what `time.perf_counter` said when the run began.
         portraits: JPEGs of the gallery's people by name, for the page; those in the gallery's video need none.
-
-    Returns:
-        The folder and what its `results.json` holds.
+        failures: the probes that could not be used.
     """
     settings = stages.settings
     videos = [known, *seen] if known else list(seen)
     before = f"G-{known[0].name}_P-" if known else ""
     names = [*(["gallery"] if known else []), *(f"{before}{video.name}" for video, _ in seen)]
     target = free_name(settings.output.folder / "OutputVideos" / datetime.now().strftime("%Y_%m_%d_%H_%M_%S"))
-    with written_whole(target) as temporary:
+    with in_use(settings.output.folder), written_whole(target) as temporary:
         temporary.mkdir()
         outs = [temporary / f"{name}.mp4" for name in names]
         shown: list[ShownVideo] = []
@@ -191,8 +241,10 @@ def write_run(
             painted = skeletons if settings.pose.paint else {}
             render(video.info.path, report, identities, out, progress, watch, painted, blurred, crops.look)
             if settings.output.report:
-                with watch.measure("report"):
-                    shown.append(ShownVideo(report, out, pictures_of(report, read_walks(video.archive), crops.jpegs())))
+                with watch.measure("report"), explained(target):
+                    jpegs = crops.jpegs()
+                    _write_crops(jpegs, temporary / "crops" / video.name)
+                    shown.append(ShownVideo(report, out, pictures_of(report, read_walks(video.archive), jpegs)))
         if settings.output.summary and known:
             with watch.measure("summary"):
                 starts = [_first_second(report) for _, report in videos[:2]]
@@ -207,6 +259,7 @@ def write_run(
             | {"total": round(time.perf_counter() - started, 3)},
             gallery=known[1] if known else None,
             probes=[report for _, report in seen],
+            failures=list(failures),
         )
         with explained(target):
             (temporary / "results.json").write_text(to_json(whole), encoding="utf-8")
@@ -221,7 +274,13 @@ def write_run(
                     embed_videos=settings.output.embed_videos,
                 )
                 (temporary / "report.html").write_text(html, encoding="utf-8")
-    return target, whole
+    return Result(target, whole)
+
+
+def _write_crops(jpegs: Mapping[int, bytes], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for track_id, picture in jpegs.items():
+        (folder / f"{track_id}.jpg").write_bytes(picture)
 
 
 def _first_second(video: VideoReport) -> float:

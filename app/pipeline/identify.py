@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,12 @@ from app.errors import GalleryError
 from app.gallery.calibration import Threshold, derive_threshold, impostor_distances
 from app.gallery.distances import Distances, Metric, distances_between
 from app.gallery.domain import adapt
-from app.gallery.matching import match
+from app.gallery.matching import Agreement, match
 from app.gallery.scores import ScoreModel, find_scores
 from app.gallery.store import JSON, GalleryStore
 from app.pipeline.analyse import AnalysedVideo
 from app.pipeline.build import Stages, build
-from app.pipeline.compare import Answer, report_of
+from app.pipeline.compare import Answer, agreements, report_of
 from app.pipeline.demo import Result, analyse_probes, distinct_names, write_run
 from app.pipeline.pieces import split_switches
 from app.pipeline.progress import Progress, Stopwatch
@@ -51,7 +51,7 @@ class Named:
 
     `distance` is to `identity`, or to the nearest candidate of somebody unknown; `margin` how much further the next
     candidate is (None where there is none); `probability` that it is that person, None where no scores fit the model;
-    `segment` the first and last frame.
+    `segment` the first and last frame; `agreement` that of the walk's pieces (`app.pipeline.compare.agreements`).
     """
 
     track_id: int
@@ -63,6 +63,7 @@ class Named:
     candidates: tuple[Candidate, ...]
     segment: tuple[int, int]
     match: Match
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def run(
     options: IdentifyOptions,
     progress: Progress,
     *,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Callable[[Stages], None] = lambda stages: None,
     fresh: bool = False,
 ) -> Result:
     """Name the walkers of `videos` after those of the gallery, write everything under the output folder, keep a log.
@@ -119,20 +120,22 @@ def run(
         settings: the run's settings.
         options: how people are named.
         progress: where progress is shown.
-        announce: called with one line for each stage.
+        announce: called with the models when they are loaded.
         fresh: whether to ignore what an earlier run found in the same videos.
 
     Raises:
-        GalleryError: nobody in the gallery can be compared.
+        GalleryError: nobody in the gallery can be compared, or the scores say nothing about so small a rate.
         GaitprintError: nothing could be done; nothing is left half-written.
     """
     started = time.perf_counter()
     watch = Stopwatch()
     with watch.measure("load"):
         stages = build(settings)
-    for line in stages.lines():
-        announce(line)
+    announce(stages)
     check_comparable(gallery, stages.gait.card)
+    scores = find_scores(stages.gait.card, settings.match.metric, gallery.path)
+    if scores is not None and settings.match.threshold is None:
+        scores.threshold(options.far)  # a rate that is too small is said before the long work, not after it
     found, failures = analyse_probes(videos, distinct_names(videos), stages, progress, watch, fresh=fresh)
     with watch.measure("match"):
         seen = [split_switches(video, stages) for video in found]
@@ -141,7 +144,7 @@ def run(
         shown = [(video, _report(video, named)) for video, named in zip(seen, answers, strict=True)]
     identities = sorted({one.identity for named in answers for one in named if one.identity is not None})
     pictures = {name: picture for name in identities if (picture := gallery.thumbnail(name)) is not None}
-    folder, report = write_run(None, shown, identities, stages, progress, watch, started, pictures)
+    result = write_run(None, shown, identities, stages, progress, watch, started, pictures, failures)
     for video, named in zip(seen, answers, strict=True):
         matches: list[JSON] = [
             {"track_id": one.track_id, "name": one.identity, "distance": one.distance, "probability": one.probability}
@@ -149,7 +152,7 @@ def run(
             if one.identity is not None
         ]
         gallery.record("identify", video=video.info.path.name, matches=matches, unknown=len(named) - len(matches))
-    return Result(folder, report, failures)
+    return result
 
 
 def identify(
@@ -175,16 +178,15 @@ def identify(
         GalleryError: nobody in the gallery can be compared.
     """
     judge = judge or judge_of(gallery, stages, options, [analysed])
-    usable = analysed.usable()
-    matches = recognise(
-        [walk.embedding for walk in usable if walk.embedding is not None],
-        [walk.track for walk in usable],
-        gallery,
-        stages.settings.match.metric,
-        judge.threshold.value,
-        options.neighbours,
-    )
-    return judge.named([walk.track for walk in usable], matches)
+    metric, neighbours = stages.settings.match.metric, options.neighbours
+    tracks = [walk.track for walk in analysed.usable()]
+    embeddings = [walk.embedding for walk in analysed.usable() if walk.embedding is not None]
+    if not embeddings:
+        return []
+    known, names = _near(embeddings, gallery, metric, neighbours)
+    matches = _matched(distances_between(embeddings, known, metric), tracks, names, judge.threshold.value, neighbours)
+    votes = agreements(matches, embeddings, known, names, metric, neighbours)
+    return [replace(one, agreement=vote) for one, vote in zip(judge.named(tracks, matches), votes, strict=True)]
 
 
 def recognise(
@@ -215,6 +217,14 @@ def recognise(
     """
     if not embeddings:
         return []
+    known, names = _near(embeddings, gallery, metric, neighbours)
+    return _matched(distances_between(embeddings, known, metric), tracks, names, threshold, neighbours)
+
+
+def _near(
+    embeddings: Sequence[Embedding], gallery: GalleryStore, metric: Metric, neighbours: int
+) -> tuple[list[Embedding], list[str]]:
+    """All walks of the people who come near any of `embeddings`, and the name of each."""
     people = {person.person_id: person for person in gallery.people()}
     # So deep that the walks of the nearest person cannot fill the list alone.
     depth = neighbours + max((person.walks for person in people.values()), default=0)
@@ -222,25 +232,36 @@ def recognise(
     # All walks of those people, so that the mean over their nearest is exact for every walk of the video.
     model_id = embeddings[0].model_id
     walks = [walk for walk in gallery.walks() if walk.person_id in near and walk.model_id == model_id]
-    known = gallery.embeddings([walk.walk_id for walk in walks])
-    return match(
-        distances_between(embeddings, known, metric),
-        [track.frame_indices for track in tracks],
-        [people[walk.person_id].name for walk in walks],
-        threshold,
-        [track.track_id for track in tracks],
-        neighbours,
-    )
+    return gallery.embeddings([walk.walk_id for walk in walks]), [people[walk.person_id].name for walk in walks]
+
+
+def _matched(
+    distances: Distances, tracks: Sequence[Track], names: Sequence[str], threshold: float, neighbours: int
+) -> list[Match]:
+    frames, numbers = [track.frame_indices for track in tracks], [track.track_id for track in tracks]
+    return match(distances, frames, names, threshold, numbers, neighbours)
 
 
 def judge_of(
-    gallery: GalleryStore, stages: Stages, options: IdentifyOptions, seen: Sequence[AnalysedVideo] = ()
+    gallery: GalleryStore,
+    stages: Stages,
+    options: IdentifyOptions,
+    seen: Sequence[AnalysedVideo] = (),
+    together: Mapping[tuple[int, int], float] | None = None,
 ) -> Judge:
     """Decide how far a walk may be from a person.
 
-    People who surely differ, those of the gallery and those seen together in `seen`, say whether the calibrated scores
-    of the gait model hold here (`app.gallery.domain`). The threshold is the one that the settings give; else that of
-    the scores at `options.far`; else, where none hold, one derived from those people alone.
+    People who surely differ, those of the gallery and those seen together, say whether the calibrated scores of the
+    gait model hold here (`app.gallery.domain`). The threshold is the one that the settings give; else that of
+    the scores at `options.far`; else, where none hold, one derived from those people alone. Scores learnt from the
+    gallery's own walks come before those of the model (`app.gallery.scores.find_scores`).
+
+    Args:
+        gallery: the people to know.
+        stages: the models, and the settings.
+        options: how people are named.
+        seen: videos in which people are seen together.
+        together: distances of tracks seen together, by their numbers, where there is no whole video.
 
     Raises:
         GalleryError: the scores say nothing about so small a rate.
@@ -251,10 +272,14 @@ def judge_of(
     distances, owners = distances_between(known, known, settings.metric), np.array([walk.person_id for walk in walks])
     pairs = np.triu(np.ones(distances.shape, np.bool_), 1)
     same = owners[:, None] == owners
-    impostors = np.concatenate([distances[pairs & ~same], *(_impostors(video, settings.metric) for video in seen)])
-    scores = find_scores(card, settings.metric)
+    together = together or {}
+    impostors = np.concatenate(
+        [distances[pairs & ~same], *(_impostors(video, settings.metric) for video in seen), list(together.values())]
+    )
+    scores = find_scores(card, settings.metric, gallery.path)
     if scores is not None:
-        domain = adapt(scores, impostors, len(walks) + sum(len(video.usable()) for video in seen))
+        tracks = len({track for pair in together for track in pair}) + sum(len(video.usable()) for video in seen)
+        domain = adapt(scores, impostors, len(walks) + tracks)
         logger.info("Scores: %s.", domain.note)
         scores = domain.scores
     if settings.threshold is not None:
@@ -292,12 +317,13 @@ def check_comparable(gallery: GalleryStore, card: ModelCard) -> None:
 
 
 def _report(video: AnalysedVideo, named: Sequence[Named]) -> VideoReport:
-    report = report_of(video, {one.track_id: Answer(one.identity, one.match) for one in named})
     by_track = {one.track_id: one for one in named}
+    answers = [Answer(one.identity, one.match, one.probability, one.agreement) for one in named]
+    report = report_of(video, dict(zip(by_track, answers, strict=True)))
     part_of = {walk.track.track_id: walk.part_of for walk in video.walks}
     tracks = []
     for track in report.tracks:
         one = by_track.get(track.track_id)
-        more = {"probability": one.probability, "margin": one.margin} if one else {}
-        tracks.append(track.model_copy(update=more | {"part_of": part_of[track.track_id]}))
+        margin = one.margin if one else None
+        tracks.append(track.model_copy(update={"margin": margin, "part_of": part_of[track.track_id]}))
     return report.model_copy(update={"tracks": tracks})

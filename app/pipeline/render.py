@@ -61,8 +61,11 @@ def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> d
         # In the picture only the cause stands ("too short"); the figures behind it are in the report.
         note = (track.reason or "").partition(":")[0] if not usable else ""
         keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
+        sure, doubtful = track.sureness
         for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
-            labels[index].append(Label(box, track.identity, track.confidence, note, usable, keypoints.get(index)))
+            labels[index].append(
+                Label(box, track.identity, sure, note, usable, keypoints.get(index), doubtful=doubtful)
+            )
     return labels
 
 

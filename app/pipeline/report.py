@@ -10,12 +10,12 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.types import ModelCard, Status
+from app.gallery.matching import Agreement
+from app.types import ModelCard, Status, Sureness
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -56,6 +56,18 @@ class TrackReport(_Model):
     margin: float | None = Field(
         default=None, description="how much further the next candidate is than `distance`; negative if it is nearer"
     )
+    pieces: int | None = Field(
+        default=None,
+        ge=2,
+        description="in how many pieces the gait model saw the walk; null where it saw it whole, or there is only one "
+        "candidate",
+    )
+    agreeing: int | None = Field(
+        default=None,
+        ge=0,
+        description="how many of `pieces` are by themselves nearest to `identity`, or to the nearest candidate, of all "
+        "candidates",
+    )
     part_of: int | None = Field(
         default=None,
         ge=1,
@@ -64,17 +76,35 @@ class TrackReport(_Model):
     reason: str | None = Field(description="why there is no identity")
     candidates: list[CandidateReport] = Field(description="by rising distance")
 
+    @property
+    def agreement(self) -> Agreement | None:
+        """`agreeing` of `pieces`, where there are pieces."""
+        return None if self.pieces is None or self.agreeing is None else Agreement(self.agreeing, self.pieces)
+
+    @property
+    def sureness(self) -> Sureness:
+        """How sure `identity` is; of somebody unknown, how probable the nearest candidate is."""
+        return Sureness.of(self.probability, self.confidence)
+
 
 class VideoReport(_Model):
     """What was seen in one video."""
 
     video: str = Field(description="path as given")
+    name: str = Field(description="what the video is called in this run, unlike all others: the stem of its file names")
     width: int = Field(description="px, after rotation")
     height: int = Field(description="px, after rotation")
     fps: float
     frame_count: int = Field(description="frames really decoded")
     warnings: list[str] = []
     tracks: list[TrackReport]
+
+
+class FailureReport(_Model):
+    """A video that could not be used."""
+
+    video: str = Field(description="path as given")
+    reason: str
 
 
 class ModelReport(_Model):
@@ -115,6 +145,7 @@ class Report(_Model):
     timings: dict[str, float] = Field(description="seconds by step, and `total`")
     gallery: VideoReport | None = Field(description="null where people were named by the gallery that is kept")
     probes: list[VideoReport]
+    failures: list[FailureReport] = Field(default=[], description="probes that could not be used, and why")
 
 
 def schema() -> dict[str, Any]:
@@ -130,6 +161,7 @@ def to_json(report: Report) -> str:
 CSV_COLUMNS = (
     *("video", "role", "track_id", "status", "identity", "confidence", "distance", "threshold"),
     *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason", "probability", "margin"),
+    *("pieces", "agreeing", "path"),
 )
 
 
@@ -145,7 +177,7 @@ def to_csv(report: Report) -> str:
             first, last = track.frames[0], track.frames[-1]
             writer.writerow(
                 [
-                    Path(video.video).name,
+                    video.name,
                     role,
                     track.track_id,
                     track.status,
@@ -161,6 +193,9 @@ def to_csv(report: Report) -> str:
                     track.reason or "",
                     _number(track.probability),
                     _number(track.margin),
+                    "" if track.pieces is None else track.pieces,
+                    "" if track.agreeing is None else track.agreeing,
+                    video.video,
                 ]
             )
     return buffer.getvalue()

@@ -84,7 +84,20 @@ class TrackView:
     def name(self) -> str:
         if self.track.status == "unusable":
             return f"track {self.track.track_id}"
-        return self.track.identity or "unknown"
+        if self.track.identity is None:
+            return "unknown"
+        return self.track.identity + "?" * self.doubtful
+
+    @property
+    def doubtful(self) -> bool:
+        return self.track.identity is not None and self.track.sureness.doubtful
+
+    @property
+    def sureness(self) -> str:
+        text = self.track.sureness.text
+        if self.track.identity is None:
+            return f"{self.track.candidates[0].identity} {text}" if text else ""
+        return f"probability {text}" if self.track.probability is not None else text
 
     @property
     def start(self) -> float:
@@ -122,7 +135,7 @@ class VideoView:
     def __init__(self, shown: ShownVideo, role: str, identifier: str, source: str, colours: Colours) -> None:
         self.role, self.id, self.source, self.report = role, identifier, source, shown.report
         self.painted = shown.painted.name
-        self.name = Path(shown.report.video).name
+        self.name = shown.report.name
         self.fps = shown.report.fps
         self.seconds = max(shown.report.frame_count, 1) / self.fps
         tracks = [self._track(track, shown, colours) for track in shown.report.tracks]
@@ -163,7 +176,7 @@ class VideoView:
         for name, views in sorted(
             by_name.items(), key=lambda item: (item[1][0].track.identity is None, item[1][0].start)
         ):
-            yield RowView(name, views[0].colour, views)
+            yield RowView(name + "?" * all(view.doubtful for view in views), views[0].colour, views)
         lanes: list[list[TrackView]] = []
         for view in sorted(self.unused, key=lambda view: view.start):
             free = next((lane for lane in lanes if lane[-1].end <= view.start), None)
@@ -188,6 +201,10 @@ class PersonView:
     colour: str
     portrait: bytes | None
     seen: Sequence[TrackView]
+
+    @property
+    def doubtful(self) -> bool:
+        return bool(self.seen) and all(view.doubtful for view in self.seen)
 
 
 @dataclass(frozen=True)
@@ -286,6 +303,11 @@ class ReportView:
             for video in self.videos
             for warning in video.report.warnings
         ]
+
+    @cached_property
+    def failures(self) -> list[str]:
+        """Why a probe could not be used, for each."""
+        return [failure.reason.replace(failure.video, Path(failure.video).name) for failure in self.report.failures]
 
     @cached_property
     def models(self) -> list[tuple[str, ModelReport, str]]:

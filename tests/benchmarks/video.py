@@ -71,7 +71,7 @@ def main() -> None:
                 lefts = [(place * wide * 1.4 + 2 * frame.index) % (info.width - wide) for place in range(4)]
                 boxes = [np.array([x, tall * 0.6, x + wide, tall * 1.6], np.float32) for x in lefts]
                 start = time.perf_counter()
-                painter.paint(frame.image, [Label(box, names[place], 0.9) for place, box in enumerate(boxes)])
+                painter.paint(frame.image, [Label(box, names[place], "90 %") for place, box in enumerate(boxes)])
                 middle = time.perf_counter()
                 out.write(frame.image, frame.time)
                 spent["paint"] += middle - start

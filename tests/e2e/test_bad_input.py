@@ -80,10 +80,20 @@ def test_a_truncated_video_is_used_as_far_as_it_goes(demo: Demo, studio: Path, t
     assert "Warning" in again.out, "an archive remembers what was wrong"
 
 
-def test_a_probe_without_people_does_not_lose_the_others(demo: Demo, studio: Path, out: Path) -> None:
-    ended = demo("--probe", studio / "nobody.mp4", "probe1", "--output", out)
-    ended.failed_with("nobody.mp4", "No pedestrian was found", "30 frames")
-    assert [Path(probe["video"]).stem for probe in report_of(out)["probes"]] == ["probe1"]
+def test_bad_probes_do_not_lose_the_others(demo: Demo, studio: Path, out: Path, tmp_path: Path) -> None:
+    bad = {studio / "nobody.mp4": "No pedestrian was found", tmp_path / "empty.mp4": "empty"}
+    (tmp_path / "empty.mp4").touch()
+    ended = demo("--probe", *bad, "probe1", "--output", out)
+    ended.failed_with("2 videos cannot be used", "nobody.mp4", "30 frames", "empty.mp4", *bad.values())
+    assert (ended.out + ended.err).count("No pedestrian was found") == 1
+    report = report_of(out)
+    assert [probe["name"] for probe in report["probes"]] == ["probe1"]
+    assert [failure["video"] for failure in report["failures"]] == list(map(str, bad))
+    page = next(out.rglob("report.html")).read_text(encoding="utf-8")
+    for failure, (video, reason) in zip(report["failures"], bad.items(), strict=True):
+        assert reason in failure["reason"]
+        assert reason in page
+        assert video.name in page
     assert not list(out.rglob("*nobody*"))
     assert not list(out.rglob(".*"))
 
@@ -138,6 +148,7 @@ def test_settings_that_do_not_exist_or_fit(demo: Demo, tmp_path: Path, out: Path
     for arguments, words in (
         (("--set", "track.high_scor=0.4"), "Did you mean 'track.high_score'?"),
         (("--set", "match.threshold=near"), "match.threshold"),
+        *((("--threshold", wrong), "match.threshold") for wrong in ("nan", "inf", "-3")),
         (("--set", "threshold"), "section.key=value"),
         (("--config", config), "Did you mean 'track'?"),
         (("--config", tmp_path / "absent.yaml"), "absent.yaml"),
@@ -208,6 +219,7 @@ def test_an_interrupted_run_leaves_nothing_and_is_resumed(
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stdout + stderr
     assert "Traceback" not in stderr
+    assert ("Stopping; what is done is kept" in stderr) == (number == signal.SIGINT)
     left = tree(out) if out.exists() else {}
     assert not [
         name for name in left if name.endswith((".mp4", ".gif", ".json", ".csv")) or "/." in name or "partial" in name

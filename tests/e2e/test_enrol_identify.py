@@ -58,7 +58,7 @@ def test_several_walks_must_be_chosen_from(run: Run, home: Path) -> None:
     run("enrol", "gallery.mp4", "--name", "Anna", *db).failed_with("--consent TEXT", "--consent none")
     ended = run("enrol", "gallery.mp4", "--name", "Anna", "--consent", "yes", *db)
     ended.failed_with("several walks: track 1", "gallery-walks.png", "--track NUMBER")
-    with Pictures.open(home / "output" / "gallery-walks.png") as sheet:
+    with Pictures.open(home / "output" / "cache" / "gallery-walks.png") as sheet:
         assert sheet.size == (360, 300)
         assert np.asarray(sheet).std() > 10, "somebody is to be seen"
     run("enrol", "gallery.mp4", "--name", "Anna", "--consent", "yes", "--track", 9, *db).failed_with(

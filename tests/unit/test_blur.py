@@ -42,7 +42,7 @@ def track(number: int, frames: Sequence[int], boxes: Sequence[Sequence[float]], 
 
 
 def video(*tracks: TrackReport) -> VideoReport:
-    return VideoReport(video="v.mp4", width=320, height=240, fps=25, frame_count=100, tracks=list(tracks))
+    return VideoReport(video="v.mp4", name="v", width=320, height=240, fps=25, frame_count=100, tracks=list(tracks))
 
 
 def covers(region: Floats, x: float, y: float) -> bool:

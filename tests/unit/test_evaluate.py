@@ -311,10 +311,28 @@ class TestCommand:
             (("--protocol", "casia-b", "--metric", "manhattan"), "no distance"),
             (("--protocol", "nothing"), "no protocol"),
             (("--protocol", "casia-b", "--partition", "none.json"), "none.json"),
+            (
+                ("--protocol", "casia-b", "--partition", "other.json"),
+                "None of the 5 people of other.json (a1, a2, a3, a4",
+            ),
+            (("--protocol", "casia-b", "--partition", "other.json"), "people are called 000, 001, 002, 003 ..."),
+            (("--protocol", "casia-b", "--rerank"), "view by view"),
+            (("--protocol", "nothing-yet.yaml", "--rerank"), "nothing-yet.yaml"),
+            (("--protocol", "one-view.yaml"), "one view only"),
+            (("--protocol", "casia-b", "--json", "file/a.json"), "a.json cannot be made"),
+            (("--protocol", "casia-b", "--csv", "."), "is a folder"),
+            (("--protocol", "casia-b", "--pictures", "file"), "cannot be made"),
         ],
     )
     def test_bad_usage_is_explained(
         self, run: Callable[..., int], capsys: pytest.CaptureFixture[str], more: tuple[str, ...], match: str
     ) -> None:
+        Path("other.json").write_text('{"TRAIN_SET": [], "TEST_SET": ["a1", "a2", "a3", "a4", "a5"]}')
+        Path("one-view.yaml").write_text(
+            "{source: x, probes: {A: [cl-01]}, gallery: [nm-01], gallery_views: each, exclude: same view, "
+            "view: '', metrics: [mAP]}"
+        )
+        Path("file").touch()
         assert run(*more) == 2
-        assert match in capsys.readouterr().err
+        assert match in " ".join(capsys.readouterr().err.split())
+        assert not Path("output").exists(), "that is known before the long work"

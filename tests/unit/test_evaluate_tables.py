@@ -177,6 +177,26 @@ class TestCommand:
         assert "100.0" in out
         assert (tmp_path / "all.csv").read_text().startswith("model,data,protocol,frames")
 
+    @pytest.mark.parametrize("columns", [80, 120])
+    def test_tables_are_whole_on_any_terminal(
+        self, run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        names = [f"a-group-of-probes-{i}" for i in range(6)]
+        probes = ", ".join(f"{name}: [two]" for name in names)
+        Path("groups.yaml").write_text(
+            f"{{source: us, probes: {{{probes}}}, gallery: [one], gallery_views: all, metrics: [Rank-1, Rank-5, mAP]}}"
+        )
+        own = ("--gait", "gei", "--protocol", "groups.yaml")
+        for more in ((), ("--data", "hall")):
+            assert main(["evaluate", "--data", "street", *more, *own, "--frames", "2,4"]) == 0
+            lines = [line for line in capsys.readouterr().out.splitlines() if "casia" not in line]
+            assert not any("…" in line for line in lines)
+            assert all(len(line) <= columns or " people, " in line for line in lines)
+            said = " ".join(lines)
+            assert all(name in said for name in names)
+            assert said.count("100.0..100.0") >= 6, "intervals are whole"
+
     def test_a_submission_is_written(
         self, run: Callable[..., int], tmp_path: Path, protocol: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

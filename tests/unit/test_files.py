@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import OutputError
-from app.files import explained, written_whole
+from app.files import explained, need_writable, written_whole
 
 
 def test_file_appears_whole(tmp_path: Path) -> None:
@@ -48,6 +48,36 @@ def test_folder_replaces_folder(tmp_path: Path) -> None:
 def test_causes_are_said(number: int, said: str) -> None:
     with pytest.raises(OutputError, match=said), explained(Path("x")):
         raise OSError(number, "x")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENXIO, errno.ENODEV, errno.EISDIR])
+def test_no_place_is_said(number: int) -> None:
+    with pytest.raises(OutputError, match=r"x cannot be made.*Give another folder"), explained(Path("x")):
+        raise OSError(number, "x")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make folders")
+def test_a_folder_that_cannot_be_made_is_said() -> None:
+    nowhere = Path("/proc/nope/deeper/x.json")
+    with pytest.raises(OutputError, match=r"x\.json cannot be made: No such file"), written_whole(nowhere):
+        pass
+    with pytest.raises(OutputError, match=r"x\.json cannot be made: No such file"):
+        need_writable(nowhere)
+
+
+def test_a_missing_input_is_not_taken_for_the_output(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "out" / "x.json"):
+        (tmp_path / "in" / "y.json").read_text()
+
+
+def test_what_may_be_written_is_tried_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    need_writable(tmp_path / "old.json")
+    need_writable(tmp_path / "new" / "x.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    assert (tmp_path / "old.json").read_text() == "old"
+    with pytest.raises(OutputError, match="is a folder"):
+        need_writable(tmp_path)
 
 
 def test_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_names_go_both_ways(network: GaitBase) -> None:
 def test_missing_and_left_over_keys_are_named_as_in_the_file(weights: Any, tmp_path: Path) -> None:
     weights["Backbone.odd"] = weights.pop("Backbone.forward_block.layer3.0.bn2.bias")
     with pytest.raises(CheckpointError, match=r"missing: Backbone.forward_block.layer3.0.bn2.bias.*over: Backbone.odd"):
+        load_network(save(weights, tmp_path))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(weights: Any, tmp_path: Path, bad: float) -> None:
+    key = next(key for key in weights if key.endswith("running_var"))
+    weights[key] = weights[key].clone()
+    weights[key][-1] = bad
+    with pytest.raises(CheckpointError, match=rf"not finite .* in '{re.escape(key)}': "):
         load_network(save(weights, tmp_path))
 
 

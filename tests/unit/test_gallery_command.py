@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from app.cli.gallery import app
 from app.errors import GaitprintError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
+from app.pipeline.leftovers import in_use
 from app.types import Embedding, GaitSequence
 
 Run = Callable[..., str]
@@ -37,8 +39,9 @@ def db(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(db: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.chdir(tmp_path)  # the default output folder is below it
 
     def run(*arguments: str, code: int = 0, answer: str = "") -> str:
         found = CliRunner().invoke(app, [*arguments, "--gallery-db", str(db)], input=answer)
@@ -63,9 +66,24 @@ def test_list_and_show(run: Run) -> None:
     shown = run("show", "Anna Berg")
     assert "video2.mp4" in shown
     assert "m@12345678" in shown
-    assert shown.count("kept") == 2  # until when, and one walk's silhouettes
+    assert "Embedded with m@12345678: 1, 2\n" in shown
+    assert "Silhouettes are kept of: 1\n" in shown
     with pytest.raises(GaitprintError, match="Did you mean 'Ben'"):
         run("show", "Benn")
+
+
+def test_headings_are_whole_on_narrow_terminals(run: Run, db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqliteGallery(db) as gallery:
+        long = replace(walk(9), source="a_rather_long_name_of_a_video_from_the_garden.mp4", view="from the front, dusk")
+        gallery.enrol("Ben", [long], consent="a long story about the consent that he has given, on paper, in spring")
+    monkeypatch.setenv("COLUMNS", "80")
+    for command, heading in {
+        ("list",): ["name", "walks", "enrolled", "kept", "until", "consent"],
+        ("show", "Ben"): ["walk", "video", "track", "view", "frames", "seconds", "added"],
+    }.items():
+        lines = run(*command).splitlines()
+        assert heading in [line.split() for line in lines]
+        assert max(map(len, lines[2:])) <= 80
 
 
 def test_an_empty_gallery_says_how_to_fill_it(run: Run) -> None:
@@ -89,10 +107,49 @@ def test_forgetting_asks_first(run: Run, db: Path) -> None:
     assert people(db) == {"Anna Berg": 2, "Ben": 1}
     told = run("forget", "Ben", answer="y\n")
     assert "Removed with 1 walk:" in told
-    assert "Exports" in told
+    assert "exports that were written before" in told
     run("forget-walk", "1", "--yes")
     assert people(db) == {"Anna Berg": 1}
     assert "Ben" not in run("log")
+
+
+def followed(output: Path) -> list[Path]:
+    """What the cache of an output folder holds after two videos, one with several walks."""
+    files = [output / "cache" / name for name in (f"{'0a' * 16}.zip", "gallery-walks.png")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"silhouettes")
+    return files
+
+
+@pytest.mark.parametrize("command", [("forget", "Ben"), ("forget-walk", "1")])
+def test_forgetting_clears_the_caches(run: Run, db: Path, tmp_path: Path, command: tuple[str, str]) -> None:
+    files = [*followed(tmp_path), *followed(tmp_path / "out")]
+    mine = tmp_path / "cache" / "mine.zip"
+    mine.write_bytes(b"not ours")
+    run(*command, "--output", str(tmp_path / "out"), code=1, answer="n\n")
+    assert all(file.exists() for file in files)
+    told = run(*command, "--output", str(tmp_path / "out"), "--yes")
+    assert str(tmp_path / "out" / "cache") in told
+    assert "cannot know of: other output folders" in told
+    assert not any(file.exists() for file in files)
+    assert mine.exists()
+    assert not (tmp_path / "out" / "cache").exists()
+
+
+def test_nobody_is_forgotten_by_halves(run: Run, db: Path, tmp_path: Path) -> None:
+    files = followed(tmp_path)
+    with in_use(tmp_path), pytest.raises(GaitprintError, match="Another program is at work"):
+        run("forget", "Ben", "--yes")
+    assert "Ben" in people(db)
+    assert all(file.exists() for file in files)
+
+
+def test_without_walks_somebody_is_still_known(run: Run) -> None:
+    told = run("forget-walk", "3", "--yes")
+    assert "Ben stays in the gallery with 0 walks" in told
+    assert "gallery forget Ben" in told
+    assert "stays" not in run("forget-walk", "1", "--yes")
 
 
 def test_export_and_import(run: Run, db: Path, tmp_path: Path) -> None:
@@ -139,13 +196,15 @@ def test_walks_are_embedded_anew(run: Run, db: Path) -> None:
         assert gallery.model_ids() == {"gei": 1, "m@12345678": 2}
 
 
-def test_those_whose_time_is_over_are_forgotten_by_any_command(run: Run, db: Path) -> None:
+def test_those_whose_time_is_over_are_forgotten_by_any_command(run: Run, db: Path, tmp_path: Path) -> None:
     with SqliteGallery(db) as gallery:
         records = [(person, walks) for person, walks in gallery.records() if person.name == "Anna Berg"]
         gallery.forget("Anna Berg")
         past = datetime.now(timezone.utc) - timedelta(days=1)
         gallery.restore([(type(person)(0, "Old", "yes", past, past, 2), walks) for person, walks in records])
+    files = followed(tmp_path)
     assert "Forgotten, as their time was over: Old" in run("stats")
+    assert not any(file.exists() for file in files)
     assert people(db) == {"Ben": 1}
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.checkpoints import HOME
 from app.cli.main import main
 from app.errors import GalleryError
 from app.gallery.domain import adapt
@@ -68,6 +69,11 @@ def scores(pairs: Pairs) -> ScoreModel:
 
 def weight(scores: ScoreModel, distance: float) -> float:
     return scores.evidence[0] + scores.evidence[1] * distance
+
+
+def probability(scores: ScoreModel, distance: float, rivals: Sequence[float] = (), prior: float = 0.5) -> float:
+    """That a walk is of the person who is `distance` away; all others in the gallery are as far as `rivals`."""
+    return float(scores.probabilities(np.array([[distance, *rivals]]), prior)[0, 0])
 
 
 class TestPairs:
@@ -126,34 +132,34 @@ class TestThreshold:
 
 class TestProbability:
     def test_falls_with_the_distance(self, scores: ScoreModel) -> None:
-        said = [scores.probability(distance) for distance in np.linspace(1, 6, 50).tolist()]
+        said = [probability(scores, distance) for distance in np.linspace(1, 6, 50).tolist()]
         assert all(one > other for one, other in pairwise(said))
         assert said[0] > 0.99
         assert said[-1] < 0.01
 
     def test_one_person_is_bayes_rule(self, scores: ScoreModel) -> None:
         odds = math.exp(weight(scores, 2.8)) * 0.2 / 0.8
-        assert scores.probability(2.8, prior=0.2) == pytest.approx(odds / (1 + odds))
+        assert probability(scores, 2.8, prior=0.2) == pytest.approx(odds / (1 + odds))
 
     def test_everybody_and_the_stranger_make_one(self, scores: ScoreModel) -> None:
         distances = [2.4, 2.6, 2.8, 4.0]
-        said = [scores.probability(distances[i], distances[:i] + distances[i + 1 :]) for i in range(4)]
+        said = [probability(scores, distances[i], distances[:i] + distances[i + 1 :]) for i in range(4)]
         stranger = 0.5 / (0.5 + 0.125 * sum(math.exp(weight(scores, distance)) for distance in distances))
         assert sum(said) + stranger == pytest.approx(1)
 
     def test_a_larger_gallery_makes_less_sure(self, scores: ScoreModel) -> None:
-        said = [scores.probability(2.4, [5.0] * others) for others in (0, 1, 10, 100)]
+        said = [probability(scores, 2.4, [5.0] * others) for others in (0, 1, 10, 100)]
         assert all(one > other for one, other in pairwise(said))
 
     def test_a_rival_as_near_takes_half(self, scores: ScoreModel) -> None:
-        assert scores.probability(1.5, [1.5], prior=0.999) == pytest.approx(0.5, abs=0.01)
+        assert probability(scores, 1.5, [1.5], prior=0.999) == pytest.approx(0.5, abs=0.01)
 
     def test_people_told_apart_without_error_stay_finite(self) -> None:
         scores = ScoreModel.fit(
             Pairs.of(*walks(noise=0.01), "euclidean"), model_id="net", metric="euclidean", data="easy people"
         )
-        assert scores.probability(0.1) > 0.99
-        assert scores.probability(4.0) < 0.01
+        assert probability(scores, 0.1) > 0.99
+        assert probability(scores, 4.0) < 0.01
 
     def test_of_those_seen_together_only_one_is_somebody(self, scores: ScoreModel) -> None:
         near, middle = (float(np.quantile(scores.genuine, share)) for share in (0.1, 0.3))
@@ -164,7 +170,7 @@ class TestProbability:
         ]
         apart = scores.of_matches(matches, [np.arange(9), np.arange(20, 29)])
         together = scores.of_matches(matches, [np.arange(9), np.arange(5, 14)])
-        assert apart == pytest.approx([scores.probability(near, [far]), scores.probability(middle, [far])])
+        assert apart == pytest.approx([probability(scores, near, [far]), probability(scores, middle, [far])])
         assert None not in together
         first, second = (float(value or 0) for value in together)
         assert first < float(apart[0] or 0)
@@ -203,7 +209,7 @@ class TestFile:
         assert found is not None
         assert found.model_id == scores.model_id
         assert found.threshold(0.01) == pytest.approx(scores.threshold(0.01), abs=1e-5)
-        assert found.probability(2.5, [3.0]) == pytest.approx(scores.probability(2.5, [3.0]), abs=1e-3)
+        assert probability(found, 2.5, [3.0]) == pytest.approx(probability(scores, 2.5, [3.0]), abs=1e-3)
         assert path.stat().st_size < 8000
 
     def test_of_another_model_or_metric_is_not_used(
@@ -219,6 +225,22 @@ class TestFile:
     def test_is_missing(self, tmp_path: Path) -> None:
         assert find_scores(self.card(tmp_path), "euclidean") is None
         assert find_scores(ModelCard("gait", "gei", "weight-free", "MIT"), "euclidean") is None
+
+    def test_those_of_the_gallery_come_first(self, scores: ScoreModel, tmp_path: Path) -> None:
+        gallery = tmp_path / "gallery.db"
+        scores.write(tmp_path / "net.scores.json")
+        found = find_scores(self.card(tmp_path), "euclidean", gallery)
+        assert found is not None
+        assert found.data == "24 people"
+        replace(scores, data="the gallery").write(scores_path(gallery))
+        found = find_scores(self.card(tmp_path), "euclidean", gallery)
+        assert found is not None
+        assert found.data == "the gallery"
+        replace(scores, data="the gallery", model_id="gei").write(scores_path(gallery))
+        found = find_scores(self.card(tmp_path), "euclidean", gallery)
+        assert found is not None
+        assert found.data == "24 people", "those of the gallery are of another model"
+        assert find_scores(ModelCard("gait", "gei", "weight-free", "MIT"), "euclidean", gallery) is not None
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -258,7 +280,7 @@ class TestDomain:
         assert domain.scores is not None
         assert domain.scale == pytest.approx(0.8, abs=0.02)
         assert domain.scores.threshold(0.1) == pytest.approx(domain.scale * scores.threshold(0.1))
-        assert domain.scores.probability(2.8 * domain.scale) == pytest.approx(scores.probability(2.8))
+        assert probability(domain.scores, 2.8 * domain.scale) == pytest.approx(probability(scores, 2.8))
         assert domain.scores.spread == scores.spread
 
     def test_few_pairs_are_believed_less(self, scores: ScoreModel) -> None:
@@ -329,13 +351,12 @@ def test_the_command_learns_from_enrolled_walks(tmp_path: Path, capsys: pytest.C
                 name, [NewWalk(Embedding(features[i], "gei", 20), recordings[i]) for i in own], consent="drawn"
             )
     arguments = ["calibrate", "--gallery-db", str(tmp_path / "gallery.db"), "--gait", "gei"]
-    assert main(arguments) == 2
-    assert "no file beside which" in capsys.readouterr().err.replace("\n", " ")
-    assert main([*arguments, "--out", str(tmp_path / "gei.json"), "--charts", str(tmp_path / "charts")]) == 0
+    assert main([*arguments, "--charts", str(tmp_path / "charts")]) == 0
     said = capsys.readouterr().out
     assert "24 people" in said
     assert "Probability said" in said
-    found = read_scores(tmp_path / "gei.json")
+    assert "identify uses them with this gallery" in " ".join(said.split())
+    found = read_scores(tmp_path / "gallery.scores.json")
     assert (found.model_id, found.people) == ("gei", PEOPLE)
     assert {path.name for path in (tmp_path / "charts").iterdir()} == {"distances.png", "errors.png", "reliability.png"}
 
@@ -358,6 +379,23 @@ def test_the_command_learns_from_a_data_set(tmp_path: Path, capsys: pytest.Captu
     assert found.people == FEWEST_PEOPLE
     assert found.data == "the first of them"
     assert found.pairs == (FEWEST_PEOPLE * 4, FEWEST_PEOPLE * (FEWEST_PEOPLE - 1) // 2 * 16)
+
+
+def test_the_command_never_replaces_the_scores_in_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The embedded network's own scores lie beside it, in the clone."""
+    monkeypatch.chdir(tmp_path)
+    network = HOME / "embedded" / "gait" / "gaitprint-gait.onnx"
+    shipped = scores_path(network)
+    before = shipped.read_bytes()
+    assert main(["calibrate", "--data", "set", "--checkpoint", str(network)]) == 2
+    assert "come with the program" in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setattr("app.cli.calibrate._enrolled", lambda path, model: walks())
+    assert main(["calibrate", "--gallery-db", "people.db"]) == 0
+    assert shipped.read_bytes() == before
+    found = read_scores(tmp_path / "people.scores.json")
+    assert found.model_id.startswith("gaitprint-gait@")
 
 
 def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:

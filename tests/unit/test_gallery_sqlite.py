@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -287,6 +288,66 @@ def test_a_damaged_file_is_said_to_be(path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(GalleryError, match="it is damaged"), SqliteGallery(path) as gallery:
         gallery.walks()
+
+
+def test_damaged_rows_are_said_to_be(gallery: SqliteGallery, path: Path) -> None:
+    pictures = GaitSequence(np.arange(9), np.zeros((9, 64, 64), np.uint8), 25.0)
+    gallery.enrol("Anna", [replace(walk(1), silhouettes=pictures)], consent="yes")
+    looks: list[tuple[str, Callable[[], object]]] = [
+        ("UPDATE event SET details = char(0)", gallery.log),
+        ("UPDATE event SET details = char(0)", lambda: gallery.forget("Anna")),
+        ("UPDATE silhouettes SET pictures = zeroblob(9)", lambda: gallery.silhouettes(1)),
+        ("UPDATE walk SET added = zeroblob(9)", gallery.walks),
+        ("UPDATE walk SET walk_id = 7", lambda: gallery.search([walk(1).embedding], 1)),
+        ("UPDATE walk SET walk_id = 1", gallery.walks),
+        ("UPDATE embedding SET frames = 0", lambda: gallery.embeddings([1])),
+        ("UPDATE person SET enrolled = 0", gallery.people),
+        ("UPDATE person SET name = zeroblob(4)", lambda: gallery.person("Anna")),
+    ]
+    for damage, look in looks:
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute(damage)
+        with pytest.raises(GalleryError, match=r"damaged.* import your last export") as caught:
+            look()
+        assert str(path) in str(caught.value)
+
+
+def test_somebody_is_known_in_any_case(gallery: SqliteGallery) -> None:
+    gallery.enrol("Änne Groß", [walk(1)], consent="yes")
+    for name in ("änne groß", "A\u0308NNE GROSS", " Änne  Groß "):
+        assert gallery.enrol(name, [walk(2)], consent="yes").name == "Änne Groß"
+    assert [person.walks for person in gallery.people()] == [4]
+    gallery.enrol("Ben", [walk(3)], consent="yes")
+    with pytest.raises(GalleryError, match="'Änne Groß' already"):
+        gallery.rename("ben", "ÄNNE GROSS")
+    records = [(replace(person, name=person.name.upper()), walks) for person, walks in gallery.records()]
+    for record in records:
+        with pytest.raises(GalleryError, match=r"'(Ben|Änne Groß)' already"):
+            gallery.restore([record])
+    assert gallery.restore(records, merge=True) == (0, 0)
+    gallery.rename("Ben", "BEN")
+    assert gallery.person("ben").name == "BEN"
+    gallery.merge("ben", "änne groß")
+    assert [person.name for person in gallery.people()] == ["Änne Groß"]
+
+
+def test_two_of_an_older_file_who_differ_in_case_are_told_apart(gallery: SqliteGallery, path: Path) -> None:
+    gallery.enrol("anna", [walk(1)], consent="yes")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO person (name, consent, enrolled) SELECT 'Anna', consent, enrolled FROM person")
+    assert [gallery.person(name).name for name in ("anna", "Anna", "ANNA")] == ["anna", "Anna", "anna"]
+
+
+@pytest.mark.parametrize("name", ["unknown", " Unknown ", "UNKNOWN"])
+def test_nobody_is_called_unknown(gallery: SqliteGallery, name: str) -> None:
+    gallery.enrol("Anna", [walk(1)], consent="yes")
+    ((person, walks),) = gallery.records()
+    with pytest.raises(GalleryError, match="Nobody can be called"):
+        gallery.enrol(name, [walk(1)], consent="yes")
+    with pytest.raises(GalleryError, match="Nobody can be called"):
+        gallery.rename("Anna", name)
+    with pytest.raises(GalleryError, match="Nobody can be called"):
+        gallery.restore([(replace(person, name=name), walks)])
 
 
 def test_a_gallery_that_is_not_there(path: Path) -> None:

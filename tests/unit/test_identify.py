@@ -93,9 +93,7 @@ def test_a_gallery_that_is_of_no_use_is_told_at_once(tmp_path: Path, gallery: Sq
     assert named(nobody, gallery, stages()) == []
 
 
-def test_calibrated_scores_give_threshold_and_probability(
-    tmp_path: Path, gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_learnt_from_the_gallery_give_threshold_and_probability(tmp_path: Path, gallery: SqliteGallery) -> None:
     enrol(gallery, tmp_path, ("Anna", 1), ("Ben", 2), ("Carol", 3))
     probe = analysed(tmp_path, "street", [(range(50), 1), (range(50), 30), (range(50), 2)])
     people = [str(seed) for seed in range(12) for _ in range(2)]
@@ -103,7 +101,7 @@ def test_calibrated_scores_give_threshold_and_probability(
     features = np.stack([walk.embedding.parts for walk in walks if walk.embedding])
     pairs = Pairs.of(features, people, [str(i) for i in range(len(people))], "euclidean")
     scores = ScoreModel.fit(pairs, model_id="gei", metric="euclidean", data="noise")
-    monkeypatch.setattr("app.pipeline.identify.find_scores", lambda card, metric: scores)
+    scores.write(scores_module.scores_path(gallery.path))
     judge = judge_of(gallery, stages(), IdentifyOptions(far=0.02), [probe])
     assert judge.scores is not None
     assert judge.threshold.value == judge.scores.threshold(0.02)

@@ -80,7 +80,7 @@ def test_unknown_is_grey_and_unusable_is_dashed() -> None:
 
 def test_paints_in_place_and_leaves_the_rest_alone() -> None:
     image = grey(640, 360)
-    painted = Painter(NAMES, 640, 360).paint(image, [Label(box(300, 150, 360, 330), NAMES[0], 0.9)])
+    painted = Painter(NAMES, 640, 360).paint(image, [Label(box(300, 150, 360, 330), NAMES[0], "90 %")])
     assert painted is image
     changed = np.any(image != 128, axis=2)
     assert not changed[:, 480:].any()
@@ -94,7 +94,8 @@ def test_paints_in_place_and_leaves_the_rest_alone() -> None:
 )
 def test_boxes_at_and_beyond_the_edge(width: int, height: int, corners: tuple[float, ...]) -> None:
     image = Painter(NAMES, width, height).paint(
-        grey(width, height), [Label(box(*corners), NAMES[1], 0.5, "a note"), Label(box(*corners), None, usable=False)]
+        grey(width, height),
+        [Label(box(*corners), NAMES[1], "50 %", "a note"), Label(box(*corners), None, usable=False)],
     )
     assert image.shape == (height, width, 3)
 
@@ -137,6 +138,12 @@ def test_the_legend_is_capped() -> None:
     assert many._legend[0].shape[1] < 854 / 3
 
 
+def test_a_tiny_picture_has_no_legend() -> None:
+    image = Painter(NAMES, 120, 68).paint(grey(120, 68), [])
+    assert (image == 128).all()
+    assert not (Painter(NAMES, 320, 240).paint(grey(320, 240), []) == 128).all()
+
+
 def test_letters_grow_with_the_picture() -> None:
     heights = [Painter(NAMES, width, height)._letters for width, height in ((426, 240), (854, 480), (3840, 2160))]
     assert heights == [11, 16, 72]
@@ -144,7 +151,7 @@ def test_letters_grow_with_the_picture() -> None:
 
 @pytest.mark.parametrize("name", ["Zoë Müller", "Zoe\u0308", "a\nb\x00c", "", "x" * 500, "gallery.v2-001 (copy)", "😀"])
 def test_any_name_can_be_painted(name: str) -> None:
-    image = Painter([name], 426, 240).paint(grey(426, 240), [Label(box(200, 80, 240, 200), name, 1.0)])
+    image = Painter([name], 426, 240).paint(grey(426, 240), [Label(box(200, 80, 240, 200), name, "over 99 %")])
     assert has(image, colour_of(0)) > 100
 
 
@@ -158,7 +165,9 @@ def test_says_which_names_no_font_can_write(caplog: pytest.LogCaptureFixture) ->
 
 def test_what_the_plate_says() -> None:
     somewhere = box(0, 0, 1, 1)
-    assert Label(somewhere, "a-001", 0.934).text == "a-001  93%"
+    assert Label(somewhere, "a-001", "93 %").text == "a-001  93 %"
+    assert Label(somewhere, "a-001", "17 %", doubtful=True).text == "a-001?  17 %"
+    assert Label(somewhere, "a-001").text == "a-001"
     assert Label(somewhere, None).text == "unknown"
     assert Label(somewhere, None, note="too short", usable=False).text == "too short"
     assert Label(somewhere, None, usable=False).text == "unusable"

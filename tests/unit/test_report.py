@@ -16,7 +16,7 @@ import pytest
 
 import app.pipeline
 from app.pipeline.report import CSV_COLUMNS, ModelReport, Report, schema, to_csv, to_json
-from app.types import ModelCard
+from app.types import ModelCard, Sureness
 
 FILE = Path(app.pipeline.__file__).resolve().parents[1] / "results.schema.json"
 
@@ -37,12 +37,15 @@ def track(**changes: Any) -> dict[str, Any]:
         "threshold": 1.0,
         "reason": None,
         "candidates": [{"identity": "gällery, 1-001", "distance": 0.5}],
+        "pieces": 8,
+        "agreeing": 7,
     } | changes
 
 
 def report(**changes: Any) -> Report:
     video = {
         "video": 'in/gällery, "1".mp4',
+        "name": 'gällery, "1"',
         "width": 6,
         "height": 4,
         "fps": 12.5,
@@ -50,7 +53,16 @@ def report(**changes: Any) -> Report:
         "tracks": [track()],
     }
     unknown = track(status="unknown", identity=None, confidence=None, reason="too far, by far")
-    unusable = track(track_id=2, status="unusable", identity=None, distance=None, threshold=None, reason="short")
+    unusable = track(
+        track_id=2,
+        status="unusable",
+        identity=None,
+        distance=None,
+        threshold=None,
+        reason="short",
+        pieces=None,
+        agreeing=None,
+    )
     card = ModelCard("gait", "gei", "weight-free", "Apache-2.0")
     return Report.model_validate(
         {
@@ -88,6 +100,7 @@ def test_a_report_fits_the_schema_and_survives_the_way_through_json() -> None:
         {
             "gallery": {
                 "video": "x",
+                "name": "x",
                 "width": 1,
                 "height": 1,
                 "fps": 1.0,
@@ -98,6 +111,7 @@ def test_a_report_fits_the_schema_and_survives_the_way_through_json() -> None:
         {
             "gallery": {
                 "video": "x",
+                "name": "x",
                 "width": 1,
                 "height": 1,
                 "fps": 1.0,
@@ -108,6 +122,7 @@ def test_a_report_fits_the_schema_and_survives_the_way_through_json() -> None:
         {
             "gallery": {
                 "video": "x",
+                "name": "x",
                 "width": 1,
                 "height": 1,
                 "fps": 1.0,
@@ -126,6 +141,31 @@ def test_the_schema_refuses_what_the_models_refuse(broken: dict[str, Any]) -> No
         Report.model_validate(content)
 
 
+def test_a_probe_that_could_not_be_used_has_its_reason() -> None:
+    text = to_json(report(failures=[{"video": "in/b.mp4", "reason": "in/b.mp4 is empty"}]))
+    jsonschema.validate(json.loads(text), schema(), cls=jsonschema.Draft202012Validator)
+    assert json.loads(text)["failures"] == [{"video": "in/b.mp4", "reason": "in/b.mp4 is empty"}]
+
+
+@pytest.mark.parametrize(
+    ("probability", "confidence", "said"),
+    [
+        (0.17, 0.9, ("17 %", True)),
+        (0.5, 0.1, ("50 %", False)),
+        (0.9999, None, ("over 99 %", False)),
+        (0.0001, None, ("under 1 %", True)),
+        (None, 0.8, ("clear", False)),
+        (None, 0.6, ("fair", False)),
+        (None, 0.5, ("doubtful", True)),
+        (None, None, ("", False)),
+    ],
+)
+def test_only_a_probability_is_said_as_a_number(
+    probability: float | None, confidence: float | None, said: tuple[str, bool]
+) -> None:
+    assert Sureness.of(probability, confidence) == said
+
+
 def test_nothing_but_numbers_is_a_number() -> None:
     with pytest.raises(ValueError, match="finite"):
         report(timings={"total": float("nan")})
@@ -139,10 +179,11 @@ def test_the_table_has_a_row_for_each_track() -> None:
         ("probe", "unknown", "too far, by far"),
         ("probe", "unusable", "short"),
     ]
-    assert rows[0]["video"] == 'gällery, "1".mp4'
+    assert (rows[0]["video"], rows[0]["path"]) == ('gällery, "1"', 'in/gällery, "1".mp4')
     assert (rows[0]["first_frame"], rows[0]["last_frame"], rows[0]["frames"]) == ("0", "2", "2")
     assert (rows[0]["start_s"], rows[0]["end_s"]) == ("0.0000", "0.2400")
     assert rows[2]["distance"] == ""
+    assert [(row["pieces"], row["agreeing"]) for row in rows] == [("8", "7"), ("8", "7"), ("", "")]
 
 
 if __name__ == "__main__":

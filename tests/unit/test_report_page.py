@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 import pytest
 
-from app.pipeline.report import CandidateReport, ModelReport, Report, TrackReport, VideoReport
+from app.pipeline.report import CandidateReport, FailureReport, ModelReport, Report, TrackReport, VideoReport
 from app.pipeline.sequences import Walk
 from app.report.page import page
-from app.report.pictures import BestCrops, TrackPictures, pictures_of
+from app.report.pictures import TrackPictures, pictures_of
 from app.report.view import Colours, ShownVideo, VideoView
 from app.settings import Settings
-from app.types import Frame, GaitSequence, Image, Status, Track
+from app.types import GaitSequence, Image, Status, Track
 from app.video.paint import colour_of
 
 HOSTILE = """<img src=x onerror="alert(1)">'&</script><!--"""
@@ -89,7 +89,14 @@ def track(
 
 def video(name: str, tracks: list[TrackReport], warnings: Sequence[str] = (), frame_count: int = 250) -> VideoReport:
     return VideoReport(
-        video=name, width=320, height=240, fps=25, frame_count=frame_count, warnings=list(warnings), tracks=tracks
+        video=name,
+        name=Path(name).name,
+        width=320,
+        height=240,
+        fps=25,
+        frame_count=frame_count,
+        warnings=list(warnings),
+        tracks=tracks,
     )
 
 
@@ -141,7 +148,8 @@ def usual(**more: Any) -> str:
 def test_the_page_says_who_was_seen_when_and_how_near() -> None:
     tags = Tags(usual())
     assert "1 of 2 walks named" in tags.words
-    assert "confidence 80 %" in tags.words
+    assert "clear" in tags.words
+    assert "80 %" not in tags.words, "a confidence is no probability"
     assert "Nobody is near." in tags.words
     assert "1 track was not used" in tags.words
     assert "too short: 0.2 s" in tags.words
@@ -236,6 +244,27 @@ def test_videos_lie_beside_the_page_or_in_it(tmp_path: Path) -> None:
     assert Tags(html).all("video")[0]["src"] == "data:video/mp4;base64," + base64.b64encode(b"some video").decode()
 
 
+def test_a_name_that_is_more_likely_wrong_bears_a_question_mark() -> None:
+    walks = [
+        track(1, range(50), "Ann", {"Ann": 0.2}, probability=0.08),
+        track(2, range(60, 90), None, {"Bob": 0.6}, probability=0.3),
+    ]
+    tags = Tags(page(report(None, [of := video("probe.mp4", walks)]), None, [shown(of)], ["Ann"]))
+    assert "Ann? Track 1" in tags.words
+    assert tags.words.count("Ann?") >= 3, "the card of the person, the timeline and the card of the walk"
+    assert "probability 8 %" in tags.words
+    assert "Bob 30 %" in tags.words
+    assert "probability 30 %" not in tags.words, "it would be that of being unknown"
+
+
+def test_probes_that_could_not_be_used_are_told() -> None:
+    of = video("probe.mp4", [track(1, range(50), "Ann", {"Ann": 0.2})])
+    failure = FailureReport(video="/home/jane/dark.mp4", reason="/home/jane/dark.mp4 is empty.")
+    html = page(report(None, [of]).model_copy(update={"failures": [failure]}), None, [shown(of)], ["Ann"])
+    assert "could not be used dark.mp4 is empty." in Tags(html).words
+    assert "jane" not in html
+
+
 def test_a_gallery_that_is_no_video_has_portraits_probabilities_and_margins() -> None:
     walk = track(2, range(50), "Bob", {"Bob": 0.2, "Ann": 0.6}, probability=0.93, margin=0.4, part_of=1)
     probe = video("probe.mp4", [walk])
@@ -247,6 +276,20 @@ def test_a_gallery_that_is_no_video_has_portraits_probabilities_and_margins() ->
     assert "cut from track 1" in tags.words
     assert base64.b64encode(b"a face").decode() in html
     assert not tags.all("section", id="gallery")
+
+
+def test_the_pieces_of_a_walk_are_told_and_doubts_too() -> None:
+    sure = track(1, range(50), "Bob", {"Bob": 0.2, "Ann": 0.6}, pieces=8, agreeing=7)
+    divided = track(2, range(50), "Bob", {"Bob": 0.4, "Ann": 0.5}, pieces=6, agreeing=4)
+    unknown = track(3, range(50), None, {"Ann": 0.6, "Bob": 0.7}, pieces=3, agreeing=1)
+    probe = video("probe.mp4", [sure, divided, unknown])
+    words = Tags(page(report(None, [probe]), None, [shown(probe)], ["Ann", "Bob"])).words
+    assert "7 of 8 pieces of the walk agree." in words
+    assert "Only 4 of 6 pieces of the walk agree." in words
+    assert " 1 of 3 pieces of the walk are nearest to Ann." in words
+    assert words.count("Only") == 1
+    assert "pieces of about half a second" in words
+    assert "pieces" not in Tags(usual()).words
 
 
 @pytest.mark.parametrize(
@@ -320,34 +363,8 @@ def test_a_person_out_of_sight_leaves_a_gap() -> None:
     assert second.stretches == [(0.0, 1.0)]
 
 
-def frame(index: int, sharp: bool) -> Frame:
-    image: Image = np.full((240, 320, 3), 120, np.uint8)
-    cv2.rectangle(image, (100, 50), (139, 149), (0, 0, 200), -1)
-    if sharp:
-        image[50:150:4, 100:140] = (0, 0, 255)
-    return Frame(index, index / 25, image)
-
-
 def decoded(picture: bytes) -> Image:
     return np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
-
-
-def test_the_best_crop_is_large_free_of_others_whole_and_sharp() -> None:
-    small, large, cut = [100.0, 50, 110, 75], [100.0, 50, 140, 150], [0.0, 50, 40, 150]
-    walker = track(1, range(0, 120, 20), boxes=[small, large, large, large, cut, large])
-    # Behind the walker, still in the picture, in the middle one of three frames without a box of its own.
-    other = track(2, [99, 101], boxes=[[120.0, 40, 160, 140]] * 2)
-    crops = BestCrops(video("probe.mp4", [walker, other]))
-    seen = [frame(20 * place, sharp=place == 2) for place in range(6)]
-    seen[2].image[55:60, 105:110] = (255, 0, 0)
-    for place in (0, 4, 5):  # sharper than all, but not to be taken
-        seen[place].image[::2] = 255
-    for one in seen:
-        crops.look(one)
-    crop = decoded(crops.jpegs()[1])
-    assert crop.shape == (256, 128, 3)
-    blue = (crop[..., 0] > 180) & (crop[..., 2] < 90)
-    assert blue.any(), "the sharp frame's mark"
 
 
 def test_pictures_of_a_walk_and_of_its_parts() -> None:

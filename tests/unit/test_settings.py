@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -39,6 +41,43 @@ def test_bad_assignment_is_named(assignment: str, said: str) -> None:
     with pytest.raises(SettingsError, match=assignment.split("=")[0].split(".")[0]) as caught:
         Settings.load(None, [assignment])
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("track.high_score=7", "cannot be 7: give a number from 0 to 1."),
+        ("track.high_score=-1", "cannot be -1: give a number from 0 to 1."),
+        ("track.high_score=.nan", "cannot be nan: give a number from 0 to 1."),
+        ("track.lost_seconds=.inf", "cannot be inf: give a number from 0 on."),
+        ("gait.max_frames=0", "cannot be 0: give a whole number from 8 on."),
+        ("gait.max_frames=12.5", "cannot be 12.5: give a whole number from 8 on."),
+        ("segmenter.max_rate=0", "cannot be 0: give a number above 0."),
+        ("segmenter.threshold=1.5", "cannot be 1.5: give a number from 0 to 1."),
+        ("detector.threads=-1", "cannot be -1: give a whole number from 0 to 1024."),
+        ("detector.input_size=[0, 96]", "cannot be 0: give a whole number from 32 to 8192."),
+        ("match.threshold=-0.1", "cannot be -0.1: give a number from 0 on."),
+        ("match.threshold=.inf", "cannot be inf: give a number from 0 on."),
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path: Path, assignment: str, said: str) -> None:
+    name, _, value = assignment.partition("=")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(None, [assignment])
+    assert str(caught.value) == f"--set {assignment}: the setting '{name}' {said}"
+    config = tmp_path / "c.yaml"
+    section, key = name.split(".")
+    config.write_text(f"{section}:\n  {key}: {value}\n")
+    with pytest.raises(SettingsError, match=r"c\.yaml: the setting") as caught:
+        Settings.load(config)
+
+
+def test_every_number_has_limits() -> None:
+    for section in fields(Settings):
+        owner = type(getattr(Settings(), section.name))
+        for name, hint in get_type_hints(owner, include_extras=True).items() if is_dataclass(owner) else []:
+            if {int, float} & {hint, *([] if hasattr(hint, "__metadata__") else get_args(hint))}:
+                pytest.fail(f"{section.name}.{name} takes any number")
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "\x00"])

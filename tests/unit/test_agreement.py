@@ -1,0 +1,65 @@
+"""What the pieces of a walk say by themselves, in both jobs: with a gallery video and with the gallery that is kept."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.gait.gei import GaitEnergyImage
+from app.gait.onnx import PiecewiseEmbedding
+from app.gallery.matching import Agreement
+from app.gallery.sqlite import SqliteGallery
+from app.pipeline.analyse import AnalysedVideo
+from app.pipeline.compare import compare, report_of
+from app.pipeline.enrol import enrol_walks
+from app.pipeline.identify import IdentifyOptions, _report, identify
+from app.settings import MatchSettings
+from app.types import GaitSequence
+from tests.unit.test_pipeline_demo import analysed, stages
+
+
+def in_pieces(video: AnalysedVideo, *bodies: list[int]) -> AnalysedVideo:
+    """The video, its walks seen in pieces: of each, the seeds of the bodies that they show."""
+    model, walks = GaitEnergyImage(), []
+    for walk, seeds in zip(video.walks, bodies, strict=True):
+        assert walk.embedding is not None
+        pictures = [(np.random.default_rng(seed).random((1, 64, 64)) > 0.5).astype(np.uint8) * 255 for seed in seeds]
+        pieces = tuple(model.embed([GaitSequence(np.arange(1), picture, 25.0) for picture in pictures]))
+        whole = walk.embedding
+        walks.append(replace(walk, embedding=PiecewiseEmbedding(whole.parts, whole.model_id, whole.frames, pieces)))
+    return replace(video, walks=tuple(walks))
+
+
+def test_pieces_are_compared_with_the_gallery_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    known = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2)])
+    street = analysed(tmp_path, "street", [(range(50), 1), (range(50), 2), (range(60, 99), 9), (range(100, 150), 1)])
+    probe = in_pieces(street, [1, 1, 1, 2], [1, 2, 1], [1, 2], [1])
+    compared = compare(known, [probe], stages())
+    assert [answer.agreement for answer in compared.answers[1].values()][:2] == [Agreement(3, 4), Agreement(1, 3)]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "app.pipeline.compare"):
+        report = report_of(probe, compared.answers[1])
+    assert [(track.agreeing, track.pieces) for track in report.tracks] == [(3, 4), (1, 3), (1, 2), (None, None)]
+    assert report.tracks[2].identity is None
+    (message,) = caplog.messages
+    assert message == (
+        "street: track 2 is named home-002, but only 1 of the 3 pieces of the walk are nearest to home-002."
+    )
+    assert {answer.agreement for answer in compare(known, [street], stages()).answers[1].values()} == {None}
+
+
+def test_pieces_are_compared_with_the_gallery_that_is_kept(tmp_path: Path) -> None:
+    with SqliteGallery(tmp_path / "gallery.db") as gallery:
+        home = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2)])
+        for number, name in ((1, "Anna"), (2, "Ben")):
+            gallery.enrol(name, enrol_walks(home, [number], thumbnails=False), consent="yes")
+        street = analysed(tmp_path, "street", [(range(50), 1), (range(60, 99), 2)])
+        probe = in_pieces(street, [1, 1, 2], [2, 2])
+        found = identify(probe, gallery, stages(MatchSettings(threshold=9.0)), IdentifyOptions())
+        assert [(one.identity, one.agreement) for one in found] == [("Anna", Agreement(2, 3)), ("Ben", Agreement(2, 2))]
+        assert [(track.agreeing, track.pieces) for track in _report(probe, found).tracks] == [(2, 3), (2, 2)]
+        assert [one.agreement for one in identify(street, gallery, stages(), IdentifyOptions())] == [None, None]

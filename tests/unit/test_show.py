@@ -1,0 +1,78 @@
+"""What a run says on the terminal in the end."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.cli.show import show_result
+from app.pipeline.demo import Result
+from app.pipeline.report import CandidateReport, Report, TrackReport, VideoReport
+
+
+def video(name: str, probability: float | None, identity: str | None = "home-001", **more: Any) -> VideoReport:
+    track: dict[str, Any] = {
+        "track_id": 1, "frames": [0, 1], "boxes": [[0, 0, 10, 20]] * 2, "identity": identity, "distance": 0.3,
+        "status": "identified" if identity else "unknown", "confidence": 0.75 if identity else None, "threshold": 0.6,
+        "probability": probability, "margin": 0.1, "reason": None,
+        "candidates": [CandidateReport(identity="home-001", distance=0.3)],
+    } | more  # fmt: skip
+    return VideoReport(
+        video=name, name=Path(name).stem, width=64, height=48, fps=25, frame_count=2, tracks=[TrackReport(**track)]
+    )
+
+
+def shown(gallery: VideoReport | None, *probes: VideoReport) -> str:
+    report = Report(
+        gaitprint="1", created="", models={}, settings={}, timings={"total": 2.0}, gallery=gallery, probes=list(probes)
+    )
+    out = io.StringIO()
+    show_result(Console(width=160, file=out), Result(Path("run"), report))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_table_says_how_probable_a_name_is_where_that_is_known(kept: bool) -> None:
+    gallery = None if kept else video("home.mp4", None)
+    text = shown(gallery, video("street.mp4", 0.93))
+    assert "probability" in text
+    assert "93 %" in text
+    assert ("margin" in text) is kept
+    assert "75" not in text, "a confidence reads as a probability"
+    text = shown(gallery, video("street.mp4", None))
+    assert "probability" not in text, "scores that do not hold here"
+    assert "clear" in text
+    assert "75" not in text
+
+
+def test_nobody_is_more_than_nearly_sure() -> None:
+    assert "over 99 %" in shown(None, video("street.mp4", 0.9999))
+
+
+def test_a_name_that_is_more_likely_wrong_bears_a_question_mark() -> None:
+    text = shown(video("home.mp4", None), video("street.mp4", 0.17))
+    assert "home-001?" in text
+    assert "17 %" in text
+    assert "home-001?" not in shown(video("home.mp4", None), video("street.mp4", 0.5))
+
+
+def test_the_probability_of_the_nearest_is_not_that_of_being_unknown() -> None:
+    far = {"distance": 0.7, "candidates": [CandidateReport(identity="home-001", distance=0.7)]}
+    assert "unknown (nearest home-001 20 %)" in shown(None, video("street.mp4", 0.2, None, **far))
+    assert "unknown (nearest home-001)" in shown(None, video("street.mp4", None, None, **far))
+
+
+def test_somebody_unknown_although_near_has_a_reason() -> None:
+    reason = "home-001 was given to track 2, seen at the same time, which is nearer"
+    text = shown(video("home.mp4", None), video("street.mp4", 0.1, None, reason=reason))
+    assert "unknown (home-001 was given to track 2)" in text
+
+
+def test_videos_of_one_name_stay_apart() -> None:
+    first, second = (video(f"{folder}/walk.mp4", 0.9) for folder in "ab")
+    text = shown(None, first, second.model_copy(update={"name": "walk-2"}))
+    assert [line.strip() for line in text.splitlines() if line.startswith("walk")] == ["walk", "walk-2"]

@@ -1,0 +1,102 @@
+"""Ctrl-C and SIGTERM end a command: the first one in good order, the second one at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Hangs with a file half-written, also on its way out and, in a thread, when the interpreter ends.
+HANGS = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from app.cli import main
+from app.files import written_whole
+
+@main.app.command("hang")
+def hang(seconds: float, unwinding: float) -> None:
+    ThreadPoolExecutor(1).submit(time.sleep, seconds)
+    with written_whole(Path(sys.argv[1])) as temporary:
+        temporary.touch()
+        try:
+            print("half", flush=True)
+            time.sleep(60)
+        finally:
+            print("unwinds", flush=True)
+            time.sleep(unwinding)
+
+sys.exit(main.main(["hang", *sys.argv[2:]]))
+"""
+
+
+def hanging(out: Path, seconds: float, unwinding: float) -> Iterator[subprocess.Popen[str]]:
+    def listen() -> None:  # whoever runs the tests in the background may have Ctrl-C ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGS, str(out), str(seconds), str(unwinding)],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    assert [path.name.count(".partial") for path in out.parent.iterdir()] == [1]
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    yield from hanging(tmp_path / "x.json", 60, 60)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    yield from hanging(tmp_path / "x.json", 0.5, 0.5)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_ends_at_once_and_leaves_nothing(
+    stuck: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    stuck.send_signal(number)
+    assert stuck.stdout is not None
+    assert stuck.stdout.readline() == "unwinds\n"
+    started = time.monotonic()
+    stuck.send_signal(number)
+    _, err = stuck.communicate(timeout=30)
+    assert time.monotonic() - started < 20
+    assert stuck.returncode == code
+    assert "Traceback" not in err
+    assert ("Stopping; what is done is kept, run again to go on." in err) == (number == signal.SIGINT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_signal_is_enough(slow: subprocess.Popen[str], tmp_path: Path) -> None:
+    slow.send_signal(signal.SIGINT)
+    _, err = slow.communicate(timeout=30)
+    assert slow.returncode == 130
+    assert err.count("Stopping") == 1
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_interpreters_end_can_be_cut_short(tmp_path: Path) -> None:
+    """The command has unwound, but a thread still works and concurrent.futures waits for it."""
+    for process in hanging(tmp_path / "x.json", 60, 0):
+        process.send_signal(signal.SIGINT)
+        while list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert "Traceback" not in err
