@@ -136,7 +136,7 @@ class _Bar(RichProgressBar):
 
     @property
     def total_train_batches(self) -> int:
-        return self.trainer.max_steps
+        return int(self.trainer.max_steps)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
