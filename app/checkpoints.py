@@ -119,14 +119,14 @@ def _size(path: Path) -> int:
 
 
 def need_whole(path: Path) -> None:
-    """Look for what comes of downloads that failed, in a file or in all files of a folder.
+    """Look for what comes of downloads that failed, in a file or in the weights of a PaddleSeg deployment folder.
 
     Raises:
         CheckpointError: an empty file, a web page, a note of Git LFS, or a file without its end.
     """
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.is_file() and file.suffix.lower() not in _NOT_WEIGHTS - {".pdiparams"}:
+            if file.is_file() and file.suffix.lower() in {".pdmodel", ".pdiparams"}:
                 need_whole(file)
         return
     try:

@@ -472,11 +472,11 @@ def backdrop(rotation, eye, focal, middle_x, middle_y, fine, walls, floor, ceili
 
 
 @njit(cache=True, fastmath=True)
-def portrait(vertices, faces, rotation, eye, side, screen, mask):
-    """A silhouette `side` rows high and centred in `mask`, of a figure seen from `eye`: project, fit, fill.
+def window(vertices, rotation, eye, side, columns, screen):
+    """Project a figure seen from `eye` into a window `side` rows high and `columns` wide, centred in it.
 
     Returns the pixels that one unit of the image plane (at focal length 1) takes, and the image-plane coordinates of
-    the mask's origin, so that keypoints can be placed alike.
+    the window's origin, so that keypoints can be placed alike.
     """
     low_x = low_y = 1e9
     high_x = high_y = -1e9
@@ -489,11 +489,9 @@ def portrait(vertices, faces, rotation, eye, side, screen, mask):
         low_x, high_x = min(low_x, u), max(high_x, u)
         low_y, high_y = min(low_y, v), max(high_y, v)
     scale = side / (high_y - low_y)
-    left = (low_x + high_x) / 2 - mask.shape[1] / 2 / scale
+    left = (low_x + high_x) / 2 - columns / 2 / scale
     top = low_y
     for n in range(len(vertices)):
         screen[n, 0] = (screen[n, 0] - left) * scale
         screen[n, 1] = (screen[n, 1] - top) * scale
-    mask[:] = 0
-    fill(screen, faces, mask)
     return scale, left, top

@@ -281,11 +281,14 @@ def _record(
         vertices, _ = motion.skinned(frame)
         for index, camera in enumerate(cameras):
             eye = np.array(camera.position, np.float32)
-            scale, left, top = compiled.portrait(vertices, figure.faces, camera.rotation, eye, drawn, screen, mask)
+            scale, left, top = compiled.window(vertices, camera.rotation, eye, *mask.shape, screen)
             windows[index, frame] = scale, left, top
-            small = normalise(mask, rows)
-            if small is not None:
-                silhouettes[index, frame] = small
+            if "silhouette" in modalities:
+                mask[:] = 0
+                compiled.fill(screen, figure.faces, mask)
+                small = normalise(mask, rows)
+                if small is not None:
+                    silhouettes[index, frame] = small
             if posed:
                 scale *= _POSED / drawn
                 local = (keypoints[frame] - eye) @ camera.rotation.T
