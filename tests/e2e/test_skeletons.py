@@ -40,10 +40,10 @@ def test_skeletons_are_painted_and_kept(demo: Demo, options: list[object], tmp_p
     network = onnx_pose(tmp_path / "joints.onnx", licence="MIT")
     before = demo(*options)
     assert before.code == 0, before.out + before.err
-    assert "pose:" not in before.out
+    assert "joints" not in before.out
     after = demo(*options, "--pose", "--pose-checkpoint", network)
     assert after.code == 0, after.out + after.err
-    assert f"pose: joints, given {network}" in " ".join(after.out.split())
+    assert f"joints ({network})" in " ".join(after.out.split())
     assert "of an earlier run" not in after.out, "that had no keypoints"
     plain, skeletons = results(tmp_path / "out")
     one, other = report_of(plain), report_of(skeletons)
