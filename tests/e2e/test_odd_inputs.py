@@ -32,6 +32,7 @@ def late() -> Scene:
     return replace(scene, seconds=9.0, walks=tuple(replace(walk, begin=walk.begin + 6) for walk in scene.walks))
 
 
+@pytest.mark.slow
 def test_all_kinds_of_videos(demo: Demo, studio: Path, tmp_path: Path) -> None:
     for name, changes in CLIPS.items():
         options: dict[str, Any] = {"codec": "ffv1", "pix_fmt": "bgr0"} if name.endswith("mkv") else {}

@@ -27,7 +27,7 @@ WEIGHT_FREE = [
     word for name in ("detector.name=motion", "segmenter.name=motion", "gait.name=gei") for word in ("--set", name)
 ]
 PATIENCE = 180.0  # s; everything takes a few on a quiet machine
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def program(home: Path, *words: str) -> subprocess.Popen[str]:
