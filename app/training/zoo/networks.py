@@ -22,6 +22,7 @@ from app.gait.models.gaittr import GaitTR
 from app.gait.models.geinet import GEINet
 from app.gait.models.gln import GLN
 from app.gait.models.mtsgait import MTSGait
+from app.gait.models.posegait import PoseGait
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
 from app.training.zoo.sections import Section
@@ -297,6 +298,7 @@ _READERS: Mapping[str, Reader] = {
     "GLN": _gln,
     "GaitGL": _gaitgl,
     "CSTL": _by_constructor(CSTL),
+    "PoseGait": _by_constructor(PoseGait),
     "Baseline": _baseline,
     "GaitBase": _baseline,
     "SMPLGait": _pairs(SMPLGait),
