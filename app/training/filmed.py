@@ -40,7 +40,7 @@ FRAMES = 16
 _FEWEST = 8
 _ROWS = (50.0, 260.0)
 """How tall people are in the pictures, px."""
-_STILL = 0.4
+_BYSTANDERS = 0.4
 """Share of walks with bystanders."""
 _SEED = 0xF11
 
@@ -81,8 +81,7 @@ def write_filmed(
 
     plan = _plan(studio.data)
     segmenter = CheckpointFile.given(studio.segmenter).sha256()
-    about = {"data": asdict(plan), "walks": studio.walks, "segmenter": segmenter}
-    about = json.loads(json.dumps(about))
+    about = json.loads(json.dumps({"data": asdict(plan), "walks": studio.walks, "segmenter": segmenter}))
     manifest = folder / "filmed.json"
     if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")) != about:
         raise OutputError(f"{folder} holds walks that were filmed otherwise. Give another --out folder.")
@@ -90,7 +89,7 @@ def write_filmed(
         temporary.write_text(json.dumps(about), encoding="utf-8")
     BodyModel.load(studio.cache)
     chosen = range(plan.subjects if people is None else min(people, plan.subjects))
-    todo = [index for index in chosen if not (folder / "data" / _name(plan, index)).is_dir()]
+    todo = [index for index in chosen if not (folder / "data" / plan.identity(index)).is_dir()]
     made = side_by_side(write_person, [(folder, studio, index) for index in todo], workers)
     for done, _ in enumerate(made, len(chosen) - len(todo) + 1):
         if progress is not None:
@@ -100,7 +99,7 @@ def write_filmed(
 def write_person(folder: Path, studio: Studio, index: int) -> None:
     """Film person `index` of the data set, or write nothing."""
     plan = _plan(studio.data)
-    with written_whole(folder / "data" / _name(plan, index)) as temporary:
+    with written_whole(folder / "data" / plan.identity(index)) as temporary:
         temporary.mkdir(parents=True)
         for walk, view, silhouettes in filmed(studio, index):
             place = temporary / f"{walk.condition}-{walk.number:02d}" / f"{view:03d}"
@@ -111,7 +110,7 @@ def write_person(folder: Path, studio: Studio, index: int) -> None:
 def filmed(studio: Studio, index: int) -> Iterator[tuple[Walk, int, Bytes]]:
     """Yield the walks of person `index` that are filmed, the view, and the silhouettes, uint8 (T, 64, 64).
 
-    Walks of which less than half can be cut out are left out, as the pipeline does.
+    Walks of which less than half can be cut out are left out.
     """
     from app.walkers.dataset import walks_of
 
@@ -146,7 +145,7 @@ def _pictures(
     ground = _ground(camera, studio.photos, rng)
     tall = float(np.ptp(camera.project(motion.joints[frames[len(frames) // 2]])[:, 1]))
     others = np.zeros((0, 4), np.float32)
-    if rng.random() < _STILL:
+    if rng.random() < _BYSTANDERS:
         ground, others = _bystanders(ground, tall, _cutouts(studio.cutouts), rng)
     lamp, look, strength = light(rng), int(rng.integers(2**31)), float(rng.uniform(0.3, 1.0))
     gain = float(np.exp(rng.normal(0, 0.15)))
@@ -237,10 +236,6 @@ def _plan(data: Path) -> Plan:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _name(plan: Plan, index: int) -> str:
-    return f"{plan.first + index:05d}"
 
 
 @lru_cache(maxsize=1)

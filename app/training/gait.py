@@ -164,8 +164,8 @@ class GaitBatches:
                 found = self._drawn_filmed(person, rng)
                 walk = self._walks[index] if found is None else found
                 walk = moved(walk[_chosen(len(walk), frames, rng)], rng)
-                spoilt = found is not None or rng.random() < settings.clean
-                silhouettes.append(walk if spoilt else worsened(walk, strength, rng))
+                as_it_is = found is not None or rng.random() < settings.clean
+                silhouettes.append(walk if as_it_is else worsened(walk, strength, rng))
         return {
             "silhouettes": torch.from_numpy(np.stack(silhouettes)),
             "people": torch.from_numpy(people.repeat(settings.walks_each)),

@@ -84,6 +84,10 @@ class Plan:
         if self.rows not in (64, 128):
             raise SettingsError(f"Silhouettes are 64 or 128 rows high, not {self.rows}.")
 
+    def identity(self, index: int) -> str:
+        """The name of person `index`, counted from 0: that of their folder."""
+        return f"{self.first + index:05d}"
+
     @property
     def walks(self) -> Iterator[tuple[Condition, int]]:
         """Every walk of a person: condition and number from 1."""
@@ -144,7 +148,7 @@ def write_dataset(
             raise OutputError(f"{folder} holds another data set (see {manifest}). Give another --out folder.")
     else:
         _write_json(manifest, about)
-    names = [_name(plan, index) for index in range(plan.subjects)]
+    names = [plan.identity(index) for index in range(plan.subjects)]
     partition = {"TRAIN_SET": names[: plan.training], "TEST_SET": names[plan.training :]}
     _write_json(folder / "partition.json", partition)
     BodyModel.load(cache)  # made here, once, not by every worker
@@ -159,10 +163,6 @@ def write_dataset(
         done += 1
         if progress is not None:
             progress(done, plan.subjects)
-
-
-def _name(plan: Plan, index: int) -> str:
-    return f"{plan.first + index:05d}"
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -182,7 +182,7 @@ def _wardrobe(folder: Path) -> Wardrobe:
 
 def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: Path | None = None) -> None:
     """Write all walks of person `index` of the plan, or nothing."""
-    with written_whole(folder / "data" / _name(plan, index)) as temporary:
+    with written_whole(folder / "data" / plan.identity(index)) as temporary:
         for condition, number, view, arrays in subject_walks(plan, index, _model(cache), wardrobe):
             place = temporary / f"{condition}-{number:02d}" / f"{view:03d}"
             place.mkdir(parents=True)
