@@ -451,6 +451,8 @@ def write_clip(
     # AVI counts frames and MPEG-4 part 2 cannot count finer than 1/65535 s.
     base = Fraction(1, 60_000) if variable else 1 / scene.fps
     with av.open(str(path), "w", options={"movflags": "+faststart"} if index_first else {}) as container:
+        if options is None and codec == "libx264":  # with its default preset no two files are the same
+            options = {"preset": "superfast"}
         stream: Any = container.add_stream(codec, rate=scene.fps, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt

@@ -78,16 +78,16 @@ def test_taking_after_the_block_ends_at_once() -> None:
 
 
 def test_works_while_the_taker_works() -> None:
-    def slow() -> Iterator[int]:
-        for number in range(10):
-            time.sleep(0.02)
+    begun = [threading.Event() for _ in range(10)]
+
+    def made() -> Iterator[int]:
+        for number, event in enumerate(begun):
+            event.set()
             yield number
 
-    start = time.perf_counter()
-    with prefetched(slow(), 2) as items:
-        for _ in items:
-            time.sleep(0.02)
-    assert time.perf_counter() - start < 0.36  # 0.4 s one after the other, 0.22 s at once
+    with prefetched(made(), 2) as items:
+        for number in items:
+            assert all(event.wait(30) for event in begun[number + 1 : number + 2]), "the next is made meanwhile"
 
 
 def test_refuses_a_depth_of_nothing() -> None:

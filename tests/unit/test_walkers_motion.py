@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -211,13 +210,6 @@ def test_burdens_change_the_arms_and_the_trunk(skeleton: Skeleton) -> None:
         return float((joints[:, JOINT["neck"], 0] - joints[:, 0, 0]).mean())
 
     assert lean(Carrying("backpack")) > lean(None) + 0.02
-
-
-def test_thousands_of_frames_a_second(skeleton: Skeleton) -> None:
-    walk(skeleton, GaitTraits(), AHEAD, 1.3, fps=25, seconds=1)
-    begin = time.perf_counter()
-    walk(skeleton, GaitTraits(), AHEAD, 1.3, fps=25, seconds=80)
-    assert 2000 / (time.perf_counter() - begin) > 2000
 
 
 @pytest.mark.parametrize(
