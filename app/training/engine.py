@@ -57,6 +57,10 @@ class Task(pl.LightningModule):
         """Judge `network` (averaged weights, evaluation mode) on data it was not trained with."""
         return {}
 
+    def share_of_rate(self, name: str) -> float:
+        """Return how much of the learning rate the parameter called `name` takes."""
+        return 1.0
+
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         found = self.loss(batch)
         for name, value in found.items():
@@ -65,13 +69,13 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW (Loshchilov & Hutter 2019) without decay of biases and norms; linear warm-up, then a cosine."""
-        decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.settings.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.rate)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                decay = self.settings.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((decay, self.settings.rate * self.share_of_rate(name)), []).append(parameter)
+        of_groups = [{"params": of, "weight_decay": decay, "lr": rate} for (decay, rate), of in groups.items()]
+        optimizer = torch.optim.AdamW(of_groups, lr=self.settings.rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -29,7 +29,7 @@ Owners: TypeAlias = NDArray[np.int16]
 PAD = 114
 _LEAST = 9.0
 """People less high than this, in px of the training picture, are too small to be learnt and are ignored."""
-_SEEN = 0.35
+_SEEN = 0.25
 """Share of a pasted person that must be visible; with less than half of it there is nobody, between is ignored."""
 
 

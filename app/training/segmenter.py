@@ -49,6 +49,8 @@ class SegmenterTrainSettings(TrainSettings):
     """Share of the steps, at the end, with easier crops."""
     keypoint_weight: float = 0.6
     """Of the keypoints' loss against the matte's."""
+    backbone_rate: float = 0.25
+    """Share of the learning rate for what begins with weights learnt on ImageNet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +67,16 @@ class PersonTask(Task):
     """Matte and keypoints of crops of one person."""
 
     settings: SegmenterTrainSettings
+    network: PersonNetwork
 
     def __init__(self, settings: SegmenterTrainSettings) -> None:
-        super().__init__(PersonNetwork().to(memory_format=torch.channels_last), settings)  # type: ignore[call-overload]
+        network = PersonNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network, settings)
         self._people: list[Judged] | None = None
         self._walkers: list[Crop] = []
+
+    def share_of_rate(self, name: str) -> float:
+        return self.settings.backbone_rate if name.startswith("network.backbone.") else 1.0
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         crops = normalised(batch["image"]).contiguous(memory_format=torch.channels_last)
@@ -203,7 +210,9 @@ def train(settings: SegmenterTrainSettings) -> nn.Module:
     """Train both heads, or go on with a training that was stopped; see `app.training.engine.fit`."""
     gentle_from = round((1 - settings.gentle) * settings.steps)
     batches = CropBatches(settings.photos, settings.cutouts, settings.batch, settings.seed, gentle_from=gentle_from)
-    return fit(PersonTask(settings), batches, settings)
+    task = PersonTask(settings)
+    task.network.backbone.start()
+    return fit(task, batches, settings)
 
 
 def trained(settings: SegmenterTrainSettings) -> PersonNetwork:

@@ -366,18 +366,21 @@ def pose(given: Given) -> Iterator[Table]:
     rows: list[dict[str, Cell]] = []
     for data, pictures in data_sets(given, wanted):
         for name, model in models:
-            hits = [hits_of(model, picture) for picture in pictures]
+            answers = [hits_of(model, picture) for picture in pictures]
+            hits, seen = [every for every, _ in answers], [seen for _, seen in answers]
             of_part = {part: [of_picture[:, columns] for of_picture in hits] for part, columns in _PARTS.items()}
+            of_seen = {"seen": seen, "seen ankles": [of_picture[:, _PARTS["ankles"]] for of_picture in seen]}
             rows.append(
                 {
                     "data": data,
                     "people": sum(map(len, hits)),
                     "model": name,
                     "PCK@0.1": Figure.of(hits, mean),
-                    **{part: Figure.of(values, mean) for part, values in of_part.items()},
+                    **{part: Figure.of(values, mean) for part, values in (of_part | of_seen).items()},
                 }
             )
-    yield Table("Pose: labelled keypoints within a tenth of the box's height, boxes from the truth", rows)
+    title = "Pose: labelled keypoints, and those seen, within a tenth of the box's height, boxes from the truth"
+    yield Table(title, rows)
     frames, boxes = crowd(32)
     cases = {name: partial(model.estimate, frames, boxes) for name, model in models}
     yield speeds("Pose: ms a crop, from the frame to the keypoints", cases, 32)
@@ -386,10 +389,12 @@ def pose(given: Given) -> Iterator[Table]:
 _PARTS = {"shoulders": slice(5, 7), "wrists": slice(9, 11), "hips": slice(11, 13), "ankles": slice(15, 17)}
 
 
-def hits_of(model: PoseEstimator, picture: Picture) -> NDArray[np.float64]:
+def hits_of(model: PoseEstimator, picture: Picture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Which keypoints are found (N, 17), NaN where there is no label; and the same, NaN too for what is hidden."""
     frames, boxes = picture.frames()
     truth = np.stack([person.keypoints for person in picture.people if person.keypoints is not None])
-    return keypoint_hits(model.estimate(frames, boxes)[0][..., :2], truth, boxes[0][:, 3] - boxes[0][:, 1])
+    hits = keypoint_hits(model.estimate(frames, boxes)[0][..., :2], truth, boxes[0][:, 3] - boxes[0][:, 1])
+    return hits, np.where(truth[..., 2] > 1, hits, np.nan)
 
 
 def mean(units: Sequence[NDArray[Any]]) -> float:

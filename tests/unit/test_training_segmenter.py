@@ -116,7 +116,7 @@ def test_both_halves_are_exported_and_read(
     assert segmenter.export_network(trained, matte) < 1e-3
     assert pose.export_network(trained, keypoints) < 1e-3
     network = segmenter.trained(trained)
-    for file, missing in ((matte, [network.maps]), (keypoints, [network.to_quarter, network.to_half, network.matte])):
+    for file, missing in ((matte, [network.maps]), (keypoints, [*network.joins[:2], network.matte])):
         wanted = convolutions(network) - sum(map(convolutions, missing))
         assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
     rng = np.random.default_rng(0)
