@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from app.crops import CropShape, crop_windows
+from app.gait.models.gaitgraph import MIRRORED
 from app.training.cutouts import Cutouts
 from app.training.person import HEIGHT, WIDTH
 from app.training.photos import Photo, read_backgrounds, read_image, read_photos, read_textures
@@ -25,8 +26,6 @@ from app.training.pictures import degrade, overlaid
 from app.types import Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
-MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
-"""Which keypoint each one becomes in a mirror."""
 IN_PLACE, PASTED = 0.45, 0.2
 """Shares of real people where they are, and of real people pasted elsewhere; the others are walkers."""
 OVERLAID = 0.2
@@ -274,7 +273,7 @@ class CropBatches:
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
             matte = None if matte is None else np.ascontiguousarray(matte[:, ::-1])
-            keypoints = keypoints[MIRRORED]
+            keypoints = keypoints[list(MIRRORED)]
             keypoints[:, 0] = 1 - keypoints[:, 0]
         return Crop(image, matte, keypoints)
 

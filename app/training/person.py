@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.gait.models.gaitgraph import MIRRORED
 from app.training.backbone import CHANNELS, Backbone
 
 HEIGHT, WIDTH = 192, 96
@@ -109,12 +110,31 @@ class MatteOnly(nn.Module):
         return matte.sigmoid()
 
 
+def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a `PersonNetwork` says of crops and of their mirror images, on average.
+
+    Args:
+        network: to be asked.
+        crops: (N, 3, 192, 96), normalised.
+
+    Returns:
+        The probability of body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decoded`.
+    """
+    matte, places = network(crops)
+    mirrored, there = network(crops.flip(3))
+    there = there.float().softmax(dim=2)
+    maps = there[..., :-1].unflatten(2, (-1, WIDTH // CELL)).flip(3).flatten(2)
+    there = torch.cat([maps, there[..., -1:]], dim=2)[:, list(MIRRORED)]
+    shares = (places.float().softmax(dim=2) + there) / 2
+    return (matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)) / 2, decoded(shares.log())
+
+
 class KeypointsOnly(nn.Module):
-    """Crops (N, 3, 192, 96) to keypoints (N, 17, 3): see `decoded`."""
+    """Crops (N, 3, 192, 96) to keypoints (N, 17, 3): see `both_ways`."""
 
     def __init__(self, network: PersonNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, crops: Tensor) -> Tensor:
-        return decoded(self.network(crops)[1])
+        return both_ways(self.network, crops)[1]

@@ -24,7 +24,7 @@ from app.training.crops import SHAPE, Crop, CropBatches
 from app.training.engine import Task, fit
 from app.training.export import export
 from app.training.metrics import mask_ious, pck
-from app.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, MatteOnly, PersonNetwork, decoded
+from app.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, MatteOnly, PersonNetwork, both_ways
 from app.training.photos import Annotated, Photo, read_photos
 from app.training.settings import TrainSettings
 from app.types import Bools, Floats, Image
@@ -33,7 +33,10 @@ THRESHOLD = 0.45
 """Probability from which a pixel is body: the best on average of the held-out people, photographed and rendered."""
 _SMALLEST = 60
 """People of fewer px are not judged: their outlines are drawn too coarsely."""
-NOTE = "trained on 165 COCO photographs, some of them for non-commercial use, and virtual walkers"
+NOTE = (
+    "begun with EfficientNet-Lite0's weights of ImageNet, trained on 165 COCO photographs, some of them for "
+    "non-commercial use, and virtual walkers"
+)
 """In the file, so that whoever runs it sees it."""
 
 
@@ -172,9 +175,10 @@ def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tupl
     mattes, keypoints = [], []
     for start in range(0, len(crops), batch):
         pixels = np.stack([crop[..., ::-1].transpose(2, 0, 1) for crop in crops[start : start + batch]])
-        matte, places = network(normalised(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last))
-        mattes.append(matte.float().sigmoid()[:, 0].numpy())
-        keypoints.append(decoded(places.float()).numpy())
+        seen = normalised(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
+        matte, places = both_ways(network, seen)
+        mattes.append(matte[:, 0].numpy())
+        keypoints.append(places.numpy())
     return np.concatenate(mattes), np.concatenate(keypoints)
 
 

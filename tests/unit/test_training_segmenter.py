@@ -15,11 +15,12 @@ import torch
 
 from app.checkpoints import CheckpointFile
 from app.errors import SettingsError
+from app.gait.models.gaitgraph import MIRRORED
 from app.pose.onnx_pose import OnnxPose
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import PoseSettings, SegmenterSettings
 from app.training import pose, segmenter
-from app.training.person import PersonNetwork, decoded
+from app.training.person import KeypointsOnly, PersonNetwork, decoded
 from app.training.settings import read_config
 from app.types import Frame
 
@@ -57,6 +58,18 @@ def test_what_is_absent_has_a_low_score() -> None:
     logits = place_logits(0.5, 0.5).clone()
     logits[..., -1] = 20
     assert (decoded(logits)[..., 2] < 1e-3).all()
+
+
+def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
+    torch.manual_seed(0)
+    network = KeypointsOnly(PersonNetwork().eval())
+    crops = torch.randn(2, 3, 192, 96)
+    with torch.no_grad():
+        there, mirrored = network(crops), network(crops.flip(3))
+        alone = decoded(network.network(crops)[1])
+    mirrored[..., 0] = 1 - mirrored[..., 0]
+    assert torch.allclose(mirrored[:, list(MIRRORED)], there, atol=1e-5)
+    assert not torch.allclose(alone, there, atol=1e-3)
 
 
 def keypoints(x: float, y: float, known: float) -> torch.Tensor:
@@ -116,8 +129,9 @@ def test_both_halves_are_exported_and_read(
     assert segmenter.export_network(trained, matte) < 1e-3
     assert pose.export_network(trained, keypoints) < 1e-3
     network = segmenter.trained(trained)
-    for file, missing in ((matte, [network.maps]), (keypoints, [*network.joins[:2], network.matte])):
-        wanted = convolutions(network) - sum(map(convolutions, missing))
+    parts = ((matte, [network.maps], 1), (keypoints, [*network.joins[:2], network.matte], 2))  # 2: the mirror image too
+    for file, missing, times in parts:
+        wanted = times * (convolutions(network) - sum(map(convolutions, missing)))
         assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (30, 40, 3), np.uint8), (400, 300))
@@ -135,8 +149,6 @@ def test_both_halves_are_exported_and_read(
     crops = [segmenter.crop_of(image, window, segmenter.SHAPE) for window in windows]
     with torch.inference_mode():
         expected, places = segmenter.answers(network, crops)
-        mirrored, _ = segmenter.answers(network, [np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
-        expected = (expected + mirrored[:, :, ::-1]) / 2
     for index, (left, top, right, bottom) in enumerate(windows.tolist()):
         alpha = segmenter.matte_of(expected[index], windows[index]).alpha
         assert np.abs(mattes[index].alpha.astype(int) - alpha).max() <= 3
