@@ -68,7 +68,7 @@ def walkers(
     console.print(table)
     console.print(
         "Rank-1 (NM, BG, CL) and mAP in %: virtual walkers, CASIA-B's protocol. ms: of one core, for a walk of 20 "
-        "frames. Silhouettes are exact, keypoints and heatmaps have the errors of the embedded pose network. The "
+        "frames. Silhouettes are exact, keypoints and heatmaps have errors as an estimator makes them. The "
         "networks are small and hardly trained: minutes of one core, where published ones had days of GPUs. It ranks "
         "neither the papers nor real use."
     )

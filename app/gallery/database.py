@@ -130,13 +130,14 @@ class Database:
 
     def _log_ahead(self, db: sqlite3.Connection) -> None:
         end = time.monotonic() + self._patience
-        while True:  # SQLite itself does not wait here while another program does the same
+        while True:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > end:
                     raise
+            # busy_timeout does not hold for this: SQLite refuses at once while another program does the same.
             time.sleep(0.02)
 
     def _migrate(self) -> None:

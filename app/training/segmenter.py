@@ -171,7 +171,7 @@ def judged_people(photos: Path) -> list[Judged]:
 
 
 def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats]:
-    """Return the mattes (N, 192, 96) and keypoints (N, 17, 3) that `network` gives to crops, uint8 BGR."""
+    """Return the mattes (N, 192, 96) and keypoints (N, 17, 3) of crops, uint8 BGR: see `both_ways`."""
     mattes, keypoints = [], []
     for start in range(0, len(crops), batch):
         pixels = np.stack([crop[..., ::-1].transpose(2, 0, 1) for crop in crops[start : start + batch]])

@@ -55,7 +55,9 @@ def test_the_published_weights_are_taken_and_the_first_are_kept() -> None:
     edge[..., 32:] = -1
     with torch.inference_mode():
         levels = network.eval()(edge)
-    assert all(level.isfinite().all() and level.std() > 0.05 for level in levels)
+    # The means of an implementation of its own, with the same file.
+    means = [float(level.mean()) for level in levels]
+    assert means == pytest.approx([0.36024, -0.56283, -0.41825, -0.47916, 0.10425], abs=1e-4)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
