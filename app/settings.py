@@ -119,7 +119,7 @@ class QualitySettings:
     max_occlusion: Share = 0.35
     """Share of a box hidden by somebody nearer, from which the frame is not used."""
     min_motion: Amount = 0.25
-    """Smallest leg motion (see `app.quality`) of somebody who walks."""
+    """Smallest leg motion (see `app.walks.quality`) of somebody who walks."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class MatchSettings:
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
     threshold: Amount | None = None
-    """Largest distance that is still the same person; None derives it (see `app.gallery.calibration`)."""
+    """Largest distance that is still the same person; None derives it (see `app.recognise.calibration`)."""
     join_fragments: bool = True
     """Whether pieces of one person's broken track share an identity."""
 

@@ -6,9 +6,11 @@ a `GaitprintError`. A stage that learns from the video (background subtraction) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from app.settings import Settings
 from app.types import (
     Detections,
     Embedding,
@@ -94,3 +96,48 @@ class GaitModel(Protocol):
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk. A walk has at least one silhouette."""
         ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The models of a run, loaded once and used for every video.
+
+    `tracker` makes a fresh tracker for a video with the given frame rate (1/s); `pose` is None where nothing needs
+    keypoints.
+    """
+
+    detector: Detector
+    segmenter: Segmenter
+    gait: GaitModel
+    settings: Settings
+    tracker: Callable[[float], Tracker]
+    pose: PoseEstimator | None = None
+
+    def cards(self) -> dict[str, ModelCard]:
+        """Return the card of each stage that has a model."""
+        pose = {"pose": self.pose.card} if self.pose is not None else {}
+        return {"detector": self.detector.card, "segmenter": self.segmenter.card, **pose, "gait": self.gait.card}
+
+    def start(self, video: VideoInfo) -> Tracker:
+        """Make every stage forget earlier videos and return a fresh tracker."""
+        self.detector.start(video)
+        self.segmenter.start(video)
+        if self.pose is not None:
+            self.pose.start(video)
+        return self.tracker(float(video.fps))
+
+    def summary(self) -> str:
+        """Name the models in one short line, and the file of each that does not come with the program."""
+        names: dict[str, dict[str, None]] = {}
+        for card in self.cards().values():
+            place = card.origin if card.origin in ("embedded", "weight-free") else str(card.file)
+            names.setdefault(place, {})[card.name] = None
+        return "Models: " + ", ".join(f"{', '.join(of)} ({place})" for place, of in names.items())
+
+    def lines(self) -> Iterator[str]:
+        """Say for each stage which model, from where, under which licence."""
+        where = {"given": "given", "found": "found in", "embedded": "embedded", "weight-free": "weight-free"}
+        for stage, card in self.cards().items():
+            place = f"{where[card.origin]} {card.file}" if card.file else where[card.origin]
+            note = f" ({card.note})" if card.note else ""
+            yield f"{stage}: {card.name}, {place}, {card.runtime}, licence {card.licence}{note}"

@@ -23,6 +23,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 Origin: TypeAlias = Literal["given", "found", "embedded", "weight-free"]
 Status: TypeAlias = Literal["identified", "unknown", "unusable"]
 
+SMPL = 85
+"""Numbers of a body: 3 of the camera, 72 of the pose and 10 of the shape, in the order Gait3D stores them."""
+
 _CLEAR, _FAIR = 0.7, 0.55
 """Confidence from which a decision is called so: the distance is at most 0.65 or 0.9 of that of the border."""
 

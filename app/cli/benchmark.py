@@ -36,8 +36,8 @@ def walkers(
 ) -> None:
     """Train each family for the same small budget on virtual walkers, and judge it on others."""
     from app.cli.show import show_warnings
-    from app.training.zoo.table import GROUPS, cells, families, make_table
-    from app.walkers.body import CACHE
+    from app.lab.walkers.body import CACHE
+    from app.lab.zoo.table import GROUPS, cells, families, make_table
 
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console

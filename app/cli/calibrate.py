@@ -17,8 +17,8 @@ from app.errors import GalleryError, SettingsError
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
+    from app.lab.evaluation.calibrate import Calibration
     from app.stages import GaitModel
-    from app.training.calibrate import Calibration
     from app.types import Floats, ModelCard
 
 console = Console()
@@ -50,14 +50,14 @@ def calibrate(
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
 ) -> None:
     """Learn what distances mean, so that matches have a probability and a false accept rate can be asked for."""
-    from app.checkpoints import checkpoint_roots
     from app.cli.show import show_warnings
-    from app.gallery.scores import scores_path
-    from app.registry import gait_models
+    from app.lab.evaluation.calibrate import calibrate as learn
+    from app.lab.evaluation.calibrate import draw
+    from app.lab.evaluation.embeddings import CACHE, MAX_FRAMES
+    from app.recognise.scores import scores_path
     from app.settings import Settings
-    from app.training.calibrate import calibrate as learn
-    from app.training.calibrate import draw
-    from app.training.evaluation.embeddings import CACHE, MAX_FRAMES
+    from app.weights.checkpoints import checkpoint_roots
+    from app.weights.registry import gait_models
 
     if metric not in ("euclidean", "cosine"):
         raise SettingsError(f"There is no distance '{metric}'. Known: euclidean, cosine.")
@@ -103,7 +103,7 @@ def calibrate(
 
 def _own_file(card: ModelCard) -> Path:
     """Return the file of a gait model beside which scores may be written."""
-    from app.checkpoints import HOME
+    from app.weights.checkpoints import HOME
 
     if card.file is None:
         raise SettingsError(f"The gait model '{card.name}' has no file beside which scores could lie: give --out.")
@@ -123,8 +123,8 @@ def _data(
     cache: Path,
     progress: Callable[[int, int], None],
 ) -> tuple[Floats, list[str], list[str]]:
-    from app.data.opengait import read_partition, walk_files
-    from app.training.evaluation.embeddings import embed_walks
+    from app.lab.data.opengait import read_partition, walk_files
+    from app.lab.evaluation.embeddings import embed_walks
 
     files = walk_files(folder, None if partition is None else read_partition(partition, "test"))
     wanted = set(sorted({file.identity for file in files})[:people])
@@ -147,7 +147,7 @@ def _enrolled(path: Path, model: GaitModel) -> tuple[Floats, list[str], list[str
 
 
 def _show(found: Calibration) -> None:
-    from app.gallery.scores import RATES
+    from app.recognise.scores import RATES
 
     scores = found.scores
     console.print(

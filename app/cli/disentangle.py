@@ -27,9 +27,9 @@ def train(
     ] = None,
 ) -> None:
     """Train autoencoder and recognition network; a run that was stopped goes on. TensorBoard's log is in OUT/log."""
-    from app.training.disentangled import DisentangledTrainSettings
-    from app.training.disentangled import train as fit
-    from app.training.settings import read_config
+    from app.lab.training.disentangled import DisentangledTrainSettings
+    from app.lab.training.disentangled import train as fit
+    from app.lab.training.settings import read_config
 
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
@@ -52,8 +52,8 @@ def judge(
     """Judge what was told apart, and who is known again from other views; write Excel tables."""
     from rich.progress import track
 
-    from app.training.disentangled_report import judge as judged
-    from app.training.evaluation.report import write_excel
+    from app.lab.evaluation.report import write_excel
+    from app.lab.training.disentangled_report import judge as judged
 
     found = judged(
         checkpoint, data, partition, protocol, lambda walks: track(walks, "Reading", console=console, transient=True)
@@ -85,7 +85,7 @@ def visualize(
     out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("output/disentangled"),
 ) -> None:
     """Draw two walks, their motion codes as heat maps, and what comes of exchanging motion, body and view."""
-    from app.training.disentangled_report import draw
+    from app.lab.training.disentangled_report import draw
 
     for path in draw(checkpoint, data, partition, people, out):
         console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)

@@ -32,9 +32,9 @@ from app.errors import GaitprintError, GalleryError, NobodyFoundError, SettingsE
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.gallery.store import GalleryStore, NewWalk
-    from app.pipeline.analyse import AnalysedVideo
-    from app.pipeline.build import Stages
-    from app.pipeline.progress import Progress
+    from app.progress import Progress
+    from app.stages import Stages
+    from app.walks.analyse import AnalysedVideo
 
 console = Console()
 
@@ -73,9 +73,9 @@ def enrol(
     """Bring somebody who agreed to it into the gallery, from a video in which they walk."""
     from app.cli.show import RichProgress, show_models
     from app.gallery.sqlite import clean_name
-    from app.pipeline.build import build
-    from app.pipeline.enrol import enrol_walks
-    from app.pipeline.leftovers import in_use
+    from app.runs.build import build
+    from app.runs.enrol import enrol_walks
+    from app.workspace import in_use
 
     if (folder is None) == (video is None):
         raise SettingsError("Give either a video, with --name, or --folder with one sub-folder for each person.")
@@ -134,7 +134,7 @@ def _person(video: str, name: str | None) -> dict[str, list[Path]]:
 
 def _people_of(folder: Path) -> dict[str, list[Path]]:
     """The videos in each sub-folder, by its name."""
-    from app.pipeline.demo import VIDEO_SUFFIXES
+    from app.runs.demo import VIDEO_SUFFIXES
 
     if not folder.is_dir():
         raise VideoError(f"{folder} is not a folder.")
@@ -167,10 +167,10 @@ def _analysed(
     people: dict[str, list[Path]], stages: Stages, progress: Progress, fresh: bool
 ) -> tuple[dict[str, list[AnalysedVideo]], list[GaitprintError]]:
     """Analyse everybody's videos; those that cannot be used are among the failures."""
-    from app.pipeline.analyse import analyse
-    from app.pipeline.demo import distinct_names
-    from app.pipeline.pieces import split_switches
-    from app.pipeline.progress import Stopwatch
+    from app.progress import Stopwatch
+    from app.recognise.pieces import split_switches
+    from app.runs.demo import distinct_names
+    from app.walks.analyse import analyse
 
     owners = [(who, path) for who, paths in people.items() for path in paths]
     seen: dict[str, list[AnalysedVideo]] = {who: [] for who in people}
@@ -190,7 +190,7 @@ def _add(
 ) -> None:
     """Enrol the walks that are new, and say so."""
     from app.gallery.sqlite import name_key
-    from app.pipeline.enrol import already_enrolled
+    from app.runs.enrol import already_enrolled
 
     new = []
     for walk in walks:
@@ -223,9 +223,9 @@ def _chosen(video: AnalysedVideo, output: Path, *, ask: bool) -> list[int] | Non
         GalleryError: there are several, and nobody to ask.
     """
     from app.files import written_whole
-    from app.pipeline.enrol import listed, seconds_of, surely_one_person
-    from app.pipeline.leftovers import SHEET
-    from app.pipeline.portraits import contact_sheet, portraits
+    from app.results.portraits import contact_sheet, portraits
+    from app.runs.enrol import listed, seconds_of, surely_one_person
+    from app.workspace import SHEET
 
     if len(video.usable()) < 2:
         return None

@@ -18,10 +18,10 @@ from app.errors import SettingsError
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
+    from app.lab.evaluation.evaluate import Evaluation
+    from app.lab.evaluation.scores import Figure, Score
+    from app.lab.evaluation.table import CrossTable
     from app.stages import GaitModel
-    from app.training.evaluate import Evaluation
-    from app.training.evaluation.scores import Figure, Score
-    from app.training.evaluation.table import CrossTable
 
 console = Console()
 
@@ -67,18 +67,18 @@ def evaluate(
 
     Several checkpoints or data sets make a table: what was trained on one data set, tested on another.
     """
-    from app.checkpoints import CheckpointFile, checkpoint_roots
     from app.cli.show import show_warnings
     from app.files import need_writable
-    from app.registry import gait_models
+    from app.lab.evaluation import report, table
+    from app.lab.evaluation.embeddings import CACHE, MAX_FRAMES
+    from app.lab.evaluation.evaluate import evaluate as judge
+    from app.lab.evaluation.evaluate import submit
+    from app.lab.evaluation.files import FileEmbedder, needs_files
+    from app.lab.evaluation.protocol import read_protocol
+    from app.lab.evaluation.scores import need_rerankable
     from app.settings import Settings
-    from app.training.evaluate import evaluate as judge
-    from app.training.evaluate import submit
-    from app.training.evaluation import report, table
-    from app.training.evaluation.embeddings import CACHE, MAX_FRAMES
-    from app.training.evaluation.files import FileEmbedder, needs_files
-    from app.training.evaluation.protocol import read_protocol
-    from app.training.evaluation.scores import need_rerankable
+    from app.weights.checkpoints import CheckpointFile, checkpoint_roots
+    from app.weights.registry import gait_models
 
     if metric not in ("euclidean", "cosine"):
         raise SettingsError(f"There is no distance '{metric}'. Known: euclidean, cosine.")

@@ -16,7 +16,7 @@ from app.cli.models import CheckpointsOption, show_published, size_text
 from app.errors import GaitprintError, SettingsError
 
 if TYPE_CHECKING:
-    from app.inventory import Published
+    from app.hub.inventory import Published
 
 console = Console()
 
@@ -29,7 +29,7 @@ def fetch(
     checkpoints: CheckpointsOption = Path("checkpoints"),
 ) -> None:
     """Download published checkpoints from their official addresses."""
-    from app.inventory import published, published_as
+    from app.hub.inventory import published, published_as
 
     if list_:
         show_published(console, list(published().values()), checkpoints)
@@ -74,8 +74,8 @@ def _accept(wanted: Sequence[Published], yes: bool) -> None:
 
 def _fetch_all(wanted: Sequence[Published], checkpoints: Path) -> None:
     """Download one after the other; what fails does not stop the others, and is raised at the end."""
-    from app.fetch import fetch as download
-    from app.inventory import registry_of
+    from app.hub.fetch import fetch as download
+    from app.hub.inventory import registry_of
 
     failures = []
     for model in wanted:

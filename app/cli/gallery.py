@@ -240,9 +240,9 @@ def re_embed(
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
 ) -> None:
     """Embed the walks anew with another gait model, from the silhouettes kept. When stopped, it goes on next time."""
-    from app.checkpoints import checkpoint_roots
-    from app.registry import gait_models
     from app.settings import Settings
+    from app.weights.checkpoints import checkpoint_roots
+    from app.weights.registry import gait_models
 
     named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait}
     settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
@@ -278,7 +278,7 @@ def _clear_caches(gallery_db: Path, output: Path) -> str:
         GalleryError: another program uses one of these folders.
     """
     from app.errors import GalleryError
-    from app.pipeline.leftovers import clear_cache
+    from app.workspace import clear_cache
 
     caches = {folder.absolute(): folder / "cache" for folder in (gallery_db.parent, output)}
     for folder, cache in caches.items():

@@ -36,7 +36,7 @@ from app.errors import SettingsError, VideoError
 
 if TYPE_CHECKING:
     from app.gallery.store import JSON
-    from app.pipeline.identify import IdentifyOptions
+    from app.runs.identify import IdentifyOptions
     from app.settings import Settings
 
 console = Console()
@@ -90,7 +90,7 @@ def identify(
         output__folder=output,
         output__blur=blur,
     )
-    from app.pipeline.identify import IdentifyOptions
+    from app.runs.identify import IdentifyOptions
 
     options = IdentifyOptions(far, k)
     if live is not None:
@@ -108,8 +108,8 @@ def _name(
     videos: list[str], gallery_db: Path, settings: Settings, options: IdentifyOptions, fresh: bool, verbose: bool
 ) -> None:
     from app.cli.show import RichProgress, show_models, show_result
-    from app.pipeline.demo import check_headers, resolved
-    from app.pipeline.identify import run
+    from app.runs.demo import check_headers, resolved
+    from app.runs.identify import run
 
     if not videos:
         raise VideoError("There is no video: give files, or --live SOURCE.")
@@ -137,8 +137,8 @@ def _watch(
     """Events go to standard output or a file, all else to standard error."""
     from app.cli.show import show_models
     from app.files import explained
-    from app.pipeline.build import build
-    from app.pipeline.live import LiveOptions, watch
+    from app.runs.build import build
+    from app.runs.live import LiveOptions, watch
     from app.video.live import LiveSource, is_file, said
     from app.video.reader import resolve_video
 

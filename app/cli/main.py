@@ -110,7 +110,7 @@ def demo(
         detector__name=detector, segmenter__name=segmenter, gait__name=gait, match__threshold=threshold,
         output__folder=output,
     )  # fmt: skip
-    from app.pipeline.demo import find_videos, run
+    from app.runs.demo import find_videos, run
 
     videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
     with RichProgress(console) as progress, show_warnings(progress.console):

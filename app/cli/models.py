@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from app.inventory import GaitFamily, Model, Published
-    from app.registry import Entry
+    from app.hub.inventory import GaitFamily, Model, Published
+    from app.weights.registry import Entry
 
 console = Console()
 
@@ -41,7 +41,7 @@ def models(
     """List the networks that are there, which a run uses by default, and those that can be read; or export one."""
     if context.invoked_subcommand is not None:
         return
-    from app.inventory import gait_families, models_of, published, registries
+    from app.hub.inventory import gait_families, models_of, published, registries
 
     if json_:
         found = [model for stage in registries() for model in models_of(stage, checkpoints)]
@@ -84,10 +84,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace OUT where it is there.")] = False,
 ) -> None:
     """Write a gait network as an ONNX file, which needs no torch, and compare the two."""
-    from app.checkpoints import CheckpointFile
     from app.errors import OutputError
     from app.files import need_writable
-    from app.training.gait_export import export_gait
+    from app.lab.training.gait_export import export_gait
+    from app.weights.checkpoints import CheckpointFile
 
     if out.exists() and not force:
         raise OutputError(f"{out} is there already. Give another name, or --force.")

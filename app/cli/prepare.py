@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from app.data.conversion import Report
+    from app.lab.data.conversion import Report
 
 app = typer.Typer(help="Make gait data sets in OpenGait's layout, from raw folders or videos.", no_args_is_help=True)
 console = Console()
@@ -36,8 +36,8 @@ def silhouettes(
     workers: WorkersOption = 0,
 ) -> None:
     """Cut, scale and centre the silhouettes of a published data set, as OpenGait does."""
-    from app.data.raw import prepare_silhouettes, read_layout
     from app.errors import SettingsError
+    from app.lab.data.raw import prepare_silhouettes, read_layout
     from app.settings import cores
 
     if size not in (64, 128):
@@ -64,7 +64,7 @@ def heatmaps(
     workers: WorkersOption = 0,
 ) -> None:
     """Draw the skeleton maps that SkeletonGait reads from keypoints. A run that was stopped goes on."""
-    from app.data.skeleton_maps import HeatmapSettings, prepare_heatmaps, read_heatmap_settings
+    from app.lab.data.skeleton_maps import HeatmapSettings, prepare_heatmaps, read_heatmap_settings
     from app.settings import cores
 
     settings = HeatmapSettings() if heatmap_config is None else read_heatmap_settings(heatmap_config)
@@ -86,8 +86,8 @@ def link(
 ) -> None:
     """Link silhouettes side by side with skeleton maps or SMPL parameters, as SkeletonGait++ or SMPLGait read them."""
     from app.cli.show import show_warnings
-    from app.data.link import link as make_links
     from app.errors import SettingsError
+    from app.lab.data.link import link as make_links
     from app.settings import cores
 
     other = heatmaps or smpl
@@ -118,7 +118,7 @@ def from_videos(
     from app.settings import Settings
 
     settings = Settings.load(config, set_ or ())
-    from app.pipeline.dataset import prepare_videos, write_template
+    from app.lab.data.from_videos import prepare_videos, write_template
 
     with RichProgress(console) as progress, show_warnings(progress.console):
         if labels is None:

@@ -26,9 +26,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from app.pipeline.build import Stages
-    from app.pipeline.demo import Result
-    from app.pipeline.report import TrackReport, VideoReport
+    from app.results.report import TrackReport, VideoReport
+    from app.runs.demo import Result
+    from app.stages import Stages
 
 
 class _Rate(ProgressColumn):

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.checkpoints import HOME
 from app.errors import SettingsError
+from app.weights.checkpoints import HOME
 
 app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
 console = Console()
@@ -72,7 +72,7 @@ def gait(
 ) -> None:
     """Train a gait network on data in OpenGait's layout. OpenGait's own YAML files are understood as --config."""
     if config is not None:
-        from app.training.zoo.config import is_opengait
+        from app.lab.zoo.config import is_opengait
 
         if is_opengait(config):
             if export is not None or export_only:
@@ -93,8 +93,8 @@ def cutouts(
     cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
 ) -> None:
     """Render virtual walkers without background, for the training pictures of the first three networks."""
-    from app.training.cutouts import write_cutouts
-    from app.walkers.body import CACHE
+    from app.lab.synthesis.cutouts import write_cutouts
+    from app.lab.walkers.body import CACHE
 
     with _people_bar() as bar:
         task = bar.add_task("People", total=people)
@@ -109,7 +109,7 @@ def cutouts(
 def filmed(
     data: Annotated[Path, typer.Option(help="Data set made by: python -m app walkers dataset")],
     out: Annotated[Path, typer.Option(help="Folder of the new data set. A run that was stopped goes on.")],
-    photos: Annotated[Path, typer.Option(help="Folder of pictures, see app/training/photos.py.")],
+    photos: Annotated[Path, typer.Option(help="Folder of pictures, see app/lab/synthesis/photos.py.")],
     cutouts: Annotated[Path, typer.Option(help="Cut-outs for bystanders: python -m app train cutouts")],
     segmenter: Annotated[Path, typer.Option(help="The segmenter's checkpoint.")] = EMBEDDED_SEGMENTER,
     people: Annotated[int | None, typer.Option(min=1, help="Only so many, the first.")] = None,
@@ -119,8 +119,8 @@ def filmed(
     cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
 ) -> None:
     """Draw the walks of virtual walkers in colour and cut them out with a segmenter, for the gait network."""
-    from app.training.filmed import Studio, write_filmed
-    from app.walkers.body import CACHE
+    from app.lab.synthesis.filmed import Studio, write_filmed
+    from app.lab.walkers.body import CACHE
 
     studio = Studio(data, photos, cutouts, segmenter, cache or CACHE, wardrobe, walks)
     with _people_bar() as bar:
@@ -139,8 +139,8 @@ def _people_bar() -> Progress:
 
 
 def _train_zoo(config: Path, assignments: Sequence[str]) -> None:
-    from app.training.zoo.config import read_opengait
-    from app.training.zoo.task import train
+    from app.lab.zoo.config import read_opengait
+    from app.lab.zoo.task import train
 
     _log()
     settings = read_opengait(config, assignments)
@@ -158,10 +158,10 @@ def _log() -> None:
 def _train(
     name: str, kind: str, config: Path | None, assignments: list[str] | None, export: Path | None, export_only: bool
 ) -> None:
-    from app.training.settings import read_config
+    from app.lab.training.settings import read_config
 
     _log()
-    module: Any = importlib.import_module(f"app.training.{name}")
+    module: Any = importlib.import_module(f"app.lab.training.{name}")
     settings = read_config(config, getattr(module, kind), assignments or (), name)
     if not export_only:
         module.train(settings)

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from app.walkers.background import Place
-    from app.walkers.body import BodyModel
-    from app.walkers.demo import View
-    from app.walkers.wardrobe import Condition, Wardrobe
+    from app.lab.walkers.background import Place
+    from app.lab.walkers.body import BodyModel
+    from app.lab.walkers.demo import View
+    from app.lab.walkers.wardrobe import Condition, Wardrobe
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -48,8 +48,8 @@ def scene(
     cache: CacheOption = None,
 ) -> None:
     """Film a scene and write everything that is true about it."""
-    from app.walkers.demo import make_scene
-    from app.walkers.scene import write_clip
+    from app.lab.walkers.demo import make_scene
+    from app.lab.walkers.scene import write_clip
 
     width, height = _size(size)
     model, clothes = _load(cache, wardrobe)
@@ -92,8 +92,8 @@ def dataset(
     """Make a gait data set in OpenGait's layout, with a partition."""
     import numpy as np
 
-    from app.walkers.body import CACHE
-    from app.walkers.dataset import Plan, parse_conditions, parse_modalities, write_dataset
+    from app.lab.walkers.body import CACHE
+    from app.lab.walkers.dataset import Plan, parse_conditions, parse_modalities, write_dataset
 
     anywhere: dict[str, Any] = {"heights": (0.4, 5.0), "distances": (3.5, 18.0)} if cameras else {}
     plan = Plan(
@@ -119,8 +119,8 @@ def benchmark(
     cache: CacheOption = None,
 ) -> None:
     """Run the Walkers benchmark: how well simple means know the walkers again, across views and clothes."""
-    from app.walkers.benchmark import CONDITIONS, run
-    from app.walkers.body import CACHE
+    from app.lab.walkers.benchmark import CONDITIONS, run
+    from app.lab.walkers.body import CACHE
 
     with _progress() as bar:
         tasks: dict[str, TaskID] = {}
@@ -150,7 +150,7 @@ def sheet(
     cache: CacheOption = None,
 ) -> None:
     """Draw contact sheets: 24 people, a gait cycle from 11 views, the conditions."""
-    from app.walkers.sheet import write_sheets
+    from app.lab.walkers.sheet import write_sheets
 
     model, clothes = _load(cache, wardrobe)
     for path in write_sheets(out, model, clothes, seed):
@@ -165,7 +165,7 @@ def demo(
     cache: CacheOption = None,
 ) -> None:
     """Make the demo's clips: gallery and probe1 to probe4, with their truth."""
-    from app.walkers.demo import make_demo
+    from app.lab.walkers.demo import make_demo
 
     model, clothes = _load(cache, wardrobe)
     with _progress() as bar:
@@ -188,8 +188,8 @@ def _progress() -> Progress:
 
 
 def _load(cache: Path | None, wardrobe: Path | None) -> tuple[BodyModel, Wardrobe | None]:
-    from app.walkers.body import CACHE, BodyModel
-    from app.walkers.wardrobe import Wardrobe
+    from app.lab.walkers.body import CACHE, BodyModel
+    from app.lab.walkers.wardrobe import Wardrobe
 
     model = BodyModel.load(cache or CACHE, announce=console.print)
     return model, None if wardrobe is None else Wardrobe(wardrobe)
@@ -205,19 +205,19 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _condition(text: str) -> Condition:
-    from app.walkers.wardrobe import CONDITIONS
+    from app.lab.walkers.wardrobe import CONDITIONS
 
     return _one_of(text, CONDITIONS, "condition")
 
 
 def _view(text: str) -> View:
-    from app.walkers.demo import VIEWS
+    from app.lab.walkers.demo import VIEWS
 
     return _one_of(text, VIEWS, "camera")
 
 
 def _place(text: str | None) -> Place | None:
-    from app.walkers.background import PLACES
+    from app.lab.walkers.background import PLACES
 
     return None if text is None else _one_of(text, PLACES, "place")
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from scipy.signal import find_peaks
 
-from app.checkpoints import CheckpointFile
-from app.motion import BackgroundModel
-from app.registry import detectors
 from app.settings import DetectorSettings
 from app.types import Bools, Bytes, Detections, Floats, Frame, Ints, ModelCard, VideoInfo
+from app.video.background import BackgroundModel
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import detectors
 
 # An upright person is 0.25 (from the side, legs together) to 0.65 (a long stride) as wide as high.
 _ASPECTS = (0.12, 0.25, 0.65, 1.1)

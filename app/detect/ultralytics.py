@@ -23,12 +23,12 @@ from typing import Any
 
 import torch
 
-from app.checkpoints import CheckpointFile
 from app.detect.letterbox import clipped
 from app.errors import CheckpointError, MissingExtraError
-from app.registry import detectors
 from app.settings import DetectorSettings
 from app.types import Detections, Frame, ModelCard, VideoInfo
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import detectors
 
 # What may be restored from its state (`cls.__new__`), never constructed.
 _RESTORED = re.compile(

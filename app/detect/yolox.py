@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, need_weights, state_dict_of
 from app.detect.letterbox import choose_normalise, letterbox, network_size, normalised, people
 from app.errors import CheckpointError
-from app.registry import detectors
 from app.settings import DetectorSettings
 from app.types import Detections, Frame, ModelCard, VideoInfo
+from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, need_weights, state_dict_of
+from app.weights.registry import detectors
 
 _STEM = "backbone.backbone.stem.conv.conv.weight"
 _DEPTHWISE = "backbone.backbone.dark2.0.dconv.conv.weight"

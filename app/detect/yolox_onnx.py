@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from app.checkpoints import CheckpointFile
 from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, network_size, normalised, people
 from app.errors import CheckpointError, SettingsError
-from app.onnx_session import open_session
-from app.registry import detectors
 from app.settings import DetectorSettings, cores
 from app.types import Detections, Floats, Frame, ModelCard, VideoInfo
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import detectors
+from app.weights.sessions import open_session
 
 # Not square, so that a transposed output is not mistaken for one of YOLOX.
 _PROBE = (64, 96)

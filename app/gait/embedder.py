@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
-from app.data.heatmaps import heatmaps
 from app.errors import CheckpointError, SettingsError
-from app.registry import gait_models
+from app.gait.heatmaps import heatmaps
 from app.settings import GaitSettings
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
+from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
+from app.weights.registry import gait_models
 
 if TYPE_CHECKING:
     import torch

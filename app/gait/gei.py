@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.checkpoints import CheckpointFile
-from app.registry import gait_models
 from app.settings import GaitSettings
 from app.types import Embedding, Floats, GaitSequence, ModelCard
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import gait_models
 
 STRIPS = 16
 MARGIN = 10  # columns left out on either side, as for the networks: nothing of a walker is there

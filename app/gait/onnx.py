@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError
 from app.gait.embedder import thin
-from app.onnx_session import open_session
-from app.registry import gait_models
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import gait_models
+from app.weights.sessions import open_session
 
 _ROWS = 64
 _TRUNK = 40

@@ -1,6 +1,6 @@
 """ONNX networks that answer a picture of a person with COCO's 17 keypoints.
 
-Input, normalisation and metadata are those of `app.crop_network`; the input's size is fixed. The output is float32
+Input, normalisation and metadata are those of `app.crops.network`; the input's size is fixed. The output is float32
 (N, 17, 3): x and y in 0..1 of the crop, score in 0..1. As other networks answer in the same shape (MoveNet has y
 first), the metadata must say ``kind=pose17``.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.checkpoints import CheckpointFile
-from app.crop_network import CropNetwork, looks_at_crops
-from app.crops import crop_windows
+from app.crops.network import CropNetwork, looks_at_crops
+from app.crops.windows import crop_windows
 from app.errors import CheckpointError
-from app.registry import pose_models
 from app.settings import PoseSettings, cores
 from app.types import Floats, Frame, Image, Ints, VideoInfo
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import pose_models
 
 
 def _is_pose_network(path: Path) -> bool:

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.checkpoints import CheckpointFile
-from app.crops import CropShape, crop_of, crop_windows, matte_of
+from app.crops.windows import CropShape, crop_of, crop_windows, matte_of
 from app.errors import CheckpointError, MissingExtraError
-from app.registry import segmenters
 from app.settings import SegmenterSettings, cores
 from app.types import Floats, Frame, Image, Matte, ModelCard, VideoInfo
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import segmenters
 
 # Crops run at once. More is not faster (measured: 4 as fast as 1, 8 and 16 slower), and this bounds the memory.
 _BATCH = 4

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from app.checkpoints import CheckpointFile
-from app.motion import BackgroundModel
-from app.registry import segmenters
 from app.settings import SegmenterSettings
 from app.types import Bytes, Floats, Frame, Matte, ModelCard, VideoInfo
+from app.video.background import BackgroundModel
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import segmenters
 
 _MARGIN = 0.1
 """Added around a box, in shares of its height: what it may miss of a foot or a hat."""

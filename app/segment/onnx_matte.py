@@ -1,6 +1,6 @@
 """ONNX networks that answer a picture of a person with a matte.
 
-Input, normalisation and metadata are those of `app.crop_network`. The output is (N, H, W, C) or (N, C, H, W): one
+Input, normalisation and metadata are those of `app.crops.network`. The output is (N, H, W, C) or (N, C, H, W): one
 channel is the body; of two the second is. Logits are recognised by the network's answer to noise, and a sigmoid or
 softmax is added. A file can name its ``threshold`` in the metadata too, and with ``flip`` the mean of a crop's matte
 and of its mirror image's is taken: twice the work, and better outlines.
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.checkpoints import CheckpointFile
-from app.crop_network import CropNetwork, looks_at_crops
-from app.crops import crop_of, crop_windows, matte_of
+from app.crops.network import CropNetwork, looks_at_crops
+from app.crops.windows import crop_of, crop_windows, matte_of
 from app.errors import CheckpointError
-from app.registry import segmenters
 from app.settings import SegmenterSettings, cores
 from app.types import Floats, Frame, Image, Ints, Matte, VideoInfo
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import segmenters
 
 
 def _is_matte_network(path: Path) -> bool:

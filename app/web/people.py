@@ -15,12 +15,12 @@ from app.errors import GalleryError
 from app.files import written_whole
 from app.gallery.sqlite import SqliteGallery, clean_name, name_key
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
-from app.pipeline.leftovers import clear_cache
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import KeptWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
+from app.workspace import clear_cache
 
 _MEANWHILE = 100  # events that others may write between two looks at the log
 
@@ -114,7 +114,7 @@ class People:
         Raises:
             WebError: the walk cannot be used, or there is no consent.
         """
-        from app.pipeline.enrol import already_enrolled
+        from app.runs.enrol import already_enrolled
 
         name, walk = clean_name(name), _new_walk(result, place, track_id, keep)
         with self._lock, self.gallery() as gallery:

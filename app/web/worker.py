@@ -33,9 +33,9 @@ from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
 
 if TYPE_CHECKING:
     from app.gallery.store import GalleryStore
-    from app.pipeline.build import Stages
-    from app.pipeline.report import Report, VideoReport
+    from app.results.report import Report, VideoReport
     from app.settings import Settings
+    from app.stages import Stages
 
 _EVERY = 0.25  # s between two messages about the same step
 _RATE_OVER = 10.0  # s
@@ -72,7 +72,7 @@ class Task(BaseModel):
 
     def seen(self) -> list[SeenVideo]:
         """Return what the folders and the painted copy of each video are called."""
-        from app.pipeline.demo import distinct_names
+        from app.runs.demo import distinct_names
 
         names = distinct_names([video.path for video in self.videos])
         before = f"G-{names[0]}_P-" if self.gallery else ""
@@ -117,7 +117,7 @@ class Reporter:
 
     @contextmanager
     def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Show a stage of `total` frames; see `app.pipeline.progress.Progress`."""
+        """Show a stage of `total` frames; see `app.progress.Progress`."""
         forecast, done, said = self._forecast, 0, 0.0
         marks = deque([(time.monotonic(), 0)])
 
@@ -187,7 +187,7 @@ class _Done:
 
 def _compare(task: Task, settings: Settings, reporter: Reporter) -> _Done:
     """Name people after those of a gallery video."""
-    from app.pipeline.demo import run
+    from app.runs.demo import run
 
     assert task.gallery is not None
     probes = [video.path for video in task.probes]
@@ -200,7 +200,7 @@ def _compare(task: Task, settings: Settings, reporter: Reporter) -> _Done:
 def _identify(task: Task, settings: Settings, reporter: Reporter) -> _Done:
     """Name people after those of the gallery's database."""
     from app.gallery.sqlite import SqliteGallery
-    from app.pipeline.identify import IdentifyOptions, run
+    from app.runs.identify import IdentifyOptions, run
 
     probes = [video.path for video in task.probes]
     with SqliteGallery(task.database) as gallery:
@@ -224,10 +224,10 @@ def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
 
 def _survey(task: Task, settings: Settings, reporter: Reporter) -> _Done:
     """Find everybody who walks and name nobody."""
-    from app.pipeline.build import build
-    from app.pipeline.compare import Answer, report_of
-    from app.pipeline.demo import analyse_probes, distinct_names, write_run
-    from app.pipeline.progress import Stopwatch
+    from app.progress import Stopwatch
+    from app.runs.build import build
+    from app.runs.compare import Answer, report_of
+    from app.runs.demo import analyse_probes, distinct_names, write_run
 
     started, watch = time.perf_counter(), Stopwatch()
     with watch.measure("load"):
@@ -268,7 +268,7 @@ def _embed_pieces(used: Sequence[tuple[VideoReport, SeenVideo]], settings: Setti
     ]
     if not pieces:
         return
-    from app.pipeline.build import build
+    from app.runs.build import build
 
     gait = build(settings).gait
     for kept, track, fps in pieces:

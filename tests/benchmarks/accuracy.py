@@ -37,26 +37,26 @@ from rich import box as borders
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from app.checkpoints import CheckpointFile, find_checkpoints
 from app.errors import MissingExtraError
 from app.files import written_whole
 from app.gallery.distances import distances_between
-from app.pipeline.analyse import AnalysedVideo, analyse
-from app.pipeline.archive import read_walks
-from app.pipeline.build import Stages, build
-from app.pipeline.compare import compare, report_of
-from app.pipeline.progress import Silent, Stopwatch
-from app.pipeline.report import TrackReport, VideoReport
-from app.registry import Registry, detectors, gait_models, pose_models, segmenters
+from app.lab.evaluation.metrics import Matches, bootstrap, keypoint_hits, mask_ious, match, matched
+from app.lab.synthesis.photos import read_photos
+from app.lab.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
+from app.lab.walkers.dataset import Plan
+from app.progress import Silent, Stopwatch
+from app.results.report import TrackReport, VideoReport
+from app.runs.build import build
+from app.runs.compare import compare, report_of
 from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
-from app.stages import Detector, GaitModel, PoseEstimator, Segmenter
+from app.stages import Detector, GaitModel, PoseEstimator, Segmenter, Stages
 from app.track.bytetrack import iou
-from app.training.metrics import Matches, bootstrap, keypoint_hits, mask_ious, match, matched
-from app.training.photos import read_photos
 from app.types import Bools, Detections, Embedding, Floats, Frame, GaitSequence, Image, ModelCard
 from app.video.reader import VideoReader
-from app.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
-from app.walkers.dataset import Plan
+from app.walks.analyse import AnalysedVideo, analyse
+from app.walks.archive import read_walks
+from app.weights.checkpoints import CheckpointFile, find_checkpoints
+from app.weights.registry import Registry, detectors, gait_models, pose_models, segmenters
 from tests.benchmarks import tracking as trackers
 from tests.benchmarks.detectors import race
 from tests.benchmarks.references import Hog, MoveNet
@@ -260,9 +260,9 @@ def labelled(given: Given, wanted: Callable[[Person], bool]) -> list[Picture]:
 @lru_cache(maxsize=1)
 def walkers(shared: Path) -> list[Picture]:
     """Rendered scenes that no training has seen; people of whom less than half is seen do not count."""
-    from app.walkers.body import BodyModel
-    from app.walkers.demo import VIEWS, make_scene
-    from app.walkers.wardrobe import CONDITIONS, Wardrobe
+    from app.lab.walkers.body import BodyModel
+    from app.lab.walkers.demo import VIEWS, make_scene
+    from app.lab.walkers.wardrobe import CONDITIONS, Wardrobe
 
     model, wardrobe = BodyModel.load(), Wardrobe(shared / "wardrobe")
     pictures = []
@@ -530,7 +530,7 @@ def gait(given: Given) -> Iterator[Table]:
 
 
 def virtual_walks(given: Given, models: Sequence[tuple[str, GaitModel]]) -> Table:
-    """The Walkers benchmark (`app.walkers.benchmark`); its walks are made once and kept in the cache."""
+    """The Walkers benchmark (`app.lab.walkers.benchmark`); its walks are made once and kept in the cache."""
     folder, workers = given.cache / "walkers-100", os.cpu_count() or 1
     plan = Plan(subjects=PEOPLE, first=TRAIN_FIRST, frames=FRAMES, change=CHANGE)
     train = walk_people(plan, folder / "walks", workers)

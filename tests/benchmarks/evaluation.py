@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from app.training.evaluation.protocol import Group, Protocol
-from app.training.evaluation.scores import score
+from app.lab.evaluation.protocol import Group, Protocol
+from app.lab.evaluation.scores import score
 from app.types import Floats
 
 

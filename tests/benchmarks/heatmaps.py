@@ -17,9 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.data.heatmaps import heatmaps
-from app.data.opengait import write_array
-from app.data.skeleton_maps import HeatmapSettings, prepare_heatmaps
+from app.gait.heatmaps import heatmaps
+from app.lab.data.opengait import write_array
+from app.lab.data.skeleton_maps import HeatmapSettings, prepare_heatmaps
 from app.types import Floats
 from tests.contract.samples import STANDING
 

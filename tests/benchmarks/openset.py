@@ -1,11 +1,11 @@
 """Known people and strangers: ``python -m tests.benchmarks.openset [--data FOLDER]``.
 
-`walkers-100` (`app.walkers.benchmark`): half of the hundred people are enrolled with four plain walks from eleven
+`walkers-100` (`app.lab.walkers.benchmark`): half of the hundred people are enrolled with four plain walks from eleven
 views, the others are strangers; probes are compared with all other views than their own. Error rates are means over 20
 random halves, in brackets the 95 % interval over people. Then the scores beside the checkpoint, which were learnt from
 other walkers, are held against these: what was said, and what was so.
 
-With ``--data`` (the walkers that the scores were learnt from, in OpenGait's layout) also `app.gallery.domain`: scores
+With ``--data`` (the walkers that the scores were learnt from, in OpenGait's layout) also `app.recognise.domain`: scores
 of one half of the people, searches among the other half in small groups, whose distances are made smaller or larger,
 or whose silhouettes are spoilt as by a poor segmenter. "raw" takes the scores as they are, "ratio" scales them by the
 group's median alone, "adapt" is the rule of the program, "z-norm" takes mean and deviation of the group.
@@ -25,18 +25,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from app.checkpoints import CheckpointFile, find_checkpoints
-from app.data.opengait import read_silhouettes, walk_files
 from app.gallery.distances import Distances, part_distances
-from app.gallery.domain import PLACES, adapt
-from app.gallery.scores import Pairs, ScoreModel, find_scores
-from app.registry import gait_models
+from app.lab.data.opengait import read_silhouettes, walk_files
+from app.lab.evaluation.openset import Claims, nearest_walks, open_set, trials
+from app.lab.training.silhouettes import worsened
+from app.lab.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS
+from app.recognise.domain import PLACES, adapt
+from app.recognise.scores import Pairs, ScoreModel, find_scores
 from app.settings import GaitSettings
 from app.stages import GaitModel
-from app.training.openset import Claims, nearest_walks, open_set, trials
-from app.training.silhouettes import worsened
 from app.types import Bytes, Floats, GaitSequence, Ints
-from app.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS
+from app.weights.checkpoints import CheckpointFile, find_checkpoints
+from app.weights.registry import gait_models
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = 100

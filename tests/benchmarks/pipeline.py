@@ -39,8 +39,8 @@ def gaitbase(path: Path) -> Path:
 
 def speed(shared: Path, rounds: int) -> None:
     """Print the seconds of each step, the median over `rounds` runs."""
-    from app.pipeline.demo import run
-    from app.pipeline.progress import Silent
+    from app.progress import Silent
+    from app.runs.demo import run
     from app.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,8 +81,8 @@ def peak(frames: int) -> float:
 
 def one(frames: int, home: Path) -> None:
     """Run the job on one drawn clip of `frames` frames, twice given, and print the peak memory of this process."""
-    from app.pipeline.demo import run
-    from app.pipeline.progress import Silent
+    from app.progress import Silent
+    from app.runs.demo import run
     from app.settings import Settings
 
     for name in ("gallery", "probe"):

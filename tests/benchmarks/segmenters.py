@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from app.checkpoints import CheckpointFile
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import SegmenterSettings
-from app.silhouette import cut, normalise
 from app.types import Frame, Matte
+from app.walks.silhouette import cut, normalise
+from app.weights.checkpoints import CheckpointFile
 
 REPEATS = 7
 _CALLS = 50

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from app.gallery.distances import distances_between
-from app.gallery.switches import CONTRAST, FEWEST_WINDOWS, contrast, find_switches, possible_switches, windows
-from app.pipeline.analyse import analyse
-from app.pipeline.archive import read_walks
-from app.pipeline.build import build
-from app.pipeline.progress import Silent, Stopwatch
+from app.progress import Silent, Stopwatch
+from app.recognise.switches import CONTRAST, FEWEST_WINDOWS, contrast, find_switches, possible_switches, windows
+from app.runs.build import build
 from app.settings import Settings
 from app.types import Embedding
+from app.walks.analyse import analyse
+from app.walks.archive import read_walks
 
 
 def clearest(walk: list[Embedding]) -> tuple[float, int]:

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from app.registry import detectors
 from app.settings import DetectorSettings, TrackSettings
 from app.stages import Detector
 from app.track.bytetrack import ByteTracker, iou
 from app.types import Detections, Floats, Ints
 from app.video.reader import VideoReader
+from app.weights.registry import detectors
 
 Run: TypeAlias = Callable[[Detections], tuple[Ints, Floats]]
 

@@ -20,9 +20,9 @@ import pytest
 import torch
 from torch import nn
 
-from app.checkpoints import CheckpointFile
-from app.registry import Registry
 from app.types import Frame, VideoInfo
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import Registry
 from tests.clips import Scene, Walker, crossing, render, write_clip
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.registry import detectors
 from app.settings import DetectorSettings
 from app.stages import Detector
 from app.types import Detections, Floats, Frame, VideoInfo
+from app.weights.registry import detectors
 from tests.contract import samples
 
 SETTINGS = DetectorSettings(input_size=(96, 96), score=0.3, threads=2)

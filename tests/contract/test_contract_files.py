@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.errors import GaitprintError
-from app.inventory import registries
-from app.registry import Entry
+from app.hub.inventory import registries
+from app.weights.registry import Entry
 from tests.contract.samples import CHECKPOINTS
 
 

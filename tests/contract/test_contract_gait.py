@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from app.registry import gait_models
 from app.settings import GaitSettings
 from app.stages import GaitModel
 from app.types import GaitSequence
+from app.weights.registry import gait_models
 from tests.contract import samples
 
 SETTINGS = GaitSettings(max_frames=60)

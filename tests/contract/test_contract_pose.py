@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.registry import pose_models
 from app.settings import PoseSettings
 from app.stages import PoseEstimator
 from app.types import Floats, Frame, VideoInfo
+from app.weights.registry import pose_models
 from tests.contract import samples
 
 SETTINGS = PoseSettings(threads=2)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.registry import segmenters
 from app.settings import SegmenterSettings
 from app.stages import Segmenter
 from app.types import Floats, Frame, Matte, VideoInfo
+from app.weights.registry import segmenters
 from tests.contract import samples
 
 SETTINGS = SegmenterSettings(threads=2)

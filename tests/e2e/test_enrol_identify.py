@@ -15,7 +15,7 @@ from PIL import Image as Pictures
 
 from app.cli.main import main
 from app.gallery.sqlite import SqliteGallery
-from app.pipeline.report import schema
+from app.results.report import schema
 from tests.clips import Walker, crossing, write_clip
 from tests.e2e.conftest import SIZE, Ended, weight_free
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
-from app.pipeline.report import CSV_COLUMNS, schema
+from app.results.report import CSV_COLUMNS, schema
 from tests.clips import Walker, write_clip
 from tests.contract.samples import CHECKPOINTS
 from tests.e2e.conftest import Demo, pair, start, tree

@@ -25,17 +25,18 @@ from app.detect.motion import MotionDetector
 from app.errors import SettingsError, VideoError
 from app.gait.gei import GaitEnergyImage
 from app.gallery.sqlite import SqliteGallery
-from app.pipeline.analyse import analyse
-from app.pipeline.build import Stages
-from app.pipeline.enrol import enrol_walks
-from app.pipeline.identify import IdentifyOptions
-from app.pipeline.live import LiveOptions, Seen, Watcher, watch
-from app.pipeline.progress import Silent, Stopwatch
+from app.progress import Silent, Stopwatch
+from app.runs.enrol import enrol_walks
+from app.runs.identify import IdentifyOptions
+from app.runs.live import LiveOptions, Seen, Watcher, watch
 from app.segment.motion import MotionSegmenter
 from app.settings import MatchSettings, OutputSettings, Settings
+from app.stages import Stages
+from app.track.bytetrack import ByteTracker
 from app.types import Frame
 from app.video.live import LiveSource, Outage, Source, said
 from app.video.reader import VideoReader
+from app.walks.analyse import analyse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +46,11 @@ def stages(folder: Path) -> Stages:
         output=OutputSettings(folder, silhouettes=False, features=False), match=MatchSettings(threshold=0.9)
     )
     return Stages(
-        MotionDetector(None, settings.detector), MotionSegmenter(None, settings.segmenter), GaitEnergyImage(), settings
+        MotionDetector(None, settings.detector),
+        MotionSegmenter(None, settings.segmenter),
+        GaitEnergyImage(),
+        settings,
+        partial(ByteTracker, settings.track),
     )
 
 

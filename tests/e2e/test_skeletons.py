@@ -81,7 +81,7 @@ def test_skeletons_are_painted_and_kept(demo: Demo, options: list[object], tmp_p
 def test_without_a_network_it_says_what_to_do(
     demo: Demo, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.checkpoints.HOME", tmp_path / "nowhere")
+    monkeypatch.setattr("app.weights.checkpoints.HOME", tmp_path / "nowhere")
     demo(*options, "--pose").failed_with("The pose stage needs a checkpoint", "--pose-checkpoint FILE")
     demo(*options, "--pose", "--pose-checkpoint", tmp_path / "gone.onnx").failed_with("There is no checkpoint")
     never = demo(*options, "--pose", "--set", "pose.when=never")

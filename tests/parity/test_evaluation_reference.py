@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from app.data.opengait import WalkFile
 from app.gallery.distances import Metric
-from app.training.evaluation.protocol import groups_of, read_protocol, views_of
-from app.training.evaluation.scores import Score, score
-from app.training.ranking import cmc, reranked, search
+from app.lab.data.opengait import WalkFile
+from app.lab.evaluation.protocol import groups_of, read_protocol, views_of
+from app.lab.evaluation.ranking import cmc, reranked, search
+from app.lab.evaluation.scores import Score, score
 
 Golden: TypeAlias = dict[str, Any]
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError
 from app.gait import load_network
 from app.gait.embedder import NetworkEmbedder
@@ -21,6 +20,7 @@ from app.gait.opengait import load_network as load_with_classifier
 from app.gait.opengait import recognise
 from app.settings import GaitSettings
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
 
 Find = Callable[[str], Path]
 

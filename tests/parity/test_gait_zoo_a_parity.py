@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
 from app.gait.embedder import NetworkEmbedder
 from app.gait.opengait import load_network as load_with_classifier
 from app.gait.opengait import recognise
-from app.registry import gait_models
 from app.settings import GaitSettings
 from app.stages import GaitModel
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import gait_models
 
 Find = Callable[[str], Path]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.data.heatmaps import heatmaps
+from app.gait.heatmaps import heatmaps
 
 
 @pytest.mark.parametrize("name", ["clean", "missing"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.silhouette import normalise
+from app.walks.silhouette import normalise
 
 
 @pytest.mark.parametrize("size", [64, 128])

@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 import torch
 
-from app.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of
 from app.detect.letterbox import Normalise, cells, corners, decode, letterbox, nms, normalised
 from app.detect.yolox import Yolox, YoloxDetector, YoloxLayout
 from app.detect.yolox_onnx import YoloxOnnxDetector
 from app.settings import DetectorSettings
 from app.types import Floats, Frame
+from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of
 
 CASES = {
     "yolox_w125_normal_c80": "yolox_w125_normal_c80_f16.pt",

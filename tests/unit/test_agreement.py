@@ -11,14 +11,14 @@ import pytest
 
 from app.gait.gei import GaitEnergyImage
 from app.gait.onnx import PiecewiseEmbedding
-from app.gallery.matching import Agreement
 from app.gallery.sqlite import SqliteGallery
-from app.pipeline.analyse import AnalysedVideo
-from app.pipeline.compare import compare, report_of
-from app.pipeline.enrol import enrol_walks
-from app.pipeline.identify import IdentifyOptions, _report, identify
+from app.recognise.matching import Agreement
+from app.runs.compare import compare, report_of
+from app.runs.enrol import enrol_walks
+from app.runs.identify import IdentifyOptions, _report, identify
 from app.settings import MatchSettings
 from app.types import GaitSequence
+from app.walks.analyse import AnalysedVideo
 from tests.unit.test_pipeline_demo import analysed, stages
 
 
@@ -41,7 +41,7 @@ def test_pieces_are_compared_with_the_gallery_video(tmp_path: Path, caplog: pyte
     compared = compare(known, [probe], stages())
     assert [answer.agreement for answer in compared.answers[1].values()][:2] == [Agreement(3, 4), Agreement(1, 3)]
     caplog.clear()
-    with caplog.at_level(logging.WARNING, "app.pipeline.compare"):
+    with caplog.at_level(logging.WARNING, "app.runs.compare"):
         report = report_of(probe, compared.answers[1])
     assert [(track.agreeing, track.pieces) for track in report.tracks] == [(3, 4), (1, 3), (1, 2), (None, None)]
     assert report.tracks[2].identity is None

@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from app.pipeline.render import regions_to_blur
-from app.pipeline.report import TrackReport, VideoReport
+from app.results.render import regions_to_blur
+from app.results.report import TrackReport, VideoReport
 from app.settings import Blur
 from app.types import Floats, Image
 from app.video.blur import blur, body_region, head_region

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoints import (
+from app.errors import CheckpointError
+from app.weights.checkpoints import (
     CheckpointFile,
     find_checkpoints,
     load_pickle_safely,
@@ -16,7 +17,6 @@ from app.checkpoints import (
     need_whole,
     state_dict_of,
 )
-from app.errors import CheckpointError
 
 
 class Evil:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.data.heatmaps import heatmaps
+from app.gait.heatmaps import heatmaps
 
 # fmt: off
 STANDING = np.array([

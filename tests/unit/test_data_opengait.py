@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.data.opengait import DataSetError, read_partition, read_silhouettes, walk_files
+from app.lab.data.opengait import DataSetError, read_partition, read_silhouettes, walk_files
 
 
 def silhouettes(frames: int = 3, rows: int = 64, columns: int = 64) -> Any:

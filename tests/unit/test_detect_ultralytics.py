@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from app.checkpoints import CheckpointFile
 from app.detect.ultralytics import UltralyticsDetector, holds_ultralytics, need_harmless
 from app.detect.yolox import holds_yolox
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
+from app.weights.checkpoints import CheckpointFile
 
 
 class DetectionModel(nn.Module):

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from app.checkpoints import CheckpointFile
 from app.detect.letterbox import cells
 from app.detect.yolox import Yolox, YoloxDetector, YoloxLayout, holds_yolox
 from app.detect.yolox_onnx import YoloxOnnxDetector, holds_yolox_onnx
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings
 from app.types import Frame
+from app.weights.checkpoints import CheckpointFile
 
 
 def tiny(classes: int = 1, seed: int = 0) -> Yolox:

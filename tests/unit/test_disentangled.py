@@ -25,7 +25,7 @@ from app.gait.models.disentangled import (
     poses_of,
     rows_of,
 )
-from app.training.disentangled import (
+from app.lab.training.disentangled import (
     DisentangledTask,
     DisentangledTrainSettings,
     SkeletonBatches,
@@ -34,7 +34,7 @@ from app.training.disentangled import (
     crossed,
     errors,
 )
-from app.training.disentangled_report import judge
+from app.lab.training.disentangled_report import judge
 
 # x and y of COCO-17 of a person who stands, and depth.
 STANDING = np.array(

@@ -16,15 +16,15 @@ import pytest
 from PIL import Image
 
 from app.cli.main import main
-from app.data.opengait import DataSetError, WalkFile, walk_files
 from app.errors import SettingsError
 from app.gait.gei import GaitEnergyImage
-from app.training.evaluate import Evaluation, evaluate
-from app.training.evaluation import scores
-from app.training.evaluation.charts import draw_curves
-from app.training.evaluation.embeddings import embed_walks
-from app.training.evaluation.protocol import groups_of, known_protocols, read_protocol, views_of
-from app.training.evaluation.report import COLUMNS, draw, write_csv, write_excel, write_json
+from app.lab.data.opengait import DataSetError, WalkFile, walk_files
+from app.lab.evaluation import scores
+from app.lab.evaluation.charts import draw_curves
+from app.lab.evaluation.embeddings import embed_walks
+from app.lab.evaluation.evaluate import Evaluation, evaluate
+from app.lab.evaluation.protocol import groups_of, known_protocols, read_protocol, views_of
+from app.lab.evaluation.report import COLUMNS, draw, write_csv, write_excel, write_json
 from app.types import Embedding, GaitSequence
 
 CONDITIONS = ("nm-01", "nm-02", "nm-05", "bg-01", "cl-01")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.training.metrics import bootstrap
-from app.training.ranking import (
+from app.lab.evaluation.metrics import bootstrap
+from app.lab.evaluation.ranking import (
     DistanceCounts,
     Doubles,
     cells,

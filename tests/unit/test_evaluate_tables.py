@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoints import CheckpointFile
 from app.cli.main import main
-from app.data.opengait import DataSetError, WalkFile
 from app.gait.embedder import NetworkEmbedder
 from app.gait.gei import GaitEnergyImage
 from app.gait.models.posegait import PoseGait
 from app.gait.models.skeletongait import SkeletonGait
 from app.gait.opengait import to_theirs
 from app.gait.opengait.deepgaitv2 import TABLE_P3D
+from app.lab.data.opengait import DataSetError, WalkFile
+from app.lab.evaluation.evaluate import Evaluation, evaluate
+from app.lab.evaluation.protocol import Group
+from app.lab.evaluation.report import COLUMNS
+from app.lab.evaluation.submission import write_submission
+from app.lab.evaluation.table import cross_table, write_csv, write_excel, write_json
 from app.settings import GaitSettings
-from app.training.evaluate import Evaluation, evaluate
-from app.training.evaluation.protocol import Group
-from app.training.evaluation.report import COLUMNS
-from app.training.evaluation.submission import write_submission
-from app.training.evaluation.table import cross_table, write_csv, write_excel, write_json
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
 from tests.contract.samples import CHECKPOINTS
 
 PROTOCOL = "{source: us, probes: {A: [two]}, gallery: [one], gallery_views: all, view: null, metrics: [Rank-1]}"

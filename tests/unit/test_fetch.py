@@ -21,10 +21,10 @@ import torch
 
 from app.cli.main import main
 from app.errors import CheckpointError, OutputError
-from app.fetch import direct, fetch
 from app.gait.opengait import FAMILIES
-from app.inventory import Address, Licence, Published, published, registry_of
-from app.registry import gait_models
+from app.hub.fetch import direct, fetch
+from app.hub.inventory import Address, Licence, Published, published, registry_of
+from app.weights.registry import gait_models
 from tests.contract.samples import CHECKPOINTS, Evil
 
 
@@ -84,7 +84,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             pass
 
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr("app.fetch.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("app.hub.fetch.time.sleep", lambda seconds: None)
     with Server(("127.0.0.1", 0), Handler) as server:
         site.root = f"http://127.0.0.1:{server.server_port}/"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -360,7 +360,7 @@ def test_archives_without_use(site: Site, tmp_path: Path, content: bytes, messag
 
 
 def test_no_space(site: Site, model: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.fetch.shutil.disk_usage", lambda path: SimpleNamespace(free=9))
+    monkeypatch.setattr("app.hub.fetch.shutil.disk_usage", lambda path: SimpleNamespace(free=9))
     with pytest.raises(OutputError, match="lacks the space"):
         fetch(model, tmp_path)
     (tmp_path / "file").write_text("x")
@@ -410,7 +410,7 @@ def command(
     """Run ``fetch``, with `answer` typed, on a list of `net` and of `lost`, which is not there."""
     lost = replace(model, name="lost", addresses=(replace(model.addresses[0], url=model.addresses[0].url + "gone"),))
     listed = {"net": model, "lost": lost}
-    monkeypatch.setattr("app.inventory.published", lambda: listed)
+    monkeypatch.setattr("app.hub.inventory.published", lambda: listed)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments: str, answer: str = "") -> tuple[int, str]:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
 from app.gait.embedder import CHUNK, NetworkEmbedder, thin
@@ -19,9 +18,10 @@ from app.gait.gei import GaitEnergyImage
 from app.gait.layers import prepare_for_inference
 from app.gait.models.gaitbase import GaitBase
 from app.gait.opengait import FAMILIES, to_theirs
-from app.registry import gait_models
 from app.settings import GaitSettings
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import gait_models
 
 ARCHITECTURE = FAMILIES[0].architecture
 assert ARCHITECTURE is not None

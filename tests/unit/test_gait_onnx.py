@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError
 from app.gait.onnx import OnnxGait, PiecewiseEmbedding, accepts, cut, ordinary
-from app.registry import gait_models
 from app.settings import GaitSettings
 from app.types import Bytes, GaitSequence
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import gait_models
 
 onnx = pytest.importorskip("onnx")
 

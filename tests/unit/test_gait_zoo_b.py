@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
 from app.gait.base import EmbeddingNetwork, JointNetwork, TemporalNetwork
@@ -31,6 +30,7 @@ from app.gait.opengait.skeletongait import TABLE_PLUS
 from app.gait.opengait.smplgait import TABLE_MTSGAIT, TABLE_SMPLGAIT
 from app.settings import GaitSettings
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
 
 SMALL: dict[str, Any] = {"widths": (4, 6, 8, 10), "depths": (1, 2, 1, 1), "parts": 4, "channels": 5, "classes": 3}
 PLAIN: dict[str, Any] = {"widths": (16, 16, 32), "bins": (4, 2, 1), "channels": 5, "classes": 3}

@@ -16,8 +16,8 @@ from app.cli.gallery import app
 from app.errors import GaitprintError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
-from app.pipeline.leftovers import in_use
 from app.types import Embedding, GaitSequence
+from app.workspace import in_use
 
 Run = Callable[..., str]
 

@@ -7,9 +7,9 @@ import pytest
 
 import app.gallery.distances as module
 from app.errors import IncompatibleEmbeddingsError
-from app.gallery.calibration import derive_threshold, impostor_distances
-from app.gallery.covisible import covisible, visibility
 from app.gallery.distances import distances_between, part_distances
+from app.recognise.calibration import derive_threshold, impostor_distances
+from app.recognise.covisible import covisible, visibility
 from app.types import Embedding
 
 

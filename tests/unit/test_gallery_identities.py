@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.gallery.identities import join_fragments, name_identities
+from app.recognise.identities import join_fragments, name_identities
 from app.types import Track
 
 FPS = 25.0

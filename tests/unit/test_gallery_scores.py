@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.checkpoints import HOME
 from app.cli.main import main
 from app.errors import GalleryError
-from app.gallery.domain import adapt
-from app.gallery.scores import (
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
+from app.recognise.domain import adapt
+from app.recognise.scores import (
     FEWEST_PEOPLE,
     LEVELS,
     RATES,
@@ -32,12 +33,11 @@ from app.gallery.scores import (
     read_scores,
     scores_path,
 )
-from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import NewWalk
-from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
-from app.pipeline.compare import compare, report_of
+from app.runs.compare import compare, report_of
 from app.settings import Settings
 from app.types import Candidate, Embedding, Floats, GaitSequence, Match, ModelCard, Track, VideoInfo
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.weights.checkpoints import HOME
 
 PEOPLE, RECORDINGS, VIEWS = 24, 4, 2
 

@@ -12,18 +12,18 @@ import pytest
 
 from app.errors import GalleryError, NobodyFoundError
 from app.gait.gei import GaitEnergyImage
-from app.gallery import scores as scores_module
-from app.gallery.scores import Pairs, ScoreModel
 from app.gallery.sqlite import SqliteGallery
-from app.pipeline import archive
-from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
-from app.pipeline.build import Stages
-from app.pipeline.enrol import already_enrolled, enrol_walks, listed, surely_one_person
-from app.pipeline.identify import IdentifyOptions, Named, _report, check_comparable, identify, judge_of
-from app.pipeline.pieces import split_switches
-from app.pipeline.sequences import Walk
+from app.recognise import scores as scores_module
+from app.recognise.pieces import split_switches
+from app.recognise.scores import Pairs, ScoreModel
+from app.runs.enrol import already_enrolled, enrol_walks, listed, surely_one_person
+from app.runs.identify import IdentifyOptions, Named, _report, check_comparable, identify, judge_of
 from app.settings import MatchSettings
+from app.stages import Stages
 from app.types import Bytes, GaitSequence, Ints, Track, VideoInfo
+from app.walks import archive
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.sequences import Walk
 from tests.unit.test_pipeline_demo import analysed, stages
 
 MODEL = GaitEnergyImage()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.gallery.covisible import covisible
-from app.gallery.matching import Agreement, agreement, confidence, identity_distances, match
+from app.recognise.covisible import covisible
+from app.recognise.matching import Agreement, agreement, confidence, identity_distances, match
 from app.types import Candidate, Match
 
 TOGETHER = np.arange(10)

@@ -14,7 +14,7 @@ import torch
 
 from app.cli.main import main
 from app.errors import SettingsError
-from app.inventory import models_of, registries
+from app.hub.inventory import models_of, registries
 from tests.contract.samples import CHECKPOINTS
 
 Command = Callable[..., str]
@@ -23,7 +23,7 @@ Command = Callable[..., str]
 @pytest.fixture(autouse=True)
 def _no_embedded_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what a test puts there is there."""
-    monkeypatch.setattr("app.checkpoints.HOME", tmp_path / "nowhere")
+    monkeypatch.setattr("app.weights.checkpoints.HOME", tmp_path / "nowhere")
 
 
 @pytest.fixture

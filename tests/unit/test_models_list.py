@@ -21,8 +21,8 @@ from app.gait.opengait import FAMILIES, KeyTable, architecture_of, load_network,
 from app.gait.opengait.deepgaitv2 import TABLE_P3D
 from app.gait.opengait.gaitbase import TABLE
 from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
-from app.inventory import gait_families, models_of, published
-from app.registry import gait_models
+from app.hub.inventory import gait_families, models_of, published
+from app.weights.registry import gait_models
 
 NETWORKS: dict[str, tuple[Callable[[], EmbeddingNetwork], KeyTable]] = {
     "gaitbase": (lambda: GaitBase((4, 6, 8, 10), parts=4, channels=5), TABLE),
@@ -44,7 +44,7 @@ def put(folder: Path, name: str, without: str | None = None, file: str = "net.pt
 
 @pytest.fixture(autouse=True)
 def _no_embedded_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.checkpoints.HOME", tmp_path / "nowhere")
+    monkeypatch.setattr("app.weights.checkpoints.HOME", tmp_path / "nowhere")
 
 
 LACKING = "Backbone.forward_block.layer3.0.conv2.weight"

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
-import app.motion
+import app.video.background
 from app.detect.motion import MotionDetector, person_boxes, person_scores
 from app.errors import VideoError
-from app.motion import BackgroundModel
-from app.registry import detectors, segmenters
 from app.segment.motion import MotionSegmenter
 from app.settings import DetectorSettings, SegmenterSettings
 from app.stages import Detector, Segmenter
 from app.types import Bools, Bytes, Floats, Frame, Image, VideoInfo
+from app.video.background import BackgroundModel
+from app.weights.registry import detectors, segmenters
 
 Draw = Callable[[int], Image]
 HEIGHT, WIDTH, COUNT = 180, 320, 60
@@ -159,7 +159,7 @@ def test_a_moving_camera_is_told_once(tmp_path: Path, pan: int, warned: int, cap
 
 
 def test_memory_and_work_do_not_grow_with_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.motion, "_LONGEST_SIDE", 160)
+    monkeypatch.setattr(app.video.background, "_LONGEST_SIDE", 160)
     info, frames = film(tmp_path / "walk.mp4", lambda index: painted(walk(index)), 30)
     background = started(info)
     detector = MotionDetector(None, DetectorSettings(), background)

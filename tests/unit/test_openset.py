@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.gallery.distances import part_distances
-from app.gallery.scores import Pairs, ScoreModel
-from app.training.calibrate import calibrate
-from app.training.openset import Claims, nearest_walks, open_set, trials
+from app.lab.evaluation.calibrate import calibrate
+from app.lab.evaluation.openset import Claims, nearest_walks, open_set, trials
+from app.recognise.scores import Pairs, ScoreModel
 from app.types import Floats
 
 
@@ -108,6 +108,6 @@ class TestCalibrate:
         assert found.scores.people == 12
 
     def test_of_many_walks_as_many_of_everybody_are_drawn(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.training.calibrate.MOST_WALKS", 60)
+        monkeypatch.setattr("app.lab.evaluation.calibrate.MOST_WALKS", 60)
         found = calibrate(*people_around_centres(12, 0.5, 0), model_id="net", metric="euclidean", data="many")
         assert found.scores.pairs[1] == 12 * 11 // 2 * 5**2

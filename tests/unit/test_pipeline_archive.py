@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.pipeline import archive
-from app.pipeline.archive import Ending, archive_path, read_ending, read_walks, writing
-from app.pipeline.sequences import Walk
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
+from app.walks import archive
+from app.walks.archive import Ending, archive_path, read_ending, read_walks, writing
+from app.walks.sequences import Walk
 
 DETECTOR = ModelCard("detector", "d", "given", "none", Path("d.pth"), "1" * 64, "torch")
 SEGMENTER = ModelCard("segmenter", "s", "weight-free", "none")

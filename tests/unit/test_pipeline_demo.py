@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,17 @@ import pytest
 from app.detect.motion import MotionDetector
 from app.errors import VideoError
 from app.gait.gei import GaitEnergyImage
-from app.pipeline import archive
-from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
-from app.pipeline.build import Stages
-from app.pipeline.compare import compare, report_of
-from app.pipeline.demo import distinct_names, find_videos, free_name
-from app.pipeline.render import labels_by_frame
-from app.pipeline.sequences import Walk
+from app.results.render import labels_by_frame
+from app.runs.compare import compare, report_of
+from app.runs.demo import distinct_names, find_videos, free_name
 from app.segment.motion import MotionSegmenter
 from app.settings import MatchSettings, Settings
+from app.stages import Stages
+from app.track.bytetrack import ByteTracker
 from app.types import GaitSequence, Track, VideoInfo
+from app.walks import archive
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.sequences import Walk
 from tests.clips import Scene, write_clip
 
 
@@ -32,6 +34,7 @@ def stages(match: MatchSettings | None = None) -> Stages:
         MotionSegmenter(None, settings.segmenter),
         GaitEnergyImage(),
         settings,
+        partial(ByteTracker, settings.track),
     )
 
 

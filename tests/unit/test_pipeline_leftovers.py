@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from app.errors import OutputError
-from app.pipeline.leftovers import in_use
+from app.workspace import in_use
 
 ROOT = Path(__file__).resolve().parents[2]
-HOLD = "import sys; from pathlib import Path; from app.pipeline.leftovers import in_use\n"
+HOLD = "import sys; from pathlib import Path; from app.workspace import in_use\n"
 HOLD += "with in_use(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
 
 

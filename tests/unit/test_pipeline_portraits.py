@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.pipeline.analyse import AnalysedVideo, AnalysedWalk
-from app.pipeline.portraits import BestCrops, contact_sheet, portraits
-from app.pipeline.report import TrackReport, VideoReport
+from app.results.portraits import BestCrops, contact_sheet, portraits
+from app.results.report import TrackReport, VideoReport
 from app.types import Floats, Frame, Image, Track, VideoInfo
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from tests.clips import Walker, crossing, write_clip
 
 WIDTH, HEIGHT = 320, 240

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.pipeline.archive import archive_path, read_walks, writing
-from app.pipeline.progress import Stopwatch
-from app.pipeline.render import keypoints_by_frame, labels_by_frame, skeletons_of
-from app.pipeline.report import TrackReport, VideoReport
-from app.pipeline.sequences import Walk, detections_of, walks
+from app.progress import Stopwatch
+from app.results.render import keypoints_by_frame, labels_by_frame, skeletons_of
+from app.results.report import TrackReport, VideoReport
 from app.settings import GaitSettings, Settings
 from app.types import Floats, Frame, GaitSequence, Image, Matte, ModelCard, Track, VideoInfo
 from app.video.paint import Label, Painter, colour_of
+from app.walks.archive import archive_path, read_walks, writing
+from app.walks.sequences import Walk, detections_of, walks
 from tests.contract.samples import STANDING
 from tests.unit.test_pipeline_walks import BLACK, EASY, Cutter, Script
 

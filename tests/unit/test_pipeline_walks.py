@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from app.pipeline.progress import Stopwatch
-from app.pipeline.sequences import Walk, batched, detections_of, walks
+from app.progress import Stopwatch
 from app.settings import GaitSettings, QualitySettings, SegmenterSettings, Settings, TrackSettings
 from app.types import Detections, Floats, Frame, Matte, ModelCard, TrackedBoxes, VideoInfo
+from app.walks.sequences import Walk, batched, detections_of, walks
 
 BLACK = np.zeros((240, 320, 3), np.uint8)
 EASY = Settings(quality=QualitySettings(min_seconds=0.4, min_frames=4, min_motion=0.0))

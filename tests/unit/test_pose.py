@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError, SettingsError
 from app.gait.gei import GaitEnergyImage
-from app.pipeline.build import _pose, build
 from app.pose.onnx_pose import OnnxPose
-from app.registry import pose_models
+from app.runs.build import _pose, build
 from app.settings import PoseSettings, Settings
 from app.types import Frame, ModelCard
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import pose_models
 from tests.contract.samples import STANDING, onnx_pose
 
 GAIT = GaitEnergyImage().card

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from app.checkpoints import CheckpointFile
 from app.gait.embedder import NetworkEmbedder
 from app.gait.models.posegait import FEATURES, PoseGait, pose_features
 from app.gait.opengait import load_network
 from app.settings import GaitSettings
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
 
 # A person who stands, arms down: x and y of COCO-17, px.
 STANDING = torch.tensor(

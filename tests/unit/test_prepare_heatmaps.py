@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from app.cli.main import main
-from app.data import link as linking
-from app.data.heatmaps import heatmaps
-from app.data.link import link
-from app.data.opengait import DataSetError, read_heatmaps, read_keypoints, walk_files
-from app.data.skeleton_maps import HeatmapSettings, coco17, prepare_heatmaps, read_heatmap_settings
 from app.errors import OutputError, SettingsError
+from app.gait.heatmaps import heatmaps
+from app.lab.data import link as linking
+from app.lab.data.link import link
+from app.lab.data.opengait import DataSetError, read_heatmaps, read_keypoints, walk_files
+from app.lab.data.skeleton_maps import HeatmapSettings, coco17, prepare_heatmaps, read_heatmap_settings
 from tests.contract.samples import STANDING
 
 # fmt: off

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from app.cli.main import main
-from app.data.conversion import DONE
-from app.data.opengait import DataSetError, read_partition, read_silhouettes, walk_files
-from app.data.raw import known_layouts, prepare_silhouettes, raw_walks, read_layout
 from app.errors import OutputError, SettingsError
-from app.silhouette import normalise
+from app.lab.data.conversion import DONE
+from app.lab.data.opengait import DataSetError, read_partition, read_silhouettes, walk_files
+from app.lab.data.raw import known_layouts, prepare_silhouettes, raw_walks, read_layout
 from app.types import Bytes
+from app.walks.silhouette import normalise
 
 WALKS = {
     "casia-b": ["001/bg-01/000/001-bg-01-000-", "075/nm-06/180/075-nm-06-180-"],

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from app.cli.main import main
-from app.data.link import link
-from app.data.opengait import read_bodies, walk_files, write_array
+from app.lab.data.link import link
+from app.lab.data.opengait import read_bodies, walk_files, write_array
 
 
 @pytest.fixture

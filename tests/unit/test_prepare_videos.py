@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 
 from app.cli.main import main
-from app.data.conversion import Report
-from app.data.heatmaps import heatmaps
-from app.data.opengait import DataSetError, read_heatmaps, read_keypoints, read_silhouettes, walk_files
 from app.errors import NobodyFoundError, SettingsError, VideoError
-from app.pipeline import archive, dataset
-from app.pipeline.analyse import AnalysedVideo
-from app.pipeline.dataset import prepare_videos, read_labels
-from app.pipeline.progress import Silent
-from app.pipeline.sequences import Walk
+from app.gait.heatmaps import heatmaps
+from app.lab.data import from_videos as dataset
+from app.lab.data.conversion import Report
+from app.lab.data.from_videos import prepare_videos, read_labels
+from app.lab.data.opengait import DataSetError, read_heatmaps, read_keypoints, read_silhouettes, walk_files
+from app.progress import Silent
 from app.settings import Settings
 from app.types import Floats, GaitSequence, Track, VideoInfo
+from app.walks import archive
+from app.walks.analyse import AnalysedVideo
+from app.walks.sequences import Walk
 from tests.clips import Scene, Walker, crossing, write_clip
 
 FPS = 25

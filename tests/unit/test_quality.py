@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.quality import Reason, frame_reason, leg_motion, occlusion, walk_reason
 from app.settings import QualitySettings
 from app.types import Floats, GaitSequence, Track, VideoInfo
+from app.walks.quality import Reason, frame_reason, leg_motion, occlusion, walk_reason
 
 INFO = VideoInfo(Path("clip.mp4"), 640, 480, Fraction(25))
 SETTINGS = QualitySettings()

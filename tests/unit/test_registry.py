@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.checkpoints import CheckpointFile
 from app.errors import CheckpointError, SettingsError
-from app.registry import Registry, detectors, gait_models, segmenters
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import Registry, detectors, gait_models, segmenters
 
 
 def suffix(wanted: str) -> Any:

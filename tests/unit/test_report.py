@@ -1,6 +1,6 @@
 """`results.json`: its schema as a file, and what is written.
 
-python -m tests.unit.test_report     # writes app/results.schema.json anew
+python -m tests.unit.test_report     # writes app/results/results.schema.json anew
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-import app.pipeline
-from app.pipeline.report import CSV_COLUMNS, ModelReport, Report, schema, to_csv, to_json
+import app.results
+from app.results.report import CSV_COLUMNS, ModelReport, Report, schema, to_csv, to_json
 from app.types import ModelCard, Sureness
 
-FILE = Path(app.pipeline.__file__).resolve().parents[1] / "results.schema.json"
+FILE = Path(app.results.__file__).parent / "results.schema.json"
 
 
 def schema_text() -> str:

@@ -16,14 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
-from app.pipeline.report import CandidateReport, FailureReport, ModelReport, Report, TrackReport, VideoReport
-from app.pipeline.sequences import Walk
-from app.report.page import page
-from app.report.pictures import TrackPictures, pictures_of
-from app.report.view import Colours, ShownVideo, VideoView
+from app.results.page import page
+from app.results.pictures import TrackPictures, pictures_of
+from app.results.report import CandidateReport, FailureReport, ModelReport, Report, TrackReport, VideoReport
+from app.results.view import Colours, ShownVideo, VideoView
 from app.settings import Settings
 from app.types import GaitSequence, Image, Status, Track
 from app.video.paint import colour_of
+from app.walks.sequences import Walk
 
 HOSTILE = """<img src=x onerror="alert(1)">'&</script><!--"""
 VOID = {"meta", "img", "link", "br", "input", "hr"}

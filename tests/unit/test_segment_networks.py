@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.checkpoints import CheckpointFile
-from app.crops import CropShape, crop_of, crop_windows, matte_of
+from app.crops.windows import CropShape, crop_of, crop_windows, matte_of
 from app.errors import CheckpointError
-from app.registry import segmenters
 from app.segment.humanseg import Deployment, HumanSeg
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import SegmenterSettings
 from app.types import Frame
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import segmenters
 
 SHAPE = CropShape(64, 64)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.checkpoints import CheckpointFile
-from app.crops import crop_of, crop_windows
+from app.crops.windows import crop_of, crop_windows
 from app.segment.humanseg import Deployment, HumanSeg
 from app.settings import SegmenterSettings
 from app.types import Frame
+from app.weights.checkpoints import CheckpointFile
 
 paddle = pytest.importorskip("paddle", reason="needs the extra [paddle]")
 

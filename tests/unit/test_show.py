@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from app.cli.show import show_result
-from app.pipeline.demo import Result
-from app.pipeline.report import CandidateReport, Report, TrackReport, VideoReport
+from app.results.report import CandidateReport, Report, TrackReport, VideoReport
+from app.runs.demo import Result
 
 
 def video(name: str, probability: float | None, identity: str | None = "home-001", **more: Any) -> VideoReport:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from app.silhouette import cut, normalise
 from app.types import Bytes, Floats, Matte
+from app.walks.silhouette import cut, normalise
 
 NOBODY = np.zeros((0, 4), np.float32)
 

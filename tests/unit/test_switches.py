@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.gallery.distances import Distances
-from app.gallery.switches import CONTRAST, contrast, find_switches, possible_switches, windows
+from app.recognise.switches import CONTRAST, contrast, find_switches, possible_switches, windows
 from app.types import Bools, Floats, GaitSequence, Track
 
 

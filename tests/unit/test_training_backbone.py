@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from app.errors import CheckpointError, MissingExtraError
-from app.training import backbone
-from app.training.backbone import CHANNELS, FIXED, Backbone, _Convolution
+from app.lab.training import backbone
+from app.lab.training.backbone import CHANNELS, FIXED, Backbone, _Convolution
 
 installed = pytest.mark.skipif(importlib.util.find_spec(backbone.PACKAGE) is None, reason="needs the extra [train]")
 

@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 
 import torch
 
-import app.training.crops as module
-from app.training.crops import Crop, CropBatches
-from app.training.photos import HELD_OUT
+import app.lab.training.crops as module
+from app.lab.synthesis.photos import HELD_OUT
+from app.lab.training.crops import Crop, CropBatches
 from app.types import Bools, Bytes, Floats, Image
 
 RED, BLUE, GREEN = (30, 30, 220), (230, 40, 30), (40, 220, 40)

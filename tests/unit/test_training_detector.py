@@ -14,18 +14,18 @@ from app.detect.letterbox import cells, decode
 from app.detect.small import SmallDetector
 from app.detect.yolox_onnx import YoloxOnnxDetector
 from app.errors import CheckpointError
-from app.registry import detectors
+from app.lab.evaluation.metrics import Matches
 from app.settings import DetectorSettings
-from app.training.metrics import Matches
 from app.types import Floats, Frame, Image
+from app.weights.registry import detectors
 
 pytest.importorskip("lightning", reason="needs the extra train")
 pytest.importorskip("onnx", reason="needs the extra train")
 
-from app.training import detector as training
-from app.training.photos import HELD_OUT
-from app.training.scenes import Scene, Sources
-from app.training.settings import read_config
+from app.lab.synthesis.photos import HELD_OUT
+from app.lab.synthesis.scenes import Scene, Sources
+from app.lab.training import detector as training
+from app.lab.training.settings import read_config
 
 GRID = torch.tensor(cells(96, 128))
 CENTRES = (GRID[:, :2] + 0.5) * GRID[:, 2:]

@@ -15,8 +15,8 @@ from app.errors import SettingsError
 
 pytest.importorskip("lightning")
 
-from app.training.engine import Task, fit
-from app.training.settings import TrainSettings, read_config
+from app.lab.training.engine import Task, fit
+from app.lab.training.settings import TrainSettings, read_config
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),

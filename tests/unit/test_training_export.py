@@ -12,7 +12,7 @@ from torch import nn
 
 pytest.importorskip("onnx")
 
-from app.training.export import Storage, export, largest_difference
+from app.lab.training.export import Storage, export, largest_difference
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 AXES = {"image": {0: "n", 2: "h", 3: "w"}, "matte": {0: "n", 2: "h", 3: "w"}}

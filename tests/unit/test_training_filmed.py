@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("anny", reason="needs the extra [walkers]")
 pytest.importorskip("numba", reason="needs the extra [walkers]")
 
-from app.checkpoints import HOME
-from app.data.opengait import DataSetError, read_silhouettes, walk_files
 from app.errors import OutputError
-from app.training.cutouts import write_cutouts
-from app.training.filmed import Studio, write_filmed
-from app.walkers.body import CACHE
-from app.walkers.dataset import Plan, write_dataset
+from app.lab.data.opengait import DataSetError, read_silhouettes, walk_files
+from app.lab.synthesis.cutouts import write_cutouts
+from app.lab.synthesis.filmed import Studio, write_filmed
+from app.lab.walkers.body import CACHE
+from app.lab.walkers.dataset import Plan, write_dataset
+from app.weights.checkpoints import HOME
 
 
 @pytest.fixture(scope="module")

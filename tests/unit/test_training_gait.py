@@ -16,10 +16,10 @@ from app.types import Bytes, GaitSequence
 
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
-from app.data.opengait import DataSetError, walk_files
 from app.errors import SettingsError
-from app.training.gait import GaitBatches, GaitTask, GaitTrainSettings, Walks, network_of, prepare, rank1
-from app.training.silhouettes import moved, worsened
+from app.lab.data.opengait import DataSetError, walk_files
+from app.lab.training.gait import GaitBatches, GaitTask, GaitTrainSettings, Walks, network_of, prepare, rank1
+from app.lab.training.silhouettes import moved, worsened
 
 SMALL: dict[str, Any] = {"frame_widths": (4, 6), "set_widths": (8, 8), "channels": 6}
 
@@ -219,10 +219,10 @@ def test_it_learns_to_tell_people_apart(settings: GaitTrainSettings) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::torch.jit.TracerWarning")  # torch's advice on exporting
 def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from app.checkpoints import CheckpointFile
     from app.gait.onnx import OnnxGait, PiecewiseEmbedding, cut
+    from app.lab.training.gait import export_network, trained
     from app.settings import GaitSettings
-    from app.training.gait import export_network, trained
+    from app.weights.checkpoints import CheckpointFile
 
     with pytest.raises(SettingsError, match="Train it first"):
         export_network(settings, tmp_path / "gait.onnx")

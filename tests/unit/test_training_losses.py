@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.training.losses import batch_all_triplet, contrastive, part_cross_entropy
+from app.lab.training.losses import batch_all_triplet, contrastive, part_cross_entropy
 
 PEOPLE = torch.tensor([0, 0, 1, 1, 1, 2])
 

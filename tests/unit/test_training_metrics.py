@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from app.training.metrics import (
+from app.lab.evaluation.metrics import (
     KEYPOINTS,
     average_precision,
     bootstrap,
@@ -18,8 +18,8 @@ from app.training.metrics import (
     pck,
     recall_at_precision,
 )
+from app.lab.walkers.scene import KEYPOINTS as SCENE_KEYPOINTS
 from app.types import Floats
-from app.walkers.scene import KEYPOINTS as SCENE_KEYPOINTS
 
 NOBODY = np.zeros((0, 4), np.float32)
 

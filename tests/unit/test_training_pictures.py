@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from app.errors import OutputError, SettingsError
-from app.training.cutouts import PICTURES, Cutouts, write_cutouts
-from app.training.photos import HELD_OUT, frames_of, read_backgrounds, read_photos
-from app.training.pictures import degrade, overlaid
+from app.lab.synthesis.cutouts import PICTURES, Cutouts, write_cutouts
+from app.lab.synthesis.photos import HELD_OUT, frames_of, read_backgrounds, read_photos
+from app.lab.synthesis.pictures import degrade, overlaid
 from app.types import Image
 from tests.conftest import SHARED
 
@@ -93,7 +93,7 @@ def test_the_shared_pictures_are_held_out_by_id() -> None:
 def test_cutouts_are_written_resumed_and_read(tmp_path: Path) -> None:
     pytest.importorskip("anny")
     pytest.importorskip("numba")
-    from app.walkers.body import CACHE
+    from app.lab.walkers.body import CACHE
 
     folder = tmp_path / "bank"
     write_cutouts(folder, 2, cache=CACHE)

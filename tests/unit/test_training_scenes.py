@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from app.training.photos import Annotated, Photo, read_photos
-from app.training.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
+from app.lab.synthesis.photos import Annotated, Photo, read_photos
+from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
 from app.types import Bytes, Detections, Floats, Image
 
 NOBODY = np.zeros((0, 4), np.float32)
@@ -80,7 +80,7 @@ def test_boxes_follow_the_pixels_of_a_photograph() -> None:
 
 
 def test_the_box_of_a_pasted_person_is_its_extent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.training.scenes._thing", lambda *_: None)
+    monkeypatch.setattr("app.lab.synthesis.scenes._thing", lambda *_: None)
     sources = Sources([], [], [dark()], [bright_person()], shares=(0.0, 0.0))
     alone = 0
     for seed in range(400):
@@ -96,7 +96,7 @@ def test_the_box_of_a_pasted_person_is_its_extent(monkeypatch: pytest.MonkeyPatc
 
 def test_who_is_hidden_is_not_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     farther, nearer = np.array([30, 20, 60, 110], np.float32), np.array([31, 22, 61, 112], np.float32)
-    monkeypatch.setattr("app.training.scenes._thing", lambda *_: None)
+    monkeypatch.setattr("app.lab.synthesis.scenes._thing", lambda *_: None)
     sources = Sources([], [], [dark(200, 200)], [bright_person()], shares=(0.0, 0.0))
     crowded = 0
     for seed in range(20):
@@ -106,7 +106,7 @@ def test_who_is_hidden_is_not_to_be_found(monkeypatch: pytest.MonkeyPatch) -> No
             places.append(farther if len(places) % 2 == 0 else nearer)
             return places[-1]
 
-        monkeypatch.setattr("app.training.scenes._place", place)
+        monkeypatch.setattr("app.lab.synthesis.scenes._place", place)
         made = compose(sources, 128, np.random.default_rng(seed), strength=0.0)
         if len(places) >= 2:
             crowded += 1

@@ -13,16 +13,16 @@ pytest.importorskip("lightning")
 
 import torch
 
-from app.checkpoints import CheckpointFile
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
+from app.lab.training import pose, segmenter
+from app.lab.training.person import KeypointsOnly, PersonNetwork, decoded
+from app.lab.training.settings import read_config
 from app.pose.onnx_pose import OnnxPose
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import PoseSettings, SegmenterSettings
-from app.training import pose, segmenter
-from app.training.person import KeypointsOnly, PersonNetwork, decoded
-from app.training.settings import read_config
 from app.types import Frame
+from app.weights.checkpoints import CheckpointFile
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.walkers.camera import CASIA_VIEWS, Camera, CameraMotion
+from app.lab.walkers.camera import CASIA_VIEWS, Camera, CameraMotion
 
 
 def test_the_target_is_seen_in_the_middle() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from app.errors import SettingsError
+from app.lab.walkers.benchmark import CONDITIONS, VIEWS, WALKS, Labels, judge, rank1, rank1_of_people
+from app.lab.walkers.dataset import Plan
 from app.types import Embedding, GaitSequence, ModelCard
-from app.walkers.benchmark import CONDITIONS, VIEWS, WALKS, Labels, judge, rank1, rank1_of_people
-from app.walkers.dataset import Plan
 
 SUBJECTS = 3
 
@@ -45,8 +45,8 @@ def filmed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             np.savez_compressed(file, silhouettes=silhouettes, labels=np.array(labels, np.int64))
         made.append(path)
 
-    monkeypatch.setattr("app.walkers.benchmark._film_person", film)
-    monkeypatch.setattr("app.walkers.benchmark.BodyModel.load", lambda cache: None)
+    monkeypatch.setattr("app.lab.walkers.benchmark._film_person", film)
+    monkeypatch.setattr("app.lab.walkers.benchmark.BodyModel.load", lambda cache: None)
     return made
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.walkers import normative
-from app.walkers.gait import Carrying, GaitTraits
-from app.walkers.measures import floor_penetration, foot_slip, joint_angles, normative_deviation, stride
-from app.walkers.motion import Walk, speed_profile, walk
-from app.walkers.path import Path
-from app.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics, sole_points
+from app.lab.walkers import normative
+from app.lab.walkers.gait import Carrying, GaitTraits
+from app.lab.walkers.measures import floor_penetration, foot_slip, joint_angles, normative_deviation, stride
+from app.lab.walkers.motion import Walk, speed_profile, walk
+from app.lab.walkers.path import Path
+from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics, sole_points
 
 FPS = 100.0
 AHEAD = Path.line((0.0, 0.0), 0.0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from app.errors import SettingsError
-from app.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS, WALKS, Discriminant, EnergyImages, rank1, run
-from app.walkers.dataset import Plan
+from app.lab.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS, WALKS, Discriminant, EnergyImages, rank1, run
+from app.lab.walkers.dataset import Plan
 
 
 def _people(count: int) -> EnergyImages:
@@ -109,10 +109,10 @@ def test_a_stopped_run_goes_on_and_ends_with_results(tmp_path: Path, monkeypatch
         person = everybody.of(everybody.subjects == index)
         replace(person, subjects=person.subjects + plan.first).save(path)
 
-    monkeypatch.setattr("app.walkers.benchmark._walk_person", walk)
-    monkeypatch.setattr("app.walkers.benchmark.BodyModel.load", lambda cache: None)
+    monkeypatch.setattr("app.lab.walkers.benchmark._walk_person", walk)
+    monkeypatch.setattr("app.lab.walkers.benchmark.BodyModel.load", lambda cache: None)
     monkeypatch.setattr(
-        "app.walkers.benchmark.flat", lambda walks: walks.images.reshape(len(walks.images), -1)[:, ::40]
+        "app.lab.walkers.benchmark.flat", lambda walks: walks.images.reshape(len(walks.images), -1)[:, ::40]
     )
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, subjects=3)

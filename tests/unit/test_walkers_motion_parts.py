@@ -7,10 +7,19 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from app.walkers import normative, rotation
-from app.walkers.gait import SPREADS, GaitTraits
-from app.walkers.path import Path
-from app.walkers.skeleton import JOINT, JOINTS, PARENTS, Poses, Skeleton, forward_kinematics, rest_poses, sole_points
+from app.lab.walkers import normative, rotation
+from app.lab.walkers.gait import SPREADS, GaitTraits
+from app.lab.walkers.path import Path
+from app.lab.walkers.skeleton import (
+    JOINT,
+    JOINTS,
+    PARENTS,
+    Poses,
+    Skeleton,
+    forward_kinematics,
+    rest_poses,
+    sole_points,
+)
 
 
 def test_parents_come_first() -> None:

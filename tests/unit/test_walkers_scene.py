@@ -11,12 +11,12 @@ pytest.importorskip("numba")
 pytest.importorskip("anny")
 
 from app.errors import OutputError, SettingsError
-from app.walkers.body import BodyModel, BodyTraits
-from app.walkers.dataset import Plan, subject_walks, write_dataset
-from app.walkers.demo import make_scene
-from app.walkers.person import Dressed, Person
-from app.walkers.scene import Scene, Seen, write_clip
-from app.walkers.skeleton import JOINT
+from app.lab.walkers.body import BodyModel, BodyTraits
+from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
+from app.lab.walkers.demo import make_scene
+from app.lab.walkers.person import Dressed, Person
+from app.lab.walkers.scene import Scene, Seen, write_clip
+from app.lab.walkers.skeleton import JOINT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
 
@@ -75,7 +75,7 @@ def test_a_person_is_the_same_everywhere_and_each_day_a_little_different() -> No
 def test_feet_and_bags_stay_above_the_floor(model: BodyModel, bag: str) -> None:
     from dataclasses import replace
 
-    from app.walkers.path import Path as Route
+    from app.lab.walkers.path import Path as Route
 
     session = Person.sample(2).session(0, "bg")
     dressed = Dressed.make(model, session, replace(session.outfit(), bag=bag))  # type: ignore[arg-type]
@@ -113,8 +113,8 @@ def test_masks_do_not_overlap_and_the_nearest_comes_first(people: list[tuple[int
 def test_who_stands_behind_is_hidden(model: BodyModel) -> None:
     from dataclasses import replace
 
-    from app.walkers.path import Path as Route
-    from app.walkers.scene import Actor
+    from app.lab.walkers.path import Path as Route
+    from app.lab.walkers.scene import Actor
 
     scene = make_scene(
         model, people=2, seed=5, view="front", place="street", seconds=0.4, fps=10, width=426, height=240
@@ -232,7 +232,7 @@ def test_a_data_set_has_opengaits_layout(dataset: Path) -> None:
 def test_a_data_set_holds_heatmaps_of_its_poses(model: BodyModel) -> None:
     from dataclasses import replace
 
-    from app.data.heatmaps import heatmaps
+    from app.gait.heatmaps import heatmaps
 
     plan = replace(PLAN, subjects=1, conditions=(("nm", 1),), views=(90,), modalities=("heatmap",))
     ((*_, alone),) = subject_walks(plan, 0, model)

@@ -12,14 +12,13 @@ import pytest
 
 pytest.importorskip("numba")
 
-from app.data.opengait import SMPL
 from app.errors import SettingsError
-from app.types import Floats
-from app.walkers.body import BodyModel, BodyTraits
-from app.walkers.camera import Camera
-from app.walkers.dataset import Plan, subject_walks, write_dataset
-from app.walkers.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics, rest_poses
-from app.walkers.smpl import NOTE, parameters
+from app.lab.walkers.body import BodyModel, BodyTraits
+from app.lab.walkers.camera import Camera
+from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
+from app.lab.walkers.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics, rest_poses
+from app.lab.walkers.smpl import NOTE, parameters
+from app.types import SMPL, Floats
 
 # SMPL's tree (Loper et al. 2015), and the walker's joint at the place of each of its joints.
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.errors import GaitprintError, SettingsError
-from app.walkers.dataset import Plan, parse_conditions, parse_modalities
-from app.walkers.wardrobe import BONES, Garment, Mesh, Wardrobe
+from app.lab.walkers.dataset import Plan, parse_conditions, parse_modalities
+from app.lab.walkers.wardrobe import BONES, Garment, Mesh, Wardrobe
 
 
 def square(count: int = 6) -> Mesh:

@@ -20,7 +20,7 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 from starlette.testclient import TestClient
 
 from app.cli.main import main
-from app.pipeline.identify import IdentifyOptions
+from app.runs.identify import IdentifyOptions
 from app.web.jobs import Job, JobStore
 from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER

@@ -16,9 +16,9 @@ from app.errors import SettingsError
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.gaitgl import GaitGL
 from app.gait.models.mtsgait import MTSGait
-from app.training.zoo.config import ZooSettings, is_opengait, read_opengait
-from app.training.zoo.table import families, read_family
-from app.training.zoo.transforms import RandomErasing, RandomHorizontalFlip, RandomPerspective, RandomRotate
+from app.lab.zoo.config import ZooSettings, is_opengait, read_opengait
+from app.lab.zoo.table import families, read_family
+from app.lab.zoo.transforms import RandomErasing, RandomHorizontalFlip, RandomPerspective, RandomRotate
 
 GAITBASE = """
 data_cfg:

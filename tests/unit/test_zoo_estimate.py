@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from app.data.heatmaps import heatmaps
-from app.data.opengait import Modality, write_array
 from app.errors import SettingsError
-from app.training.zoo.estimate import estimated
-from app.training.zoo.walks import SeenWalks
+from app.gait.heatmaps import heatmaps
+from app.lab.data.opengait import Modality, write_array
+from app.lab.zoo.estimate import estimated
+from app.lab.zoo.walks import SeenWalks
 from app.types import Floats
 
 NOSE, WRISTS, ANKLES = 0, [9, 10], [15, 16]

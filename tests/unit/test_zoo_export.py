@@ -12,7 +12,6 @@ import torch
 
 pytest.importorskip("onnx")
 
-from app.checkpoints import CheckpointFile
 from app.cli.main import main
 from app.errors import CheckpointError, OutputError
 from app.gait.base import EmbeddingNetwork
@@ -28,10 +27,11 @@ from app.gait.opengait.gaitgl import GAITGL
 from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
 from app.gait.opengait.skeletongait import TABLE_PLUS
 from app.gait.opengait.smplgait import TABLE_MTSGAIT, TABLE_SMPLGAIT
+from app.lab.training import gait_export
+from app.lab.training.gait_export import export_gait
 from app.settings import GaitSettings
-from app.training import gait_export
-from app.training.gait_export import export_gait
 from app.types import GaitSequence
+from app.weights.checkpoints import CheckpointFile
 
 PLAIN: dict[str, Any] = {"widths": (16, 16), "bins": (2, 1), "channels": 5}
 assert GAITGL.architecture

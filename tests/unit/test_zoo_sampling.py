@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.data.heatmaps import heatmaps
-from app.data.opengait import DataSetError, write_array
 from app.errors import SettingsError
-from app.training.zoo.sampling import Sampling, ZooBatches
-from app.training.zoo.transforms import (
+from app.gait.heatmaps import heatmaps
+from app.lab.data.opengait import DataSetError, write_array
+from app.lab.zoo.sampling import Sampling, ZooBatches
+from app.lab.zoo.transforms import (
     TRANSFORMS,
     FlipSequence,
     InversePosesPre,
@@ -26,7 +26,7 @@ from app.training.zoo.transforms import (
     RandomMove,
     Transform,
 )
-from app.training.zoo.walks import SeenWalks
+from app.lab.zoo.walks import SeenWalks
 from app.types import Bytes, Floats
 
 PLAIN = Sampling(people=2, walks=3, fewest=4, most=6, ordered=True)

@@ -13,21 +13,21 @@ import yaml
 
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
-from app.checkpoints import CheckpointFile
 from app.cli.main import main
-from app.data.opengait import DataSetError, bodies, read_bodies, read_silhouettes, read_smpl, write_array
 from app.errors import SettingsError
 from app.gait.models.gln import GLN
 from app.gait.models.smplgait import SMPLGait, mirrored
 from app.gait.opengait import load_network
 from app.gait.opengait.saving import save_network
-from app.training.evaluate import evaluate
-from app.training.evaluation.files import FileEmbedder, needs_files
-from app.training.zoo.config import ZooSettings, read_opengait
-from app.training.zoo.sampling import Sampling, ZooBatches, tensors
-from app.training.zoo.task import embedded, seen, train, walks_of
-from app.training.zoo.transforms import RandomHorizontalFlip, RandomRotate
-from app.training.zoo.walks import SeenWalks
+from app.lab.data.opengait import DataSetError, bodies, read_bodies, read_silhouettes, read_smpl, write_array
+from app.lab.evaluation.evaluate import evaluate
+from app.lab.evaluation.files import FileEmbedder, needs_files
+from app.lab.zoo.config import ZooSettings, read_opengait
+from app.lab.zoo.sampling import Sampling, ZooBatches, tensors
+from app.lab.zoo.task import embedded, seen, train, walks_of
+from app.lab.zoo.transforms import RandomHorizontalFlip, RandomRotate
+from app.lab.zoo.walks import SeenWalks
+from app.weights.checkpoints import CheckpointFile
 
 SMPLGAIT: dict[str, Any] = {
     "model": "SMPLGait",

@@ -17,13 +17,13 @@ pytest.importorskip("anny", reason="needs the extra [walkers]")
 
 from app.cli.benchmark import app as benchmark
 from app.cli.train import app as train_app
-from app.data.opengait import read_keypoints, write_array
 from app.errors import SettingsError
 from app.gait.opengait import load_network
-from app.training.zoo import table
-from app.training.zoo.table import RECORDED, Row, cells, families, make_table, milliseconds, parameters, read_family
-from app.training.zoo.walks import SeenWalks
-from app.walkers.dataset import Plan
+from app.lab.data.opengait import read_keypoints, write_array
+from app.lab.walkers.dataset import Plan
+from app.lab.zoo import table
+from app.lab.zoo.table import RECORDED, Row, cells, families, make_table, milliseconds, parameters, read_family
+from app.lab.zoo.walks import SeenWalks
 
 CONFIG: dict[str, Any] = {
     "data_cfg": {"dataset_root": "", "num_workers": 0},

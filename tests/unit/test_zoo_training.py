@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
-from app.checkpoints import load_pickle_safely, metadata_of
-from app.data.opengait import write_array
 from app.errors import CheckpointError, SettingsError
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.cstl import CSTL
@@ -34,9 +32,11 @@ from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import load_network
 from app.gait.opengait.saving import save_network
-from app.training.zoo.config import LossTerm, ZooSettings, read_opengait
-from app.training.zoo.sampling import ZooBatches
-from app.training.zoo.task import ZooTask, embedded, judged, loss_of, seen, train, walks_of
+from app.lab.data.opengait import write_array
+from app.lab.zoo.config import LossTerm, ZooSettings, read_opengait
+from app.lab.zoo.sampling import ZooBatches
+from app.lab.zoo.task import ZooTask, embedded, judged, loss_of, seen, train, walks_of
+from app.weights.checkpoints import load_pickle_safely, metadata_of
 
 NARROW = (4, 4, 4, 8)
 NETWORKS: dict[str, Callable[[], EmbeddingNetwork]] = {

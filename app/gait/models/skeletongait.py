@@ -1,6 +1,6 @@
 """SkeletonGait: Fan et al., "SkeletonGait: Gait Recognition Using Skeleton Maps", AAAI 2024.
 
-DeepGaitV2 on skeleton maps (`app.data.heatmaps`); SkeletonGait++ also sees the silhouettes: both have first stages of
+DeepGaitV2 on skeleton maps (`app.gait.heatmaps`); SkeletonGait++ also sees the silhouettes: both have first stages of
 their own, whose features are weighed against each other, place by place, and added.
 """
 

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from app.data.opengait import SMPL
 from app.gait.base import PictureNetwork, pool_walks
 from app.gait.layers import PartClassifier, PartLinear, PlainBackbone, pool_pyramid
-from app.types import Floats
+from app.types import SMPL, Floats
 
 _MIRRORED = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]
 """SMPL's 24 joints, left and right exchanged."""

@@ -12,7 +12,6 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from app.checkpoints import load_pickle_safely, load_strictly, need_weights, state_dict_of
 from app.errors import CheckpointError, SettingsError, nearest
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait.cstl import CSTL_FAMILY
@@ -30,6 +29,7 @@ from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weigh
 from app.gait.opengait.posegait import POSEGAIT
 from app.gait.opengait.skeletongait import SKELETONGAIT, SKELETONGAIT_PLUS
 from app.gait.opengait.smplgait import MTSGAIT, SMPLGAIT
+from app.weights.checkpoints import load_pickle_safely, load_strictly, need_weights, state_dict_of
 
 # The first that fits is taken: what has a stem of its own before what shares one.
 FAMILIES = (

@@ -46,7 +46,7 @@ def save_network(
     The weights have OpenGait's names and can be loaded there. Strides and other things that weights do not show belong
     to its YAML. The optimiser's state counts the weights in the order they have here, which need not be the order
     there: a training that goes on there begins with ``optimizer_reset: true``. `metadata` is ours, and is what
-    `app.checkpoints.metadata_of` finds: whose data the weights come from, and what may be done with them.
+    `app.weights.checkpoints.metadata_of` finds: whose data the weights come from, and what may be done with them.
 
     Raises:
         CheckpointError: the network belongs to none of OpenGait's families.

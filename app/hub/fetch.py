@@ -1,0 +1,332 @@
+"""Downloading published checkpoints into the folder of checkpoints.
+
+A download that is cut off is kept beside its destination (``.NAME.partial``) and goes on from there (RFC 9110,
+sections 13.1.5 and 14.2). What arrives is measured, its digest compared, archives are unpacked, and the file must be
+recognised by the implementation that is to read it; only then its folder appears, whole. What fails after it has
+arrived is kept as ``NAME.rejected``, which nothing reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import time
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+from urllib.error import HTTPError, URLError
+
+from app import __version__
+from app.errors import CheckpointError, OutputError
+from app.files import written_whole
+from app.hub.inventory import Address, Published, registry_of
+from app.weights.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
+
+Progress = Callable[[int, int | None], None]
+"""Told the bytes that are there and, where the server says it, how many there will be."""
+
+_TIMEOUT = 30.0  # s without a byte
+_CONNECTIONS = 5  # tried where the line keeps breaking
+_BLOCK = 1 << 18
+_MEMORY = "fetched.json"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was downloaded: from where, when, and the digest, which a later download of the same address must have.
+
+    `known` tells whether the digest was known beforehand, and so was checked.
+    """
+
+    url: str
+    bytes: int
+    sha256: str
+    date: str
+    known: bool
+
+
+def fetch(model: Published, checkpoints: Path, progress: Progress = lambda done, total: None) -> Fetched:
+    """Download `model` into its folder under `checkpoints`; an earlier one is replaced, once the new one is whole.
+
+    Raises:
+        CheckpointError: no address could be reached, or what came is not the file: a web page, the wrong size or
+            digest, an unsafe or damaged archive, no checkpoint of that kind. Says how to do it by hand.
+        OutputError: no space, or no permission to write.
+    """
+    folder = model.folder(checkpoints)
+    failures = []
+    for address in model.addresses:
+        partial = folder.with_name(f".{model.name}.partial")
+        try:
+            _download(address, partial, progress)
+            fetched = _checked(model, address, partial, checkpoints)
+            _install(model, address, partial, folder)
+        except CheckpointError as error:
+            failures.append(f"{error}\n  By hand: open {address.url} and put {_by_hand(address)} into {folder}.")
+            continue
+        _remember(model, fetched, checkpoints)
+        return fetched
+    raise CheckpointError("\n  ".join([f"{model.name} could not be fetched.", *failures]))
+
+
+def direct(url: str) -> str:
+    """The address of the file itself where `url` is a page about it: Google Drive, its warning answered."""
+    if found := re.fullmatch(r"https://drive\.google\.com/file/d/([\w-]+)/view", url):
+        return f"https://drive.usercontent.google.com/download?id={found[1]}&export=download&confirm=t"
+    return url
+
+
+def _by_hand(address: Address) -> str:
+    return f"what {address.file} holds" if _is_archive(address) else address.file
+
+
+def _is_archive(address: Address) -> bool:
+    return address.file.endswith(".zip")
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a partial download is part of. `validator` is the entity tag, or the date of change, or empty."""
+
+    url: str
+    validator: str
+    total: int | None
+
+
+def _notes(partial: Path) -> Path:
+    return partial.with_name(partial.name + ".json")
+
+
+def _state(partial: Path) -> _State | None:
+    try:
+        return _State(**json.loads(_notes(partial).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # no partial download, or one that was killed while it began
+        return None
+
+
+def _download(address: Address, partial: Path, progress: Progress) -> None:
+    """Bring the file of `address` to `partial`, going on with what is there of it."""
+    for attempt in range(_CONNECTIONS):
+        if attempt:
+            time.sleep(attempt)  # a server that has just broken off is given a moment before it is asked again
+        state = _state(partial)
+        have = partial.stat().st_size if partial.is_file() and state and state.url == address.url else 0
+        if state and have and have == state.total:
+            return
+        if _receive(address, partial, have, state.validator if state and have else "", progress):
+            return
+    raise CheckpointError(f"The connection to {address.url} keeps breaking; the same command goes on from there.")
+
+
+def _receive(address: Address, partial: Path, have: int, validator: str, progress: Progress) -> bool:
+    """Receive what one connection brings, after the first `have` bytes; whether the file is whole then."""
+    with _opened(address.url, have, validator) as response:
+        if response is None:  # the file is now shorter than what is there of an older one
+            partial.unlink()
+            return False
+        start = have if response.status == 206 else 0
+        if start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise CheckpointError(f"{address.url} answers with another part of the file than was asked for.")
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else None
+        if total is not None and address.bytes is not None and total != address.bytes:
+            raise CheckpointError(f"{address.url} is {total} bytes long, expected are {address.bytes}.")
+        block = _read(response)
+        if response.headers.get_content_type() == "text/html" or (start == 0 and _is_page(block)):
+            raise CheckpointError(f"{address.url} answers with a web page instead of the file.")
+        state = _State(address.url, _validator(response), total)
+        with _writing(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            if total is not None and total - start > shutil.disk_usage(partial.parent).free:
+                raise OutputError(f"{partial.parent} lacks the space for {total - start} bytes. Make room there.")
+            stream = partial.open("ab" if start else "wb")  # emptied first, or a kill would join two files
+        done = start
+        with stream:
+            with _writing(partial):
+                _notes(partial).write_text(json.dumps(asdict(state)), encoding="utf-8")
+            while block:
+                with _writing(partial):
+                    stream.write(block)
+                done += len(block)
+                progress(done, total)
+                block = _read(response)
+    return total is None or done == total
+
+
+@contextmanager
+def _opened(url: str, have: int, validator: str) -> Iterator[HTTPResponse | None]:
+    """Open `url` from byte `have` on; yield None where the server has no such part."""
+    request = urllib.request.Request(direct(url), headers={"User-Agent": f"gaitprint/{__version__}"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        if validator:
+            request.add_header("If-Range", validator)
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        if error.code == 416:
+            yield None
+            return
+        raise CheckpointError(f"{url} answers {error.code} {error.reason}.") from error
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise CheckpointError(f"{url} cannot be reached ({reason}).") from error
+    with response:
+        yield response
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """The next block; nothing at the end, and where the connection is cut, so that what came is kept."""
+    try:
+        return response.read(_BLOCK)
+    except (OSError, HTTPException):
+        return b""
+
+
+def _validator(response: HTTPResponse) -> str:
+    """The entity tag if it is a strong one, which is what a part may be tied to; else the date of change."""
+    tag: str = response.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _is_page(block: bytes) -> bool:
+    return block.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}). Make room, change the permissions, or give another folder "
+            "with --checkpoints."
+        ) from error
+
+
+def _checked(model: Published, address: Address, partial: Path, checkpoints: Path) -> Fetched:
+    """Compare size and digest of what came with those that are known."""
+    size, digest = partial.stat().st_size, CheckpointFile(partial, "given").sha256()
+    earlier = _memory(checkpoints).get(model.name)
+    remembered = earlier if earlier and earlier["url"] == address.url else None
+    if address.bytes not in (None, size):
+        _reject(model, partial, checkpoints, f"it is {size} bytes long, expected are {address.bytes}")
+    if address.sha256 not in (None, digest):
+        _reject(model, partial, checkpoints, f"its SHA-256 is {digest}, expected is {address.sha256}")
+    if address.sha256 is None and remembered and remembered["sha256"] != digest:
+        _reject(
+            model,
+            partial,
+            checkpoints,
+            f"its SHA-256 is {digest}, but was {remembered['sha256']} on {remembered['date']}. If the authors have "
+            f"replaced it, remove '{model.name}' from {checkpoints / _MEMORY}",
+        )
+    known = address.sha256 is not None or remembered is not None
+    return Fetched(address.url, size, digest, date.today().isoformat(), known)
+
+
+def _reject(model: Published, file: Path, checkpoints: Path, reason: str) -> NoReturn:
+    """Put `file` where nothing reads it, and raise the reason."""
+    rejected = model.folder(checkpoints).with_name(f"{model.name}.rejected")
+    with _writing(rejected):
+        file.replace(rejected)
+    raise CheckpointError(f"What came is not {model.name}: {reason.rstrip('.')}. It is kept as {rejected}.")
+
+
+def _install(model: Published, address: Address, partial: Path, folder: Path) -> None:
+    """Make `folder` of what came, once its reader recognises it."""
+    checkpoints = folder.parent.parent
+    with written_whole(folder) as temporary:
+        temporary.mkdir()
+        file = partial
+        try:
+            if _is_archive(address):
+                _unpack(partial, temporary)
+            else:
+                file = partial.replace(temporary / address.file)
+            _recognise(model, temporary)
+        except CheckpointError as error:
+            _reject(model, file, checkpoints, str(error).replace(f"{temporary}{os.sep}", ""))
+    for done in (partial, _notes(partial)):
+        done.unlink(missing_ok=True)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip into `folder`, without the one folder that often holds everything.
+
+    Raises:
+        CheckpointError: damaged, encrypted, or an entry would land elsewhere.
+    """
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            entries = [entry for entry in zipped.infolist() if not entry.filename.startswith("__MACOSX/")]
+            for entry in entries:
+                path = PurePosixPath(entry.filename.replace("\\", "/"))
+                if path.is_absolute() or ".." in path.parts or ":" in entry.filename:
+                    raise CheckpointError(f"the archive is unsafe: '{entry.filename}' would land outside its folder")
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise CheckpointError(f"the archive is unsafe: '{entry.filename}' is a link")
+            size = sum(entry.file_size for entry in entries)
+            if size > shutil.disk_usage(folder).free:
+                raise OutputError(f"{folder.parent} lacks the space to unpack {size} bytes. Make room there.")
+            zipped.extractall(folder, entries)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise CheckpointError(f"it is not a whole zip archive ({error})") from error
+    found = list(folder.iterdir())
+    if len(found) == 1 and found[0].is_dir():
+        inner = found[0].replace(folder / ".inner")
+        for file in inner.iterdir():
+            file.replace(folder / file.name)
+        inner.rmdir()
+
+
+def _recognise(model: Published, folder: Path) -> None:
+    """Raise `CheckpointError` unless `folder` holds what `model` promises; without a reader, whole and safe weights."""
+    registry = registry_of(model.stage)
+    problems: list[str] = []
+    found = find_checkpoints((folder.parent,), (folder.name,), lambda _, error: problems.append(str(error)))
+    files = [file.path for file in found]
+    if not files:
+        raise CheckpointError("; ".join(problems) or "it holds no weights")
+    if model.reader is None:
+        for file in files:
+            if file.suffix in {".pt", ".pth", ".tar"}:
+                load_pickle_safely(file)
+        return
+    for file in files:
+        try:
+            if registry.recognise(file).name == model.reader:
+                return
+            problems.append(f"{file.name} is not of that kind")
+        except CheckpointError as error:
+            problems.append(str(error))
+    raise CheckpointError("; ".join(problems))
+
+
+def _memory(checkpoints: Path) -> dict[str, Any]:
+    file = checkpoints / _MEMORY
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file} cannot be read ({error}). Repair it, or delete it to forget the digests.") from error
+    return content
+
+
+def _remember(model: Published, fetched: Fetched, checkpoints: Path) -> None:
+    digests = {key: value for key, value in asdict(fetched).items() if key != "known"}
+    content = {**_memory(checkpoints), model.name: digests}
+    with written_whole(checkpoints / _MEMORY) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

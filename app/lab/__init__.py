@@ -1,0 +1,1 @@
+"""Data sets, training, judging and virtual walkers: what makes and measures the networks."""

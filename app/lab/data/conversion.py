@@ -1,0 +1,176 @@
+"""A data set is made walk by walk: in several processes, whole files only, going on where a stopped run was."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from app.errors import OutputError
+from app.files import explained, written_whole
+from app.lab.data.opengait import DataSetError
+from app.workers import side_by_side
+
+DONE = ".done.jsonl"
+"""A line for each walk that was dealt with; an interrupted run goes on from here."""
+
+_AT_ONCE = 16
+_EXAMPLES = 100
+
+
+class Source(Protocol):
+    """Something a walk is made from."""
+
+    @property
+    def name(self) -> str:
+        """``identity/condition/view`` of the walk."""
+
+
+SourceT = TypeVar("SourceT", bound=Source)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a walk: `frames` written, frames `dropped` by reason; `reason` where nothing was written."""
+
+    walk: str
+    frames: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a data set holds and what was dropped, as in its ``report.json``.
+
+    `frames_dropped` counts the frames of walks that were kept, by reason; `walks_with_gaps` are those they are from;
+    `left_out` says of what was not even looked at, why; of long lists 100 entries, `more` being the rest.
+    """
+
+    people: int
+    walks: int
+    frames: int
+    frames_dropped: dict[str, int]
+    walks_with_gaps: dict[str, dict[str, int]]
+    walks_dropped: dict[str, str]
+    left_out: dict[str, str] = field(default_factory=dict)
+    more: dict[str, int] = field(default_factory=dict)
+
+
+def convert(
+    sources: Sequence[SourceT],
+    work: Callable[[SourceT], Outcome],
+    out: Path,
+    about: dict[str, Any],
+    *,
+    left_out: dict[str, str] | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Do `work` on every source; write ``dataset.json`` and ``report.json`` beside what it makes.
+
+    Args:
+        sources: with names that differ.
+        work: makes ``data/<name of the source>`` in `out`, whole or not at all; can be pickled.
+        out: the data set's folder. Walks that an earlier run has dealt with are not done again.
+        about: what shapes the data set, as JSON; another one in the same folder is refused.
+        left_out: what was found and is no source, and why.
+        workers: processes.
+        progress: gets the walks done and all of them.
+
+    Raises:
+        DataSetError: nothing is left of all the walks; a process was killed.
+        OutputError: `out` holds another data set or cannot be written.
+    """
+    claim(out, about)
+    outcomes = _earlier(out)
+    todo = [source for source in sources if source.name not in outcomes]
+    done = len(sources) - len(todo)
+    if progress is not None:
+        progress(done, len(sources))
+    with explained(out), (out / DONE).open("a", encoding="utf-8") as journal:
+        groups = [todo[start : start + _AT_ONCE] for start in range(0, len(todo), _AT_ONCE)]
+        for group in side_by_side(_group, [(group, work) for group in groups], workers):
+            for outcome in group:
+                outcomes[outcome.walk] = outcome
+                journal.write(json.dumps(asdict(outcome)) + "\n")
+            journal.flush()
+            done += len(group)
+            if progress is not None:
+                progress(done, len(sources))
+    report = report_of([outcomes[source.name] for source in sources], left_out or {})
+    write_json(asdict(report), out / "report.json")
+    return report
+
+
+def claim(out: Path, about: dict[str, Any]) -> None:
+    """Make the folder of a data set, or check that the one there was made from the same.
+
+    Raises:
+        OutputError: it was not, or nothing can be written there.
+    """
+    manifest = out / "dataset.json"
+    if manifest.is_file():
+        try:
+            same = json.loads(manifest.read_text(encoding="utf-8")) == json.loads(json.dumps(about))
+        except ValueError:
+            same = False
+        if not same:
+            raise OutputError(f"{out} holds a data set made from something else (see {manifest}). Give another folder.")
+    else:
+        write_json(about, manifest)
+
+
+def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
+    """Sum up what became of all walks.
+
+    Raises:
+        DataSetError: none was kept.
+    """
+    kept = [outcome for outcome in outcomes if outcome.reason is None]
+    dropped = {outcome.walk: outcome.reason for outcome in outcomes if outcome.reason is not None}
+    if not kept:
+        reasons = list((dropped or left_out).items())[:3]
+        told = "; ".join(f"{name}: {reason}" for name, reason in reasons) or "there was none"
+        raise DataSetError(f"Nothing is left of {len(outcomes)} walks. {told}.")
+    frames_dropped: Counter[str] = Counter()
+    for outcome in kept:
+        frames_dropped.update(outcome.dropped)
+    gaps = {outcome.walk: outcome.dropped for outcome in kept if outcome.dropped}
+    lists: dict[str, dict[str, Any]] = {"walks_with_gaps": gaps, "walks_dropped": dropped, "left_out": left_out}
+    return Report(
+        people=len({outcome.walk.partition("/")[0] for outcome in kept}),
+        walks=len(kept),
+        frames=sum(outcome.frames for outcome in kept),
+        frames_dropped=dict(frames_dropped.most_common()),
+        more={name: len(found) - _EXAMPLES for name, found in lists.items() if len(found) > _EXAMPLES},
+        **{name: dict(list(found.items())[:_EXAMPLES]) for name, found in lists.items()},
+    )
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write `content`, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _earlier(out: Path) -> dict[str, Outcome]:
+    """What an earlier run has done and is still there."""
+    found: dict[str, Outcome] = {}
+    journal = out / DONE
+    for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
+        try:
+            outcome = Outcome(**json.loads(line))
+        except ValueError:  # the line that was being written when the run was killed
+            continue
+        if outcome.reason is not None or (out / "data" / outcome.walk).is_dir():
+            found[outcome.walk] = outcome
+    return found
+
+
+def _group(group: Sequence[SourceT], work: Callable[[SourceT], Outcome]) -> list[Outcome]:
+    return [work(source) for source in group]

@@ -1,0 +1,125 @@
+"""Silhouettes beside skeleton maps or SMPL parameters, as SkeletonGait++ and SMPLGait read them: links, no copies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from numpy.typing import NDArray
+
+from app.errors import OutputError
+from app.files import explained, written_whole
+from app.lab.data.conversion import Outcome, Progress, Report, claim, convert
+from app.lab.data.opengait import DataSetError, read_heatmaps, read_silhouettes, read_smpl, walk_files
+from app.lab.data.skeleton_maps import copy_partition
+
+logger = logging.getLogger(__name__)
+
+Way: TypeAlias = Literal["symbolic link", "hard link", "copy"]
+
+Other: TypeAlias = Literal["heatmap", "smpl"]
+"""What is linked with silhouettes."""
+
+_READ: dict[Other, Callable[[Path], NDArray[Any]]] = {"heatmap": read_heatmaps, "smpl": read_smpl}
+_PLURALS: dict[Other, str] = {"heatmap": "heatmaps", "smpl": "SMPL parameters"}
+
+_PUT: dict[Way, Callable[[Path, Path], object]] = {
+    "symbolic link": os.symlink,
+    "hard link": os.link,
+    "copy": shutil.copyfile,
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two files of a walk."""
+
+    name: str
+    other: Path
+    silhouettes: Path
+
+
+def link(
+    other: Path,
+    silhouettes: Path,
+    out: Path,
+    modality: Other = "heatmap",
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Link every walk that both data sets have.
+
+    Each folder of `out` has ``0_heatmap.pkl`` and ``1_silhouette.pkl``, or ``0_silhouette.pkl`` and ``1_smpl.pkl``: the
+    order in which OpenGait's networks take them. Walks whose numbers of frames differ are dropped. Where symbolic links
+    are not allowed, as on Windows without developer mode, hard links serve, and copies where the folders are on
+    different disks; a warning says so. No shell is involved: names may hold any character.
+
+    Args:
+        other: data set of skeleton maps or of SMPL parameters; its ``partition.json`` or that of the silhouettes is
+            taken along.
+        silhouettes: data set of silhouettes.
+        out: a run that was stopped goes on.
+        modality: what `other` holds.
+        workers: processes.
+        progress: gets the walks done and all of them.
+
+    Raises:
+        DataSetError: a data set has no walks, or none can be linked.
+        OutputError: `out` is one of the two, holds another data set, or cannot be written.
+    """
+    if out.resolve() in (other.resolve(), silhouettes.resolve()):
+        raise OutputError(f"{out} is one of the data sets that are linked. Give another folder.")
+    others = {walk.name: walk.path.resolve() for walk in walk_files(other, modality=modality)}
+    pictures = {walk.name: walk.path.resolve() for walk in walk_files(silhouettes)}
+    pairs = [Pair(name, others[name], pictures[name]) for name in sorted(others.keys() & pictures.keys())]
+    left_out = dict.fromkeys(sorted(others.keys() - pictures.keys()), "has no silhouettes")
+    left_out |= dict.fromkeys(sorted(pictures.keys() - others.keys()), f"has no {_PLURALS[modality]}")
+    about = {_PLURALS[modality]: str(other.resolve()), "silhouettes": str(silhouettes.resolve())}
+    claim(out, about)
+    way = _way(out, [path for pair in pairs[:1] for path in (pair.other, pair.silhouettes)])
+    work = partial(_linked, out=out, modality=modality, way=way)
+    report = convert(pairs, work, out, about, left_out=left_out, workers=workers, progress=progress)
+    copy_partition(silhouettes, out)
+    copy_partition(other, out)
+    return report
+
+
+def _way(out: Path, files: list[Path]) -> Way:
+    """Try how files can be linked into `out`."""
+    for way in ("symbolic link", "hard link"):
+        try:
+            for number, file in enumerate(files):
+                place = out / f".{way.replace(' ', '-')}-{os.getpid()}-{number}"
+                try:
+                    _PUT[way](file, place)
+                finally:
+                    place.unlink(missing_ok=True)
+        except OSError as error:
+            instead = "hard links" if way == "symbolic link" else "copies"
+            logger.warning("A %s cannot be made in %s (%s): %s are made instead.", way, out, error.strerror, instead)
+        else:
+            return way
+    return "copy"
+
+
+def _linked(pair: Pair, out: Path, modality: Other, way: Way) -> Outcome:
+    try:
+        others, frames = len(_READ[modality](pair.other)), len(read_silhouettes(pair.silhouettes, None))
+    except DataSetError as error:
+        return Outcome(pair.name, 0, reason=str(error))
+    if others != frames:
+        return Outcome(pair.name, 0, reason=f"{others} {_PLURALS[modality]} and {frames} silhouettes")
+    files = [(modality, pair.other), ("silhouette", pair.silhouettes)]
+    place = out / "data" / pair.name
+    with written_whole(place) as temporary, explained(place):
+        temporary.mkdir()
+        for order, (name, file) in enumerate(sorted(files)):
+            _PUT[way](file, temporary / f"{order}_{name}{file.suffix}")
+    return Outcome(pair.name, frames)

@@ -1,0 +1,265 @@
+"""The figures of a protocol, from embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.errors import SettingsError
+from app.gallery.distances import Metric, part_distances
+from app.lab.data.opengait import DataSetError
+from app.lab.evaluation.protocol import Group, Names, Protocol
+from app.lab.evaluation.ranking import (
+    DistanceCounts,
+    Doubles,
+    Searches,
+    cells,
+    cmc,
+    false_negatives,
+    mean_with_interval,
+    reranked,
+    row_means,
+    search,
+)
+from app.types import Bools, Floats, Ints
+
+RANKS = 20
+"""How far the curves of cumulative matches go."""
+FALSE_ALARMS = (0.01, 0.1)
+"""False-positive identification rates at which the false-negative one is reported."""
+BINS = 80
+_BLOCK = 1 << 22  # distances at once: 32 MiB
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, 0..1, with its 95 % interval over people; None where there is nothing to be averaged."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Distances: the middles of the bins, and the shares of pairs of one person and of two."""
+
+    distances: list[float]
+    own: list[float]
+    other: list[float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a protocol says of one group of probes; shares are 0..1.
+
+    `searches` are those that count, `without_mate` how many of them are for somebody whom the gallery lacks: they
+    count as failed in ranks, and not at all in mAP and mINP. `tables` are (probe views, gallery views) for each
+    metric, also of the pairs that the means leave out, None where there is nothing; `by_view` are the means for each
+    probe view. `cmc` is Rank-1 to Rank-20 of all searches together, `fnir` the false-negative identification rate by
+    false-positive one, `eer` the equal error rate of pairs.
+    """
+
+    name: str
+    probes: int
+    gallery: int
+    searches: int
+    without_mate: int
+    metrics: dict[str, Figure]
+    probe_views: list[str]
+    gallery_views: list[str]
+    tables: dict[str, list[list[float | None]]]
+    by_view: dict[str, list[float | None]]
+    cmc: list[float]
+    fnir: dict[str, float]
+    eer: float | None
+    distances: Histogram
+
+
+def score(
+    features: Floats,
+    people: Names,
+    views: Names,
+    groups: Sequence[Group],
+    protocol: Protocol,
+    *,
+    metric: Metric = "euclidean",
+    rerank: bool = False,
+) -> list[Score]:
+    """Score each group of probes.
+
+    Distances are computed in blocks, so memory does not grow with the product of probes and gallery, unless `rerank`,
+    which needs them all.
+
+    Args:
+        features: float32 (N, P, C).
+        people: identity of each walk, (N,).
+        views: of each walk, (N,).
+        groups: indices of probes and gallery.
+        protocol: how they are compared and averaged.
+        metric: distance of embeddings.
+        rerank: by k-reciprocal neighbours.
+
+    Raises:
+        SettingsError: re-ranking with one gallery view at a time.
+        DataSetError: nothing is left to be compared.
+    """
+    need_comparable(views, groups, protocol, rerank)
+    _, identities = np.unique(people, return_inverse=True)
+    return [
+        _Comparison(features, identities.astype(np.int64), views, group, protocol, metric, rerank).score()
+        for group in groups
+    ]
+
+
+def need_comparable(views: Names, groups: Sequence[Group], protocol: Protocol, rerank: bool) -> None:
+    """Make sure that there is something to be compared; arguments and errors are those of `score`."""
+    if rerank:
+        need_rerankable(protocol)
+    if protocol.gallery_views == "each" and protocol.exclude == "same view":
+        for group in groups:
+            if len(np.unique(views[np.concatenate([group.probes, group.gallery])])) == 1:
+                raise DataSetError(
+                    f"'{group.name}': there is one view only, and this protocol leaves identical views out."
+                )
+
+
+def need_rerankable(protocol: Protocol) -> None:
+    """Raise `SettingsError` where a protocol cannot be re-ranked."""
+    if protocol.gallery_views == "each":
+        raise SettingsError(
+            "--rerank needs the whole gallery at once, and this protocol takes it view by view. Leave it out, or take "
+            "another protocol, such as casia-b-all-views."
+        )
+
+
+class _Comparison:
+    """The searches of one group: probes in rows, the galleries (one for each view, or one) in columns."""
+
+    def __init__(
+        self,
+        features: Floats,
+        people: Ints,
+        views: Names,
+        group: Group,
+        protocol: Protocol,
+        metric: Metric,
+        rerank: bool,
+    ) -> None:
+        self.group, self.protocol = group, protocol
+        self.probes, self.gallery = people[group.probes], people[group.gallery]
+        self.probe_views, self.row_view = np.unique(views[group.probes], return_inverse=True)
+        each = protocol.gallery_views == "each"
+        self.gallery_views, self.walk_view = np.unique(
+            views[group.gallery] if each else np.full(len(group.gallery), "all"), return_inverse=True
+        )
+        same = protocol.exclude == "same view"
+        self.counted: Bools = np.ones((len(self.probes), len(self.gallery_views)), np.bool_)
+        if each and same:
+            self.counted = views[group.probes][:, None] != self.gallery_views
+        self.searches = Searches.empty(self.counted.shape)
+        self.pairs = DistanceCounts(1.0 if rerank else _largest(features, metric))
+        whole = _reranked(features, group, metric) if rerank else None
+        rows = max(1, _BLOCK // len(self.gallery))
+        for start in range(0, len(self.probes), rows):
+            block = slice(start, start + rows)
+            chosen = group.probes[block]
+            distances = (
+                part_distances(features[chosen], features[group.gallery], metric) if whole is None else whole[block]
+            )
+            dropped = None
+            if same and not each:
+                dropped = views[chosen][:, None] == views[group.gallery]
+                dropped &= self.probes[block, None] == self.gallery
+            self._search(block, distances, dropped)
+
+    def _search(self, block: slice, distances: Doubles, dropped: Bools | None) -> None:
+        for column in range(len(self.gallery_views)):
+            members = np.flatnonzero(self.walk_view == column)
+            part = distances[:, members]
+            found = search(part, self.probes[block], self.gallery[members], dropped)
+            for name, values in vars(found).items():
+                getattr(self.searches, name)[block, column] = values
+            right = self.probes[block, None] == self.gallery[members]
+            counts = np.broadcast_to(self.counted[block, column, None], part.shape)
+            counts = counts if dropped is None else counts & ~dropped
+            self.pairs.add(part[counts], right[counts])
+
+    def score(self) -> Score:
+        found = self.searches
+        values = {name: _values(name, found) for name in self.protocol.metrics}
+        kept = self.counted.ravel()
+        first, own, other = found.first.ravel()[kept], found.own.ravel()[kept], found.other.ravel()[kept]
+        fnir = {str(rate): false_negatives(own, other, rate) for rate in FALSE_ALARMS} if np.isfinite(own).any() else {}
+        middles, mine, others = self.pairs.shares(BINS)
+        return Score(
+            name=self.group.name,
+            probes=len(self.probes),
+            gallery=len(self.gallery),
+            searches=len(first),
+            without_mate=int((first < 0).sum()),
+            metrics={name: self._figure(value) for name, value in values.items()},
+            probe_views=self.probe_views.tolist(),
+            gallery_views=self.gallery_views.tolist(),
+            tables={name: [_plain(row) for row in self._table(value)] for name, value in values.items()},
+            by_view={name: _plain(row_means(self._table(self._fair(value)))) for name, value in values.items()},
+            cmc=cmc(first, RANKS).tolist(),
+            fnir=fnir,
+            eer=_known(self.pairs.equal_error_rate()),
+            distances=Histogram(middles.tolist(), mine.tolist(), others.tolist()),
+        )
+
+    def _figure(self, values: Doubles) -> Figure:
+        owners, person = np.unique(self.probes, return_inverse=True)
+        sums, counts = self._sums(self._fair(values), person, len(owners))
+        return Figure(*map(_known, mean_with_interval(sums, counts)))
+
+    def _fair(self, values: Doubles) -> Doubles:
+        """Without the pairs of views that are left out."""
+        return np.where(self.counted, values, np.nan)
+
+    def _table(self, values: Doubles) -> Doubles:
+        """Means for each pair of views, (probe views, gallery views)."""
+        sums, counts = self._sums(values, np.zeros(len(values), np.int64), 1)
+        return cells(sums[0], counts[0])
+
+    def _sums(self, values: Doubles, person: Ints, people: int) -> tuple[Doubles, Doubles]:
+        """Sums of `values`, and how many there are: (people, probe views, gallery views) each."""
+        shape = (people, len(self.probe_views), len(self.gallery_views))
+        sums, counts = np.zeros(shape), np.zeros(shape)
+        known = ~np.isnan(values)
+        np.add.at(sums, (person, self.row_view), np.where(known, values, 0))
+        np.add.at(counts, (person, self.row_view), known)
+        return sums, counts
+
+
+def _values(metric: str, found: Searches) -> Doubles:
+    if metric == "mAP":
+        return found.precision
+    if metric == "mINP":
+        return found.inverse
+    rank = int(metric.removeprefix("Rank-"))
+    return ((found.first >= 0) & (found.first < rank)).astype(np.float64)
+
+
+def _largest(features: Floats, metric: Metric) -> float:
+    """No distance is larger."""
+    if metric == "cosine":
+        return 2.0
+    norms = np.sqrt(np.einsum("npc,npc->np", features, features))
+    return 2 * float(norms.max(axis=0).mean()) or 1.0
+
+
+def _reranked(features: Floats, group: Group, metric: Metric) -> Doubles:
+    both = features[np.concatenate([group.probes, group.gallery])]
+    return reranked(part_distances(both, both, metric), len(group.probes))
+
+
+def _plain(values: Doubles) -> list[float | None]:
+    return [_known(value) for value in values.tolist()]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,1 @@
+"""Training pictures made from drawn walkers and photographs."""

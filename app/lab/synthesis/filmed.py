@@ -1,0 +1,262 @@
+"""Silhouettes as a segmenter cuts them: the walks of a data set of virtual walkers, drawn in colour and cut out again.
+
+A network that has only seen perfect outlines has not seen what it will meet. `app.lab.training.silhouettes` imitates
+the errors of segmenters. Here they are made by one, and what is wrong stays wrong for as long as what misleads it is
+there: a pole, or a white shirt before a white wall. People, clothes and walks are those of the data set, so both train
+together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from app.errors import OutputError
+from app.files import explained, written_whole
+from app.lab.data.opengait import DataSetError, write_array
+from app.lab.synthesis.cutouts import Cutout, Cutouts, light
+from app.lab.synthesis.photos import read_backgrounds, read_image, read_textures
+from app.lab.synthesis.pictures import degrade
+from app.settings import SegmenterSettings
+from app.stages import Segmenter
+from app.types import Bytes, Floats, Frame, Image
+from app.walks.silhouette import cut, normalise
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import segmenters
+from app.workers import side_by_side
+
+if TYPE_CHECKING:
+    from app.lab.walkers.camera import Camera
+    from app.lab.walkers.dataset import Plan, Walk
+
+FRAMES = 16
+"""Pictures of a walk."""
+_FEWEST = 8
+_ROWS = (50.0, 260.0)
+"""How tall people are in the pictures, px."""
+_BYSTANDERS = 0.4
+"""Share of walks with bystanders."""
+_SEED = 0xF11
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What walks are filmed with: a data set's folder, of pictures, of cut-outs, and the segmenter's file.
+
+    `walks` of everybody are filmed, by one camera each.
+    """
+
+    data: Path
+    photos: Path
+    cutouts: Path
+    segmenter: Path
+    cache: Path
+    wardrobe: Path | None
+    walks: int
+
+
+def write_filmed(
+    folder: Path,
+    studio: Studio,
+    *,
+    people: int | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Film the first `people` (None: all) of a data set into `folder`, in OpenGait's layout.
+
+    A person's folder appears when all of their walks are done; people who are there already are kept.
+
+    Raises:
+        DataSetError: the data set was not made by ``python -m app walkers dataset``.
+        OutputError: `folder` holds walks filmed otherwise, or cannot be written.
+    """
+    from app.lab.walkers.body import BodyModel
+
+    plan = _plan(studio.data)
+    segmenter = CheckpointFile.given(studio.segmenter).sha256()
+    about = json.loads(json.dumps({"data": asdict(plan), "walks": studio.walks, "segmenter": segmenter}))
+    manifest = folder / "filmed.json"
+    if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")) != about:
+        raise OutputError(f"{folder} holds walks that were filmed otherwise. Give another --out folder.")
+    with explained(folder), written_whole(manifest) as temporary:
+        temporary.write_text(json.dumps(about), encoding="utf-8")
+    BodyModel.load(studio.cache)
+    chosen = range(plan.subjects if people is None else min(people, plan.subjects))
+    todo = [index for index in chosen if not (folder / "data" / plan.identity(index)).is_dir()]
+    made = side_by_side(write_person, [(folder, studio, index) for index in todo], workers)
+    for done, _ in enumerate(made, len(chosen) - len(todo) + 1):
+        if progress is not None:
+            progress(done, len(chosen))
+
+
+def write_person(folder: Path, studio: Studio, index: int) -> None:
+    """Film person `index` of the data set, or write nothing."""
+    plan = _plan(studio.data)
+    with written_whole(folder / "data" / plan.identity(index)) as temporary:
+        temporary.mkdir(parents=True)
+        for walk, view, silhouettes in filmed(studio, index):
+            place = temporary / f"{walk.condition}-{walk.number:02d}" / f"{view:03d}"
+            place.mkdir(parents=True)
+            write_array(silhouettes, place / "0_silhouette.pkl")
+
+
+def filmed(studio: Studio, index: int) -> Iterator[tuple[Walk, int, Bytes]]:
+    """Yield the walks of person `index` that are filmed, the view, and the silhouettes, uint8 (T, 64, 64).
+
+    Walks of which less than half can be cut out are left out.
+    """
+    from app.lab.walkers.dataset import walks_of
+
+    plan, segmenter = _plan(studio.data), _segmenter(studio.segmenter)
+    rng = np.random.default_rng([plan.seed, plan.first + index, _SEED])
+    count = sum(number for _, number in plan.conditions)
+    chosen = set(rng.choice(count, min(studio.walks, count), replace=False).tolist())
+    for walk in walks_of(plan, index, _model(studio.cache), studio.wardrobe, chosen):
+        view = int(rng.choice(list(walk.cameras)))
+        silhouettes = []
+        for frame, box, others in _pictures(walk, walk.cameras[view], studio, rng):
+            ((matte,),) = segmenter.segment([frame], [box[None]])
+            mask = cut(matte, box, others, segmenter.threshold)
+            silhouette = None if mask is None else normalise(mask)
+            if silhouette is not None:
+                silhouettes.append(silhouette)
+        if len(silhouettes) >= _FEWEST:
+            yield walk, view, np.stack(silhouettes)
+
+
+def _pictures(
+    walk: Walk, camera: Camera, studio: Studio, rng: np.random.Generator
+) -> Iterator[tuple[Frame, Floats, Floats]]:
+    """Film `walk`: the picture around the walker, their box in it (4,) as a detector would give it, and those of
+    bystanders (n, 4)."""
+    from app.lab.walkers.renderer import draw, skin
+
+    figure, motion = walk.motion.dressed.figure, walk.motion
+    first = int(rng.integers(0, max(1, len(motion) - FRAMES + 1)))
+    frames = range(first, min(first + FRAMES, len(motion)))
+    camera = _fitted(camera, motion.joints[frames.start : frames.stop], float(np.exp(rng.uniform(*np.log(_ROWS)))))
+    ground = _ground(camera, studio.photos, rng)
+    tall = float(np.ptp(camera.project(motion.joints[frames[len(frames) // 2]])[:, 1]))
+    others = np.zeros((0, 4), np.float32)
+    if rng.random() < _BYSTANDERS:
+        ground, others = _bystanders(ground, tall, _cutouts(studio.cutouts), rng)
+    lamp, look, strength = light(rng), int(rng.integers(2**31)), float(rng.uniform(0.3, 1.0))
+    gain = float(np.exp(rng.normal(0, 0.15)))
+    loose, drift = rng.normal(0.01, 0.03, 4), np.zeros(4)
+    for index in frames:
+        vertices, normals = skin(figure, motion.transforms[index])
+        tile = draw(figure, vertices, normals, camera, lamp)
+        drift = 0.8 * drift + rng.normal(0, 0.012, 4)
+        if tile is None:
+            continue
+        rows, columns = np.flatnonzero(tile.coverage.max(1) > 0.3), np.flatnonzero(tile.coverage.max(0) > 0.3)
+        if len(rows) < 2 or len(columns) < 2:
+            continue
+        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+        box += np.array([tile.left, tile.top] * 2, np.float32)
+        height = float(box[3] - box[1])
+        box += ((loose + drift) * height * (-0.6, -1, 0.6, 1)).astype(np.float32)
+        box = np.clip(box, 0, [camera.width, camera.height] * 2).astype(np.float32)
+        picture = ground.copy()
+        part = picture[tile.top : tile.top + tile.coverage.shape[0], tile.left : tile.left + tile.coverage.shape[1]]
+        seen = part * (1 - tile.coverage[..., None]) + np.clip(tile.colour * gain, 0, 1) * 255
+        part[:] = np.clip(np.round(seen), 0, 255)
+        # Only what is near the walker is looked at, so only that need be spoilt.
+        reach = 0.3 * height
+        left, top = max(0, int(box[0] - reach)), max(0, int(box[1] - reach))
+        window = np.ascontiguousarray(picture[top : int(box[3] + reach), left : int(box[2] + reach)])
+        origin = np.array([left, top] * 2, np.float32)
+        # The same draws in every picture: a camera does not change its mind.
+        spoilt = degrade(window, np.random.default_rng(look), strength)
+        yield Frame(index, index / walk.fps, spoilt), box - origin, others - origin
+
+
+def _fitted(camera: Camera, joints: Floats, rows: float) -> Camera:
+    """`camera` with another lens, so that people are `rows` px tall, and a picture just large enough for the walk."""
+    tall = float(np.median(np.ptp(camera.project(joints)[..., 1], axis=1)))
+    focal = camera.focal * rows / max(tall, 1.0)
+    local = (joints - np.array(camera.position, np.float32)) @ camera.rotation.T
+    reach = np.abs(focal * local[..., :2] / np.maximum(local[..., 2:], 0.3)).reshape(-1, 2).max(0) + 0.6 * rows
+    width, height = np.minimum(2 * np.ceil(reach), 1600).astype(int).tolist()
+    return replace(camera, focal=focal, width=width, height=height)
+
+
+def _ground(camera: Camera, photos: Path, rng: np.random.Generator) -> Image:
+    """Some part of a picture without people, as large as the camera's."""
+    pictures = _backgrounds(photos)
+    image = pictures[int(rng.integers(len(pictures)))]
+    rows, columns = image.shape[:2]
+    share = float(rng.uniform(0.4, 1.0)) * min(rows / camera.height, columns / camera.width)
+    down, across = max(2, int(camera.height * share)), max(2, int(camera.width * share))
+    top, left = int(rng.integers(0, rows - down + 1)), int(rng.integers(0, columns - across + 1))
+    part = image[top : top + down, left : left + across]
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    return np.asarray(cv2.resize(part, (camera.width, camera.height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _bystanders(ground: Image, tall: float, people: Cutouts, rng: np.random.Generator) -> tuple[Image, Floats]:
+    """Put one or two people behind the walk: the picture and their boxes."""
+    boxes = []
+    for _ in range(int(rng.integers(1, 3))):
+        one: Cutout = people[int(rng.integers(len(people)))]
+        height = max(16, round(tall * float(rng.uniform(0.7, 1.05))))
+        width = max(4, round(one.pixels.shape[1] * height / one.pixels.shape[0]))
+        rows, columns = ground.shape[:2]
+        if height >= rows or width >= columns:
+            continue
+        pixels = np.asarray(cv2.resize(one.pixels, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+        top = int(np.clip(rows / 2 - height / 2 - rng.uniform(0, 0.15) * tall, 0, rows - height))
+        left = int(rng.integers(0, columns - width))
+        alpha = pixels[..., 3:] / 255
+        part = ground[top : top + height, left : left + width]
+        part[:] = np.round(part * (1 - alpha) + pixels[..., :3] * alpha)
+        boxes.append((left, top, left + width, top + height))
+    return ground, np.array(boxes, np.float32).reshape(-1, 4)
+
+
+@lru_cache(maxsize=1)
+def _plan(data: Path) -> Plan:
+    from app.lab.walkers.dataset import Plan
+
+    try:
+        found: dict[str, Any] = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+        found.pop("wardrobe", None)
+        return Plan(**{key: _tuples(value) for key, value in found.items()})
+    except (OSError, ValueError, TypeError) as error:
+        raise DataSetError(f"{data} is no data set of virtual walkers: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=1)
+def _segmenter(path: Path) -> Segmenter:
+    entry, file = segmenters.choose("auto", path, ())
+    return entry.build(file, SegmenterSettings(threads=1))
+
+
+@lru_cache(maxsize=1)
+def _backgrounds(photos: Path) -> Sequence[Image]:
+    return [read_image(path) for path in (*read_backgrounds(photos), *read_textures(photos))]
+
+
+@lru_cache(maxsize=1)
+def _cutouts(folder: Path) -> Cutouts:
+    return Cutouts(folder)
+
+
+@lru_cache(maxsize=1)
+def _model(cache: Path) -> Any:
+    from app.lab.walkers.body import BodyModel
+
+    return BodyModel.load(cache)

@@ -1,0 +1,346 @@
+"""Training pictures for the detector, composed on the fly from photographs, frames of clips and cut-out people.
+
+Four kinds: a piece of a labelled photograph; a piece of a clip's frame with a teacher's boxes; either with further
+people pasted in; and a picture without people filled with pasted ones (Dwibedi et al. 2017, arXiv 1708.01642), who
+walk before each other as pedestrians do. The box of somebody pasted reaches round the whole body, also where another
+hides a part, as in the ground truth of tracking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import SettingsError
+from app.lab.synthesis.cutouts import Cutouts
+from app.lab.synthesis.photos import Photo, read_image
+from app.lab.synthesis.pictures import degrade
+from app.types import Bytes, Detections, Floats, Image
+
+T = TypeVar("T")
+Owners: TypeAlias = NDArray[np.int16]
+
+PAD = 114
+_LEAST = 9.0
+"""People less high than this, in px of the training picture, are too small to be learnt and are ignored."""
+_SEEN = 0.25
+"""Share of a pasted person that must be visible; with less than half of it there is nobody, between is ignored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """`image` uint8 BGR (H, W, 3); `boxes` (N, 4) of its people and `ignore` (K, 4) of what may be people, px."""
+
+    image: Image
+    boxes: Floats
+    ignore: Floats
+
+
+@dataclass
+class Sources:
+    """What scenes are made of: labelled scenes of any size, pictures without people, cut-out people.
+
+    `labelled` and `frames` are `Scene`s (photographs; frames of clips with a teacher's boxes); `real` are people
+    of photographs, uint8 BGRA (h, w, 4).
+
+    Raises:
+        SettingsError: there is nobody to paste.
+    """
+
+    labelled: Sequence[Scene]
+    frames: Sequence[Scene]
+    backgrounds: Sequence[Image]
+    real: Sequence[Bytes]
+    walkers: Cutouts | None = None
+    shares: tuple[float, float] = field(default=(0.42, 0.13))
+    """Of photographs and of frames among the scenes; the others are composed."""
+
+    def __post_init__(self) -> None:
+        if not self.real and self.walkers is None:
+            raise SettingsError(
+                "There is nobody to compose scenes of: give a bank of walkers (cutouts=FOLDER, made by 'python -m app "
+                "train cutouts'), or photographs with polygons of people seen from head to foot."
+            )
+
+
+def labelled_scene(photo: Photo, teacher: Callable[[Image], Detections] | None) -> Scene:
+    """Return a photograph with its people. Groups are ignored.
+
+    Where people without labels are in it, what the `teacher` finds beside the labels is ignored, and the whole picture
+    where there is no teacher.
+    """
+    image = photo.read()
+    boxes = [person.box for person in photo.people if not person.crowd]
+    ignore = [person.box for person in photo.people if person.crowd]
+    if not photo.complete:
+        if teacher is None:
+            ignore.append(np.array([0, 0, photo.width, photo.height], np.float32))
+        else:
+            ignore.extend(teacher(image).boxes)
+    return Scene(image, _rows(boxes), _rows(ignore))
+
+
+def taught_scene(image: Image, found: Detections, sure: float = 0.5) -> Scene:
+    """Return a picture with a teacher's boxes: people from the score `sure` on, below it they are ignored."""
+    people = found.scores >= sure
+    return Scene(image, found.boxes[people], found.boxes[~people])
+
+
+def people_of(photo: Photo, tallest: int = 320) -> list[Bytes]:
+    """Cut the people with polygons and feet out of a photograph, uint8 BGRA (h, w, 4), at most `tallest` px high."""
+    image = photo.read()
+    found = []
+    for person in photo.people:
+        feet = person.full or (person.keypoints is not None and bool((person.keypoints[15:, 2] > 0).any()))
+        mask = person.mask(photo.height, photo.width)
+        if mask is None or person.crowd or not feet:  # half a person would teach boxes round halves
+            continue
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) < 60 or len(rows) < 1.2 * len(columns):  # too small, or hardly upright
+            continue
+        inner = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        alpha = cv2.GaussianBlur(mask[inner].astype(np.uint8) * 255, (3, 3), 0)
+        pixels = np.dstack([image[inner], alpha])
+        scale = min(1.0, tallest / len(rows))
+        found.append(np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8))
+    return found
+
+
+def compose(sources: Sources, size: int, rng: np.random.Generator, strength: float = 1.0) -> Scene:
+    """Return a training picture of `size` x `size` px.
+
+    `strength` scales how often it is degraded (`app.lab.synthesis.pictures`) and how far its shape is changed.
+    """
+    kind = rng.random()
+    photographs, frames = sources.shares
+    if kind < photographs and sources.labelled:
+        scene = _piece(_one(sources.labelled, rng), size, rng, strength)
+        extra = 0 if rng.random() < 0.65 else int(rng.integers(1, 3))
+    elif kind < photographs + frames and sources.frames:
+        scene = _piece(_one(sources.frames, rng), size, rng, strength)
+        extra = 0 if rng.random() < 0.5 else int(rng.integers(1, 4))
+    else:
+        scene = Scene(_ground(sources, size, rng), _rows([]), _rows([]))
+        extra = 0 if rng.random() < 0.12 else 1 + min(int(rng.poisson(2.0)), 8)
+    scene = _peopled(scene, sources, extra, rng)
+    if rng.random() < 0.5:
+        scene = _mirrored(scene)
+    return Scene(degrade(scene.image, rng, strength), scene.boxes, scene.ignore)
+
+
+def _piece(scene: Scene, size: int, rng: np.random.Generator, strength: float) -> Scene:
+    """Cut a square out of `scene`, mostly round one of its people, scaled so that this one is small or large."""
+    height, width = scene.image.shape[:2]
+    if len(scene.boxes) and rng.random() < 0.9:
+        x1, y1, x2, y2 = scene.boxes[int(rng.integers(len(scene.boxes)))].tolist()
+        tall = max(y2 - y1, 1.4 * (x2 - x1), 1.0)
+        scale = float(np.exp(rng.uniform(np.log(0.12 * size), np.log(0.9 * size)))) / tall
+        scale = float(np.clip(scale, 0.95 * size / max(height, width), 2.5))
+        reach = size / scale
+        left = _window(x1, x2, reach, width, rng)
+        top = _window(y1, y2, reach, height, rng)
+    else:
+        scale = size / float(rng.uniform(0.5, 1.0) * max(height, width))
+        reach = size / scale
+        left = float(rng.uniform(min(0, width - reach), max(0, width - reach)))
+        top = float(rng.uniform(min(0, height - reach), max(0, height - reach)))
+    across = scale * float(np.exp(rng.normal(0, 0.06 * strength)))
+    image = _cut(scene.image, left, top, across, scale, size)
+    boxes, inside = _moved(scene.boxes, left, top, across, scale, size)
+    ignore, partly = _moved(scene.ignore, left, top, across, scale, size)
+    tall_enough = boxes[:, 3] - boxes[:, 1] >= _LEAST
+    kept = (inside >= 0.5) & tall_enough
+    doubtful = ~kept & (inside > 0.1)
+    return Scene(image, boxes[kept], np.concatenate([ignore[partly > 0], boxes[doubtful]]))
+
+
+def _window(low: float, high: float, reach: float, length: int, rng: np.random.Generator) -> float:
+    """Where a window of `reach` px begins that shows `low`..`high`, if it can, and little beyond the picture."""
+    start, end = sorted((high - reach, low))
+    least, most = sorted((0.0, length - reach))
+    start, end = float(np.clip(start, least, most)), float(np.clip(end, least, most))
+    return start + (end - start) * float(rng.random())
+
+
+def _cut(image: Image, left: float, top: float, across: float, scale: float, size: int) -> Image:
+    """The window from (left, top), scaled; what lies beyond the picture is grey."""
+    height, width = image.shape[:2]
+    x1, y1 = max(0, int(left)), max(0, int(top))
+    x2, y2 = min(width, int(np.ceil(left + size / across))), min(height, int(np.ceil(top + size / scale)))
+    canvas = np.full((size, size, 3), PAD, np.uint8)
+    if x2 <= x1 or y2 <= y1:
+        return canvas
+    columns, rows = max(1, round((x2 - x1) * across)), max(1, round((y2 - y1) * scale))
+    method = cv2.INTER_AREA if scale < 0.6 else cv2.INTER_LINEAR
+    part = cv2.resize(image[y1:y2, x1:x2], (columns, rows), interpolation=method)
+    x, y = round((x1 - left) * across), round((y1 - top) * scale)
+    inner = part[max(0, -y) : size - y, max(0, -x) : size - x]
+    x, y = max(0, x), max(0, y)
+    canvas[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
+    return canvas
+
+
+def _moved(boxes: Floats, left: float, top: float, across: float, scale: float, size: int) -> tuple[Floats, Floats]:
+    """Boxes of the source in px of the window, clipped to it, and the share of each that is inside."""
+    moved = (boxes - np.array([left, top, left, top], np.float32)) * np.array([across, scale] * 2, np.float32)
+    clipped = np.clip(moved, 0, size).astype(np.float32)
+    return clipped, np.asarray(_areas(clipped) / np.maximum(_areas(moved), 1e-6), np.float32)
+
+
+def _areas(boxes: Floats) -> Floats:
+    areas: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
+def _ground(sources: Sources, size: int, rng: np.random.Generator) -> Image:
+    """A square of a picture without people."""
+    image = _one(sources.backgrounds, rng)
+    height, width = image.shape[:2]
+    reach = float(rng.uniform(0.35, 1.0)) * min(height, width)
+    left, top = rng.uniform(0, width - reach), rng.uniform(0, height - reach)
+    return _cut(image, float(left), float(top), size / reach, size / reach, size)
+
+
+def _peopled(scene: Scene, sources: Sources, count: int, rng: np.random.Generator) -> Scene:
+    """Paste `count` people, the nearer before the farther, and things that are nobody."""
+    size = scene.image.shape[0]
+    image = scene.image
+    boxes, doubtful = scene.boxes, scene.ignore
+    typical = float(np.exp(rng.uniform(np.log(0.09 * size), np.log(0.95 * size))))
+    crowded = float(np.clip(2.2 - 1.6 * typical / size, 1, 2))
+    bodies: list[tuple[Floats, Bytes]] = []
+    for _ in range(round(count * crowded)):
+        pixels = _person(sources, rng)
+        tall = float(np.clip(typical * np.exp(rng.normal(0, 0.2)), 12, 1.15 * size))
+        scale = tall / pixels.shape[0]
+        wide = scale * float(np.exp(rng.normal(0, 0.06)))
+        bodies.append((_place(scale * pixels.shape[0], wide * pixels.shape[1], bodies, size, rng), pixels))
+    bodies.sort(key=lambda body: float(body[0][3]))
+    things = int(rng.poisson(0.35)) if count else 0
+    owner = np.zeros((size, size), np.int16)
+    visible = []
+    for number, (box, pixels) in enumerate(bodies, 1):
+        if things and rng.random() < 0.4:
+            _thing(image, owner, sources, rng)
+            things -= 1
+        visible.append(_paste(image, owner, number, box, pixels, rng))
+    for _ in range(things):
+        _thing(image, owner, sources, rng)
+    counts = np.bincount(owner.ravel().clip(0), minlength=len(bodies) + 1)
+    people: list[Floats] = []
+    hidden: list[Floats] = []
+    for number, ((box, _), area) in enumerate(zip(bodies, visible, strict=True), 1):
+        share = counts[number] / max(area, 1)
+        if share >= _SEEN / 2:
+            (people if share >= _SEEN else hidden).append(np.clip(box, 0, size))
+    if len(boxes) and bodies:  # who was in the picture before may be hidden now
+        covered = np.array(
+            [(owner[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1] != 0).mean() for x1, y1, x2, y2 in boxes]
+        )
+        doubtful = np.concatenate([doubtful, boxes[(covered >= 0.5) & (covered < 0.8)]])
+        boxes = boxes[covered < 0.5]
+    return Scene(image, np.concatenate([boxes, _rows(people)]), np.concatenate([doubtful, _rows(hidden)]))
+
+
+def _person(sources: Sources, rng: np.random.Generator) -> Bytes:
+    if sources.walkers is not None and (not sources.real or rng.random() < 0.65):
+        pixels = sources.walkers[int(rng.integers(len(sources.walkers)))].pixels
+    else:
+        pixels = _one(sources.real, rng)
+    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
+
+
+def _place(
+    tall: float, wide: float, others: Sequence[tuple[Floats, Bytes]], size: int, rng: np.random.Generator
+) -> Floats:
+    """A box for somebody: beside or half behind another, or anywhere; seldom across the border."""
+    if others and rng.random() < 0.55:
+        near = others[int(rng.integers(len(others)))][0]
+        shift = float(rng.uniform(0.25, 1.2)) * wide * float(rng.choice((-1, 1)))
+        x, feet = float(near[0] + near[2]) / 2 + shift, float(near[3]) + float(rng.normal(0, 0.06)) * tall
+    else:
+        x, feet = float(rng.uniform(0, size)), float(rng.uniform(0.3, 1.05)) * size
+    if rng.random() < 0.85:  # whole, if there is room
+        x = float(np.clip(x, min(wide / 2, size / 2), max(size - wide / 2, size / 2)))
+        feet = float(np.clip(feet, min(tall, size), size))
+    else:
+        x = float(np.clip(x, 0, size))
+        feet = float(np.clip(feet, 0.6 * tall, size + 0.4 * tall))
+    return np.array([x - wide / 2, feet - tall, x + wide / 2, feet], np.float32)
+
+
+def _paste(
+    image: Image,
+    owner: Owners,
+    number: int,
+    box: Floats,
+    pixels: Bytes,
+    rng: np.random.Generator,
+) -> int:
+    """Draw `pixels` into `box` of the image; return how many px of the frame the body would fill, whole.
+
+    The part beyond the picture counts as not seen.
+    """
+    size = image.shape[0]
+    x1, y1 = round(float(box[0])), round(float(box[1]))
+    columns, rows = max(2, round(float(box[2] - box[0]))), max(4, round(float(box[3] - box[1])))
+    alpha = pixels[..., 3]
+    colour = cv2.multiply(pixels[..., :3], cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
+    scaled = cv2.resize(np.dstack([colour, alpha]), (columns, rows), interpolation=cv2.INTER_AREA)
+    part = scaled[max(0, -y1) : size - y1, max(0, -x1) : size - x1]
+    whole = int(np.count_nonzero(scaled[..., 3] > 127))
+    if not part.size:
+        return whole
+    x1, y1 = max(0, x1), max(0, y1)
+    target = np.s_[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]]
+    cover = part[..., 3:].astype(np.uint16)
+    gain = int(256 * float(np.exp(rng.normal(0, 0.12))))
+    light = np.minimum(part[..., :3].astype(np.uint32) * gain >> 8, cover)
+    image[target] = (image[target].astype(np.uint16) * (255 - cover) // 255 + light).astype(np.uint8)
+    owner[target][part[..., 3] > 127] = number
+    return whole
+
+
+def _thing(image: Image, owner: Owners, sources: Sources, rng: np.random.Generator) -> None:
+    """Put a post, a sign or a box before whoever is there: a rectangle of another picture or of one colour."""
+    size = image.shape[0]
+    wide, tall = (float(np.exp(rng.uniform(np.log(low), np.log(high)))) for low, high in ((3, 60), (20, 200)))
+    columns, rows = min(int(wide), size - 1), min(int(tall), size - 1)
+    x, y = int(rng.integers(0, size - columns)), int(rng.integers(0, size - rows))
+    target = np.s_[y : y + rows, x : x + columns]
+    if rng.random() < 0.5:
+        image[target] = rng.integers(0, 256, 3)
+    else:
+        other = _one(sources.backgrounds, rng)
+        top, left = (int(rng.integers(0, max(1, a - b))) for a, b in zip(other.shape[:2], (rows, columns), strict=True))
+        piece = other[top : top + rows, left : left + columns]
+        image[y : y + piece.shape[0], x : x + piece.shape[1]] = piece
+    owner[target] = -1
+
+
+def _mirrored(scene: Scene) -> Scene:
+    width = scene.image.shape[1]
+
+    def mirror(boxes: Floats) -> Floats:
+        return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+
+    return Scene(np.ascontiguousarray(scene.image[:, ::-1]), mirror(scene.boxes), mirror(scene.ignore))
+
+
+def _one(items: Sequence[T], rng: np.random.Generator) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def _rows(boxes: Sequence[Floats]) -> Floats:
+    return np.stack(boxes).astype(np.float32) if len(boxes) else np.zeros((0, 4), np.float32)
+
+
+def backgrounds_of(paths: Sequence[Path], textures: Sequence[Path]) -> list[Image]:
+    """Read the pictures without people, and plain surfaces."""
+    return [read_image(path) for path in (*paths, *textures)]

@@ -1,0 +1,436 @@
+"""Crops of single people with matte and keypoints, to train the segmenter and the pose network with.
+
+A crop is either cut from a real picture, or a walker or real person is pasted onto another picture. In both, further
+people may stand before and behind, things may hide a part, the box that the crop is cut by is as loose as a detector's,
+and the picture is as bad as a surveillance camera's. The crop is cut as at inference (`app.crops.windows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.crops.windows import CropShape, crop_windows
+from app.gait.models.gaitgraph import MIRRORED
+from app.lab.synthesis.cutouts import Cutouts
+from app.lab.synthesis.photos import Photo, read_backgrounds, read_image, read_photos, read_textures
+from app.lab.synthesis.pictures import degrade, overlaid
+from app.lab.training.person import HEIGHT, WIDTH
+from app.types import Bytes, Floats, Image
+
+SHAPE = CropShape(HEIGHT, WIDTH)
+IN_PLACE, PASTED = 0.45, 0.2
+"""Shares of real people where they are, and of real people pasted elsewhere; the others are walkers."""
+OVERLAID = 0.2
+"""Share of crops, at full hardness, with boxes and words drawn into the picture."""
+GENTLE = 0.6
+"""How hard the crops at the end of a training are: closer to what the network will meet."""
+_SMALLEST = 32
+"""Real people of fewer px are left out: their labels are too coarse."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One training sample.
+
+    `image` uint8 BGR (192, 96, 3); `matte` uint8 (192, 96) of the person whose crop it is, without what hides them, or
+    None where it is not known; `keypoints` float32 (17, 3): x, y in 0..1 of the crop and 2 seen, 1 hidden, 0 not known,
+    -1 outside the crop.
+    """
+
+    image: Image
+    matte: Bytes | None
+    keypoints: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Body:
+    """Somebody to paste: `pixels` uint8 (h, w, 4) BGRA, colours multiplied by alpha; `keypoints` (17, 3)."""
+
+    pixels: Bytes
+    keypoints: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """A picture at full, half, quarter ... size, so that any crop of it can be sampled without aliasing."""
+
+    levels: tuple[Image, ...]
+
+    @classmethod
+    def of(cls, image: Image) -> _Scene:
+        levels = [image]
+        while min(levels[-1].shape[:2]) > 128:
+            levels.append(
+                np.asarray(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+            )
+        return cls(tuple(levels))
+
+    def drawn(self, view: Floats) -> Image:
+        """The picture seen through `view`, float (2, 3) from its px to the crop's."""
+        scale = float(np.sqrt(abs(np.linalg.det(view[:, :2]))))
+        level = int(np.clip(np.round(-np.log2(scale)), 0, len(self.levels) - 1))
+        finer = view.copy()
+        finer[:, :2] *= 2**level
+        return _warped(self.levels[level], finer, cv2.BORDER_REFLECT_101)
+
+
+class _Walkers(Sequence[_Body]):
+    """The walkers of a bank, those of every twentieth person only for validation."""
+
+    def __init__(self, cutouts: Cutouts, held_out: bool) -> None:
+        self._cutouts = cutouts
+        self._chosen = [i for i in range(len(cutouts)) if (cutouts[i].identity % 20 == 0) is held_out]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self._cutouts[self._chosen[index]]
+        return _Body(_multiplied(chosen.pixels), chosen.keypoints)
+
+
+class CropBatches:
+    """Batches of crops: ``batches[step]`` is a function of seed and step alone.
+
+    A batch has ``image`` uint8 (N, 3, 192, 96) RGB, ``matte`` uint8 (N, 1, 192, 96), ``known`` float32 (N,): 1 where
+    the matte is, and ``keypoints`` float32 (N, 17, 3) as in `Crop`.
+    """
+
+    def __init__(
+        self,
+        photos: Path,
+        cutouts: Path | None,
+        batch: int,
+        seed: int,
+        *,
+        held_out: bool = False,
+        gentle_from: int | None = None,
+    ) -> None:
+        """Read all pictures into memory, which processes that make batches share.
+
+        Args:
+            photos: folder of labelled pictures and backgrounds, see `app.lab.synthesis.photos`.
+            cutouts: folder of walkers; None: real people only.
+            batch: crops in a batch.
+            seed: of the random draws.
+            held_out: take the pictures and the walkers (one of twenty) that are for validation.
+            gentle_from: the step from which crops are `GENTLE` only.
+
+        Raises:
+            SettingsError: a folder does not hold what it should.
+        """
+        self._batch, self._seed, self._gentle_from = batch, seed, gentle_from
+        self._walkers = None if cutouts is None else _Walkers(Cutouts(cutouts), held_out)
+        self._photos = read_photos(photos, held_out)
+        self._scenes = [_Scene.of(photo.read()) for photo in self._photos]
+        self._targets = [
+            (number, index)
+            for number, photo in enumerate(self._photos)
+            for index, person in enumerate(photo.people)
+            if not person.crowd
+            and person.box[3] - person.box[1] >= _SMALLEST
+            and (person.polygons or _labelled(person.keypoints))
+        ]
+        heights = [self._photos[number].people[index].box[[1, 3]] for number, index in self._targets]
+        weights = np.clip(np.diff(heights)[:, 0] / 96, 0.3, 1)  # coarse ones, whose labels are vague, less often
+        self._weights = np.cumsum(weights / weights.sum())
+        self._people: Sequence[_Body] = [
+            body
+            for photo, scene in zip(self._photos, self._scenes, strict=True)
+            for body in _bodies(photo, scene.levels[0])
+        ]
+        self._backgrounds = [_Scene.of(read_image(path)) for path in read_backgrounds(photos)]
+        self._things = self._backgrounds + [_Scene.of(read_image(path)) for path in read_textures(photos)]
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([self._seed, step])
+        gentle = self._gentle_from is not None and step >= self._gentle_from
+        crops = [self.crop(rng, GENTLE if gentle else 1.0) for _ in range(self._batch)]
+        nothing = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mattes = np.stack([nothing if crop.matte is None else crop.matte for crop in crops])
+        return {
+            "image": torch.from_numpy(np.stack([crop.image[..., ::-1].transpose(2, 0, 1) for crop in crops])),
+            "matte": torch.from_numpy(mattes[:, None]),
+            "known": torch.tensor([float(crop.matte is not None) for crop in crops]),
+            "keypoints": torch.from_numpy(np.stack([crop.keypoints for crop in crops])),
+        }
+
+    def crop(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
+        """Draw one sample; `hardness` scales how often there are others, things in the way and bad pictures."""
+        kind = rng.random()
+        if kind < IN_PLACE:
+            return self._in_place(rng, hardness)
+        if kind < IN_PLACE + PASTED or self._walkers is None:
+            return self._pasted(rng, self._people, hardness)
+        return self.walker(rng, hardness)
+
+    def walker(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
+        """Draw a sample whose person is a walker; there must be some. `hardness` as in `crop`."""
+        assert self._walkers is not None
+        return self._pasted(rng, self._walkers, hardness)
+
+    def _in_place(self, rng: np.random.Generator, hardness: float) -> Crop:
+        number, index = self._targets[int(np.searchsorted(self._weights, rng.random() * self._weights[-1]))]
+        photo, scene = self._photos[number], self._scenes[number]
+        person = photo.people[index]
+        view = _view(person.box, np.array([0, 0, photo.width, photo.height], np.float32), rng)
+        matte = None
+        if person.polygons:
+            matte = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)
+            outlines = [_moved(polygon, view) * 16 for polygon in person.polygons]  # in sixteenths, at twice the size
+            cv2.fillPoly(matte, [np.round(2 * outline).astype(np.int32) for outline in outlines], 255, shift=4)
+            matte = np.asarray(cv2.resize(matte, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
+        keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
+        keypoints[:, :2] = _moved(keypoints[:, :2], view)
+        return self._finished(scene.drawn(view), matte, keypoints, person.box, view, 0.3, hardness, rng)
+
+    def _pasted(self, rng: np.random.Generator, source: Sequence[_Body], hardness: float) -> Crop:
+        body = source[int(rng.integers(len(source)))]
+        height, width = body.pixels.shape[:2]
+        box = np.array([0, 0, width, height], np.float32)
+        far = 10 * height
+        view = _view(box, np.array([-far, -far, far, far], np.float32), rng)
+        image = self._ground(view, height, rng)
+        others = self._others(height, width, hardness, rng)
+        for other, place, nearer in others:
+            if not nearer:
+                image, _ = _pasted_on(image, other.pixels, view @ place)
+        if rng.random() < 0.3:
+            image = _shaded(image, body.pixels, view, rng)
+        matte: Bytes | None
+        image, matte = _pasted_on(image, _lit(body.pixels, rng), view)
+        keypoints = body.keypoints.copy()
+        keypoints[:, :2] = _moved(keypoints[:, :2], view)
+        for other, place, nearer in others:
+            if nearer:
+                image, matte, keypoints = _hidden(image, matte, keypoints, other.pixels, view @ place)
+        return self._finished(image, matte, keypoints, box, view, 0.0, hardness, rng)
+
+    def _anybody(self, rng: np.random.Generator) -> _Body:
+        source = self._people if self._walkers is None or rng.random() < 0.35 else self._walkers
+        return source[int(rng.integers(len(source)))]
+
+    def _ground(self, view: Floats, height: float, rng: np.random.Generator) -> Image:
+        """Some place of some picture, mostly one without people."""
+        scenes = self._backgrounds if rng.random() < 0.65 else self._scenes
+        scene = scenes[rng.integers(len(scenes))]
+        rows, columns = scene.levels[0].shape[:2]
+        size = rows * float(np.exp(rng.uniform(np.log(0.15), np.log(0.9))))
+        scale = size / height
+        x = rng.uniform(0, columns) - scale * height * 0.2
+        y = rng.uniform(0, max(1.0, rows - size))
+        return scene.drawn(_placed(view, _inverse(np.array([[scale, 0, x], [0, scale, y]], np.float32))))
+
+    def _others(
+        self, height: float, width: float, hardness: float, rng: np.random.Generator
+    ) -> list[tuple[_Body, Floats, bool]]:
+        """Further people: who, where (2 and a row: from their px to the target's), and whether before the target."""
+        found = []
+        count = int(rng.choice(4, p=(0.35, 0.35, 0.2, 0.1))) if rng.random() < hardness else 0
+        for _ in range(count):
+            body = self._anybody(rng)
+            nearness = float(rng.normal())
+            scale = height / body.pixels.shape[0] * float(np.exp(0.12 * nearness + rng.normal(0, 0.05)))
+            middle = width / 2 + float(rng.uniform(-0.6, 0.6)) * height
+            bottom = height * (1 + 0.08 * nearness)
+            x, y = middle - scale * body.pixels.shape[1] / 2, bottom - scale * body.pixels.shape[0]
+            found.append((body, np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]], np.float32), nearness > 0))
+        return sorted(found, key=lambda other: float(other[1][1, 2] + other[1][0, 0] * other[0].pixels.shape[0]))
+
+    def _finished(
+        self,
+        image: Image,
+        matte: Bytes | None,
+        keypoints: Floats,
+        box: Floats,
+        view: Floats,
+        crowd: float,
+        hardness: float,
+        rng: np.random.Generator,
+    ) -> Crop:
+        """Hide a part now and then, spoil the picture, mirror it, and say which keypoints are outside."""
+        if rng.random() < crowd:
+            for other, place, _ in self._others(float(box[3] - box[1]), float(box[2] - box[0]), hardness, rng)[:1]:
+                place[:2, 2] += box[:2]
+                image, matte, keypoints = _hidden(image, matte, keypoints, other.pixels, view @ place)
+        if rng.random() < 0.15 * hardness:
+            image, matte, keypoints = self._occluded(image, matte, keypoints, rng)
+        if rng.random() < OVERLAID * hardness:
+            image = overlaid(image, _moved(box.reshape(2, 2), view).ravel(), rng)
+        image = _spoilt(image, rng, 0.6 * hardness)
+        x, y, known = keypoints.T
+        outside = (np.minimum(x, y) < 0) | (x >= WIDTH) | (y >= HEIGHT)
+        keypoints[:, 2] = np.where((known > 0) & outside, -1, known)
+        keypoints[:, :2] /= WIDTH, HEIGHT
+        if rng.random() < 0.5:
+            image = np.ascontiguousarray(image[:, ::-1])
+            matte = None if matte is None else np.ascontiguousarray(matte[:, ::-1])
+            keypoints = keypoints[list(MIRRORED)]
+            keypoints[:, 0] = 1 - keypoints[:, 0]
+        return Crop(image, matte, keypoints)
+
+    def _occluded(
+        self, image: Image, matte: Bytes | None, keypoints: Floats, rng: np.random.Generator
+    ) -> tuple[Image, Bytes | None, Floats]:
+        """A thing before the person: a patch of another picture."""
+        scene = self._things[rng.integers(len(self._things))].levels[0]
+        rows, columns = int(rng.integers(12, HEIGHT // 2)), int(rng.integers(6, WIDTH))
+        top, left = int(rng.integers(0, scene.shape[0] - rows)), int(rng.integers(0, scene.shape[1] - columns))
+        patch = np.dstack([scene[top : top + rows, left : left + columns], np.full((rows, columns), 255, np.uint8)])
+        x, y = rng.uniform(-columns / 2, WIDTH - columns / 2), rng.uniform(0, HEIGHT - rows / 2)
+        turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), float(rng.normal(0, 8)), 1.0)
+        turn[:, 2] += np.array((x, y))
+        return _hidden(image, matte, keypoints, patch, turn.astype(np.float32))
+
+
+def _labelled(keypoints: Floats | None) -> bool:
+    return keypoints is not None and bool((keypoints[:, 2] > 0).any())
+
+
+def _bodies(photo: Photo, image: Image) -> list[_Body]:
+    """The people of a picture whose outline is known, to be pasted."""
+    found = []
+    for person in photo.people:
+        mask = None if person.crowd else person.mask(photo.height, photo.width)
+        if mask is None or not mask.any():
+            continue
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        inner = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        if rows[-1] - rows[0] < 2 * _SMALLEST:
+            continue
+        alpha = cv2.GaussianBlur(mask[inner].astype(np.uint8) * 255, (0, 0), 0.8)
+        keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
+        keypoints[:, :2] -= columns[0], rows[0]
+        found.append(_Body(_multiplied(np.dstack([image[inner], alpha])), keypoints))
+    return found
+
+
+def _view(box: Floats, frame: Floats, rng: np.random.Generator) -> Floats:
+    """Return how inference would cut, with a box as loose as a detector's.
+
+    Args:
+        box: (4,) of the person, px of the source.
+        frame: (4,) where the picture ends, px of the source.
+        rng: of the draws.
+
+    Returns:
+        float32 (2, 3), from px of the source to px of the crop.
+    """
+    x1, y1, x2, y2 = frame.tolist()
+    width, height = float(box[2] - box[0]), float(box[3] - box[1])
+    if rng.random() < 0.15:  # the picture ends within the person
+        side, share = int(rng.choice(4, p=(0.2, 0.15, 0.2, 0.45))), float(rng.uniform(0.0, 0.45))
+        ends = (box[0] + share * width, box[1] + share * height, box[2] - share * width, box[3] - share * height)
+        frame = frame.copy()
+        frame[side] = max(frame[side], ends[side]) if side < 2 else min(frame[side], ends[side])
+        x1, y1, x2, y2 = np.round(frame).tolist()
+    loose = (
+        np.clip(rng.normal(0.01, 0.05, 4), -0.12, 0.15)
+        * (-1, -1, 1, 1)
+        * np.tile((max(width, 0.4 * height), height), 2)
+    )
+    if rng.random() < 0.08:  # a box of the upper part
+        loose[3] -= float(rng.uniform(0.0, 0.4)) * height
+    seen = np.clip(box + loose, (x1, y1, x1, y1), (x2, y2, x2, y2)) - (x1, y1, x1, y1)
+    columns, rows = max(2, round(x2 - x1)), max(2, round(y2 - y1))
+    left, top, right, bottom = crop_windows(seen.astype(np.float32)[None], columns, rows, SHAPE)[0].tolist()
+    stretch = WIDTH / (right - left), HEIGHT / (bottom - top)
+    view = np.array([[stretch[0], 0, -stretch[0] * (left + x1)], [0, stretch[1], -stretch[1] * (top + y1)]])
+    if rng.random() < 0.5:
+        turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), float(np.clip(rng.normal(0, 6), -15, 15)), 1.0)
+        view = turn @ np.vstack([view, (0, 0, 1)])
+    return view.astype(np.float32)
+
+
+def _moved(points: Floats, view: Floats) -> Floats:
+    return np.asarray(points @ view[:, :2].T + view[:, 2], np.float32)
+
+
+def _warped(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> Bytes:
+    """`image` seen through `view`, whose px have their corners, not their middles, at whole numbers."""
+    centred = view.astype(np.float64)
+    centred[:, 2] += centred[:, :2].sum(axis=1) / 2 - 0.5
+    return np.asarray(
+        cv2.warpAffine(image, centred, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
+    )
+
+
+def _multiplied(pixels: Bytes) -> Bytes:
+    """BGRA, with colours multiplied by alpha, so that what is mixed at the edges has no dark seam."""
+    alpha = cv2.cvtColor(pixels[..., 3], cv2.COLOR_GRAY2BGR)
+    return np.dstack([cv2.multiply(np.ascontiguousarray(pixels[..., :3]), alpha, scale=1 / 255), pixels[..., 3]])
+
+
+def _pasted_on(image: Image, pixels: Bytes, view: Floats) -> tuple[Image, Bytes]:
+    """Return `image` with `pixels` before it, and the alpha of what was pasted."""
+    drawn = _warped(pixels, view)
+    alpha = np.ascontiguousarray(drawn[..., 3])
+    behind = cv2.multiply(image, cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2BGR), scale=1 / 255)
+    return np.asarray(cv2.add(behind, np.ascontiguousarray(drawn[..., :3])), np.uint8), alpha
+
+
+def _hidden(
+    image: Image, matte: Bytes | None, keypoints: Floats, pixels: Bytes, view: Floats
+) -> tuple[Image, Bytes | None, Floats]:
+    """Paste something before the person, unless too little of the person would be left to say who is meant."""
+    pasted, alpha = _pasted_on(image, pixels, view)
+    if matte is None:
+        left = alpha
+        if float(alpha.mean()) > 255 * 0.3:
+            return image, matte, keypoints
+    else:
+        left = np.asarray(cv2.multiply(matte, 255 - alpha, scale=1 / 255), np.uint8)
+        if float(left.sum()) < 0.4 * float(matte.sum()):
+            return image, matte, keypoints
+    x = np.clip(keypoints[:, 0].astype(int), 0, WIDTH - 1)
+    y = np.clip(keypoints[:, 1].astype(int), 0, HEIGHT - 1)
+    covered = keypoints.copy()
+    covered[(alpha[y, x] > 127) & (keypoints[:, 2] == 2), 2] = 1
+    return pasted, None if matte is None else left, covered
+
+
+def _lit(pixels: Bytes, rng: np.random.Generator) -> Bytes:
+    """Somebody in other light than the background's."""
+    gains = float(np.exp(rng.normal(0, 0.2))) * np.exp(rng.normal(0, 0.05, 3))
+    table = np.clip(np.arange(256)[:, None] * np.append(gains, 1), 0, 255).astype(np.uint8)
+    return np.asarray(np.minimum(cv2.LUT(pixels, table[None]), pixels[..., 3:]), np.uint8)
+
+
+def _shaded(image: Image, pixels: Bytes, view: Floats, rng: np.random.Generator) -> Image:
+    """The shadow that a body casts onto the ground."""
+    height = pixels.shape[0]
+    flat, lean = float(rng.uniform(-0.35, 0.35)), float(rng.normal(0, 0.6))
+    # The feet stay; what is above them falls to the side and towards or away from the camera.
+    cast = np.array([[1, -lean, lean * height], [0, flat, height * (0.98 - flat)], [0, 0, 1]], np.float32)
+    shadow = _warped(np.ascontiguousarray(pixels[..., 3]), view @ cast)
+    shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(0.6, 3))), np.uint8)
+    dark = cv2.convertScaleAbs(shadow, alpha=-float(rng.uniform(0.2, 0.7)), beta=0)
+    return np.asarray(cv2.multiply(image, cv2.cvtColor(255 - dark, cv2.COLOR_GRAY2BGR), scale=1 / 255), np.uint8)
+
+
+def _spoilt(image: Image, rng: np.random.Generator, strength: float) -> Image:
+    """Take the crop as a camera would: often of fewer px, which inference enlarges."""
+    if rng.random() > 0.7 * strength:
+        return degrade(image, rng, strength)
+    rows = float(np.exp(rng.uniform(np.log(40), np.log(HEIGHT))))
+    columns = max(12, round(rows * WIDTH / HEIGHT * rng.uniform(0.8, 1.25)))
+    small = degrade(
+        np.asarray(cv2.resize(image, (columns, round(rows)), interpolation=cv2.INTER_AREA), np.uint8), rng, strength
+    )
+    return np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _placed(view: Floats, place: Floats) -> Floats:
+    return np.asarray(view @ np.vstack([place, (0, 0, 1)]), np.float32)
+
+
+def _inverse(view: Floats) -> Floats:
+    return np.asarray(cv2.invertAffineTransform(view), np.float32)

@@ -1,0 +1,140 @@
+"""The network that looks at one person: an encoder for crops with two heads, the matte and the keypoints.
+
+The encoder (`app.lab.training.backbone`) goes from half to a thirty-second of the crop and begins with what was
+learnt on ImageNet. A decoder adds the levels again from below (Lin et al. 2017, FPN). Both heads take their last
+doubling of the resolution from channels (Shi et al. 2016, sub-pixel convolution). As a crop is centred on its person,
+the deepest level also learns a map of places: whoever stands in the middle is meant.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.gait.models.gaitgraph import MIRRORED
+from app.lab.training.backbone import CHANNELS, Backbone
+
+HEIGHT, WIDTH = 192, 96
+"""The crop, px."""
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+"""Of the colours red, green, blue in 0..1."""
+JOINTS = 17
+CELL = 4
+"""Size of a cell of the keypoints' maps, px."""
+_WIDTHS = (16, 32, 96, 128)
+"""Channels of the decoder at a half to a sixteenth."""
+
+
+def _convolution(inside: int, outside: int, size: int = 3, stride: int = 1, *, active: bool = True) -> nn.Sequential:
+    layers = [nn.Conv2d(inside, outside, size, stride, size // 2, bias=False), nn.BatchNorm2d(outside)]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if active else []))
+
+
+class _Joined(nn.Module):
+    """A finer level, to which the coarser one is added."""
+
+    def __init__(self, fine: int, coarse: int, width: int) -> None:
+        super().__init__()
+        self.side = _convolution(fine, width, 1, active=False)
+        self.narrow = _convolution(coarse, width, 1, active=False)
+        self.mix = _convolution(width, width)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        added = self.side(fine) + functional.interpolate(self.narrow(coarse), scale_factor=2.0)
+        return cast(Tensor, self.mix(functional.relu(added)))
+
+
+class PersonNetwork(nn.Module):
+    """Crops float32 (N, 3, 192, 96), normalised RGB, to logits of the matte and of the keypoints' places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone()
+        *fine, last = CHANNELS
+        self.places = nn.Parameter(torch.zeros(1, last, HEIGHT // 32, WIDTH // 32))
+        self.joins = nn.ModuleList(map(_Joined, fine, (*_WIDTHS[1:], last), _WIDTHS))
+        half, _, eighth, _ = _WIDTHS
+        self.matte = nn.Conv2d(half, 4, 3, padding=1)
+        self.maps = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 4 * JOINTS, 1))
+        self.absent = nn.Linear(last, JOINTS)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the matte's logits (N, 1, 192, 96), and the keypoints' (N, 17, 48 * 24 + 1).
+
+        The latter are those of the cells of a map, row by row, and last that the keypoint is not in the crop.
+        """
+        *fine, last = self.backbone(crops)
+        last = last + self.places
+        x = last
+        for number in (3, 2):
+            x = self.joins[number](fine[number], x)
+        eighth = x
+        for number in (1, 0):
+            x = self.joins[number](fine[number], x)
+        maps = functional.pixel_shuffle(self.maps(eighth), 2).flatten(2)
+        keypoints = torch.cat([maps, self.absent(last.mean((2, 3)))[..., None]], dim=2)
+        return functional.pixel_shuffle(self.matte(x), 2), keypoints
+
+
+def decoded(logits: Tensor) -> Tensor:
+    """Return the keypoints (N, 17, 3) of logits (N, 17, 48 * 24 + 1): x, y in 0..1 of the crop, and a score.
+
+    The score is the probability of the 5x5 cells that hold the most, about 5 % of the crop's height to each side; the
+    place is their mean. (The mean over all cells would lie between two people.)
+    """
+    rows, columns = HEIGHT // CELL, WIDTH // CELL
+    shares = logits.softmax(dim=2)[..., :-1].reshape(-1, JOINTS, rows, columns)
+    x = (torch.arange(columns, dtype=shares.dtype) + 0.5) / columns
+    y = (torch.arange(rows, dtype=shares.dtype) + 0.5) / rows
+    sums = [
+        functional.avg_pool2d(part, 5, 1, 2, count_include_pad=True).flatten(2) * 25
+        for part in (shares, shares * x, shares * y[:, None])
+    ]
+    best = sums[0].argmax(dim=2, keepdim=True)
+    mass, left, top = (part.gather(2, best) for part in sums)
+    return torch.cat([left / mass, top / mass, mass], dim=2)
+
+
+class MatteOnly(nn.Module):
+    """Crops (N, 3, 192, 96) to probabilities (N, 1, 192, 96)."""
+
+    def __init__(self, network: PersonNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor) -> Tensor:
+        matte: Tensor = self.network(crops)[0]
+        return matte.sigmoid()
+
+
+def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a `PersonNetwork` says of crops and of their mirror images, on average.
+
+    Args:
+        network: to be asked.
+        crops: (N, 3, 192, 96), normalised.
+
+    Returns:
+        The probability of body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decoded`.
+    """
+    matte, places = network(crops)
+    mirrored, there = network(crops.flip(3))
+    there = there.float().softmax(dim=2)
+    maps = there[..., :-1].unflatten(2, (-1, WIDTH // CELL)).flip(3).flatten(2)
+    there = torch.cat([maps, there[..., -1:]], dim=2)[:, list(MIRRORED)]
+    shares = (places.float().softmax(dim=2) + there) / 2
+    return (matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)) / 2, decoded(shares.log())
+
+
+class KeypointsOnly(nn.Module):
+    """Crops (N, 3, 192, 96) to keypoints (N, 17, 3): see `both_ways`."""
+
+    def __init__(self, network: PersonNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return both_ways(self.network, crops)[1]

@@ -1,0 +1,273 @@
+"""Training of the network that cuts one person out of a crop, together with the one that finds the keypoints.
+
+One network with two heads (`app.lab.training.person`) learns both, since most crops have both truths and each helps the
+other. ``train segmenter`` and ``train pose`` are therefore the same training; each exports its head. What one of them
+has trained the other exports with ``--export-only``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.crops.windows import crop_of, crop_windows, matte_of
+from app.errors import SettingsError
+from app.lab.evaluation.metrics import mask_ious, pck
+from app.lab.synthesis.photos import Annotated, Photo, read_photos
+from app.lab.training.crops import SHAPE, Crop, CropBatches
+from app.lab.training.engine import Task, fit
+from app.lab.training.export import export
+from app.lab.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, MatteOnly, PersonNetwork, both_ways
+from app.lab.training.settings import TrainSettings
+from app.types import Bools, Floats, Image
+
+THRESHOLD = 0.45
+"""Probability from which a pixel is body: the best on average of the held-out people, photographed and rendered."""
+_SMALLEST = 60
+"""People of fewer px are not judged: their outlines are drawn too coarsely."""
+NOTE = (
+    "begun with EfficientNet-Lite0's weights of ImageNet, trained on 165 COCO photographs, some of them for "
+    "non-commercial use, and virtual walkers"
+)
+"""In the file, so that whoever runs it sees it."""
+
+
+@dataclass(frozen=True)
+class SegmenterTrainSettings(TrainSettings):
+    """Those of the network for crops of one person, both heads."""
+
+    photos: Path = Path("../shared/train")
+    """Folder of labelled pictures: see `app.lab.synthesis.photos`."""
+    cutouts: Path | None = None
+    """Folder of walkers, made by ``python -m app train cutouts``; None: real people only."""
+    gentle: float = 0.2
+    """Share of the steps, at the end, with easier crops."""
+    keypoint_weight: float = 0.6
+    """Of the keypoints' loss against the matte's."""
+    backbone_rate: float = 0.25
+    """Share of the learning rate for what begins with weights learnt on ImageNet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A held-out person: the crop uint8 BGR, its window in the picture px, the labels."""
+
+    crop: Image
+    window: Any
+    photo: Photo
+    person: Annotated
+
+
+class PersonTask(Task):
+    """Matte and keypoints of crops of one person."""
+
+    settings: SegmenterTrainSettings
+    network: PersonNetwork
+
+    def __init__(self, settings: SegmenterTrainSettings) -> None:
+        network = PersonNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network, settings)
+        self._people: list[Judged] | None = None
+        self._walkers: list[Crop] = []
+
+    def share_of_rate(self, name: str) -> float:
+        return self.settings.backbone_rate if name.startswith("network.backbone.") else 1.0
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        crops = normalised(batch["image"]).contiguous(memory_format=torch.channels_last)
+        matte, keypoints = self.network(crops)
+        outline = matte_loss(matte.float(), batch["matte"].float() / 255, batch["known"])
+        places = keypoint_loss(keypoints.float(), batch["keypoints"])
+        return {"loss": outline + self.settings.keypoint_weight * places, "matte": outline, "keypoints": places}
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        """Mean IoU and PCK of the people in the held-out pictures, by their labelled boxes, and of walkers."""
+        if self._people is None:
+            self._people = judged_people(self.settings.photos)
+            if self.settings.cutouts is not None:
+                unseen = CropBatches(self.settings.photos, self.settings.cutouts, 1, 0, held_out=True)
+                self._walkers = [unseen.walker(np.random.default_rng([0, number]), 0.0) for number in range(120)]
+        mattes, keypoints = answers(network, [one.crop for one in self._people])
+        found = pck(*keypoint_pairs(self._people, keypoints))
+        figures = {
+            "iou": float(np.mean(mask_ious(*mask_pairs(self._people, mattes)))),
+            "pck": found.overall,
+            "ankles": found.parts["ankles"],
+        }
+        if self._walkers:
+            mattes, keypoints = answers(network, [one.image for one in self._walkers])
+            truths = [one.matte > 127 for one in self._walkers if one.matte is not None]
+            scale = np.array([WIDTH, HEIGHT, 1], np.float32)
+            truth = np.stack([one.keypoints for one in self._walkers]) * scale
+            heights = np.full(len(truth), HEIGHT / (1 + 2 * SHAPE.margin), np.float32)
+            figures["walkers_iou"] = float(np.mean(mask_ious(list(mattes > THRESHOLD), truths)))
+            figures["walkers_pck"] = pck((keypoints * scale)[..., :2], truth, heights).overall
+        return figures
+
+
+def normalised(crops: Tensor) -> Tensor:
+    """Return uint8 RGB (N, 3, h, w) as the network takes it, float32."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (MEAN, STD))
+    return (crops.float() - mean) / std
+
+
+def matte_loss(logits: Tensor, matte: Tensor, known: Tensor) -> Tensor:
+    """Cross entropy, five times as much at the outline, and Dice (Milletari et al. 2016).
+
+    Args:
+        logits: (N, 1, h, w).
+        matte: (N, 1, h, w) in 0..1.
+        known: (N,), 0 where the matte means nothing.
+    """
+    near = functional.avg_pool2d(matte, 5, 1, 2, count_include_pad=False)
+    weight = 1 + 16 * near * (1 - near)
+    entropy = functional.binary_cross_entropy_with_logits(logits, matte, reduction="none")
+    entropy = (entropy * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+    body = logits.sigmoid()
+    shared, total = (body * matte).sum((1, 2, 3)), (body + matte).sum((1, 2, 3))
+    dice = 1 - (2 * shared + 1) / (total + 1)
+    return ((entropy + dice) * known).sum() / known.sum().clamp(min=1)
+
+
+def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
+    """Cross entropy between places: a Gaussian of 1.3 cells around the keypoint, or "not in the crop".
+
+    Args:
+        logits: (N, 17, cells + 1), see `PersonNetwork.forward`.
+        keypoints: (N, 17, 3): x, y in 0..1 of the crop; above 0 known, -1 outside, 0 without meaning.
+    """
+    rows, columns = HEIGHT // CELL, WIDTH // CELL
+    across = torch.arange(columns, device=logits.device) + 0.5 - keypoints[..., :1] * columns
+    down = torch.arange(rows, device=logits.device) + 0.5 - keypoints[..., 1:2] * rows
+    across, down = (torch.exp(-offset.square() / (2 * 1.3**2)) for offset in (across, down))
+    bell = (down[..., :, None] * across[..., None, :]).flatten(2)
+    bell = bell / bell.sum(2, keepdim=True).clamp(min=1e-6)
+    here, outside = (keypoints[..., 2] > 0).float(), (keypoints[..., 2] < 0).float()
+    target = torch.cat([bell * here[..., None], outside[..., None]], dim=2)
+    entropy = -(target * logits.log_softmax(dim=2)).sum(2)
+    return entropy.sum() / (here + outside).sum().clamp(min=1)
+
+
+def judged_people(photos: Path) -> list[Judged]:
+    """Return the people of the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
+    found = []
+    for photo in read_photos(photos, held_out=True):
+        image = photo.read()
+        for person in photo.people:
+            known = person.polygons or (person.keypoints is not None and (person.keypoints[:, 2] > 0).any())
+            if person.crowd or person.box[3] - person.box[1] < _SMALLEST or not known:
+                continue
+            window = crop_windows(person.box[None], photo.width, photo.height, SHAPE)[0]
+            found.append(Judged(crop_of(image, window, SHAPE), window, photo, person))
+    return found
+
+
+def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats]:
+    """Return the mattes (N, 192, 96) and keypoints (N, 17, 3) of crops, uint8 BGR: see `both_ways`."""
+    mattes, keypoints = [], []
+    for start in range(0, len(crops), batch):
+        pixels = np.stack([crop[..., ::-1].transpose(2, 0, 1) for crop in crops[start : start + batch]])
+        seen = normalised(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
+        matte, places = both_ways(network, seen)
+        mattes.append(matte[:, 0].numpy())
+        keypoints.append(places.numpy())
+    return np.concatenate(mattes), np.concatenate(keypoints)
+
+
+def mask_pairs(
+    people: Sequence[Judged], mattes: Floats, threshold: float = THRESHOLD
+) -> tuple[list[Bools], list[Bools]]:
+    """Return masks and truths, in px of the pictures around the people, of those with an outline."""
+    masks, truths = [], []
+    for one, matte in zip(people, mattes, strict=True):
+        truth = one.person.mask(one.photo.height, one.photo.width)
+        if truth is None:
+            continue
+        left, top, right, bottom = one.window.tolist()
+        masks.append(matte_of(matte, one.window).alpha >= threshold * 255)
+        truths.append(truth[top:bottom, left:right])
+    return masks, truths
+
+
+def keypoint_pairs(people: Sequence[Judged], keypoints: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return predicted (n, 17, 2) and true (n, 17, 3) keypoints, px of the pictures, and the boxes' heights (n,)."""
+    predicted, truth, heights = [], [], []
+    for one, places in zip(people, keypoints, strict=True):
+        if one.person.keypoints is None:
+            continue
+        left, top, right, bottom = one.window.tolist()
+        predicted.append(places[:, :2] * (right - left, bottom - top) + (left, top))
+        truth.append(one.person.keypoints)
+        heights.append(one.person.box[3] - one.person.box[1])
+    return np.asarray(predicted, np.float32), np.stack(truth), np.array(heights, np.float32)
+
+
+def train(settings: SegmenterTrainSettings) -> nn.Module:
+    """Train both heads, or go on with a training that was stopped; see `app.lab.training.engine.fit`."""
+    gentle_from = round((1 - settings.gentle) * settings.steps)
+    batches = CropBatches(settings.photos, settings.cutouts, settings.batch, settings.seed, gentle_from=gentle_from)
+    task = PersonTask(settings)
+    task.network.backbone.start()
+    return fit(task, batches, settings)
+
+
+def trained(settings: SegmenterTrainSettings) -> PersonNetwork:
+    """Read the network that a training has left in `settings.out`.
+
+    Raises:
+        SettingsError: there is none, or another network's.
+    """
+    file = settings.out / "network.pt"
+    network = PersonNetwork()
+    try:
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(
+            f"{file} is not a trained network for crops of people ({reason}). Train it first."
+        ) from error
+    return network.eval()
+
+
+def export_network(settings: SegmenterTrainSettings, path: Path) -> float:
+    """Write the matte's half of the trained network as `app.segment.onnx_matte` reads it."""
+    network = trained(settings)
+    figures = figures_of(network, settings)
+    text = f"mean IoU {figures['iou']:.2f} of people in held-out COCO pictures"
+    return exported(MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text})
+
+
+def figures_of(network: PersonNetwork, settings: SegmenterTrainSettings) -> dict[str, float]:
+    """Judge a trained network; see `PersonTask.check`."""
+    with torch.inference_mode():
+        return PersonTask(settings).check(network)
+
+
+def exported(network: nn.Module, output: str, path: Path, metadata: Mapping[str, str]) -> float:
+    """Write one head as ONNX with what `app.crops.network` wants to know; see `app.lab.training.export.export`."""
+    examples = {"image": torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 4 - 2}
+    known = {
+        "mean": ",".join(map(str, MEAN)),
+        "std": ",".join(map(str, STD)),
+        "margin": str(SHAPE.margin),
+        "aspect": str(SHAPE.aspect),
+        "licence": "Apache-2.0",
+        "note": NOTE,
+    }
+    return export(
+        network,
+        examples,
+        [output],
+        path,
+        dynamic={name: {0: "batch"} for name in ("image", output)},
+        metadata=known | dict(metadata),
+        storage="int8",  # costs the held-out people nothing in IoU and 0.001 of PCK
+    )

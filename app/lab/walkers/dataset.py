@@ -1,0 +1,310 @@
+"""Gait data sets of virtual walkers in OpenGait's layout: ``identity/condition-number/view/*.pkl``.
+
+Every person is made from the data set's seed and the person's number alone, so the files are the same whatever the
+number of workers, and a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import OutputError, SettingsError
+from app.files import explained, written_whole
+from app.gait.heatmaps import heatmaps
+from app.lab.walkers.body import CACHE, BodyModel
+from app.lab.walkers.camera import Camera
+from app.lab.walkers.path import Path as Route
+from app.lab.walkers.person import Dressed, Motion, Person
+from app.lab.walkers.renderer import kernels
+from app.lab.walkers.scene import rotation_vectors
+from app.lab.walkers.smpl import NOTE, parameters
+from app.lab.walkers.wardrobe import Condition, Wardrobe
+from app.walks.silhouette import normalise
+from app.workers import side_by_side
+
+Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap", "smpl"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+_POSED = 128
+"""Body height, in px, of the pictures whose px poses are in."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a data set holds.
+
+    `conditions` are condition and number of walks; `views` degrees, 0 from the front and 180 from behind; `fps` of
+    the walks; `first` number of the first person: people of different data sets differ when their numbers do;
+    `training` how many of the subjects the partition puts into the training set; `heights` m of the camera and its
+    `distances` m (one of each is drawn for each walk); `body` and `gait` can be switched off (everybody has the same
+    one) to see what identifies; `outfits` sets of clothes are worn in turn; `change` scales how much people differ
+    from day to day.
+
+    Silhouettes are `rows` high, 64 or 128; they are drawn twice as high, before OpenGait's pre-treatment reduces them.
+
+    With `cameras` every walk is filmed by so many at drawn places all around instead of those of `views`, and its
+    frame rate is drawn from `rates`: for training, where no camera should be special.
+    """
+
+    subjects: int = 100
+    seed: int = 1
+    conditions: tuple[tuple[Condition, int], ...] = (("nm", 6), ("bg", 2), ("cl", 2))
+    views: tuple[int, ...] = tuple(range(0, 181, 18))
+    frames: int = 40
+    fps: float = 25.0
+    modalities: tuple[Modality, ...] = ("silhouette",)
+    first: int = 1
+    training: int = 0
+    heights: tuple[float, float] = (1.2, 1.5)
+    distances: tuple[float, float] = (6.5, 6.5)
+    body: bool = True
+    gait: bool = True
+    outfits: int = 1
+    change: float = 1.0
+    cameras: int = 0
+    rates: tuple[float, float] = (12.0, 30.0)
+    rows: int = 64
+
+    def __post_init__(self) -> None:
+        if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
+            raise SettingsError("A data set needs subjects, conditions, views, frames and modalities.")
+        if not 0 <= self.training <= self.subjects:
+            raise SettingsError(f"{self.training} of {self.subjects} subjects cannot be for training.")
+        if self.rows not in (64, 128):
+            raise SettingsError(f"Silhouettes are 64 or 128 rows high, not {self.rows}.")
+
+    def identity(self, index: int) -> str:
+        """The name of person `index`, counted from 0: that of their folder."""
+        return f"{self.first + index:05d}"
+
+    @property
+    def walks(self) -> Iterator[tuple[Condition, int]]:
+        """Every walk of a person: condition and number from 1."""
+        return ((condition, number) for condition, count in self.conditions for number in range(1, count + 1))
+
+
+def parse_conditions(text: str) -> tuple[tuple[Condition, int], ...]:
+    """Read ``nm:6,bg:2,cl:2``; `SettingsError` says what is wrong."""
+    pairs = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*(nm|bg|cl)\s*:\s*([1-9]\d?)\s*", piece)
+        if match is None:
+            raise SettingsError(f"'{piece}' is no condition with a number of walks; write for example nm:6,bg:2,cl:2.")
+        pairs.append((cast(Condition, match[1]), int(match[2])))
+    if len({condition for condition, _ in pairs}) != len(pairs):
+        raise SettingsError(f"A condition appears twice in '{text}'.")
+    return tuple(pairs)
+
+
+def parse_modalities(text: str) -> tuple[Modality, ...]:
+    """Read ``silhouette,pose``; `SettingsError` names the known ones."""
+    names = tuple(piece.strip() for piece in text.split(","))
+    for name in names:
+        if name not in MODALITIES:
+            raise SettingsError(f"There is no modality '{name}'. Known: {', '.join(MODALITIES)}.")
+    return cast("tuple[Modality, ...]", names)
+
+
+def write_dataset(
+    folder: Path,
+    plan: Plan,
+    *,
+    cache: Path = CACHE,
+    wardrobe: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make the data set in `folder`: ``data/`` in OpenGait's layout, ``partition.json``, ``dataset.json``.
+
+    A person's folder appears when all of their walks are done; people who are there already are kept.
+
+    Raises:
+        OutputError: `folder` holds another data set, or cannot be written.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    about = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
+    if "smpl" in plan.modalities:
+        about["note"] = NOTE
+    about = json.loads(json.dumps(about))
+    manifest = folder / "dataset.json"
+    if manifest.is_file():
+        try:  # an older data set does not say how high its silhouettes are
+            same = {"rows": 64, **json.loads(manifest.read_text(encoding="utf-8"))} == about
+        except (ValueError, TypeError):
+            same = False
+        if not same:
+            raise OutputError(f"{folder} holds another data set (see {manifest}). Give another --out folder.")
+    else:
+        _write_json(manifest, about)
+    names = [plan.identity(index) for index in range(plan.subjects)]
+    partition = {"TRAIN_SET": names[: plan.training], "TEST_SET": names[plan.training :]}
+    _write_json(folder / "partition.json", partition)
+    BodyModel.load(cache)  # made here, once, not by every worker
+    todo = [index for index in range(plan.subjects) if not (folder / "data" / names[index]).is_dir()]
+    for index in todo:  # what a killed run has left would look like people to a loader that lists the folder
+        for leftover in (folder / "data").glob(f".{names[index]}.*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    done = plan.subjects - len(todo)
+    if progress is not None:
+        progress(done, plan.subjects)
+    for _ in side_by_side(write_subject, [(folder, plan, index, cache, wardrobe) for index in todo], workers):
+        done += 1
+        if progress is not None:
+            progress(done, plan.subjects)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _model(cache: Path) -> BodyModel:
+    return BodyModel.load(cache)
+
+
+@lru_cache(maxsize=1)
+def _wardrobe(folder: Path) -> Wardrobe:
+    return Wardrobe(folder)
+
+
+def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: Path | None = None) -> None:
+    """Write all walks of person `index` of the plan, or nothing."""
+    with written_whole(folder / "data" / plan.identity(index)) as temporary:
+        for condition, number, view, arrays in subject_walks(plan, index, _model(cache), wardrobe):
+            place = temporary / f"{condition}-{number:02d}" / f"{view:03d}"
+            place.mkdir(parents=True)
+            for order, (modality, array) in enumerate(arrays.items()):
+                data = pickle.dumps(array, protocol=4)
+                (place / f"{order}_{modality}.pkl").write_bytes(data)
+
+
+def subject_walks(
+    plan: Plan, index: int, model: BodyModel, wardrobe: Path | None = None
+) -> Iterator[tuple[Condition, int, int, dict[str, NDArray[Any]]]]:
+    """Yield condition, number, view and the modalities' arrays of every walk of person `index`.
+
+    ``silhouette`` uint8 (T, 64, 64) or (T, 128, 128); ``pose`` float32 (T, 17, 3): x, y px in a picture 128 px per body
+    height with the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap``
+    uint8 (T, 2, 64, 64): limbs and joints as SkeletonGait reads them; ``smpl`` float32 (T, 85) in the layout of SMPL's
+    parameters, which they are not: see `app.lab.walkers.smpl`.
+    """
+    for walk in walks_of(plan, index, model, wardrobe):
+        cameras = walk.cameras
+        recorded = _record(walk.motion, list(cameras.values()), plan.modalities, plan.rows)
+        for view, arrays in zip(cameras, recorded, strict=True):
+            yield walk.condition, walk.number, view, arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """One walk of a person of a plan, and the `cameras` that film it, by their views in degrees."""
+
+    condition: Condition
+    number: int
+    motion: Motion
+    fps: float
+    cameras: dict[int, Camera]
+
+
+def walks_of(
+    plan: Plan, index: int, model: BodyModel, wardrobe: Path | None = None, only: Collection[int] | None = None
+) -> Iterator[Walk]:
+    """Yield the walks of person `index` of the plan: all, or those whose places in `Plan.walks` are in `only`."""
+    clothes = None if wardrobe is None else _wardrobe(wardrobe)
+    person = Person.sample(1_000_003 * plan.seed + plan.first + index)
+    same = Person.sample(0)
+    if not plan.body:
+        person = Person(person.seed, same.body, person.gait)
+    if not plan.gait:
+        person = Person(person.seed, person.body, same.gait)
+    for walk_number, (condition, number) in enumerate(plan.walks):
+        if only is not None and walk_number not in only:
+            continue
+        session = person.session(walk_number + 1, condition, walk_number % plan.outfits, plan.change)
+        rng = np.random.default_rng([session.seed, 0xDA7A])
+        dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
+        fps = float(rng.uniform(*plan.rates)) if plan.cameras else plan.fps
+        length = session.gait.speed * plan.frames / fps
+        heading = float(rng.normal(0.0, np.radians(1.5)))
+        start = (-length / 2 * np.cos(heading), -length / 2 * np.sin(heading) + float(rng.normal(0, 0.1)))
+        route = Route.line((float(start[0]), float(start[1])), heading, 20.0)
+        motion = dressed.walk(session.gait, route, None, fps, plan.frames / fps, session.seed, float(rng.random()))
+        if plan.cameras:
+            views = [int(view) for view in rng.choice(360, plan.cameras, replace=False)]
+            cameras = {view: _anywhere(view, plan, length, rng) for view in views}
+        else:
+            height = float(rng.uniform(*plan.heights))
+            cameras = {view: _camera(view, float(np.mean(plan.distances)), height) for view in plan.views}
+        yield Walk(condition, number, motion, fps, cameras)
+
+
+def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:
+    """A camera at a drawn place, mostly low, never so near that the walker comes upon it."""
+    low, high = plan.heights
+    height = low + (high - low) * float(rng.random()) ** 2
+    return _camera(view, max(float(rng.uniform(*plan.distances)), length / 2 + 2.0), height)
+
+
+def _camera(view: float, distance: float, height: float) -> Camera:
+    angle = np.radians(view)
+    position = (distance * float(np.cos(angle)), distance * float(np.sin(angle)), height)
+    return Camera.look_at(position, (0.0, 0.0, 0.9), 320, 240)
+
+
+def _record(
+    motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality], rows: int
+) -> list[dict[str, NDArray[Any]]]:
+    """Film `motion` with all `cameras` at once: every frame is skinned once."""
+    frames, figure, drawn = len(motion), motion.dressed.figure, 2 * rows
+    silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)
+    poses = np.zeros((len(cameras), frames, 17, 3), np.float32)
+    windows = np.zeros((len(cameras), frames, 3), np.float32)
+    posed = "pose" in modalities or "heatmap" in modalities
+    keypoints = motion.keypoints if posed else np.zeros((frames, 17, 3), np.float32)
+    screen = np.empty_like(figure.vertices)
+    mask = np.empty((drawn, 2 * drawn), np.uint8)
+    compiled = kernels()
+    for frame in range(frames):
+        vertices, _ = motion.skinned(frame)
+        for index, camera in enumerate(cameras):
+            eye = np.array(camera.position, np.float32)
+            scale, left, top = compiled.window(vertices, camera.rotation, eye, *mask.shape, screen)
+            windows[index, frame] = scale, left, top
+            if "silhouette" in modalities:
+                mask[:] = 0
+                compiled.fill(screen, figure.faces, mask)
+                small = normalise(mask, rows)
+                if small is not None:
+                    silhouettes[index, frame] = small
+            if posed:
+                scale *= _POSED / drawn
+                local = (keypoints[frame] - eye) @ camera.rotation.T
+                poses[index, frame, :, 0] = (local[:, 0] / local[:, 2] - left) * scale
+                poses[index, frame, :, 1] = (local[:, 1] / local[:, 2] - top) * scale
+                poses[index, frame, :, 2] = 1.0
+    results: list[dict[str, NDArray[Any]]] = []
+    for index in range(len(cameras)):
+        every: dict[str, NDArray[Any]] = {"silhouette": silhouettes[index], "pose": poses[index]}
+        if "body" in modalities:
+            turns = np.stack([rotation_vectors(rotation).ravel() for rotation in motion.poses.rotations])
+            every["body"] = np.concatenate([motion.poses.root, turns], axis=1).astype(np.float32)
+        if "heatmap" in modalities:
+            every["heatmap"] = heatmaps(poses[index])
+        if "smpl" in modalities:
+            skeleton, traits = motion.dressed.skeleton, motion.dressed.shape.traits
+            every["smpl"] = parameters(motion.poses, skeleton, traits, cameras[index], windows[index], drawn)
+        results.append({modality: every[modality] for modality in modalities})
+    return results

@@ -1,0 +1,246 @@
+"""What makes a person's walk their own: gait traits, how they vary between people and between sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from app.lab.walkers.normative import WALK_RATIO
+from app.lab.walkers.skeleton import Side as Side
+
+Burden: TypeAlias = Literal["handbag", "backpack", "trolley"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a trait is distributed: normal with `mean` and `sd` between people, cut at 2.2 `sd`.
+
+    `session` is the share of `sd` by which the same person differs from session to session.
+    """
+
+    mean: float
+    sd: float
+    session: float = 0.3
+
+
+SPREADS: dict[str, Spread] = {
+    # The figures below are approximate, from general knowledge of the works named, not checked against their tables.
+    # Comfortable speed: Bohannon 1997 (means 1.27 to 1.46 m/s over sex and decades, SD about 0.15 to 0.2).
+    "speed": Spread(1.33, 0.15, 0.35),
+    # Sekiya & Nagasaki 1998; SD about a tenth.
+    "walk_ratio": Spread(WALK_RATIO, 0.0006, 0.25),
+    # Winter 1991 and Perry: base of support 5 to 13 cm.
+    "step_width": Spread(0.095, 0.026, 0.25),
+    # Foot progression angle: 5 to 7 degrees out, SD 5 to 6 (Perry; Murray 1964).
+    "toe_out_l": Spread(6.5, 5.0, 0.25),
+    "toe_out_r": Spread(6.5, 5.0, 0.25),
+    # The others have no table behind them; they keep single joints within about two of the published SDs.
+    "hip_offset": Spread(0.0, 0.012, 0.3),
+    "knee_stance": Spread(1.0, 0.25, 0.3),
+    "knee_swing": Spread(1.0, 0.075, 0.3),
+    "knee_offset": Spread(1.0, 2.2, 0.3),
+    "heel_strike": Spread(20.0, 4.0, 0.35),
+    "push_off": Spread(62.0, 5.0, 0.3),
+    "ankle_swing": Spread(0.0, 2.5, 0.3),
+    "stance": Spread(0.0, 0.012, 0.3),
+    "knee_turn": Spread(0.0, 4.0, 0.25),
+    "arm_swing": Spread(1.0, 0.34, 0.35),
+    "arm_asymmetry": Spread(0.0, 0.20, 0.35),
+    "arm_abduction": Spread(7.0, 3.5, 0.3),
+    "arm_forward": Spread(0.0, 5.0, 0.3),
+    "arm_turn": Spread(12.0, 10.0, 0.25),
+    "elbow_offset": Spread(0.0, 9.0, 0.3),
+    "elbow_swing": Spread(1.0, 0.35, 0.3),
+    "shoulder_lift": Spread(0.0, 2.5, 0.35),
+    "trunk_lean": Spread(2.5, 3.0, 0.35),
+    "trunk_sway": Spread(1.0, 0.45, 0.3),
+    "trunk_rotation": Spread(1.0, 0.4, 0.3),
+    "stoop": Spread(3.0, 4.5, 0.3),
+    "pelvis_tilt": Spread(0.0, 3.5, 0.25),
+    "pelvis_obliquity": Spread(1.0, 0.3, 0.3),
+    "pelvis_rotation": Spread(1.0, 0.4, 0.3),
+    "lateral_sway": Spread(0.020, 0.005, 0.3),
+    "head_pitch": Spread(2.0, 5.0, 0.5),
+    "head_forward": Spread(0.0, 5.0, 0.25),
+    "step_asymmetry": Spread(0.0, 0.010, 0.3),
+    "timing_asymmetry": Spread(0.0, 0.008, 0.3),
+    "variability": Spread(1.0, 0.25, 0.3),
+}
+"""Every trait's distribution. Units as in `GaitTraits`."""
+
+
+@dataclass(frozen=True)
+class GaitTraits:
+    """One person's gait. The defaults are the average walker, left and right alike.
+
+    Lengths m, angles degrees; `*_swing`, `*_stance`, `*_sway`, `*_rotation`, `*_obliquity` scale the normative
+    curve's range. Asymmetries are 0 for the same on both sides.
+    """
+
+    speed: float = 1.33
+    """Comfortable speed, m/s."""
+    walk_ratio: float = WALK_RATIO
+    """Step length over cadence, m/(steps/min), for a leg of 0.88 m."""
+    step_width: float = 0.095
+    """Between the ankles' lines, m."""
+    toe_out_l: float = 6.5
+    toe_out_r: float = 6.5
+    hip_offset: float = 0.0
+    """How far the feet land in front of the average place, m: more hip flexion against more extension."""
+    knee_stance: float = 1.0
+    knee_swing: float = 1.0
+    knee_offset: float = 1.0
+    """Knee flexion added throughout stance, degrees."""
+    heel_strike: float = 20.0
+    """Foot against floor at heel contact, toes up."""
+    push_off: float = 62.0
+    """Foot against floor at toe-off, heel up."""
+    ankle_swing: float = 0.0
+    """Dorsiflexion added in swing."""
+    stance: float = 0.0
+    """Added to the phase of toe-off."""
+    knee_turn: float = 0.0
+    """Knees turned out (positive) or in."""
+    arm_swing: float = 1.0
+    arm_asymmetry: float = 0.0
+    """Left arm swings `1 + x`, right `1 - x` times."""
+    arm_abduction: float = 7.0
+    arm_forward: float = 0.0
+    arm_turn: float = 12.0
+    """Arms turned inwards, so that the hands swing in front of the thighs."""
+    elbow_offset: float = 0.0
+    elbow_swing: float = 1.0
+    shoulder_lift: float = 0.0
+    trunk_lean: float = 2.5
+    trunk_sway: float = 1.0
+    trunk_rotation: float = 1.0
+    stoop: float = 3.0
+    """Forward bend of the upper spine."""
+    pelvis_tilt: float = 0.0
+    pelvis_obliquity: float = 1.0
+    pelvis_rotation: float = 1.0
+    lateral_sway: float = 0.020
+    """Amplitude of the pelvis' way from side to side, m (approximate, from general knowledge of Perry, ch. 7)."""
+    head_pitch: float = 2.0
+    head_forward: float = 0.0
+    """Forward bend of the neck with the face kept level."""
+    step_asymmetry: float = 0.0
+    """Left step longer than right by twice this share."""
+    timing_asymmetry: float = 0.0
+    """Right heel contact later than half a cycle by this phase."""
+    variability: float = 1.0
+    """Scale of the differences from stride to stride."""
+
+    @classmethod
+    def sample(cls, seed: int, age: float | None = None, female: bool | None = None) -> GaitTraits:
+        """Return the gait of person number `seed`; the same number gives the same gait.
+
+        From 60 years on people walk slower (about 0.1 m/s a decade, Bohannon 1997), with shorter, wider steps and
+        more stoop; women take shorter steps at a higher cadence with a livelier pelvis (Smith et al. 2002). The
+        sizes of these two shifts are approximate.
+        """
+        draw = _normals(seed, stream=0)
+        traits = cls(
+            **{name: spread.mean + spread.sd * z for (name, spread), z in zip(SPREADS.items(), draw, strict=True)}
+        )
+        years = max(0.0, (age or 0.0) - 60.0) / 10.0
+        traits = replace(
+            traits,
+            speed=traits.speed - 0.1 * years,
+            walk_ratio=traits.walk_ratio * (1 - 0.03 * years),
+            step_width=traits.step_width + 0.006 * years,
+            stoop=traits.stoop + 2.5 * years,
+            toe_out_r=traits.toe_out_l + 0.5 * (traits.toe_out_r - traits.toe_out_l),
+        )
+        if female is not None:
+            sign = 1.0 if female else -1.0
+            traits = replace(
+                traits,
+                walk_ratio=traits.walk_ratio - sign * 0.0002,
+                pelvis_obliquity=traits.pelvis_obliquity + sign * 0.15,
+                step_width=traits.step_width - sign * 0.006,
+            )
+        return traits._bounded()
+
+    def in_session(self, seed: int, amount: float = 1.0) -> GaitTraits:
+        """Return this person's gait of another day: every trait a little different (speed, mood, shoes)."""
+        draw = _normals(seed, stream=1)
+        change = {
+            name: getattr(self, name) + amount * spread.session * spread.sd * z
+            for (name, spread), z in zip(SPREADS.items(), draw, strict=True)
+        }
+        return replace(self, **change)._bounded()
+
+    def mirrored(self) -> GaitTraits:
+        """Return the same gait with left and right exchanged."""
+        return replace(
+            self,
+            toe_out_l=self.toe_out_r,
+            toe_out_r=self.toe_out_l,
+            arm_asymmetry=-self.arm_asymmetry,
+            step_asymmetry=-self.step_asymmetry,
+            timing_asymmetry=-self.timing_asymmetry,
+        )
+
+    def _bounded(self) -> GaitTraits:
+        return replace(
+            self,
+            speed=float(np.clip(self.speed, 0.75, 1.75)),
+            step_width=max(0.02, self.step_width),
+            arm_swing=max(0.2, self.arm_swing),
+            arm_asymmetry=float(np.clip(self.arm_asymmetry, -0.6, 0.6)),
+            arm_abduction=max(2.0, self.arm_abduction),
+            elbow_swing=max(0.2, self.elbow_swing),
+            knee_stance=max(0.3, self.knee_stance),
+            knee_offset=max(-1.5, self.knee_offset),
+            trunk_sway=max(0.0, self.trunk_sway),
+            trunk_rotation=max(0.1, self.trunk_rotation),
+            pelvis_rotation=max(0.0, self.pelvis_rotation),
+            pelvis_obliquity=max(0.2, self.pelvis_obliquity),
+            variability=max(0.3, self.variability),
+        )
+
+
+@dataclass(frozen=True)
+class ArmCarriage:
+    """How an arm is held, in degrees: swing scale, what is added to shoulder flexion, abduction and elbow flexion."""
+
+    swing: float = 1.0
+    forward: float = 0.0
+    abduction: float = 0.0
+    elbow: float = 0.0
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """Something carried: `burden`, on which `side` (a backpack on both)."""
+
+    burden: Burden
+    side: Side = "r"
+
+    def arm(self, side: Side) -> ArmCarriage:
+        """Return how the arm on `side` is held. Approximate: no published angles."""
+        if self.burden == "backpack":
+            return ArmCarriage(swing=0.75, forward=4.0, abduction=2.0, elbow=6.0)
+        if side != self.side:
+            return ArmCarriage(swing=0.9)
+        if self.burden == "handbag":
+            return ArmCarriage(swing=0.2, abduction=6.0, elbow=-6.0)
+        return ArmCarriage(swing=0.1, forward=-24.0, abduction=6.0, elbow=-14.0)
+
+    @property
+    def trunk_lean(self) -> float:
+        """Forward lean added, degrees (a backpack: Kinoshita 1985 reports about 3 to 11 with heavy loads)."""
+        return {"handbag": 0.0, "backpack": 5.0, "trolley": 1.5}[self.burden]
+
+    @property
+    def trunk_side_lean(self) -> float:
+        """Lean to the left, degrees: away from a bag, approximate."""
+        return {"handbag": 2.0, "backpack": 0.0, "trolley": -1.0}[self.burden] * (1.0 if self.side == "r" else -1.0)
+
+
+def _normals(seed: int, stream: int) -> list[float]:
+    rng = np.random.default_rng([seed, stream, 0x6A17])
+    return [float(z) for z in np.clip(rng.standard_normal(len(SPREADS)), -2.2, 2.2)]

@@ -1,0 +1,197 @@
+"""People: a body and a gait that belong together, and the same person on different days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from app.lab.walkers.body import BodyModel, BodyTraits, Shape
+from app.lab.walkers.gait import Carrying, GaitTraits, Side
+from app.lab.walkers.motion import walk
+from app.lab.walkers.path import Path as Route
+from app.lab.walkers.renderer import Figure, skin
+from app.lab.walkers.skeleton import JOINT, JOINTS, Poses, Skeleton, forward_kinematics
+from app.lab.walkers.wardrobe import BONES, HANGING, SOLE, TROLLEY, WHEEL, Condition, Outfit, Wardrobe, dress, grip
+from app.types import Floats
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity: everything that stays the same from day to day."""
+
+    seed: int
+    body: BodyTraits
+    gait: GaitTraits
+
+    @classmethod
+    def sample(cls, seed: int) -> Person:
+        """Return person number `seed`; the same number is the same person everywhere."""
+        body = BodyTraits.sample(np.random.default_rng([seed, 0xB0D7]))
+        return cls(seed, body, GaitTraits.sample(seed, body.age, body.gender > 0.5))
+
+    @property
+    def female(self) -> bool:
+        """Whether the body is a woman's."""
+        return self.body.gender > 0.5
+
+    def outfit(self, day: int = 0, wardrobe: Wardrobe | None = None) -> Outfit:
+        """Return the clothes of day number `day`. Skin and hair are the person's own."""
+        suits = wardrobe.suits if wardrobe is not None else ()
+        own = Outfit.sample(np.random.default_rng([self.seed, 0xC107]), self.female, self.body.age, suits)
+        if day == 0:
+            return own
+        other = Outfit.sample(np.random.default_rng([self.seed, day, 0xC107]), self.female, self.body.age, suits)
+        return replace(other, skin=own.skin, hair=own.hair, hair_style=own.hair_style)
+
+    def session(self, number: int, condition: Condition = "nm", clothes: int = 0, change: float = 1.0) -> Session:
+        """Return this person's walk number `number` under `condition`, in the clothes of day `clothes`.
+
+        `change` scales how much people differ from day to day.
+        """
+        code = ("nm", "bg", "cl").index(condition)
+        rng = np.random.default_rng([self.seed, number, code, 0x5E55])
+        # Weight swings a little from day to day, and clothes do not always sit alike.
+        local = tuple(float(np.clip(value + rng.normal(0, 0.02 * change), -1, 1)) for value in self.body.local)
+        weight = float(np.clip(self.body.weight + rng.normal(0, 0.015 * change), 0, 1))
+        body = replace(self.body, weight=weight, local=local)
+        gait = self.gait.in_session(int(rng.integers(2**31)), change)
+        return Session(self, body, gait, condition, clothes, int(rng.integers(2**31)))
+
+
+@dataclass(frozen=True)
+class Session:
+    """One person, one day: slightly different body and gait, a condition, a `seed` for the rest."""
+
+    person: Person
+    body: BodyTraits
+    gait: GaitTraits
+    condition: Condition
+    clothes: int
+    seed: int
+
+    def outfit(self, wardrobe: Wardrobe | None = None) -> Outfit:
+        """Return what is worn and carried."""
+        plain = self.person.outfit(self.clothes, wardrobe)
+        return plain.in_condition(self.condition, np.random.default_rng([self.seed, 0xC0A7]))
+
+
+@dataclass(frozen=True, eq=False)
+class Dressed:
+    """A person ready to be moved and drawn."""
+
+    shape: Shape
+    skeleton: Skeleton
+    outfit: Outfit
+    figure: Figure
+
+    @classmethod
+    def make(cls, model: BodyModel, session: Session, outfit: Outfit, wardrobe: Wardrobe | None = None) -> Dressed:
+        """Shape the body, fit the clothes."""
+        shape = _shape(model, session.body)
+        return cls(shape, shape.skeleton_in_shoes(SOLE), outfit, dress(model, shape, outfit, wardrobe))
+
+    @property
+    def carrying(self) -> Carrying | None:
+        """What the motion must know about a bag."""
+        return None if self.outfit.bag is None else Carrying(self.outfit.bag, self.outfit.bag_side)
+
+    @property
+    def _clearance(self) -> float:
+        """Abduction in degrees with which the hands pass beside the hips, however wide these are."""
+        rest, figure = self.skeleton.rest, self.figure
+        hip = rest[JOINT["hip_l"], 2]
+        trunk = np.isin(figure.bones[:, 0], [JOINT["pelvis"], JOINT["hip_l"], JOINT["hip_r"]])
+        trunk &= (figure.vertices[:, 2] > hip - 0.06) & (figure.vertices[:, 2] < hip + 0.15)
+        half = float(np.abs(figure.vertices[trunk, 1]).max()) if trunk.any() else 0.2
+        shoulder, elbow, wrist = (rest[JOINT[f"{part}_l"]] for part in ("shoulder", "elbow", "wrist"))
+        reach = float(np.linalg.norm(elbow - shoulder) + np.linalg.norm(wrist - elbow)) + 0.08
+        return float(np.degrees(np.arctan2(half + 0.03 - shoulder[1], reach)))
+
+    def walk(
+        self, gait: GaitTraits, route: Route, speed: float | np.ndarray | None, fps: float, seconds: float | None,
+        seed: int, phase: float = 0.0, start_arc: float = 0.0,
+    ) -> Motion:  # fmt: skip
+        """Walk along `route`; see `app.lab.walkers.motion.walk`."""
+        gait = replace(gait, arm_abduction=max(gait.arm_abduction, self._clearance))
+        result = walk(
+            self.skeleton, gait, route, speed, fps=fps, seconds=seconds, carrying=self.carrying, seed=seed,
+            phase=phase, start_arc=start_arc,
+        )  # fmt: skip
+        return Motion.of(self, result.poses)
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """A dressed person over time: `joints` (T, 21, 3) and the bones' `transforms` (T, BONES, 3, 4), float32."""
+
+    dressed: Dressed
+    poses: Poses
+    joints: Floats
+    transforms: Floats
+
+    @classmethod
+    def of(cls, dressed: Dressed, poses: Poses) -> Motion:
+        """Compute the bones' transforms for `poses`."""
+        joints, transforms = bone_transforms(dressed.skeleton, poses, dressed.outfit.bag_side)
+        return cls(dressed, poses, joints, transforms)
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def skinned(self, frame: int) -> tuple[Floats, Floats]:
+        """Return vertices and normals (N, 3) of `frame`."""
+        return skin(self.dressed.figure, self.transforms[frame])
+
+    @cached_property
+    def keypoints(self) -> Floats:
+        """The 17 COCO keypoints in the world, (T, 17, 3) m."""
+        lift = np.array([0, 0, SOLE], np.float32)
+        head = self.transforms[:, JOINT["head"]]
+        face = (self.dressed.shape.face_points + lift) @ head[:, :, :3].transpose(0, 2, 1) + head[:, None, :, 3]
+        order = [JOINT[f"{part}_{side}"] for part in _COCO_JOINTS for side in "lr"]
+        return np.concatenate([face, self.joints[:, order]], axis=1).astype(np.float32)
+
+
+_COCO_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
+
+@lru_cache(maxsize=16)
+def _shape(model: BodyModel, traits: BodyTraits) -> Shape:
+    return model.shape(traits)
+
+
+def bone_transforms(skeleton: Skeleton, poses: Poses, bag_side: Side) -> tuple[Floats, Floats]:
+    """Return joints (T, 21, 3) and transforms (T, BONES, 3, 4) that take rest vertices to the world."""
+    joints, rotations = forward_kinematics(skeleton, poses)
+    transforms = np.empty((len(poses), BONES, 3, 4), np.float32)
+    count = len(JOINTS)
+    transforms[:, :count, :, :3] = rotations
+    transforms[:, :count, :, 3] = joints - (rotations @ skeleton.rest[..., None])[..., 0]
+    forward = rotations[:, JOINT["pelvis"], :2, 0]
+    yaw = np.arctan2(forward[:, 1], forward[:, 0])
+    for side, bone in HANGING.items():
+        hand = grip(skeleton.rest, side)  # type: ignore[arg-type]
+        held = _apply(transforms[:, JOINT[f"wrist_{side}"]], hand)
+        transforms[:, bone] = _placed(yaw, np.zeros_like(yaw), hand, held)
+        if side == bag_side:
+            # Tilted until the wheels stand on the floor.
+            upright, ahead = float(hand[2]) - WHEEL[1], WHEEL[0]
+            drop = (held[:, 2] - WHEEL[1]) / np.hypot(upright, ahead)
+            tilt = np.arctan2(ahead, upright) + np.arccos(np.clip(drop, 0.2, 1.0))
+            transforms[:, TROLLEY] = _placed(yaw, tilt, hand, held)
+    return joints, transforms
+
+
+def _apply(transforms: Floats, point: Floats) -> Floats:
+    return np.asarray((transforms[:, :, :3] @ point) + transforms[:, :, 3], np.float32)
+
+
+def _placed(yaw: Floats, tilt: Floats, rest: Floats, world: Floats) -> Floats:
+    """Transforms (T, 3, 4) that turn by `tilt` about y, then `yaw` about z, and bring `rest` to `world`."""
+    cy, sy, ct, st = np.cos(yaw), np.sin(yaw), np.cos(tilt), np.sin(tilt)
+    zero = np.zeros_like(cy)
+    rows = [[cy * ct, -sy, cy * st], [sy * ct, cy, sy * st], [-st, zero, ct]]
+    turn = np.stack([np.stack(row, -1) for row in rows], 1)
+    return np.concatenate([turn, (world - turn @ rest)[..., None]], axis=2).astype(np.float32)

@@ -1,0 +1,174 @@
+"""Drawing skinned triangle meshes on the CPU: linear blend skinning, z-buffer, procedural colours, silhouettes.
+
+Every figure is drawn into its own tile, several times finer than the picture, and scaled down, which gives soft
+edges and the share of every pixel that it covers; the scene then lays the tiles over each other from far to near.
+The loops are compiled by numba, which is imported and compiled when a `Rasteriser` is first used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import MissingExtraError
+from app.lab.walkers.camera import Camera
+from app.types import Bytes, Floats
+
+PLAIN, ROWS, COLUMNS, CHECKS, STRANDS, DENIM, FACE = range(7)
+"""The patterns of a material."""
+
+NO_DEPTH = np.float32(1e9)
+
+
+@dataclass(frozen=True)
+class Material:
+    """How a surface looks: BGR 0..1 `colour` and `second` colour, a pattern of `period` m, folds and gloss.
+
+    `duty` is the share of the second colour; `fold` the strength of creases in the shading, 0 to 1.
+    """
+
+    colour: tuple[float, float, float]
+    second: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pattern: int = PLAIN
+    period: float = 0.1
+    duty: float = 0.5
+    fold: float = 0.0
+    gloss: float = 0.0
+
+    def row(self) -> list[float]:
+        """The material as a row of numbers for the compiled loops."""
+        return [*self.colour, *self.second, float(self.pattern), self.period, self.duty, self.fold, self.gloss]
+
+
+@dataclass(frozen=True)
+class Light:
+    """`towards` the lamp or sun (a unit vector), its strength, and the light from everywhere (all about 0 to 1)."""
+
+    towards: tuple[float, float, float] = (0.35, 0.45, 0.82)
+    direct: float = 0.62
+    ambient: float = 0.52
+    shadow: float = 0.55
+    """Darkness of the shadow on the ground."""
+    softness: float = 0.03
+    """Blur of the shadow's edge, m."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A dressed person in the rest pose, ready for the compiled loops.
+
+    `vertices`, `normals` float32 (N, 3); `bones` int32 (N, 4) and `shares` float32 (N, 4), summing to 1; `uv`
+    float32 (N, 2), m along the cloth; `faces` int32 (F, 3) and their `material` int32 (F,); `materials` (M, 11).
+    """
+
+    vertices: Floats
+    normals: Floats
+    bones: NDArray[np.int32]
+    shares: Floats
+    uv: Floats
+    faces: NDArray[np.int32]
+    material: NDArray[np.int32]
+    materials: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A figure in a picture: `coverage` and `depth` (m, `NO_DEPTH` where empty) float32 (h, w), `colour` BGR
+    float32 (h, w, 3) multiplied by the coverage, with its top-left pixel at `left`, `top`."""
+
+    left: int
+    top: int
+    coverage: Floats
+    colour: Floats
+    depth: Floats
+
+
+@cache
+def kernels() -> Any:
+    """Compile the loops, or load them from numba's cache."""
+    try:
+        from app.lab.walkers import _kernels
+    except ImportError as error:
+        raise MissingExtraError('Virtual walkers need numba: pip install -e ".[walkers]"') from error
+    return _kernels
+
+
+def skin(figure: Figure, transforms: Floats) -> tuple[Floats, Floats]:
+    """Return the vertices and normals of `figure`, (N, 3) each, moved by the bones' `transforms` (J, 3, 4)."""
+    vertices, normals = np.empty_like(figure.vertices), np.empty_like(figure.normals)
+    kernels().skin(
+        figure.vertices, figure.normals, figure.bones, figure.shares, np.float32(transforms), vertices, normals
+    )
+    return vertices, normals
+
+
+def draw(figure: Figure, vertices: Floats, normals: Floats, camera: Camera, light: Light, fine: int = 2) -> Tile | None:
+    """Draw a skinned figure; None where the picture does not show it. `fine` samples a pixel along each axis."""
+    screen = camera.project(vertices)
+    window = _window(screen, camera.width, camera.height)
+    if window is None:
+        return None
+    left, top, right, bottom = window
+    rows, columns = (bottom - top) * fine, (right - left) * fine
+    depth = np.full((rows, columns), NO_DEPTH, np.float32)
+    colour = np.zeros((rows, columns, 3), np.float32)
+    fine_screen = screen.copy()
+    fine_screen[:, 0] = (screen[:, 0] - left) * fine
+    fine_screen[:, 1] = (screen[:, 1] - top) * fine
+    compiled = kernels()
+    compiled.paint(
+        fine_screen,
+        vertices,
+        normals,
+        figure.uv,
+        figure.faces,
+        figure.material,
+        figure.materials,
+        np.array(camera.position, np.float32),
+        np.array(light.towards, np.float32),
+        np.float32(light.direct),
+        np.float32(light.ambient),
+        depth,
+        colour,
+    )
+    small = (bottom - top, right - left)
+    coverage, small_colour = np.empty(small, np.float32), np.empty((*small, 3), np.float32)
+    small_depth = np.empty(small, np.float32)
+    compiled.shrink(depth, colour, fine, NO_DEPTH, coverage, small_colour, small_depth)
+    return Tile(left, top, coverage, small_colour, small_depth)
+
+
+def silhouette(figure: Figure, vertices: Floats, camera: Camera) -> Bytes:
+    """Return the figure's silhouette, uint8 (height, width), 0 or 255. Pixels are in or out by their centres."""
+    mask = np.zeros((camera.height, camera.width), np.uint8)
+    kernels().fill(camera.project(vertices), figure.faces, mask)
+    return mask
+
+
+def coverage(figure: Figure, screen: Floats, width: int, height: int) -> Bytes:
+    """Return the silhouette of already projected vertices, (N, 3) x px, y px, depth."""
+    mask = np.zeros((height, width), np.uint8)
+    kernels().fill(np.ascontiguousarray(screen, np.float32), figure.faces, mask)
+    return mask
+
+
+def bounds(screen: Floats) -> tuple[Floats, Floats]:
+    """Return the smallest and largest x, y of projected points (N, 3)."""
+    across = np.ascontiguousarray(screen[:, :2].T)  # several times faster than along the short axis
+    return across.min(axis=1), across.max(axis=1)
+
+
+def _window(screen: Floats, width: int, height: int) -> tuple[int, int, int, int] | None:
+    front = screen[:, 2] > 0.1
+    if not front.any():
+        return None
+    low, high = bounds(screen if front.all() else screen[front])
+    left, top = np.maximum(np.floor(low).astype(int) - 1, 0)
+    right, bottom = np.minimum(np.ceil(high).astype(int) + 1, (width, height))
+    if right <= left or bottom <= top:
+        return None
+    return int(left), int(top), int(right), int(bottom)

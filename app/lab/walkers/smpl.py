@@ -1,0 +1,97 @@
+"""Virtual walkers in the layout of SMPL's parameters: a stand-in for networks that take them, no fit of SMPL.
+
+The order of the numbers is that of Gait3D's files (Zheng et al., CVPR 2022): camera, pose, shape. Camera and pose mean
+what estimators of the HMR kind give (Kanazawa et al., CVPR 2018, section 3): a weak-perspective camera for the crop,
+and axis times angle of 24 joints (Loper et al., SIGGRAPH Asia 2015), the first one relative to the camera. They are
+exact, where estimates are not; and the shape numbers are the walker's own sliders, not the coefficients of SMPL's shape
+space, so a network trained on real SMPL parameters makes nothing of these, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.lab.walkers.body import LENGTHS, BodyTraits
+from app.lab.walkers.camera import Camera
+from app.lab.walkers.rotation import between, transposed
+from app.lab.walkers.scene import rotation_vectors
+from app.lab.walkers.skeleton import JOINT, Poses, Skeleton
+from app.types import Floats
+
+NOTE = (
+    "smpl has the layout of SMPL parameters and is no fit of SMPL: exact joint rotations of the walker, and the "
+    "walker's own shape sliders instead of SMPL's shape coefficients."
+)
+"""What a data set with these parameters says of itself."""
+
+_JOINTS = (
+    "pelvis", "hip_l", "hip_r", "spine", "knee_l", "knee_r", None, "ankle_l", "ankle_r", "chest", "toe_l", "toe_r",
+    "neck", "clavicle_l", "clavicle_r", "head", "shoulder_l", "shoulder_r", "elbow_l", "elbow_r", "wrist_l", "wrist_r",
+    None, None,
+)  # fmt: skip
+"""The walker's joint for each of SMPL's 24; the second of its three of the spine, and the hands, do not turn."""
+
+_AXES = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+"""From a walker's axes (forward, left, up) to SMPL's (left, up, forward)."""
+
+_SLIDERS = {"gender": (0.5, 0.43), "weight": (0.6, 0.19), "muscle": (0.52, 0.16), "proportions": (0.6, 0.2),
+            "cup": (0.45, 0.17)}  # fmt: skip
+"""Mean and spread over people, see `BodyTraits.sample`."""
+_LOCAL = ("upperlegs-height", "lowerlegs-height", "measure-shoulder-dist", "hip-scale-horiz")
+
+
+def parameters(
+    poses: Poses, skeleton: Skeleton, traits: BodyTraits, camera: Camera, windows: Floats, rows: int
+) -> Floats:
+    """Return the parameters of a filmed walk, float32 (T, 85).
+
+    The camera's scale s and place x, y map a point X, Y (m, from the pelvis, to the right and downwards) to
+    s (X + x), s (Y + y): -1..1 in the picture, a square as high as the body.
+
+    Args:
+        poses: the walk of T frames.
+        skeleton: of the walker.
+        traits: of the body.
+        camera: that films it.
+        windows: (T, 3): px for a unit of the image plane at focal length 1, and where in that plane the left and the
+            top of the walker's picture lie, which is `rows` high and twice as wide.
+        rows: see above.
+    """
+    local = (poses.root - np.array(camera.position, np.float32)) @ camera.rotation.T
+    scale, left, top = windows.T
+    size = 2 * scale / rows / local[:, 2]
+    across = 2 * (local[:, 0] / local[:, 2] - left) * scale / rows - 2
+    down = 2 * (local[:, 1] / local[:, 2] - top) * scale / rows - 1
+    pose = [rotation_vectors(turns) for turns in _turns(poses, skeleton, camera, local)]
+    weak = np.stack([size, across / size, down / size], 1)
+    shape = np.tile(_shape(traits), (len(poses), 1))
+    return np.concatenate([weak, np.reshape(pose, (-1, 72)), shape], 1).astype(np.float32)
+
+
+def _turns(poses: Poses, skeleton: Skeleton, camera: Camera, pelvis: Floats) -> Floats:
+    """Rotations (T, 24, 3, 3) of SMPL's joints relative to their parents, from its rest pose with level arms."""
+    rest = skeleton.rest
+    own = poses.rotations.astype(np.float64)
+    for side, level in (("l", np.array([0.0, 1.0, 0.0])), ("r", np.array([0.0, -1.0, 0.0]))):
+        shoulder, elbow, wrist = (JOINT[f"{part}_{side}"] for part in ("shoulder", "elbow", "wrist"))
+        upper = between(level, (rest[elbow] - rest[shoulder]).astype(np.float64))
+        lower = between(level, (rest[wrist] - rest[elbow]).astype(np.float64))
+        own[:, shoulder] = own[:, shoulder] @ upper
+        own[:, elbow] = transposed(upper) @ own[:, elbow] @ lower
+        own[:, wrist] = transposed(lower) @ own[:, wrist] @ lower
+    turns = np.tile(np.eye(3), (len(own), len(_JOINTS), 1, 1))
+    for number, name in enumerate(_JOINTS):
+        if name is not None:
+            turns[:, number] = _AXES @ own[:, JOINT[name]] @ _AXES.T
+    # An estimator sees the crop alone: for it the camera looks at the person.
+    towards = np.stack([between(place, np.array([0.0, 0.0, 1.0])) for place in pelvis.astype(np.float64)])
+    turns[:, 0] = towards @ camera.rotation.astype(np.float64) @ own[:, 0] @ _AXES.T
+    return turns.astype(np.float32)
+
+
+def _shape(traits: BodyTraits) -> Floats:
+    """Ten numbers (10,) of a body, about 0 with a spread of 1 over people."""
+    numbers = [(traits.stature - 1.69) / 0.095]
+    numbers += [(getattr(traits, name) - mean) / spread for name, (mean, spread) in _SLIDERS.items()]
+    numbers += [traits.local[LENGTHS.index(name)] / 0.38 for name in _LOCAL]
+    return np.array(numbers, np.float32)

@@ -1,0 +1,163 @@
+"""The best picture of each person in a video, and a sheet of them to choose from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
+
+from app.results.render import without_gaps
+from app.results.report import VideoReport
+from app.runs.compare import report_of
+from app.settings import QualitySettings
+from app.types import Floats, Frame, Image, Track
+from app.video.reader import VideoReader
+from app.walks.analyse import AnalysedVideo
+from app.walks.quality import frame_reason, occlusion
+
+_CROP = (128, 256)  # width and height in px
+_AROUND = 1.12  # of the box that the crop shows
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
+_NEARLY_BEST, _LOOKED_AT = 0.8, 12
+_LEAD = 0.4  # s before and after a track in which its person is about
+# Stricter than for silhouettes: of a picture one expects somebody from head to feet, and boxes end a little too early.
+_WHOLE = QualitySettings(max_occlusion=0.05)
+_BORDER = 0.02  # of the frame's height
+_COLUMNS = 6
+_CELL = (180, 300)
+_GROUND, _INK = (24, 24, 27), (240, 240, 240)
+
+
+class BestCrops:
+    """Keeps the best crop of each track while a video's frames pass by.
+
+    The tracks' boxes say beforehand which frames show the person whole, large and free of others; of up to 12 such
+    frames, spread over the walk, the sharpest wins. So a frame costs next to nothing, and one small picture a track is
+    kept. Frames where somebody is hidden or cut by the border are taken only where there are no others.
+    """
+
+    def __init__(self, video: VideoReport) -> None:
+        self._wanted: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+        self._best: dict[int, tuple[float, Image]] = {}
+        worth = _worth(video)
+        for track in video.tracks:
+            scores, whole = np.array([worth[track.track_id, index] for index in track.frames]).T
+            if whole.any():
+                scores = scores * whole
+            good = np.flatnonzero(scores >= _NEARLY_BEST * scores.max())
+            for row in good[np.linspace(0, len(good) - 1, min(_LOOKED_AT, len(good))).astype(int)].tolist():
+                self._wanted[track.frames[row]].append((track.track_id, np.asarray(track.boxes[row], np.float32)))
+
+    @property
+    def last(self) -> int:
+        """The index of the last frame that is wanted, -1 where none is."""
+        return max(self._wanted, default=-1)
+
+    def look(self, frame: Frame) -> None:
+        """Take what is wanted of `frame`."""
+        for track_id, box in self._wanted.get(frame.index, ()):
+            crop = _crop(frame.image, box)
+            if crop is None:
+                continue
+            sharpness = float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
+            if track_id not in self._best or sharpness > self._best[track_id][0]:
+                self._best[track_id] = sharpness, crop
+
+    def pictures(self) -> dict[int, Image]:
+        """Return the best crop so far by track id: uint8 BGR, 128 px wide and 256 px high."""
+        return {track_id: crop for track_id, (_, crop) in self._best.items()}
+
+    def jpegs(self) -> dict[int, bytes]:
+        """Return `pictures` as JPEGs."""
+        return {track_id: jpeg(picture) for track_id, picture in self.pictures().items()}
+
+
+def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Image]:
+    """Cut out the best picture of each of `tracks`, see `BestCrops.pictures`, by track id. Decodes once more."""
+    every = report_of(analysed, {})
+    wanted = {track.track_id for track in tracks}
+    best = BestCrops(every)
+    with VideoReader(analysed.info.path) as reader:
+        for frame in reader:
+            best.look(frame)
+            if frame.index >= best.last:
+                break
+    return {track_id: picture for track_id, picture in best.pictures().items() if track_id in wanted}
+
+
+def jpeg(picture: Image) -> bytes:
+    """Return a picture, uint8 BGR, as a JPEG."""
+    return cv2.imencode(".jpg", picture, _JPEG)[1].tobytes()
+
+
+def contact_sheet(pictures: Mapping[int, Image], captions: Mapping[int, Sequence[str]]) -> bytes:
+    """Return a PNG of all `pictures` (uint8 BGR) by number, each with the lines of its caption below."""
+    columns = min(_COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    width, height = _CELL
+    letters = ImageFont.load_default(15)
+    sheet = Pictures.new("RGB", (columns * width, rows * height), _GROUND)
+    draw = ImageDraw.Draw(sheet)
+    for place, (number, picture) in enumerate(sorted(pictures.items())):
+        left, top = place % columns * width, place // columns * height
+        lines = captions[number]
+        room = height - 16 - 20 * len(lines)
+        scale = min(room / picture.shape[0], (width - 16) / picture.shape[1])
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        small = Pictures.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).resize(size, Pictures.Resampling.LANCZOS)
+        sheet.paste(small, (left + (width - size[0]) // 2, top + 8))
+        for line, text in enumerate(lines):
+            place_of = (left + (width - letters.getlength(text)) / 2, top + 12 + room + 20 * line)
+            draw.text(place_of, text, fill=_INK, font=letters)
+    return cv2.imencode(".png", cv2.cvtColor(np.asarray(sheet), cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
+    """How well each track shows in each of its frames, by height, less where others are in the crop; and whether whole.
+
+    Others count on whichever side they are, for behind somebody they still are in the picture, and also where their
+    tracks have a gap, which most often is a box that holds both.
+    """
+    by_frame: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+    for track in video.tracks:
+        for index, box in without_gaps(track, round(_LEAD * video.fps)):
+            by_frame[index].append((track.track_id, box))
+    limits = replace(_WHOLE, border_margin=_BORDER * video.height)
+    worth: dict[tuple[int, int], tuple[float, bool]] = {}
+    for index, near in by_frame.items():
+        boxes = np.stack([box for _, box in near])
+        windows = _windows(boxes)
+        low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
+        high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
+        covered = np.maximum(0, high - low).prod(axis=2)
+        np.fill_diagonal(covered, 0)
+        shared = covered.sum(axis=1) / np.maximum(1e-6, (windows[:, 2:] - windows[:, :2]).prod(axis=1))
+        scores = (boxes[:, 3] - boxes[:, 1]) * np.maximum(0, 1 - shared) ** 2
+        for (track_id, box), score, hidden in zip(near, scores.tolist(), occlusion(boxes).tolist(), strict=True):
+            whole = frame_reason(box, hidden, video.width, video.height, limits) is None
+            worth[track_id, index] = score, whole
+    return worth
+
+
+def _windows(boxes: Floats) -> Floats:
+    """Return what crops of `boxes` (N, 4) show: the boxes with a margin, as wide and high as `_CROP` is."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    scale = (sizes / _CROP).max(axis=1, keepdims=True) * _AROUND
+    centres, half = (boxes[:, 2:] + boxes[:, :2]) / 2, scale * _CROP / 2
+    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+
+
+def _crop(image: Image, box: Floats) -> Image | None:
+    """Cut out the box's window in the size `_CROP`, the frame's edge repeated where it ends."""
+    x1, y1, x2, y2 = np.round(_windows(box[None])[0]).astype(int).tolist()
+    if x1 == x2 or y1 == y2:
+        return None
+    columns = np.arange(x1, x2).clip(0, image.shape[1] - 1)
+    rows = np.arange(y1, y2).clip(0, image.shape[0] - 1)
+    smooth = cv2.INTER_AREA if x2 - x1 > _CROP[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image[np.ix_(rows, columns)], _CROP, interpolation=smooth), np.uint8)

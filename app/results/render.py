@@ -1,0 +1,154 @@
+"""Pass 2: decode again and only paint, from the recorded boxes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from app.progress import Progress, Stopwatch
+from app.results.report import TrackReport, VideoReport
+from app.settings import Blur
+from app.types import Floats, Frame, GaitSequence
+from app.video.blur import blur, body_region, head_region
+from app.video.paint import Label, Painter
+from app.video.prefetch import prefetched
+from app.video.reader import VideoReader
+from app.video.writer import VideoWriter
+from app.walks.sequences import Walk
+
+# The longest gap in s over which joints move on straight lines; a step takes about half a second.
+_LONGEST_GAP = 0.2
+# How long in s somebody is blurred before the track begins and after it ends: trackers start late.
+_LEAD = 0.4
+
+Skeletons: TypeAlias = Mapping[int, Mapping[int, Floats]]
+"""Keypoints (17, 3) by track id and 0-based frame index."""
+
+
+def skeletons_of(walks: Iterable[Walk]) -> Skeletons:
+    """Return the skeletons of walks that have keypoints."""
+    return {walk.track.track_id: keypoints_by_frame(walk.sequence) for walk in walks if walk.sequence is not None}
+
+
+def keypoints_by_frame(walk: GaitSequence) -> dict[int, Floats]:
+    """Return a walk's keypoints, (17, 3) each, by frame index; frames skipped for at most 0.2 s are filled in.
+
+    Between two frames a joint moves on a straight line, with the smaller of its two scores.
+    """
+    if walk.keypoints is None:
+        return {}
+    filled: dict[int, Floats] = {}
+    frames, most = walk.frame_indices.tolist(), walk.fps * _LONGEST_GAP + 1e-6
+    for index, before, after, following in zip(frames, walk.keypoints, walk.keypoints[1:], frames[1:], strict=False):
+        filled[index] = before
+        for between in range(index + 1, following) if following - index <= most else ():
+            share = np.float32((between - index) / (following - index))
+            filled[between] = before + share * (after - before)
+            filled[between][:, 2] = np.minimum(before[:, 2], after[:, 2])
+    filled[frames[-1]] = walk.keypoints[-1]
+    return filled
+
+
+def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> dict[int, list[Label]]:
+    """Return what is to be painted into each frame, keyed by 0-based frame index."""
+    labels: dict[int, list[Label]] = defaultdict(list)
+    for track in video.tracks:
+        usable = track.status != "unusable"
+        # In the picture only the cause stands ("too short"); the figures behind it are in the report.
+        note = (track.reason or "").partition(":")[0] if not usable else ""
+        keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
+        sure, doubtful = track.sureness
+        for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
+            labels[index].append(
+                Label(box, track.identity, sure, note, usable, keypoints.get(index), doubtful=doubtful)
+            )
+    return labels
+
+
+def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None = None) -> dict[int, list[Floats]]:
+    """Return what is to be blurred in each frame, float32 (4,) px each, keyed by 0-based frame index.
+
+    Nobody shows up for a moment: boxes between those of a track are interpolated, and the track goes on in its
+    direction for 0.4 s before its beginning and after its end.
+
+    Args:
+        video: the tracks.
+        which: heads of everybody, the boxes of those who are not identified, or of everybody.
+        skeletons: where heads are, if known.
+    """
+    regions: dict[int, list[Floats]] = defaultdict(list)
+    for track in video.tracks:
+        if which == "none" or (which == "unknown" and track.identity is not None):
+            continue
+        keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
+        for index, box in without_gaps(track, round(_LEAD * video.fps)):
+            regions[index].append(head_region(box, keypoints.get(index)) if which == "faces" else body_region(box))
+    return regions
+
+
+def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
+    """Yield a box (4,) px for each frame from `lead` frames before the track's first to `lead` after its last.
+
+    Between the track's boxes they are interpolated; before and after it they go on in its direction.
+    """
+    frames, boxes = np.asarray(track.frames), np.asarray(track.boxes, np.float32)
+    first, last = int(frames[0]), int(frames[-1])
+    every = np.arange(first, last + 1)
+    between = np.stack([np.interp(every, frames, side) for side in boxes.T], axis=1)
+    span = min(lead, len(every) - 1)
+    ahead = np.arange(1, lead + 1)[:, None]
+    before = between[0] - ahead[::-1] * ((between[span] - between[0]) / max(1, span))
+    after = between[-1] + ahead * ((between[-1] - between[-1 - span]) / max(1, span))
+    yield from zip(
+        range(first - lead, last + lead + 1),
+        np.concatenate([before, between, after]).astype(np.float32),
+        strict=True,
+    )
+
+
+def render(
+    video: Path,
+    report: VideoReport,
+    identities: Sequence[str],
+    out: Path,
+    progress: Progress,
+    watch: Stopwatch,
+    skeletons: Skeletons | None = None,
+    blurred: Mapping[int, Sequence[Floats]] | None = None,
+    seen: Callable[[Frame], None] = lambda frame: None,
+) -> None:
+    """Write `video` painted with what `report` says to the MP4 file `out`.
+
+    Args:
+        video: the file that was analysed.
+        report: what was seen in it.
+        identities: the gallery's names, which fix the colours.
+        out: the painted video.
+        progress: where the frames done are shown.
+        watch: collects the seconds of each step.
+        skeletons: painted too, where there are any.
+        blurred: regions by frame, see `regions_to_blur`.
+        seen: called with each frame, blurred but not yet painted; it must copy what it keeps.
+
+    Raises:
+        VideoError: the video cannot be read any more.
+        OutputError: `out` cannot be written.
+    """
+    labels = labels_by_frame(report, skeletons)
+    painter = Painter(identities, report.width, report.height)
+    with (
+        VideoReader(video) as reader,
+        VideoWriter(out, report.width, report.height, reader.info.fps) as writer,
+        progress.stage(f"{out.name}: paint", report.frame_count) as advance,
+        watch.measure("paint"),
+        prefetched(reader, depth=16) as frames,
+    ):
+        for frame in frames:
+            blur(frame.image, (blurred or {}).get(frame.index, ()))
+            seen(frame)
+            writer.write(painter.paint(frame.image, labels.get(frame.index, ())), frame.time)
+            advance(1)

@@ -1,0 +1,205 @@
+"""`results.json`: the public contract of a run, as data models; its JSON schema is made from them.
+
+`app/results/results.schema.json` is that schema as a file; a test keeps the two the same. A change that breaks readers
+raises `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.recognise.matching import Agreement
+from app.types import ModelCard, Status, Sureness
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Box = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in px")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CandidateReport(_Model):
+    """A gallery identity and its distance to the walk."""
+
+    identity: str
+    distance: float
+
+
+class TrackReport(_Model):
+    """One person followed through one video."""
+
+    track_id: int = Field(ge=1)
+    frames: list[int] = Field(description="0-based indices of the frames in which the track was seen")
+    boxes: list[Box] = Field(description="one for each of `frames`")
+    status: Status
+    identity: str | None
+    confidence: float | None = Field(
+        default=None, ge=0, le=1, description="how clear the decision is; not a calibrated probability"
+    )
+    distance: float | None = Field(description="to `identity`, or to the nearest candidate of an unknown walk")
+    threshold: float | None = Field(description="largest distance that counts as the same person")
+    probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="calibrated probability that the walk is `identity`'s, or the nearest candidate's; null where "
+        "nothing is known of what this model's distances mean",
+    )
+    margin: float | None = Field(
+        default=None, description="how much further the next candidate is than `distance`; negative if it is nearer"
+    )
+    pieces: int | None = Field(
+        default=None,
+        ge=2,
+        description="in how many pieces the gait model saw the walk; null where it saw it whole, or there is only one "
+        "candidate",
+    )
+    agreeing: int | None = Field(
+        default=None,
+        ge=0,
+        description="how many of `pieces` are by themselves nearest to `identity`, or to the nearest candidate, of all "
+        "candidates",
+    )
+    part_of: int | None = Field(
+        default=None,
+        ge=1,
+        description="the track this one was cut from, as somebody else goes on under its number; null for whole tracks",
+    )
+    reason: str | None = Field(description="why there is no identity")
+    candidates: list[CandidateReport] = Field(description="by rising distance")
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """`agreeing` of `pieces`, where there are pieces."""
+        return None if self.pieces is None or self.agreeing is None else Agreement(self.agreeing, self.pieces)
+
+    @property
+    def sureness(self) -> Sureness:
+        """How sure `identity` is; of somebody unknown, how probable the nearest candidate is."""
+        return Sureness.of(self.probability, self.confidence)
+
+
+class VideoReport(_Model):
+    """What was seen in one video."""
+
+    video: str = Field(description="path as given")
+    name: str = Field(description="what the video is called in this run, unlike all others: the stem of its file names")
+    width: int = Field(description="px, after rotation")
+    height: int = Field(description="px, after rotation")
+    fps: float
+    frame_count: int = Field(description="frames really decoded")
+    warnings: list[str] = []
+    tracks: list[TrackReport]
+
+
+class FailureReport(_Model):
+    """A video that could not be used."""
+
+    video: str = Field(description="path as given")
+    reason: str
+
+
+class ModelReport(_Model):
+    """Which model a stage used."""
+
+    name: str
+    model_id: str
+    origin: Literal["given", "found", "embedded", "weight-free"]
+    file: str | None
+    sha256: str | None
+    licence: str
+    runtime: str
+    note: str
+
+    @classmethod
+    def of(cls, card: ModelCard) -> ModelReport:
+        """Make it from a stage's card."""
+        return cls(
+            name=card.name,
+            model_id=card.model_id,
+            origin=card.origin,
+            file=str(card.file) if card.file else None,
+            sha256=card.sha256,
+            licence=card.licence,
+            runtime=card.runtime,
+            note=card.note,
+        )
+
+
+class Report(_Model):
+    """The whole of `results.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    gaitprint: str = Field(description="version of the program")
+    created: str = Field(description="local time, ISO 8601")
+    models: dict[str, ModelReport]
+    settings: dict[str, Any]
+    timings: dict[str, float] = Field(description="seconds by step, and `total`")
+    gallery: VideoReport | None = Field(description="null where people were named by the gallery that is kept")
+    probes: list[VideoReport]
+    failures: list[FailureReport] = Field(default=[], description="probes that could not be used, and why")
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of `results.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Report.model_json_schema(mode="serialization")
+
+
+def to_json(report: Report) -> str:
+    """Return the report as JSON, one line for each long list of numbers."""
+    return json.dumps(report.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+CSV_COLUMNS = (
+    *("video", "role", "track_id", "status", "identity", "confidence", "distance", "threshold"),
+    *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason", "probability", "margin"),
+    *("pieces", "agreeing", "path"),
+)
+
+
+def to_csv(report: Report) -> str:
+    """Return one row for each track of each video."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    gallery = [("gallery", report.gallery)] if report.gallery else []
+    videos: Sequence[tuple[str, VideoReport]] = [*gallery, *(("probe", probe) for probe in report.probes)]
+    for role, video in videos:
+        for track in video.tracks:
+            first, last = track.frames[0], track.frames[-1]
+            writer.writerow(
+                [
+                    video.name,
+                    role,
+                    track.track_id,
+                    track.status,
+                    track.identity or "",
+                    _number(track.confidence),
+                    _number(track.distance),
+                    _number(track.threshold),
+                    first,
+                    last,
+                    _number(first / video.fps),
+                    _number((last + 1) / video.fps),
+                    len(track.frames),
+                    track.reason or "",
+                    _number(track.probability),
+                    _number(track.margin),
+                    "" if track.pieces is None else track.pieces,
+                    "" if track.agreeing is None else track.agreeing,
+                    video.video,
+                ]
+            )
+    return buffer.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -1,0 +1,68 @@
+"""The composition root: the one place that knows which concrete classes a run uses."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from app.detect.motion import MotionDetector
+from app.errors import SettingsError
+from app.segment.motion import MotionSegmenter
+from app.settings import Settings, cores
+from app.stages import Detector, PoseEstimator, Segmenter, Stages
+from app.track.bytetrack import ByteTracker
+from app.types import ModelCard
+from app.video.background import BackgroundModel
+from app.weights.checkpoints import checkpoint_roots
+from app.weights.registry import detectors, gait_models, pose_models, segmenters
+
+logger = logging.getLogger(__name__)
+
+
+def build(settings: Settings) -> Stages:
+    """Load the models that `settings` name, or the best that are found.
+
+    Raises:
+        SettingsError: an unknown name, or a pose network is needed and there is none.
+        CheckpointError: a file that is missing, unsafe or of the wrong kind.
+        MissingExtraError: an optional package is needed.
+    """
+    import torch
+
+    torch.set_num_threads(settings.detector.threads or cores())
+    roots = checkpoint_roots(settings.checkpoints)
+    detector_entry, detector_file = detectors.choose(settings.detector.name, settings.detector.checkpoint, roots)
+    segmenter_entry, segmenter_file = segmenters.choose(settings.segmenter.name, settings.segmenter.checkpoint, roots)
+    gait_entry, gait_file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
+    background = BackgroundModel()  # one for both, so that each frame is subtracted once
+    detector: Detector
+    segmenter: Segmenter
+    if detector_entry.build is MotionDetector:
+        detector = MotionDetector(None, settings.detector, background)
+    else:
+        detector = detector_entry.build(detector_file, settings.detector)
+    if segmenter_entry.build is MotionSegmenter:
+        segmenter = MotionSegmenter(None, settings.segmenter, background)
+    else:
+        segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
+    gait = gait_entry.build(gait_file, settings.gait)
+    return Stages(
+        detector,
+        segmenter,
+        gait,
+        settings,
+        tracker=partial(ByteTracker, settings.track),
+        pose=_pose(settings, gait.card, roots),
+    )
+
+
+def _pose(settings: Settings, gait: ModelCard, roots: tuple[Path, ...]) -> PoseEstimator | None:
+    """Load the pose network where something asks for keypoints."""
+    asks = f"the gait model '{gait.name}'" if gait.keypoints else "painting" if settings.pose.paint else None
+    if settings.pose.when == "never" and asks is not None:
+        raise SettingsError(f"pose.when is 'never', but {asks} needs keypoints: set it to 'auto'.")
+    if settings.pose.when != "always" and asks is None:
+        return None
+    entry, file = pose_models.choose(settings.pose.name, settings.pose.checkpoint, roots)
+    return entry.build(file, settings.pose)

@@ -1,0 +1,1 @@
+"""Pass 1: a video becomes walks."""

@@ -1,0 +1,1 @@
+"""Checkpoints read safely, the implementations that read them, and ONNX sessions."""
