@@ -27,21 +27,32 @@ _DAMAGED = (
 )
 
 
-class Database:
-    """The file at `path`. Raises `GalleryError` wherever it cannot be used."""
+def _prepare(path: Path, create: bool) -> None:
+    """Make an empty file, which its owner alone can read, where there is none yet."""
+    with explained(path):
+        if path.exists():
+            return
+        if not create:
+            raise GalleryError(
+                f"There is no gallery at {path}. `python -m app enrol` makes one; --gallery-db names another."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # how people walk is nobody else's business
 
-    def __init__(self, path: Path, *, create: bool = True, patience: float = PATIENCE) -> None:
+
+class Database:
+    """The file at `path`, or a database in memory where `path` is None.
+
+    Every method raises `GalleryError` where the database cannot be used.
+    """
+
+    def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
         self.path = path
+        self.name = str(path) if path is not None else "in memory"
         self._patience = patience
         self._lock = threading.RLock()
-        with explained(path):
-            if not path.exists():
-                if not create:
-                    raise GalleryError(
-                        f"There is no gallery at {path}. `python -m app enrol` makes one; --gallery-db names another."
-                    )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch(mode=0o600)  # how people walk is nobody else's business
+        if path is not None:
+            _prepare(path, create)
         with self._translated():
             self._connection = self._connect()
         try:
@@ -74,6 +85,9 @@ class Database:
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """See the file as it is at one moment, for longer: on a connection of its own, so others may go on."""
         with self._translated(), closing(self._connect()) as db:
+            if self.path is None:  # each connection has a memory of its own, so the content is copied into it
+                with self._lock:
+                    self._connection.backup(db)
             db.execute("BEGIN")
             yield db
 
@@ -85,7 +99,7 @@ class Database:
         """
         if not self._purged():
             raise GalleryError(
-                f"It is removed from {self.path}, but another program is using the gallery, so traces are left in the "
+                f"It is removed from {self.name}, but another program is using the gallery, so traces are left in the "
                 "file. End that program, then run any `python -m app gallery` command: it overwrites them."
             )
 
@@ -107,17 +121,22 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         # Threads share the connection under the lock; transactions are begun by hand.
-        db = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            self.path if self.path is not None else ":memory:",
+            timeout=self._patience,
+            isolation_level=None,
+            check_same_thread=False,
+        )
         try:
             db.execute("BEGIN")
             version, ours = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             db.execute("COMMIT")
             if tables and ours != APPLICATION_ID:
-                raise GalleryError(f"{self.path} is a database of another program, not a gallery. Give another file.")
+                raise GalleryError(f"{self.name} is a database of another program, not a gallery. Give another file.")
             if version > len(MIGRATIONS):
                 raise GalleryError(
-                    f"{self.path} was made by a newer Gaitprint: its format is {version}, this program knows "
+                    f"{self.name} was made by a newer Gaitprint: its format is {version}, this program knows "
                     f"{len(MIGRATIONS)}. Update the program."
                 )
             self._log_ahead(db)
@@ -187,4 +206,4 @@ class Database:
                 ("decode", _DAMAGED),
             )
             advice = next((advice for word, advice in known if word in reason), "SQLite refuses")
-            raise GalleryError(f"The gallery {self.path} cannot be used: {advice} ({reason}).") from error
+            raise GalleryError(f"The gallery {self.name} cannot be used: {advice} ({reason}).") from error

@@ -48,17 +48,18 @@ class _Searched:
 
 
 class SqliteGallery:
-    """A `GalleryStore` in a file.
+    """A `GalleryStore` in a file, or in memory for a gallery that lives for one run.
 
     The walks of the models that are searched for are kept in memory, 2 bytes a number, and follow what this and other
     programs write.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, patience: float = PATIENCE) -> None:
+    def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
         """Open the gallery at `path`.
 
         Args:
-            path: the file; its folder is made where it is missing.
+            path: the file; its folder is made where it is missing. None: a new gallery in memory, gone when it is
+                closed.
             create: whether a new one is made where there is none.
             patience: s to wait for another program that is writing.
 
@@ -68,6 +69,7 @@ class SqliteGallery:
         """
         self.path = path
         self._file = Database(path, create=create, patience=patience)
+        self._name = path.name if path is not None else "the gallery"
         self._searched: dict[str, _Searched] = {}
         self._warned: set[str] = set()
 
@@ -260,19 +262,19 @@ class SqliteGallery:
             if index is None:
                 if others:
                     raise GalleryError(
-                        f"The walks in {self.path.name} are of {', '.join(others)}, not of {model_id}, and walks of "
+                        f"The walks in {self._name} are of {', '.join(others)}, not of {model_id}, and walks of "
                         "different models cannot be compared. Use that model, or `python -m app gallery re-embed`."
                     )
                 return [[] for _ in queries]
             if index.shape != shape:
                 raise IncompatibleEmbeddingsError(
-                    f"'{model_id}' gives embeddings of {shape}, but those in {self.path.name} are of {index.shape}."
+                    f"'{model_id}' gives embeddings of {shape}, but those in {self._name} are of {index.shape}."
                 )
             if others and model_id not in self._warned:
                 self._warned.add(model_id)
                 _logger.warning(
                     "%d walk(s) in %s are of another model than %s and are not compared "
-                    "(`python -m app gallery re-embed`).", sum(others.values()), self.path.name, model_id
+                    "(`python -m app gallery re-embed`).", sum(others.values()), self._name, model_id
                 )  # fmt: skip
             stack = np.stack([query.parts for query in queries])
             found = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
@@ -341,9 +343,8 @@ class SqliteGallery:
             return found
         wanted, names = _composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
         hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
-        raise GalleryError(
-            f"There is no '{wanted}' in {self.path.name}.{hint} `python -m app gallery list` shows everybody."
-        )
+        where = " `python -m app gallery list` shows everybody." if self.path is not None else ""
+        raise GalleryError(f"There is no '{wanted}' in {self._name}.{hint}{where}")
 
     def _owner(self, db: sqlite3.Connection, walk_id: int) -> str:
         row = db.execute("SELECT name FROM walk JOIN person USING (person_id) WHERE walk_id = ?", (walk_id,)).fetchone()
@@ -383,7 +384,7 @@ class SqliteGallery:
         ).fetchone()
         if row and row != (parts, channels):
             raise GalleryError(
-                f"'{embedding.model_id}' gave an embedding of {embedding.parts.shape}, but those in {self.path.name} "
+                f"'{embedding.model_id}' gave an embedding of {embedding.parts.shape}, but those in {self._name} "
                 f"are of {row}: it is not the same model."
             )
         db.execute(
@@ -411,7 +412,7 @@ class SqliteGallery:
             )
         except (zlib.error, ValueError, TypeError) as error:
             raise GalleryError(
-                f"The silhouettes of walk {walk_id} in {self.path} are damaged: {error}. Forget this walk "
+                f"The silhouettes of walk {walk_id} in {self._file.name} are damaged: {error}. Forget this walk "
                 f"(`python -m app gallery forget-walk {walk_id}`), or put the file aside and import your last export."
             ) from error
 

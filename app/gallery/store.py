@@ -99,10 +99,11 @@ class GalleryStore(Protocol):
 
     Every write is one transaction, all or nothing, and durable when the call returns. Every method raises
     `GalleryError` for a name or walk that is not there (it says the nearest name) and for a store that cannot be used.
-    `path` is its file; what belongs to the gallery as a whole, such as scores learnt from it, lies beside that.
+    `path` is its file; what belongs to the gallery as a whole, such as scores learnt from it, lies beside that. It is
+    None for a gallery in memory, which ends with the run.
     """
 
-    path: Path
+    path: Path | None
 
     def __enter__(self: Store) -> Store: ...
 

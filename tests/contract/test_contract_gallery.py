@@ -71,8 +71,19 @@ def same_sequence(a: GaitSequence | None, b: GaitSequence | None) -> None:
         np.testing.assert_array_equal(a.keypoints, b.keypoints)
 
 
-@pytest.fixture(params=[SqliteGallery])
+def in_memory(path: Path) -> GalleryStore:
+    return SqliteGallery(None)
+
+
+@pytest.fixture(params=[SqliteGallery, in_memory])
 def opener(request: pytest.FixtureRequest) -> Opener:
+    opener: Opener = request.param
+    return opener
+
+
+@pytest.fixture(params=[SqliteGallery])
+def lasting(request: pytest.FixtureRequest) -> Opener:
+    """Opens a gallery that outlives the one who opened it."""
     opener: Opener = request.param
     return opener
 
@@ -98,12 +109,12 @@ class TestGallery:
         assert gallery.expire() == []
         assert gallery.search([walk().embedding], 3) == [[]]
 
-    def test_what_was_enrolled_comes_back_exactly_also_tomorrow(self, opener: Opener, tmp_path: Path) -> None:
+    def test_what_was_enrolled_comes_back_exactly_also_tomorrow(self, lasting: Opener, tmp_path: Path) -> None:
         given = [walk(1, silhouettes=True, keypoints=True), walk(2)]
         before = datetime.now(timezone.utc)
-        with opener(tmp_path / "gallery") as gallery:
+        with lasting(tmp_path / "gallery") as gallery:
             person = gallery.enrol("Anna", given, consent=" signed form 7 ", retain_days=30)
-        with opener(tmp_path / "gallery") as gallery:
+        with lasting(tmp_path / "gallery") as gallery:
             assert gallery.people() == [person]
             assert gallery.person("Anna") == person
             assert (person.name, person.consent, person.walks) == ("Anna", "signed form 7", 2)
@@ -381,8 +392,8 @@ class TestGallery:
         assert names(gallery) == {"Anna": 1, "Ben": 2}
         assert gallery.person("Ben").consent == "yes"
 
-    def test_two_that_are_open_see_each_other(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
-        with opener(tmp_path / "gallery") as other:
+    def test_two_that_are_open_see_each_other(self, lasting: Opener, tmp_path: Path) -> None:
+        with lasting(tmp_path / "gallery") as gallery, lasting(tmp_path / "gallery") as other:
             query = [walk(1).embedding]
             gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
             assert len(other.search(query, 9)[0]) == 2
@@ -403,3 +414,14 @@ class TestGallery:
         gallery.enrol("Ben", [walk(2)], consent="yes")
         gallery.enrol("Cleo", [walk(3)], consent="yes")
         assert [(person.name, len(walks)) for person, walks in (first, *records)] == [("Anna", 1), ("Ben", 1)]
+
+
+def test_a_gallery_in_memory_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with SqliteGallery(None) as gallery, SqliteGallery(None) as another:
+        assert gallery.path is None
+        gallery.enrol("Anna", [walk(1, silhouettes=True)], consent="yes")
+        assert another.people() == []
+        with pytest.raises(GalleryError, match="no 'Ann' in the gallery"):
+            gallery.person("Ann")
+    assert list(tmp_path.iterdir()) == []
