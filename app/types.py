@@ -46,8 +46,9 @@ def _need_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str
 class ModelCard:
     """Where a stage's model comes from and what may be done with it.
 
-    `model_id` is ``name@sha256[:8]`` (``name`` alone without weights); `note` is what a user should know; `keypoints`
-    says that a gait model needs those of its walks.
+    `model_id` is ``name@sha256[:8]``, or ``name`` alone for a model without weights. `note` is what a user should know.
+    `keypoints` says that a gait model needs the keypoints of its walks. `needs_recording` says that a stage reads the
+    whole video before its first frame, so that it cannot be used on a camera or a stream.
     """
 
     stage: str
@@ -59,6 +60,7 @@ class ModelCard:
     runtime: str = "numpy"
     note: str = ""
     keypoints: bool = False
+    needs_recording: bool = False
 
     @property
     def model_id(self) -> str:
@@ -189,16 +191,31 @@ class GaitSequence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """A walk as the gait network sees it: `parts` float32 (P, C), from `frames` silhouettes, by `model_id`."""
+    """A walk as the gait network sees it: `parts` float32 (P, C), from `frames` silhouettes, by `model_id`.
+
+    Some networks see a long walk in K short pieces. `pieces` then holds the embedding of each piece, float32 (K, P, C),
+    in the order of the walk; it is None for a network that sees the whole walk at once.
+    """
 
     parts: Floats
     model_id: str
     frames: int
+    pieces: Floats | None = None
 
     def __post_init__(self) -> None:
         _need_array(self.parts, np.float32, (None, None), "Embedding.parts")
         _need(bool(np.all(np.isfinite(self.parts))), "an embedding must be finite")
         _need(self.frames >= 1, "an embedding needs at least one frame")
+        if self.pieces is not None:
+            _need_array(self.pieces, np.float32, (None, *self.parts.shape), "Embedding.pieces")
+            _need(len(self.pieces) >= 1, "an embedding in pieces needs at least one piece")
+            _need(bool(np.all(np.isfinite(self.pieces))), "the pieces of an embedding must be finite")
+
+    def of_pieces(self) -> list[Embedding]:
+        """Return each piece as an embedding of its own; an empty list if the network saw the walk at once."""
+        if self.pieces is None:
+            return []
+        return [Embedding(piece, self.model_id, self.frames) for piece in self.pieces]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,23 +35,25 @@ _SPECK = 12
 class MotionDetector:
     """Finds what moves and is shaped like a person (`app.stages.Detector`)."""
 
-    def __init__(
-        self, checkpoint: CheckpointFile | None, settings: DetectorSettings, background: BackgroundModel | None = None
-    ) -> None:
-        """`background` is shared with the segmenter, so that each frame is subtracted once. No checkpoint is read."""
+    def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
+        """Set up an empty background model; no checkpoint is read.
+
+        `background` may be replaced by that of a segmenter, so that each frame is subtracted only once.
+        """
         self.card = ModelCard(
             stage="detector",
             name="motion",
             origin="weight-free",
             licence="Apache-2.0 (own code)",
             note="background subtraction: only for a camera that stands still",
+            needs_recording=True,
         )
         self._settings = settings
-        self._background = background or BackgroundModel()
+        self.background = BackgroundModel()
 
     def start(self, video: VideoInfo) -> None:
         """Forget the background of an earlier video."""
-        self._background.start(video)
+        self.background.start(video)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, boxes clipped to the frame, sorted by falling score.
@@ -60,7 +62,7 @@ class MotionDetector:
             RuntimeError: `start` has not been called.
         """
         found = []
-        for frame, alpha in zip(frames, self._background.foreground(frames), strict=True):
+        for frame, alpha in zip(frames, self.background.foreground(frames), strict=True):
             boxes = person_boxes(alpha)
             scores = person_scores(boxes[:, :4], boxes[:, 4])
             order = np.argsort(-scores, kind="stable")

@@ -18,7 +18,6 @@ the embedding (n, C, P); n is open or 1. What else is to be known stands in the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +33,6 @@ from app.weights.sessions import open_session
 _ROWS = 64
 _TRUNK = 40
 """Rows of head and trunk, which a stride hardly changes: where they differ, the silhouette is bad."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PiecewiseEmbedding(Embedding):
-    """The embedding of a walk that was seen piece by piece; `pieces` are theirs, in their order."""
-
-    pieces: tuple[Embedding, ...]
 
 
 def cut(frames: int, size: int) -> Ints:
@@ -158,9 +150,9 @@ class OnnxGait:
         )
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
-        """Return one embedding per walk, its parts float32 (P, C), a `PiecewiseEmbedding` where the file says `piece`.
+        """Return one embedding per walk, its parts float32 (P, C); with `pieces` if the file states ``piece``.
 
-        `Embedding.frames` counts the silhouettes that were chosen from.
+        `Embedding.frames` counts the silhouettes before the most ordinary ones were chosen.
         """
         return [self._embed(walk.silhouettes[thin(len(walk), self._max_frames)]) for walk in walks]
 
@@ -172,8 +164,7 @@ class OnnxGait:
         features = self._run(seen[frames])
         mean = features.mean(axis=0)
         parts = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        pieces = tuple(Embedding(piece, self.card.model_id, frames.shape[1]) for piece in features)
-        return PiecewiseEmbedding(parts, self.card.model_id, len(silhouettes), pieces)
+        return Embedding(parts, self.card.model_id, len(silhouettes), features)
 
     def _run(self, walks: Bytes) -> Floats:
         """From uint8 (n, T, 64, 64) to float32 (n, P, C)."""

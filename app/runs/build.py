@@ -6,14 +6,12 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from app.detect.motion import MotionDetector
 from app.errors import SettingsError
-from app.segment.motion import MotionSegmenter
 from app.settings import Settings, cores
-from app.stages import Detector, PoseEstimator, Segmenter, Stages
+from app.stages import PoseEstimator, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import ModelCard
-from app.video.background import BackgroundModel
+from app.video.background import SubtractsBackground
 from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import detectors, gait_models, pose_models, segmenters
 
@@ -35,17 +33,10 @@ def build(settings: Settings) -> Stages:
     detector_entry, detector_file = detectors.choose(settings.detector.name, settings.detector.checkpoint, roots)
     segmenter_entry, segmenter_file = segmenters.choose(settings.segmenter.name, settings.segmenter.checkpoint, roots)
     gait_entry, gait_file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
-    background = BackgroundModel()  # one for both, so that each frame is subtracted once
-    detector: Detector
-    segmenter: Segmenter
-    if detector_entry.build is MotionDetector:
-        detector = MotionDetector(None, settings.detector, background)
-    else:
-        detector = detector_entry.build(detector_file, settings.detector)
-    if segmenter_entry.build is MotionSegmenter:
-        segmenter = MotionSegmenter(None, settings.segmenter, background)
-    else:
-        segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
+    detector = detector_entry.build(detector_file, settings.detector)
+    segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
+    if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
+        segmenter.background = detector.background  # shared, so that each frame is subtracted once
     gait = gait_entry.build(gait_file, settings.gait)
     return Stages(
         detector,

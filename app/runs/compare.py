@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.gait.onnx import PiecewiseEmbedding
 from app.gallery.distances import Distances, Metric, distances_between
 from app.recognise.calibration import derive_threshold, impostor_distances
 from app.recognise.domain import adapt
@@ -101,8 +100,8 @@ def agreements(
         neighbours: how many of a person's nearest walks count.
     """
     return [
-        agreement(found, distances_between(embedding.pieces, known, metric), identities, neighbours)
-        if isinstance(embedding, PiecewiseEmbedding)
+        agreement(found, distances_between(embedding.of_pieces(), known, metric), identities, neighbours)
+        if embedding.pieces is not None
         else None
         for found, embedding in zip(matches, embeddings, strict=True)
     ]

@@ -175,10 +175,10 @@ class Watcher:
     ) -> None:
         check_comparable(gallery, stages.gait.card)
         for card in (stages.detector.card, stages.segmenter.card):
-            if card.name == "motion" and not source.is_file:
+            if card.needs_recording and not source.is_file:
                 raise SettingsError(
-                    f"The {card.stage} 'motion' learns the background from a whole video beforehand, which "
-                    f"'{source.name}' is not. Choose a network (python -m app models)."
+                    f"The {card.stage} '{card.name}' reads the whole video before it starts, and '{source.name}' is "
+                    "not a recorded video. Choose a network (python -m app models lists them)."
                 )
         self.info, self.stages = source.info, stages
         self._source, self._gallery, self._emit = source, gallery, emit

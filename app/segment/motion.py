@@ -31,22 +31,24 @@ class MotionSegmenter:
 
     threshold = 0.5
 
-    def __init__(
-        self, checkpoint: CheckpointFile | None, settings: SegmenterSettings, background: BackgroundModel | None = None
-    ) -> None:
-        """`background` is shared with the detector, so that each frame is subtracted once. No checkpoint is read."""
+    def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
+        """Set up an empty background model; no checkpoint is read.
+
+        `background` may be replaced by that of a detector, so that each frame is subtracted only once.
+        """
         self.card = ModelCard(
             stage="segmenter",
             name="motion",
             origin="weight-free",
             licence="Apache-2.0 (own code)",
             note="background subtraction: only for a camera that stands still",
+            needs_recording=True,
         )
-        self._background = background or BackgroundModel()
+        self.background = BackgroundModel()
 
     def start(self, video: VideoInfo) -> None:
         """Forget the background of an earlier video."""
-        self._background.start(video)
+        self.background.start(video)
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
         """Return for each frame one matte per box ((N, 4) px), the crop being the box with a margin.
@@ -54,7 +56,7 @@ class MotionSegmenter:
         Raises:
             RuntimeError: `start` has not been called.
         """
-        foregrounds = self._background.foreground(frames)
+        foregrounds = self.background.foreground(frames)
         return [
             [_matte(alpha, box, frame.image.shape[1], frame.image.shape[0]) for box in frame_boxes]
             for frame, alpha, frame_boxes in zip(frames, foregrounds, boxes, strict=True)

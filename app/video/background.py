@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Protocol, runtime_checkable
 
 import av
 import cv2
@@ -90,6 +91,13 @@ class BackgroundModel:
                 alpha = _subtract(frame, self._background, float(self._video.fps))
             self._foreground[frame.index] = alpha
         return [self._foreground[frame.index] for frame in frames]
+
+
+@runtime_checkable
+class SubtractsBackground(Protocol):
+    """A stage that looks at the foreground of a video. Several stages of one run can share one background model."""
+
+    background: BackgroundModel
 
 
 def _subtract(frame: Frame, background: _Background, fps: float) -> Bytes:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from app.gait.gei import GaitEnergyImage
-from app.gait.onnx import PiecewiseEmbedding
 from app.gallery.sqlite import SqliteGallery
 from app.recognise.matching import Agreement
 from app.runs.compare import compare, report_of
@@ -28,9 +27,9 @@ def in_pieces(video: AnalysedVideo, *bodies: list[int]) -> AnalysedVideo:
     for walk, seeds in zip(video.walks, bodies, strict=True):
         assert walk.embedding is not None
         pictures = [(np.random.default_rng(seed).random((1, 64, 64)) > 0.5).astype(np.uint8) * 255 for seed in seeds]
-        pieces = tuple(model.embed([GaitSequence(np.arange(1), picture, 25.0) for picture in pictures]))
-        whole = walk.embedding
-        walks.append(replace(walk, embedding=PiecewiseEmbedding(whole.parts, whole.model_id, whole.frames, pieces)))
+        pieces = model.embed([GaitSequence(np.arange(1), picture, 25.0) for picture in pictures])
+        embedding = replace(walk.embedding, pieces=np.stack([piece.parts for piece in pieces]))
+        walks.append(replace(walk, embedding=embedding))
     return replace(video, walks=tuple(walks))
 
 

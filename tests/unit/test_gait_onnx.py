@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.errors import CheckpointError
-from app.gait.onnx import OnnxGait, PiecewiseEmbedding, accepts, cut, ordinary
+from app.gait.onnx import OnnxGait, accepts, cut, ordinary
 from app.settings import GaitSettings
 from app.types import Bytes, GaitSequence
 from app.weights.checkpoints import CheckpointFile
@@ -99,17 +99,17 @@ def test_a_long_walk_is_embedded_piece_by_piece(tmp_path: Path, walks: Any, flip
     model = OnnxGait(file, GaitSettings())
     long, short = walk(8), walk(3, 1)
     found, brief = model.embed([long, short])
-    assert isinstance(found, PiecewiseEmbedding)
-    assert isinstance(brief, PiecewiseEmbedding)
-    assert [found.frames, *(piece.frames for piece in found.pieces)] == [8, 4, 4]
-    assert [brief.frames, *(piece.frames for piece in brief.pieces)] == [3, 3]
+    assert found.pieces is not None
+    assert brief.pieces is not None
+    assert (found.frames, len(found.pieces)) == (8, 2)
+    assert (brief.frames, len(brief.pieces)) == (3, 1)
     whole = OnnxGait(write(tmp_path / "b.onnx", flip=flip), GaitSettings())
     halves = whole.embed([long.part(slice(4)), long.part(slice(4, 8))])
     for piece, half in zip(found.pieces, halves, strict=True):
-        np.testing.assert_allclose(piece.parts, half.parts, atol=1e-6)
-        assert piece.model_id == model.card.model_id
-    for embedding in (found, brief):
-        mean_of_pieces = np.mean([piece.parts for piece in embedding.pieces], axis=0)
+        np.testing.assert_allclose(piece, half.parts, atol=1e-6)
+    assert {piece.model_id for piece in found.of_pieces()} == {model.card.model_id}
+    for embedding, pieces in ((found, found.pieces), (brief, brief.pieces)):
+        mean_of_pieces = pieces.mean(axis=0)
         unit = mean_of_pieces / np.linalg.norm(mean_of_pieces, axis=1, keepdims=True)
         np.testing.assert_allclose(embedding.parts, unit, atol=1e-6)
 

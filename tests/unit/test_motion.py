@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -16,11 +17,12 @@ import pytest
 import app.video.background
 from app.detect.motion import MotionDetector, person_boxes, person_scores
 from app.errors import VideoError
+from app.runs.build import build
 from app.segment.motion import MotionSegmenter
-from app.settings import DetectorSettings, SegmenterSettings
+from app.settings import DetectorSettings, GaitSettings, SegmenterSettings, Settings
 from app.stages import Detector, Segmenter
 from app.types import Bools, Bytes, Floats, Frame, Image, VideoInfo
-from app.video.background import BackgroundModel
+from app.video.background import BackgroundModel, SubtractsBackground
 from app.weights.registry import detectors, segmenters
 
 Draw = Callable[[int], Image]
@@ -75,6 +77,12 @@ def started(info: VideoInfo) -> BackgroundModel:
     background = BackgroundModel()
     background.start(info)
     return background
+
+
+def sharing(background: BackgroundModel) -> tuple[MotionDetector, MotionSegmenter]:
+    detector, segmenter = MotionDetector(None, DetectorSettings()), MotionSegmenter(None, SegmenterSettings())
+    detector.background = segmenter.background = background
+    return detector, segmenter
 
 
 def walk(index: int) -> Bools:
@@ -162,8 +170,7 @@ def test_memory_and_work_do_not_grow_with_the_picture(tmp_path: Path, monkeypatc
     monkeypatch.setattr(app.video.background, "_LONGEST_SIDE", 160)
     info, frames = film(tmp_path / "walk.mp4", lambda index: painted(walk(index)), 30)
     background = started(info)
-    detector = MotionDetector(None, DetectorSettings(), background)
-    segmenter = MotionSegmenter(None, SegmenterSettings(), background)
+    detector, segmenter = sharing(background)
     (found,) = detector.detect(frames[15:16])
     assert background.foreground(frames[15:16])[0].shape == (90, 160)
     assert_box(found.boxes[0], walk(15))
@@ -185,9 +192,7 @@ def assert_matte(alpha: Bytes, left: int, top: int, truth: Bools) -> None:
 
 def test_detector_and_segmenter_share_the_foreground(tmp_path: Path) -> None:
     info, frames = film(tmp_path / "walk.mp4", lambda index: painted(walk(index)))
-    background = BackgroundModel()
-    detector = MotionDetector(None, DetectorSettings(), background)
-    segmenter = MotionSegmenter(None, SegmenterSettings(), background)
+    detector, segmenter = sharing(BackgroundModel())
     assert isinstance(detector, Detector)
     assert isinstance(segmenter, Segmenter)
     detector.start(info)
@@ -210,6 +215,15 @@ def test_both_are_the_weight_free_fallback() -> None:
     card = detectors.get("motion").build(None, DetectorSettings()).card
     assert card.origin == "weight-free"
     assert "stands still" in card.note
+    assert card.needs_recording
+
+
+def test_a_run_subtracts_the_background_once() -> None:
+    settings = Settings(DetectorSettings(name="motion"), segmenter=SegmenterSettings(name="motion"))
+    stages = build(replace(settings, gait=GaitSettings(name="gei")))
+    assert isinstance(stages.detector, SubtractsBackground)
+    assert isinstance(stages.segmenter, SubtractsBackground)
+    assert stages.detector.background is stages.segmenter.background
 
 
 def boxes_of(masks: Sequence[Bools]) -> Floats:

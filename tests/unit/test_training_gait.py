@@ -219,7 +219,7 @@ def test_it_learns_to_tell_people_apart(settings: GaitTrainSettings) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::torch.jit.TracerWarning")  # torch's advice on exporting
 def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from app.gait.onnx import OnnxGait, PiecewiseEmbedding, cut
+    from app.gait.onnx import OnnxGait, cut
     from app.lab.training.gait import export_network, trained
     from app.settings import GaitSettings
     from app.weights.checkpoints import CheckpointFile
@@ -243,9 +243,9 @@ def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) 
     export_network(replace(settings, piece=8), tmp_path / "pieces.onnx")
     long = GaitSequence(np.arange(17), body(14, 17), 25.0)
     (pieced,) = OnnxGait(CheckpointFile(tmp_path / "pieces.onnx", "given"), GaitSettings()).embed([long])
-    assert isinstance(pieced, PiecewiseEmbedding)
+    assert pieced.pieces is not None
     alone = model.embed([long.part(slice(int(piece[0]), int(piece[-1]) + 1)) for piece in cut(17, 8)])
     for piece, by_itself in zip(pieced.pieces, alone, strict=True):
-        np.testing.assert_allclose(piece.parts, by_itself.parts, atol=1e-5)
+        np.testing.assert_allclose(piece, by_itself.parts, atol=1e-5)
     with pytest.raises(SettingsError, match="not the gait network of these settings"):
         trained(replace(settings, channels=7))

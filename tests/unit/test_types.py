@@ -62,6 +62,9 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "keypoints": (lambda: GaitSequence(whole(0), silhouettes(1), 25.0, floats(1, 18, 3)), "keypoints"),
     "nan": (lambda: Embedding(NAN, "m", 1), "finite"),
     "no frames": (lambda: Embedding(floats(2, 3), "m", 0), "at least one frame"),
+    "pieces of another shape": (lambda: Embedding(floats(2, 3), "m", 1, floats(4, 3, 2)), r"Embedding\.pieces"),
+    "no pieces": (lambda: Embedding(floats(2, 3), "m", 1, floats(0, 2, 3)), "at least one piece"),
+    "nan in a piece": (lambda: Embedding(floats(2, 3), "m", 1, NAN[None]), "pieces of an embedding must be finite"),
     "unsorted": (lambda: Match((far, near), "a", 1.0, 3.0, None), "sorted"),
     "neither": (lambda: Match((near,), None, None, 3.0, None), "an identity or a reason"),
     "both": (lambda: Match((near,), "a", 1.0, 3.0, "far"), "an identity or a reason"),
@@ -80,6 +83,8 @@ def test_what_is_accepted() -> None:
     assert len(GaitSequence(whole(3, 9), silhouettes(2), 29.97, floats(2, 17, 3))) == 2
     TrackedBoxes(whole(), floats(0, 4), floats(0))
     Track(7, whole(0, 5), floats(2, 4), floats(2))
+    assert Embedding(floats(2, 3), "m", 9).of_pieces() == []
+    assert [one.frames for one in Embedding(floats(2, 3), "m", 9, floats(4, 2, 3)).of_pieces()] == [9] * 4
     Match((near, far), None, None, 0.5, "too far")
     Match((), None, None, 0.5, "the gallery holds nobody")
 
