@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.errors import SettingsError, nearest
+from app.yaml_files import parse_yaml, read_yaml
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -177,17 +178,10 @@ class Settings:
         Raises:
             SettingsError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
         """
-        import yaml
-
         values: dict[str, Any] = asdict(cls())
         origins: dict[str, str] = {}
         if config is not None:
-            try:
-                content = yaml.safe_load(config.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"The settings file {config} cannot be read: {error}") from error
-            except yaml.YAMLError as error:
-                raise SettingsError(f"The settings file {config} is not YAML: {error}") from error
+            content = read_yaml(config, SettingsError)
             if content is not None and not isinstance(content, dict):
                 raise SettingsError(f"The settings file {config} must hold sections, such as 'track:'.")
             _overlay(values, content or {}, cls, str(config), origins)
@@ -195,10 +189,7 @@ class Settings:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise SettingsError(f"--set {assignment}: write it as section.key=value, e.g. track.high_score=0.4")
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise SettingsError(f"--set {assignment}: the value is not YAML: {error}") from error
+            value = parse_yaml(text, f"The value of --set {assignment}", SettingsError)
             _overlay(values, _nested(key.strip(), value), cls, f"--set {assignment}", origins)
         for key, value in (named or {}).items():
             _overlay(values, _nested(key, value), cls, key, origins)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 
+from app.cli.terminal import ProgressBars, console, say
+
 app = typer.Typer(help="Compare the families of gait networks.", no_args_is_help=True)
-console = Console()
 
 
 @app.callback()
@@ -35,13 +35,10 @@ def walkers(
     cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
 ) -> None:
     """Train each family for the same small budget on virtual walkers, and judge it on others."""
-    from app.cli.show import show_warnings
     from app.lab.walkers.body import CACHE
     from app.lab.zoo.table import GROUPS, cells, families, make_table
 
-    bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
+    bars = ProgressBars()
     tasks: dict[str, TaskID] = {}
 
     def report(what: str, done: int, total: int) -> None:
@@ -54,11 +51,10 @@ def walkers(
             bars.remove_task(tasks.pop(what))
 
     try:
-        with show_warnings(console):
-            rows = make_table(
-                folder, family or families(), subjects, test_subjects, cache=cache or CACHE, wardrobe=wardrobe,
-                workers=workers or os.cpu_count() or 1, steps=steps, progress=report,
-            )  # fmt: skip
+        rows = make_table(
+            folder, family or families(), subjects, test_subjects, cache=cache or CACHE, wardrobe=wardrobe,
+            workers=workers or os.cpu_count() or 1, steps=steps, progress=report,
+        )  # fmt: skip
     finally:
         bars.stop()
     heads = ("Family", "Sees", *GROUPS, "mAP", "Weights", "ms", "Steps", "Minutes")
@@ -72,4 +68,4 @@ def walkers(
         "networks are small and hardly trained: minutes of one core, where published ones had days of GPUs. It ranks "
         "neither the papers nor real use."
     )
-    console.print(f"Wrote {folder / 'table.md'} and {folder / 'results.json'}.", soft_wrap=True)
+    say(f"Wrote {folder / 'table.md'} and {folder / 'results.json'}.")

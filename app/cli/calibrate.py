@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from app.cli.terminal import ProgressBars, console, say
 from app.errors import GalleryError, SettingsError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from app.stages import GaitModel
     from app.types import Floats, ModelCard
 
-console = Console()
 
 _USUAL_RATE = 0.01  # what identify asks for where nothing is said
 
@@ -50,7 +48,6 @@ def calibrate(
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
 ) -> None:
     """Learn what distances mean, so that matches have a probability and a false accept rate can be asked for."""
-    from app.cli.show import show_warnings
     from app.lab.evaluation.calibrate import calibrate as learn
     from app.lab.evaluation.calibrate import draw
     from app.lab.evaluation.embeddings import CACHE, MAX_FRAMES
@@ -65,21 +62,14 @@ def calibrate(
         raise SettingsError("Give either --data, a data set, or --gallery-db, a gallery's file.")
     named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
     settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
-    bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-    with bars, show_warnings(bars.console):
+    with ProgressBars() as bars:
         entry, file = gait_models.choose(
             settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
         )
         model = entry.build(file, settings.gait)
         out = out or scores_path(gallery_db or _own_file(model.card))
         if data is not None:
-            task = bars.add_task("Embedding", total=None)
-            walks = _data(
-                data, partition, people, model, cache or CACHE,
-                lambda done, total: bars.update(task, completed=done, total=total),
-            )  # fmt: skip
+            walks = _data(data, partition, people, model, cache or CACHE, bars.counter("Embedding"))
         else:
             walks = _enrolled(cast(Path, gallery_db), model)
         found = learn(
@@ -89,16 +79,14 @@ def calibrate(
     found.scores.write(out)
     _show(found)
     used = gallery_db is not None and out == scores_path(gallery_db)
-    console.print(
-        f"Wrote {escape(str(out))}" + (": identify uses them with this gallery." if used else "."), soft_wrap=True
-    )
+    say(f"Wrote {out}" + (": identify uses them with this gallery." if used else "."))
     smallest = found.scores.smallest_rate()
     if used and smallest > _USUAL_RATE:
         console.print(
             f"So few people tell nothing about rarer false accepts: give identify --far {smallest:.2g} or more."
         )
     for path in draw(found, charts) if charts is not None else ():
-        console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+        say(f"Wrote {path}.")
 
 
 def _own_file(card: ModelCard) -> Path:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 
+from app.cli.terminal import console, say, show_log
+
 app = typer.Typer(help="Tell motion, body and view of skeletons apart (keypoints in OpenGait's layout).")
-console = Console()
 
 CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="network.pt of a training.")]
 DataOption = Annotated[Path, typer.Option(help="Data set in OpenGait's layout with keypoints.")]
@@ -31,12 +29,10 @@ def train(
     from app.lab.training.disentangled import train as fit
     from app.lab.training.settings import read_config
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
     settings = read_config(config, DisentangledTrainSettings, set_ or (), "disentangled")
-    fit(settings)
-    console.print(f"Wrote {escape(str(settings.out / 'network.pt'))}.", soft_wrap=True)
+    with show_log(times=True):
+        fit(settings)
+    say(f"Wrote {settings.out / 'network.pt'}.")
 
 
 @app.command("test")
@@ -69,7 +65,7 @@ def judge(
             highlight=False,
         )
     write_excel(found.evaluation, excel)
-    console.print(f"Wrote {escape(str(excel))}.", soft_wrap=True)
+    say(f"Wrote {excel}.")
 
 
 def _percent(share: float | None) -> str:
@@ -88,4 +84,4 @@ def visualize(
     from app.lab.training.disentangled_report import draw
 
     for path in draw(checkpoint, data, partition, people, out):
-        console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+        say(f"Wrote {path}.")

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.prompt import Prompt
 from rich.table import Table
 from rich.text import Text
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, opened
-from app.cli.options import (
-    ConfigOption,
-    DetectorFileOption,
-    DetectorOption,
-    FreshOption,
-    GaitFileOption,
-    GaitOption,
-    OutputOption,
-    SegmenterFileOption,
-    SegmenterOption,
-    SetOption,
-    VerboseOption,
-    settings_of,
-)
+from app.cli.options import FreshOption, VerboseOption, with_settings
+from app.cli.terminal import ProgressBars, console, say
 from app.errors import GaitprintError, GalleryError, NobodyFoundError, SettingsError, VideoError
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.gallery.store import GalleryStore, NewWalk
     from app.progress import Progress
+    from app.settings import Settings
     from app.stages import Stages
     from app.walks.analyse import AnalysedVideo
 
-console = Console()
 
-
+@with_settings()
 def enrol(
     video: Annotated[str | None, typer.Argument(metavar="[VIDEO]", help="Path, or a name in input_videos/.")] = None,
     name: Annotated[str | None, typer.Option(help="Who walks in it.")] = None,
@@ -58,20 +46,13 @@ def enrol(
     ] = False,
     thumbnail: Annotated[bool, typer.Option(help="Keep a picture of the person.")] = True,
     gallery_db: GalleryOption = GALLERY_DB,
-    detector: DetectorOption = None,
-    segmenter: SegmenterOption = None,
-    gait: GaitOption = None,
-    detector_checkpoint: DetectorFileOption = None,
-    segmenter_checkpoint: SegmenterFileOption = None,
-    gait_checkpoint: GaitFileOption = None,
-    output: OutputOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
+    *,
+    settings: Settings,
     fresh: FreshOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Bring somebody who agreed to it into the gallery, from a video in which they walk."""
-    from app.cli.show import RichProgress, show_models
+    from app.cli.show import show_models
     from app.gallery.sqlite import clean_name
     from app.runs.build import build
     from app.runs.enrol import enrol_walks
@@ -81,19 +62,8 @@ def enrol(
         raise SettingsError("Give either a video, with --name, or --folder with one sub-folder for each person.")
     if folder is not None and (name is not None or track):
         raise SettingsError("--name and --track go with one video; with --folder the sub-folders are the names.")
-    settings = settings_of(
-        config,
-        set_,
-        detector__name=detector,
-        segmenter__name=segmenter,
-        gait__name=gait,
-        detector__checkpoint=detector_checkpoint,
-        segmenter__checkpoint=segmenter_checkpoint,
-        gait__checkpoint=gait_checkpoint,
-        output__folder=output,
-        output__silhouettes=False,  # the gallery keeps what it is told to keep, and nothing lies beside it
-        output__features=False,
-    )
+    # The gallery keeps what it is told to keep; no further files are written beside it.
+    settings = replace(settings, output=replace(settings.output, silhouettes=False, features=False))
     people = _people_of(folder) if folder is not None else _person(video or "", name)
     for who in people:
         clean_name(who)  # what cannot be a name is said before the long work
@@ -102,7 +72,7 @@ def enrol(
         raise GalleryError("--consent is empty: say what the person agreed to, e.g. 'signed form of 3 May', or none.")
     output_folder = settings.output.folder
     with opened(gallery_db, create=True, output=output_folder) as gallery, in_use(output_folder):
-        with RichProgress(console) as progress:
+        with ProgressBars.of_frames() as progress:
             stages = build(settings)
             show_models(console, stages, verbose=verbose)
             seen, failures = _analysed(people, stages, progress, fresh)
@@ -119,7 +89,7 @@ def enrol(
             except GalleryError as error:
                 failures.append(error)
     for failure in failures[:-1]:
-        console.print(Text(f"Not enrolled: {failure}", style="yellow"), soft_wrap=True)
+        say(f"Not enrolled: {failure}", "yellow")
     if failures:
         raise failures[-1]
 
@@ -204,8 +174,7 @@ def _add(
                 f"Track {walk.track_id} of {walk.source} is in the gallery already, as walk {walk_id} of '{owner}'. If "
                 f"is {who}, use `python -m app gallery move` or `rename`."
             )
-        line = f"{walk.source}, track {walk.track_id}: {who} has this very walk already, number {walk_id}."
-        console.print(Text(line), soft_wrap=True)
+        say(f"{walk.source}, track {walk.track_id}: {who} has this very walk already, number {walk_id}.")
     if new:
         person = gallery.enrol(who, new, consent=consent, retain_days=retain_days)
         until = f", kept until {person.expires.astimezone():%Y-%m-%d}" if person.expires else ""
@@ -252,6 +221,6 @@ def _chosen(video: AnalysedVideo, output: Path, *, ask: bool) -> list[int] | Non
     for number, track in usable.items():
         table.add_row(str(number), spans[number], f"{seconds_of(track, video):.1f}")
     console.print(table)
-    console.print(Text(f"Pictures of them: {sheet}"), soft_wrap=True)
+    say(f"Pictures of them: {sheet}")
     choice = Prompt.ask("Which track", choices=[str(number) for number in usable], console=console)
     return [int(choice)]

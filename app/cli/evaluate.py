@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.terminal import ProgressBars, console, say
 from app.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from app.lab.evaluation.scores import Figure, Score
     from app.lab.evaluation.table import CrossTable
     from app.stages import GaitModel
-
-console = Console()
 
 
 def evaluate(
@@ -67,7 +64,6 @@ def evaluate(
 
     Several checkpoints or data sets make a table: what was trained on one data set, tested on another.
     """
-    from app.cli.show import show_warnings
     from app.files import need_writable
     from app.lab.evaluation import report, table
     from app.lab.evaluation.embeddings import CACHE, MAX_FRAMES
@@ -100,12 +96,9 @@ def evaluate(
     if rerank:
         for rules in protocols:
             need_rerankable(read_protocol(rules))
-    bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
     files: list[Path | None] = [*checkpoint] if checkpoint else [None]
     found = []
-    with bars, show_warnings(bars.console):
+    with ProgressBars() as bars:
         for file in files:
             named: dict[str, Any] = {"gait.checkpoint": file, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
             settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
@@ -118,7 +111,7 @@ def evaluate(
                 entry, chosen = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
                 model = entry.build(chosen, settings.gait)
             for folder, rules, listed in sets:
-                tell = _bar(bars, f"Embedding {model.card.name}, {folder.name}" if several else "Embedding")
+                tell = bars.counters(f"Embedding {model.card.name}, {folder.name}" if several else "Embedding")
                 kept, distance = cache or CACHE, cast("Metric", metric)
                 if submission is not None:
                     submit(model, folder, rules, submission, listed, metric=distance, cache=kept, progress=tell)
@@ -130,7 +123,7 @@ def evaluate(
                     )
                 )  # fmt: skip
     if submission is not None:
-        console.print(f"Wrote {escape(str(submission))}. The server takes it in a zip archive.", soft_wrap=True)
+        say(f"Wrote {submission}. The server takes it in a zip archive.")
         return
     if several:
         _show_table(table.cross_table(found))
@@ -138,27 +131,15 @@ def evaluate(
         for write_all, path in tables:
             if path is not None:
                 write_all(found, path)
-                console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+                say(f"Wrote {path}.")
         return
     _show(found[0])
     for write, path in ((report.write_json, json_), (report.write_csv, csv), (report.write_excel, excel)):
         if path is not None:
             write(found[0], path)
-            console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
+            say(f"Wrote {path}.")
     for path in report.draw(found[0], pictures) if pictures is not None else ():
-        console.print(f"Wrote {escape(str(path))}.", soft_wrap=True)
-
-
-def _bar(bars: Progress, title: str) -> Callable[[str, int, int], None]:
-    """What reports progress: a bar for each kind of walks."""
-    tasks: dict[str, TaskID] = {}
-
-    def report(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bars.add_task(f"{escape(title)} {what}", total=total)
-        bars.update(tasks[what], completed=done)
-
-    return report
+        say(f"Wrote {path}.")
 
 
 def _show_table(found: CrossTable) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from app.cli.models import CheckpointsOption, show_published, size_text
+from app.cli.terminal import ProgressBars, console, say
 from app.errors import GaitprintError, SettingsError
 
 if TYPE_CHECKING:
     from app.hub.inventory import Published
-
-console = Console()
 
 
 def fetch(
@@ -40,7 +44,7 @@ def fetch(
     for model in [published_as(name) for name in dict.fromkeys(names)]:
         folder = model.folder(checkpoints)
         if folder.exists() and not again:
-            _say(f"{model.name} is there already: {folder}. --again downloads it anew.")
+            say(f"{model.name} is there already: {folder}. --again downloads it anew.")
         else:
             wanted.append(model)
     if wanted:
@@ -58,10 +62,10 @@ def _accept(wanted: Sequence[Published], yes: bool) -> None:
         covered = [model for model in wanted if model.licence == licence]
         listed = ", ".join(" ".join((model.name, size_text(model.addresses[0].bytes))).strip() for model in covered)
         console.print(Text.assemble((licence.short, "bold yellow"), f": {listed}"), soft_wrap=True)
-        _say(f"  {licence.notice} {licence.url}")
+        say(f"  {licence.notice} {licence.url}")
         for model in covered:
             if not model.supported:
-                _say(f"  {model.name}: {model.family} networks are not read yet; the file would only be kept.")
+                say(f"  {model.name}: {model.family} networks are not read yet; the file would only be kept.")
     if yes:
         return
     try:
@@ -80,32 +84,30 @@ def _fetch_all(wanted: Sequence[Published], checkpoints: Path) -> None:
     failures = []
     for model in wanted:
         try:
-            with _bar(model.name) as progress:
-                fetched = download(model, checkpoints, progress)
+            with ProgressBars(*_columns(), transient=True) as bars:
+                fetched = download(model, checkpoints, bars.counter(model.name))
         except GaitprintError as error:
             failures.append(error)
             continue
         checked = "as known" if fetched.known else "not known before; remembered for the next download"
-        _say(f"{model.name}: {model.folder(checkpoints)}")
-        _say(f"  {fetched.bytes} bytes, SHA-256 {fetched.sha256} ({checked})")
+        say(f"{model.name}: {model.folder(checkpoints)}")
+        say(f"  {fetched.bytes} bytes, SHA-256 {fetched.sha256} ({checked})")
         if model.reader is not None:
             extra = registry_of(model.stage).get(model.reader).extra
             needs = f'; it needs pip install -e ".[{extra}]"' if extra else ""
-            _say(f"  Read by the {model.stage} '{model.reader}'{needs}. `python -m app models` says what a run uses.")
+            say(f"  Read by the {model.stage} '{model.reader}'{needs}. `python -m app models` says what a run uses.")
     if len(failures) == 1:
         raise failures[0]
     if failures:
         raise GaitprintError("\n".join(str(error) for error in failures))
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    columns = (BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    quiet = not console.is_terminal
-    with Progress(TextColumn("{task.description}"), *columns, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _say(line: str) -> None:
-    console.print(Text(line), soft_wrap=True)
+def _columns() -> tuple[ProgressColumn, ...]:
+    """What the bar of a download shows."""
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )

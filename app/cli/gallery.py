@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from app.cli.terminal import ProgressBars, console, error_console, say, show_log
 
 if TYPE_CHECKING:
     from app.gallery.sqlite import SqliteGallery
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Look after the people who are known: list, rename, merge, forget, export, import.", no_args_is_help=True
 )
-console = Console()
 
 OUTPUT = Path("output")
 GALLERY_DB = OUTPUT / "gallery.db"
@@ -41,7 +41,7 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 @app.command("list")
 def list_(gallery_db: GalleryOption = GALLERY_DB, json_: JsonOption = False) -> None:
     """List everybody."""
-    with opened(gallery_db) as gallery:
+    with opened(gallery_db, to=error_console if json_ else console) as gallery:
         people = gallery.people()
     if json_:
         print(json.dumps([asdict(person) for person in people], indent=1, default=str, ensure_ascii=False))
@@ -76,10 +76,10 @@ def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
         )
     console.print(table)
     for model in dict.fromkeys(walk.model_id for walk in walks):
-        _say(f"Embedded with {model}: {_numbers([walk.walk_id for walk in walks if walk.model_id == model])}")
+        say(f"Embedded with {model}: {_numbers([walk.walk_id for walk in walks if walk.model_id == model])}")
     kept = [walk.walk_id for walk in walks if walk.has_silhouettes]
     if kept:
-        _say(f"Silhouettes are kept of: {_numbers(kept)}")
+        say(f"Silhouettes are kept of: {_numbers(kept)}")
 
 
 @app.command()
@@ -91,7 +91,7 @@ def rename(
     """Give a person another name."""
     with opened(gallery_db) as gallery:
         gallery.rename(name, new)
-    _say(f"{name} is now {new}.")
+    say(f"{name} is now {new}.")
 
 
 @app.command()
@@ -104,7 +104,7 @@ def merge(
     with opened(gallery_db) as gallery:
         gallery.merge(name, into)
         person = gallery.person(into)
-    _say(f"{person.name} has {_count(person.walks, 'walk')} now.")
+    say(f"{person.name} has {_count(person.walks, 'walk')} now.")
 
 
 @app.command()
@@ -112,7 +112,7 @@ def move(walk: WalkArgument, name: NameArgument, gallery_db: GalleryOption = GAL
     """A walk was somebody else's: give it to NAME."""
     with opened(gallery_db) as gallery:
         gallery.move_walk(walk, name)
-    _say(f"Walk {walk} is {name}'s now.")
+    say(f"Walk {walk} is {name}'s now.")
 
 
 @app.command()
@@ -126,8 +126,8 @@ def forget(
             typer.confirm(f"Remove {person.name}, {_count(person.walks, 'walk')}, for good?", abort=True)
         cleared = _clear_caches(gallery_db, output)
         walks = gallery.forget(person.name)  # last, so that what was interrupted can be done again
-    _say(f"Removed with {_count(walks, 'walk')}: embeddings, silhouettes, pictures, and the name in the log. {cleared}")
-    _say(_BEYOND)
+    say(f"Removed with {_count(walks, 'walk')}: embeddings, silhouettes, pictures, and the name in the log. {cleared}")
+    say(_BEYOND)
 
 
 @app.command("forget-walk")
@@ -141,10 +141,10 @@ def forget_walk(
             typer.confirm(f"Remove walk {walk} of {person.name} for good?", abort=True)
         cleared = _clear_caches(gallery_db, output)
         gallery.forget_walk(walk)
-    _say(f"Removed walk {walk} of {person.name}. {cleared}")
-    _say(_BEYOND)
+    say(f"Removed walk {walk} of {person.name}. {cleared}")
+    say(_BEYOND)
     if person.walks == 1:
-        _say(
+        say(
             f"{person.name} stays in the gallery with 0 walks. To remove the person too: "
             f"python -m app gallery forget {shlex.quote(person.name)}",
             "yellow",
@@ -163,11 +163,11 @@ def export_(
 
     if file.exists() and not overwrite:
         raise GalleryError(f"{file} is there already. Give another name, or --overwrite.")
-    with opened(gallery_db) as gallery, _bar() as bar:
-        task = bar.add_task("Exporting people", total=len(gallery.people()))
-        people, walks = write_gallery(gallery, file, lambda done: bar.update(task, completed=done))
+    with opened(gallery_db) as gallery, ProgressBars(transient=True) as bars:
+        report, total = bars.counter("Exporting people"), len(gallery.people())
+        people, walks = write_gallery(gallery, file, lambda done: report(done, total))
         gallery.record("export", people=people, walks=walks)
-    _say(f"Wrote {_people(people)} with {_count(walks, 'walk')} to {file}. It says how they walk: keep it safe.")
+    say(f"Wrote {_people(people)} with {_count(walks, 'walk')} to {file}. It says how they walk: keep it safe.")
 
 
 @app.command("import")
@@ -182,11 +182,11 @@ def import_(
     from app.gallery.transfer import read_gallery
 
     total = sum(1 for _ in read_gallery(file))  # a damaged file is found before a gallery is made or locked
-    with opened(gallery_db, create=True) as gallery, _bar() as bar:
+    with opened(gallery_db, create=True) as gallery, ProgressBars(transient=True) as bars:
         people, walks = gallery.restore(
-            bar.track(read_gallery(file), total, description="Importing people"), merge=merge
+            bars.track(read_gallery(file), total, description="Importing people"), merge=merge
         )
-    _say(f"Added {_count(walks, 'walk')} of {_people(people)} to {gallery_db}.")
+    say(f"Added {_count(walks, 'walk')} of {_people(people)} to {gallery_db}.")
 
 
 @app.command()
@@ -218,7 +218,7 @@ def log(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Print what was done with the gallery, the newest last."""
-    with opened(gallery_db) as gallery:
+    with opened(gallery_db, to=error_console if json_ else console) as gallery:
         events = gallery.log(limit)[::-1]
     if json_:
         for event in events:
@@ -251,14 +251,13 @@ def re_embed(
             settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
         )
         model = entry.build(file, settings.gait)
-        with _bar() as bar:
-            task = bar.add_task("Embedding walks", total=None)
-            done, lacking = gallery.re_embed(model, lambda done, total: bar.update(task, completed=done, total=total))
-    _say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
+        with ProgressBars(transient=True) as bars:
+            done, lacking = gallery.re_embed(model, bars.counter("Embedding walks"))
+    say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
     if lacking:
         what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
         numbers = _numbers(lacking)
-        _say(
+        say(
             f"{_count(len(lacking), 'walk')} without {what} stay as they are and are not compared with that model: "
             f"{numbers}. Enrol them again with --keep-silhouettes.",
             "yellow",
@@ -296,11 +295,10 @@ def opened(
     path: Path, *, create: bool = False, to: Console = console, output: Path = OUTPUT
 ) -> Iterator[SqliteGallery]:
     """Open a gallery, show its warnings, and forget those whose time is over, in the cache of `output` too."""
-    from app.cli.show import show_warnings
     from app.errors import GaitprintError
     from app.gallery.sqlite import SqliteGallery
 
-    with show_warnings(to), SqliteGallery(path, create=create) as gallery:
+    with show_log(to), SqliteGallery(path, create=create) as gallery:
         over = gallery.expire()
         if over:
             try:
@@ -308,7 +306,7 @@ def opened(
             except GaitprintError as error:
                 told = f"Traces of them may be left: {error}"
             told = f"Forgotten, as their time was over: {', '.join(over)}. {told}"
-            to.print(Text(told, style="yellow"), soft_wrap=True)
+            say(told, "yellow", to=to)
         yield gallery
 
 
@@ -319,15 +317,6 @@ def _table(*columns: str) -> Table:
         fixed = number or column in ("enrolled", "kept until", "added", "when", "what")
         table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=fixed)
     return table
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _say(text: str, style: str = "") -> None:
-    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def _count(number: int, what: str) -> str:

@@ -14,24 +14,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, opened
-from app.cli.options import (
-    ConfigOption,
-    DetectorFileOption,
-    DetectorOption,
-    FreshOption,
-    GaitFileOption,
-    GaitOption,
-    OutputOption,
-    SegmenterFileOption,
-    SegmenterOption,
-    SetOption,
-    VerboseOption,
-    settings_of,
-)
+from app.cli.options import FreshOption, VerboseOption, with_settings
+from app.cli.terminal import ProgressBars, console, error_console, say
 from app.errors import SettingsError, VideoError
 
 if TYPE_CHECKING:
@@ -39,10 +25,8 @@ if TYPE_CHECKING:
     from app.runs.identify import IdentifyOptions
     from app.settings import Settings
 
-console = Console()
-err_console = Console(stderr=True)
 
-
+@with_settings("threshold", "blur")
 def identify(
     videos: Annotated[
         list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Paths, or names in input_videos/.")
@@ -56,40 +40,18 @@ def identify(
         float, typer.Option(min=0.0, max=1.0, help="False accept rate of one comparison, where scores are calibrated.")
     ] = 0.01,
     k: Annotated[int, typer.Option("--k", min=1, help="How many of a person's nearest walks count.")] = 3,
-    threshold: Annotated[float | None, typer.Option(help="Largest distance that is the same person.")] = None,
-    blur: Annotated[str | None, typer.Option(help="Blur none, faces, unknown (people) or everyone.")] = None,
     events: Annotated[
         Path | None, typer.Option(help="Live: append events to this file. Default: standard output.")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Live: write a painted video.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Live: play a file over and over.")] = False,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Live: end after so long.")] = None,
-    detector: DetectorOption = None,
-    segmenter: SegmenterOption = None,
-    gait: GaitOption = None,
-    detector_checkpoint: DetectorFileOption = None,
-    segmenter_checkpoint: SegmenterFileOption = None,
-    gait_checkpoint: GaitFileOption = None,
-    output: OutputOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
+    *,
+    settings: Settings,
     fresh: FreshOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Name the walkers of videos, or of a live source, after the people of the gallery."""
-    settings = settings_of(
-        config,
-        set_,
-        detector__name=detector,
-        segmenter__name=segmenter,
-        gait__name=gait,
-        detector__checkpoint=detector_checkpoint,
-        segmenter__checkpoint=segmenter_checkpoint,
-        gait__checkpoint=gait_checkpoint,
-        match__threshold=threshold,
-        output__folder=output,
-        output__blur=blur,
-    )
     from app.runs.identify import IdentifyOptions
 
     options = IdentifyOptions(far, k)
@@ -107,7 +69,7 @@ def identify(
 def _name(
     videos: list[str], gallery_db: Path, settings: Settings, options: IdentifyOptions, fresh: bool, verbose: bool
 ) -> None:
-    from app.cli.show import RichProgress, show_models, show_result
+    from app.cli.show import show_models, show_result
     from app.runs.demo import check_headers, resolved
     from app.runs.identify import run
 
@@ -117,7 +79,7 @@ def _name(
     check_headers(paths)
     with opened(gallery_db, to=console) as gallery:
         announce = partial(show_models, console, verbose=verbose)
-        with RichProgress(console) as progress:
+        with ProgressBars.of_frames() as progress:
             result = run(paths, gallery, settings, options, progress, announce=announce, fresh=fresh)
         show_result(console, result)
     result.refuse_failures()
@@ -145,9 +107,9 @@ def _watch(
     if is_file(source):
         source = str(resolve_video(source, Path("input_videos")))
     with ExitStack() as stack:
-        gallery = stack.enter_context(opened(gallery_db, to=err_console))
+        gallery = stack.enter_context(opened(gallery_db, to=error_console))
         stages = build(settings)
-        show_models(err_console, stages, verbose=verbose)
+        show_models(error_console, stages, verbose=verbose)
         out = sys.stdout
         if events is not None:
             with explained(events):
@@ -158,16 +120,16 @@ def _watch(
             print(json.dumps(event, ensure_ascii=False), file=out, flush=True)
 
         stop = stack.enter_context(_stopped_by_signals())
-        err_console.print(f"Watching {escape(said(source))}. Ctrl-C ends it.", soft_wrap=True)
+        say(f"Watching {said(source)}. Ctrl-C ends it.", to=error_console)
         playing = stack.enter_context(LiveSource(source, loop=loop))
         live = LiveOptions(seconds=seconds)
         seen = watch(playing, gallery, stages, emit, options, live, save=save, stop=stop)
     altogether = seen.frames + seen.dropped
-    err_console.print(
+    say(
         f"Watched for {seen.seconds:.1f} s: {seen.frames} frames, {seen.dropped} of {altogether} dropped."
         + (f" Broke off: {seen.outages}." if seen.outages else "")
-        + (f" Painted: {escape(str(save))}" if save else ""),
-        soft_wrap=True,
+        + (f" Painted: {save}" if save else ""),
+        to=error_console,
     )
 
 

@@ -11,10 +11,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from app.cli.benchmark import app as benchmark
@@ -26,26 +25,17 @@ from app.cli.fetch import fetch
 from app.cli.gallery import app as gallery_app
 from app.cli.identify import identify
 from app.cli.models import app as models
-from app.cli.options import (
-    ConfigOption,
-    DetectorFileOption,
-    DetectorOption,
-    FreshOption,
-    GaitFileOption,
-    GaitOption,
-    OutputOption,
-    SegmenterFileOption,
-    SegmenterOption,
-    SetOption,
-    VerboseOption,
-    settings_of,
-)
+from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.prepare import app as prepare
 from app.cli.serve import serve
+from app.cli.terminal import ProgressBars, console, error_console, show_log
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
 from app.files import remove_unfinished
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 app = typer.Typer(
     name="gaitprint",
@@ -65,8 +55,6 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 _CURSOR = b"\x1b[?25h"  # shows it again, which progress bars hide
 _STOPPING = b"\nStopping; what is done is kept, run again to go on. Ctrl-C again ends at once.\n"
-console = Console()
-err_console = Console(stderr=True)
 
 
 @app.callback()
@@ -75,6 +63,7 @@ def _commands() -> None:
 
 
 @app.command()
+@with_settings("pose", "pose_checkpoint", "threshold")
 def demo(
     more: Annotated[list[str] | None, typer.Argument(metavar="[PROBE]...", help="More probe videos.")] = None,
     gallery: Annotated[
@@ -86,34 +75,17 @@ def demo(
             help="Video of the people to name; several may follow. Default: every other video in input_videos/."
         ),
     ] = None,
-    gait_checkpoint: GaitFileOption = None,
-    detector_checkpoint: DetectorFileOption = None,
-    segmenter_checkpoint: SegmenterFileOption = None,
-    pose_checkpoint: Annotated[Path | None, typer.Option(help="ONNX pose network, for --pose.")] = None,
-    detector: DetectorOption = None,
-    segmenter: SegmenterOption = None,
-    gait: GaitOption = None,
-    pose: Annotated[bool, typer.Option("--pose", help="Paint skeletons too.")] = False,
-    threshold: Annotated[float | None, typer.Option(help="Largest distance that is the same person.")] = None,
-    output: OutputOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
+    *,
+    settings: Settings,
     fresh: FreshOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Name the walkers of the probe videos after those of the gallery video."""
-    from app.cli.show import RichProgress, show_models, show_result, show_warnings
-
-    settings = settings_of(
-        config, set_, gait__checkpoint=gait_checkpoint, detector__checkpoint=detector_checkpoint,
-        segmenter__checkpoint=segmenter_checkpoint, pose__checkpoint=pose_checkpoint, pose__paint=pose or None,
-        detector__name=detector, segmenter__name=segmenter, gait__name=gait, match__threshold=threshold,
-        output__folder=output,
-    )  # fmt: skip
+    from app.cli.show import show_models, show_result
     from app.runs.demo import find_videos, run
 
     videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
-    with RichProgress(console) as progress, show_warnings(progress.console):
+    with ProgressBars.of_frames() as progress:
         result = run(*videos, settings, progress, announce=partial(show_models, console, verbose=verbose), fresh=fresh)
     show_result(console, result)
     result.refuse_failures()
@@ -133,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    with _ended_by_signals() as ending:
+    with _ended_by_signals() as ending, show_log():
         try:
             app(args=list(arguments), prog_name="python -m app")
         except SystemExit as end:
@@ -141,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
             ending.asked = ending.asked or code == INTERRUPTED  # some commands heed Ctrl-C themselves
             return code
         except GaitprintError as error:
-            err_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            error_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
             return 2
     return 0
 

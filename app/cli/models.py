@@ -17,11 +17,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.terminal import console, error_console, show_log
+
 if TYPE_CHECKING:
     from app.hub.inventory import GaitFamily, Model, Published
     from app.weights.registry import Entry
 
-console = Console()
 
 CheckpointsOption = Annotated[Path, typer.Option(help="Folder of checkpoints.")]
 
@@ -44,7 +45,8 @@ def models(
     from app.hub.inventory import gait_families, models_of, published, registries
 
     if json_:
-        found = [model for stage in registries() for model in models_of(stage, checkpoints)]
+        with show_log(error_console):
+            found = [model for stage in registries() for model in models_of(stage, checkpoints)]
         listed = {
             "models": [asdict(model) for model in found],
             "published": [published_json(model, checkpoints) for model in published().values()],

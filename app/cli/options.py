@@ -1,33 +1,112 @@
-"""Options that several commands share: the models, and the settings."""
+"""Options that several commands share: which models, which settings, where the results go."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-DetectorOption = Annotated[str | None, typer.Option(help="Detector by name (python -m app models).")]
-SegmenterOption = Annotated[str | None, typer.Option(help="Segmenter by name.")]
-GaitOption = Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")]
-DetectorFileOption = Annotated[Path | None, typer.Option(help="YOLOX .pth, .pth.tar or .onnx.")]
-SegmenterFileOption = Annotated[Path | None, typer.Option(help="PP-HumanSeg deployment folder, or an ONNX matte.")]
-GaitFileOption = Annotated[Path | None, typer.Option(help="Gait network, e.g. GaitBase_DA-180000.pt.")]
-OutputOption = Annotated[Path | None, typer.Option(help="Folder for the results.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated.")
 ]
-VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say all that is known of the models.")]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="Use nothing that an earlier run found.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", help="Say where each model comes from, its licence, and why it was chosen.")
+]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute everything anew; use nothing from the cache.")]
+
+_MODELS: dict[str, tuple[str, Any]] = {
+    "detector": (
+        "detector.name",
+        Annotated[str | None, typer.Option(help="Detector by name; `python -m app models` lists them.")],
+    ),
+    "segmenter": ("segmenter.name", Annotated[str | None, typer.Option(help="Segmenter by name.")]),
+    "gait": ("gait.name", Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")]),
+    "detector_checkpoint": (
+        "detector.checkpoint",
+        Annotated[Path | None, typer.Option(help="Detector's file: YOLOX .pth, .pth.tar or .onnx.")],
+    ),
+    "segmenter_checkpoint": (
+        "segmenter.checkpoint",
+        Annotated[Path | None, typer.Option(help="PP-HumanSeg deployment folder, or a segmenter's .onnx file.")],
+    ),
+    "gait_checkpoint": (
+        "gait.checkpoint",
+        Annotated[Path | None, typer.Option(help="Gait network's file, e.g. GaitBase_DA-180000.pt.")],
+    ),
+    "output": ("output.folder", Annotated[Path | None, typer.Option(help="Folder for the results.")]),
+}
+"""For each parameter: the setting it stands for, and its option. Every command of `with_settings` has these."""
+
+_FURTHER: dict[str, tuple[str, Any]] = {
+    "pose_checkpoint": (
+        "pose.checkpoint",
+        Annotated[Path | None, typer.Option(help="Pose network's .onnx file, for --pose.")],
+    ),
+    "pose": ("pose.paint", Annotated[bool | None, typer.Option("--pose", help="Paint skeletons too.")]),
+    "threshold": (
+        "match.threshold",
+        Annotated[float | None, typer.Option(help="Largest distance at which two walks count as the same person's.")],
+    ),
+    "blur": (
+        "output.blur",
+        Annotated[str | None, typer.Option(help="Whom to blur: none, faces, unknown (people) or everyone.")],
+    ),
+}
+
+_SETTINGS_FILE = {"config": ConfigOption, "set_": SetOption}
 
 
-def settings_of(config: Path | None, assignments: list[str] | None, **named: Any) -> Settings:
-    """Load the settings; a name such as ``gait__checkpoint`` stands for ``gait.checkpoint``, and None says nothing."""
+def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that choose models, output and settings; it receives them as one `settings`.
+
+    The command has a keyword parameter ``settings``, in whose place the options appear in the help::
+
+        @with_settings("threshold")
+        def name_people(video: str, *, settings: Settings, fresh: FreshOption = False) -> None: ...
+
+    Args:
+        *further: options that only some commands have: pose_checkpoint, pose, threshold, blur.
+    """
+    options = _MODELS | {name: _FURTHER[name] for name in further}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**arguments: Any) -> None:
+            named = {setting: arguments.pop(parameter) for parameter, (setting, _) in options.items()}
+            command(settings=load_settings(arguments.pop("config"), arguments.pop("set_"), named), **arguments)
+
+        # `Settings` is not imported here, because pydantic would slow down the command line's help.
+        hints = get_type_hints(command, localns={"Settings": object}, include_extras=True)
+        shared = {name: annotation for name, (_, annotation) in options.items()} | _SETTINGS_FILE
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(command).parameters.items():
+            if name == "settings":
+                parameters += [
+                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+                    for name, annotation in shared.items()
+                ]
+            else:
+                parameters.append(parameter.replace(annotation=hints[name]))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def load_settings(
+    config: Path | None = None, assignments: list[str] | None = None, named: dict[str, Any] | None = None
+) -> Settings:
+    """Load the settings from ``--config``, ``--set`` and `named` options; a named option of None changes nothing."""
     from app.settings import Settings
 
-    given = {key.replace("__", "."): value for key, value in named.items() if value is not None}
+    given = {setting: value for setting, value in (named or {}).items() if value is not None}
     return Settings.load(config, assignments or (), given)

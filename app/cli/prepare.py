@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.cli.terminal import ProgressBars, console, say
 
 if TYPE_CHECKING:
     from app.lab.data.conversion import Report
 
 app = typer.Typer(help="Make gait data sets in OpenGait's layout, from raw folders or videos.", no_args_is_help=True)
-console = Console()
 
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
 
@@ -43,10 +40,10 @@ def silhouettes(
     if size not in (64, 128):
         raise SettingsError(f"--size {size}: silhouettes are 64 or 128 px.")
     layout = read_layout(dataset)
-    with _walks() as progress:
+    with ProgressBars() as bars:
         report = prepare_silhouettes(
             layout, raw, out, size=size, min_frames=min_frames, partition=partition, workers=workers or cores(),
-            progress=progress,
+            progress=bars.counter("Walks"),
         )  # fmt: skip
     _show(report, out)
 
@@ -71,8 +68,10 @@ def heatmaps(
     if transfer_to_coco17:
         settings = HeatmapSettings(transfer_to_coco17=True)
     out = save_root / (f"{dataset_name}_{ext_name}" if ext_name else dataset_name)
-    with _walks() as progress:
-        report = prepare_heatmaps(pose_data_path, out, settings, workers=workers or cores(), progress=progress)
+    with ProgressBars() as bars:
+        report = prepare_heatmaps(
+            pose_data_path, out, settings, workers=workers or cores(), progress=bars.counter("Walks")
+        )
     _show(report, out)
 
 
@@ -85,7 +84,6 @@ def link(
     workers: WorkersOption = 0,
 ) -> None:
     """Link silhouettes side by side with skeleton maps or SMPL parameters, as SkeletonGait++ or SMPLGait read them."""
-    from app.cli.show import show_warnings
     from app.errors import SettingsError
     from app.lab.data.link import link as make_links
     from app.settings import cores
@@ -93,9 +91,10 @@ def link(
     other = heatmaps or smpl
     if other is None or (heatmaps and smpl):
         raise SettingsError("Silhouettes are linked with one other data set: give --heatmaps or --smpl.")
-    with _walks() as progress, show_warnings(console):
+    with ProgressBars() as bars:
         report = make_links(
-            other, silhouettes, out, "heatmap" if heatmaps else "smpl", workers=workers or cores(), progress=progress
+            other, silhouettes, out, "heatmap" if heatmaps else "smpl", workers=workers or cores(),
+            progress=bars.counter("Walks"),
         )  # fmt: skip
     _show(report, out)
 
@@ -114,13 +113,12 @@ def from_videos(
     ] = None,
 ) -> None:
     """Follow and cut out everybody in videos; with your labels, a data set of silhouettes, keypoints and heatmaps."""
-    from app.cli.show import RichProgress, show_warnings
     from app.settings import Settings
 
     settings = Settings.load(config, set_ or ())
     from app.lab.data.from_videos import prepare_videos, write_template
 
-    with RichProgress(console) as progress, show_warnings(progress.console):
+    with ProgressBars.of_frames() as progress:
         if labels is None:
             template = write_template(folder, out, settings, progress)
         else:
@@ -131,30 +129,14 @@ def from_videos(
     again = shlex.join(
         ["python", "-m", "app", "prepare", "from-videos", *map(str, (folder, out, "--labels", template))]
     )
-    console.print(
-        escape(
-            f"Wrote {template}, a line for each track, and pictures of them in {out / 'tracks'}. Fill in the identity "
-            f"(tracks of one person get the same; leave out whom you do not want), then: {again}"
-        ),
-        soft_wrap=True,
+    say(
+        f"Wrote {template}, a line for each track, and pictures of them in {out / 'tracks'}. Fill in the identity "
+        f"(tracks of one person get the same; leave out whom you do not want), then: {again}"
     )
-
-
-@contextmanager
-def _walks() -> Iterator[Callable[[int, int], None]]:
-    """A bar that counts walks."""
-    bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-    with bars:
-        task = bars.add_task("Walks", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _show(report: Report, out: Path) -> None:
-    console.print(
-        escape(f"{out}: {report.people} people, {report.walks} walks, {report.frames} frames."), soft_wrap=True
-    )
+    say(f"{out}: {report.people} people, {report.walks} walks, {report.frames} frames.")
     for reason, frames in report.frames_dropped.items():
         console.print(f"Frames dropped, {escape(reason)}: {frames}")
     for what, found in (("Walks dropped", report.walks_dropped), ("Left out", report.left_out)):
@@ -162,4 +144,4 @@ def _show(report: Report, out: Path) -> None:
         if found:
             reasons = Counter(found.values()).most_common(3)
             told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
-            console.print(escape(f"{what}: {len(found) + more} ({told}). See {out / 'report.json'}."), soft_wrap=True)
+            say(f"{what}: {len(found) + more} ({told}). See {out / 'report.json'}.")

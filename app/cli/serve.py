@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from app.cli.terminal import console
 from app.errors import MissingExtraError, SettingsError
-
-console = Console()
 
 
 def serve(

@@ -1,27 +1,12 @@
-"""How the command line shows progress, warnings and results, with rich."""
+"""How the command line shows models and results."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
@@ -29,84 +14,6 @@ if TYPE_CHECKING:
     from app.results.report import TrackReport, VideoReport
     from app.runs.demo import Result
     from app.stages import Stages
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:5.1f} frames/s" if speed else "      frames/s")
-
-
-class RichProgress:
-    """A bar for each stage, with frames/s and the time left. A context manager."""
-
-    def __init__(self, console: Console) -> None:
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            speed_estimate_period=10,
-        )
-
-    @property
-    def console(self) -> Console:
-        """Where lines may be printed without breaking the bars."""
-        return self._bars.console
-
-    def line(self, text: str) -> None:
-        """Print a line above the bars."""
-        self.console.print(escape(text), soft_wrap=True)
-
-    def __enter__(self) -> RichProgress:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    @contextmanager
-    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        task = self._bars.add_task(escape(title), total=total)
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            # A header's frame count is a hint: a bar never stands at 105 %.
-            self._bars.update(task, completed=done, total=max(total, done) if total is not None else None)
-
-        yield advance
-        self._bars.update(task, total=done, completed=done)
-
-
-@contextmanager
-def show_warnings(console: Console) -> Iterator[None]:
-    """Print the project's warnings above the progress bars."""
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            style = "yellow" if record.levelno >= logging.WARNING else "dim"
-            word = "Warning: " if record.levelno >= logging.WARNING else ""
-            console.print(Text(f"{word}{record.getMessage()}", style=style), soft_wrap=True)
-
-    root = logging.getLogger("app")
-    handler, level = Lines(), root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    root.propagate = False  # libraries that set up logging of their own would print each line again
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        root.propagate = True
 
 
 def show_models(console: Console, stages: Stages, *, verbose: bool) -> None:

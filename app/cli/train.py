@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli.terminal import ProgressBars, say, show_log
 from app.errors import SettingsError
 from app.weights.checkpoints import HOME
 
 app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
-console = Console()
 
 ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings. Default: the one in app/training.")]
 SetOption = Annotated[
@@ -96,13 +92,12 @@ def cutouts(
     from app.lab.synthesis.cutouts import write_cutouts
     from app.lab.walkers.body import CACHE
 
-    with _people_bar() as bar:
-        task = bar.add_task("People", total=people)
+    with ProgressBars() as bars:
         write_cutouts(
             out, people, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bars.counter("People", people),
         )  # fmt: skip
-    console.print(f"Wrote {out}.", soft_wrap=True)
+    say(f"Wrote {out}.")
 
 
 @app.command()
@@ -123,36 +118,23 @@ def filmed(
     from app.lab.walkers.body import CACHE
 
     studio = Studio(data, photos, cutouts, segmenter, cache or CACHE, wardrobe, walks)
-    with _people_bar() as bar:
-        task = bar.add_task("People", total=people)
+    with ProgressBars() as bars:
         write_filmed(
             out, studio, people=people, workers=workers or os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bars.counter("People", people),
         )  # fmt: skip
-    console.print(f"Wrote {out}.", soft_wrap=True)
-
-
-def _people_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
+    say(f"Wrote {out}.")
 
 
 def _train_zoo(config: Path, assignments: Sequence[str]) -> None:
     from app.lab.zoo.config import read_opengait
     from app.lab.zoo.task import train
 
-    _log()
     settings = read_opengait(config, assignments)
-    train(settings)
+    with show_log(times=True):
+        train(settings)
     path = settings.out / "checkpoints" / f"{settings.name}-{settings.steps:05d}.pt"
-    console.print(f"Wrote {path}, in OpenGait's format.", soft_wrap=True)
-
-
-def _log() -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
+    say(f"Wrote {path}, in OpenGait's format.")
 
 
 def _train(
@@ -160,11 +142,11 @@ def _train(
 ) -> None:
     from app.lab.training.settings import read_config
 
-    _log()
     module: Any = importlib.import_module(f"app.lab.training.{name}")
     settings = read_config(config, getattr(module, kind), assignments or (), name)
     if not export_only:
-        module.train(settings)
+        with show_log(times=True):
+            module.train(settings)
     path = export or settings.out / f"{name}.onnx"
     difference = module.export_network(settings, path)
-    console.print(f"Wrote {path}; ONNX Runtime and torch differ by {difference:.1e} at most.", soft_wrap=True)
+    say(f"Wrote {path}; ONNX Runtime and torch differ by {difference:.1e} at most.")

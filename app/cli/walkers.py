@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from app.cli.terminal import ProgressBars, console, say
 
 if TYPE_CHECKING:
     from app.lab.walkers.background import Place
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice", bound=str)
 
 app = typer.Typer(help="Virtual walkers: parametric people with their own gait, and the truth about them.")
-console = Console()
 
 CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model (default: output/cache/walkers).")]
 WardrobeOption = Annotated[
@@ -57,13 +56,12 @@ def scene(
         model, people=people, seed=seed, condition=_condition(condition), view=_view(camera), place=_place(place),
         seconds=seconds, fps=fps, width=width, height=height, exposures=blur, wardrobe=clothes,
     )  # fmt: skip
-    with _progress() as bar:
-        task = bar.add_task("Filming", total=made.frames)
+    with ProgressBars() as bars:
         write_clip(
             made, out / "scene.mp4", out / "truth.json", masks=out / "masks.npz" if masks else None,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bars.counter("Filming", made.frames),
         )  # fmt: skip
-    console.print(f"Wrote {out / 'scene.mp4'} and {out / 'truth.json'}.", soft_wrap=True)
+    say(f"Wrote {out / 'scene.mp4'} and {out / 'truth.json'}.")
 
 
 @app.command()
@@ -102,13 +100,12 @@ def dataset(
         modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
         rows=size, **anywhere,
     )  # fmt: skip
-    with _progress() as bar:
-        task = bar.add_task("People", total=subjects)
+    with ProgressBars() as bars:
         write_dataset(
             out, plan, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bars.counter("People", subjects),
         )  # fmt: skip
-    console.print(f"Wrote {subjects} people to {out}.", soft_wrap=True)
+    say(f"Wrote {subjects} people to {out}.")
 
 
 @app.command()
@@ -122,22 +119,15 @@ def benchmark(
     from app.lab.walkers.benchmark import CONDITIONS, run
     from app.lab.walkers.body import CACHE
 
-    with _progress() as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what.capitalize(), total=total)
-            bar.update(tasks[what], completed=done)
-
-        results = run(folder, subjects, workers or os.cpu_count() or 1, cache or CACHE, report)
+    with ProgressBars() as bars:
+        results = run(folder, subjects, workers or os.cpu_count() or 1, cache or CACHE, bars.counters())
     table = Table("People differ in", "Number", "Baseline", *(name.upper() for name in CONDITIONS))
     for result in results:
         shares = (f"{100 * result.rank1[name]:.1f}" for name in CONDITIONS)
         table.add_row(result.people, str(result.subjects), result.baseline, *shares)
     console.print(table)
     console.print("Rank-1 in %. These figures rank models and code; they say nothing by themselves about real people.")
-    console.print(f"Wrote {folder / 'results.json'}.", soft_wrap=True)
+    say(f"Wrote {folder / 'results.json'}.")
 
 
 @app.command()
@@ -154,7 +144,7 @@ def sheet(
 
     model, clothes = _load(cache, wardrobe)
     for path in write_sheets(out, model, clothes, seed):
-        console.print(f"Wrote {path}.", soft_wrap=True)
+        say(f"Wrote {path}.")
 
 
 @app.command()
@@ -168,23 +158,10 @@ def demo(
     from app.lab.walkers.demo import make_demo
 
     model, clothes = _load(cache, wardrobe)
-    with _progress() as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def report(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        videos = make_demo(out, model, clothes, only=only or (), progress=report)
+    with ProgressBars() as bars:
+        videos = make_demo(out, model, clothes, only=only or (), progress=bars.counters())
     for video in videos:
-        console.print(f"Wrote {video}.", soft_wrap=True)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
+        say(f"Wrote {video}.")
 
 
 def _load(cache: Path | None, wardrobe: Path | None) -> tuple[BodyModel, Wardrobe | None]:

@@ -1,0 +1,147 @@
+"""The terminal: the console for results, the console for messages, the progress bars, and the log.
+
+Every command prints through this module, so that lines never break a progress bar and streams are used alike:
+results, progress and warnings go to standard output, errors to standard error. Where standard output carries data for
+another program (JSON, live events), warnings go to standard error too: ``with show_log(error_console)``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console()
+"""Standard output."""
+error_console = Console(stderr=True)
+"""Standard error."""
+
+
+def say(text: str, style: str = "", *, to: Console = console) -> None:
+    """Print a line as it is: no markup is interpreted, and the terminal wraps it, so that paths can be copied."""
+    to.print(Text(text, style=style), soft_wrap=True)
+
+
+class _FrameRate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:5.1f} frames/s" if speed else "      frames/s")
+
+
+class ProgressBars(Progress):
+    """Progress bars on standard output, one for each piece of work; a context manager.
+
+    The three methods suit the three ways in which the program reports progress: `stage` is what `app.progress.Progress`
+    asks for, `counter` returns a function of (done, total), and `counters` a function of (what, done, total).
+
+    Args:
+        *columns: what a bar consists of. Default: its title, the bar, how many are done, and the time left.
+        transient: whether the bars vanish when the work is done. Such bars are not shown at all where standard output
+            is no terminal.
+    """
+
+    def __init__(self, *columns: ProgressColumn, transient: bool = False) -> None:
+        super().__init__(
+            *(columns or (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())),
+            console=console,
+            transient=transient,
+            disable=transient and not console.is_terminal,
+            speed_estimate_period=10,
+        )
+
+    @classmethod
+    def of_frames(cls) -> ProgressBars:
+        """Bars for stages that go through the frames of a video, with frames/s."""
+        return cls(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            _FrameRate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a stage of `total` frames (None: unknown); the function yielded is called with each number done."""
+        task = self.add_task(escape(title), total=total)
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            # The frame count in a video's header is a hint, so the total grows where there are more frames.
+            self.update(task, completed=done, total=max(total, done) if total is not None else None)
+
+        yield advance
+        self.update(task, total=done, completed=done)
+
+    def counter(self, title: str, total: int | None = None) -> Callable[[int, int | None], None]:
+        """Add a bar, and return a function that sets how many are done and how many there are."""
+        task = self.add_task(escape(title), total=total)
+        return lambda done, total: self.update(task, completed=done, total=total)
+
+    def counters(self, prefix: str = "") -> Callable[[str, int, int], None]:
+        """Return a function of (what, done, total) that adds a bar for each `what`, called ``prefix what``."""
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                title = f"{prefix} {what}" if prefix else what[:1].upper() + what[1:]
+                tasks[what] = self.add_task(escape(title), total=total)
+            self.update(tasks[what], completed=done, total=total)
+
+        return report
+
+
+class _Lines(logging.Handler):
+    """Prints the project's warnings, and dimmed what it merely tells, above the progress bars."""
+
+    def __init__(self, to: Console, *, times: bool) -> None:
+        super().__init__()
+        self._to = to
+        self.setFormatter(logging.Formatter("%(asctime)s  %(message)s" if times else "%(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_warning = record.levelno >= logging.WARNING
+        text = f"{'Warning: ' if is_warning else ''}{self.format(record)}"
+        say(text, "yellow" if is_warning else "dim", to=self._to)
+
+
+@contextmanager
+def show_log(to: Console = console, *, times: bool = False) -> Iterator[None]:
+    """Print what the project's modules log, warnings and information, on a console.
+
+    Within another `show_log` the inner one alone prints. With `times`, each line begins with the time of day.
+    """
+    root = logging.getLogger("app")
+    handlers, level, propagate = root.handlers[:], root.level, root.propagate
+    for outer in handlers:
+        if isinstance(outer, _Lines):
+            root.removeHandler(outer)
+    root.addHandler(_Lines(to, times=times))
+    root.setLevel(logging.INFO)
+    root.propagate = False  # libraries that set up logging of their own would print each line again
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        root.propagate = propagate

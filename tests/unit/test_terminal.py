@@ -1,0 +1,96 @@
+"""The terminal's console, progress bars and log, and the options that commands share."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from app.cli.options import FreshOption, with_settings
+from app.cli.terminal import ProgressBars, error_console, say, show_log
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_there_is_one_place_that_makes_consoles_and_bars() -> None:
+    """No command has a console or a progress bar of its own."""
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        if path.name == "terminal.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("Console", "Progress", "RichHandler"), f"{path}:{node.lineno}"
+
+
+def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/somewhere/[red]with[/]/" + "a-long-name-" * 20
+    say(path)
+    assert capsys.readouterr().out == path + "\n"
+
+
+def test_the_inner_log_alone_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("app.somewhere")
+    before = logging.getLogger("app").handlers[:]
+    with show_log():
+        logger.warning("one [%s]", "of these")
+        with show_log(error_console, times=True):
+            logger.info("two")
+        logger.info("three")
+    streams = capsys.readouterr()
+    assert streams.out == "Warning: one [of these]\nthree\n"
+    assert streams.err.endswith("  two\n")
+    assert logging.getLogger("app").handlers == before
+
+
+def test_bars_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBars() as bars:
+        bars.counter("Walks")(3, 4)
+        report = bars.counters()
+        report("probe walks", 1, 2)
+        report("probe walks", 2, 2)
+        with bars.stage("Frames [of one]", 2) as advance:
+            advance(1)
+            advance(4)  # more than the video's header said
+    out = capsys.readouterr().out
+    for line in ("Walks", "3/4", "Probe walks", "2/2", "Frames [of one]", "5/5"):
+        assert line in out
+
+
+def test_bars_that_vanish_are_not_shown_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBars(transient=True) as bars:
+        bars.counter("Walks")(3, 4)
+    assert capsys.readouterr().out.strip() == ""
+
+
+def test_a_command_gets_its_options_as_settings(tmp_path: Path) -> None:
+    seen: list[tuple[str, Settings, bool]] = []
+
+    @with_settings("threshold", "pose")
+    def command(video: str, *, settings: Settings, fresh: FreshOption = False) -> None:
+        """Look at a video."""
+        seen.append((video, settings, fresh))
+
+    app = typer.Typer()
+    app.command()(command)
+    config = tmp_path / "own.yaml"
+    config.write_text("gait: {name: gei}\ntrack: {high_score: 0.4}")
+    arguments = ["a.mp4", "--config", str(config), "--set", "track.new_score=0.5", "--threshold", "7", "--fresh"]
+    result = CliRunner().invoke(app, [*arguments, "--detector-checkpoint", "x.pth", "--pose"])
+    assert result.exit_code == 0, result.output
+    ((video, settings, fresh),) = seen
+    assert (video, fresh) == ("a.mp4", True)
+    assert (settings.gait.name, settings.track.high_score, settings.track.new_score) == ("gei", 0.4, 0.5)
+    assert (settings.match.threshold, settings.pose.paint) == (7.0, True)
+    assert settings.detector.checkpoint == Path("x.pth")
+
+    assert CliRunner().invoke(app, ["b.mp4"]).exit_code == 0
+    assert not seen[1][1].pose.paint
+    assert "--blur" not in CliRunner().invoke(app, ["--help"]).output
