@@ -1,4 +1,8 @@
-"""Gait models: networks, and the readers of their published checkpoints."""
+"""Gait models: networks, and the readers of their published checkpoints.
+
+`load_gait_model` gives what a run uses, from walks to embeddings. `load_network` gives the bare torch network of a
+checkpoint, for training and for research.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.stages import GaitModel
+
 if TYPE_CHECKING:
     from app.gait.base import EmbeddingNetwork
 
-__all__ = ["load_network"]
+__all__ = ["load_gait_model", "load_network"]
 
 
-def load_network(path: Path, config: Mapping[str, Any] | Path | None = None) -> EmbeddingNetwork:
+def load_gait_model(checkpoint: Path | str | None = None, name: str = "auto", **settings: Any) -> GaitModel:
+    """Load a gait model, which turns walks into embeddings.
+
+    Args:
+        checkpoint: the model's file; None takes the best one found in ``checkpoints/`` of the working folder,
+            or the one that comes with Gaitprint.
+        name: the implementation's name as ``python -m app models`` lists it; ``auto`` recognises the file.
+        **settings: any of `app.settings.GaitSettings`, such as ``max_frames=120``.
+
+    Raises:
+        SettingsError: an unknown name or setting, or a value that does not fit.
+        CheckpointError: the file is missing, unsafe or of the wrong kind.
+        MissingExtraError: an optional package is needed.
+    """
+    from app.weights.registry import gait_models
+
+    return gait_models.load(checkpoint, name, settings)
+
+
+def load_network(path: Path | str, config: Mapping[str, Any] | Path | None = None) -> EmbeddingNetwork:
     """Load a gait network from a published checkpoint: see `app.gait.opengait.load_network`."""
     from app.gait.opengait import load_network  # torch is slow to import
 
-    return load_network(path, config)
+    return load_network(Path(path), config)

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.errors import SettingsError
 from app.settings import Settings, cores
 from app.stages import PoseEstimator, Stages
-from app.track.bytetrack import ByteTracker
+from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
 from app.weights.checkpoints import checkpoint_roots
@@ -30,20 +30,17 @@ def build(settings: Settings) -> Stages:
 
     torch.set_num_threads(settings.detector.threads or cores())
     roots = checkpoint_roots(settings.checkpoints)
-    detector_entry, detector_file = detectors.choose(settings.detector.name, settings.detector.checkpoint, roots)
-    segmenter_entry, segmenter_file = segmenters.choose(settings.segmenter.name, settings.segmenter.checkpoint, roots)
-    gait_entry, gait_file = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
-    detector = detector_entry.build(detector_file, settings.detector)
-    segmenter = segmenter_entry.build(segmenter_file, settings.segmenter)
+    detector = detectors.build(settings.detector, roots)
+    segmenter = segmenters.build(settings.segmenter, roots)
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
         segmenter.background = detector.background  # shared, so that each frame is subtracted once
-    gait = gait_entry.build(gait_file, settings.gait)
+    gait = gait_models.build(settings.gait, roots)
     return Stages(
         detector,
         segmenter,
         gait,
         settings,
-        tracker=partial(ByteTracker, settings.track),
+        tracker=partial(ByteTracker, settings=settings.track),
         pose=_pose(settings, gait.card, roots),
     )
 
@@ -55,5 +52,4 @@ def _pose(settings: Settings, gait: ModelCard, roots: tuple[Path, ...]) -> PoseE
         raise SettingsError(f"pose.when is 'never', but {asks} needs keypoints: set it to 'auto'.")
     if settings.pose.when != "always" and asks is None:
         return None
-    entry, file = pose_models.choose(settings.pose.name, settings.pose.checkpoint, roots)
-    return entry.build(file, settings.pose)
+    return pose_models.build(settings.pose, roots)

@@ -28,15 +28,19 @@ class ByteTracker:
     """Follows people through one video (`app.stages.Tracker`).
 
     A track starts with a detection of at least `new_score` and is confirmed, and given its id, by a strong detection
-    in the very next frame; in the first frame of a video at once. Somebody unseen keeps the id for `lost_seconds`.
+    in the very next frame; in the first frame of a video it is confirmed at once. Somebody who is not seen keeps the id
+    for `lost_seconds`.
+
+    Args:
+        fps: the video's frame rate in 1/s; every frame must be given, also those without detections.
+        settings: the thresholds; None for the published ones.
+
+    Raises:
+        ValueError: `fps` is not positive.
     """
 
-    def __init__(self, settings: TrackSettings, fps: float) -> None:
-        """`fps` is the rate in 1/s of the frames whose detections will come.
-
-        Raises:
-            ValueError: `fps` is not positive.
-        """
+    def __init__(self, fps: float, settings: TrackSettings | None = None) -> None:
+        settings = settings or TrackSettings()
         if not fps > 0:
             raise ValueError(f"a frame rate of {fps} is not positive")
         self._settings = settings

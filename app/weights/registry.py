@@ -13,20 +13,20 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from app.errors import CheckpointError, SettingsError, nearest
-from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings
+from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
 from app.stages import Detector, GaitModel, PoseEstimator, Segmenter
-from app.weights.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
+from app.weights.checkpoints import CheckpointFile, checkpoint_roots, find_checkpoints, load_pickle_safely
 
 logger = logging.getLogger(__name__)
 
 StageT = TypeVar("StageT")
-SettingsT = TypeVar("SettingsT")
+SettingsT = TypeVar("SettingsT", bound=DetectorSettings | SegmenterSettings | PoseSettings | GaitSettings)
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
@@ -139,6 +139,29 @@ class Registry(Generic[StageT, SettingsT]):
             f"{what} needs a checkpoint and none was found in {places}. "
             f"Put one there or give --{self.stage}-checkpoint FILE."
         )
+
+    def build(self, settings: SettingsT, roots: tuple[Path, ...]) -> StageT:
+        """Build the implementation that `choose` picks for `settings`; raises what `choose` raises."""
+        entry, file = self.choose(settings.name, settings.checkpoint, roots)
+        return entry.build(file, settings)
+
+    def load(self, checkpoint: Path | str | None, name: str, settings: Mapping[str, Any]) -> StageT:
+        """Build an implementation for use by itself, outside of a run.
+
+        Args:
+            checkpoint: a file; None takes the best one found in ``checkpoints/`` of the working folder, or the one that
+                comes with Gaitprint.
+            name: an implementation's name, or ``auto``.
+            settings: values for the stage's section in `app.settings`.
+
+        Raises:
+            SettingsError: an unknown name or setting, or a value that does not fit.
+            CheckpointError: the file is missing, unsafe or of the wrong kind.
+            MissingExtraError: an optional package is needed.
+        """
+        values = {"checkpoint": checkpoint, "name": name, **settings}
+        every = Settings.load(named={f"{self.stage}.{key}": value for key, value in values.items()})
+        return self.build(getattr(every, self.stage), checkpoint_roots(every.checkpoints))
 
 
 detectors: Registry[Detector, DetectorSettings] = Registry(

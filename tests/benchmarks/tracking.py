@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from app.settings import DetectorSettings, TrackSettings
+from app.settings import DetectorSettings
 from app.stages import Detector
 from app.track.bytetrack import ByteTracker, iou
 from app.types import Detections, Floats, Ints
@@ -39,7 +39,7 @@ def detected(detector: Detector, path: Path) -> tuple[list[Detections], float, f
 
 
 def own(fps: float) -> Run:
-    tracker = ByteTracker(TrackSettings(), fps)
+    tracker = ByteTracker(fps)
 
     def run(detections: Detections) -> tuple[Ints, Floats]:
         tracked = tracker.update(detections)

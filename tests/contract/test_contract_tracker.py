@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.settings import TrackSettings
 from app.stages import Tracker
 from app.track.bytetrack import ByteTracker
 from app.types import Detections, TrackedBoxes
 
-TRACKERS: dict[str, Callable[[], Tracker]] = {"bytetrack": lambda: ByteTracker(TrackSettings(), 25.0)}
+TRACKERS: dict[str, Callable[[], Tracker]] = {"bytetrack": lambda: ByteTracker(25.0)}
 
 
 @pytest.fixture(params=sorted(TRACKERS))

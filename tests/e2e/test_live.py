@@ -50,7 +50,7 @@ def stages(folder: Path) -> Stages:
         MotionSegmenter(None, settings.segmenter),
         GaitEnergyImage(),
         settings,
-        partial(ByteTracker, settings.track),
+        partial(ByteTracker, settings=settings.track),
     )
 
 

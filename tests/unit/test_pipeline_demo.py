@@ -34,7 +34,7 @@ def stages(match: MatchSettings | None = None) -> Stages:
         MotionSegmenter(None, settings.segmenter),
         GaitEnergyImage(),
         settings,
-        partial(ByteTracker, settings.track),
+        partial(ByteTracker, settings=settings.track),
     )
 
 

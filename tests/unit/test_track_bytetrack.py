@@ -7,7 +7,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from app.settings import TrackSettings
 from app.stages import Tracker
 from app.track.bytetrack import ByteTracker, iou, match
 from app.types import Detections, Floats
@@ -24,7 +23,7 @@ def ids(tracker: ByteTracker, *rows: tuple[float, float, float]) -> list[int]:
 
 
 def new_tracker(fps: float = 30.0) -> ByteTracker:
-    return ByteTracker(TrackSettings(), fps)
+    return ByteTracker(fps)
 
 
 def test_it_is_a_tracker() -> None:
