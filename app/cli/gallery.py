@@ -1,4 +1,4 @@
-"""``python -m app gallery``: the people who are known, looked after."""
+"""``python -m app gallery``: look after the people in the gallery."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.options import load_settings
 from app.cli.terminal import ProgressBars, console, error_console, say, show_log
 
 if TYPE_CHECKING:
-    from app.gallery.sqlite import SqliteGallery
+    from app.gallery.distances import Metric
+    from app.gallery.service import GalleryService
+    from app.gallery.store import GalleryStore
 
 app = typer.Typer(
-    help="Look after the people who are known: list, rename, merge, forget, export, import.", no_args_is_help=True
+    help="Look after the people in the gallery: list, rename, merge, forget, export, import.", no_args_is_help=True
 )
 
 OUTPUT = Path("output")
@@ -33,7 +36,8 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person in t
 WalkArgument = Annotated[int, typer.Argument(metavar="WALK", help="A walk's number, as `show` lists it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputOption = Annotated[
-    Path, typer.Option("--output", help="Folder of the results: what its cache keeps of videos is deleted too.")
+    Path,
+    typer.Option("--output", help="Folder of the results; its cache is cleared too, as it may show people."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -89,9 +93,9 @@ def rename(
     gallery_db: GalleryOption = GALLERY_DB,
 ) -> None:
     """Give a person another name."""
-    with opened(gallery_db) as gallery:
+    with gallery_service(gallery_db) as gallery:
         gallery.rename(name, new)
-    say(f"{name} is now {new}.")
+    say(f"{name} is now called {new}.")
 
 
 @app.command()
@@ -100,50 +104,47 @@ def merge(
     into: Annotated[str, typer.Argument(metavar="INTO", help="The name that stays.")],
     gallery_db: GalleryOption = GALLERY_DB,
 ) -> None:
-    """Two names were one person: give all walks to INTO."""
-    with opened(gallery_db) as gallery:
-        gallery.merge(name, into)
-        person = gallery.person(into)
+    """Give all walks of NAME to INTO, because both are the same person."""
+    with gallery_service(gallery_db) as gallery:
+        person = gallery.merge(name, into)
     say(f"{person.name} has {_count(person.walks, 'walk')} now.")
 
 
 @app.command()
 def move(walk: WalkArgument, name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
-    """A walk was somebody else's: give it to NAME."""
-    with opened(gallery_db) as gallery:
-        gallery.move_walk(walk, name)
-    say(f"Walk {walk} is {name}'s now.")
+    """Give a walk to NAME, because it is theirs."""
+    with gallery_service(gallery_db) as gallery:
+        gallery.move(walk, name)
+    say(f"Walk {walk} belongs to {name} now.")
 
 
 @app.command()
 def forget(
     name: NameArgument, gallery_db: GalleryOption = GALLERY_DB, output: OutputOption = OUTPUT, yes: YesOption = False
 ) -> None:
-    """Remove a person and all that is stored of them, for good, with the cache of the output folder."""
-    with opened(gallery_db, output=output) as gallery:
-        person = gallery.person(name)
+    """Remove a person and everything stored about them for good, and clear the cache of the output folder."""
+    with gallery_service(gallery_db, output=output) as gallery:
+        person = gallery.store.person(name)
         if not yes:
-            typer.confirm(f"Remove {person.name}, {_count(person.walks, 'walk')}, for good?", abort=True)
-        cleared = _clear_caches(gallery_db, output)
-        walks = gallery.forget(person.name)  # last, so that what was interrupted can be done again
-    say(f"Removed with {_count(walks, 'walk')}: embeddings, silhouettes, pictures, and the name in the log. {cleared}")
-    say(_BEYOND)
+            typer.confirm(f"Remove {person.name} with {_count(person.walks, 'walk')} for good?", abort=True)
+        walks = gallery.forget(person.name)
+    say(f"Removed {_count(walks, 'walk')}: embeddings, silhouettes and pictures, and the name from the log.")
+    _say_cleared(gallery)
 
 
 @app.command("forget-walk")
 def forget_walk(
     walk: WalkArgument, gallery_db: GalleryOption = GALLERY_DB, output: OutputOption = OUTPUT, yes: YesOption = False
 ) -> None:
-    """Remove one walk for good, with the cache of the output folder."""
-    with opened(gallery_db, output=output) as gallery:
-        person = gallery.owner(walk)
+    """Remove one walk for good, and clear the cache of the output folder."""
+    with gallery_service(gallery_db, output=output) as gallery:
+        owner = gallery.store.owner(walk)
         if not yes:
-            typer.confirm(f"Remove walk {walk} of {person.name} for good?", abort=True)
-        cleared = _clear_caches(gallery_db, output)
-        gallery.forget_walk(walk)
-    say(f"Removed walk {walk} of {person.name}. {cleared}")
-    say(_BEYOND)
-    if person.walks == 1:
+            typer.confirm(f"Remove walk {walk} of {owner.name} for good?", abort=True)
+        person = gallery.forget_walk(walk)
+    say(f"Removed walk {walk} of {person.name}.")
+    _say_cleared(gallery)
+    if not person.walks:
         say(
             f"{person.name} stays in the gallery with 0 walks. To remove the person too: "
             f"python -m app gallery forget {shlex.quote(person.name)}",
@@ -155,19 +156,19 @@ def forget_walk(
 def export_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write, e.g. gallery.jsonl.gz.")],
     gallery_db: GalleryOption = GALLERY_DB,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
-    """Write everybody, with all that is stored of them, into one file."""
+    """Write everybody, with everything stored about them, into one file."""
     from app.errors import GalleryError
-    from app.gallery.transfer import write_gallery
 
     if file.exists() and not overwrite:
-        raise GalleryError(f"{file} is there already. Give another name, or --overwrite.")
-    with opened(gallery_db) as gallery, ProgressBars(transient=True) as bars:
-        report, total = bars.counter("Exporting people"), len(gallery.people())
-        people, walks = write_gallery(gallery, file, lambda done: report(done, total))
-        gallery.record("export", people=people, walks=walks)
-    say(f"Wrote {_people(people)} with {_count(walks, 'walk')} to {file}. It says how they walk: keep it safe.")
+        raise GalleryError(f"{file} exists already. Give another name, or --overwrite.")
+    with gallery_service(gallery_db) as gallery, ProgressBars(transient=True) as bars:
+        people, walks = gallery.export(file, bars)
+    say(
+        f"Wrote {_people(people)} with {_count(walks, 'walk')} to {file}. Keep this file safe: whoever has it can "
+        "recognise these people."
+    )
 
 
 @app.command("import")
@@ -175,23 +176,21 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
     gallery_db: GalleryOption = GALLERY_DB,
     merge: Annotated[
-        bool, typer.Option("--merge", help="People of one name are the same. Otherwise such a name is an error.")
+        bool, typer.Option("--merge", help="People of one name are the same person. Otherwise that is an error.")
     ] = False,
 ) -> None:
     """Add the people of an exported gallery, all or none."""
     from app.gallery.transfer import read_gallery
 
     total = sum(1 for _ in read_gallery(file))  # a damaged file is found before a gallery is made or locked
-    with opened(gallery_db, create=True) as gallery, ProgressBars(transient=True) as bars:
-        people, walks = gallery.restore(
-            bars.track(read_gallery(file), total, description="Importing people"), merge=merge
-        )
+    with gallery_service(gallery_db, create=True) as gallery, ProgressBars(transient=True) as bars:
+        people, walks = gallery.import_file(file, merge=merge, progress=bars, total=total)
     say(f"Added {_count(walks, 'walk')} of {_people(people)} to {gallery_db}.")
 
 
 @app.command()
 def stats(gallery_db: GalleryOption = GALLERY_DB) -> None:
-    """Say how much the gallery holds."""
+    """Print how much the gallery holds."""
     with opened(gallery_db) as gallery:
         people, walks, models = gallery.people(), gallery.walks(), gallery.model_ids()
     files = [gallery_db, *(gallery_db.with_name(gallery_db.name + end) for end in ("-wal", "-shm"))]
@@ -215,9 +214,9 @@ def stats(gallery_db: GalleryOption = GALLERY_DB) -> None:
 def log(
     gallery_db: GalleryOption = GALLERY_DB,
     limit: Annotated[int, typer.Option(min=1, help="How many lines.")] = 50,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Print what was done with the gallery, the newest last."""
+    """Print what was done with the gallery, the newest entry last."""
     with opened(gallery_db, to=error_console if json_ else console) as gallery:
         events = gallery.log(limit)[::-1]
     if json_:
@@ -226,8 +225,8 @@ def log(
         return
     table = _table("when", "what", "details")
     for event in events:
-        told = ", ".join(f"{key}: {_short(value)}" for key, value in event.details.items() if value is not None)
-        table.add_row(f"{event.time.astimezone():%Y-%m-%d %H:%M:%S}", Text(event.event), Text(told))
+        details = ", ".join(f"{key}: {_short(value)}" for key, value in event.details.items() if value is not None)
+        table.add_row(f"{event.time.astimezone():%Y-%m-%d %H:%M:%S}", Text(event.event), Text(details))
     console.print(table)
 
 
@@ -239,20 +238,18 @@ def re_embed(
     ] = None,
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
 ) -> None:
-    """Embed the walks anew with another gait model, from the silhouettes kept. When stopped, it goes on next time."""
-    from app.settings import Settings
+    """Embed walks with another gait model, from their silhouettes. If it is stopped, the next call continues."""
     from app.weights.checkpoints import checkpoint_roots
     from app.weights.registry import gait_models
 
-    named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait}
-    settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
+    settings = load_settings(named={"gait.checkpoint": checkpoint, "gait.name": gait})
     with opened(gallery_db) as gallery:
         entry, file = gait_models.choose(
             settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
         )
         model = entry.build(file, settings.gait)
         with ProgressBars(transient=True) as bars:
-            done, lacking = gallery.re_embed(model, bars.counter("Embedding walks"))
+            done, lacking = gallery.re_embed(model, bars)
     say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
     if lacking:
         what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
@@ -264,50 +261,50 @@ def re_embed(
         )
 
 
-_BEYOND = (
-    "What lies elsewhere the program cannot know of: other output folders (give each with --output), and painted "
-    "videos, reports, silhouettes, features and exports that were written before. Remove those yourself."
-)
-
-
-def _clear_caches(gallery_db: Path, output: Path) -> str:
-    """Delete what is kept of videos beside the gallery and in the output folder; return what is to be said of it.
-
-    Raises:
-        GalleryError: another program uses one of these folders.
-    """
-    from app.errors import GalleryError
-    from app.workspace import clear_cache
-
-    caches = {folder.absolute(): folder / "cache" for folder in (gallery_db.parent, output)}
-    for folder, cache in caches.items():
-        if not clear_cache(folder):
-            raise GalleryError(
-                f"Another program is at work in {folder}, and keeps silhouettes there. End it, or wait for it; then do "
-                f"this again, or delete {cache}."
-            )
-    emptied = " and ".join(map(str, caches.values()))
-    return f"What was kept of all videos in {emptied} is deleted too."
+def _say_cleared(gallery: GalleryService) -> None:
+    say(f"What was kept of all videos in {gallery.caches} is deleted too.")
+    say(
+        "The program cannot know of other places: other output folders (name each with --output), and painted videos, "
+        "reports, silhouettes, features and exports that were written before. Remove those yourself."
+    )
 
 
 @contextmanager
-def opened(
-    path: Path, *, create: bool = False, to: Console = console, output: Path = OUTPUT
-) -> Iterator[SqliteGallery]:
-    """Open a gallery, show its warnings, and forget those whose time is over, in the cache of `output` too."""
+def gallery_service(
+    path: Path, *, create: bool = False, to: Console = console, output: Path = OUTPUT, metric: Metric = "euclidean"
+) -> Iterator[GalleryService]:
+    """Open a gallery, show its warnings, and forget everybody whose time is over.
+
+    Args:
+        path: the gallery's file.
+        create: whether it is made where there is none.
+        to: where warnings are shown.
+        output: a folder whose cache may show people of the gallery.
+        metric: of the settings.
+    """
     from app.errors import GaitprintError
+    from app.gallery.service import GalleryService
     from app.gallery.sqlite import SqliteGallery
 
-    with show_log(to), SqliteGallery(path, create=create) as gallery:
-        over = gallery.expire()
-        if over:
-            try:
-                told = _clear_caches(path, output)
-            except GaitprintError as error:
-                told = f"Traces of them may be left: {error}"
-            told = f"Forgotten, as their time was over: {', '.join(over)}. {told}"
-            say(told, "yellow", to=to)
+    with show_log(to), SqliteGallery(path, create=create) as store:
+        gallery = GalleryService(store, [output], metric)
+        try:
+            forgotten = gallery.expire()
+        except GaitprintError as error:
+            message = f"The time is over of people in {path}, but they cannot be forgotten now: {error}"
+            say(message, "yellow", to=to)
+        else:
+            if forgotten:
+                message = f"Forgotten, because their time was over: {', '.join(forgotten)}."
+                say(f"{message} What was kept of all videos in {gallery.caches} is deleted too.", "yellow", to=to)
         yield gallery
+
+
+@contextmanager
+def opened(path: Path, *, to: Console = console, output: Path = OUTPUT) -> Iterator[GalleryStore]:
+    """Open a gallery as `gallery_service` does, to read from it."""
+    with gallery_service(path, to=to, output=output) as gallery:
+        yield gallery.store
 
 
 def _table(*columns: str) -> Table:

@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import sqlite3
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
 from app.gallery.database import PATIENCE, Database
 from app.gallery.distances import Distances, Metric
 from app.gallery.search import ROWS, WalkIndex
-from app.gallery.store import JSON, Event, Neighbour, NewWalk, Person, Progress, Walk
+from app.gallery.store import JSON, EnrolledWalk, Event, Neighbour, NewWalk, Person, clean_name, composed, name_key
+from app.progress import Progress, Silent
 from app.stages import GaitModel
 from app.types import Embedding, Floats, GaitSequence, Ints
 
 FORGOTTEN = "(forgotten)"
 """Stands in the log for the name of somebody who was forgotten."""
-LONGEST_NAME = 100
 LONGEST_RETENTION = 36525
 """Days: a century."""
 
@@ -98,7 +97,7 @@ class SqliteGallery:
         with self._file.reading() as db:
             return self._person(db, self._owner(db, walk_id))
 
-    def walks(self, name: str | None = None) -> list[Walk]:
+    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
         with self._file.reading() as db:
             if name is None:
                 rows = db.execute(f"{_WALKS} ORDER BY walk_id")
@@ -230,20 +229,11 @@ class SqliteGallery:
         todo, lacking = [row[0] for row in rows if row[1]], [row[0] for row in rows if not row[1]]
         done = 0
         try:
-            for start in range(0, len(todo), _BATCH):
-                batch = todo[start : start + _BATCH]
-                with self._file.reading() as db:
-                    found = [(walk_id, self._silhouettes(db, walk_id)) for walk_id in batch]
-                ready = [(walk_id, sequence) for walk_id, sequence in found if sequence is not None]
-                embedded = model.embed([sequence for _, sequence in ready])
-                with self._file.writing() as db:
-                    for (walk_id, _), embedding in zip(ready, embedded, strict=True):
-                        # Another program may have removed the walk meanwhile.
-                        if db.execute("DELETE FROM embedding WHERE walk_id = ?", (walk_id,)).rowcount:
-                            self._insert_embedding(db, walk_id, embedding)
-                            done += 1
-                if progress is not None:
-                    progress(min(start + _BATCH, len(todo)), len(todo))
+            with (progress or Silent()).stage("Embedding walks", len(todo)) as advance:
+                for start in range(0, len(todo), _BATCH):
+                    batch = todo[start : start + _BATCH]
+                    done += self._re_embed(batch, model)
+                    advance(len(batch))
         finally:
             if done:
                 self.record("re-embed", model_id=wanted, walks=done)
@@ -335,13 +325,28 @@ class SqliteGallery:
             self._log(db, "import", people=len(changed), walks=added, names=changed)
         return len(changed), added
 
+    def _re_embed(self, walk_ids: Sequence[int], model: GaitModel) -> int:
+        """Embed some walks from their silhouettes, and return how many."""
+        with self._file.reading() as db:
+            stored = [(walk_id, self._silhouettes(db, walk_id)) for walk_id in walk_ids]
+        ready = [(walk_id, sequence) for walk_id, sequence in stored if sequence is not None]
+        embeddings = model.embed([sequence for _, sequence in ready])
+        done = 0
+        with self._file.writing() as db:
+            for (walk_id, _), embedding in zip(ready, embeddings, strict=True):
+                # Another program may have removed the walk meanwhile.
+                if db.execute("DELETE FROM embedding WHERE walk_id = ?", (walk_id,)).rowcount:
+                    self._insert_embedding(db, walk_id, embedding)
+                    done += 1
+        return done
+
     # Inside a transaction
 
     def _person(self, db: sqlite3.Connection, name: str) -> Person:
         found = _found(db, name)
         if found is not None:
             return found
-        wanted, names = _composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
+        wanted, names = composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
         hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
         where = " `python -m app gallery list` shows everybody." if self.path is not None else ""
         raise GalleryError(f"There is no '{wanted}' in {self._name}.{hint}{where}")
@@ -416,7 +421,7 @@ class SqliteGallery:
                 f"(`python -m app gallery forget-walk {walk_id}`), or put the file aside and import your last export."
             ) from error
 
-    def _new_walk(self, db: sqlite3.Connection, walk: Walk) -> NewWalk:
+    def _new_walk(self, db: sqlite3.Connection, walk: EnrolledWalk) -> NewWalk:
         row = db.execute(
             "SELECT model_id, frames, parts, channels, vector FROM embedding WHERE walk_id = ?", (walk.walk_id,)
         ).fetchone()
@@ -514,22 +519,6 @@ _WALKS = (
 )
 
 
-def clean_name(name: str) -> str:
-    """The name without needless blanks, in Unicode's composed form.
-
-    Raises:
-        GalleryError: it is empty, too long, holds characters that cannot be printed, or stands for nobody.
-    """
-    cleaned = _composed(name)
-    if cleaned.casefold() == "unknown":
-        raise GalleryError(
-            f"Nobody can be called '{cleaned}': so results call whom the gallery lacks. Give another name."
-        )
-    if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
-        raise GalleryError(f"{name[:LONGEST_NAME]!r} cannot be a name: give 1 to {LONGEST_NAME} printable characters.")
-    return cleaned
-
-
 def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
     """Let a reader of rows say that the file is damaged where a row holds what was never written."""
     what = read.__name__.strip("_")
@@ -544,20 +533,11 @@ def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
     return reader
 
 
-def name_key(name: str) -> str:
-    """What is the same of two names that differ only in case, blanks, or Unicode's form."""
-    return unicodedata.normalize("NFC", _composed(name).casefold())
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(name.split()))
-
-
 def _found(db: sqlite3.Connection, name: str) -> Person | None:
     """The person of that name in any case; older programs let two differ in case alone: then the one written so."""
     wanted = name_key(name)
     ids = [
-        (known != _composed(name), person_id)
+        (known != composed(name), person_id)
         for person_id, known in db.execute("SELECT person_id, name FROM person")
         if isinstance(known, str) and name_key(known) == wanted
     ]
@@ -574,10 +554,10 @@ def _person(row: Sequence[Any]) -> Person:
 
 
 @_sound
-def _walk(row: Sequence[Any]) -> Walk:
+def _walk(row: Sequence[Any]) -> EnrolledWalk:
     walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
     moment = datetime.fromisoformat(added)
-    return Walk(walk_id, person_id, model_id, source, track_id, view, frames, seconds, moment, bool(has))
+    return EnrolledWalk(walk_id, person_id, model_id, source, track_id, view, frames, seconds, moment, bool(has))
 
 
 @_sound

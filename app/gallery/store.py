@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from app.errors import GalleryError
 from app.gallery.distances import Metric
+from app.progress import Progress
 from app.stages import GaitModel
 from app.types import Embedding, GaitSequence
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
-Progress: TypeAlias = Callable[[int, int], None]
-"""Takes how many walks are done and how many there are."""
+LONGEST_NAME = 100
+"""Characters of a person's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class EnrolledWalk:
     """A walk in the gallery, without its embedding.
 
     `model_id` embedded it; `source` is the video's name; `track_id` its track there; `view` is free text, "" where it
@@ -126,7 +129,7 @@ class GalleryStore(Protocol):
         """The person whose walk this is."""
         ...
 
-    def walks(self, name: str | None = None) -> list[Walk]:
+    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
         """The walks of one person, or all, in the order in which they came."""
         ...
 
@@ -232,3 +235,29 @@ class GalleryStore(Protocol):
             How many people came in or got walks, and how many walks were added.
         """
         ...
+
+
+def clean_name(name: str) -> str:
+    """The name without needless blanks, in Unicode's composed form.
+
+    Raises:
+        GalleryError: it is empty, too long, holds characters that cannot be printed, or stands for nobody.
+    """
+    cleaned = composed(name)
+    if cleaned.casefold() == "unknown":
+        raise GalleryError(
+            f"Nobody can be called '{cleaned}': so results call whom the gallery lacks. Give another name."
+        )
+    if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
+        raise GalleryError(f"{name[:LONGEST_NAME]!r} cannot be a name: give 1 to {LONGEST_NAME} printable characters.")
+    return cleaned
+
+
+def name_key(name: str) -> str:
+    """What is the same of two names that differ only in case, blanks, or Unicode's form."""
+    return unicodedata.normalize("NFC", composed(name).casefold())
+
+
+def composed(name: str) -> str:
+    """Return the name with single blanks, in Unicode's composed form."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -21,6 +21,7 @@ from pydantic import ValidationError as Invalid
 from app.errors import GalleryError
 from app.files import written_whole
 from app.gallery.store import GalleryStore, NewWalk, Person
+from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence
 
 VERSION = 1
@@ -134,15 +135,13 @@ _ANY: TypeAdapter[_Header | _Person | _Walk | _End] = TypeAdapter(
 )
 
 
-def write_gallery(
-    gallery: GalleryStore, path: Path, progress: Callable[[int], object] | None = None
-) -> tuple[int, int]:
+def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None = None) -> tuple[int, int]:
     """Write a gallery to `path`, whole or not at all, readable by its owner alone.
 
     Args:
         gallery: what to write. The audit log stays where it is.
         path: the file.
-        progress: takes how many people are written.
+        progress: where progress is shown, in people.
 
     Returns:
         How many people and walks were written.
@@ -151,9 +150,11 @@ def write_gallery(
         OutputError: no permission, no space.
     """
     people = walks = 0
+    everybody = len(gallery.people())
     with written_whole(path) as temporary:
         temporary.touch(mode=0o600)
-        with gzip.open(temporary, "wb") as stream:
+        stage = (progress or Silent()).stage("Exporting people", everybody)
+        with stage as advance, gzip.open(temporary, "wb") as stream:
 
             def write(line: _Line) -> None:
                 stream.write(line.model_dump_json().encode() + b"\n")
@@ -164,8 +165,7 @@ def write_gallery(
                 for walk in theirs:
                     write(_Walk.of(walk))
                 people, walks = people + 1, walks + len(theirs)
-                if progress is not None:
-                    progress(people)
+                advance(1)
             write(_End(people=people, walks=walks))
     return people, walks
 

@@ -1,22 +1,160 @@
-"""From videos to walks that a gallery takes."""
+"""Enrolment: from videos to the walks of people in a gallery."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
-
-from app.errors import GalleryError, NobodyFoundError
-from app.gallery.distances import Metric
-from app.gallery.store import GalleryStore, NewWalk
+from app.errors import GaitprintError, GalleryError, NobodyFoundError, VideoError
+from app.files import written_whole
+from app.gallery.service import Enrolment, GalleryService
+from app.gallery.store import NewWalk
+from app.progress import Progress, Silent, Stopwatch
 from app.recognise.covisible import covisible
-from app.results.portraits import jpeg, portraits
+from app.recognise.pieces import split_switches
+from app.results.portraits import contact_sheet, jpeg, portraits
+from app.runs.demo import VIDEO_SUFFIXES, distinct_names
+from app.stages import Stages
 from app.types import GaitSequence, Track
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
 from app.walks.archive import read_walks
+from app.workspace import SHEET, in_use
 
-_SAME_WALK = 1e-4
-"""Distance, relative to the size of the embedding, below which two walks are one and the same recording."""
+Choice: TypeAlias = Callable[[AnalysedVideo, Path], Sequence[int]]
+"""Takes a video with several usable walks, and the file with pictures of them; returns the tracks of the person."""
+
+
+@dataclass(frozen=True)
+class EnrolOptions:
+    """How people are enrolled.
+
+    Args:
+        consent: what they agreed to, and how.
+        tracks: which walks of a video to take; None: its only one.
+        view: what is known of the camera, for people to read.
+        retain_days: after how many days the person is forgotten; None: no limit.
+        keep_silhouettes: whether silhouettes are kept, which other gait models would need later.
+        thumbnails: whether the best picture of each walk is kept.
+        alone: whether all walks of a video may be taken for one person's, if no two of them are seen together.
+    """
+
+    consent: str
+    tracks: Sequence[int] | None = None
+    view: str = ""
+    retain_days: int | None = None
+    keep_silhouettes: bool = False
+    thumbnails: bool = True
+    alone: bool = False
+
+
+def enrol_video(
+    name: str,
+    video: Path,
+    gallery: GalleryService,
+    stages: Stages,
+    options: EnrolOptions,
+    progress: Progress | None = None,
+) -> Enrolment:
+    """Add the walk of a person in a video to the gallery.
+
+    Args:
+        name: the person, who is made where there is none of that name.
+        video: the file.
+        gallery: where the walk goes.
+        stages: the models, and the settings.
+        options: how the person is enrolled.
+        progress: where progress is shown.
+
+    Raises:
+        VideoError: the video cannot be read.
+        NobodyFoundError: no walk in it can be used.
+        GalleryError: it shows several walks and none is chosen, or see `GalleryService.enrol`.
+    """
+    with in_use(stages.settings.output.folder):
+        analysed, failures = analyse_people({name: [video]}, stages, progress or Silent())
+        enrolment, more = enrol_person(name, analysed[name], gallery, stages.settings.output.folder, options)
+    for failure in (*failures, *more):
+        raise failure
+    assert enrolment is not None  # one video gives one enrolment or one error
+    return enrolment
+
+
+def people_in(folder: Path) -> dict[str, list[Path]]:
+    """Return the videos in each sub-folder, by its name, which is that of a person.
+
+    Raises:
+        VideoError: it is not a folder, or has no sub-folder with videos.
+    """
+    if not folder.is_dir():
+        raise VideoError(f"{folder} is not a folder.")
+    people = {
+        place.name: videos
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and not place.name.startswith(".")
+        if (videos := sorted(path for path in place.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES))
+    }
+    if not people:
+        raise VideoError(f"{folder} has no sub-folder with videos. Make one for each person: {folder}/NAME/VIDEO.")
+    return people
+
+
+def analyse_people(
+    people: Mapping[str, Sequence[Path]], stages: Stages, progress: Progress, *, fresh: bool = False
+) -> tuple[dict[str, list[AnalysedVideo]], list[GaitprintError]]:
+    """Analyse the videos of each person; return them, and the errors of those that cannot be used."""
+    owners = [(name, path) for name, paths in people.items() for path in paths]
+    analysed: dict[str, list[AnalysedVideo]] = {name: [] for name in people}
+    failures: list[GaitprintError] = []
+    output = stages.settings.output.folder
+    for (name, path), file_name in zip(owners, distinct_names([path for _, path in owners]), strict=True):
+        try:
+            video = analyse(path, file_name, stages, output, progress, Stopwatch(), fresh=fresh)
+            analysed[name].append(split_switches(video, stages))
+        except (VideoError, NobodyFoundError) as error:
+            failures.append(error)
+    return analysed, failures
+
+
+def enrol_person(
+    name: str,
+    videos: Sequence[AnalysedVideo],
+    gallery: GalleryService,
+    output: Path,
+    options: EnrolOptions,
+    choose: Choice | None = None,
+) -> tuple[Enrolment | None, list[GaitprintError]]:
+    """Enrol a person with the walks of their analysed videos.
+
+    Args:
+        name: the person.
+        videos: what `analyse_people` returned for them.
+        gallery: where the walks go.
+        output: the folder in whose cache pictures of the walks to choose from are written.
+        options: how the person is enrolled.
+        choose: asks which walks to take where a video shows several and `options` do not say; None: an error.
+
+    Returns:
+        What was enrolled, if anything, and the errors of videos and walks that could not be.
+    """
+    walks: list[NewWalk] = []
+    failures: list[GaitprintError] = []
+    for video in videos:
+        try:
+            tracks = options.tracks or _chosen(video, output, choose, options.alone)
+            walks += enrol_walks(
+                video, tracks, options.keep_silhouettes, view=options.view, thumbnails=options.thumbnails
+            )
+        except GaitprintError as error:
+            failures.append(error)
+    try:
+        if walks:
+            enrolment = gallery.enrol(name, walks, consent=options.consent, retain_days=options.retain_days)
+            return enrolment, failures
+    except GalleryError as error:
+        failures.append(error)
+    return None, failures
 
 
 def enrol_walks(
@@ -27,18 +165,18 @@ def enrol_walks(
     view: str = "",
     thumbnails: bool = True,
 ) -> list[NewWalk]:
-    """Return walks of a video as a gallery takes them, the video best passed through `split_switches` before.
+    """Return walks of a video as a gallery takes them; `split_switches` should have seen the video before.
 
     Args:
         analysed: the video.
-        track_ids: which; None for the only usable one.
+        track_ids: which walks; None for the only usable one.
         keep_silhouettes: whether the silhouettes are kept too, which other gait models would need.
         view: what is known of the camera, for people to read.
         thumbnails: whether the best picture of the person is kept.
 
     Raises:
         NobodyFoundError: no walk can be used.
-        GalleryError: none is chosen though there are several, or one that is chosen is not there or cannot be used.
+        GalleryError: there are several walks and none is chosen, or a chosen one does not exist or cannot be used.
     """
     usable = {walk.track.track_id: walk for walk in analysed.usable()}
     video = analysed.info.path.name
@@ -73,46 +211,59 @@ def enrol_walks(
 
 
 def seconds_of(track: Track, video: AnalysedVideo) -> float:
-    """How long a track lasts, s."""
+    """Return how long a track lasts, in s."""
     return float((track.frame_indices[-1] - track.frame_indices[0] + 1) / video.info.fps)
 
 
+def span_of(track: Track, video: AnalysedVideo) -> str:
+    """Return when a track begins and ends, for people to read."""
+    fps = float(video.info.fps)
+    return f"{track.frame_indices[0] / fps:.1f} to {(track.frame_indices[-1] + 1) / fps:.1f} s"
+
+
 def listed(analysed: AnalysedVideo) -> str:
-    """Say which usable walks a video has, and when."""
-    fps = float(analysed.info.fps)
-    return ", ".join(
-        f"track {walk.track.track_id} ({walk.track.frame_indices[0] / fps:.1f} to "
-        f"{(walk.track.frame_indices[-1] + 1) / fps:.1f} s)"
-        for walk in analysed.usable()
+    """Return the usable walks of a video and when they are seen, for people to read."""
+    tracks = [walk.track for walk in analysed.usable()]
+    return ", ".join(f"track {track.track_id} ({span_of(track, analysed)})" for track in tracks)
+
+
+def surely_one_person(walks: Sequence[AnalysedWalk]) -> bool:
+    """Whether no two walks are seen at the same time, so that all may be those of one person."""
+    return not covisible([walk.track.frame_indices for walk in walks]).any()
+
+
+def _chosen(video: AnalysedVideo, output: Path, choose: Choice | None, alone: bool) -> Sequence[int] | None:
+    """Choose the walks of the person; None where there is no choice.
+
+    Raises:
+        GalleryError: there are several walks, and nobody to ask.
+    """
+    tracks = {walk.track.track_id: walk.track for walk in video.usable()}
+    if len(tracks) < 2:
+        return None
+    if alone and surely_one_person(video.usable()):
+        return list(tracks)
+    sheet = output / "cache" / f"{video.name}{SHEET}"
+    with written_whole(sheet) as temporary:
+        captions = {number: [f"track {number}", span_of(track, video)] for number, track in tracks.items()}
+        temporary.write_bytes(contact_sheet(portraits(video, list(tracks.values())), captions))
+    if choose is not None:
+        return choose(video, sheet)
+    raise GalleryError(
+        f"{video.info.path.name} shows several walks: {listed(video)}. Look at {sheet} and choose with --track NUMBER."
     )
 
 
 def _sequences(analysed: AnalysedVideo, chosen: Sequence[AnalysedWalk]) -> dict[int, GaitSequence]:
-    """The silhouettes of walks, from the archive, by track id."""
+    """Return the silhouettes of walks, from the archive, by track id."""
     wanted: dict[int, list[Track]] = {}
     for walk in chosen:
         wanted.setdefault(walk.part_of or walk.track.track_id, []).append(walk.track)
-    found = {}
+    sequences = {}
     for archived in read_walks(analysed.archive):
         for track in wanted.get(archived.track.track_id, []):
             assert archived.sequence is not None
             indices = archived.sequence.frame_indices
             inside = (indices >= track.frame_indices[0]) & (indices <= track.frame_indices[-1])
-            found[track.track_id] = archived.sequence.part(inside)
-    return found
-
-
-def already_enrolled(walk: NewWalk, gallery: GalleryStore, metric: Metric = "euclidean") -> tuple[str, int] | None:
-    """Return who has this very walk already, and its number there; None for a new one."""
-    if walk.embedding.model_id not in gallery.model_ids():
-        return None
-    ((nearest, *_),) = gallery.search([walk.embedding], 1, metric)
-    size = float(np.linalg.norm(walk.embedding.parts, axis=1).mean()) if metric == "euclidean" else 1.0
-    if nearest.distance > _SAME_WALK * size:
-        return None
-    return next(person.name for person in gallery.people() if person.person_id == nearest.person_id), nearest.walk_id
-
-
-def surely_one_person(walks: Sequence[AnalysedWalk]) -> bool:
-    """Whether nobody is seen together with anybody, so that all walks may be those of one person."""
-    return not covisible([walk.track.frame_indices for walk in walks]).any()
+            sequences[track.track_id] = archived.sequence.part(inside)
+    return sequences

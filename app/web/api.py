@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 import app
-from app.gallery.store import GalleryStore, Person, Walk
+from app.gallery.store import EnrolledWalk, GalleryStore, Person
 from app.settings import Blur
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
@@ -331,9 +331,10 @@ def name_track(site: Here, found: Found, place: int, track_id: int, given: Named
 
 
 @router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
-def unname_track(site: Here, found: Found, place: int, track_id: int) -> Response:
+async def unname_track(site: Here, found: Found, place: int, track_id: int) -> Response:
     """Take a track out of the gallery again."""
-    site.people.unname_track(found, place, track_id)
+    async with site.queue.at_rest():
+        await asyncio.to_thread(site.people.unname_track, found, place, track_id)
     return _done()
 
 
@@ -387,8 +388,7 @@ def picture(site: Here, person_id: int) -> Response:
 @router.patch("/people/{person_id}")
 def rename(site: Here, person_id: int, new: NewName) -> Response:
     """Give a person another name."""
-    with site.people.gallery() as gallery:
-        gallery.rename(site.people.get(gallery, person_id).name, new.name)
+    site.people.rename(person_id, new.name)
     return _done()
 
 
@@ -424,18 +424,17 @@ async def forget(site: Here, person_id: int) -> dict[str, Any]:
 
 
 @router.delete("/walks/{walk_id}")
-def forget_walk(site: Here, walk_id: int) -> Response:
-    """Remove one walk."""
-    with site.people.gallery() as gallery:
-        gallery.forget_walk(walk_id)
+async def forget_walk(site: Here, walk_id: int) -> Response:
+    """Remove one walk, and what is kept to make runs quicker, because the walk may be in it."""
+    async with site.queue.at_rest():
+        await asyncio.to_thread(site.people.forget_walk, walk_id)
     return _done()
 
 
 @router.post("/walks/{walk_id}/move")
 def move_walk(site: Here, walk_id: int, to: To) -> Response:
     """Give a walk to the person whose it is."""
-    with site.people.gallery() as gallery:
-        gallery.move_walk(walk_id, to.name)
+    site.people.move_walk(walk_id, to.name)
     return _done()
 
 
@@ -455,7 +454,7 @@ def _person(gallery: GalleryStore, person: Person) -> dict[str, Any]:
     }
 
 
-def _walk(walk: Walk) -> dict[str, Any]:
+def _walk(walk: EnrolledWalk) -> dict[str, Any]:
     return {**asdict(walk), "added": walk.added.isoformat()}
 
 

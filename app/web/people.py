@@ -1,4 +1,7 @@
-"""Looking after the gallery from the page: enrolling from results, correcting names, forgetting with every trace."""
+"""The gallery as the web page looks after it: people are enrolled from results, corrected, and forgotten.
+
+`app.gallery.service` does the work. What only the web page keeps, which is results and uploads, is removed from here.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from threading import RLock
 from typing import cast
 
-from app.errors import GalleryError
 from app.files import written_whole
-from app.gallery.sqlite import SqliteGallery, clean_name, name_key
+from app.gallery.service import GalleryService
+from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
+from app.settings import Settings
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import KeptWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
-from app.workspace import clear_cache
 
 _MEANWHILE = 100  # events that others may write between two looks at the log
 
@@ -43,7 +46,8 @@ class People:
     def __init__(self, options: WebOptions, jobs: JobStore, videos: VideoLibrary) -> None:
         self._options, self._jobs, self._videos = options, jobs, videos
         self._log = _Log()
-        # A walk is enrolled and its label written in one go: in between it would seem to be forgotten.
+        self._metric = Settings.load(options.config, options.assignments).match.metric
+        # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
 
     def gallery(self) -> SqliteGallery:
@@ -112,45 +116,56 @@ class People:
             The person's id.
 
         Raises:
-            WebError: the walk cannot be used, or there is no consent.
+            WebError: the walk cannot be used.
+            GalleryError: the name cannot be used, or there is no consent.
         """
-        from app.runs.enrol import already_enrolled
-
-        name, walk = clean_name(name), _new_walk(result, place, track_id, keep)
-        with self._lock, self.gallery() as gallery:
-            known, key = {name_key(person.name): person for person in gallery.people()}, name_key(name)
-            consent = consent.strip() or (known[key].consent if key in known else "")
-            if not consent:
-                raise WebError(f"Write down what {name} has agreed to: nobody is enrolled without it.")
-            before = already_enrolled(walk, gallery)  # from this run, or from another of the same video
-            if before is None or key not in known:
-                person = gallery.enrol(name, [walk], consent=consent, retain_days=retain_days)
-                walk_id = max(walk.walk_id for walk in gallery.walks(person.name))
-                if before is not None:
-                    gallery.forget_walk(before[1])
-            else:
-                person, walk_id = known[key], before[1]
-                if name_key(before[0]) != key:
-                    gallery.move_walk(walk_id, name)
-            result.job.labels[f"{place}/{track_id}"] = walk_id
+        walk = _new_walk(result, place, track_id, keep)
+        with self._lock, self.gallery() as store:
+            # The gallery may have this walk already: from this run, or from another run of the same video.
+            enrolment = self._service(store).enrol(name, [walk], consent=consent, retain_days=retain_days, move=True)
+            (result.job.labels[f"{place}/{track_id}"],) = enrolment.walk_ids
             self._jobs.save(result.job)
-        return person.person_id
+        return enrolment.person.person_id
 
     def unname_track(self, result: RunResult, place: int, track_id: int) -> None:
-        """Take back what `name_track` did."""
-        walk_id = result.job.labels.pop(f"{place}/{track_id}", None)
+        """Take the walk that `name_track` enrolled out of the gallery again.
+
+        Raises:
+            NotThereError: the track is not named.
+            GalleryError: another program uses one of the folders.
+        """
+        walk_id = result.job.labels.get(f"{place}/{track_id}")
         if walk_id is None:
             raise NotThereError("This walk is not in the gallery.")
-        with self.gallery() as gallery, suppress(GalleryError):
-            gallery.forget_walk(walk_id)
-        self._jobs.save(result.job)
+        with self._lock, self.gallery() as store:
+            if any(walk.walk_id == walk_id for walk in store.walks()):  # it may have been removed elsewhere
+                self._service(store).forget_walk(walk_id)
+            del result.job.labels[f"{place}/{track_id}"]
+            self._jobs.save(result.job)
 
     def merge(self, person_id: int, into_id: int) -> None:
-        """Two names were one person."""
-        if person_id == into_id:
-            raise ConflictError("This is the same person.")
-        with self.gallery() as gallery:
-            gallery.merge(self.get(gallery, person_id).name, self.get(gallery, into_id).name)
+        """Give all walks of one person to another, because both are the same person."""
+        with self.gallery() as store:
+            self._service(store).merge(self.get(store, person_id).name, self.get(store, into_id).name)
+
+    def rename(self, person_id: int, name: str) -> None:
+        """Give a person another name."""
+        with self.gallery() as store:
+            self._service(store).rename(self.get(store, person_id).name, name)
+
+    def move_walk(self, walk_id: int, name: str) -> None:
+        """Give a walk to the person whose it is."""
+        with self.gallery() as store:
+            self._service(store).move(walk_id, name)
+
+    def forget_walk(self, walk_id: int) -> None:
+        """Remove one walk.
+
+        Raises:
+            GalleryError: there is no such walk, or another program uses one of the folders.
+        """
+        with self.gallery() as store:
+            self._service(store).forget_walk(walk_id)
 
     def traces(self, person_id: int) -> Traces:
         """Find everything that shows a person."""
@@ -171,15 +186,19 @@ class People:
     def forget(self, person_id: int) -> int:
         """Remove a person with all results that name them and all uploads that show nobody else.
 
-        The gallery comes last, so that what was interrupted can be done again.
-
         Returns:
             How many walks the gallery had of them.
+
+        Raises:
+            GalleryError: another program uses one of the folders. Then nobody is forgotten.
         """
-        with self._lock, self.gallery() as gallery:
-            name = self.get(gallery, person_id).name
-            self._erase(person_id)
-            return gallery.forget(name)
+        with self._lock, self.gallery() as store:
+            return self._service(store).forget(self.get(store, person_id).name)
+
+    def expire(self, now: datetime | None = None) -> None:
+        """Forget everybody whose time is over, as `forget` does."""
+        with self._lock, self.gallery() as store:
+            self._service(store).expire(now)
 
     def names_forgotten(self, results: Sequence[RunResult] | None = None) -> bool:
         """Whether results (None: any) name somebody who was forgotten elsewhere, such as on the command line."""
@@ -188,31 +207,45 @@ class People:
             return any(result.names(FORGOTTEN, known) for result in (self._results() if results is None else results))
 
     def follow_gallery(self) -> None:
-        """Remove what shows people who were forgotten elsewhere, as `forget` does."""
+        """Remove what shows people and walks that were forgotten elsewhere, as `forget` does."""
         with self._lock:
             if self.names_forgotten():
                 self._erase(FORGOTTEN)
-
-    def _erase(self, person_id: int) -> None:
-        traces = self.traces(person_id)
-        self.empty_cache()
-        for video in traces.only:
-            self._videos.remove(video)
-        for job in traces.results:  # last: they say whom the videos show
-            self._jobs.remove(job)
-
-    def expire(self) -> None:
-        """Forget everybody whose time is over."""
-        with self.gallery() as gallery:
-            now = datetime.now(timezone.utc)
-            over = [person for person in gallery.people() if person.expires is not None and person.expires <= now]
-        for person in over:
-            self.forget(person.person_id)
+            with self.gallery() as store:
+                last = self._read_log(store).last_removal
+            kept = list((self._options.folder / "work" / "cache").glob("*"))
+            if last is not None and any(path.stat().st_mtime < last.timestamp() for path in kept):
+                self._empty_own_cache()
 
     def empty_cache(self) -> None:
-        """Delete what is kept of videos already followed: their tracks and silhouettes."""
+        """Delete what is kept of videos that were analysed: their tracks and silhouettes.
+
+        Raises:
+            GalleryError: another program uses one of the folders.
+        """
+        with self.gallery() as store:
+            self._service(store).clear_caches()
+        self._empty_own_cache()
+
+    def _service(self, store: GalleryStore) -> GalleryService:
+        return GalleryService(store, [self._options.folder / "work"], self._metric, self._before_forgetting)
+
+    def _before_forgetting(self, people: Sequence[Person]) -> None:
+        self._empty_own_cache()
+        for person in people:
+            self._erase(person.person_id)
+
+    def _erase(self, person_id: int) -> None:
+        """Remove the results that name a person, and the uploads that show nobody else."""
+        traces = self.traces(person_id)
+        self._empty_own_cache()
+        for video in traces.only:
+            self._videos.remove(video)
+        for job in traces.results:  # last, because they say who is seen in the videos
+            self._jobs.remove(job)
+
+    def _empty_own_cache(self) -> None:
         shutil.rmtree(self._options.folder / "work", ignore_errors=True)
-        clear_cache(self._options.gallery.parent)
         (self._options.folder / "worker.log").unlink(missing_ok=True)
 
     def _read_log(self, gallery: GalleryStore) -> _Log:
@@ -235,20 +268,26 @@ class People:
 
 @dataclass
 class _Log:
-    """What the gallery's log tells of those who are gone, up to the event `read`; `first` is when it began."""
+    """What the gallery's log says about those who were removed.
+
+    `first` is the time of its first event, which tells galleries apart; `read` is the id of the last event that was
+    read; `last_removal` is when the last walk was removed by itself.
+    """
 
     first: str = ""
     read: int = 0
     forgotten: set[int] = field(default_factory=set)
     removed: set[int] = field(default_factory=set)
+    last_removal: datetime | None = None
 
     def take(self, events: Sequence[Event]) -> None:
-        """Take in the newest events, the newest first."""
+        """Read the newest events, which come newest first."""
         for event in reversed([event for event in events if event.event_id > self.read]):
             if event.event in ("forget", "expire"):
                 self.forgotten.add(cast(int, event.details["person_id"]))
             elif event.event == "forget walk":
                 self.removed.add(cast(int, event.details["walk_id"]))
+                self.last_removal = event.time
             self.first = self.first or event.time.isoformat()
             self.read = event.event_id
 

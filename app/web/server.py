@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,8 @@ from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.security import Guard, Sessions
 from app.web.videos import VideoLibrary
+
+logger = logging.getLogger(__name__)
 
 _FOLLOW_EVERY = 60.0  # s
 _PAGES = Path(__file__).parent / "pages"
@@ -67,8 +70,11 @@ async def _keep_following(queue: JobQueue, people: People) -> None:
     while True:
         with contextlib.suppress(ConflictError):
             async with queue.at_rest():
-                await asyncio.to_thread(people.expire)
-                await asyncio.to_thread(people.follow_gallery)
+                for step in (people.follow_gallery, people.expire):
+                    try:
+                        await asyncio.to_thread(step)
+                    except GaitprintError as error:  # a command may use the gallery's folder: try again later
+                        logger.warning("%s", error)
         await asyncio.sleep(_FOLLOW_EVERY)
 
 

@@ -17,6 +17,7 @@ from app.gallery.distances import Metric, part_distances
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import GalleryStore, NewWalk
 from app.types import Embedding, GaitSequence, ModelCard
+from tests.progress import Remembered
 
 SHAPE = (3, 8)
 MODEL = "gaitbase@01234567"
@@ -324,9 +325,9 @@ class TestGallery:
         gallery.enrol("Anna", [walk(n, silhouettes=True) for n in range(1, 20)], consent="yes")
         gallery.enrol("Ben", [walk(30), walk(31, silhouettes=True, keypoints=True)], consent="yes")
         ids = [one.walk_id for one in gallery.walks()]
-        model, told = Means(), []
-        assert gallery.re_embed(model, lambda done, total: told.append((done, total))) == (20, [ids[19]])
-        assert told[-1] == (20, 20)
+        model, progress = Means(), Remembered()
+        assert gallery.re_embed(model, progress) == (20, [ids[19]])
+        assert progress.stages == {"Embedding walks": (20, 20)}
         assert gallery.model_ids() == {MODEL: 1, "means": 20}
         assert gallery.search(model.embed([sequence(5)]), 1)[0][0].walk_id == ids[4]
         assert gallery.re_embed(model) == (0, [ids[19]])

@@ -81,7 +81,7 @@ def test_people_enrolled_are_named_in_other_videos(run: Run, home: Path) -> None
     )
     assert second.code == 0, second.err
     again = run("enrol", "gallery.mp4", "--name", "Ben", "--consent", "form 8", "--track", 2, *db)
-    assert "Ben has this very walk already, number 2" in again.out
+    assert "Ben has this very walk already, as walk 2" in again.out
     run("enrol", "gallery.mp4", "--name", "Zoe", "--consent", "no", "--track", 2, *db).failed_with("walk 2 of 'Ben'")
     with SqliteGallery(home / "known.db") as gallery:
         assert [(p.name, p.consent, p.walks) for p in gallery.people()] == [("Anna", "form 7", 1), ("Ben", "form 8", 1)]

@@ -106,7 +106,7 @@ def test_forgetting_asks_first(run: Run, db: Path) -> None:
     run("forget-walk", "1", code=1, answer="n\n")
     assert people(db) == {"Anna Berg": 2, "Ben": 1}
     told = run("forget", "Ben", answer="y\n")
-    assert "Removed with 1 walk:" in told
+    assert "Removed 1 walk:" in told
     assert "exports that were written before" in told
     run("forget-walk", "1", "--yes")
     assert people(db) == {"Anna Berg": 1}
@@ -131,7 +131,7 @@ def test_forgetting_clears_the_caches(run: Run, db: Path, tmp_path: Path, comman
     assert all(file.exists() for file in files)
     told = run(*command, "--output", str(tmp_path / "out"), "--yes")
     assert str(tmp_path / "out" / "cache") in told
-    assert "cannot know of: other output folders" in told
+    assert "cannot know of other places: other output folders" in told
     assert not any(file.exists() for file in files)
     assert mine.exists()
     assert not (tmp_path / "out" / "cache").exists()
@@ -196,15 +196,34 @@ def test_walks_are_embedded_anew(run: Run, db: Path) -> None:
         assert gallery.model_ids() == {"gei": 1, "m@12345678": 2}
 
 
-def test_those_whose_time_is_over_are_forgotten_by_any_command(run: Run, db: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def over(db: Path) -> None:
+    """Anna's walks are Old's now, whose time was over yesterday."""
     with SqliteGallery(db) as gallery:
         records = [(person, walks) for person, walks in gallery.records() if person.name == "Anna Berg"]
         gallery.forget("Anna Berg")
         past = datetime.now(timezone.utc) - timedelta(days=1)
         gallery.restore([(type(person)(0, "Old", "yes", past, past, 2), walks) for person, walks in records])
+
+
+@pytest.mark.usefixtures("over")
+def test_those_whose_time_is_over_are_forgotten_by_any_command(run: Run, db: Path, tmp_path: Path) -> None:
     files = followed(tmp_path)
-    assert "Forgotten, as their time was over: Old" in run("stats")
+    assert "Forgotten, because their time was over: Old" in run("stats")
     assert not any(file.exists() for file in files)
+    assert people(db) == {"Ben": 1}
+
+
+@pytest.mark.usefixtures("over")
+def test_who_cannot_be_forgotten_now_is_forgotten_by_the_next_command(run: Run, db: Path, tmp_path: Path) -> None:
+    files = followed(tmp_path)
+    with in_use(tmp_path):
+        told = run("stats")
+    assert "Another program is at work" in told
+    assert "time is over" in told
+    assert people(db) == {"Ben": 1, "Old": 2}
+    assert all(file.exists() for file in files)
+    assert "Forgotten, because their time was over: Old" in run("stats")
     assert people(db) == {"Ben": 1}
 
 

@@ -17,6 +17,7 @@ from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk, Person
 from app.gallery.transfer import read_gallery, write_gallery
 from app.types import Embedding, GaitSequence
+from tests.progress import Interrupted, Remembered
 
 
 def person(gallery: SqliteGallery, name: str, seed: int, retain_days: int | None = None) -> Person:
@@ -36,9 +37,9 @@ def exported(tmp_path: Path) -> Path:
     with SqliteGallery(tmp_path / "a.db") as gallery:
         person(gallery, "Zo\u00eb", 1, 30)
         person(gallery, "Ben", 2)
-        told: list[int] = []
-        assert write_gallery(gallery, tmp_path / "out" / "g.jsonl.gz", told.append) == (2, 4)
-        assert told == [1, 2]
+        progress = Remembered()
+        assert write_gallery(gallery, tmp_path / "out" / "g.jsonl.gz", progress) == (2, 4)
+        assert progress.stages == {"Exporting people": (2, 2)}
     return tmp_path / "out" / "g.jsonl.gz"
 
 
@@ -70,12 +71,8 @@ def test_it_is_for_its_owner_alone_and_leaves_nothing_beside_it(exported: Path) 
 
 def test_an_export_that_is_stopped_leaves_the_earlier_one(exported: Path, tmp_path: Path) -> None:
     before = exported.read_bytes()
-
-    def stop(_done: int) -> None:
-        raise KeyboardInterrupt
-
     with SqliteGallery(tmp_path / "a.db") as gallery, pytest.raises(KeyboardInterrupt):
-        write_gallery(gallery, exported, stop)
+        write_gallery(gallery, exported, Interrupted())
     assert exported.read_bytes() == before
     assert list(exported.parent.iterdir()) == [exported]
 

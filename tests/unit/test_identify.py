@@ -16,7 +16,7 @@ from app.gallery.sqlite import SqliteGallery
 from app.recognise import scores as scores_module
 from app.recognise.pieces import split_switches
 from app.recognise.scores import Pairs, ScoreModel
-from app.runs.enrol import already_enrolled, enrol_walks, listed, surely_one_person
+from app.runs.enrol import enrol_walks, listed, surely_one_person
 from app.runs.identify import IdentifyOptions, Named, _report, check_comparable, identify, judge_of
 from app.settings import MatchSettings
 from app.stages import Stages
@@ -189,8 +189,3 @@ def test_walks_to_enrol_must_be_chosen_and_usable(tmp_path: Path, gallery: Sqlit
     assert "track 2 (1.2 to 2.4 s)" in listed(video)
     assert not surely_one_person(video.usable())
     assert surely_one_person(analysed(tmp_path, "alone", [(range(40), 1), (range(50, 90), 1)]).usable())
-    assert already_enrolled(walk, gallery) is None
-    gallery.enrol("Ben", [walk], consent="yes")
-    assert already_enrolled(walk, gallery) == ("Ben", 1)
-    (other,) = enrol_walks(analysed(tmp_path, "again", [(range(31, 60), 2)]), thumbnails=False)
-    assert already_enrolled(other, gallery) is None, "another walk of the same person"

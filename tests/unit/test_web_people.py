@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from PIL import Image as Picture
 
 from app.cli.main import main
+from app.errors import GalleryError
 from app.gallery.sqlite import SqliteGallery
 from app.types import Embedding, GaitSequence
 from app.web.inspection import Seen
@@ -24,6 +28,7 @@ from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
 from app.web.people import People
 from app.web.results import RunResult
 from app.web.videos import Video, VideoLibrary
+from app.workspace import in_use
 
 FPS = 25.0
 FRAMES = list(range(10, 40))
@@ -148,7 +153,7 @@ def test_a_track_is_enrolled_with_all_that_was_kept_of_it(studio: Studio) -> Non
 
 def test_nobody_new_without_consent(studio: Studio) -> None:
     result = studio.result({studio.video("a.mp4"): {1: None}, studio.video("b.mp4"): {1: None}})
-    with pytest.raises(WebError, match="agreed"):
+    with pytest.raises(GalleryError, match="agreed"):
         enrol(studio, result, 0, 1, "Anna", "  ")
     assert studio.names() == []
     enrol(studio, result, 0, 1, "Anna", "signed a form")
@@ -368,3 +373,79 @@ def test_pieces_of_a_track_are_cut_from_what_is_kept_of_it(studio: Studio) -> No
     np.testing.assert_array_equal(late.silhouettes, whole.silhouettes[15:])
     kept.write(2, Embedding(np.ones((2, 8), np.float32), "gei", 15), late)
     np.testing.assert_array_equal(kept.sequence(2, 1, FPS).silhouettes, whole.silhouettes[15:])
+
+
+def followed(*folders: Path) -> list[Path]:
+    """What output folders keep of a video."""
+    files = [folder / "cache" / f"{'0a' * 16}.zip" for folder in folders]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"silhouettes")
+    return files
+
+
+def caches_of(studio: Studio) -> list[Path]:
+    return followed(studio.options.folder / "work", studio.options.gallery.parent)
+
+
+@pytest.mark.parametrize("how", ["forget_walk", "unname_track"])
+def test_forgetting_a_walk_clears_the_caches(studio: Studio, how: str) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    enrol(studio, result, 0, 1, "Anna")
+    caches = caches_of(studio)
+    if how == "forget_walk":
+        studio.people.forget_walk(1)
+    else:
+        studio.people.unname_track(result, 0, 1)
+    assert not any(cache.exists() for cache in caches)
+    with studio.people.gallery() as gallery:
+        assert gallery.walks() == []
+
+
+def test_a_walk_forgotten_on_the_command_line_clears_the_cache_here(studio: Studio) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    enrol(studio, result, 0, 1, "Anna")
+    (cache,) = followed(studio.options.folder / "work")
+    studio.people.follow_gallery()
+    assert cache.exists()
+    on_the_command_line(studio, "forget-walk", "1", "--yes")
+    started_anew(studio).follow_gallery()
+    assert not cache.exists()
+    (cache,) = followed(studio.options.folder / "work")
+    os.utime(cache, (time.time() + 9, time.time() + 9))
+    started_anew(studio).follow_gallery()
+    assert cache.exists(), "a video that was analysed later has nothing of that walk"
+
+
+@pytest.mark.parametrize("place", ["beside the gallery", "in the web folder"])
+def test_nobody_is_forgotten_by_halves(studio: Studio, place: str) -> None:
+    result = studio.result({studio.video("a.mp4"): {1: None}})
+    anna = studio.people.name_track(result, 0, 1, "Anna", "for a day", 1, False)
+    folder = studio.options.gallery.parent if place == "beside the gallery" else studio.options.folder / "work"
+    with in_use(folder):
+        with pytest.raises(GalleryError, match="Another program is at work"):
+            studio.people.forget(anna)
+        with pytest.raises(GalleryError, match="Another program is at work"):
+            studio.people.forget_walk(1)
+        with pytest.raises(GalleryError, match="Another program is at work"):
+            studio.people.unname_track(result, 0, 1)
+        with pytest.raises(GalleryError, match="Another program is at work"):
+            studio.people.expire(datetime.now(timezone.utc) + timedelta(days=2))
+    assert studio.names() == ["Anna"]
+    assert result.job.labels == {"0/1": 1}
+    assert result.folder.is_dir()
+
+
+def test_whether_a_walk_is_known_is_decided_by_the_metric_of_the_settings(studio: Studio) -> None:
+    studio.options = replace(studio.options, assignments=("match.metric=cosine",))
+    people = started_anew(studio)
+    first, second = (studio.result({studio.video(f"{name}.mp4"): {1: None}}) for name in "ab")
+    embedding = KeptWalks(first.folder, "a").embedding(1)
+    assert embedding is not None
+    longer = replace(embedding, parts=2 * embedding.parts)  # as near as can be, but only by the cosine
+    sequence = KeptWalks(second.folder, "b").sequence(1, None, FPS)
+    KeptWalks(second.folder, "b").write(1, longer, sequence)
+    people.name_track(first, 0, 1, "Anna", "said yes", None, False)
+    people.name_track(second, 0, 1, "Anna", "", None, False)
+    with people.gallery() as gallery:
+        assert gallery.person("Anna").walks == 1
