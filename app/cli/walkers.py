@@ -13,10 +13,9 @@ from rich.table import Table
 from app.cli.terminal import ProgressBars, console, say
 
 if TYPE_CHECKING:
-    from app.lab.walkers.background import Place
     from app.lab.walkers.body import BodyModel
-    from app.lab.walkers.demo import View
-    from app.lab.walkers.wardrobe import Condition, Wardrobe
+    from app.lab.walkers.choices import Condition, Place, View
+    from app.lab.walkers.wardrobe import Wardrobe
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -182,19 +181,19 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _condition(text: str) -> Condition:
-    from app.lab.walkers.wardrobe import CONDITIONS
+    from app.lab.walkers.choices import CONDITIONS
 
     return _one_of(text, CONDITIONS, "condition")
 
 
 def _view(text: str) -> View:
-    from app.lab.walkers.demo import VIEWS
+    from app.lab.walkers.choices import VIEWS
 
     return _one_of(text, VIEWS, "camera")
 
 
 def _place(text: str | None) -> Place | None:
-    from app.lab.walkers.background import PLACES
+    from app.lab.walkers.choices import PLACES
 
     return None if text is None else _one_of(text, PLACES, "place")
 

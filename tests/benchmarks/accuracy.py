@@ -261,8 +261,9 @@ def labelled(given: Given, wanted: Callable[[Person], bool]) -> list[Picture]:
 def walkers(shared: Path) -> list[Picture]:
     """Rendered scenes that no training has seen; people of whom less than half is seen do not count."""
     from app.lab.walkers.body import BodyModel
-    from app.lab.walkers.demo import VIEWS, make_scene
-    from app.lab.walkers.wardrobe import CONDITIONS, Wardrobe
+    from app.lab.walkers.choices import CONDITIONS, VIEWS
+    from app.lab.walkers.demo import make_scene
+    from app.lab.walkers.wardrobe import Wardrobe
 
     model, wardrobe = BodyModel.load(), Wardrobe(shared / "wardrobe")
     pictures = []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.lab.walkers.camera import CASIA_VIEWS, Camera, CameraMotion
+from app.lab.walkers.camera import Camera, shaken
 
 
 def test_the_target_is_seen_in_the_middle() -> None:
@@ -20,30 +20,14 @@ def test_left_is_left_and_up_is_up() -> None:
     assert high[0] == pytest.approx(100, abs=1e-3)
 
 
-def test_ground_is_the_inverse_of_project() -> None:
-    camera = Camera.look_at((-6.0, 1.0, 3.0), (0.0, 0.0, 0.0), 640, 360).turned(0.1, 0.05, 0.2)
-    x, y, _ = camera.project(np.array([0.7, -0.4, 0.0]))
-    assert camera.ground(float(x), float(y)) == pytest.approx((0.7, -0.4), abs=1e-3)
-    with pytest.raises(ValueError, match="does not show the floor"):
-        Camera.look_at((0.0, 0.0, 1.0), (1.0, 0.0, 1.5), 640, 360).ground(320, 10)
-
-
 def test_the_rotation_is_orthonormal() -> None:
     rotation = Camera((1.0, 2.0, 3.0), 0.7, 0.3, 500.0, 64, 48, roll=0.4).rotation
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
     assert np.linalg.det(rotation) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_casia_views_go_from_front_to_back() -> None:
-    front, side, back = (Camera.casia(view, (0.0, 0.0), 0.0, 320, 240) for view in (0, 90, 180))
-    assert front.position[0] > 5
-    assert back.position[0] < -5
-    assert side.position[1] > 5
-    assert CASIA_VIEWS == (0, 18, 36, 54, 72, 90, 108, 126, 144, 162, 180)
-
-
-def test_a_still_camera_stays_and_a_pan_is_as_wide_as_asked() -> None:
-    rng = np.random.default_rng(0)
-    assert not CameraMotion().angles(10, 25.0, rng).any()
-    yaw = CameraMotion(pan=20.0).angles(50, 25.0, rng)[:, 0]
-    assert np.degrees(yaw[-1] - yaw[0]) == pytest.approx(20.0)
+def test_a_hand_shakes_about_as_much_as_asked() -> None:
+    angles = np.degrees(shaken(0.3, 500, 25.0, np.random.default_rng(0)))
+    assert angles.shape == (500, 3)
+    assert 0.1 < angles[:, 0].std() < 0.5
+    assert np.abs(np.diff(angles, axis=0)).max() < 0.2, "a hand does not jump"

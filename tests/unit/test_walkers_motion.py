@@ -9,10 +9,18 @@ import pytest
 
 from app.lab.walkers import normative
 from app.lab.walkers.gait import Carrying, GaitTraits
-from app.lab.walkers.measures import floor_penetration, foot_slip, joint_angles, normative_deviation, stride
 from app.lab.walkers.motion import Walk, speed_profile, walk
 from app.lab.walkers.path import Path
 from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics, sole_points
+from tests.walking import (
+    average_skeleton,
+    floor_penetration,
+    foot_slip,
+    joint_angles,
+    mirrored,
+    normative_deviation,
+    stride,
+)  # fmt: skip
 
 FPS = 100.0
 AHEAD = Path.line((0.0, 0.0), 0.0)
@@ -20,7 +28,7 @@ AHEAD = Path.line((0.0, 0.0), 0.0)
 
 @pytest.fixture(scope="module")
 def skeleton() -> Skeleton:
-    return Skeleton.average(1.72)
+    return average_skeleton(1.72)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def _routes() -> list[tuple[str, Path, np.ndarray]]:
 def test_feet_neither_slip_nor_sink(name: str, path: Path, speed: np.ndarray) -> None:
     for seed in range(4):
         traits = GaitTraits.sample(seed)
-        body = Skeleton.average(1.55 + 0.1 * seed)
+        body = average_skeleton(1.55 + 0.1 * seed)
         moved = walk(body, traits, path, speed, fps=25.0, seed=seed)
         assert foot_slip(body, moved, 25.0) < 0.02
         assert floor_penetration(body, moved) < 0.01
@@ -68,7 +76,7 @@ def test_feet_stand_under_a_burden(skeleton: Skeleton, burden: str) -> None:
 
 def test_knees_neither_overextend_nor_pop() -> None:
     for seed in range(12):
-        body, traits = Skeleton.average(1.5 + 0.03 * seed), GaitTraits.sample(seed).in_session(seed)
+        body, traits = average_skeleton(1.5 + 0.03 * seed), GaitTraits.sample(seed).in_session(seed)
         moved = walk(body, traits, AHEAD, fps=FPS, seconds=4, seed=seed)
         for side in SIDES:
             knee = joint_angles(body, moved, side)["knee"]
@@ -101,7 +109,7 @@ def test_a_mirrored_gait_is_the_mirror_image(skeleton: Skeleton) -> None:
     traits = replace(traits, timing_asymmetry=0.0)
     first = walk(skeleton, traits, AHEAD, 1.2, fps=50, seconds=3, carrying=Carrying("handbag", "l"))
     other = walk(
-        skeleton, traits.mirrored(), AHEAD, 1.2, fps=50, seconds=3, phase=0.5, carrying=Carrying("handbag", "r")
+        skeleton, mirrored(traits), AHEAD, 1.2, fps=50, seconds=3, phase=0.5, carrying=Carrying("handbag", "r")
     )
     a, _ = forward_kinematics(skeleton, first.poses)
     b, _ = forward_kinematics(skeleton, other.poses)
@@ -185,13 +193,14 @@ def test_arms_do_not_depend_on_the_rest_pose(skeleton: Skeleton) -> None:
 
 
 def test_somebody_who_stands_stands_still(skeleton: Skeleton) -> None:
-    moved = walk(skeleton, GaitTraits.sample(2), AHEAD, speed_profile(6, 50, 1.3, start=2.0, stop=4.0), fps=50)
+    speed = speed_profile(6, 50, 1.3, start=2.0, stop=4.0)
+    moved = walk(skeleton, GaitTraits.sample(2), AHEAD, speed, fps=50)
     joints, turns = forward_kinematics(skeleton, moved.poses)
     assert np.abs(joints[1:50] - joints[:49]).max() < 1e-4
     assert moved.contacts[:50].any(2).all(), "both feet are down"
     feet = sole_points(skeleton, joints, turns)[20]
     assert abs(feet[0, 0, 0] - feet[1, 0, 0]) < 0.06, "side by side"
-    assert moved.arc[-1] - moved.arc[0] == pytest.approx(moved.speed.sum() / 50, abs=0.03)
+    assert moved.arc[-1] - moved.arc[0] == pytest.approx(speed.sum() / 50, abs=0.03)
 
 
 def test_burdens_change_the_arms_and_the_trunk(skeleton: Skeleton) -> None:

@@ -196,7 +196,7 @@ def test_a_clip_and_its_truth_are_written(scene: Scene, tmp_path: Path) -> None:
 def test_bad_wishes_are_refused(model: BodyModel) -> None:
     with pytest.raises(SettingsError):
         make_scene(model, people=0)
-    with pytest.raises(SettingsError, match="Known cameras"):
+    with pytest.raises(SettingsError, match="The cameras are front"):
         make_scene(model, view="top")  # type: ignore[arg-type]
 
 

@@ -16,9 +16,10 @@ from app.errors import SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
-from app.lab.walkers.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics, rest_poses
+from app.lab.walkers.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics
 from app.lab.walkers.smpl import NOTE, parameters
 from app.types import SMPL, Floats
+from tests.walking import average_skeleton, rest_poses
 
 # SMPL's tree (Loper et al. 2015), and the walker's joint at the place of each of its joints.
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
@@ -63,7 +64,7 @@ def level_arms(skeleton: Skeleton) -> Floats:
 
 
 def test_smpls_own_kinematics_give_the_walkers_joints() -> None:
-    skeleton = Skeleton.average()
+    skeleton = average_skeleton()
     poses = walk(skeleton)
     found = parameters(poses, skeleton, TRAITS, CAMERA, windows(len(poses)), ROWS)
     assert found.shape == (len(poses), SMPL)
@@ -87,7 +88,7 @@ def test_smpls_own_kinematics_give_the_walkers_joints() -> None:
 
 
 def test_the_first_joint_faces_as_estimators_say() -> None:
-    skeleton = Skeleton.average()
+    skeleton = average_skeleton()
     poses = rest_poses(skeleton)
     target = (0.0, 0.0, float(poses.root[0, 2]))
     for place, axis in (((5.0, 0.0), (1, 0, 0)), ((-5.0, 0.0), (0, 0, 1))):  # from the front, and from behind
@@ -99,7 +100,7 @@ def test_the_first_joint_faces_as_estimators_say() -> None:
 
 
 def test_the_camera_puts_the_pelvis_where_it_is_seen() -> None:
-    skeleton = Skeleton.average()
+    skeleton = average_skeleton()
     poses = walk(skeleton)
     scale, x, y = parameters(poses, skeleton, TRAITS, CAMERA, windows(len(poses)), ROWS)[:, :3].T
     local = (poses.root - np.array(CAMERA.position, np.float32)) @ CAMERA.rotation.T
@@ -110,7 +111,7 @@ def test_the_camera_puts_the_pelvis_where_it_is_seen() -> None:
 
 
 def test_shapes_are_about_0_and_1_over_people() -> None:
-    skeleton, poses = Skeleton.average(), rest_poses(Skeleton.average())
+    skeleton, poses = average_skeleton(), rest_poses(average_skeleton())
     rng = np.random.default_rng(0)
     shapes = np.stack(
         [parameters(poses, skeleton, BodyTraits.sample(rng), CAMERA, windows(1), ROWS)[0, 75:] for _ in range(300)]

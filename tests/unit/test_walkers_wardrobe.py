@@ -5,7 +5,10 @@ import pytest
 
 from app.errors import GaitprintError, SettingsError
 from app.lab.walkers.dataset import Plan, parse_conditions, parse_modalities
-from app.lab.walkers.wardrobe import BONES, Garment, Mesh, Wardrobe
+from app.lab.walkers.wardrobe import Wardrobe
+from app.lab.walkers.wardrobe.fitting import BONES
+from app.lab.walkers.wardrobe.makehuman import Garment
+from app.lab.walkers.wardrobe.mesh import Mesh
 
 
 def square(count: int = 6) -> Mesh:
@@ -16,7 +19,7 @@ def square(count: int = 6) -> Mesh:
     faces = np.concatenate([np.stack([i, i + 1, i + count + 1], 1), np.stack([i, i + count + 1, i + count], 1)])
     weights = np.zeros((len(points), BONES), np.float32)
     weights[:, 0], weights[:, 1] = points[:, 0], 1 - points[:, 0]
-    return Mesh(points, weights, points[:, :2], faces, np.zeros(len(faces), np.int64))
+    return Mesh(points, weights, points[:, :2], faces)
 
 
 def area(mesh: Mesh) -> float:

@@ -139,10 +139,10 @@ def _write_person(folder: Path, number: int, cache: Path, wardrobe: Path | None)
 def cutouts_of(number: int, cache: Path, wardrobe: Path | None = None) -> Iterator[Cutout]:
     """Draw person `number` `PICTURES` times: from all around, near and far, walking and standing, in any light."""
     from app.lab.walkers.camera import Camera
+    from app.lab.walkers.choices import CONDITIONS
     from app.lab.walkers.path import Path as Route
     from app.lab.walkers.person import Dressed, Person
     from app.lab.walkers.renderer import draw, skin
-    from app.lab.walkers.wardrobe import CONDITIONS
 
     model, clothes = _model(cache), _clothes(wardrobe)
     rng = np.random.default_rng([number, _SEED])

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.lab.walkers.camera import Camera
+from app.lab.walkers.choices import Place
 from app.lab.walkers.renderer import Light, kernels
 from app.types import Floats
-
-Place: TypeAlias = Literal["street", "park", "square", "hall", "corridor"]
-PLACES: tuple[Place, ...] = get_args(Place)
 
 _FRONT, _HEDGE, _CROWN, _POST, _INDOORS, _GLASS = range(6)
 

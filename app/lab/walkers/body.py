@@ -28,6 +28,10 @@ from app.types import Floats, Ints
 CACHE = Path("output/cache/walkers")
 """Where the exported body is kept unless another folder is given."""
 
+VERTICES = 19158
+"""Vertices of hm08, helpers included."""
+_BODY = 13380
+"""How many of them, the first, are the body itself."""
 _VERSION = 3
 _RANK = 96
 
@@ -178,7 +182,7 @@ class Shape:
         for index, side in enumerate(SIDES):
             ankle, toe = rest[JOINT[f"ankle_{side}"]], rest[JOINT[f"toe_{side}"]]
             along = (toe - ankle)[:2] / np.linalg.norm((toe - ankle)[:2])
-            feet = self.vertices[:13380]
+            feet = self.vertices[:_BODY]
             near = (np.linalg.norm(feet[:, :2] - ankle[:2], axis=1) < 0.24) & (feet[:, 2] < 0.04)
             reach = (feet[near, :2] - ankle[:2]) @ along
             ball = float((toe[:2] - ankle[:2]) @ along)
@@ -236,9 +240,9 @@ class BodyModel:
             else:
                 high = middle
         points = self._points(traits, (low + high) / 2)
-        points *= traits.stature / _stature(points[:13380])
-        points[:, 2] -= points[:13380, 2].min()
-        _relax_hands(points[:13380], points[self._count :], self.weights[:13380])
+        points *= traits.stature / _stature(points[:_BODY])
+        points[:, 2] -= points[:_BODY, 2].min()
+        _relax_hands(points[:_BODY], points[self._count :], self.weights[:_BODY])
         vertices, rest = points[: self._count], points[self._count :]
         joints, face = rest[: len(JOINTS)], rest[len(JOINTS) :]
         points[:, 0] -= joints[0, 0]
@@ -261,7 +265,7 @@ class BodyModel:
         coefficients = np.where(self._mask, factors, 1.0).prod(axis=1)
         basis, mean, local = self._basis, self._mean, self._local
         if body_only:  # a third of the work, for the search of the height
-            basis, mean, local = basis[:, : 3 * 13380], mean[: 3 * 13380], local[..., : 3 * 13380]
+            basis, mean, local = basis[:, : 3 * _BODY], mean[: 3 * _BODY], local[..., : 3 * _BODY]
         points = mean + (coefficients @ self._projection).astype(np.float32) @ basis
         amounts = np.array(traits.local, np.float32)
         points += np.maximum(amounts, 0) @ local[0] + np.maximum(-amounts, 0) @ local[1]
@@ -386,7 +390,7 @@ def _export() -> dict[str, NDArray[Any]]:
     for name in _GROUPS:
         quads = groups[name]["face_vertex_indices"].numpy()
         if name == "body":
-            arrays["faces_body"] = data.faces.numpy()[(data.faces.numpy() < 13380).all(axis=1)].astype(np.int32)
+            arrays["faces_body"] = data.faces.numpy()[(data.faces.numpy() < _BODY).all(axis=1)].astype(np.int32)
             eyes = np.concatenate([groups[f"helper-{s}-eye"]["face_vertex_indices"].numpy() for s in "lr"])
             quads = eyes
         triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
@@ -415,7 +419,7 @@ def _joint(name: str, bones: list[str], heads: NDArray[Any]) -> NDArray[Any]:
 
 
 def _landmarks(vertices: NDArray[Any], groups: Any) -> list[NDArray[Any]]:
-    body = vertices[:13380]
+    body = vertices[:_BODY]
     head = np.flatnonzero(body[:, 2] > 0.6)
     eyes = [np.unique(groups[f"helper-{side}-eye"]["face_vertex_indices"].numpy()) for side in SIDES]
     nose = head[[np.argmin(body[head, 1])]]

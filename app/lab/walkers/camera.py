@@ -1,4 +1,4 @@
-"""A pinhole camera that can be placed, turned, panned and held by hand."""
+"""A pinhole camera that can be placed, turned and held by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.types import Floats
-
-CASIA_VIEWS = tuple(range(0, 181, 18))
-"""The eleven views of CASIA-B in degrees: 0 sees the walker from the front, 90 from the side, 180 from behind."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +41,6 @@ class Camera:
         focal = width / 2 / np.tan(np.radians(field) / 2)
         return cls(position, float(np.arctan2(dy, dx)), float(np.arctan2(-dz, np.hypot(dx, dy))), focal, width, height)
 
-    @classmethod
-    def casia(
-        cls, view: float, target: tuple[float, float], heading: float, width: int, height: int, distance: float = 6.0
-    ) -> Camera:
-        """The camera of CASIA-B's `view` (degrees) for a walker who passes `target` with `heading` radians."""
-        direction = heading + np.radians(view)
-        place = (target[0] + distance * np.cos(direction), target[1] + distance * np.sin(direction), 1.35)
-        return cls.look_at(place, (*target, 0.9), width, height, field=46.0)
-
     def turned(self, yaw: float, tilt: float = 0.0, roll: float = 0.0) -> Camera:
         """This camera turned by these angles, radians."""
         return replace(self, yaw=self.yaw + yaw, tilt=self.tilt + tilt, roll=self.roll + roll)
@@ -75,38 +63,18 @@ class Camera:
         y = self.focal * local[..., 1] / depth + self.height / 2
         return np.stack([x, y, local[..., 2]], axis=-1).astype(np.float32)
 
-    def ground(self, x: float, y: float) -> tuple[float, float]:
-        """Return the point of the floor seen at pixel `x`, `y`.
 
-        Raises:
-            ValueError: the pixel lies on or above the horizon.
-        """
-        ray = np.array([(x - self.width / 2) / self.focal, (y - self.height / 2) / self.focal, 1.0]) @ self.rotation
-        if ray[2] >= -1e-6:
-            raise ValueError(f"pixel {x:.0f}, {y:.0f} does not show the floor")
-        reach = -self.position[2] / ray[2]
-        return float(self.position[0] + reach * ray[0]), float(self.position[1] + reach * ray[1])
+def shaken(degrees: float, frames: int, fps: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return by how much a hand turns a camera over time: yaw, tilt and roll in radians around zero, (frames, 3).
 
-
-@dataclass(frozen=True)
-class CameraMotion:
-    """How a camera turns over time: `pan` degrees over the clip, `shake` degrees (standard deviation)."""
-
-    pan: float = 0.0
-    shake: float = 0.0
-
-    def angles(self, frames: int, fps: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return yaw, tilt and roll offsets in radians, (frames, 3), around zero."""
-        angles = np.zeros((frames, 3))
-        if self.pan:
-            ease = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0, 1, frames))
-            angles[:, 0] += np.radians(self.pan) * (ease - 0.5)
-        if self.shake:
-            # A hand drifts slowly and trembles a little: noise below 1 Hz and some at 3 Hz (approximate).
-            time = np.arange(frames) / fps
-            for axis, scale in enumerate((1.0, 0.8, 0.5)):
-                for frequency, share in ((0.31, 1.0), (0.73, 0.6), (1.9, 0.22), (3.3, 0.12)):
-                    phase = rng.uniform(0, 2 * np.pi)
-                    wave = np.sin(2 * np.pi * frequency * rng.uniform(0.85, 1.15) * time + phase)
-                    angles[:, axis] += np.radians(self.shake) * scale * share * wave
-        return angles
+    A hand drifts slowly and trembles a little: noise below 1 Hz and some at 3 Hz (approximate). `degrees` is about the
+    standard deviation.
+    """
+    angles = np.zeros((frames, 3))
+    time = np.arange(frames) / fps
+    for axis, scale in enumerate((1.0, 0.8, 0.5)):
+        for frequency, share in ((0.31, 1.0), (0.73, 0.6), (1.9, 0.22), (3.3, 0.12)):
+            phase = rng.uniform(0, 2 * np.pi)
+            wave = np.sin(2 * np.pi * frequency * rng.uniform(0.85, 1.15) * time + phase)
+            angles[:, axis] += np.radians(degrees) * scale * share * wave
+    return angles

@@ -14,27 +14,25 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from app.errors import OutputError, SettingsError
 from app.files import explained, written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
+from app.lab.walkers.choices import MODALITIES, Condition, Modality
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import kernels
-from app.lab.walkers.scene import rotation_vectors
 from app.lab.walkers.smpl import NOTE, parameters
-from app.lab.walkers.wardrobe import Condition, Wardrobe
+from app.lab.walkers.wardrobe import Wardrobe
 from app.walks.silhouette import normalise
 from app.workers import side_by_side
-
-Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap", "smpl"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 _POSED = 128
 """Body height, in px, of the pictures whose px poses are in."""
@@ -299,8 +297,8 @@ def _record(
     for index in range(len(cameras)):
         every: dict[str, NDArray[Any]] = {"silhouette": silhouettes[index], "pose": poses[index]}
         if "body" in modalities:
-            turns = np.stack([rotation_vectors(rotation).ravel() for rotation in motion.poses.rotations])
-            every["body"] = np.concatenate([motion.poses.root, turns], axis=1).astype(np.float32)
+            turns = Rotation.from_matrix(motion.poses.rotations.reshape(-1, 3, 3)).as_rotvec()
+            every["body"] = np.concatenate([motion.poses.root, turns.reshape(frames, -1)], axis=1).astype(np.float32)
         if "heatmap" in modalities:
             every["heatmap"] = heatmaps(poses[index])
         if "smpl" in modalities:

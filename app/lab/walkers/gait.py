@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
+from app.lab.walkers.choices import Burden
 from app.lab.walkers.normative import WALK_RATIO
-from app.lab.walkers.skeleton import Side as Side
-
-Burden: TypeAlias = Literal["handbag", "backpack", "trolley"]
+from app.lab.walkers.skeleton import Side
 
 
 @dataclass(frozen=True)
@@ -25,112 +24,77 @@ class Spread:
     session: float = 0.3
 
 
-SPREADS: dict[str, Spread] = {
-    # The figures below are approximate, from general knowledge of the works named, not checked against their tables.
-    # Comfortable speed: Bohannon 1997 (means 1.27 to 1.46 m/s over sex and decades, SD about 0.15 to 0.2).
-    "speed": Spread(1.33, 0.15, 0.35),
-    # Sekiya & Nagasaki 1998; SD about a tenth.
-    "walk_ratio": Spread(WALK_RATIO, 0.0006, 0.25),
-    # Winter 1991 and Perry: base of support 5 to 13 cm.
-    "step_width": Spread(0.095, 0.026, 0.25),
-    # Foot progression angle: 5 to 7 degrees out, SD 5 to 6 (Perry; Murray 1964).
-    "toe_out_l": Spread(6.5, 5.0, 0.25),
-    "toe_out_r": Spread(6.5, 5.0, 0.25),
-    # The others have no table behind them; they keep single joints within about two of the published SDs.
-    "hip_offset": Spread(0.0, 0.012, 0.3),
-    "knee_stance": Spread(1.0, 0.25, 0.3),
-    "knee_swing": Spread(1.0, 0.075, 0.3),
-    "knee_offset": Spread(1.0, 2.2, 0.3),
-    "heel_strike": Spread(20.0, 4.0, 0.35),
-    "push_off": Spread(62.0, 5.0, 0.3),
-    "ankle_swing": Spread(0.0, 2.5, 0.3),
-    "stance": Spread(0.0, 0.012, 0.3),
-    "knee_turn": Spread(0.0, 4.0, 0.25),
-    "arm_swing": Spread(1.0, 0.34, 0.35),
-    "arm_asymmetry": Spread(0.0, 0.20, 0.35),
-    "arm_abduction": Spread(7.0, 3.5, 0.3),
-    "arm_forward": Spread(0.0, 5.0, 0.3),
-    "arm_turn": Spread(12.0, 10.0, 0.25),
-    "elbow_offset": Spread(0.0, 9.0, 0.3),
-    "elbow_swing": Spread(1.0, 0.35, 0.3),
-    "shoulder_lift": Spread(0.0, 2.5, 0.35),
-    "trunk_lean": Spread(2.5, 3.0, 0.35),
-    "trunk_sway": Spread(1.0, 0.45, 0.3),
-    "trunk_rotation": Spread(1.0, 0.4, 0.3),
-    "stoop": Spread(3.0, 4.5, 0.3),
-    "pelvis_tilt": Spread(0.0, 3.5, 0.25),
-    "pelvis_obliquity": Spread(1.0, 0.3, 0.3),
-    "pelvis_rotation": Spread(1.0, 0.4, 0.3),
-    "lateral_sway": Spread(0.020, 0.005, 0.3),
-    "head_pitch": Spread(2.0, 5.0, 0.5),
-    "head_forward": Spread(0.0, 5.0, 0.25),
-    "step_asymmetry": Spread(0.0, 0.010, 0.3),
-    "timing_asymmetry": Spread(0.0, 0.008, 0.3),
-    "variability": Spread(1.0, 0.25, 0.3),
-}
-"""Every trait's distribution. Units as in `GaitTraits`."""
+def _trait(mean: float, sd: float, session: float = 0.3) -> Any:
+    return field(default=mean, metadata={"spread": Spread(mean, sd, session)})
 
 
 @dataclass(frozen=True)
 class GaitTraits:
     """One person's gait. The defaults are the average walker, left and right alike.
 
-    Lengths m, angles degrees; `*_swing`, `*_stance`, `*_sway`, `*_rotation`, `*_obliquity` scale the normative
-    curve's range. Asymmetries are 0 for the same on both sides.
+    Every trait is given with its mean and its standard deviation between people, and sometimes how much of that the
+    same person changes from session to session (see `Spread`). Lengths m, angles degrees; `*_swing`, `*_stance`,
+    `*_sway`, `*_rotation`, `*_obliquity` scale the normative curve's range. Asymmetries are 0 for the same on both
+    sides.
+
+    The figures of the first traits, up to `toe_out_r`, are approximate, from general knowledge of the works named, not
+    checked against their tables. The others have no table behind them; they keep single joints within about two of the
+    published standard deviations.
     """
 
-    speed: float = 1.33
-    """Comfortable speed, m/s."""
-    walk_ratio: float = WALK_RATIO
-    """Step length over cadence, m/(steps/min), for a leg of 0.88 m."""
-    step_width: float = 0.095
-    """Between the ankles' lines, m."""
-    toe_out_l: float = 6.5
-    toe_out_r: float = 6.5
-    hip_offset: float = 0.0
+    speed: float = _trait(1.33, 0.15, 0.35)
+    """Comfortable speed, m/s: Bohannon 1997 (means 1.27 to 1.46 m/s over sex and decades, SD about 0.15 to 0.2)."""
+    walk_ratio: float = _trait(WALK_RATIO, 0.0006, 0.25)
+    """Step length over cadence, m/(steps/min), for a leg of 0.88 m: Sekiya & Nagasaki 1998; SD about a tenth."""
+    step_width: float = _trait(0.095, 0.026, 0.25)
+    """Between the ankles' lines, m: Winter 1991 and Perry, base of support 5 to 13 cm."""
+    toe_out_l: float = _trait(6.5, 5.0, 0.25)
+    """Foot progression angle: 5 to 7 degrees out, SD 5 to 6 (Perry; Murray 1964)."""
+    toe_out_r: float = _trait(6.5, 5.0, 0.25)
+    hip_offset: float = _trait(0.0, 0.012)
     """How far the feet land in front of the average place, m: more hip flexion against more extension."""
-    knee_stance: float = 1.0
-    knee_swing: float = 1.0
-    knee_offset: float = 1.0
+    knee_stance: float = _trait(1.0, 0.25)
+    knee_swing: float = _trait(1.0, 0.075)
+    knee_offset: float = _trait(1.0, 2.2)
     """Knee flexion added throughout stance, degrees."""
-    heel_strike: float = 20.0
+    heel_strike: float = _trait(20.0, 4.0, 0.35)
     """Foot against floor at heel contact, toes up."""
-    push_off: float = 62.0
+    push_off: float = _trait(62.0, 5.0)
     """Foot against floor at toe-off, heel up."""
-    ankle_swing: float = 0.0
+    ankle_swing: float = _trait(0.0, 2.5)
     """Dorsiflexion added in swing."""
-    stance: float = 0.0
+    stance: float = _trait(0.0, 0.012)
     """Added to the phase of toe-off."""
-    knee_turn: float = 0.0
+    knee_turn: float = _trait(0.0, 4.0, 0.25)
     """Knees turned out (positive) or in."""
-    arm_swing: float = 1.0
-    arm_asymmetry: float = 0.0
-    """Left arm swings `1 + x`, right `1 - x` times."""
-    arm_abduction: float = 7.0
-    arm_forward: float = 0.0
-    arm_turn: float = 12.0
+    arm_swing: float = _trait(1.0, 0.34, 0.35)
+    arm_asymmetry: float = _trait(0.0, 0.20, 0.35)
+    """The left arm swings `1 + x` times, the right `1 - x` times."""
+    arm_abduction: float = _trait(7.0, 3.5)
+    arm_forward: float = _trait(0.0, 5.0)
+    arm_turn: float = _trait(12.0, 10.0, 0.25)
     """Arms turned inwards, so that the hands swing in front of the thighs."""
-    elbow_offset: float = 0.0
-    elbow_swing: float = 1.0
-    shoulder_lift: float = 0.0
-    trunk_lean: float = 2.5
-    trunk_sway: float = 1.0
-    trunk_rotation: float = 1.0
-    stoop: float = 3.0
+    elbow_offset: float = _trait(0.0, 9.0)
+    elbow_swing: float = _trait(1.0, 0.35)
+    shoulder_lift: float = _trait(0.0, 2.5, 0.35)
+    trunk_lean: float = _trait(2.5, 3.0, 0.35)
+    trunk_sway: float = _trait(1.0, 0.45)
+    trunk_rotation: float = _trait(1.0, 0.4)
+    stoop: float = _trait(3.0, 4.5)
     """Forward bend of the upper spine."""
-    pelvis_tilt: float = 0.0
-    pelvis_obliquity: float = 1.0
-    pelvis_rotation: float = 1.0
-    lateral_sway: float = 0.020
+    pelvis_tilt: float = _trait(0.0, 3.5, 0.25)
+    pelvis_obliquity: float = _trait(1.0, 0.3)
+    pelvis_rotation: float = _trait(1.0, 0.4)
+    lateral_sway: float = _trait(0.020, 0.005)
     """Amplitude of the pelvis' way from side to side, m (approximate, from general knowledge of Perry, ch. 7)."""
-    head_pitch: float = 2.0
-    head_forward: float = 0.0
+    head_pitch: float = _trait(2.0, 5.0, 0.5)
+    head_forward: float = _trait(0.0, 5.0, 0.25)
     """Forward bend of the neck with the face kept level."""
-    step_asymmetry: float = 0.0
+    step_asymmetry: float = _trait(0.0, 0.010)
     """Left step longer than right by twice this share."""
-    timing_asymmetry: float = 0.0
+    timing_asymmetry: float = _trait(0.0, 0.008)
     """Right heel contact later than half a cycle by this phase."""
-    variability: float = 1.0
+    variability: float = _trait(1.0, 0.25)
     """Scale of the differences from stride to stride."""
 
     @classmethod
@@ -173,17 +137,6 @@ class GaitTraits:
         }
         return replace(self, **change)._bounded()
 
-    def mirrored(self) -> GaitTraits:
-        """Return the same gait with left and right exchanged."""
-        return replace(
-            self,
-            toe_out_l=self.toe_out_r,
-            toe_out_r=self.toe_out_l,
-            arm_asymmetry=-self.arm_asymmetry,
-            step_asymmetry=-self.step_asymmetry,
-            timing_asymmetry=-self.timing_asymmetry,
-        )
-
     def _bounded(self) -> GaitTraits:
         return replace(
             self,
@@ -201,6 +154,10 @@ class GaitTraits:
             pelvis_obliquity=max(0.2, self.pelvis_obliquity),
             variability=max(0.3, self.variability),
         )
+
+
+SPREADS: dict[str, Spread] = {trait.name: trait.metadata["spread"] for trait in fields(GaitTraits)}
+"""Every trait's distribution."""
 
 
 @dataclass(frozen=True)

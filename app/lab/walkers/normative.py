@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 Doubles = NDArray[np.float64]
 
@@ -70,24 +71,9 @@ def _fourier(keys: tuple[tuple[float, float], ...], harmonics: int, samples: int
     phase, value = np.array(sorted(keys), np.float64).T
     if len(phase) == 1:
         return np.array([value[0]], np.complex128)
-    phase = np.concatenate([phase[-2:] - 100, phase, phase[:2] + 100])
-    value = np.concatenate([value[-2:], value, value[:2]])
-    step = np.diff(phase)
-    secant = np.diff(value) / step
-    left, right, w1, w2 = secant[:-1], secant[1:], 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
-    slope = np.zeros_like(value)
-    same = left * right > 0
-    slope[1:-1][same] = ((w1 + w2)[same]) / (w1[same] / left[same] + w2[same] / right[same])
-    at = np.arange(samples) * (100 / samples)
-    i = np.clip(np.searchsorted(phase, at, side="right") - 1, 0, len(step) - 1)
-    t = (at - phase[i]) / step[i]
-    cubic = (
-        (1 + 2 * t) * (1 - t) ** 2 * value[i]
-        + t * (1 - t) ** 2 * step[i] * slope[i]
-        + t**2 * (3 - 2 * t) * value[i + 1]
-        + t**2 * (t - 1) * step[i] * slope[i + 1]
-    )
-    coefficients = np.fft.rfft(cubic)[: harmonics + 1] / samples
+    around = np.concatenate([phase[-2:] - 100, phase, phase[:2] + 100])
+    cubic = PchipInterpolator(around, np.concatenate([value[-2:], value, value[:2]]))
+    coefficients = np.fft.rfft(cubic(np.arange(samples) * (100 / samples)))[: harmonics + 1] / samples
     coefficients[1:] *= 2
     return np.asarray(coefficients)
 

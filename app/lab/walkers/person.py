@@ -8,12 +8,15 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from app.lab.walkers.body import BodyModel, BodyTraits, Shape
-from app.lab.walkers.gait import Carrying, GaitTraits, Side
+from app.lab.walkers.choices import CONDITIONS, Condition
+from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import walk
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.renderer import Figure, skin
-from app.lab.walkers.skeleton import JOINT, JOINTS, Poses, Skeleton, forward_kinematics
-from app.lab.walkers.wardrobe import BONES, HANGING, SOLE, TROLLEY, WHEEL, Condition, Outfit, Wardrobe, dress, grip
+from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
+from app.lab.walkers.wardrobe import Outfit, Wardrobe, dress
+from app.lab.walkers.wardrobe.bags import WHEEL
+from app.lab.walkers.wardrobe.fitting import BONES, HANGING, SOLE, TROLLEY, grip
 from app.types import Floats
 
 
@@ -50,7 +53,7 @@ class Person:
 
         `change` scales how much people differ from day to day.
         """
-        code = ("nm", "bg", "cl").index(condition)
+        code = CONDITIONS.index(condition)
         rng = np.random.default_rng([self.seed, number, code, 0x5E55])
         # Weight swings a little from day to day, and clothes do not always sit alike.
         local = tuple(float(np.clip(value + rng.normal(0, 0.02 * change), -1, 1)) for value in self.body.local)
@@ -111,13 +114,13 @@ class Dressed:
 
     def walk(
         self, gait: GaitTraits, route: Route, speed: float | np.ndarray | None, fps: float, seconds: float | None,
-        seed: int, phase: float = 0.0, start_arc: float = 0.0,
+        seed: int, phase: float = 0.0,
     ) -> Motion:  # fmt: skip
         """Walk along `route`; see `app.lab.walkers.motion.walk`."""
         gait = replace(gait, arm_abduction=max(gait.arm_abduction, self._clearance))
         result = walk(
             self.skeleton, gait, route, speed, fps=fps, seconds=seconds, carrying=self.carrying, seed=seed,
-            phase=phase, start_arc=start_arc,
+            phase=phase,
         )  # fmt: skip
         return Motion.of(self, result.poses)
 
@@ -150,7 +153,7 @@ class Motion:
         lift = np.array([0, 0, SOLE], np.float32)
         head = self.transforms[:, JOINT["head"]]
         face = (self.dressed.shape.face_points + lift) @ head[:, :, :3].transpose(0, 2, 1) + head[:, None, :, 3]
-        order = [JOINT[f"{part}_{side}"] for part in _COCO_JOINTS for side in "lr"]
+        order = [JOINT[f"{part}_{side}"] for part in _COCO_JOINTS for side in SIDES]
         return np.concatenate([face, self.joints[:, order]], axis=1).astype(np.float32)
 
 
@@ -172,7 +175,7 @@ def bone_transforms(skeleton: Skeleton, poses: Poses, bag_side: Side) -> tuple[F
     forward = rotations[:, JOINT["pelvis"], :2, 0]
     yaw = np.arctan2(forward[:, 1], forward[:, 0])
     for side, bone in HANGING.items():
-        hand = grip(skeleton.rest, side)  # type: ignore[arg-type]
+        hand = grip(skeleton.rest, side)
         held = _apply(transforms[:, JOINT[f"wrist_{side}"]], hand)
         transforms[:, bone] = _placed(yaw, np.zeros_like(yaw), hand, held)
         if side == bag_side:

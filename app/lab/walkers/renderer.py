@@ -23,6 +23,9 @@ PLAIN, ROWS, COLUMNS, CHECKS, STRANDS, DENIM, FACE = range(7)
 
 NO_DEPTH = np.float32(1e9)
 
+SKIN_DEPTH = 0.13
+"""A joint lies in the body, a keypoint on it: this much surface, m, in front of it does not hide it."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -86,6 +89,18 @@ class Tile:
     colour: Floats
     depth: Floats
 
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture that the tile covers."""
+        height, width = self.coverage.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def lay_over(self, picture: Floats) -> None:
+        """Lay the figure over `picture`, float32 BGR (H, W, 3), in place."""
+        part = picture[self.region]
+        part *= 1 - self.coverage[..., None]
+        part += self.colour
+
 
 @cache
 def kernels() -> Any:
@@ -116,37 +131,19 @@ def draw(figure: Figure, vertices: Floats, normals: Floats, camera: Camera, ligh
     rows, columns = (bottom - top) * fine, (right - left) * fine
     depth = np.full((rows, columns), NO_DEPTH, np.float32)
     colour = np.zeros((rows, columns, 3), np.float32)
-    fine_screen = screen.copy()
-    fine_screen[:, 0] = (screen[:, 0] - left) * fine
-    fine_screen[:, 1] = (screen[:, 1] - top) * fine
+    screen = screen.copy()
+    screen[:, :2] = (screen[:, :2] - (left, top)) * fine
     compiled = kernels()
     compiled.paint(
-        fine_screen,
-        vertices,
-        normals,
-        figure.uv,
-        figure.faces,
-        figure.material,
-        figure.materials,
-        np.array(camera.position, np.float32),
-        np.array(light.towards, np.float32),
-        np.float32(light.direct),
-        np.float32(light.ambient),
-        depth,
-        colour,
-    )
+        screen, vertices, normals, figure.uv, figure.faces, figure.material, figure.materials,
+        np.array(camera.position, np.float32), np.array(light.towards, np.float32), np.float32(light.direct),
+        np.float32(light.ambient), depth, colour,
+    )  # fmt: skip
     small = (bottom - top, right - left)
     coverage, small_colour = np.empty(small, np.float32), np.empty((*small, 3), np.float32)
     small_depth = np.empty(small, np.float32)
     compiled.shrink(depth, colour, fine, NO_DEPTH, coverage, small_colour, small_depth)
     return Tile(left, top, coverage, small_colour, small_depth)
-
-
-def silhouette(figure: Figure, vertices: Floats, camera: Camera) -> Bytes:
-    """Return the figure's silhouette, uint8 (height, width), 0 or 255. Pixels are in or out by their centres."""
-    mask = np.zeros((camera.height, camera.width), np.uint8)
-    kernels().fill(camera.project(vertices), figure.faces, mask)
-    return mask
 
 
 def coverage(figure: Figure, screen: Floats, width: int, height: int) -> Bytes:

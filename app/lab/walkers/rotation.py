@@ -1,53 +1,33 @@
-"""Rotation matrices, many at a time: angles (...) in radians give float64 (..., 3, 3)."""
+"""Rotations that scipy has no name for.
+
+In the walker's frame a turn about +x (forward) raises the left side, one about +y (left) bends forward and turns the
+toes down, one about +z (up) turns to the left.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 Doubles = NDArray[np.float64]
 
 
-def about_x(angle: Doubles) -> Doubles:
-    """About +x (forward): a positive angle raises the left side."""
-    return about(np.array([1.0, 0.0, 0.0]), angle)
+def oriented(yaw: Doubles, roll: Doubles, bend: Doubles) -> Rotation:
+    """Return the rotations that turn to the left by `yaw`, raise the left side by `roll`, bend forward by `bend`.
+
+    All are (N,) radians.
+    """
+    return Rotation.from_euler("ZXY", np.stack([yaw, roll, bend], -1))
 
 
-def about_y(angle: Doubles) -> Doubles:
-    """About +y (left): a positive angle bends forward, toes down."""
-    return about(np.array([0.0, 1.0, 0.0]), angle)
+def shortest(start: NDArray[np.floating], end: NDArray[np.floating]) -> Rotation:
+    """Return the shortest rotations that turn the directions `start` into `end`; they must not be opposite.
 
-
-def about_z(angle: Doubles) -> Doubles:
-    """About +z (up): a positive angle turns to the left."""
-    return about(np.array([0.0, 0.0, 1.0]), angle)
-
-
-def about(axis: Doubles, angle: Doubles) -> Doubles:
-    """About the unit vector `axis` (3,) (Rodrigues' formula)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    angle = np.asarray(angle, np.float64)[..., None, None]
-    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross))
-
-
-def between(start: Doubles, end: Doubles) -> Doubles:
-    """Return the shortest rotation (3, 3) that turns the direction `start` into `end`; they must not be opposite."""
-    a, b = start / np.linalg.norm(start), end / np.linalg.norm(end)
-    axis = np.cross(a, b)
-    sine = np.linalg.norm(axis)
-    if sine < 1e-9:
-        return np.eye(3)
-    return about(axis / sine, np.arctan2(sine, a @ b))
-
-
-def frame(y: Doubles, z: Doubles) -> Doubles:
-    """Return the matrices whose columns are x, y, z for unit vectors `z` and `y` made orthogonal to it (..., 3)."""
-    y = y - np.sum(y * z, -1, keepdims=True) * z
-    y = y / np.linalg.norm(y, axis=-1, keepdims=True)
-    return np.stack([np.cross(y, z), y, z], -1)
-
-
-def transposed(matrix: Doubles) -> Doubles:
-    """Return the inverse rotations."""
-    return np.swapaxes(matrix, -1, -2)
+    Both are (3,) or (N, 3), of any length.
+    """
+    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    axis = np.cross(start, end)
+    sine = np.linalg.norm(axis, axis=-1, keepdims=True)
+    angle = np.arctan2(sine, np.sum(start * end, axis=-1, keepdims=True))
+    return Rotation.from_rotvec(axis / np.maximum(sine, 1e-12) * angle)

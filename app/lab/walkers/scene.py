@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from app.files import written_whole
 from app.lab.walkers.background import Backdrop, Background
-from app.lab.walkers.camera import Camera, CameraMotion
+from app.lab.walkers.camera import Camera, shaken
 from app.lab.walkers.person import Motion, Session
-from app.lab.walkers.renderer import Light, Tile, bounds, coverage, draw, skin
+from app.lab.walkers.renderer import SKIN_DEPTH, Figure, Light, Tile, bounds, coverage, draw, skin
 from app.lab.walkers.skeleton import JOINTS
 from app.types import Bools, Floats, Image
 
@@ -29,10 +30,15 @@ KEYPOINTS = (
 )  # fmt: skip
 """COCO's keypoints, in its order."""
 
-_GRAIN_SHIFT = 97
+Box: TypeAlias = tuple[int, int, int, int]
+"""``x1, y1, x2, y2`` px with exclusive ends."""
 
-_INSIDE = 0.13
-"""A joint lies in the body, a keypoint on it: this much surface, m, in front of it does not hide it."""
+_SHUTTER = 0.35
+"""Share of a frame's time within which the exposures lie that are averaged into motion blur."""
+_NOISE = 0.006
+"""Strength of the sensor's noise, of 1."""
+_GRAIN_SHIFT = 97
+"""By how many px at most the sensor's noise moves between frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +53,18 @@ class Actor:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One person in one frame. Boxes are ``x1, y1, x2, y2`` px with exclusive ends.
+    """One person in one frame.
 
-    `full` is the box were nobody in front (cut at the picture's edge); `visible` the box of `mask`, the pixels
-    (H, W) where at least half shows this person, or None when hidden; `order` 0 is the nearest; `keypoints`
-    (17, 3): x, y px and 2 seen, 1 hidden, 0 outside; `cut` whether the picture's edge cuts the body.
+    `full` is the box if nobody were in front (cut at the picture's edge); `visible` the box of `mask`, the pixels
+    (H, W) where at least half shows this person, or None when the person is hidden; `shown` the visible share;
+    `order` 0 is the nearest; `depth` m; `keypoints` (17, 3): x, y px and 2 seen, 1 hidden, 0 outside the picture;
+    `keypoints_3d` (17, 3) m in the world; `cut` says whether the picture's edge cuts the body.
     """
 
     actor: Actor
     mask: Bools
-    visible: tuple[int, int, int, int] | None
-    full: tuple[int, int, int, int]
+    visible: Box | None
+    full: Box
     shown: float
     order: int
     depth: float
@@ -67,18 +74,26 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
+class _Layer:
+    """Somebody who is in the picture, drawn; `vertices` (N, 3) m in the world."""
+
+    actor: Actor
+    tile: Tile
+    depth: float
+    vertices: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """What is filmed. `exposures` pictures within `shutter` of a frame's time are averaged: motion blur."""
+    """What is filmed. `exposures` pictures are averaged into each frame; `shake` of the camera in degrees."""
 
     camera: Camera
     background: Background
     actors: Sequence[Actor]
     fps: Fraction
-    motion: CameraMotion = field(default_factory=CameraMotion)
     seed: int = 0
     exposures: int = 1
-    shutter: float = 0.35
-    noise: float = 0.006
+    shake: float = 0.0
 
     @property
     def frames(self) -> int:
@@ -88,8 +103,7 @@ class Scene:
     @cached_property
     def angles(self) -> NDArray[np.float64]:
         """Yaw, tilt and roll of the camera in every frame, from its first place, (T, 3) radians."""
-        rng = np.random.default_rng([self.seed, 0xCA3])
-        return self.motion.angles(self.frames, float(self.fps), rng)
+        return shaken(self.shake, self.frames, float(self.fps), np.random.default_rng([self.seed, 0xCA3]))
 
     @cached_property
     def _backdrop(self) -> Backdrop:
@@ -101,12 +115,12 @@ class Scene:
         size = (self.camera.height + _GRAIN_SHIFT, self.camera.width + _GRAIN_SHIFT, 3)
         grain = np.random.default_rng([self.seed, 0x9A]).standard_normal(size, np.float32)
         # Neighbouring pixels share some of it, as after a camera's demosaicing.
-        return np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.6) * np.float32(2 * self.noise), np.float32)
+        return np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.6) * np.float32(2 * _NOISE), np.float32)
 
     def camera_at(self, frame: int) -> Camera:
         """Return the camera of `frame`."""
-        yaw, tilt, roll = self.angles[frame]
-        return self.camera.turned(float(yaw), float(tilt), float(roll)) if self.angles.any() else self.camera
+        yaw, tilt, roll = self.angles[frame].tolist()
+        return self.camera.turned(yaw, tilt, roll)
 
     def render(self, frame: int) -> tuple[Image, list[Seen]]:
         """Return the picture of `frame`, BGR uint8 (H, W, 3), and everybody who is in it."""
@@ -115,143 +129,123 @@ class Scene:
         total = np.zeros_like(place)
         seen: list[Seen] = []
         for exposure in range(self.exposures):
-            shift = self.shutter * (exposure / self.exposures - 0.5 * (self.exposures - 1) / self.exposures)
-            picture = place.copy() if self.exposures > 1 else place
-            layers = self._layers(frame, shift, camera)
-            for tile, _, (_, vertices) in layers:
-                _cast_shadow(picture, tile[0].motion.dressed.figure, vertices, camera, self.background.light)
-            for (_, drawn), _, _ in layers:
-                _lay(picture, drawn)
+            picture = place.copy()
+            layers = self._layers(frame, _SHUTTER * (exposure - 0.5 * (self.exposures - 1)) / self.exposures, camera)
+            for layer in layers:
+                _cast_shadow(picture, layer.actor.motion.dressed.figure, layer.vertices, camera, self.background.light)
+            for layer in layers:
+                layer.tile.lay_over(picture)
             if exposure == self.exposures // 2:
-                seen = self._truth(frame, camera, layers)
-            if self.exposures == 1:
-                total = picture
-            else:
-                cv2.accumulateWeighted(picture, total, 1 / (exposure + 1))
+                seen = _truth(frame, camera, layers)
+            cv2.accumulateWeighted(picture, total, 1 / (exposure + 1))
         top, left = np.random.default_rng([self.seed, frame, 0x9A]).integers(0, _GRAIN_SHIFT, 2)
         total += self._grain[top : top + camera.height, left : left + camera.width]
         np.maximum(total, 0, out=total)
         return np.asarray(cv2.convertScaleAbs(total, alpha=255), np.uint8), seen
-
-    def _layers(self, frame: int, shift: float, camera: Camera) -> list[Any]:
-        """Everybody who is in the picture, far to near: ((actor, tile), depth, (frame, vertices))."""
-        layers = []
-        for actor in self.actors:
-            transforms = actor.motion.transforms[frame]
-            if shift:
-                other = actor.motion.transforms[max(0, min(frame + (1 if shift > 0 else -1), self.frames - 1))]
-                transforms = transforms + np.float32(abs(shift)) * (other - transforms)
-            figure = actor.motion.dressed.figure
-            root = camera.project(actor.motion.joints[frame, 0])
-            if root[2] < 0.6:
-                continue
-            reach = 1.5 * actor.motion.dressed.shape.traits.stature * camera.focal / root[2]
-            if not (-reach < root[0] < camera.width + reach and -reach < root[1] < camera.height + reach):
-                continue
-            vertices, normals = skin(figure, transforms)
-            tile = draw(figure, vertices, normals, camera, self.background.light)
-            if tile is not None:
-                layers.append(((actor, tile), float(root[2]), (frame, vertices)))
-        return sorted(layers, key=lambda layer: -layer[1])
-
-    def _truth(self, frame: int, camera: Camera, layers: list[Any]) -> list[Seen]:
-        free = np.ones((camera.height, camera.width), np.float32)
-        taken = np.zeros(free.shape, bool)
-        nearest = np.full((camera.height, camera.width), np.inf, np.float32)
-        result = []
-        for order, ((actor, tile), depth, _) in enumerate(reversed(layers)):
-            rows, columns = _place(tile)
-            share = np.zeros_like(free)
-            share[rows, columns] = tile.coverage
-            whole = share >= 0.5
-            if not whole.any():
-                continue
-            mask = (share * free >= 0.5) & ~taken
-            taken |= mask
-            free *= 1 - share
-            own = np.full_like(nearest, np.inf)
-            own[rows, columns] = np.where(tile.coverage >= 0.5, tile.depth, np.inf)
-            nearest = np.minimum(nearest, own)
-            points = actor.motion.keypoints[frame]
-            flat = camera.project(points)
-            x, y = np.floor(flat[:, 0]).astype(int), np.floor(flat[:, 1]).astype(int)
-            inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (flat[:, 2] > 0.1)
-            front = nearest[np.clip(y, 0, camera.height - 1), np.clip(x, 0, camera.width - 1)]
-            state = np.where(~inside, 0, np.where(front > flat[:, 2] - _INSIDE, 2, 1))
-            shown = float(mask.sum() / whole.sum())
-            full = _box(whole)
-            assert full is not None
-            cut = full[0] == 0 or full[1] == 0 or full[2] == camera.width or full[3] == camera.height
-            result.append(
-                Seen(
-                    actor,
-                    mask,
-                    _box(mask),
-                    full,
-                    shown,
-                    order,
-                    depth,
-                    np.stack([flat[:, 0], flat[:, 1], state], 1),
-                    points,
-                    cut,
-                )
-            )
-        return result
 
     def film(self) -> Iterator[tuple[int, Image, list[Seen]]]:
         """Yield every frame's number, picture and people."""
         for frame in range(self.frames):
             yield (frame, *self.render(frame))
 
+    def _layers(self, frame: int, shift: float, camera: Camera) -> list[_Layer]:
+        """Draw everybody who is in the picture, far to near, `shift` frames after `frame`."""
+        layers = []
+        for actor in self.actors:
+            motion, figure = actor.motion, actor.motion.dressed.figure
+            root = camera.project(motion.joints[frame, 0])
+            if root[2] < 0.6:
+                continue
+            reach = 1.5 * motion.dressed.shape.traits.stature * camera.focal / root[2]
+            if not (-reach < root[0] < camera.width + reach and -reach < root[1] < camera.height + reach):
+                continue
+            transforms = motion.transforms[frame]
+            if shift:
+                other = motion.transforms[max(0, min(frame + (1 if shift > 0 else -1), self.frames - 1))]
+                transforms = transforms + np.float32(abs(shift)) * (other - transforms)
+            vertices, normals = skin(figure, transforms)
+            tile = draw(figure, vertices, normals, camera, self.background.light)
+            if tile is not None:
+                layers.append(_Layer(actor, tile, float(root[2]), vertices))
+        return sorted(layers, key=lambda layer: -layer.depth)
 
-def _place(tile: Tile) -> tuple[slice, slice]:
-    height, width = tile.coverage.shape
-    return slice(tile.top, tile.top + height), slice(tile.left, tile.left + width)
+
+def _truth(frame: int, camera: Camera, layers: Sequence[_Layer]) -> list[Seen]:
+    """Say where everybody is in the picture, from near to far."""
+    size = (camera.height, camera.width)
+    free, taken, nearest = np.ones(size, np.float32), np.zeros(size, bool), np.full(size, np.inf, np.float32)
+    people = []
+    for order, layer in enumerate(reversed(layers)):
+        tile, region = layer.tile, layer.tile.region
+        share = np.zeros_like(free)
+        share[region] = tile.coverage
+        whole = share >= 0.5
+        full = _box(whole)
+        if full is None:
+            continue
+        mask = (share * free >= 0.5) & ~taken
+        taken |= mask
+        free *= 1 - share
+        nearest[region] = np.minimum(nearest[region], np.where(tile.coverage >= 0.5, tile.depth, np.inf))
+        points = layer.actor.motion.keypoints[frame]
+        cut = full[0] == 0 or full[1] == 0 or full[2] == camera.width or full[3] == camera.height
+        people.append(
+            Seen(
+                layer.actor, mask, _box(mask), full, float(mask.sum() / whole.sum()), order, layer.depth,
+                _projected_keypoints(points, camera, nearest), points, cut,
+            )
+        )  # fmt: skip
+    return people
 
 
-def _lay(picture: Floats, tile: Tile) -> None:
-    region = picture[_place(tile)]
-    region *= 1 - tile.coverage[..., None]
-    region += tile.colour
+def _projected_keypoints(points: Floats, camera: Camera, nearest: Floats) -> Floats:
+    """Return x, y px and 2 seen, 1 hidden, 0 outside of keypoints (17, 3), `nearest` (H, W) being what is in front."""
+    flat = camera.project(points)
+    x, y = np.floor(flat[:, :2]).astype(int).T
+    inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (flat[:, 2] > 0.1)
+    front = nearest[np.clip(y, 0, camera.height - 1), np.clip(x, 0, camera.width - 1)]
+    state = np.where(~inside, 0, np.where(front > flat[:, 2] - SKIN_DEPTH, 2, 1))
+    return np.stack([flat[:, 0], flat[:, 1], state], 1)
 
 
-def _box(mask: Bools) -> tuple[int, int, int, int] | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+def _box(mask: Bools) -> Box | None:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _cast_shadow(picture: Floats, figure: Any, vertices: Floats, camera: Camera, light: Light) -> None:
-    """Darken the floor where the figure keeps the light away, and a little right under it."""
+def _cast_shadow(picture: Floats, figure: Figure, vertices: Floats, camera: Camera, light: Light) -> None:
+    """Darken the floor where the figure keeps the light away, and a little right under the soles."""
     towards = np.array(light.towards, np.float32)
+    cast = vertices - (vertices[:, 2:] / towards[2]) * towards
+    beneath = vertices * np.array([1, 1, 0], np.float32)
+    depth = max(float(camera.project(beneath.mean(axis=0))[2]), 0.5)
+    _darken(picture, figure, camera.project(cast), light.shadow, light.softness * camera.focal / depth)
+    screen = camera.project(beneath)
+    # The soft dark right below the soles belongs to what is close to the floor.
+    screen[:, 2] = np.where(vertices[:, 2] < 0.25, screen[:, 2], -1.0)
+    _darken(picture, figure, screen, 0.40, 0.035 * camera.focal / depth)
+
+
+def _darken(picture: Floats, figure: Figure, screen: Floats, dark: float, blur: float) -> None:
+    """Darken the projected figure (N, 3), with an edge of `blur` px, by the share `dark`."""
     height, width = picture.shape[:2]
-    ground = vertices - (vertices[:, 2:] / towards[2]) * towards
-    contact = vertices * np.array([1, 1, 0], np.float32)
-    near = float(camera.project(contact.mean(axis=0))[2])
-    for points, dark, blur, only in (
-        (ground, light.shadow, light.softness, 9.0),
-        (contact, 0.40, 0.035, 0.25),
-    ):
-        # The soft dark right below the soles belongs to what is close to the floor.
-        screen = camera.project(points)
-        screen[:, 2] = np.where(vertices[:, 2] < only, screen[:, 2], -1.0)
-        seen = screen[screen[:, 2] > 0.1]
-        if not len(seen):
-            continue
-        sigma = max(0.6, blur * camera.focal / max(near, 0.5))
-        pad = int(3 * sigma) + 2
-        low, high = bounds(seen)
-        left, top = np.maximum(low.astype(int) - pad, 0)
-        right, bottom = np.minimum(high.astype(int) + pad, (width, height))
-        if right <= left or bottom <= top:
-            continue
-        screen[:, 0] -= left
-        screen[:, 1] -= top
-        shade = coverage(figure, screen, int(right - left), int(bottom - top)).astype(np.float32) / 255
-        # Feet shorten towards the horizon: the blur does too.
-        soft = np.asarray(cv2.GaussianBlur(shade, (0, 0), sigmaX=sigma, sigmaY=max(0.5, sigma * 0.5)), np.float32)
-        picture[top:bottom, left:right] *= 1 - np.float32(dark) * soft[..., None]
+    in_front = screen[screen[:, 2] > 0.1]
+    if not len(in_front):
+        return
+    sigma = max(0.6, blur)
+    pad = int(3 * sigma) + 2
+    low, high = bounds(in_front)
+    left, top = np.maximum(low.astype(int) - pad, 0)
+    right, bottom = np.minimum(high.astype(int) + pad, (width, height))
+    if right <= left or bottom <= top:
+        return
+    moved = screen - np.array([left, top, 0], np.float32)
+    shade = coverage(figure, moved, int(right - left), int(bottom - top)).astype(np.float32) / 255
+    # Feet shorten towards the horizon: the blur does too.
+    soft = np.asarray(cv2.GaussianBlur(shade, (0, 0), sigmaX=sigma, sigmaY=max(0.5, sigma * 0.5)), np.float32)
+    picture[top:bottom, left:right] *= 1 - np.float32(dark) * soft[..., None]
 
 
 def write_clip(
@@ -263,13 +257,12 @@ def write_clip(
     boxes: Path | None = None,
     poses: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    about: dict[str, Any] | None = None,
 ) -> None:
     """Film `scene` into `video` (MP4) and write what is known about it to `truth` (JSON, see `truth_of`).
 
     `boxes` is an optional text file in the MOT challenge's format (frame and identity from 1, left, top, width,
     height of the full box, 1, 1, share that is seen). `masks` is an optional ``.npz`` with a uint8 array
-    (T, H, W) called ``masks`` of the identities, 0 for nobody.
+    (T, H, W) called ``masks`` of the identities, 0 for nobody. With `poses` the truth holds the 3D poses.
 
     Raises:
         OutputError: a file cannot be written.
@@ -283,20 +276,25 @@ def write_clip(
     with VideoWriter(video, scene.camera.width, scene.camera.height, scene.fps) as writer:
         for index, picture, people in scene.film():
             writer.write(picture, float(index / scene.fps))
-            frames.append({"frame": index, "people": [_person(seen, index, poses) for seen in people],
-                           "camera_turn": [round(float(a), 6) for a in scene.angles[index]]})  # fmt: skip
-            for seen in people:
-                x1, y1, x2, y2 = seen.full
-                rows.append(f"{index + 1},{seen.actor.identity},{x1},{y1},{x2 - x1},{y2 - y1},1,1,{seen.shown:.2f}\n")
+            frames.append(
+                {
+                    "frame": index,
+                    "people": [_person(person, index, poses) for person in people],
+                    "camera_turn": _rounded(scene.angles[index], 6),
+                }
+            )
+            label = np.zeros(picture.shape[:2], np.uint8)
+            for person in people:
+                x1, y1, x2, y2 = person.full
+                identity = person.actor.identity
+                rows.append(f"{index + 1},{identity},{x1},{y1},{x2 - x1},{y2 - y1},1,1,{person.shown:.2f}\n")
+                label[person.mask] = identity
             if masks is not None:
-                label = np.zeros(picture.shape[:2], np.uint8)
-                for seen in people:
-                    label[seen.mask] = seen.actor.identity
                 labels.append(label)
             if progress is not None:
                 progress(index + 1, scene.frames)
-    content = {**(about or {}), **truth_of(scene), "frames": frames}
     with written_whole(truth) as temporary:
+        content = {**truth_of(scene), "frames": frames}
         temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
     if boxes is not None:
         with written_whole(boxes) as temporary:
@@ -336,27 +334,23 @@ def truth_of(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _person(seen: Seen, frame: int, poses: bool) -> dict[str, Any]:
+def _person(person: Seen, frame: int, poses: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "id": seen.actor.identity,
-        "box": seen.visible,
-        "full_box": seen.full,
-        "shown": round(seen.shown, 3),
-        "cut": seen.cut,
-        "order": seen.order,
-        "depth": round(seen.depth, 3),
-        "keypoints": [[round(float(x), 1), round(float(y), 1), int(v)] for x, y, v in seen.keypoints],
+        "id": person.actor.identity,
+        "box": person.visible,
+        "full_box": person.full,
+        "shown": round(person.shown, 3),
+        "cut": person.cut,
+        "order": person.order,
+        "depth": round(person.depth, 3),
+        "keypoints": [[round(float(x), 1), round(float(y), 1), int(v)] for x, y, v in person.keypoints],
     }
     if poses:
-        row["keypoints_3d"] = _rounded(seen.keypoints_3d, 3)
-        row["root"] = _rounded(seen.actor.motion.poses.root[frame], 4)
-        row["pose"] = _rounded(rotation_vectors(seen.actor.motion.poses.rotations[frame]), 4)
+        motion = person.actor.motion.poses
+        row["keypoints_3d"] = _rounded(person.keypoints_3d, 3)
+        row["root"] = _rounded(motion.root[frame], 4)
+        row["pose"] = _rounded(Rotation.from_matrix(motion.rotations[frame]).as_rotvec(), 4)
     return row
-
-
-def rotation_vectors(rotations: Floats) -> Floats:
-    """Return axis times angle, (J, 3) radians, of rotation matrices (J, 3, 3)."""
-    return np.stack([cv2.Rodrigues(rotation.astype(np.float64))[0][:, 0] for rotation in rotations]).astype(np.float32)
 
 
 def _rounded(values: NDArray[Any], digits: int) -> Any:

@@ -10,7 +10,8 @@ import numpy as np
 
 from app.files import written_whole
 from app.lab.walkers.body import BodyModel
-from app.lab.walkers.camera import CASIA_VIEWS, Camera
+from app.lab.walkers.camera import Camera
+from app.lab.walkers.choices import CASIA_VIEWS
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import Light, Material, draw

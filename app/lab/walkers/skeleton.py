@@ -32,10 +32,9 @@ JOINT = {name: index for index, name in enumerate(JOINTS)}
 
 Side: TypeAlias = Literal["l", "r"]
 SIDES: tuple[Side, Side] = ("l", "r")
-SOLE = ("heel", "ball", "tip")
-"""The contact points of a foot. The heel moves with the ankle joint, ball and tip with the toe joint."""
 
 _SOLE_OWNERS = [[JOINT[f"{joint}_{side}"] for joint in ("ankle", "toe", "toe")] for side in SIDES]
+"""What moves the contact points of a foot: the heel hangs on the ankle joint, ball and tip on the toe joint."""
 _LEVELS = ((0,), (1, 5, 9), (2, 6, 10), (3, 7, 11, 13, 17), (4, 8, 12, 14, 18), (15, 19), (16, 20))
 """The joints by their depth in the tree, so that forward kinematics handles a whole level at once."""
 
@@ -45,7 +44,7 @@ class Skeleton:
     """One person's bones.
 
     `rest` float32 (21, 3), m: the joints of the standing rest pose in the person's frame, the floor at z = 0.
-    `sole` float32 (2, 3, 3), m: left and right heel, ball and toe tip (see `SOLE`), the lowest points of the shoe
+    `sole` float32 (2, 3, 3), m: left and right heel, ball and toe tip, the lowest points of the shoe
     in the rest pose, in the same frame.
 
     Raises:
@@ -79,41 +78,6 @@ class Skeleton:
         """Height of the hip joints above the floor in the rest pose, m, mean of both sides."""
         return float(self.rest[[JOINT["hip_l"], JOINT["hip_r"]], 2].mean())
 
-    @classmethod
-    def average(cls, stature: float = 1.70) -> Skeleton:
-        """An average adult of `stature` m, arms 40 degrees out: segment lengths after Drillis & Contini (1966).
-
-        Approximate, from general knowledge of the figure as Winter prints it, not checked. The places of the spine,
-        toe and sole points are approximate.
-        """
-        arm = np.array([0.0, np.sin(np.radians(40)), -np.cos(np.radians(40))])
-        shoulder = np.array([0.0, 0.110, 0.818])
-        left = {
-            "hip": (0.0, 0.050, 0.530),
-            "knee": (0.0, 0.050, 0.285),
-            "ankle": (-0.006, 0.050, 0.039),
-            "toe": (0.078, 0.054, 0.012),
-            "clavicle": (0.0, 0.015, 0.812),
-            "shoulder": shoulder,
-            "elbow": shoulder + 0.186 * arm,
-            "wrist": shoulder + (0.186 + 0.146) * arm,
-        }
-        middle = {
-            "pelvis": (0.0, 0.0, 0.550),
-            "spine": (-0.012, 0.0, 0.610),
-            "chest": (-0.012, 0.0, 0.720),
-            "neck": (-0.008, 0.0, 0.835),
-            "head": (0.006, 0.0, 0.885),
-        }
-        mirror = np.array([1.0, -1.0, 1.0])
-        rest = []
-        for name in JOINTS:
-            part, _, side = name.partition("_")
-            rest.append(np.asarray(left[part] if side else middle[part]) * (mirror if side == "r" else 1.0))
-        sole = np.array([(-0.040, 0.048, 0.0), (0.078, 0.054, 0.0), (0.112, 0.056, 0.0)])
-        soles = np.stack([sole, sole * mirror])
-        return cls((stature * np.array(rest)).astype(np.float32), (stature * soles).astype(np.float32))
-
 
 @dataclass(frozen=True, eq=False)
 class Poses:
@@ -137,12 +101,6 @@ class Poses:
 
     def __getitem__(self, frames: slice | NDArray[np.int64]) -> Poses:
         return Poses(self.root[frames], self.rotations[frames])
-
-
-def rest_poses(skeleton: Skeleton, frames: int = 1) -> Poses:
-    """Return the rest pose, `frames` times."""
-    rotations = np.tile(np.eye(3, dtype=np.float32), (frames, len(JOINTS), 1, 1))
-    return Poses(np.tile(skeleton.rest[0], (frames, 1)), rotations)
 
 
 def forward_kinematics(skeleton: Skeleton, poses: Poses) -> tuple[Floats, Floats]:

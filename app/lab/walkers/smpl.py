@@ -10,11 +10,11 @@ space, so a network trained on real SMPL parameters makes nothing of these, nor 
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from app.lab.walkers.body import LENGTHS, BodyTraits
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.rotation import between, transposed
-from app.lab.walkers.scene import rotation_vectors
+from app.lab.walkers.rotation import shortest
 from app.lab.walkers.skeleton import JOINT, Poses, Skeleton
 from app.types import Floats
 
@@ -62,31 +62,33 @@ def parameters(
     size = 2 * scale / rows / local[:, 2]
     across = 2 * (local[:, 0] / local[:, 2] - left) * scale / rows - 2
     down = 2 * (local[:, 1] / local[:, 2] - top) * scale / rows - 1
-    pose = [rotation_vectors(turns) for turns in _turns(poses, skeleton, camera, local)]
     weak = np.stack([size, across / size, down / size], 1)
+    pose = _rotation_vectors(poses, skeleton, camera, local)
     shape = np.tile(_shape(traits), (len(poses), 1))
-    return np.concatenate([weak, np.reshape(pose, (-1, 72)), shape], 1).astype(np.float32)
+    return np.concatenate([weak, pose.reshape(len(poses), -1), shape], 1).astype(np.float32)
 
 
-def _turns(poses: Poses, skeleton: Skeleton, camera: Camera, pelvis: Floats) -> Floats:
-    """Rotations (T, 24, 3, 3) of SMPL's joints relative to their parents, from its rest pose with level arms."""
-    rest = skeleton.rest
-    own = poses.rotations.astype(np.float64)
-    for side, level in (("l", np.array([0.0, 1.0, 0.0])), ("r", np.array([0.0, -1.0, 0.0]))):
-        shoulder, elbow, wrist = (JOINT[f"{part}_{side}"] for part in ("shoulder", "elbow", "wrist"))
-        upper = between(level, (rest[elbow] - rest[shoulder]).astype(np.float64))
-        lower = between(level, (rest[wrist] - rest[elbow]).astype(np.float64))
-        own[:, shoulder] = own[:, shoulder] @ upper
-        own[:, elbow] = transposed(upper) @ own[:, elbow] @ lower
-        own[:, wrist] = transposed(lower) @ own[:, wrist] @ lower
-    turns = np.tile(np.eye(3), (len(own), len(_JOINTS), 1, 1))
+def _rotation_vectors(poses: Poses, skeleton: Skeleton, camera: Camera, pelvis: Floats) -> Floats:
+    """Rotations (T, 24, 3) of SMPL's joints relative to their parents, from its rest pose with level arms.
+
+    `pelvis` (T, 3) m is its place seen from the camera.
+    """
+    own = {name: Rotation.from_matrix(poses.rotations[:, index]) for name, index in JOINT.items()}
+    for side, level in (("l", (0.0, 1.0, 0.0)), ("r", (0.0, -1.0, 0.0))):
+        shoulder, elbow, wrist = (skeleton.rest[JOINT[f"{part}_{side}"]] for part in ("shoulder", "elbow", "wrist"))
+        upper, lower = shortest(np.array(level), elbow - shoulder), shortest(np.array(level), wrist - elbow)
+        own[f"shoulder_{side}"] = own[f"shoulder_{side}"] * upper
+        own[f"elbow_{side}"] = upper.inv() * own[f"elbow_{side}"] * lower
+        own[f"wrist_{side}"] = lower.inv() * own[f"wrist_{side}"] * lower
+    axes = Rotation.from_matrix(_AXES)
+    vectors = np.zeros((len(poses), len(_JOINTS), 3))
     for number, name in enumerate(_JOINTS):
         if name is not None:
-            turns[:, number] = _AXES @ own[:, JOINT[name]] @ _AXES.T
+            vectors[:, number] = (axes * own[name] * axes.inv()).as_rotvec()
     # An estimator sees the crop alone: for it the camera looks at the person.
-    towards = np.stack([between(place, np.array([0.0, 0.0, 1.0])) for place in pelvis.astype(np.float64)])
-    turns[:, 0] = towards @ camera.rotation.astype(np.float64) @ own[:, 0] @ _AXES.T
-    return turns.astype(np.float32)
+    towards = shortest(pelvis, np.array([0.0, 0.0, 1.0])) * Rotation.from_matrix(camera.rotation)
+    vectors[:, 0] = (towards * own["pelvis"] * axes.inv()).as_rotvec()
+    return vectors.astype(np.float32)
 
 
 def _shape(traits: BodyTraits) -> Floats:

@@ -1,17 +1,71 @@
-"""What a walk turned out to be: joint angles, stride parameters, foot slip and floor penetration, all measured."""
+"""For tests of the virtual walkers: an average body, and measures of a walk (angles, stride, foot slip, floor)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion import Walk
-from app.lab.walkers.skeleton import JOINT, Side, Skeleton, forward_kinematics, sole_points
+from app.lab.walkers.skeleton import JOINT, JOINTS, Poses, Side, Skeleton, forward_kinematics, sole_points
 
 Doubles = NDArray[np.float64]
+
+
+def average_skeleton(stature: float = 1.70) -> Skeleton:
+    """An average adult of `stature` m, arms 40 degrees out: segment lengths after Drillis & Contini (1966).
+
+    Approximate, from general knowledge of the figure as Winter prints it, not checked. The places of the spine,
+    toe and sole points are approximate.
+    """
+    arm = np.array([0.0, np.sin(np.radians(40)), -np.cos(np.radians(40))])
+    shoulder = np.array([0.0, 0.110, 0.818])
+    left = {
+        "hip": (0.0, 0.050, 0.530),
+        "knee": (0.0, 0.050, 0.285),
+        "ankle": (-0.006, 0.050, 0.039),
+        "toe": (0.078, 0.054, 0.012),
+        "clavicle": (0.0, 0.015, 0.812),
+        "shoulder": shoulder,
+        "elbow": shoulder + 0.186 * arm,
+        "wrist": shoulder + (0.186 + 0.146) * arm,
+    }
+    middle = {
+        "pelvis": (0.0, 0.0, 0.550),
+        "spine": (-0.012, 0.0, 0.610),
+        "chest": (-0.012, 0.0, 0.720),
+        "neck": (-0.008, 0.0, 0.835),
+        "head": (0.006, 0.0, 0.885),
+    }
+    mirror = np.array([1.0, -1.0, 1.0])
+    rest = []
+    for name in JOINTS:
+        part, _, side = name.partition("_")
+        rest.append(np.asarray(left[part] if side else middle[part]) * (mirror if side == "r" else 1.0))
+    sole = np.array([(-0.040, 0.048, 0.0), (0.078, 0.054, 0.0), (0.112, 0.056, 0.0)])
+    soles = np.stack([sole, sole * mirror])
+    return Skeleton((stature * np.array(rest)).astype(np.float32), (stature * soles).astype(np.float32))
+
+
+def rest_poses(skeleton: Skeleton, frames: int = 1) -> Poses:
+    """Return the rest pose, `frames` times."""
+    rotations = np.tile(np.eye(3, dtype=np.float32), (frames, len(JOINTS), 1, 1))
+    return Poses(np.tile(skeleton.rest[0], (frames, 1)), rotations)
+
+
+def mirrored(traits: GaitTraits) -> GaitTraits:
+    """Return the same gait with left and right exchanged."""
+    return replace(
+        traits,
+        toe_out_l=traits.toe_out_r,
+        toe_out_r=traits.toe_out_l,
+        arm_asymmetry=-traits.arm_asymmetry,
+        step_asymmetry=-traits.step_asymmetry,
+        timing_asymmetry=-traits.timing_asymmetry,
+    )
 
 
 @dataclass(frozen=True)

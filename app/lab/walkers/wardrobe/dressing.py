@@ -1,0 +1,84 @@
+"""A body and an outfit become one mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from app.errors import GaitprintError
+from app.lab.walkers.body import BodyModel, Shape
+from app.lab.walkers.renderer import FACE, Figure, Material
+from app.lab.walkers.wardrobe import garments
+from app.lab.walkers.wardrobe.bags import bag
+from app.lab.walkers.wardrobe.fitting import Fitting, Piece
+from app.lab.walkers.wardrobe.head import eyes, hair_and_hat
+from app.lab.walkers.wardrobe.makehuman import Garment, Wardrobe
+from app.lab.walkers.wardrobe.outfit import Outfit
+
+
+def dress(model: BodyModel, shape: Shape, outfit: Outfit, wardrobe: Wardrobe | None = None) -> Figure:
+    """Return `shape` in `outfit`, the shoes' soles on the floor, as a mesh that the renderer can move.
+
+    Raises:
+        GaitprintError: the outfit names a suit and the wardrobe has none of that name.
+    """
+    suit = None
+    if outfit.suit is not None:
+        if wardrobe is None:
+            raise GaitprintError(f"The suit '{outfit.suit}' needs the folder of MakeHuman clothes: give --wardrobe.")
+        suit = wardrobe.garment(outfit.suit)
+    pieces = _pieces(Fitting(model, shape), outfit, suit)
+    return _figure([(mesh, material) for mesh, material in pieces if len(mesh.faces)])
+
+
+def _pieces(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Iterator[Piece]:
+    if suit is None:
+        yield from garments.everyday(fit, outfit)
+    else:
+        yield from garments.suit(fit, outfit, suit)
+    if outfit.coat is not None:
+        yield from garments.coat(fit, outfit, outfit.coat)
+    yield from garments.shoes(fit, outfit)
+    yield from hair_and_hat(fit, outfit)
+    yield from bag(fit, outfit)
+    yield _skin(fit, outfit, suit)
+    yield from eyes(fit, outfit)
+
+
+def _skin(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Piece:
+    """The body without what lies under clothes and hair, which would show through them."""
+    body = fit.whole()
+    level, arm, neck = fit.level(body), fit.arm(body), fit.neckline(body)
+    hidden = level > 1.9
+    if suit is not None:
+        hidden[suit.deleted] = True
+    else:
+        leg = outfit.leg if outfit.skirt is None else min(0.5, outfit.skirt)
+        sleeve = 1.98 if outfit.coat is not None else outfit.sleeve
+        hidden |= (arm < 0) & (neck < -0.02) & (level < max(0.1, leg - 0.12))
+        hidden |= (arm > -1) & (arm < sleeve - 0.15)
+    if outfit.hair_style != "bald":
+        hidden |= (fit.head_share(body) > 0.6) & (fit.scalp(body) > 0.03)
+    blue, green, red = outfit.skin
+    rosy = (blue * 0.75, green * 0.82, min(1.0, red * 1.02))
+    return body.keep(np.asarray(~hidden[body.faces].all(axis=1))), Material(outfit.skin, rosy, FACE, gloss=0.06)
+
+
+def _figure(pieces: list[Piece]) -> Figure:
+    """Join the pieces, each vertex with its four strongest bones."""
+    meshes = [mesh for mesh, _ in pieces]
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    weights = np.concatenate([mesh.weights for mesh in meshes])
+    order = np.argsort(-weights, axis=1)[:, :4]
+    shares = np.take_along_axis(weights, order, 1)
+    return Figure(
+        vertices=np.concatenate([mesh.vertices for mesh in meshes], dtype=np.float32),
+        normals=np.concatenate([mesh.normals() for mesh in meshes]),
+        bones=order.astype(np.int32),
+        shares=(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32),
+        uv=np.concatenate([mesh.uv for mesh in meshes], dtype=np.float32),
+        faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]).astype(np.int32),
+        material=np.repeat(np.arange(len(meshes), dtype=np.int32), [len(mesh.faces) for mesh in meshes]),
+        materials=np.array([material.row() for _, material in pieces], np.float32),
+    )
