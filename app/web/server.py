@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import FrameType
@@ -15,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from filelock import FileLock, Timeout
 
 from app.errors import GaitprintError, SettingsError
 from app.files import explained
@@ -123,13 +123,12 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # SQLite has locks on every system, which a killed program does not leave behind.
-        with contextlib.closing(sqlite3.connect(folder / "lock", timeout=0, isolation_level=None)) as lock:
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                raise ConflictError(f"Another server uses {folder}. End it, or give another --folder.") from error
-            yield
+        try:
+            lock = FileLock(folder / "lock").acquire(blocking=False)
+        except Timeout as error:
+            raise ConflictError(f"Another server uses {folder}. End it, or give another --folder.") from error
+    with lock:
+        yield
 
 
 def serve(
