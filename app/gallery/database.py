@@ -1,8 +1,8 @@
-"""The SQLite file of a gallery: opened, kept up to date, safe for several threads and processes, and left clean.
+"""The SQLite file of a gallery, safe for several threads and processes.
 
-Write-ahead log, ``synchronous=FULL``: what a transaction has confirmed survives a crash of the program or the machine.
-``secure_delete`` overwrites what is removed, and `Database.purge` leaves none of it in the files. What a file system
-or an SSD keeps of overwritten blocks is beyond a program's reach.
+The file has a write-ahead log and ``synchronous=FULL``: what a transaction has confirmed survives a crash of the
+program or the machine. ``secure_delete`` overwrites what is removed, and `Database.purge` leaves none of it in the
+files. What a file system or an SSD keeps of overwritten blocks is beyond a program's reach.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from app.files import explained
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENCE = 30.0
-"""Seconds to wait for another program that uses the file."""
+"""How long to wait for another program that uses the file, in s."""
 
 _DAMAGED = (
-    "it is damaged. Put it aside and import your last export into a new one; without an export, the program sqlite3 "
+    "it is damaged. Move it away and import your last export into a new one. Without an export, the program sqlite3 "
     "may save a part of it with .recover"
 )
 
@@ -71,19 +71,19 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """See the file as it is at one moment."""
+        """Read the file as it is at one moment."""
         with self._transaction("BEGIN") as db:
             yield db
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Change the file: all of the block, or nothing where it raises. Confirmed when the block is left."""
+        """Change the file: the whole block is confirmed when it ends, and nothing of it if it raises."""
         with self._transaction("BEGIN IMMEDIATE") as db:
             yield db
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """See the file as it is at one moment, for longer: on a connection of its own, so others may go on."""
+        """Read the file as it is at one moment, for longer: other threads and programs may write meanwhile."""
         with self._translated(), closing(self._connect()) as db:
             if self.path is None:  # each connection has a memory of its own, so the content is copied into it
                 with self._lock:
@@ -92,22 +92,22 @@ class Database:
             yield db
 
     def purge(self) -> None:
-        """Overwrite what was removed. Due when a transaction put a row into the table ``purge``.
+        """Overwrite what was removed. It is due after a transaction that put a row into the table ``purge``.
 
         Raises:
-            GalleryError: somebody is reading the file all the time; it will be done when the file is next opened.
+            GalleryError: another program reads the file all the time; it is done when the file is next opened.
         """
         if not self._purged():
             raise GalleryError(
-                f"It is removed from {self.name}, but another program is using the gallery, so traces are left in the "
-                "file. End that program, then run any `python -m app gallery` command: it overwrites them."
+                f"It is removed from {self.name}, but traces are left in the file because another program uses the "
+                "gallery. End that program, then run any `python -m app gallery` command: it overwrites the traces."
             )
 
     def _purged(self) -> bool:
         with self._lock, self._translated():
             db = self._connection
             try:
-                # First what was removed is overwritten where it lies, then the file shrinks, then the log does.
+                # First removed content is overwritten in place, then the file shrinks, then its log does.
                 for step in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                     answer = db.execute(step).fetchone()
                     if answer and answer[0]:  # busy
@@ -120,7 +120,7 @@ class Database:
             return True
 
     def _connect(self) -> sqlite3.Connection:
-        # Threads share the connection under the lock; transactions are begun by hand.
+        # Threads share the connection and take turns by the lock; transactions are begun explicitly.
         db = sqlite3.connect(
             self.path if self.path is not None else ":memory:",
             timeout=self._patience,
@@ -136,7 +136,7 @@ class Database:
                 raise GalleryError(f"{self.name} is a database of another program, not a gallery. Give another file.")
             if version > len(MIGRATIONS):
                 raise GalleryError(
-                    f"{self.name} was made by a newer Gaitprint: its format is {version}, this program knows "
+                    f"{self.name} was made by a newer Gaitprint: it has format {version}, and this program reads up to "
                     f"{len(MIGRATIONS)}. Update the program."
                 )
             self._log_ahead(db)
@@ -156,7 +156,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > end:
                     raise
-            # busy_timeout does not hold for this: SQLite refuses at once while another program does the same.
+            # SQLite ignores its timeout here: it refuses at once while another program does the same.
             time.sleep(0.02)
 
     def _migrate(self) -> None:
@@ -189,16 +189,16 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Say what an error of SQLite means."""
+        """Explain what an error of SQLite means."""
         try:
             yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # mistakes of ours
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # these are faults of this program
             raise
         except sqlite3.DatabaseError as error:
             reason = str(error)
             known = (
                 ("locked", "another program is writing to it. Try again, or end that program"),
-                ("full", "no space is left. Free some"),
+                ("full", "no space is left. Free some space"),
                 ("readonly", "it may not be written. Change its permissions, or give another file"),
                 ("unable to open", "it cannot be opened. Check that it is a file, and its permissions"),
                 ("not a database", "it is not a gallery. Give another file"),

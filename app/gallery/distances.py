@@ -1,4 +1,4 @@
-"""How far two walks are apart."""
+"""The distance between two walks."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _BLOCK = 1 << 22  # elements of a block of the result: 32 MiB
 
 
 def part_distances(a: Floats, b: Floats, metric: Metric = "euclidean") -> Distances:
-    """The field's distance: the mean over parts of the parts' Euclidean distances, or of 1 - cosine.
+    """Return the distance that is usual in gait recognition: the mean over parts of Euclidean distances or 1 - cosine.
 
-    It is not the distance of the concatenated vectors. Computed in float64, as the differences of large sums lose
-    digits, in blocks of bounded memory.
+    It is not the distance of the concatenated vectors. It is computed in float64, because the differences of large sums
+    lose digits, and in blocks of bounded memory.
 
     Args:
         a: float (n, P, C).
         b: float (m, P, C).
-        metric: ``euclidean`` or ``cosine``; a part that is zero throughout has the cosine 0 with any other.
+        metric: ``euclidean`` or ``cosine``. A part that consists of zeros has the cosine 0 with any other.
 
     Returns:
         float64 (n, m).
 
     Raises:
-        ValueError: another shape or metric.
+        ValueError: the shapes do not fit, or there is no such metric.
     """
     if a.ndim != 3 or b.ndim != 3 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"embeddings must be (n, P, C) and (m, P, C), not {a.shape} and {b.shape}")
@@ -60,10 +60,10 @@ def part_distances(a: Floats, b: Floats, metric: Metric = "euclidean") -> Distan
 
 
 def distances_between(a: Sequence[Embedding], b: Sequence[Embedding], metric: Metric = "euclidean") -> Distances:
-    """`part_distances` of embeddings: float64 (len(a), len(b)).
+    """Return `part_distances` of embeddings, float64 (len(a), len(b)).
 
     Raises:
-        IncompatibleEmbeddingsError: they come from different models, or from one with different parts.
+        IncompatibleEmbeddingsError: they come from different models, or have different shapes.
     """
     if not a or not b:
         return np.zeros((len(a), len(b)))

@@ -1,12 +1,12 @@
-"""The tables of a gallery's SQLite file, and how older files become newer ones.
+"""The tables of a gallery's SQLite file, and how older files are brought up to date.
 
-Each migration is a list of statements, run in one transaction; ``PRAGMA user_version`` counts those a file has seen.
-One that was released is never changed: a new one is added.
+Each migration is a list of statements that run in one transaction. ``PRAGMA user_version`` counts the migrations that a
+file has had. A migration that was released is never changed; a new one is added instead.
 """
 
 from __future__ import annotations
 
-APPLICATION_ID = 0x47414954  # "GAIT", so that another program's database is told from a gallery
+APPLICATION_ID = 0x47414954  # "GAIT"; it distinguishes a gallery from the database of another program
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -20,7 +20,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires TEXT
         )
         """,
-        # Names a person had before a rename or a merge: the log may still speak of them.
+        # Names that a person had before a rename or a merge, because the log may still contain them.
         """
         CREATE TABLE former_name (
             person_id INTEGER NOT NULL REFERENCES person ON DELETE CASCADE,
@@ -40,7 +40,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
         "CREATE INDEX walk_person ON walk (person_id)",
-        # A walk embedded anew gets a new row: what an id stands for never changes, and searching relies on it.
+        # A walk that is embedded again gets a new row: an id always stands for one embedding; searching relies on that.
         """
         CREATE TABLE embedding (
             embedding_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -76,7 +76,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             details TEXT NOT NULL
         )
         """,
-        # Holds a row while removed data may still lie in free pages of the file.
+        # Has a row while removed data may still be in free pages of the file.
         "CREATE TABLE purge (due INTEGER PRIMARY KEY)",
     ),
 )

@@ -1,9 +1,10 @@
-"""The nearest walks of a large gallery: exact, in bounded memory.
+"""Exact search for the nearest walks of a large gallery, in bounded memory.
 
-Walks are kept as 16-bit fixed point numbers, half of float32. Matrix products over them, in float32, give each walk a
-distance that it surely exceeds: what rounding may have taken away is subtracted (bounds for dot products: Higham,
-Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). Only the walks that these bounds cannot rule out
-are compared in float64. So the result is what `app.gallery.distances` gives for everybody.
+Walks are kept as 16-bit fixed point numbers, which take half the memory of float32. Matrix products over them, in
+float32, give a lower bound of each distance: the largest possible rounding error is subtracted (bounds for dot
+products: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). Only walks that these bounds
+cannot rule out are compared in float64. The result is therefore the same as that of `app.gallery.distances` over all
+walks.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from app.gallery.distances import Distances, Metric
 from app.types import Floats, Ints
 
 Exact: TypeAlias = Callable[[Ints], Floats]
-"""Takes ids (n,), returns the parts (n, P, C) of these walks, in this order, as they were added."""
+"""Takes ids (n,) and returns the parts (n, P, C) of these walks, in this order, as they were added."""
 
 ROWS = 4096
-"""Walks of a block; adding to one copies it."""
-_STRIP = 1024  # walks of a matrix product: what it makes stays in the processor's cache
-_BOUNDS = 1 << 26  # bounds kept at once: 256 MiB
+"""The most walks of a block. Adding walks to a block copies it."""
+_STRIP = 1024  # walks of a matrix product, so few that its result stays in the processor's cache
+_BOUNDS = 1 << 26  # lower bounds in memory at once: 256 MiB
 _QUERIES = 128  # queries of a matrix product
 _LARGEST = 32767
 _ROUNDING = 2.0**-24  # of float32
@@ -32,10 +33,10 @@ _ROUNDING = 2.0**-24  # of float32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Walks as fixed point numbers: walk i, part p is about ``codes[p, i] * scale[i]``.
+    """Walks as fixed point numbers: part p of walk i is about ``codes[p, i] * scale[i]``.
 
-    `ids` int64 (n,), `codes` int16 (P, n, C), `scale` float32 (n,); of the numbers kept `square`, the squared length of
-    each part, and `error`, how far it is from the part that was given, both float32 (P, n).
+    `ids` is int64 (n,), `codes` int16 (P, n, C), and `scale` float32 (n,). `square` is the squared length of each
+    rounded part, and `error` its distance from the part before rounding, both float32 (P, n).
     """
 
     ids: Ints
@@ -73,7 +74,7 @@ class Block:
         return len(self.ids)
 
     def and_also(self, other: Block) -> Block:
-        """This block's walks, then the other's."""
+        """Return a block with this one's walks, followed by the other's."""
         return Block(
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.codes, other.codes], 1),
@@ -83,17 +84,17 @@ class Block:
         )
 
     def only(self, kept: NDArray[np.bool_]) -> Block:
-        """The walks where `kept` (n,) is true."""
+        """Return a block with the walks for which `kept` (n,) is true."""
         return Block(self.ids[kept], self.codes[:, kept], self.scale[kept], self.square[:, kept], self.error[:, kept])
 
 
 class WalkIndex:
-    """Walks of one gait model, ready to be searched. Not safe for several threads."""
+    """Walks of one gait model, ready to be searched. Only one thread may use it at a time."""
 
     def __init__(self, parts: int, channels: int) -> None:
         self.shape = (parts, channels)
         self.blocks: list[Block] = []
-        """Full ones but for the last. They may be given, e.g. as views of a file."""
+        """All but the last one are full. They may be assigned, e.g. as views of a file."""
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -104,9 +105,9 @@ class WalkIndex:
         return np.concatenate([block.ids for block in self.blocks]) if self.blocks else np.zeros(0, np.int64)
 
     def add(self, ids: Ints, walks: Floats) -> None:
-        """Take in walks, float32 (n, P, C), under new ids (n,)."""
+        """Add walks, float32 (n, P, C), with new ids (n,)."""
         if walks.shape != (len(ids), *self.shape):
-            raise ValueError(f"{len(ids)} walks of {self.shape} are wanted, not {walks.shape}")
+            raise ValueError(f"there must be {len(ids)} walks of shape {self.shape}, not {walks.shape}")
         while len(ids):
             last = self.blocks[-1] if self.blocks and len(self.blocks[-1]) < ROWS else None
             room = ROWS - len(last) if last is not None else ROWS
@@ -118,7 +119,7 @@ class WalkIndex:
             ids, walks = ids[room:], walks[room:]
 
     def keep(self, ids: Ints) -> None:
-        """Drop all walks but these."""
+        """Remove all walks but these."""
         gone = np.setdiff1d(self.ids, ids, assume_unique=True)
         for number, block in enumerate(self.blocks):
             dropped = np.isin(block.ids, gone)
@@ -133,14 +134,14 @@ class WalkIndex:
             queries: float32 (n, P, C).
             k: at least 1.
             metric: ``euclidean`` or ``cosine``.
-            exact: gives the walks as they were added.
+            exact: returns walks as they were added.
 
         Returns:
-            For each query the ids of its nearest walks, min(k, N), and their distances, rising; of equal distances the
-            smaller id first.
+            For each query the ids of its min(k, N) nearest walks and their distances, the nearest first. Of two walks
+            at the same distance, the one with the smaller id comes first.
         """
         if queries.ndim != 3 or queries.shape[1:] != self.shape:
-            raise ValueError(f"queries of {self.shape} are wanted, not {queries.shape[1:]}")
+            raise ValueError(f"queries must have the shape {self.shape}, not {queries.shape[1:]}")
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         ids = self.ids
@@ -153,7 +154,7 @@ class WalkIndex:
         return found
 
     def _bounds(self, queries: Floats, metric: Metric) -> Floats:
-        """Lower bounds of the distances: float32 (n, N)."""
+        """Return lower bounds of the distances, float32 (n, N)."""
         n, parts, channels = queries.shape
         bounds = np.zeros((n, len(self)), np.float32)
         by_part = queries.transpose(1, 0, 2).copy()
@@ -177,7 +178,7 @@ class WalkIndex:
                         length = np.sqrt(block.square[part, rows])
                         product *= np.divide(scale, length, out=np.zeros_like(length), where=length > 0)
                         strip -= product
-                    else:  # |a|^2 + |b|^2 - 2ab, less what rounding may have added
+                    else:  # |a|^2 + |b|^2 - 2ab, minus what rounding may have added
                         product *= -2 * scale
                         product += (1 - rounding) * block.square[part, rows]
                         product += (1 - rounding) * square[part]
@@ -186,7 +187,7 @@ class WalkIndex:
                         strip += product
                 if metric == "cosine":
                     length, error = np.sqrt(block.square[:, rows]), block.error[:, rows]
-                    # Rounding turns a part by 2 error / length at most (Dunkl and Williams 1964).
+                    # Rounding turns a part by at most 2 error / length (Dunkl and Williams 1964).
                     turned = np.divide(
                         2 * error, length, out=np.where(error > 0, 2, 0).astype(np.float32), where=length > 0
                     )
@@ -200,7 +201,7 @@ class WalkIndex:
 
 
 def _nearest(query: Floats, bounds: Floats, ids: Ints, k: int, metric: Metric, exact: Exact) -> tuple[Ints, Distances]:
-    """The nearest walks of one query, (P, C), given a lower bound (N,) of its distance to each."""
+    """Return the nearest walks of one query, (P, C), given lower bounds (N,) of its distances."""
     first = np.argpartition(bounds, k - 1)[:k] if k < len(ids) else np.arange(len(ids))
     distances = _distances(query, ids[first], metric, exact)
     possible = bounds <= distances.max(initial=0)
@@ -213,9 +214,10 @@ def _nearest(query: Floats, bounds: Floats, ids: Ints, k: int, metric: Metric, e
 
 
 def _distances(query: Floats, ids: Ints, metric: Metric, exact: Exact) -> Distances:
-    """The distances (n,) of walks from a query, (P, C), as `part_distances` defines them.
+    """Return the distances (n,) of walks from a query, (P, C), as `part_distances` defines them.
 
-    Walk by walk: slower, but a walk is at 0 from itself, and equal walks are equally far to the last bit.
+    It computes differences instead of matrix products. This is slower, but a walk has the distance 0 from itself, and
+    equal walks have equal distances to the last bit.
     """
     x = query.astype(np.float64)
     found = [np.zeros(0)]

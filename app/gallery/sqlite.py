@@ -27,19 +27,19 @@ from app.stages import GaitModel
 from app.types import Embedding, Floats, GaitSequence, Ints
 
 FORGOTTEN = "(forgotten)"
-"""Stands in the log for the name of somebody who was forgotten."""
+"""Replaces the name of somebody who was forgotten in the log."""
 LONGEST_RETENTION = 36525
-"""Days: a century."""
+"""The most days that somebody can be kept: a century."""
 
 T = TypeVar("T")
 
-_BATCH = 16  # walks embedded anew in one transaction
+_BATCH = 16  # walks that `re_embed` embeds in one transaction
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Searched:
-    """The walks of one model, up to the id `newest`, as the file was at `state`."""
+    """The walks of one model in memory: those up to the embedding id `newest`, as the file was at `state`."""
 
     index: WalkIndex
     newest: int = 0
@@ -49,22 +49,23 @@ class _Searched:
 class SqliteGallery:
     """A `GalleryStore` in a file, or in memory for a gallery that lives for one run.
 
-    The walks of the models that are searched for are kept in memory, 2 bytes a number, and follow what this and other
-    programs write.
+    Walks that are searched are also kept in memory, with 2 bytes for each number. This copy follows what this and other
+    programs write to the file.
     """
 
     def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
         """Open the gallery at `path`.
 
         Args:
-            path: the file; its folder is made where it is missing. None: a new gallery in memory, gone when it is
-                closed.
-            create: whether a new one is made where there is none.
-            patience: s to wait for another program that is writing.
+            path: the file; its folder is made where it is missing. None: a new gallery in memory, which is gone when it
+                is closed.
+            create: whether a new gallery is made where there is none.
+            patience: how long to wait for another program that is writing, in s.
 
         Raises:
-            GalleryError: there is none and `create` is false, it is no gallery, it is damaged, a newer program made it.
-            OutputError: no permission, no space.
+            GalleryError: the file does not exist and `create` is false, it is not a gallery, it is damaged, or a newer
+                program made it.
+            OutputError: no permission to make it, or no space.
         """
         self.path = path
         self._file = Database(path, create=create, patience=patience)
@@ -109,23 +110,23 @@ class SqliteGallery:
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
         query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
         with self._file.reading() as db:
-            found = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, walk_ids)}
-        missing = [walk_id for walk_id in walk_ids if walk_id not in found]
+            stored = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, walk_ids)}
+        missing = [walk_id for walk_id in walk_ids if walk_id not in stored]
         if missing:
             raise _no_walk(missing[0])
-        return [found[walk_id] for walk_id in walk_ids]
+        return [stored[walk_id] for walk_id in walk_ids]
 
     def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
         name, now = clean_name(name), _now()
         if not walks:
             raise GalleryError(f"There is no walk to enrol {name} with.")
         if not consent.strip():
-            raise GalleryError(f"What {name} agreed to must be said: give a note on their consent.")
+            raise GalleryError(f"What has {name} agreed to? Give a note on their consent.")
         if retain_days is not None and not 1 <= retain_days <= LONGEST_RETENTION:
-            raise GalleryError(f"{retain_days} days cannot be kept to: give 1 to {LONGEST_RETENTION}.")
+            raise GalleryError(f"Nobody can be kept for {retain_days} days: give 1 to {LONGEST_RETENTION} days.")
         expires = _text(now + timedelta(days=retain_days)) if retain_days is not None else None
         with self._file.writing() as db:
-            known = _found(db, name)
+            known = _find_person(db, name)
             if known is None:
                 db.execute(
                     "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?)",
@@ -147,7 +148,7 @@ class SqliteGallery:
             person = self._person(db, name)
             if person.name == new:
                 return
-            other = _found(db, new)
+            other = _find_person(db, new)
             if other is not None and other.person_id != person.person_id:
                 raise GalleryError(f"There is a '{other.name}' already. If they are one person, merge them.")
             db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
@@ -192,15 +193,16 @@ class SqliteGallery:
 
     def expire(self, now: datetime | None = None) -> list[str]:
         moment = _text(now if now is not None else _now())
-        with self._file.reading() as db:  # mostly there is nothing to write, so nobody is waited for
+        with self._file.reading() as db:  # usually nobody's time is over; then no lock for writing is needed
             if not db.execute("SELECT 1 FROM person WHERE expires <= ?", (moment,)).fetchone():
                 return []
         with self._file.writing() as db:
-            over = [_person(row) for row in db.execute(f"{_PEOPLE} WHERE expires <= ? ORDER BY {_BY_NAME}", (moment,))]
-            for person in over:
+            rows = db.execute(f"{_PEOPLE} WHERE expires <= ? ORDER BY {_BY_NAME}", (moment,))
+            expired = [_person(row) for row in rows]
+            for person in expired:
                 self._forget(db, person, "expire")
         self._file.purge()
-        return [person.name for person in over]
+        return [person.name for person in expired]
 
     def silhouettes(self, walk_id: int) -> GaitSequence | None:
         with self._file.reading() as db:
@@ -245,30 +247,31 @@ class SqliteGallery:
         kinds = sorted({(query.model_id, query.parts.shape) for query in queries})
         model_id, shape = kinds[0]
         if len(kinds) > 1:
-            raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched for at once: {kinds}.")
+            raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched together: {kinds}.")
         with self._file.reading() as db:
             index = self._synchronised(db, model_id)
             others = {name: walks for name, walks in self._model_ids(db).items() if name != model_id}
             if index is None:
                 if others:
                     raise GalleryError(
-                        f"The walks in {self._name} are of {', '.join(others)}, not of {model_id}, and walks of "
-                        "different models cannot be compared. Use that model, or `python -m app gallery re-embed`."
+                        f"The walks in {self._name} were embedded with {', '.join(others)}, not with {model_id}, and "
+                        "walks of different models cannot be compared. Use that model, or embed the walks again: "
+                        "python -m app gallery re-embed."
                     )
                 return [[] for _ in queries]
             if index.shape != shape:
                 raise IncompatibleEmbeddingsError(
-                    f"'{model_id}' gives embeddings of {shape}, but those in {self._name} are of {index.shape}."
+                    f"'{model_id}' gives embeddings of shape {shape}, but those in {self._name} have {index.shape}."
                 )
             if others and model_id not in self._warned:
                 self._warned.add(model_id)
                 _logger.warning(
-                    "%d walk(s) in %s are of another model than %s and are not compared "
-                    "(`python -m app gallery re-embed`).", sum(others.values()), self._name, model_id
+                    "%d walk(s) in %s were embedded with another model than %s and are not compared. To change that: "
+                    "python -m app gallery re-embed", sum(others.values()), self._name, model_id
                 )  # fmt: skip
             stack = np.stack([query.parts for query in queries])
-            found = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
-            return self._neighbours(db, found)
+            nearest_ids = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
+            return self._neighbours(db, nearest_ids)
 
     def model_ids(self) -> dict[str, int]:
         with self._file.reading() as db:
@@ -280,10 +283,16 @@ class SqliteGallery:
         with self._file.writing() as db:
             self._log(db, event, **details)
 
-    def log(self, limit: int = 100) -> list[Event]:
+    def log(self, limit: int | None = 100, events: Sequence[str] = ()) -> list[Event]:
+        only = f"WHERE event IN ({', '.join('?' * len(events))})" if events else ""
         with self._file.reading() as db:
-            rows = db.execute("SELECT * FROM event ORDER BY event_id DESC LIMIT ?", (limit,))
-            return [_event(row) for row in rows]
+            query = f"SELECT * FROM event {only} ORDER BY event_id DESC LIMIT ?"
+            return [_event(row) for row in db.execute(query, (*events, -1 if limit is None else limit))]
+
+    def first_use(self) -> datetime | None:
+        with self._file.reading() as db:
+            row = db.execute("SELECT * FROM event ORDER BY event_id LIMIT 1").fetchone()
+            return _event(row).time if row else None
 
     # To and from other galleries
 
@@ -300,10 +309,10 @@ class SqliteGallery:
         with self._file.writing() as db:
             for person, walks in records:
                 name = clean_name(person.name)
-                here = _found(db, name)
+                here = _find_person(db, name)
                 if here and not merge:
                     raise GalleryError(
-                        f"There is a '{here.name}' already. With --merge people of one name are taken for the same; "
+                        f"There is a '{here.name}' already. With --merge, people of one name are the same person; "
                         "otherwise rename one of them first."
                     )
                 if here:
@@ -343,9 +352,9 @@ class SqliteGallery:
     # Inside a transaction
 
     def _person(self, db: sqlite3.Connection, name: str) -> Person:
-        found = _found(db, name)
-        if found is not None:
-            return found
+        person = _find_person(db, name)
+        if person is not None:
+            return person
         wanted, names = composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
         hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
         where = " `python -m app gallery list` shows everybody." if self.path is not None else ""
@@ -389,8 +398,8 @@ class SqliteGallery:
         ).fetchone()
         if row and row != (parts, channels):
             raise GalleryError(
-                f"'{embedding.model_id}' gave an embedding of {embedding.parts.shape}, but those in {self._name} "
-                f"are of {row}: it is not the same model."
+                f"'{embedding.model_id}' gave an embedding of shape {embedding.parts.shape}, but those in "
+                f"{self._name} have {row}: it is not the same model."
             )
         db.execute(
             "INSERT INTO embedding (walk_id, model_id, frames, parts, channels, vector) VALUES (?, ?, ?, ?, ?, ?)",
@@ -418,7 +427,7 @@ class SqliteGallery:
         except (zlib.error, ValueError, TypeError) as error:
             raise GalleryError(
                 f"The silhouettes of walk {walk_id} in {self._file.name} are damaged: {error}. Forget this walk "
-                f"(`python -m app gallery forget-walk {walk_id}`), or put the file aside and import your last export."
+                f"(`python -m app gallery forget-walk {walk_id}`), or move the file away and import your last export."
             ) from error
 
     def _new_walk(self, db: sqlite3.Connection, walk: EnrolledWalk) -> NewWalk:
@@ -439,17 +448,17 @@ class SqliteGallery:
 
     def _forget(self, db: sqlite3.Connection, person: Person, event: str = "forget") -> int:
         former = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person.person_id,))
-        named = _naming([person.name, *(row[0] for row in former)])
+        names = _pattern_of([person.name, *(row[0] for row in former)])
         db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
-        for told in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
-            redacted = _redacted(told.details, named)
-            if redacted != told.details:
-                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), told.event_id))
+        for entry in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
+            redacted = _redacted(entry.details, names)
+            if redacted != entry.details:
+                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), entry.event_id))
         for walk_id, source in db.execute("SELECT walk_id, source FROM walk").fetchall():
             if not isinstance(source, str):
-                raise sqlite3.DatabaseError(f"malformed walk {walk_id}: {source!r} is no source")
-            if named.search(source):
-                db.execute("UPDATE walk SET source = ? WHERE walk_id = ?", (named.sub(FORGOTTEN, source), walk_id))
+                raise sqlite3.DatabaseError(f"malformed walk {walk_id}: {source!r} is not the name of a video")
+            if names.search(source):
+                db.execute("UPDATE walk SET source = ? WHERE walk_id = ?", (names.sub(FORGOTTEN, source), walk_id))
         db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
         self._log(db, event, person_id=person.person_id, walks=person.walks)
         return person.walks
@@ -463,8 +472,8 @@ class SqliteGallery:
     # Searching
 
     def _synchronised(self, db: sqlite3.Connection, model_id: str) -> WalkIndex | None:
-        """The walks of a model as this transaction sees them; None where there are none."""
-        # Taken out while it changes: what is interrupted is loaded anew.
+        """Bring the copy of a model's walks in memory up to date with this transaction; None where there are none."""
+        # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
         known = self._searched.pop(model_id, None)
         shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
         if shape is None:
@@ -473,7 +482,7 @@ class SqliteGallery:
             known = _Searched(WalkIndex(*shape))
         state = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
         if known.state != state:
-            # What an id stands for never changes and ids only grow: what is newer is new, what is missing was removed.
+            # An id always stands for the same embedding, and ids only grow: larger ids are new, missing ones removed.
             older, limits = "FROM embedding WHERE model_id = ? AND embedding_id <= ?", (model_id, known.newest)
             if db.execute(f"SELECT count(*) {older}", limits).fetchone()[0] < len(known.index):
                 cursor = db.execute(f"SELECT embedding_id {older}", limits)
@@ -491,15 +500,16 @@ class SqliteGallery:
     def _vectors(self, db: sqlite3.Connection, embedding_ids: Ints) -> Floats:
         query = "SELECT embedding_id, parts, channels, vector FROM embedding WHERE embedding_id IN"
         ids = embedding_ids.tolist()
-        found = {row[0]: _vector(row[3], row[1:3]) for row in _rows_of(db, query, ids)}
-        return np.stack([found[embedding_id] for embedding_id in ids])
+        vectors = {row[0]: _vector(row[3], row[1:3]) for row in _rows_of(db, query, ids)}
+        return np.stack([vectors[embedding_id] for embedding_id in ids])
 
     def _neighbours(self, db: sqlite3.Connection, found: Sequence[tuple[Ints, Distances]]) -> list[list[Neighbour]]:
+        """Return whose walks these embeddings are, given their ids and distances for each query."""
         query = "SELECT embedding_id, walk_id, person_id FROM embedding JOIN walk USING (walk_id) WHERE embedding_id IN"
         every = sorted({embedding_id for ids, _ in found for embedding_id in ids.tolist()})
         owners = {row[0]: (row[1], row[2]) for row in _rows_of(db, query, every)}
         lost = [embedding_id for embedding_id in every if embedding_id not in owners]
-        if lost:  # which foreign keys rule out in a sound file
+        if lost:  # foreign keys prevent this in a file that is not damaged
             raise sqlite3.DatabaseError(f"malformed embedding {lost[0]}: it has no walk")
         return [
             [Neighbour(*owners[one], distance) for one, distance in zip(ids.tolist(), distances.tolist(), strict=True)]
@@ -520,7 +530,7 @@ _WALKS = (
 
 
 def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
-    """Let a reader of rows say that the file is damaged where a row holds what was never written."""
+    """Make a function that reads a row raise the error of a damaged file where the row cannot be read."""
     what = read.__name__.strip("_")
 
     @wraps(read)
@@ -533,8 +543,11 @@ def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
     return reader
 
 
-def _found(db: sqlite3.Connection, name: str) -> Person | None:
-    """The person of that name in any case; older programs let two differ in case alone: then the one written so."""
+def _find_person(db: sqlite3.Connection, name: str) -> Person | None:
+    """Return the person of that name, whatever its case.
+
+    Older programs allowed two names that differ in case alone; then it is the one that is written exactly so.
+    """
     wanted = name_key(name)
     ids = [
         (known != composed(name), person_id)
@@ -548,7 +561,7 @@ def _found(db: sqlite3.Connection, name: str) -> Person | None:
 def _person(row: Sequence[Any]) -> Person:
     person_id, name, consent, enrolled, expires, walks = row
     if not isinstance(name, str):
-        raise TypeError(f"{name!r} is no name")
+        raise TypeError(f"{name!r} is not a name")
     ends = datetime.fromisoformat(expires) if expires is not None else None
     return Person(person_id, name, consent, datetime.fromisoformat(enrolled), ends, walks)
 
@@ -577,7 +590,8 @@ def _vector(content: bytes, shape: tuple[int, int]) -> Floats:
 
 
 def _packed(array: np.ndarray, dtype: str) -> bytes:
-    # Of 100 walks of virtual walkers a silhouette takes 299 bytes so, 579 as PNG; lzma takes 235, at 25 times the time.
+    # In 100 walks of virtual walkers a silhouette takes 299 bytes this way and 579 as PNG; lzma takes 235 bytes, but 25
+    # times as long.
     return zlib.compress(np.ascontiguousarray(array, dtype).tobytes())
 
 
@@ -586,25 +600,29 @@ def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
     return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
-def _naming(names: Iterable[str]) -> re.Pattern[str]:
-    """Finds names as words of their own, in any case: Anna in "anna_2.mp4", not in "Hannah"; P 1 not in "P 12"."""
+def _pattern_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that finds these names as whole words, whatever their case.
 
-    def alike(character: str) -> str:
+    It finds Anna in "anna_2.mp4" but not in "Hannah", and it does not find P 1 in "P 12".
+    """
+
+    def same_kind(character: str) -> str:
         return r"\d" if character.isdigit() else r"[^\W\d_]" if character.isalpha() else "(?!)"
 
     longest_first = sorted(names, key=len, reverse=True)
-    each = (rf"(?<!{alike(name[0])}){re.escape(name)}(?!{alike(name[-1])})" for name in longest_first)
+    each = (rf"(?<!{same_kind(name[0])}){re.escape(name)}(?!{same_kind(name[-1])})" for name in longest_first)
     return re.compile("|".join(each), re.IGNORECASE)
 
 
-def _redacted(told: JSON, named: re.Pattern[str]) -> JSON:
-    if isinstance(told, str):
-        return named.sub(FORGOTTEN, told)
-    if isinstance(told, Mapping):
-        return {named.sub(FORGOTTEN, key): _redacted(value, named) for key, value in told.items()}
-    if isinstance(told, Sequence):
-        return [_redacted(value, named) for value in told]
-    return told
+def _redacted(details: JSON, names: re.Pattern[str]) -> JSON:
+    """Replace names in the details of a log entry."""
+    if isinstance(details, str):
+        return names.sub(FORGOTTEN, details)
+    if isinstance(details, Mapping):
+        return {names.sub(FORGOTTEN, key): _redacted(value, names) for key, value in details.items()}
+    if isinstance(details, Sequence):
+        return [_redacted(value, names) for value in details]
+    return details
 
 
 def _json(details: JSON) -> str:
@@ -612,16 +630,16 @@ def _json(details: JSON) -> str:
 
 
 def _rows_of(db: sqlite3.Connection, query: str, ids: Sequence[int], at_once: int = 500) -> Iterator[Any]:
-    """The rows of a query that ends with ``IN``, for any number of ids."""
+    """Yield the rows of a query that ends with ``IN``, for any number of ids."""
     for start in range(0, len(ids), at_once):
         some = list(ids[start : start + at_once])
         yield from db.execute(f"{query} ({', '.join('?' * len(some))})", some)
 
 
 def _new_id(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> int:
-    found = db.execute(statement, values).lastrowid
-    assert found is not None
-    return found
+    new_id = db.execute(statement, values).lastrowid
+    assert new_id is not None
+    return new_id
 
 
 def _no_walk(walk_id: int) -> GalleryError:
@@ -633,5 +651,5 @@ def _now() -> datetime:
 
 
 def _text(moment: datetime) -> str:
-    """A time as text whose order is that of the times."""
+    """Return a time as text; the order of such texts is the order of the times."""
     return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""A gallery that remembers: the people who agreed to be known, their walks, and what was done with them."""
+"""A gallery that is kept: the people who agreed to be recognised, their walks, and a log of what was done."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ LONGEST_NAME = 100
 class Person:
     """Somebody in the gallery.
 
-    `name` is unique, whatever its case; `consent` says what they agreed to, and how; `enrolled` and `expires` (None:
-    kept until forgotten) are in UTC; `walks` counts their walks.
+    `name` is unique, whatever its case. `consent` says what they agreed to, and how. `enrolled` and `expires` are in
+    UTC; `expires` is None for somebody who is kept until forgotten. `walks` is how many walks they have.
     """
 
     person_id: int
@@ -41,8 +41,9 @@ class Person:
 class EnrolledWalk:
     """A walk in the gallery, without its embedding.
 
-    `model_id` embedded it; `source` is the video's name; `track_id` its track there; `view` is free text, "" where it
-    is unknown; `frames` and `seconds` say how much was seen; `added` is in UTC.
+    `model_id` is the model that embedded it, `source` the name of the video, and `track_id` its track there. `view` is
+    free text about the camera, "" where it is unknown. `frames` and `seconds` are the length of the walk. `added` is in
+    UTC.
     """
 
     walk_id: int
@@ -59,9 +60,9 @@ class EnrolledWalk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewWalk:
-    """A walk to be enrolled. `silhouettes` and `thumbnail` (a JPEG) are stored only when they are given.
+    """A walk to be enrolled. `silhouettes` and `thumbnail` (a JPEG) are stored only if they are given.
 
-    `added` is None for now; an imported walk brings its own time.
+    `added` is None for the present time; an imported walk has its own.
     """
 
     embedding: Embedding
@@ -76,7 +77,7 @@ class NewWalk:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A gallery walk near a probe walk, and how far it is (`app.gallery.distances`)."""
+    """A walk of the gallery near a probe walk, and its distance (`app.gallery.distances`)."""
 
     walk_id: int
     person_id: int
@@ -85,7 +86,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A line of the audit log: what happened, when (UTC), and its details."""
+    """An entry of the audit log: what happened, when (UTC), and its details."""
 
     event_id: int
     time: datetime
@@ -98,12 +99,14 @@ Store = TypeVar("Store", bound="GalleryStore")
 
 @runtime_checkable
 class GalleryStore(Protocol):
-    """Where a gallery is kept. A context manager; several threads may share one.
+    """Where a gallery is kept. It is a context manager, and several threads may share it.
 
-    Every write is one transaction, all or nothing, and durable when the call returns. Every method raises
-    `GalleryError` for a name or walk that is not there (it says the nearest name) and for a store that cannot be used.
-    `path` is its file; what belongs to the gallery as a whole, such as scores learnt from it, lies beside that. It is
-    None for a gallery in memory, which ends with the run.
+    Every write is one transaction: all of it or nothing, and durable when the call returns. Every method raises
+    `GalleryError` for a name or walk that does not exist (the message gives the most similar name) and for a store that
+    cannot be used. `path` is the file, and what belongs to the gallery as a whole, such as scores learnt from it, lies
+    beside it. `path` is None for a gallery in memory, which ends with the run.
+
+    `app.gallery.service.GalleryService` adds the consequences that enrolling and forgetting have outside the store.
     """
 
     path: Path | None
@@ -115,40 +118,41 @@ class GalleryStore(Protocol):
     ) -> None: ...
 
     def close(self) -> None:
-        """Let go of the store; it cannot be used afterwards."""
+        """Close the store; it cannot be used afterwards."""
 
     def people(self) -> list[Person]:
-        """Everybody, by name."""
+        """Return everybody, in the order of their names."""
         ...
 
     def person(self, name: str) -> Person:
-        """The person of that name."""
+        """Return the person of that name."""
         ...
 
     def owner(self, walk_id: int) -> Person:
-        """The person whose walk this is."""
+        """Return the person whose walk this is."""
         ...
 
     def walks(self, name: str | None = None) -> list[EnrolledWalk]:
-        """The walks of one person, or all, in the order in which they came."""
+        """Return the walks of one person, or of everybody, in the order in which they were added."""
         ...
 
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
-        """The embeddings of these walks, in this order, exactly as they were enrolled."""
+        """Return the embeddings of these walks, in this order, exactly as they were enrolled."""
         ...
 
     def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
         """Add walks to a person, who is made where there is none of that name.
 
         Args:
-            name: what the person shall be called.
+            name: the name of the person.
             walks: at least one.
             consent: what the person agreed to, and how. It replaces what an earlier enrolment said.
-            retain_days: days from now after which `expire` forgets the person; None for no limit, or the earlier one.
+            retain_days: days from now after which `expire` forgets the person; None: no limit, or the earlier one
+                stays.
 
         Raises:
-            GalleryError: no walk, no consent, a name or a number of days that cannot be used, or embeddings of another
-                shape than the gallery has of this model.
+            GalleryError: there is no walk or no consent, the name or the number of days cannot be used, or the
+                embeddings have another shape than those that the gallery has of this model.
         """
         ...
 
@@ -156,15 +160,15 @@ class GalleryStore(Protocol):
         """Give a person another name, which must be free."""
 
     def merge(self, name: str, into: str) -> None:
-        """Two names were one person: all walks go to `into`, who keeps the earlier of the two expiries."""
+        """Give all walks of `name` to `into`, as both are the same person; the earlier of their expiries holds."""
 
     def move_walk(self, walk_id: int, name: str) -> None:
-        """A walk was somebody else's: it goes to `name`."""
+        """Give a walk to `name`, because it is theirs."""
 
     def forget(self, name: str) -> int:
-        """Remove a person and everything derived from them: embeddings, silhouettes, thumbnails, their name in the log.
+        """Remove a person and all that is derived from them: embeddings, silhouettes, thumbnails, the name in the log.
 
-        No byte of it is left in the store's files when the call returns.
+        When the call returns, no byte of it is left in the store's files.
 
         Returns:
             How many walks were removed.
@@ -172,89 +176,96 @@ class GalleryStore(Protocol):
         ...
 
     def forget_walk(self, walk_id: int) -> None:
-        """Remove one walk as `forget` does."""
+        """Remove one walk, as `forget` does."""
 
     def expire(self, now: datetime | None = None) -> list[str]:
         """Forget everybody whose time is over, and return their names."""
         ...
 
     def silhouettes(self, walk_id: int) -> GaitSequence | None:
-        """The silhouettes of a walk, exactly as they were enrolled; None where they were not."""
+        """Return the silhouettes of a walk, exactly as they were enrolled; None if they were not stored."""
         ...
 
     def thumbnail(self, name: str) -> bytes | None:
-        """The newest picture of a person, a JPEG; None where there is none."""
+        """Return the newest picture of a person, a JPEG; None if there is none."""
         ...
 
     def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
         """Embed with `model` the walks that another model embedded, from their silhouettes.
 
-        It saves as it goes on: when stopped, call it again.
+        Walks are saved in between: if it is stopped, call it again.
 
         Returns:
-            How many walks were embedded, and the ids of those that lack silhouettes (or the keypoints that the model
-            needs) and stay as they are.
+            How many walks were embedded, and the ids of those that stay as they are because their silhouettes, or the
+            keypoints that the model needs, are missing.
         """
         ...
 
     def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
-        """The `k` nearest walks of each query by rising distance, fewer where there are fewer; exact.
+        """Return the `k` nearest walks of each query, the nearest first; fewer where there are fewer. It is exact.
 
         Only walks of the queries' model are compared.
 
         Raises:
             GalleryError: there are walks, but none of that model.
-            IncompatibleEmbeddingsError: the queries are of several models, or of another shape than the walks.
+            IncompatibleEmbeddingsError: the queries come from several models, or have another shape than the walks.
         """
         ...
 
     def model_ids(self) -> dict[str, int]:
-        """How many walks there are of each model."""
+        """Return how many walks there are of each model."""
         ...
 
     def record(self, event: str, **details: JSON) -> None:
-        """Write a line into the audit log. Enrolments, renames, merges and deletions write their own."""
+        """Add an entry to the audit log. Enrolments, corrections and deletions add their own."""
 
-    def log(self, limit: int = 100) -> list[Event]:
-        """The newest lines of the audit log, the newest first."""
+    def log(self, limit: int | None = 100, events: Sequence[str] = ()) -> list[Event]:
+        """Return the newest entries of the audit log, the newest first.
+
+        Args:
+            limit: at most how many; None: all.
+            events: only entries about these; empty: all.
+        """
+        ...
+
+    def first_use(self) -> datetime | None:
+        """Return the time of the first entry of the log, which tells galleries apart; None for an unused one."""
         ...
 
     def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:
-        """Everybody with their walks and all that is stored of them, as the gallery is at one moment."""
+        """Yield everybody with their walks and all that is stored of these, as the gallery is at one moment."""
         ...
 
     def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:
-        """Add people from another gallery (`records`) with their consents and times, all or none.
+        """Add people from another gallery with their consents and times, all or none.
 
         Args:
-            records: their ids are made anew.
-            merge: whether people whose names are here already are taken for the same: their new walks are added and
-                the earlier expiry counts. Otherwise such a name is an error.
+            records: what `records` of that gallery yields. People and walks get new ids.
+            merge: whether people whose names exist here already are the same people: then their new walks are added,
+                and the earlier expiry holds. Otherwise such a name is an error.
 
         Returns:
-            How many people came in or got walks, and how many walks were added.
+            How many people were added or got walks, and how many walks were added.
         """
         ...
 
 
 def clean_name(name: str) -> str:
-    """The name without needless blanks, in Unicode's composed form.
+    """Return the name without needless blanks, in Unicode's composed form.
 
     Raises:
-        GalleryError: it is empty, too long, holds characters that cannot be printed, or stands for nobody.
+        GalleryError: it is empty, too long, has characters that cannot be printed, or is the word for strangers.
     """
     cleaned = composed(name)
     if cleaned.casefold() == "unknown":
-        raise GalleryError(
-            f"Nobody can be called '{cleaned}': so results call whom the gallery lacks. Give another name."
-        )
+        raise GalleryError(f"Nobody can be called '{cleaned}', because results call strangers that. Give another name.")
     if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
         raise GalleryError(f"{name[:LONGEST_NAME]!r} cannot be a name: give 1 to {LONGEST_NAME} printable characters.")
     return cleaned
 
 
 def name_key(name: str) -> str:
-    """What is the same of two names that differ only in case, blanks, or Unicode's form."""
+    """Return what is the same for two names that differ only in case, blanks, or Unicode's form."""
     return unicodedata.normalize("NFC", composed(name).casefold())
 
 

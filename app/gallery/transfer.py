@@ -1,7 +1,8 @@
 """A gallery as one file that another machine or another program can read.
 
-Gzip of JSON lines: ``header``, then each ``person`` followed by their ``walk`` lines, then ``end`` with the counts, so
-that a file that was cut off is told from a whole one. Arrays are little-endian and in base64. Nothing in it is code.
+The file is a gzip of JSON lines: a ``header``, then each ``person`` followed by their ``walk`` lines, then an ``end``
+with the counts, which shows that the file is whole. Arrays are little-endian and in base64. Nothing in the file is
+code.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence
 
 VERSION = 1
-_LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million
+_LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million bytes
 
 
 def _decoded(value: object) -> object:
@@ -111,7 +112,7 @@ class _Walk(_Line):
 
     def new_walk(self) -> NewWalk:
         if self.thumbnail is not None and not self.thumbnail.startswith(b"\xff\xd8\xff"):
-            raise ValueError("the thumbnail is no JPEG")
+            raise ValueError("the thumbnail is not a JPEG")
         return NewWalk(
             Embedding(_floats(self.embedding, self.shape), self.model_id, self.frames),
             self.source,
@@ -139,7 +140,7 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
     """Write a gallery to `path`, whole or not at all, readable by its owner alone.
 
     Args:
-        gallery: what to write. The audit log stays where it is.
+        gallery: what to write. The audit log is not written.
         path: the file.
         progress: where progress is shown, in people.
 
@@ -147,7 +148,7 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
         How many people and walks were written.
 
     Raises:
-        OutputError: no permission, no space.
+        OutputError: there is no permission or no space.
     """
     people = walks = 0
     everybody = len(gallery.people())
@@ -174,8 +175,8 @@ def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
     """Yield the people of a file that `write_gallery` wrote, with their walks, for `GalleryStore.restore`.
 
     Raises:
-        GalleryError: it cannot be read, is something else, was cut off, is damaged, or a newer program made it.
-            This may show at its end only.
+        GalleryError: the file cannot be read, is something else, was cut off, is damaged, or a newer program made it.
+            It may be raised only when the end of the file is reached.
     """
     lines = _lines(path)
     first = next(lines, None)
@@ -202,7 +203,7 @@ def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
             people += 1
         elif isinstance(line, _End) and (line.people, line.walks) == (people, walks):
             if next(lines, None) is not None:
-                raise _damaged(path, "something follows its end")
+                raise _damaged(path, "there is something after its end")
             return
         else:
             raise _damaged(path, f"line {number} is out of place")
@@ -233,7 +234,7 @@ def _lines(path: Path) -> Iterator[_Header | _Person | _Walk | _End]:
 
 
 def _foreign(path: Path) -> GalleryError:
-    return GalleryError(f"{path} is no exported gallery. `python -m app gallery export FILE` writes one.")
+    return GalleryError(f"{path} is not an exported gallery. `python -m app gallery export FILE` writes one.")
 
 
 def _damaged(path: Path, what: str) -> GalleryError:

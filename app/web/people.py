@@ -8,8 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from threading import RLock
 from typing import cast
@@ -25,13 +24,15 @@ from app.web.outcome import KeptWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
 
-_MEANWHILE = 100  # events that others may write between two looks at the log
+_WALK_REMOVED = "forget walk"  # the event in the gallery's log
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Where a person can be seen: `results` name them; `only` are uploads that show nobody else; `shared` videos show
-    others too, and `files` lie in the input folder, so both of these stay.
+    """Where a person can be seen.
+
+    `results` name them, and `only` are uploads that show nobody else. The other two stay when the person is forgotten:
+    `shared` videos show others too, and `files` lie in the input folder.
     """
 
     results: list[Job]
@@ -41,11 +42,13 @@ class Traces:
 
 
 class People:
-    """The gallery, and what the page's runs have to do with it. Methods block and may be called from any thread."""
+    """The gallery, and what the runs of the web page know about its people.
+
+    Methods block, and may be called from any thread.
+    """
 
     def __init__(self, options: WebOptions, jobs: JobStore, videos: VideoLibrary) -> None:
         self._options, self._jobs, self._videos = options, jobs, videos
-        self._log = _Log()
         self._metric = Settings.load(options.config, options.assignments).match.metric
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
@@ -56,35 +59,36 @@ class People:
 
     def known(self) -> Known:
         """Return who is in the gallery now."""
-        with self.gallery() as gallery:
-            names = {person.person_id: person.name for person in gallery.people()}
-            owners = {walk.walk_id: walk.person_id for walk in gallery.walks()}
-            # Last: who goes meanwhile is known by the log.
-            log = self._read_log(gallery)
-            return Known(names, owners, log.forgotten, log.removed)
+        with self.gallery() as store:
+            names = {person.person_id: person.name for person in store.people()}
+            owners = {walk.walk_id: walk.person_id for walk in store.walks()}
+            removals = self._removals(store)  # read last, so that it has everybody who is removed meanwhile
+        walks = {cast(int, event.details["walk_id"]) for event in removals if event.event == _WALK_REMOVED}
+        people = {cast(int, event.details["person_id"]) for event in removals if event.event != _WALK_REMOVED}
+        return Known(names, owners, people, walks)
 
     def check_gallery(self) -> None:
-        """Make sure that what the results say of people is about this gallery.
+        """Make sure that the results in the folder are about people of this gallery.
 
         Raises:
             ConflictError: they were made with another one.
         """
-        kept = self._options.folder / "gallery"
-        if not kept.is_file():
-            if not self._options.gallery.exists() and any(result.names_anybody for result in self._results()):
-                raise ConflictError(  # nobody was forgotten: the gallery is missing
-                    f"The results in {self._options.folder} name people of a gallery, and {self._options.gallery} is "
-                    "not there. Give that gallery with --gallery-db, or another --folder."
+        mark, path = self._options.folder / "gallery", self._options.gallery
+        if not mark.is_file():
+            if not path.exists() and any(result.names_anybody for result in self._results()):
+                raise ConflictError(  # not everybody was forgotten: the gallery is missing
+                    f"The results in {self._options.folder} name people of a gallery, but {path} does not exist. Give "
+                    "that gallery with --gallery-db, or another --folder."
                 )
             return
-        first = ""
-        if self._options.gallery.exists():
-            with self.gallery() as gallery:
-                first = self._read_log(gallery).first
-        if first != kept.read_text(encoding="utf-8"):
+        first_use = None
+        if path.exists():
+            with self.gallery() as store:
+                first_use = store.first_use()
+        if (first_use.isoformat() if first_use else "") != mark.read_text(encoding="utf-8"):
             raise ConflictError(
-                f"The results in {self._options.folder} were made with another gallery than {self._options.gallery}. "
-                "Give that one with --gallery-db, or another --folder."
+                f"The results in {self._options.folder} were made with another gallery than {path}. Give that gallery "
+                "with --gallery-db, or another --folder."
             )
 
     def get(self, gallery: GalleryStore, person_id: int) -> Person:
@@ -212,9 +216,9 @@ class People:
             if self.names_forgotten():
                 self._erase(FORGOTTEN)
             with self.gallery() as store:
-                last = self._read_log(store).last_removal
-            kept = list((self._options.folder / "work" / "cache").glob("*"))
-            if last is not None and any(path.stat().st_mtime < last.timestamp() for path in kept):
+                removed = [event.time.timestamp() for event in self._removals(store) if event.event == _WALK_REMOVED]
+            cached = (self._options.folder / "work" / "cache").glob("*")
+            if any(path.stat().st_mtime < max(removed, default=0) for path in cached):
                 self._empty_own_cache()
 
     def empty_cache(self) -> None:
@@ -248,48 +252,19 @@ class People:
         shutil.rmtree(self._options.folder / "work", ignore_errors=True)
         (self._options.folder / "worker.log").unlink(missing_ok=True)
 
-    def _read_log(self, gallery: GalleryStore) -> _Log:
-        """Take in what is new in the gallery's log."""
-        with self._lock:
-            newest = next((event.event_id for event in gallery.log(1)), 0)
-            if newest < self._log.read:  # the file was replaced
-                self._log = _Log()
-            if newest > self._log.read:
-                self._log.take(gallery.log(newest - self._log.read + _MEANWHILE))
-            kept = self._options.folder / "gallery"
-            if self._log.first and not kept.exists():
-                with written_whole(kept) as temporary:
-                    temporary.write_text(self._log.first, encoding="utf-8")
-            return deepcopy(self._log)
+    def _removals(self, store: GalleryStore) -> list[Event]:
+        """Return the entries of the gallery's log about people and walks that were removed.
+
+        It also notes in the folder which gallery its results belong to (`check_gallery`).
+        """
+        mark, first_use = self._options.folder / "gallery", store.first_use()
+        if first_use is not None and not mark.exists():
+            with written_whole(mark) as temporary:
+                temporary.write_text(first_use.isoformat(), encoding="utf-8")
+        return store.log(None, ("forget", "expire", _WALK_REMOVED))
 
     def _results(self) -> list[RunResult]:
         return [RunResult(job, self._jobs.result(job)) for job in self._jobs.all() if job.state == "done"]
-
-
-@dataclass
-class _Log:
-    """What the gallery's log says about those who were removed.
-
-    `first` is the time of its first event, which tells galleries apart; `read` is the id of the last event that was
-    read; `last_removal` is when the last walk was removed by itself.
-    """
-
-    first: str = ""
-    read: int = 0
-    forgotten: set[int] = field(default_factory=set)
-    removed: set[int] = field(default_factory=set)
-    last_removal: datetime | None = None
-
-    def take(self, events: Sequence[Event]) -> None:
-        """Read the newest events, which come newest first."""
-        for event in reversed([event for event in events if event.event_id > self.read]):
-            if event.event in ("forget", "expire"):
-                self.forgotten.add(cast(int, event.details["person_id"]))
-            elif event.event == "forget walk":
-                self.removed.add(cast(int, event.details["walk_id"]))
-                self.last_removal = event.time
-            self.first = self.first or event.time.isoformat()
-            self.read = event.event_id
 
 
 def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWalk:

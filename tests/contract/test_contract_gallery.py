@@ -108,6 +108,7 @@ class TestGallery:
         assert gallery.log() == []
         assert gallery.model_ids() == {}
         assert gallery.expire() == []
+        assert gallery.first_use() is None
         assert gallery.search([walk().embedding], 3) == [[]]
 
     def test_what_was_enrolled_comes_back_exactly_also_tomorrow(self, lasting: Opener, tmp_path: Path) -> None:
@@ -312,7 +313,7 @@ class TestGallery:
         assert len(caplog.messages) == 1
         assert "2 walk(s)" in caplog.messages[0]
         assert len(gallery.search([walk(2, "gei").embedding], 9)[0]) == 2
-        with pytest.raises(GalleryError, match=r"gei.*not of other@1.*gallery re-embed"):
+        with pytest.raises(GalleryError, match=r"gei.*not with other@1.*gallery re-embed"):
             gallery.search([walk(1, "other@1").embedding], 1)
         with pytest.raises(IncompatibleEmbeddingsError, match="several models"):
             gallery.search([walk(1).embedding, walk(2, "gei").embedding], 1)
@@ -362,6 +363,10 @@ class TestGallery:
         assert all(one.time.tzinfo is not None for one in events)
         assert len({one.event_id for one in events}) == 6
         assert gallery.log(2) == events[:2]
+        assert gallery.log(None) == events
+        assert gallery.log(None, ("enrol", "merge")) == [events[0], *events[4:]]
+        assert gallery.log(1, ("enrol",)) == [events[4]]
+        assert gallery.first_use() == events[-1].time
 
     def test_a_gallery_moves_into_another_one(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
         gallery.enrol("Anna", [walk(1, silhouettes=True, keypoints=True), walk(2)], consent="yes", retain_days=3)

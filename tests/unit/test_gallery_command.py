@@ -171,7 +171,7 @@ def test_export_and_import(run: Run, db: Path, tmp_path: Path) -> None:
     assert not db.exists()
     assert "Added 3 walks of 2 people" in run("import", str(file))
     assert people(db) == {"Anna Berg": 2, "Ben": 1}
-    with pytest.raises(GaitprintError, match="no exported gallery"):
+    with pytest.raises(GaitprintError, match="not an exported gallery"):
         run("import", str(db))
 
 

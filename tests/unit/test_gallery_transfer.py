@@ -109,14 +109,14 @@ def changed(**fields: object) -> Callable[[Lines], Lines]:
         (cut, "end is missing"),
         (without_a_walk, "line 7 is out of place"),
         (walk_first, "line 2 is out of place"),
-        (more_after_the_end, "follows its end"),
+        (more_after_the_end, "after its end"),
         (changed(embedding="AAAA"), "line 3"),
         (changed(embedding="not base64!"), "line 3, walk.embedding"),
         (changed(shape=[4, 9]), "line 3"),
         (changed(frames=0), "line 3"),
         (changed(extra=1), "line 3, walk.extra"),
         (changed(added="yesterday"), "line 3, walk.added"),
-        (changed(thumbnail="PHN2Zz4="), "line 3: the thumbnail is no JPEG"),
+        (changed(thumbnail="PHN2Zz4="), "line 3: the thumbnail is not a JPEG"),
     ],
 )  # fmt: skip
 def test_damaged_files_are_refused_and_nothing_is_imported(
@@ -151,7 +151,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     contents.append(gzip.compress(b'{"kind": "end", "people": 0, "walks": 0}\n'))
     for content in contents:
         file.write_bytes(content)
-        with pytest.raises(GalleryError, match="no exported gallery"):
+        with pytest.raises(GalleryError, match="not an exported gallery"):
             list(read_gallery(file))
     with pytest.raises(GalleryError, match="cannot be read: No such file"):
         list(read_gallery(tmp_path / "missing"))

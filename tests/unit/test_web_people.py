@@ -351,7 +351,7 @@ def test_a_missing_gallery_is_not_an_empty_one(studio: Studio, tmp_path: Path) -
     enrol(studio, result, 0, 1, "Anna")
     studio.options = replace(studio.options, gallery=tmp_path / "gone.db")
     (studio.options.folder / "gallery").unlink(missing_ok=True)  # results that were copied without it
-    with pytest.raises(ConflictError, match="is not there"):
+    with pytest.raises(ConflictError, match="does not exist"):
         started_anew(studio).check_gallery()
     assert [job.job_id for job in studio.jobs.all()] == [result.job.job_id]
 
