@@ -140,4 +140,5 @@ class Stages:
         for stage, card in self.cards().items():
             place = f"{where[card.origin]} {card.file}" if card.file else where[card.origin]
             note = f" ({card.note})" if card.note else ""
-            yield f"{stage}: {card.name}, {place}, {card.runtime}, licence {card.licence}{note}"
+            reason = f"; used because {card.reason}" if card.reason else ""
+            yield f"{stage}: {card.name}, {place}, {card.runtime}, licence {card.licence}{note}{reason}"

@@ -47,6 +47,7 @@ class ModelCard:
     """Where a stage's model comes from and what may be done with it.
 
     `model_id` is ``name@sha256[:8]``, or ``name`` alone for a model without weights. `note` is what a user should know.
+    `reason` says why a run uses this model, as a clause after "because".
     `keypoints` says that a gait model needs the keypoints of its walks. `needs_recording` says that a stage reads the
     whole video before its first frame, so that it cannot be used on a camera or a stream.
     """
@@ -59,6 +60,7 @@ class ModelCard:
     sha256: str | None = None
     runtime: str = "numpy"
     note: str = ""
+    reason: str = ""
     keypoints: bool = False
     needs_recording: bool = False
 

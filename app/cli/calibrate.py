@@ -63,10 +63,7 @@ def calibrate(
     named: dict[str, Any] = {"gait.checkpoint": checkpoint, "gait.name": gait, "gait.max_frames": MAX_FRAMES}
     settings = Settings.load(named={key: value for key, value in named.items() if value is not None})
     with ProgressBars() as bars:
-        entry, file = gait_models.choose(
-            settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
-        )
-        model = entry.build(file, settings.gait)
+        model = gait_models.build(settings.gait, checkpoint_roots(settings.checkpoints))
         out = out or scores_path(gallery_db or _own_file(model.card))
         if data is not None:
             walks = _data(data, partition, people, model, cache or CACHE, bars.counter("Embedding"))

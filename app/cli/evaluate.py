@@ -108,8 +108,7 @@ def evaluate(
             if given is not None and needs_files(given.path):
                 model = FileEmbedder(given, MAX_FRAMES)
             else:
-                entry, chosen = gait_models.choose(settings.gait.name, settings.gait.checkpoint, roots)
-                model = entry.build(chosen, settings.gait)
+                model = gait_models.build(settings.gait, roots)
             for folder, rules, listed in sets:
                 tell = bars.counters(f"Embedding {model.card.name}, {folder.name}" if several else "Embedding")
                 kept, distance = cache or CACHE, cast("Metric", metric)

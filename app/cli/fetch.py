@@ -22,7 +22,7 @@ from app.cli.terminal import ProgressBars, console, say
 from app.errors import GaitprintError, SettingsError
 
 if TYPE_CHECKING:
-    from app.hub.inventory import Published
+    from app.weights.published import Published
 
 
 def fetch(
@@ -33,7 +33,7 @@ def fetch(
     checkpoints: CheckpointsOption = Path("checkpoints"),
 ) -> None:
     """Download published checkpoints from their official addresses."""
-    from app.hub.inventory import published, published_as
+    from app.weights.published import published, published_as
 
     if list_:
         show_published(console, list(published().values()), checkpoints)

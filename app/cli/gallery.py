@@ -244,10 +244,7 @@ def re_embed(
 
     settings = load_settings(named={"gait.checkpoint": checkpoint, "gait.name": gait})
     with opened(gallery_db) as gallery:
-        entry, file = gait_models.choose(
-            settings.gait.name, settings.gait.checkpoint, checkpoint_roots(settings.checkpoints)
-        )
-        model = entry.build(file, settings.gait)
+        model = gait_models.build(settings.gait, checkpoint_roots(settings.checkpoints))
         with ProgressBars(transient=True) as bars:
             done, lacking = gallery.re_embed(model, bars)
     say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")

@@ -20,7 +20,8 @@ from rich.text import Text
 from app.cli.terminal import console, error_console, show_log
 
 if TYPE_CHECKING:
-    from app.hub.inventory import GaitFamily, Model, Published
+    from app.hub.inventory import GaitFamily, Model
+    from app.weights.published import Published
     from app.weights.registry import Entry
 
 
@@ -40,13 +41,18 @@ def models(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the networks that are there, which a run uses by default, and those that can be read; or export one."""
-    if context.invoked_subcommand is not None:
-        return
-    from app.hub.inventory import gait_families, models_of, published, registries
-
-    if json_:
+    if context.invoked_subcommand is None:
         with show_log(error_console):
-            found = [model for stage in registries() for model in models_of(stage, checkpoints)]
+            _list(checkpoints, details, json_)
+
+
+def _list(checkpoints: Path, details: bool, as_json: bool) -> None:
+    """Print the list, for people or as JSON."""
+    from app.hub.inventory import gait_families, models_of, registries
+    from app.weights.published import published
+
+    if as_json:
+        found = [model for stage in registries() for model in models_of(stage, checkpoints)]
         listed = {
             "models": [asdict(model) for model in found],
             "published": [published_json(model, checkpoints) for model in published().values()],
@@ -113,10 +119,13 @@ def export(
 def _show_default(console: Console, stage: str, here: Sequence[Model], checkpoints: Path) -> None:
     """Say which model of a stage a run uses."""
     default = next((model for model in here if model.used), None)
-    chosen = "none, as none is found"
-    if default is not None:
+    if default is None:
+        chosen, reason = "none", "no file is found, and every implementation needs one"
+    else:
         chosen = default.name + (f", {_below(default.file, checkpoints)}" if default.file else "")
+        reason = default.reason
     console.print(Text.assemble((stage, "bold"), ", used by default: ", (chosen, "green")), soft_wrap=True)
+    _indented(console, f"because {reason}", "dim")
 
 
 def _show_models(console: Console, here: Sequence[Model]) -> None:

@@ -29,8 +29,9 @@ from urllib.error import HTTPError, URLError
 from app import __version__
 from app.errors import CheckpointError, OutputError
 from app.files import written_whole
-from app.hub.inventory import Address, Published, registry_of
+from app.hub.inventory import registry_of
 from app.weights.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
+from app.weights.published import Address, Published
 
 Progress = Callable[[int, int | None], None]
 """Told the bytes that are there and, where the server says it, how many there will be."""
@@ -296,7 +297,7 @@ def _recognise(model: Published, folder: Path) -> None:
     registry = registry_of(model.stage)
     problems: list[str] = []
     found = find_checkpoints((folder.parent,), (folder.name,), lambda _, error: problems.append(str(error)))
-    files = [file.path for file in found]
+    files = [candidate.file.path for candidate in found]
     if not files:
         raise CheckpointError("; ".join(problems) or "it holds no weights")
     if model.reader is None:

@@ -1,82 +1,38 @@
-"""What models there are: those in the folder of checkpoints, those that need no weights, those published elsewhere.
+"""Which models there are, found or without weights, and the families of gait networks.
 
-The published ones are data (`published.json`); `app.hub.fetch` downloads them.
+The published checkpoints are in `app.weights.published`; `app.hub.fetch` downloads them.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import CheckpointError, GaitprintError, SettingsError, nearest
+from app.errors import CheckpointError, GaitprintError, SettingsError
 from app.settings import Settings
 from app.types import ModelCard, Origin
 from app.weights import registry
-from app.weights.checkpoints import CheckpointFile, checkpoint_roots, find_checkpoints, load_pickle_safely, metadata_of
-from app.weights.registry import Entry, Registry
+from app.weights.checkpoints import CheckpointFile, checkpoint_roots, load_pickle_safely, metadata_of
+from app.weights.published import published, published_data, published_rank
+from app.weights.registry import AUTO, Choice, Entry, Registry
 from app.weights.sessions import open_session
-
-
-@dataclass(frozen=True)
-class Licence:
-    """What may be done with weights: its `short` name, where it is written, and a `notice` to show."""
-
-    short: str
-    url: str
-    notice: str
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a published file lies. `url` is one a person may open; `bytes` and `sha256` are None where unknown."""
-
-    url: str
-    file: str
-    bytes: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Published:
-    """A checkpoint its authors publish.
-
-    `addresses` come best first; `figures` are the authors' by data set; `reader` is the implementation that reads
-    the file, None where there is none yet.
-    """
-
-    name: str
-    stage: str
-    family: str
-    reader: str | None
-    licence: Licence
-    addresses: tuple[Address, ...]
-    figures: dict[str, str] = field(default_factory=dict)
-    note: str = ""
-
-    @property
-    def supported(self) -> bool:
-        return self.reader is not None
-
-    def folder(self, checkpoints: Path) -> Path:
-        """Where it lies once it is fetched; the folder is there whole or not at all."""
-        return checkpoints / registry_of(self.stage).folders[0] / self.name
-
-    def figures_line(self) -> str:
-        """The published figures in one line."""
-        return ", ".join(f"{data} {figure}" for data, figure in self.figures.items())
 
 
 @dataclass(frozen=True)
 class GaitFamily:
     """A family of gait networks.
 
-    `network` is its name here, None where it is not supported; `figures` rank-1 in per cent by data set, as published;
-    `parameters` those of the published size, without the classifier; `inputs` what it sees; `published` the
-    checkpoints that can be fetched and read, with their `licence`.
+    Attributes:
+        name: as its authors call it.
+        network: its name here; None where it is not supported.
+        paper: where it was published.
+        figures: rank-1 in per cent by data set, as published.
+        parameters: of the published size, without the classifier.
+        inputs: what it takes.
+        published: names of the checkpoints that can be fetched and read.
+        licence: the licences of those checkpoints.
     """
 
     name: str
@@ -93,9 +49,21 @@ class GaitFamily:
 class Model:
     """One model that is there.
 
-    `reader` is the implementation's name, as ``--set detector.name=`` takes it; `card` the page about it, beside the
-    file; `published` the name it was fetched by; `used` tells what a run takes by default; `problem` says why the file
-    cannot be used, and is empty for all others.
+    Attributes:
+        stage: detector, segmenter, pose or gait.
+        reader: the implementation's name, as ``--set detector.name=`` takes it.
+        name: of the model.
+        origin: found, embedded or weight-free.
+        licence: of the weights.
+        file: the weights; None for a model without weights.
+        bytes: size of the file.
+        card: the page about it, beside the file.
+        published: the name it can be fetched by.
+        figures: published or measured accuracy.
+        note: what a user should know.
+        problem: why the file cannot be used; empty if it can.
+        used: whether a run uses it by default.
+        reason: why a run uses it, as a clause after "because".
     """
 
     stage: str
@@ -111,6 +79,7 @@ class Model:
     note: str = ""
     problem: str = ""
     used: bool = False
+    reason: str = ""
 
 
 def registries() -> list[Registry[Any, Any]]:
@@ -123,39 +92,6 @@ def registry_of(stage: str) -> Registry[Any, Any]:
     return next(found for found in registries() if found.stage == stage)
 
 
-@cache
-def _content() -> Any:
-    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
-
-
-@cache
-def published() -> dict[str, Published]:
-    """Every published checkpoint, by name."""
-    content = _content()
-    licences = {key: Licence(**value) for key, value in content["licences"].items()}
-    models = [
-        Published(
-            **{
-                **entry,
-                "licence": licences[entry["licence"]],
-                "addresses": tuple(Address(**address) for address in entry["addresses"]),
-            }
-        )
-        for entry in content["models"]
-    ]
-    return {model.name: model for model in models}
-
-
-def published_as(name: str) -> Published:
-    """The published checkpoint called `name`; `SettingsError` names the nearest."""
-    known = published()
-    if name not in known:
-        raise SettingsError(
-            f"No published checkpoint is called '{name}'.{nearest(name, known)} `python -m app fetch --list` shows all."
-        )
-    return known[name]
-
-
 def gait_families() -> list[GaitFamily]:
     """Every family of gait networks, the oldest first."""
     import torch
@@ -164,10 +100,10 @@ def gait_families() -> list[GaitFamily]:
 
     classes = networks()
     families = []
-    for family in (GaitFamily(**entry) for entry in _content()["families"]):
+    for family in (GaitFamily(**entry) for entry in published_data()["families"]):
         if family.network is not None:
             network = classes[family.network]
-            with torch.device("meta"):  # sizes without numbers
+            with torch.device("meta"):  # gives the shapes without allocating the weights
                 parameters = sum(parameter.numel() for parameter in network().parameters())
             weights = [model for model in published().values() if model.family == family.name and model.supported]
             family = replace(
@@ -186,28 +122,33 @@ def models_of(stage: Registry[Any, Any], checkpoints: Path) -> Iterator[Model]:
 
     Each is built as a run would build it, so that a file that cannot be used says why.
     """
-    sources = {model.folder(checkpoints): model for model in published().values() if model.stage == stage.stage}
-    chosen = False
+    roots = checkpoint_roots(checkpoints)
+    choice: Choice[Any, Any] | None
+    try:
+        choice = stage.choose(AUTO, None, roots, lambda file, error: None)
+    except SettingsError:
+        if stage.fallback is not None:
+            raise
+        choice = None  # nothing is found, and the stage has no model without weights
     refused: list[Model] = []
 
     def refuse(file: CheckpointFile, error: CheckpointError) -> None:
         refused.append(_unusable(stage, file.path.name, file, error))
 
-    for file in find_checkpoints(checkpoint_roots(checkpoints), stage.folders, refuse):
+    listed = False
+    for candidate, entry in stage.candidates(roots, refused=refuse):
         yield from refused
         refused.clear()
-        try:
-            entry = stage.recognise(file.path)
-        except CheckpointError as error:  # as in a run, the next file is tried
-            yield _unusable(stage, file.path.name, file, error)
-            continue
-        source = next((sources[place] for place in (file.path, *file.path.parents) if place in sources), None)
-        yield _built(stage, entry, file, source, used=not chosen)
-        chosen = True
+        is_used = choice is not None and choice.file is not None and choice.file.path == candidate.file.path
+        listed = listed or is_used
+        yield _built(stage, entry, candidate.file, choice if is_used else None)
     yield from refused
+    if choice is not None and choice.file is not None and not listed:  # a file elsewhere, which default.yaml pins
+        yield _built(stage, choice.entry, choice.file, choice)
     for entry in stage.entries():
         if entry.accepts is None:
-            yield _built(stage, entry, None, None, used=not chosen and entry.name == stage.fallback)
+            is_used = choice is not None and choice.entry == entry
+            yield _built(stage, entry, None, choice if is_used else None)
 
 
 def size_of(path: Path) -> int:
@@ -217,18 +158,17 @@ def size_of(path: Path) -> int:
 
 
 def _built(
-    stage: Registry[Any, Any],
-    entry: Entry[Any, Any],
-    file: CheckpointFile | None,
-    source: Published | None,
-    *,
-    used: bool,
+    stage: Registry[Any, Any], entry: Entry[Any, Any], file: CheckpointFile | None, choice: Choice[Any, Any] | None
 ) -> Model:
+    """Describe a model; `choice` is given for the one that a run uses."""
+    used, reason = choice is not None, choice.reason if choice is not None else ""
     try:
         card: ModelCard = entry.build(file, getattr(Settings(), stage.stage)).card
     except GaitprintError as error:
         name = file.path.name if file else entry.name
-        return replace(_unusable(stage, name, file, error), reader=entry.name, licence=entry.licence, used=used)
+        unusable = _unusable(stage, name, file, error)
+        return replace(unusable, reader=entry.name, licence=entry.licence, used=used, reason=reason)
+    source = published_rank(file.path, stage.stage)[1] if file else None
     stated = _metadata(file.path) if file else {}
     page = file.path.with_suffix(".md") if file else None
     return Model(
@@ -244,6 +184,7 @@ def _built(
         figures=stated.get("figures") or (source.figures_line() if source else ""),
         note=stated.get("note", card.note),
         used=used,
+        reason=reason,
     )
 
 
@@ -253,10 +194,10 @@ def _unusable(stage: Registry[Any, Any], name: str, file: CheckpointFile | None,
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What a file that a run can open says of itself."""
+    """Read what a file says about itself."""
     if path.suffix.lower() == ".onnx":
         return dict(open_session(path, optimise=False).get_modelmeta().custom_metadata_map)
     try:
         return metadata_of(load_pickle_safely(path)) if path.is_file() else {}
-    except CheckpointError:  # ultralytics' are whole objects, which only its own reader opens
+    except CheckpointError:  # ultralytics' files are whole objects, which only its own reader opens
         return {}

@@ -130,7 +130,7 @@ class ModelReport(_Model):
             sha256=card.sha256,
             licence=card.licence,
             runtime=card.runtime,
-            note=card.note,
+            note="; ".join(filter(None, (card.note, card.reason and f"used because {card.reason}"))),
         )
 
 

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.errors import CheckpointError, nearest
 from app.types import Origin
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HOME = Path(__file__).resolve().parents[2] / "checkpoints"
-"""The folder of checkpoints that comes with the project; its embedded networks are found from wherever one works."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "checkpoints"
+HOME = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "checkpoints"
+"""The folder of checkpoints that comes with the program: inside an installed package, or at the top of a clone."""
 
-# What earlier demos and releases put beside the weights and nobody can load as weights.
+# Files that lie beside weights, in releases and in the folders of earlier demos, and that are no weights themselves.
 _NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".zip", ".py", ".gitkeep", ".pdiparams", ".info"}
 
 
@@ -38,10 +40,10 @@ class CheckpointFile:
 
     @classmethod
     def given(cls, path: Path, roots: tuple[Path, ...] = ()) -> CheckpointFile:
-        """The user's own choice: taken as given, else looked up in `roots` and their sub-folders.
+        """Find the file or folder that the user names: at that path, else by its name anywhere below `roots`.
 
         Raises:
-            CheckpointError: no such file, and the nearest name is suggested; or see `need_whole`.
+            CheckpointError: there is none, and the message suggests the nearest name; or see `need_whole`.
         """
         path = path.expanduser()
         if path.exists():
@@ -70,60 +72,70 @@ class CheckpointFile:
 
 
 def checkpoint_roots(folder: Path) -> tuple[Path, ...]:
-    """The folders to search, best first: the user's `folder`, then the project's own."""
+    """The folders to search, best first: the user's `folder`, then the one that comes with the program."""
     return (folder,) if folder.resolve() == HOME else (folder, HOME)
 
 
-def _not_used(file: CheckpointFile, error: CheckpointError) -> None:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may be a model, the folder it was found in, and its `rank` within that folder; lower is better."""
+
+    file: CheckpointFile
+    folder: Path
+    rank: int = 0
+
+
+Refused: TypeAlias = Callable[[CheckpointFile, CheckpointError], None]
+"""Is called with a file that cannot be used, and why."""
+
+
+def log_refused(file: CheckpointFile, error: CheckpointError) -> None:
+    """Warn that a file in a folder of checkpoints cannot be used."""
     logger.warning("Not used: %s", error)
 
 
 def find_checkpoints(
     roots: tuple[Path, ...],
     folders: tuple[str, ...],
-    refused: Callable[[CheckpointFile, CheckpointError], None] = _not_used,
-) -> Iterator[CheckpointFile]:
-    """Yield what may be a model in `folders` of `roots`, in order of precedence, newest name last to first.
+    refused: Refused = log_refused,
+    rank: Callable[[Path], int] = lambda path: 0,
+) -> Iterator[Candidate]:
+    """Yield what may be a model in `folders` of `roots`, in order of precedence.
 
-    Files a user placed come before the embedded ones whatever the root. Within a folder the largest file comes
-    first, as the larger network of a family is the better one. Files that are no weights at all (see `need_whole`) go
-    to `refused`.
+    Files that a user placed come before the embedded ones whatever the root; then the order is that of `roots`, of
+    `folders`, of `rank` and of the names.
+
+    Args:
+        roots: folders of checkpoints, best first.
+        folders: sub-folders to search, best first; those that begin with ``embedded`` hold the program's own networks.
+        refused: is called with each file that cannot be weights (see `need_whole`).
+        rank: gives the place of a file within its folder.
     """
     for embedded in (False, True):
         for root in roots:
-            for folder in folders:
-                if folder.startswith("embedded") is not embedded or not (root / folder).is_dir():
-                    continue
-                models = [
+            for folder in (root / name for name in folders if name.startswith("embedded") is embedded):
+                models = {
                     path.parent if path.suffix == ".pdmodel" or path.name == "deploy.yaml" else path
-                    for path in sorted((root / folder).rglob("*"))
+                    for path in folder.rglob("*")
                     if path.is_file()
                     and (path.name == "deploy.yaml" or path.suffix.lower() not in _NOT_WEIGHTS)
                     and not path.name.startswith(".")
-                ]
-                unique = list(dict.fromkeys(models))
-                unique.sort(key=lambda path: (-_size(path), path.name))
-                for path in unique:
+                }
+                for place, path in sorted((rank(path), path) for path in models):
                     file = CheckpointFile(path, "embedded" if embedded else "found")
                     try:
                         need_whole(path)
                     except CheckpointError as error:
                         refused(file, error)
                     else:
-                        yield file
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
+                        yield Candidate(file, folder, place)
 
 
 def need_whole(path: Path) -> None:
-    """Look for what comes of downloads that failed, in a file or in the weights of a PaddleSeg deployment folder.
+    """Refuse what failed downloads leave behind; of a PaddleSeg deployment folder, its weights are looked at.
 
     Raises:
-        CheckpointError: an empty file, a web page, a note of Git LFS, or a file without its end.
+        CheckpointError: it is an empty file, a web page, a pointer of Git LFS, or a file whose end is missing.
     """
     if path.is_dir():
         for file in sorted(path.rglob("*")):
@@ -137,29 +149,29 @@ def need_whole(path: Path) -> None:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     kind = path.suffix.lower()
     if not head:
-        raise CheckpointError(f"{path} is empty: its download failed. Get it again.")
+        raise CheckpointError(f"{path} is empty, so its download failed. Download it again.")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(
-            f"{path} is only Git LFS's note of where the weights are. Run `git lfs pull` in the clone it comes from, "
-            "or download the file itself."
+            f"{path} is a pointer of Git LFS, not the weights themselves. Run `git lfs pull` in the clone it comes "
+            "from, or download the file itself."
         )
     if head.lstrip()[:1] in (b"<", b"{"):
         begin = head.decode("utf-8", "replace").split("\n", 1)[0].strip()[:60]
         raise CheckpointError(
             f"{path} is a web page or a server's message instead of weights; it begins with '{begin}'. Open the "
-            "address in a browser: often one has to agree to something or to sign in there first."
+            "download address in a browser: often you have to accept terms or sign in there first."
         )
     if (head.startswith(b"PK") and not zipfile.is_zipfile(path)) or (kind == ".onnx" and not _ends_as_onnx(path)):
-        raise CheckpointError(f"{path} is damaged or cut off: its end is missing. Get it again.")
+        raise CheckpointError(f"{path} is damaged or incomplete: its end is missing. Download it again.")
 
 
 def _ends_as_onnx(path: Path) -> bool:
-    """Whether the fields of a protobuf message, which an ONNX file is, end where the file does."""
+    """Whether the file ends where the last field of its protobuf message ends; an ONNX file is such a message."""
     size = path.stat().st_size
     with path.open("rb") as stream:
 
         def number() -> int:
-            """A varint: 7 bits a byte, the lowest first; the highest bit says that more follow."""
+            """Read a varint: 7 bits per byte, the lowest first; the highest bit says that another byte follows."""
             value, shift, byte = 0, 0, 0x80
             while byte & 0x80 and shift < 64:
                 byte = (stream.read(1) or b"\0")[0]
@@ -182,13 +194,13 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 
     Args:
         path: the file.
-        mapped: leave the weights on the disk until they are looked at, where the file's format allows it.
+        mapped: read the weights from the disk only when they are used, where the file's format allows it.
 
     Returns:
         The dictionary the file holds (a bare state dict, or one with ``model``, ``optimizer`` ...), on the CPU.
 
     Raises:
-        CheckpointError: not a torch file, truncated, or a pickle that would run code.
+        CheckpointError: it is not a torch file, is truncated, or is a pickle that would run code.
     """
     import pickle
 
@@ -196,7 +208,7 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 
     try:
         with torch.serialization.safe_globals(_numbers()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read all the same, or refused
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused like any other
             content = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=(mapped and zipfile.is_zipfile(path)) or None
             )
@@ -204,14 +216,14 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
         message = str(error)
         if "GLOBAL" in message or "Unsupported" in message or "unsafe" in message.lower():
             raise CheckpointError(
-                f"{path} is refused: it holds more than weights (it would run code when opened). "
-                "Get the file from its official source, or save its state dict alone with torch.save."
+                f"{path} is refused: it holds more than weights, and opening it would run code. "
+                "Get the file from its official source, or save only its state dict with torch.save."
             ) from error
         raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged: {message.splitlines()[0]}") from error
     except Exception as error:  # a damaged file can raise nearly anything
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} cannot be read as a torch checkpoint: {first}. If it was downloaded, get it again."
+            f"{path} cannot be read as a torch checkpoint: {first}. If you downloaded it, download it again."
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
@@ -219,7 +231,7 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 
 
 def _numbers() -> list[Any]:
-    """What a NumPy number consists of in a pickle, under the names of NumPy 1 and 2; none of it runs code."""
+    """The classes a NumPy number consists of in a pickle, under the names of NumPy 1 and 2; none of them runs code."""
     import numpy as np
 
     kinds = [type(np.dtype(kind)) for kind in ("?", "i1", "u1", "i4", "i8", "f2", "f4", "f8")]
@@ -250,7 +262,7 @@ def state_dict_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Ten
 
 
 def metadata_of(content: Mapping[str, Any]) -> dict[str, str]:
-    """What a checkpoint of our own training says of itself: ``licence``, ``note``; nothing for other files."""
+    """Return what a checkpoint trained with this program states about itself (``licence``, ``note``), else nothing."""
     stated = content.get("metadata")
     return {str(key): str(value) for key, value in stated.items()} if isinstance(stated, dict) else {}
 
@@ -262,7 +274,7 @@ def load_strictly(
     what: str,
     foreign_name: Callable[[str], str] = str,
 ) -> None:
-    """Load `weights` into `network`; `CheckpointError` where they are not exactly its own (see `need_weights`)."""
+    """Load `weights` into `network`, after `need_weights` has checked that they fit exactly."""
     need_weights(network, weights, path, what, foreign_name)
     network.load_state_dict(dict(weights), strict=False)
 
@@ -274,12 +286,17 @@ def need_weights(
     what: str,
     foreign_name: Callable[[str], str] = str,
 ) -> None:
-    """Compare `weights` with those of `network`; every missing, left-over or wrongly shaped key is named.
+    """Check that `weights` are exactly those that `network` has.
 
-    `foreign_name` turns a key of `network` into the one the file uses, for the messages.
+    Args:
+        network: the network.
+        weights: what a file holds, under the keys of `network`.
+        path: the file, for the message.
+        what: what the network is, for the message.
+        foreign_name: turns a key of `network` into the one the file uses, for the message.
 
     Raises:
-        CheckpointError: `weights` are not exactly those of `network`.
+        CheckpointError: keys are missing, left over or of another shape; the message names them.
     """
     own = network.state_dict()
     problems = []

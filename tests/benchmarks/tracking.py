@@ -119,10 +119,10 @@ def main() -> None:
     if given.detector == "motion":
         for clip in set(CLIPS) - {"vtest"}:
             del CLIPS[clip]
-        entry, file = detectors.choose("motion", None, ())
+        settings = DetectorSettings(name="motion")
     else:
-        entry, file = detectors.choose(given.detector, given.shared / "models" / "yolox_nano.onnx", ())
-    report(entry.build(file, DetectorSettings()), given.shared / "videos")
+        settings = DetectorSettings(name=given.detector, checkpoint=given.shared / "models" / "yolox_nano.onnx")
+    report(detectors.build(settings, ()), given.shared / "videos")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def test_a_file_without_its_end_is_told(tmp_path: Path) -> None:
             with pytest.raises(CheckpointError, match="its end is missing"):
                 need_whole(file)
     onnx_file.write_bytes(b"junk" * 9)
-    with pytest.raises(CheckpointError, match="damaged or cut off"):
+    with pytest.raises(CheckpointError, match="damaged or incomplete"):
         need_whole(onnx_file)
 
 
@@ -144,17 +144,21 @@ def test_given_checkpoint_is_looked_up_and_the_nearest_is_named(tmp_path: Path) 
         CheckpointFile.given(Path("GaitBase_DA-18000.pt"), (tmp_path,))
 
 
-def test_own_files_come_before_embedded_and_larger_before_smaller(tmp_path: Path) -> None:
-    for name, size in (("embedded/detector/e.onnx", 9), ("detector/s.pth", 1), ("detector/x.pth", 5)):
+def test_own_files_come_before_embedded_then_rank_and_name_decide_and_never_the_size(tmp_path: Path) -> None:
+    for name, size in (("embedded/d/e.onnx", 9), ("d/b.pth", 1), ("d/c.pth", 5), ("d/a.pth", 3), ("old/z.pth", 7)):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"0" * size)
-    (tmp_path / "detector" / "notes.md").write_text("not weights")
-    found = list(find_checkpoints((tmp_path,), ("detector", "embedded/detector")))
-    assert [(file.path.name, file.origin) for file in found] == [
-        ("x.pth", "found"),
-        ("s.pth", "found"),
-        ("e.onnx", "embedded"),
+    (tmp_path / "d" / "notes.md").write_text("not weights")
+    found = list(
+        find_checkpoints((tmp_path,), ("d", "old", "embedded/d"), rank=lambda path: 2 if path.stem == "a" else 1)
+    )
+    assert [(candidate.file.path.name, candidate.file.origin, candidate.rank) for candidate in found] == [
+        ("b.pth", "found", 1),
+        ("c.pth", "found", 1),
+        ("a.pth", "found", 2),
+        ("z.pth", "found", 1),
+        ("e.onnx", "embedded", 1),
     ]
 
 
@@ -163,4 +167,4 @@ def test_paddle_folder_is_one_model(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("deploy.yaml", "model.pdmodel", "model.pdiparams"):
         (folder / name).write_bytes(b"x")
-    assert [file.path for file in find_checkpoints((tmp_path,), ("seg_model",))] == [folder]
+    assert [found.file.path for found in find_checkpoints((tmp_path,), ("seg_model",))] == [folder]

@@ -23,7 +23,8 @@ from app.cli.main import main
 from app.errors import CheckpointError, OutputError
 from app.gait.opengait import FAMILIES
 from app.hub.fetch import direct, fetch
-from app.hub.inventory import Address, Licence, Published, published, registry_of
+from app.hub.inventory import registry_of
+from app.weights.published import Address, Licence, Published, published
 from app.weights.registry import gait_models
 from tests.contract.samples import CHECKPOINTS, Evil
 
@@ -138,7 +139,8 @@ def test_a_whole_download(site: Site, model: Published, weights: bytes, tmp_path
     assert (fetched.sha256, fetched.bytes) == (hashlib.sha256(weights).hexdigest(), len(weights))
     assert not fetched.known
     assert json.loads((tmp_path / "fetched.json").read_text())["net"]["sha256"] == fetched.sha256
-    entry, found = gait_models.choose("auto", None, (tmp_path,))
+    choice = gait_models.choose("auto", None, (tmp_path,))
+    entry, found = choice.entry, choice.file
     assert (entry.name, found and found.path) == ("opengait", file)
 
 
@@ -156,7 +158,7 @@ def test_a_later_command_goes_on(site: Site, model: Published, weights: bytes, t
         fetch(model, tmp_path)
     partial = tmp_path / "gait" / ".net.partial"
     assert partial.read_bytes() == weights[:700]
-    assert not gait_models.choose("auto", None, (tmp_path,))[1]
+    assert not gait_models.choose("auto", None, (tmp_path,)).file
     site.asked.clear()
     fetch(model, tmp_path)
     assert [asked.get("Range") for asked in site.asked] == ["bytes=700-"]
@@ -269,7 +271,7 @@ def test_digests_that_are_known(site: Site, model: Published, weights: bytes, tm
     with pytest.raises(CheckpointError, match=f"SHA-256 is {digest}, expected is {'0' * 64}"):
         fetch(at(site.root + "net.pt", sha256="0" * 64), tmp_path)
     assert files(tmp_path) == {"gait/net/net.pt", "gait/net.rejected", "gait/.net.partial.json", "fetched.json"}
-    assert gait_models.choose("auto", None, (tmp_path,))[0].name == "opengait"
+    assert gait_models.choose("auto", None, (tmp_path,)).entry.name == "opengait"
 
 
 def test_digests_are_remembered(site: Site, model: Published, weights: bytes, tmp_path: Path) -> None:
@@ -291,7 +293,7 @@ def test_other_files_are_recognised_as_such(site: Site, model: Published, tmp_pa
         fetch(model, tmp_path)
     assert (tmp_path / "gait/net.rejected").read_bytes() == site.content
     assert not (tmp_path / "gait/net").exists()
-    assert gait_models.choose("auto", None, (tmp_path,))[1] is None
+    assert gait_models.choose("auto", None, (tmp_path,)).file is None
 
 
 def test_what_is_not_read_yet_is_kept_if_it_is_safe(site: Site, model: Published, tmp_path: Path) -> None:
@@ -315,7 +317,7 @@ def test_archives_are_unpacked(site: Site, weights: bytes, tmp_path: Path, prefi
     fetch(at(site.root + "net.zip"), tmp_path)
     inner = prefix.partition("/")[2]
     assert files(tmp_path) == {f"gait/net/{inner}GaitBase.pt", f"gait/net/{inner}notes.txt", "fetched.json"}
-    assert gait_models.choose("auto", None, (tmp_path,))[0].name == "opengait"
+    assert gait_models.choose("auto", None, (tmp_path,)).entry.name == "opengait"
 
 
 def test_a_deployment_folder_in_an_archive(site: Site, tmp_path: Path) -> None:
@@ -410,7 +412,7 @@ def command(
     """Run ``fetch``, with `answer` typed, on a list of `net` and of `lost`, which is not there."""
     lost = replace(model, name="lost", addresses=(replace(model.addresses[0], url=model.addresses[0].url + "gone"),))
     listed = {"net": model, "lost": lost}
-    monkeypatch.setattr("app.hub.inventory.published", lambda: listed)
+    monkeypatch.setattr("app.weights.published.published", lambda: listed)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments: str, answer: str = "") -> tuple[int, str]:

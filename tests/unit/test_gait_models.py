@@ -140,10 +140,11 @@ def test_a_detector_is_not_a_gait_network(tmp_path: Path) -> None:
 
 
 def test_the_registry_takes_a_found_checkpoint_and_else_gei(weights: Any, tmp_path: Path) -> None:
-    assert gait_models.choose("auto", None, (tmp_path,))[0].name == "gei"
+    assert gait_models.choose("auto", None, (tmp_path,)).entry.name == "gei"
     (tmp_path / "gait_model").mkdir()
     save(weights, tmp_path / "gait_model")
-    entry, file = gait_models.choose("auto", None, (tmp_path,))
+    choice = gait_models.choose("auto", None, (tmp_path,))
+    entry, file = choice.entry, choice.file
     model = entry.build(file, GaitSettings())
     assert model.card.name == "gaitbase"
     assert model.card.origin == "found"

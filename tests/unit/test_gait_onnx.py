@@ -138,7 +138,7 @@ def test_the_file_says_its_licence(tmp_path: Path) -> None:
     card = OnnxGait(file, GaitSettings()).card
     assert (card.name, card.licence, card.note) == ("mine", "CC0-1.0", "a mean")
     assert OnnxGait(write(tmp_path / "mine.onnx"), GaitSettings()).card.licence == "that of the file"
-    assert gait_models.choose("auto", file.path, ())[0].name == "onnx-gait"
+    assert gait_models.choose("auto", file.path, ()).entry.name == "onnx-gait"
 
 
 @pytest.mark.parametrize("keep", ["0", "1.5", "many", "nan"])

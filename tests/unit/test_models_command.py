@@ -114,11 +114,11 @@ def test_what_cannot_be_used_says_why(command: Command, tmp_path: Path) -> None:
     (tmp_path / "gait" / "notes.txt").write_text("nothing to read")
     found = [row for row in rows(command("--json")) if row["stage"] == "gait"]
     assert [(row["name"], row["used"], bool(row["problem"])) for row in found] == [
-        ("other.pt", False, True),
         ("gaitbase", True, False),
+        ("other.pt", False, True),
         ("gei", False, False),
     ]
-    assert "seems to be a SwinGait" in found[0]["problem"]
+    assert "seems to be a SwinGait" in found[1]["problem"]
     assert "other.pt seems to be" in " ".join(command().split())
 
 
@@ -153,7 +153,7 @@ def test_failed_downloads_and_foreign_files_are_told(command: Command, tmp_path:
     assert "is empty" in told["nothing.onnx"]
     assert "git lfs pull" in told["pointer.pth"]
     assert "its end is missing" in told["cut.onnx"]
-    assert "is not a pose checkpoint that is understood here" in told["other.onnx"]
+    assert "is not a pose checkpoint that Gaitprint can read" in told["other.onnx"]
     assert not any(row["used"] for row in found.values())
 
 
@@ -175,7 +175,8 @@ def test_the_default_is_that_of_a_run(placed: tuple[str, ...], tmp_path: Path) -
     for stage in registries():
         used = [(model.reader, model.file) for model in models_of(stage, tmp_path) if model.used]
         try:
-            entry, file = stage.choose("auto", None, (tmp_path,))
+            choice = stage.choose("auto", None, (tmp_path,))
+            entry, file = choice.entry, choice.file
         except SettingsError:
             assert used == []
         else:

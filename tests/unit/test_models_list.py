@@ -21,7 +21,8 @@ from app.gait.opengait import FAMILIES, KeyTable, architecture_of, load_network,
 from app.gait.opengait.deepgaitv2 import TABLE_P3D
 from app.gait.opengait.gaitbase import TABLE
 from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
-from app.hub.inventory import gait_families, models_of, published
+from app.hub.inventory import gait_families, models_of
+from app.weights.published import published
 from app.weights.registry import gait_models
 
 NETWORKS: dict[str, tuple[Callable[[], EmbeddingNetwork], KeyTable]] = {
@@ -54,10 +55,11 @@ def test_a_file_that_lacks_keys_is_not_the_default(tmp_path: Path, caplog: pytes
     bad = put(tmp_path / "gait", "gaitbase", without=LACKING, file="bad.pt")
     torch.save(torch.load(bad) | {"optimizer": torch.zeros(99_999)}, bad)  # the largest file comes first
     with caplog.at_level(logging.WARNING):
-        assert gait_models.choose("auto", None, (tmp_path,))[0].name == "gei"
+        assert gait_models.choose("auto", None, (tmp_path,)).entry.name == "gei"
     assert LACKING in caplog.text
     good = put(tmp_path / "gait", "gaitbase", file="good.pt")
-    entry, file = gait_models.choose("auto", None, (tmp_path,))
+    choice = gait_models.choose("auto", None, (tmp_path,))
+    entry, file = choice.entry, choice.file
     assert file is not None
     assert (entry.name, file.path) == ("opengait", good)
     listed = {model.name: model for model in models_of(gait_models, tmp_path)}

@@ -246,7 +246,8 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
     torch.save(network.state_dict(), settings.out / "network.pt")
     path = photos.parent / "own.onnx"
     assert training.export_network(settings, path) < 1e-3
-    entry, file = detectors.choose("auto", path, ())
+    choice = detectors.choose("auto", path, ())
+    entry, file = choice.entry, choice.file
     assert file is not None
     detector = entry.build(file, DetectorSettings(score=0.01, threads=1, input_size=(160, 160)))
     assert isinstance(detector, YoloxOnnxDetector)

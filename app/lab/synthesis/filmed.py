@@ -241,8 +241,7 @@ def _tuples(value: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _segmenter(path: Path) -> Segmenter:
-    entry, file = segmenters.choose("auto", path, ())
-    return entry.build(file, SegmenterSettings(threads=1))
+    return segmenters.build(SegmenterSettings(checkpoint=path, threads=1), ())
 
 
 @lru_cache(maxsize=1)
