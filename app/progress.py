@@ -1,4 +1,4 @@
-"""What the pipeline tells whoever watches: a stage begins, so many frames are done, it ends."""
+"""How long work reports its progress: a stage begins, so many frames are done, it ends."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class Silent:
 
 
 class Stopwatch:
-    """Seconds spent in each named step, for `results.json`; steps may overlap where threads do."""
+    """Measures the seconds of each named step, and of the whole run. Steps may overlap where threads do."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._started = time.perf_counter()
 
     @contextmanager
     def measure(self, step: str) -> Iterator[None]:
@@ -39,3 +40,7 @@ class Stopwatch:
             yield
         finally:
             self.seconds[step] += time.perf_counter() - start
+
+    def timings(self) -> dict[str, float]:
+        """Return the seconds by step so far, and `total` since the watch was made."""
+        return {**self.seconds, "total": time.perf_counter() - self._started}

@@ -130,6 +130,14 @@ class MatchSettings:
     metric: Literal["euclidean", "cosine"] = "euclidean"
     threshold: Amount | None = None
     """Largest distance that is still the same person; None derives it (see `app.recognise.calibration`)."""
+    far: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.05
+    """False accept rate: the share of comparisons with a stranger that may pass the threshold, where calibrated scores
+    say what a distance means."""
+    neighbours: Annotated[int, Field(ge=1)] = 3
+    """How many of a person's nearest gallery walks count. The mean of their distances is the person's distance."""
+    closed: bool = False
+    """Whether everybody in the probe is in the gallery. Then every walk gets the best name that the video allows, and
+    there is no threshold."""
     join_fragments: bool = True
     """Whether pieces of one person's broken track share an identity."""
 

@@ -7,9 +7,10 @@ a `GaitprintError`. A stage that learns from the video (background subtraction) 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from app.progress import Progress, Silent, Stopwatch
 from app.settings import Settings
 from app.types import (
     Detections,
@@ -142,3 +143,17 @@ class Stages:
             note = f" ({card.note})" if card.note else ""
             reason = f"; used because {card.reason}" if card.reason else ""
             yield f"{stage}: {card.name}, {place}, {card.runtime}, licence {card.licence}{note}{reason}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run carries along: its models, where its progress is shown, and how long each step takes."""
+
+    stages: Stages
+    progress: Progress = field(default_factory=Silent)
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the models were loaded with."""
+        return self.stages.settings

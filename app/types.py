@@ -230,12 +230,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Who a probe walk is: `candidates` by rising distance; `identity` or None with the `reason`."""
+    """Who a probe walk is: `candidates` by rising distance, and the `identity`, or None with the `reason`.
+
+    `threshold` is the largest distance that counts as the same person, None in a closed set.
+    """
 
     candidates: tuple[Candidate, ...]
     identity: str | None
     distance: float | None
-    threshold: float
+    threshold: float | None
     reason: str | None
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,9 +54,9 @@ def enrol(
     """Add somebody who agreed to it to the gallery, from a video in which they walk."""
     from app.cli.show import show_models
     from app.gallery.store import clean_name
-    from app.runs.build import build
+    from app.runs.build import begin
     from app.runs.enrol import EnrolOptions, analyse_people, enrol_person, people_in
-    from app.video.reader import resolve_video
+    from app.video.sources import find_video
     from app.workspace import in_use
 
     if (folder is None) == (video is None):
@@ -67,7 +68,7 @@ def enrol(
     elif name is None:
         raise SettingsError(f"Who walks in {video}? Give --name NAME.")
     else:
-        people = {name: [resolve_video(video or "", Path("input_videos"))]}
+        people = {name: [find_video(video or "")]}
     for one in people:
         clean_name(one)  # a name that cannot be used is refused before the long work
     agreed = consent if consent is not None else _ask_consent(list(people))
@@ -80,9 +81,8 @@ def enrol(
     output, metric = settings.output.folder, settings.match.metric
     with gallery_service(gallery_db, create=True, output=output, metric=metric) as gallery, in_use(output):
         with ProgressBars.of_frames() as progress:
-            stages = build(settings)
-            show_models(console, stages, verbose=verbose)
-            analysed, failures = analyse_people(people, stages, progress, fresh=fresh)
+            run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+            analysed, failures = analyse_people(people, run, fresh=fresh)
         for one, videos in analysed.items():
             enrolment, errors = enrol_person(one, videos, gallery, output, options, choose)
             failures += errors

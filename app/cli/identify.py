@@ -22,11 +22,10 @@ from app.errors import SettingsError, VideoError
 
 if TYPE_CHECKING:
     from app.gallery.store import JSON
-    from app.runs.identify import IdentifyOptions
     from app.settings import Settings
 
 
-@with_settings("threshold", "blur")
+@with_settings("threshold", "far", "k", "closed", "blur")
 def identify(
     videos: Annotated[
         list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Paths, or names in input_videos/.")
@@ -36,10 +35,6 @@ def identify(
         str | None,
         typer.Option(metavar="SOURCE", help="Watch instead: a camera's number, an address (rtsp, http), or a file."),
     ] = None,
-    far: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="False accept rate of one comparison, where scores are calibrated.")
-    ] = 0.01,
-    k: Annotated[int, typer.Option("--k", min=1, help="How many of a person's nearest walks count.")] = 3,
     events: Annotated[
         Path | None, typer.Option(help="Live: append events to this file. Default: standard output.")
     ] = None,
@@ -52,36 +47,33 @@ def identify(
     verbose: VerboseOption = False,
 ) -> None:
     """Name the walkers of videos, or of a live source, after the people of the gallery."""
-    from app.runs.identify import IdentifyOptions
-
-    options = IdentifyOptions(far, k)
     if live is not None:
         if videos:
             raise SettingsError(f"--live watches one source, '{live}'. Give the videos without it.")
-        _watch(live, gallery_db, settings, options, events, save, loop, seconds, verbose)
+        _watch(live, gallery_db, settings, events, save, loop, seconds, verbose)
         return
     for option, value in {"--events": events, "--save": save, "--loop": loop, "--seconds": seconds}.items():
         if value:
             raise SettingsError(f"{option} goes with --live SOURCE.")
-    _name(videos or [], gallery_db, settings, options, fresh, verbose)
+    _name(videos or [], gallery_db, settings, fresh, verbose)
 
 
-def _name(
-    videos: list[str], gallery_db: Path, settings: Settings, options: IdentifyOptions, fresh: bool, verbose: bool
-) -> None:
+def _name(videos: list[str], gallery_db: Path, settings: Settings, fresh: bool, verbose: bool) -> None:
     from app.cli.show import show_models, show_result
-    from app.runs.demo import check_headers, resolved
-    from app.runs.identify import run
+    from app.runs.build import begin
+    from app.runs.identify import identify
+    from app.video.sources import check_headers, find_videos
 
     if not videos:
         raise VideoError("There is no video: give files, or --live SOURCE.")
-    paths = list(dict.fromkeys(resolved(videos, Path("input_videos"))))
+    paths = find_videos(videos)
     check_headers(paths)
     with opened(gallery_db, to=console) as gallery:
-        announce = partial(show_models, console, verbose=verbose)
         with ProgressBars.of_frames() as progress:
-            result = run(paths, gallery, settings, options, progress, announce=announce, fresh=fresh)
-        show_result(console, result)
+            run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+            result = identify(paths, gallery, run, fresh=fresh)
+            folder = result.write()
+        show_result(console, result.report(), folder)
     result.refuse_failures()
 
 
@@ -89,7 +81,6 @@ def _watch(
     source: str,
     gallery_db: Path,
     settings: Settings,
-    options: IdentifyOptions,
     events: Path | None,
     save: Path | None,
     loop: bool,
@@ -102,10 +93,10 @@ def _watch(
     from app.runs.build import build
     from app.runs.live import LiveOptions, watch
     from app.video.live import LiveSource, is_file, said
-    from app.video.reader import resolve_video
+    from app.video.sources import find_video
 
     if is_file(source):
-        source = str(resolve_video(source, Path("input_videos")))
+        source = str(find_video(source))
     with ExitStack() as stack:
         gallery = stack.enter_context(opened(gallery_db, to=error_console))
         stages = build(settings)
@@ -123,7 +114,7 @@ def _watch(
         say(f"Watching {said(source)}. Ctrl-C ends it.", to=error_console)
         playing = stack.enter_context(LiveSource(source, loop=loop))
         live = LiveOptions(seconds=seconds)
-        seen = watch(playing, gallery, stages, emit, options, live, save=save, stop=stop)
+        seen = watch(playing, gallery, stages, emit, live, save=save, stop=stop)
     altogether = seen.frames + seen.dropped
     say(
         f"Watched for {seen.seconds:.1f} s: {seen.frames} frames, {seen.dropped} of {altogether} dropped."

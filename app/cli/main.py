@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +62,7 @@ def _commands() -> None:
 
 
 @app.command()
-@with_settings("pose", "pose_checkpoint", "threshold")
+@with_settings("pose", "pose_checkpoint", "threshold", "far", "k", "closed", "blur")
 def demo(
     more: Annotated[list[str] | None, typer.Argument(metavar="[PROBE]...", help="More probe videos.")] = None,
     gallery: Annotated[
@@ -82,12 +81,16 @@ def demo(
 ) -> None:
     """Name the walkers of the probe videos after those of the gallery video."""
     from app.cli.show import show_models, show_result
-    from app.runs.demo import find_videos, run
+    from app.runs.build import begin
+    from app.runs.compare import compare
+    from app.video.sources import find_gallery_and_probes
 
-    videos = find_videos(gallery, [*(probe or []), *(more or [])], Path("input_videos"))
+    videos = find_gallery_and_probes(gallery, [*(probe or []), *(more or [])])
     with ProgressBars.of_frames() as progress:
-        result = run(*videos, settings, progress, announce=partial(show_models, console, verbose=verbose), fresh=fresh)
-    show_result(console, result)
+        run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+        result = compare(*videos, run, fresh=fresh)
+        folder = result.write()
+    show_result(console, result.report(), folder)
     result.refuse_failures()
 
 

@@ -55,6 +55,33 @@ _FURTHER: dict[str, tuple[str, Any]] = {
         "match.threshold",
         Annotated[float | None, typer.Option(help="Largest distance at which two walks count as the same person's.")],
     ),
+    "far": (
+        "match.far",
+        Annotated[
+            float | None,
+            typer.Option(
+                help="False accept rate: the share of comparisons with a stranger that may pass, where the scores of "
+                "the gait model are calibrated. Default: 0.05."
+            ),
+        ],
+    ),
+    "k": (
+        "match.neighbours",
+        Annotated[
+            int | None,
+            typer.Option("--k", help="How many of a person's nearest gallery walks count. Default: 3."),
+        ],
+    ),
+    "closed": (
+        "match.closed",
+        Annotated[
+            bool | None,
+            typer.Option(
+                "--closed",
+                help="Everybody in the probe is in the gallery: give every walk the best name, without a threshold.",
+            ),
+        ],
+    ),
     "blur": (
         "output.blur",
         Annotated[str | None, typer.Option(help="Whom to blur: none, faces, unknown (people) or everyone.")],
@@ -73,7 +100,7 @@ def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[...
         def name_people(video: str, *, settings: Settings, fresh: FreshOption = False) -> None: ...
 
     Args:
-        *further: options that only some commands have: pose_checkpoint, pose, threshold, blur.
+        *further: options that only some commands have: pose_checkpoint, pose, threshold, far, k, closed, blur.
     """
     options = _MODELS | {name: _FURTHER[name] for name in further}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from app.results.report import TrackReport, VideoReport
-    from app.runs.demo import Result
+    from app.results.report import Report, TrackReport, VideoReport
     from app.stages import Stages
 
 
@@ -22,16 +22,14 @@ def show_models(console: Console, stages: Stages, *, verbose: bool) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def show_result(console: Console, result: Result) -> None:
-    """Print who was seen in which probe, when, and how near; then where the files are."""
-    report = result.report
+def show_result(console: Console, report: Report, folder: Path) -> None:
+    """Print who was seen in which probe, when, and how near they are; then how long it took and where the files are."""
     if report.gallery is not None:
         known = sorted({track.identity for track in report.gallery.tracks if track.identity})
         console.print(f"In the gallery: {len(known)} people, {escape(', '.join(known))}", soft_wrap=True)
         _show_unusable(console, report.gallery)
     for probe in report.probes:
         table = Table(title=Text(probe.name, style="bold"), title_justify="left")
-        # Scores that hold here give probabilities; of the gallery that is kept, the next one's distance is known.
         calibrated = any(track.probability is not None for track in probe.tracks)
         in_pieces = any(track.pieces is not None for track in probe.tracks)
         clear = ["probability" if calibrated else "how clear", *(["margin"] if report.gallery is None else [])]
@@ -45,7 +43,7 @@ def show_result(console: Console, result: Result) -> None:
                 str(track.track_id),
                 f"{track.frames[0] / probe.fps:.1f} to {(track.frames[-1] + 1) / probe.fps:.1f}",
                 _who(track),
-                "" if track.distance is None else f"{track.distance:.3g} of {track.threshold:.3g}",
+                _distance(track),
                 track.sureness.text if track.identity else "",
                 *([] if report.gallery is not None else ["" if track.margin is None else f"{track.margin:.3f}"]),
                 *([_pieces(track)] if in_pieces else []),
@@ -55,7 +53,13 @@ def show_result(console: Console, result: Result) -> None:
     seconds = report.timings["total"]
     frames = sum(video.frame_count for video in (report.gallery, *report.probes) if video is not None)
     console.print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s), loading included")
-    console.print(f"Results: [bold]{escape(str(result.folder))}[/]", soft_wrap=True)
+    console.print(f"Results: [bold]{escape(str(folder))}[/]", soft_wrap=True)
+
+
+def _distance(track: TrackReport) -> str:
+    if track.distance is None:
+        return ""
+    return f"{track.distance:.3g}" + (f" of {track.threshold:.3g}" if track.threshold is not None else "")
 
 
 def _who(track: TrackReport) -> Text:

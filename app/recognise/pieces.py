@@ -1,4 +1,4 @@
-"""Tracks that go over to somebody else, cut into pieces."""
+"""Walks in pieces: tracks that go over to somebody else are cut, and halves say how alike walks of one person are."""
 
 from __future__ import annotations
 
@@ -7,44 +7,58 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from app.gallery.distances import distances_between
+import numpy as np
+
+from app.gallery.distances import Distances, distances_between
 from app.recognise.switches import find_switches, possible_switches, windows
 from app.stages import Stages
-from app.types import GaitSequence, Track
+from app.types import Embedding, GaitSequence, Track
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
-from app.walks.archive import read_walks
 
 logger = logging.getLogger(__name__)
 
 
-def split_switches(analysed: AnalysedVideo, stages: Stages) -> AnalysedVideo:
+def split_switches(video: AnalysedVideo, stages: Stages) -> AnalysedVideo:
     """Cut the tracks that go over to somebody else (`app.recognise.switches`) into pieces.
 
-    The first piece keeps the track's number, the others get new ones and say in `part_of` whose they are.
+    The first piece keeps the number of the track. The others get new numbers, and `part_of` says which track they were
+    cut from.
     """
-    usable = {walk.track.track_id: walk for walk in analysed.usable()}
-    pieces: list[AnalysedWalk] = [walk for walk in analysed.walks if walk.embedding is None]
-    new_id = max((walk.track.track_id for walk in analysed.walks), default=0)
-    for found in read_walks(analysed.archive):
-        walk, sequence = usable.get(found.track.track_id), found.sequence
-        if walk is None or sequence is None:
-            continue
-        starts = _switches(sequence, walk.track, [other.track for other in analysed.walks], stages)
-        if not starts:
-            pieces.append(walk)
+    walks: list[AnalysedWalk] = []
+    new_id = max((walk.track.track_id for walk in video.walks), default=0)
+    tracks = [walk.track for walk in video.walks]
+    for walk, sequence in video.sequences():
+        starts = []
+        if walk.embedding is not None and sequence is not None:
+            starts = _switches(sequence, walk.track, tracks, stages)
+        if not starts or sequence is None:
+            walks.append(walk)
             continue
         for place, (sequence_part, track) in enumerate(_cut(sequence, walk.track, starts)):
-            number, of = (walk.track.track_id, None) if place == 0 else (new_id := new_id + 1, walk.track.track_id)
+            number = walk.track.track_id if place == 0 else (new_id := new_id + 1)
             (embedding,) = stages.gait.embed([sequence_part])
-            pieces.append(AnalysedWalk(replace(track, track_id=number), embedding, None, of))
+            part_of = None if place == 0 else walk.track.track_id
+            walks.append(replace(walk, track=replace(track, track_id=number), embedding=embedding, part_of=part_of))
         logger.info(
-            "%s: track %d goes over to somebody else at %s s; its pieces are matched by themselves.",
-            analysed.info.path.name,
+            "%s: track %d goes over to somebody else at %s s. Its pieces are matched separately.",
+            video.info.path.name,
             walk.track.track_id,
-            ", ".join(f"{start / float(analysed.info.fps):.1f}" for start in starts),
+            ", ".join(f"{start / float(video.info.fps):.1f}" for start in starts),
         )
-    pieces.sort(key=lambda walk: walk.track.track_id)
-    return replace(analysed, walks=tuple(pieces))
+    walks.sort(key=lambda walk: walk.track.track_id)
+    return replace(video, walks=tuple(walks))
+
+
+def half_distances(videos: Sequence[AnalysedVideo], stages: Stages) -> Distances:
+    """Return the distances between the first and the second half of each usable walk (n,)."""
+    halves: list[tuple[Embedding, Embedding]] = []
+    for video in videos:
+        for walk, sequence in video.sequences():
+            if walk.embedding is not None and sequence is not None and len(sequence) > 1:
+                middle = len(sequence) // 2
+                first, second = stages.gait.embed([sequence.part(slice(middle)), sequence.part(slice(middle, None))])
+                halves.append((first, second))
+    return np.array([distances_between([a], [b], stages.settings.match.metric)[0, 0] for a, b in halves])
 
 
 def _switches(sequence: GaitSequence, track: Track, every: Sequence[Track], stages: Stages) -> list[int]:

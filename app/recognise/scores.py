@@ -32,6 +32,8 @@ RATES = (0.001, 0.01, 0.1)
 """False accept rates whose thresholds have confidence intervals."""
 FEWEST_PEOPLE = 10
 """From fewer, nothing about strangers is learnt: 10 people make 45 pairs."""
+_SURELY_KNOWN = 1 - 1e-12
+"""Probability, before a walk is seen, that it is somebody's in the gallery when the set of people is closed."""
 _DRAWS = 200
 
 
@@ -211,8 +213,10 @@ class ScoreModel:
         found: Distances = np.exp(known - everything[:, None])
         return found
 
-    def of_matches(self, matches: Sequence[Match], frames: Sequence[Ints], people: int = 0) -> list[float | None]:
-        """Return for each walk of a video the probability of its name, or of the nearest candidate of somebody unknown.
+    def of_matches(
+        self, matches: Sequence[Match], frames: Sequence[Ints], people: int = 0, *, closed: bool = False
+    ) -> list[float | None]:
+        """Return for each walk of a video the probability of its name, or of the nearest candidate of an unknown walk.
 
         Of the walks that are seen at the same time only one can be a given person, so each takes probability from the
         others: with odds o1, o2 ... of being that person, walk i is with probability oi / (1 + o1 + o2 + ...).
@@ -220,7 +224,8 @@ class ScoreModel:
         Args:
             matches: of the walks, with the same people among their candidates.
             frames: the frame indices of each walk's track.
-            people: how many the gallery has; who is no candidate is at most as near as the last one.
+            people: how many the gallery has. Whoever is not a candidate is at most as near as the last one.
+            closed: whether everybody in the video is in the gallery, so that no walk can be a stranger's.
 
         Returns:
             None for a walk without candidates.
@@ -231,7 +236,8 @@ class ScoreModel:
         by_name = [sorted(match.candidates, key=lambda candidate: candidate.identity) for match in matches]
         distances = np.array([[candidate.distance for candidate in row] for row in by_name])
         further = np.repeat(distances.max(axis=1, keepdims=True), max(0, people - len(names)), axis=1)
-        alone = self.probabilities(np.concatenate([distances, further], axis=1))[:, : len(names)]
+        prior = _SURELY_KNOWN if closed else 0.5
+        alone = self.probabilities(np.concatenate([distances, further], axis=1), prior)[:, : len(names)]
         odds = alone / np.maximum(1 - alone, 1e-12)
         probabilities = odds / (1 + odds + covisible(frames) @ odds)
         who = [names.index(match.identity or match.candidates[0].identity) for match in matches]

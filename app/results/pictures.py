@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.results.report import TrackReport, VideoReport
-from app.types import Bytes, Ints
-from app.walks.sequences import Walk
+from app.types import Bytes, GaitSequence, Ints
 
 _STRIP, _STRIP_SECONDS = 8, 1.2  # silhouettes over one gait cycle (Winter 1991)
 _BODY = slice(10, 54)  # the 44 columns the field keeps of 64
@@ -28,32 +24,12 @@ class TrackPictures:
     energy: bytes | None = None
 
 
-def pictures_of(video: VideoReport, walks: Iterable[Walk], crops: Mapping[int, bytes]) -> dict[int, TrackPictures]:
-    """Return the pictures of each track, by its id.
-
-    Args:
-        video: the tracks; one that was cut from another has its part of the other's silhouettes.
-        walks: those of the video, one at a time.
-        crops: JPEGs by track id.
-    """
-    parts: dict[int, list[TrackReport]] = defaultdict(list)
-    for track in video.tracks:
-        parts[track.part_of or track.track_id].append(track)
-    pictures = {track.track_id: TrackPictures(crops.get(track.track_id)) for track in video.tracks}
-    for walk in walks:
-        sequence = walk.sequence
-        if sequence is None:
-            continue
-        for track in parts[walk.track.track_id]:
-            own = (sequence.frame_indices >= track.frames[0]) & (sequence.frame_indices <= track.frames[-1])
-            if own.any():
-                silhouettes = sequence.silhouettes[own][:, :, _BODY]
-                pictures[track.track_id] = TrackPictures(
-                    crops.get(track.track_id),
-                    _strip(sequence.frame_indices[own], silhouettes, sequence.fps),
-                    _energy(silhouettes),
-                )
-    return pictures
+def pictures_of(sequence: GaitSequence | None, crop: bytes | None) -> TrackPictures:
+    """Return the pictures of one walk: its crop (a JPEG), and what is drawn from its silhouettes, if it has any."""
+    if sequence is None:
+        return TrackPictures(crop)
+    silhouettes = sequence.silhouettes[:, :, _BODY]
+    return TrackPictures(crop, _strip(sequence.frame_indices, silhouettes, sequence.fps), _energy(silhouettes))
 
 
 def _strip(frames: Ints, silhouettes: Bytes, fps: float) -> bytes:

@@ -12,8 +12,7 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from app.results.render import without_gaps
-from app.results.report import VideoReport
-from app.runs.compare import report_of
+from app.results.report import VideoReport, video_report
 from app.settings import QualitySettings
 from app.types import Floats, Frame, Image, Track
 from app.video.reader import VideoReader
@@ -79,7 +78,7 @@ class BestCrops:
 
 def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Image]:
     """Cut out the best picture of each of `tracks`, see `BestCrops.pictures`, by track id. Decodes once more."""
-    every = report_of(analysed, {})
+    every = video_report(analysed, {})
     wanted = {track.track_id for track in tracks}
     best = BestCrops(every)
     with VideoReader(analysed.info.path) as reader:

@@ -9,16 +9,16 @@ from typing import TypeAlias
 
 import numpy as np
 
-from app.progress import Progress, Stopwatch
 from app.results.report import TrackReport, VideoReport
 from app.settings import Blur
+from app.stages import Run
 from app.types import Floats, Frame, GaitSequence
 from app.video.blur import blur, body_region, head_region
 from app.video.paint import Label, Painter
 from app.video.prefetch import prefetched
 from app.video.reader import VideoReader
 from app.video.writer import VideoWriter
-from app.walks.sequences import Walk
+from app.walks.analyse import AnalysedWalk
 
 # The longest gap in s over which joints move on straight lines; a step takes about half a second.
 _LONGEST_GAP = 0.2
@@ -29,9 +29,9 @@ Skeletons: TypeAlias = Mapping[int, Mapping[int, Floats]]
 """Keypoints (17, 3) by track id and 0-based frame index."""
 
 
-def skeletons_of(walks: Iterable[Walk]) -> Skeletons:
-    """Return the skeletons of walks that have keypoints."""
-    return {walk.track.track_id: keypoints_by_frame(walk.sequence) for walk in walks if walk.sequence is not None}
+def skeletons_of(walks: Iterable[tuple[AnalysedWalk, GaitSequence | None]]) -> Skeletons:
+    """Return the skeletons of walks that have keypoints (`app.walks.analyse.AnalysedVideo.sequences`)."""
+    return {walk.track.track_id: keypoints_by_frame(sequence) for walk, sequence in walks if sequence is not None}
 
 
 def keypoints_by_frame(walk: GaitSequence) -> dict[int, Floats]:
@@ -60,7 +60,7 @@ def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> d
         usable = track.status != "unusable"
         # In the picture only the cause stands ("too short"); the figures behind it are in the report.
         note = (track.reason or "").partition(":")[0] if not usable else ""
-        keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
+        keypoints = (skeletons or {}).get(track.track_id, {})
         sure, doubtful = track.sureness
         for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
             labels[index].append(
@@ -84,7 +84,7 @@ def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None
     for track in video.tracks:
         if which == "none" or (which == "unknown" and track.identity is not None):
             continue
-        keypoints = (skeletons or {}).get(track.part_of or track.track_id, {})
+        keypoints = (skeletons or {}).get(track.track_id, {})
         for index, box in without_gaps(track, round(_LEAD * video.fps)):
             regions[index].append(head_region(box, keypoints.get(index)) if which == "faces" else body_region(box))
     return regions
@@ -111,44 +111,40 @@ def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
 
 
 def render(
-    video: Path,
-    report: VideoReport,
+    video: VideoReport,
     identities: Sequence[str],
     out: Path,
-    progress: Progress,
-    watch: Stopwatch,
+    run: Run,
     skeletons: Skeletons | None = None,
     blurred: Mapping[int, Sequence[Floats]] | None = None,
-    seen: Callable[[Frame], None] = lambda frame: None,
+    look: Callable[[Frame], None] = lambda frame: None,
 ) -> None:
-    """Write `video` painted with what `report` says to the MP4 file `out`.
+    """Paint a video with what the report says of it, into the MP4 file `out`.
 
     Args:
-        video: the file that was analysed.
-        report: what was seen in it.
-        identities: the gallery's names, which fix the colours.
+        video: what was found in it, and where the file is.
+        identities: the names of the gallery, which fix the colours.
         out: the painted video.
-        progress: where the frames done are shown.
-        watch: collects the seconds of each step.
+        run: where progress is shown, and the seconds of each step are kept.
         skeletons: painted too, where there are any.
         blurred: regions by frame, see `regions_to_blur`.
-        seen: called with each frame, blurred but not yet painted; it must copy what it keeps.
+        look: called with each frame, blurred but not yet painted; it must copy what it keeps.
 
     Raises:
         VideoError: the video cannot be read any more.
         OutputError: `out` cannot be written.
     """
-    labels = labels_by_frame(report, skeletons)
-    painter = Painter(identities, report.width, report.height)
+    labels = labels_by_frame(video, skeletons)
+    painter = Painter(identities, video.width, video.height)
     with (
-        VideoReader(video) as reader,
-        VideoWriter(out, report.width, report.height, reader.info.fps) as writer,
-        progress.stage(f"{out.name}: paint", report.frame_count) as advance,
-        watch.measure("paint"),
+        VideoReader(Path(video.video)) as reader,
+        VideoWriter(out, video.width, video.height, reader.info.fps) as writer,
+        run.progress.stage(f"{out.name}: paint", video.frame_count) as advance,
+        run.watch.measure("paint"),
         prefetched(reader, depth=16) as frames,
     ):
         for frame in frames:
             blur(frame.image, (blurred or {}).get(frame.index, ()))
-            seen(frame)
+            look(frame)
             writer.write(painter.paint(frame.image, labels.get(frame.index, ())), frame.time)
             advance(1)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.recognise.judge import Decision
 from app.recognise.matching import Agreement
 from app.types import ModelCard, Status, Sureness
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -45,7 +48,10 @@ class TrackReport(_Model):
         default=None, ge=0, le=1, description="how clear the decision is; not a calibrated probability"
     )
     distance: float | None = Field(description="to `identity`, or to the nearest candidate of an unknown walk")
-    threshold: float | None = Field(description="largest distance that counts as the same person")
+    threshold: float | None = Field(
+        description="largest distance that counts as the same person; null in a closed set and where nothing was "
+        "compared"
+    )
     probability: float | None = Field(
         default=None,
         ge=0,
@@ -146,6 +152,53 @@ class Report(_Model):
     gallery: VideoReport | None = Field(description="null where people were named by the gallery that is kept")
     probes: list[VideoReport]
     failures: list[FailureReport] = Field(default=[], description="probes that could not be used, and why")
+
+
+def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> VideoReport:
+    """Return what `results.json` says of a video.
+
+    Args:
+        video: what was found in it.
+        decisions: who each usable walk is, by track number.
+    """
+    return VideoReport(
+        video=str(video.info.path),
+        name=video.name,
+        width=video.info.width,
+        height=video.info.height,
+        fps=float(video.info.fps),
+        frame_count=video.frame_count,
+        warnings=list(video.warnings),
+        tracks=[_track_report(walk, decisions.get(walk.track.track_id)) for walk in video.walks],
+    )
+
+
+def _track_report(walk: AnalysedWalk, decision: Decision | None) -> TrackReport:
+    votes = decision.agreement if decision else None
+    identity = decision.identity if decision else None
+    return TrackReport(
+        track_id=walk.track.track_id,
+        frames=walk.track.frame_indices.tolist(),
+        boxes=walk.track.boxes.astype(np.float64).round(2).tolist(),
+        status="unusable" if decision is None else "identified" if identity else "unknown",
+        identity=identity,
+        confidence=_rounded(decision.confidence) if decision else None,
+        distance=decision.distance if decision else None,
+        threshold=decision.threshold if decision else None,
+        probability=_rounded(decision.probability) if decision else None,
+        margin=decision.margin if decision else None,
+        pieces=votes.pieces if votes else None,
+        agreeing=votes.agreeing if votes else None,
+        part_of=walk.part_of,
+        reason=walk.reason or (decision.reason if decision else None),
+        candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in decision.candidates]
+        if decision
+        else [],
+    )
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def schema() -> dict[str, Any]:

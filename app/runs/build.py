@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from app.errors import SettingsError
+from app.progress import Progress, Silent, Stopwatch
 from app.settings import Settings, cores
-from app.stages import PoseEstimator, Stages
+from app.stages import PoseEstimator, Run, Stages
 from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
@@ -16,6 +18,23 @@ from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import detectors, gait_models, pose_models, segmenters
 
 logger = logging.getLogger(__name__)
+
+
+def begin(
+    settings: Settings, progress: Progress | None = None, announce: Callable[[Stages], None] = lambda stages: None
+) -> Run:
+    """Begin a run: load its models (`build`) and start its clock.
+
+    Args:
+        settings: the settings of the run.
+        progress: where progress is shown; None for nowhere.
+        announce: called with the models when they are loaded.
+    """
+    watch = Stopwatch()
+    with watch.measure("load"):
+        stages = build(settings)
+    announce(stages)
+    return Run(stages, progress or Silent(), watch)
 
 
 def build(settings: Settings) -> Stages:

@@ -11,15 +11,13 @@ from app.errors import GaitprintError, GalleryError, NobodyFoundError, VideoErro
 from app.files import written_whole
 from app.gallery.service import Enrolment, GalleryService
 from app.gallery.store import NewWalk
-from app.progress import Progress, Silent, Stopwatch
 from app.recognise.covisible import covisible
-from app.recognise.pieces import split_switches
 from app.results.portraits import contact_sheet, jpeg, portraits
-from app.runs.demo import VIDEO_SUFFIXES, distinct_names
-from app.stages import Stages
-from app.types import GaitSequence, Track
-from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
-from app.walks.archive import read_walks
+from app.runs.videos import reasons_against, walks_of
+from app.stages import Run
+from app.types import Track
+from app.video.sources import distinct_names, videos_in
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.workspace import SHEET, in_use
 
 Choice: TypeAlias = Callable[[AnalysedVideo, Path], Sequence[int]]
@@ -53,9 +51,8 @@ def enrol_video(
     name: str,
     video: Path,
     gallery: GalleryService,
-    stages: Stages,
+    run: Run,
     options: EnrolOptions,
-    progress: Progress | None = None,
 ) -> Enrolment:
     """Add the walk of a person in a video to the gallery.
 
@@ -63,18 +60,18 @@ def enrol_video(
         name: the person, who is made where there is none of that name.
         video: the file.
         gallery: where the walk goes.
-        stages: the models, and the settings.
+        run: the models, and where progress is shown.
         options: how the person is enrolled.
-        progress: where progress is shown.
 
     Raises:
         VideoError: the video cannot be read.
         NobodyFoundError: no walk in it can be used.
         GalleryError: it shows several walks and none is chosen, or see `GalleryService.enrol`.
     """
-    with in_use(stages.settings.output.folder):
-        analysed, failures = analyse_people({name: [video]}, stages, progress or Silent())
-        enrolment, more = enrol_person(name, analysed[name], gallery, stages.settings.output.folder, options)
+    output = run.settings.output.folder
+    with in_use(output):
+        analysed, failures = analyse_people({name: [video]}, run)
+        enrolment, more = enrol_person(name, analysed[name], gallery, output, options)
     for failure in (*failures, *more):
         raise failure
     assert enrolment is not None  # one video gives one enrolment or one error
@@ -93,7 +90,7 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
         place.name: videos
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
-        if (videos := sorted(path for path in place.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES))
+        if (videos := videos_in(place))
     }
     if not people:
         raise VideoError(f"{folder} has no sub-folder with videos. Make one for each person: {folder}/NAME/VIDEO.")
@@ -101,17 +98,15 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def analyse_people(
-    people: Mapping[str, Sequence[Path]], stages: Stages, progress: Progress, *, fresh: bool = False
+    people: Mapping[str, Sequence[Path]], run: Run, *, fresh: bool = False
 ) -> tuple[dict[str, list[AnalysedVideo]], list[GaitprintError]]:
     """Analyse the videos of each person; return them, and the errors of those that cannot be used."""
     owners = [(name, path) for name, paths in people.items() for path in paths]
     analysed: dict[str, list[AnalysedVideo]] = {name: [] for name in people}
     failures: list[GaitprintError] = []
-    output = stages.settings.output.folder
     for (name, path), file_name in zip(owners, distinct_names([path for _, path in owners]), strict=True):
         try:
-            video = analyse(path, file_name, stages, output, progress, Stopwatch(), fresh=fresh)
-            analysed[name].append(split_switches(video, stages))
+            analysed[name].append(walks_of(path, file_name, run, fresh=fresh))
         except (VideoError, NobodyFoundError) as error:
             failures.append(error)
     return analysed, failures
@@ -181,8 +176,7 @@ def enrol_walks(
     usable = {walk.track.track_id: walk for walk in analysed.usable()}
     video = analysed.info.path.name
     if not usable:
-        reasons = "; ".join(f"track {walk.track.track_id}: {walk.reason}" for walk in analysed.walks[:8])
-        raise NobodyFoundError(f"No walk in {video} can be used. {reasons}.")
+        raise NobodyFoundError(f"No walk in {video} can be used. {reasons_against(analysed)}.")
     if track_ids is None:
         if len(usable) > 1:
             raise GalleryError(f"{video} shows several walks: {listed(analysed)}. Choose with --track NUMBER.")
@@ -194,7 +188,8 @@ def enrol_walks(
             raise GalleryError(f"Track {track_id} of {video} {why}. Its usable walks: {listed(analysed)}.")
     chosen = [usable[track_id] for track_id in dict.fromkeys(track_ids)]
     pictures = portraits(analysed, [walk.track for walk in chosen]) if thumbnails else {}
-    sequences = _sequences(analysed, chosen) if keep_silhouettes else {}
+    numbers = {walk.track.track_id for walk in chosen} if keep_silhouettes else set()
+    sequences = {w.track.track_id: sequence for w, sequence in analysed.sequences() if w.track.track_id in numbers}
     return [
         NewWalk(
             walk.embedding,
@@ -252,18 +247,3 @@ def _chosen(video: AnalysedVideo, output: Path, choose: Choice | None, alone: bo
     raise GalleryError(
         f"{video.info.path.name} shows several walks: {listed(video)}. Look at {sheet} and choose with --track NUMBER."
     )
-
-
-def _sequences(analysed: AnalysedVideo, chosen: Sequence[AnalysedWalk]) -> dict[int, GaitSequence]:
-    """Return the silhouettes of walks, from the archive, by track id."""
-    wanted: dict[int, list[Track]] = {}
-    for walk in chosen:
-        wanted.setdefault(walk.part_of or walk.track.track_id, []).append(walk.track)
-    sequences = {}
-    for archived in read_walks(analysed.archive):
-        for track in wanted.get(archived.track.track_id, []):
-            assert archived.sequence is not None
-            indices = archived.sequence.frame_indices
-            inside = (indices >= track.frame_indices[0]) & (indices <= track.frame_indices[-1])
-            sequences[track.track_id] = archived.sequence.part(inside)
-    return sequences

@@ -19,7 +19,7 @@ from app.gallery.distances import distances_between
 from app.gallery.store import JSON, GalleryStore
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
-from app.runs.identify import IdentifyOptions, Named, check_comparable, judge_of, recognise
+from app.recognise.judge import Decision, Judge
 from app.settings import Blur
 from app.stages import Stages
 from app.types import Detections, Embedding, Floats, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
@@ -110,7 +110,6 @@ def watch(
     gallery: GalleryStore,
     stages: Stages,
     emit: Emit,
-    options: IdentifyOptions,
     live: LiveOptions,
     *,
     save: Path | None = None,
@@ -128,7 +127,6 @@ def watch(
         stages: the models, and the settings.
         emit: called with every event: ``appeared``, ``named``, ``renamed``, ``left``, ``dropped``, and of the source
             ``lost`` and ``back``.
-        options: how people are named.
         live: how the source is watched.
         save: a painted video to be written.
         stop: ends the watch.
@@ -138,9 +136,8 @@ def watch(
         GalleryError: nobody in the gallery can be compared.
         SettingsError: a stage needs a whole video beforehand.
     """
-    check_comparable(gallery, stages.gait.card)
     stop, broken = stop or Flag(), None
-    watcher = Watcher(source, gallery, stages, emit, options, live)
+    watcher = Watcher(source, gallery, stages, emit, live)
     with _painting(save, watcher) as paint:
         begun = time.monotonic()
         while not (stop.is_set() or source.ended):
@@ -170,10 +167,8 @@ class Watcher:
         gallery: GalleryStore,
         stages: Stages,
         emit: Emit,
-        options: IdentifyOptions,
         live: LiveOptions,
     ) -> None:
-        check_comparable(gallery, stages.gait.card)
         for card in (stages.detector.card, stages.segmenter.card):
             if card.needs_recording and not source.is_file:
                 raise SettingsError(
@@ -182,8 +177,8 @@ class Watcher:
                 )
         self.info, self.stages = source.info, stages
         self._source, self._gallery, self._emit = source, gallery, emit
-        self._options, self._live = options, live
-        self._judge = judge_of(gallery, stages, options)
+        self._live = live
+        self._judge = Judge.of(gallery, stages.gait.card, stages.settings.match)
         self._together: dict[tuple[int, int], float] = {}
         self._tracker = stages.start(source.info)
         self._watch = Stopwatch()
@@ -279,16 +274,14 @@ class Watcher:
         embeddings = self.stages.gait.embed([sequence for _, _, sequence in usable])
         tracks = [track for _, track, _ in usable]
         self._learn(embeddings, tracks)
-        metric, threshold = self.stages.settings.match.metric, self._judge.threshold.value
-        matches = recognise(embeddings, tracks, self._gallery, metric, threshold, self._options.neighbours)
-        told: dict[int, Named] = {}
-        for (person, _, _), one in zip(usable, self._judge.named(tracks, matches), strict=True):
-            told[person.track_id] = one
-            person.votes.append(one.identity)
-        self._settle([person for person, _, _ in usable], told)
+        decisions: dict[int, Decision] = {}
+        for (person, _, _), decision in zip(usable, self._judge.decide(embeddings, tracks), strict=True):
+            decisions[person.track_id] = decision
+            person.votes.append(decision.identity)
+        self._settle([person for person, _, _ in usable], decisions)
         for person, _, _ in usable:
-            if told[person.track_id].identity == person.identity:
-                person.probability = told[person.track_id].probability
+            if decisions[person.track_id].identity == person.identity:
+                person.probability = decisions[person.track_id].probability
 
     def _learn(self, embeddings: list[Embedding], tracks: list[Track]) -> None:
         """Learn how far apart different people are here, from those seen together."""
@@ -300,11 +293,12 @@ class Watcher:
         for one, other in np.argwhere(apart).tolist():
             self._together[tracks[one].track_id, tracks[other].track_id] = float(distances[one, other])
         if bisect_right(_PAIRS, len(self._together)) > bisect_right(_PAIRS, before):
-            self._judge = judge_of(self._gallery, self.stages, self._options, together=self._together)
+            card, match = self.stages.gait.card, self.stages.settings.match
+            self._judge = Judge.of(self._gallery, card, match, together=self._together)
             for person in self._people.values():  # what was voted by another threshold no longer counts
                 person.votes.clear()
 
-    def _settle(self, people: list[_Person], told: dict[int, Named]) -> None:
+    def _settle(self, people: list[_Person], decisions: dict[int, Decision]) -> None:
         """Change the names on which the votes agree; of two people in view with one name, who has more votes has it."""
         taken = {person.identity for person in self._people.values() if person not in people}
         for person in sorted(people, key=lambda person: (-person.verdict()[1], person.track_id)):
@@ -316,10 +310,10 @@ class Watcher:
                 continue
             before, person.identity, person.probability = person.identity, name, None
             details: dict[str, JSON] = {"name": name, "votes": f"{count} of {len(person.votes)}"}
-            one = told[person.track_id]
-            if name is not None and one.identity == name:
-                details |= {"distance": _rounded(one.distance), "margin": _rounded(one.margin)}
-                details |= {"probability": _rounded(one.probability)}
+            decision = decisions[person.track_id]
+            if name is not None and decision.identity == name:
+                details |= {"distance": _rounded(decision.distance), "margin": _rounded(decision.margin)}
+                details |= {"probability": _rounded(decision.probability)}
             if before is None:
                 self._tell("named", track_id=person.track_id, **details)
             else:

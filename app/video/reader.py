@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from av.stream import Disposition
 
-from app.errors import VideoError, nearest
+from app.errors import VideoError
 from app.types import Frame, Image, VideoInfo
 
 if TYPE_CHECKING:
@@ -23,49 +23,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-_EXTENSIONS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
 _FALLBACK_RATE = Fraction(25)
 _TURN = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-
-
-def resolve_video(name: str, folder: Path) -> Path:
-    """Find a video: `name` as given, else in `folder`, with or without its extension.
-
-    Raises:
-        VideoError: there is none, or it is a folder; the nearest name of either place is suggested.
-    """
-    given = Path(name).expanduser()
-    places = [given] if given.is_absolute() else [given, folder / given]
-    for place in places:
-        if place.is_file():
-            return place
-    for place in places:
-        for sibling in _videos(place.parent):
-            if sibling.stem == place.name:
-                return sibling
-    if given.is_dir():
-        raise VideoError(f"{name} is a folder, not a video.{_suggestion(given.name, _videos(given))}")
-    around = [sibling for place in places for sibling in _videos(place.parent)]
-    searched = f" here or in {folder}" if len(places) > 1 else ""
-    raise VideoError(f"There is no video '{name}'{searched}.{_suggestion(given.name, around)}")
-
-
-def _videos(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in _EXTENSIONS)
-    except OSError:
-        return []
-
-
-def _suggestion(word: str, videos: list[Path]) -> str:
-    names = list(dict.fromkeys(video.name for video in videos))
-    if not names:
-        return ""
-    stems = {Path(name).stem: name for name in reversed(names)}
-    hint = nearest(word, names) or nearest(word, stems)
-    if hint:
-        return hint
-    return f" Videos there: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
 
 
 class VideoReader:
@@ -217,7 +176,7 @@ def _open(path: Path) -> InputContainer:
     if path.is_dir():
         raise VideoError(f"{path} is a folder, not a video.")
     if not path.exists():
-        raise VideoError(f"There is no video '{path}'.{_suggestion(path.name, _videos(path.parent))}")
+        raise VideoError(f"There is no video '{path}'.")
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise VideoError(f"{path} is an empty file.")

@@ -1,22 +1,17 @@
-"""A video becomes walks with embeddings, its boxes kept and its silhouettes let go."""
+"""A video becomes walks with embeddings. Boxes and embeddings stay in memory, silhouettes in the archive on disk."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
 
 from app.errors import NobodyFoundError
-from app.files import written_whole
-from app.progress import Progress, Stopwatch
-from app.stages import Stages
-from app.types import Embedding, Frame, Track, VideoInfo
+from app.progress import Stopwatch
+from app.stages import Run
+from app.types import Bytes, Embedding, Floats, Frame, GaitSequence, Track, VideoInfo
 from app.video.prefetch import prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
@@ -24,26 +19,54 @@ from app.walks.sequences import Walk, batched, detections_of, walks
 
 logger = logging.getLogger(__name__)
 
-# Walks embedded together: enough to fill a batch, few enough that their silhouettes stay small.
 _WALKS_AT_ONCE = 8
+"""Walks embedded together: enough to fill a batch, few enough that their silhouettes take little memory."""
 
 
 @dataclass(frozen=True)
 class AnalysedWalk:
-    """A track, its embedding where it is usable, the reason where it is not.
+    """One walk in a video: its track, its embedding where it can be used, and the reason where it cannot.
 
-    `part_of` is the archive's track this one was cut from, as somebody else goes on under its number.
+    `part_of` is the number of the archived track that this one was cut from, because somebody else goes on under its
+    number; None for a whole track. `archive` is the file that holds the silhouettes.
     """
 
     track: Track
     embedding: Embedding | None
     reason: str | None
+    archive: Path
     part_of: int | None = None
+
+    @property
+    def sequence(self) -> GaitSequence | None:
+        """The silhouettes and keypoints of the walk, read from the archive; None where none could be cut out."""
+        found = archive.read_walk(self.archive, self.part_of or self.track.track_id)
+        return self.cut_from(found.sequence)
+
+    @property
+    def silhouettes(self) -> Bytes | None:
+        """The silhouettes, uint8 (T, 64, 64); None where none could be cut out. Read from the archive each time."""
+        sequence = self.sequence
+        return None if sequence is None else sequence.silhouettes
+
+    @property
+    def keypoints(self) -> Floats | None:
+        """The keypoints, float32 (T, 17, 3) px and score; None where no pose network was used."""
+        sequence = self.sequence
+        return None if sequence is None else sequence.keypoints
+
+    def cut_from(self, whole: GaitSequence | None) -> GaitSequence | None:
+        """Return this walk's part of the silhouettes of the whole archived track; None where it has none."""
+        if whole is None:
+            return None
+        first, last = self.track.frame_indices[0], self.track.frame_indices[-1]
+        inside = (whole.frame_indices >= first) & (whole.frame_indices <= last)
+        return whole.part(inside) if inside.any() else None
 
 
 @dataclass(frozen=True)
 class AnalysedVideo:
-    """Everything later steps need of a video; nothing in it grows with the picture size."""
+    """Everything later steps need of a video. Nothing in it grows with the size of the picture."""
 
     name: str
     info: VideoInfo
@@ -56,44 +79,45 @@ class AnalysedVideo:
         """Return the walks that have an embedding."""
         return [walk for walk in self.walks if walk.embedding is not None]
 
+    def sequences(self) -> Iterator[tuple[AnalysedWalk, GaitSequence | None]]:
+        """Yield every walk with its silhouettes, reading the archive once and one track at a time."""
+        by_archived_track: dict[int, list[AnalysedWalk]] = {}
+        for walk in self.walks:
+            by_archived_track.setdefault(walk.part_of or walk.track.track_id, []).append(walk)
+        for found in archive.read_walks(self.archive):
+            for walk in by_archived_track.get(found.track.track_id, []):
+                yield walk, walk.cut_from(found.sequence)
 
-def analyse(
-    video: Path, name: str, stages: Stages, folder: Path, progress: Progress, watch: Stopwatch, *, fresh: bool = False
-) -> AnalysedVideo:
-    """Run pass 1 and embed every usable walk.
+
+def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> AnalysedVideo:
+    """Run pass 1 and embed every usable walk. Nothing is written but the archive, in the cache of the output folder.
 
     Args:
         video: the file.
-        name: what the video's folders under ``GaitSilhouette/`` and ``GaitFeatures/`` are called.
-        stages: the models.
-        folder: the output folder.
-        progress: where the frames done are shown.
-        watch: collects the seconds of each step.
+        name: what the video is called in this run.
+        run: the models, and where progress is shown.
         fresh: whether to ignore what an earlier run found in the same video.
 
     Raises:
         VideoError: the video cannot be read.
         NobodyFoundError: no pedestrian is seen in it.
-        OutputError: silhouettes or features cannot be written.
+        OutputError: the archive cannot be written.
     """
-    settings = stages.settings
     with VideoReader(video) as reader:
-        info = reader.info
-        pose = stages.pose.card if stages.pose is not None else None
-        cards = stages.detector.card, stages.segmenter.card
-        path = archive.archive_path(folder / "cache", video, *cards, settings, pose)
+        path = archive.archive_path(run.settings.output.folder / "cache", video, run.stages.cards(), run.settings)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
             logger.info("%s: the tracks and silhouettes of an earlier run are used", name)
-            analysed = _embedded(archive.read_walks(path), name, stages, folder, watch)
+            analysed = _embedded(archive.read_walks(path), path, run)
         else:
             with archive.writing(path) as store:
                 counter = _Counter()
                 # Closed at once when interrupted: its thread must not decode from a reader that is closed.
-                with closing(_found(reader, name, stages, progress, watch, counter, store)) as found:
-                    analysed = _embedded(found, name, stages, folder, watch)
+                with closing(_followed(reader, name, run, counter, store)) as found:
+                    analysed = _embedded(found, path, run)
                 ending = archive.Ending(counter.frames, tuple(reader.warnings))
                 store.end(ending)
+        info = reader.info
     for warning in ending.warnings:
         logger.warning("%s", warning)
     analysed.sort(key=lambda walk: walk.track.track_id)
@@ -105,37 +129,33 @@ class _Counter:
     frames: int = 0
 
 
-def _found(
-    reader: VideoReader,
-    name: str,
-    stages: Stages,
-    progress: Progress,
-    watch: Stopwatch,
-    counter: _Counter,
-    store: archive.ArchiveWriter,
+def _followed(
+    reader: VideoReader, name: str, run: Run, counter: _Counter, store: archive.ArchiveWriter
 ) -> Generator[Walk, None, None]:
-    info = reader.info
+    """Yield the walks of a video as they end, and add each to the archive."""
+    info, stages, watch = reader.info, run.stages, run.watch
     tracker = stages.start(info)
+    batch = stages.settings.detector.batch
     with (
-        progress.stage(f"{name}: follow and cut out", info.frame_count) as advance,
-        prefetched(_timed(reader, watch), depth=2 * stages.settings.detector.batch) as frames,
+        run.progress.stage(f"{name}: follow and cut out", info.frame_count) as advance,
+        prefetched(_timed(reader, watch), depth=2 * batch) as frames,
     ):
 
-        def seen(group: list[Frame]) -> None:
+        def count(group: list[Frame]) -> None:
             counter.frames += len(group)
             advance(len(group))
 
-        detected = detections_of(frames, stages.detector, stages.settings.detector.batch, watch)
+        detected = detections_of(frames, stages.detector, batch, watch)
         somebody = False
-        for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, seen, stages.pose):
+        for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose):
             somebody = True
             store.add(walk)
             yield walk
-    if not somebody:  # said here, before any folder of this video gets its name
+    if not somebody:
         raise NobodyFoundError(
-            f"No pedestrian was found in {info.path} ({counter.frames} frames looked at by the detector "
-            f"'{stages.detector.card.name}'). Use a video in which people walk in full view, or another "
-            "detector (--detector-checkpoint)."
+            f"No pedestrian was found in {info.path}. The detector '{stages.detector.card.name}' looked at "
+            f"{counter.frames} frames. Use a video in which people walk in full view, or another detector "
+            "(--detector-checkpoint)."
         )
 
 
@@ -149,58 +169,13 @@ def _timed(frames: Iterable[Frame], watch: Stopwatch) -> Iterator[Frame]:
         yield frame
 
 
-def _embedded(found: Iterable[Walk], name: str, stages: Stages, folder: Path, watch: Stopwatch) -> list[AnalysedWalk]:
-    """Embed usable walks a few at a time; write silhouettes and features where they are wanted."""
-    output = stages.settings.output
+def _embedded(found: Iterable[Walk], path: Path, run: Run) -> list[AnalysedWalk]:
+    """Embed the usable walks, a few at a time."""
     analysed: list[AnalysedWalk] = []
-    with (
-        _maybe_folder(folder / "GaitSilhouette" / name, output.silhouettes) as silhouettes,
-        _maybe_folder(folder / "GaitFeatures" / name, output.features) as features,
-    ):
-        for group in batched(found, _WALKS_AT_ONCE):
-            usable = [walk for walk in group if walk.reason is None and walk.sequence is not None]
-            with watch.measure("embed"):
-                embeddings = stages.gait.embed([walk.sequence for walk in usable if walk.sequence is not None])
-            by_track = {walk.track.track_id: e for walk, e in zip(usable, embeddings, strict=True)}
-            with watch.measure("write"):
-                for walk in group:
-                    embedding = by_track.get(walk.track.track_id)
-                    analysed.append(AnalysedWalk(walk.track, embedding, walk.reason))
-                    if silhouettes is not None:
-                        _write_silhouettes(walk, silhouettes)
-                    if features is not None and embedding is not None:
-                        _write_features(walk, embedding, features)
+    for group in batched(found, _WALKS_AT_ONCE):
+        usable = [walk for walk in group if walk.reason is None and walk.sequence is not None]
+        with run.watch.measure("embed"):
+            embeddings = run.stages.gait.embed([walk.sequence for walk in usable if walk.sequence is not None])
+        by_track = {walk.track.track_id: e for walk, e in zip(usable, embeddings, strict=True)}
+        analysed += [AnalysedWalk(w.track, by_track.get(w.track.track_id), w.reason, path) for w in group]
     return analysed
-
-
-def _maybe_folder(path: Path, wanted: bool) -> AbstractContextManager[Path | None]:
-    return _whole_folder(path) if wanted else nullcontext()
-
-
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    with written_whole(path) as temporary:
-        temporary.mkdir(parents=True)
-        yield temporary
-
-
-def _write_silhouettes(walk: Walk, folder: Path) -> None:
-    if walk.sequence is None:
-        return
-    place = folder / f"{walk.track.track_id:03d}"
-    place.mkdir()
-    for index, silhouette in zip(walk.sequence.frame_indices.tolist(), walk.sequence.silhouettes, strict=True):
-        (place / f"{index:06d}.png").write_bytes(cv2.imencode(".png", silhouette)[1].tobytes())
-
-
-def _write_features(walk: Walk, embedding: Embedding, folder: Path) -> None:
-    assert walk.sequence is not None
-    arrays: dict[str, Any] = {
-        "parts": embedding.parts,
-        "model_id": np.asarray(embedding.model_id),
-        "frames": np.asarray(embedding.frames),
-        "frame_indices": walk.sequence.frame_indices,
-    }
-    if walk.sequence.keypoints is not None:
-        arrays["keypoints"] = walk.sequence.keypoints
-    np.savez(folder / f"{walk.track.track_id:03d}.npz", **arrays)

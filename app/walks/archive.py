@@ -1,7 +1,7 @@
 """What pass 1 found in a video, kept on disk: swapping the gait checkpoint needs no second tracking.
 
-An archive is named by a digest of the video's bytes, the models and the settings that shaped it, so it can never be
-stale; it is a zip of plain arrays, read without pickles. An interrupted run finds the videos it had finished.
+An archive is named by a digest of everything that determines its content, so it can never be stale (`archive_path`).
+It is a zip of plain arrays, read without pickles. An interrupted run finds the videos that it had finished.
 """
 
 from __future__ import annotations
@@ -10,20 +10,30 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
 
-import app
 from app.files import written_whole
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
 from app.walks.sequences import Walk
 
-_FORMAT = 2
+_NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
+"""Settings that change how a result is computed but not what it is. Models count by the digest of their file."""
+_CODE = (
+    *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
+    *("video/reader.py", "video/background.py"),
+)
+"""The files and folders of `app` that pass 1 consists of."""
+_LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")
 
 
 @dataclass(frozen=True)
@@ -34,33 +44,64 @@ class Ending:
     warnings: tuple[str, ...]
 
 
-def archive_path(
-    folder: Path,
-    video: Path,
-    detector: ModelCard,
-    segmenter: ModelCard,
-    settings: Settings,
-    pose: ModelCard | None = None,
-) -> Path:
-    """Return where the archive of `video` under these models and settings lies. Reads the whole video once."""
+def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], settings: Settings) -> Path:
+    """Return where the archive of `video` lies in `folder`. Reads the whole video once.
+
+    The name is a digest of all that determines what pass 1 finds: the bytes of the video, the models, the settings that
+    shape the result, the source code of pass 1 and the versions of the libraries that it calls. What only changes how
+    fast the result comes, such as the number of threads, is left out.
+
+    Args:
+        folder: of the cache.
+        video: the file.
+        cards: those of the models by stage. The gait model's does not count, as pass 1 embeds nothing.
+        settings: of the run.
+    """
     digest = hashlib.sha256()
     with video.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     shaping = {
-        "format": _FORMAT,
-        "version": app.__version__,
-        "detector": [detector.name, detector.sha256, detector.runtime, asdict(settings.detector)],
-        "segmenter": [segmenter.name, segmenter.sha256, segmenter.runtime, asdict(settings.segmenter)],
-        "pose": [pose.name, pose.sha256, pose.runtime] if pose is not None else None,
-        "track": asdict(settings.track),
-        "quality": asdict(settings.quality),
+        "models": {stage: [card.name, card.sha256, card.runtime] for stage, card in cards.items() if stage != "gait"},
+        "settings": {
+            section: {key: value for key, value in asdict(getattr(settings, section)).items() if key not in _NO_EFFECT}
+            for section in ("detector", "track", "segmenter", "quality")
+        },
         "max_frames": settings.gait.max_frames,
+        "code": _code_digest(),
+        "libraries": _library_versions(),
     }
-    for section in ("detector", "segmenter"):
-        del shaping[section][3]["checkpoint"]  # type: ignore[index]  # the digest of the file counts, not its place
     digest.update(json.dumps(shaping, sort_keys=True, default=str).encode())
     return folder / f"{digest.hexdigest()[:32]}.zip"
+
+
+@cache
+def _code_digest() -> str:
+    """Return a digest of the source code whose results are archived."""
+    digest = hashlib.sha256()
+    for name in _CODE:
+        digest.update(_source_digest(files("app").joinpath(name)))
+    return digest.hexdigest()
+
+
+def _source_digest(source: Traversable) -> bytes:
+    digest = hashlib.sha256(source.name.encode())
+    if source.is_dir():
+        for inner in sorted(source.iterdir(), key=lambda inner: inner.name):
+            if inner.name.endswith(".py") or (inner.is_dir() and inner.name != "__pycache__"):
+                digest.update(_source_digest(inner))
+    else:
+        digest.update(source.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.digest()
+
+
+@cache
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for library in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[library] = metadata.version(library)
+    return versions
 
 
 class ArchiveWriter:
@@ -100,21 +141,36 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
 def read_walks(path: Path) -> Iterator[Walk]:
     """Yield the walks of an archive in the order in which they were added."""
     with zipfile.ZipFile(path) as archive:
-        names = set(archive.namelist())
-        ids = [name.partition("/")[0] for name in archive.namelist() if name.endswith("/walk.json")]
-        for track_id in ids:
+        for name in archive.namelist():
+            track_id, _, file = name.partition("/")
+            if file == "walk.json":
+                yield _read_walk(archive, int(track_id))
 
-            def array(name: str, track_id: str = track_id) -> np.ndarray:
-                loaded: np.ndarray = np.load(io.BytesIO(archive.read(f"{track_id}/{name}.npy")), allow_pickle=False)
-                return loaded
 
-            about = json.loads(archive.read(f"{track_id}/walk.json"))
-            track = Track(int(track_id), array("frames"), array("boxes"), array("scores"))
-            sequence = None
-            if f"{track_id}/silhouettes.npy" in names:
-                keypoints = array("keypoints") if f"{track_id}/keypoints.npy" in names else None
-                sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints)
-            yield Walk(track, sequence, about["reason"])
+def read_walk(path: Path, track_id: int) -> Walk:
+    """Return one walk of an archive.
+
+    Raises:
+        KeyError: the archive has no such track.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return _read_walk(archive, track_id)
+
+
+def _read_walk(archive: zipfile.ZipFile, track_id: int) -> Walk:
+    names = set(archive.namelist())
+
+    def array(name: str) -> np.ndarray:
+        loaded: np.ndarray = np.load(io.BytesIO(archive.read(f"{track_id}/{name}.npy")), allow_pickle=False)
+        return loaded
+
+    about = json.loads(archive.read(f"{track_id}/walk.json"))
+    sequence = None
+    if f"{track_id}/silhouettes.npy" in names:
+        keypoints = array("keypoints") if f"{track_id}/keypoints.npy" in names else None
+        sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints)
+    track = Track(track_id, array("frames"), array("boxes"), array("scores"))
+    return Walk(track, sequence, about["reason"])
 
 
 def read_ending(path: Path) -> Ending | None:

@@ -16,9 +16,8 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -29,13 +28,12 @@ from app.errors import GaitprintError
 from app.files import written_whole
 from app.web.forecast import Forecast, PlannedStep
 from app.web.jobs import Kind, Step
-from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo
 
 if TYPE_CHECKING:
     from app.gallery.store import GalleryStore
-    from app.results.report import Report, VideoReport
-    from app.settings import Settings
-    from app.stages import Stages
+    from app.results.result import Result
+    from app.stages import Run, Stages
 
 _EVERY = 0.25  # s between two messages about the same step
 _RATE_OVER = 10.0  # s
@@ -72,16 +70,14 @@ class Task(BaseModel):
 
     def seen(self) -> list[SeenVideo]:
         """Return what the folders and the painted copy of each video are called."""
-        from app.runs.demo import distinct_names
+        from app.results.outputs import painted_names
+        from app.video.sources import distinct_names
 
         names = distinct_names([video.path for video in self.videos])
-        before = f"G-{names[0]}_P-" if self.gallery else ""
-        painted = [
-            "gallery" if video is self.gallery else before + n for video, n in zip(self.videos, names, strict=True)
-        ]
+        painted = painted_names(*((names[0], names[1:]) if self.gallery else (None, names)))
         return [
-            SeenVideo(video_id=video.video_id, name=name, painted=f"{out}.mp4")
-            for video, name, out in zip(self.videos, names, painted, strict=True)
+            SeenVideo(video_id=video.video_id, name=name, painted=file)
+            for video, name, file in zip(self.videos, names, painted, strict=True)
         ]
 
     def plan(self) -> list[PlannedStep]:
@@ -154,64 +150,54 @@ def work(task: Task, reporter: Reporter) -> None:
     Raises:
         GaitprintError: the videos or the settings cannot be used.
     """
+    from app.runs.build import begin
     from app.settings import Settings
 
-    named = {"output.folder": task.work, "output.silhouettes": True, "output.features": True, "output.report": True}
-    settings = Settings.load(task.config, task.assignments, named)
-    done = _KINDS[task.kind](task, settings, reporter)
-    reports = [*([done.report.gallery] if done.report.gallery else []), *done.report.probes]
-    seen = {str(video.path): seen for video, seen in zip(task.videos, task.seen(), strict=True)}
-    videos = [seen[report.video] for report in reports]
+    named = {
+        "output.folder": task.work,
+        "output.silhouettes": True,
+        "output.features": True,
+        "output.report": True,
+        "match.far": task.far,
+    }
+    run = begin(Settings.load(task.config, task.assignments, named), reporter, reporter.announce)
+    result, identities = _KINDS[task.kind](task, run)
+    folder = result.write()
+    names = {str(video.path): seen for video, seen in zip(task.videos, task.seen(), strict=True)}
     outcome = Outcome(
-        videos=videos,
-        identities=done.identities,
-        failures=[task.without_paths(failure.reason) for failure in done.report.failures],
+        videos=[names[named.report.video] for named in result.videos],
+        identities=identities,
+        failures=[task.without_paths(failure.reason) for failure in result.failures],
     )
     with written_whole(task.result) as temporary:
         temporary.mkdir(parents=True)
         for name, kept in (("GaitFeatures", "features"), ("GaitSilhouette", "silhouettes")):
             (task.work / name).rename(temporary / kept)
-        _embed_pieces(list(zip(reports, videos, strict=True)), settings, temporary)
-        done.folder.rename(temporary / "run")
+        folder.rename(temporary / "run")
         (temporary / "outcome.json").write_text(outcome.model_dump_json(indent=1), encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A finished run: its folder, what it says, and the names that stand in it."""
-
-    folder: Path
-    report: Report
-    identities: list[KnownIdentity]
-
-
-def _compare(task: Task, settings: Settings, reporter: Reporter) -> _Done:
+def _compare(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
     """Name people after those of a gallery video."""
-    from app.runs.demo import run
+    from app.runs.compare import compare
 
     assert task.gallery is not None
-    probes = [video.path for video in task.probes]
-    result = run(task.gallery.path, probes, settings, reporter, announce=reporter.announce)
-    assert result.report.gallery is not None
-    names = {track.identity for track in result.report.gallery.tracks if track.identity}
-    return _Done(result.folder, result.report, _identities(names, names, {}))
+    result = compare(task.gallery.path, [video.path for video in task.probes], run)
+    names = set(result.identities)
+    return result, _identities(names, names, {})
 
 
-def _identify(task: Task, settings: Settings, reporter: Reporter) -> _Done:
-    """Name people after those of the gallery's database."""
+def _identify(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
+    """Name people after those of the gallery that is kept."""
     from app.gallery.sqlite import SqliteGallery
-    from app.runs.identify import IdentifyOptions, run
+    from app.runs.identify import identify
 
-    probes = [video.path for video in task.probes]
     with SqliteGallery(task.database) as gallery:
         before = _persons(gallery)
-        result = run(probes, gallery, settings, IdentifyOptions(task.far), reporter, announce=reporter.announce)
+        result = identify([video.path for video in task.probes], gallery, run)
         # Whoever was renamed or forgotten meanwhile may stand in the result all the same.
         persons = _persons(gallery) | before
-    tracks = [track for probe in result.report.probes for track in probe.tracks]
-    named = {track.identity for track in tracks if track.identity}
-    near = {candidate.identity for track in tracks for candidate in track.candidates}
-    return _Done(result.folder, result.report, _identities(named, near, persons))
+    return result, _identities(set(result.identities), set(result.people), persons)
 
 
 def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
@@ -222,23 +208,11 @@ def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
     return {person.name: (person.person_id, walks[person.person_id]) for person in gallery.people()}
 
 
-def _survey(task: Task, settings: Settings, reporter: Reporter) -> _Done:
-    """Find everybody who walks and name nobody."""
-    from app.progress import Stopwatch
-    from app.runs.build import build
-    from app.runs.compare import Answer, report_of
-    from app.runs.demo import analyse_probes, distinct_names, write_run
+def _survey(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
+    """Find everybody who walks, and name nobody."""
+    from app.runs.identify import survey
 
-    started, watch = time.perf_counter(), Stopwatch()
-    with watch.measure("load"):
-        stages = build(settings)
-    reporter.announce(stages)
-    probes = [video.path for video in task.probes]
-    seen, failures = analyse_probes(probes, distinct_names(probes), stages, reporter, watch)
-    unnamed = [{walk.track.track_id: Answer(None, None) for walk in video.usable()} for video in seen]
-    shown = [(video, report_of(video, answers)) for video, answers in zip(seen, unnamed, strict=True)]
-    result = write_run(None, shown, [], stages, reporter, watch, started, failures=failures)
-    return _Done(result.folder, result.report, [])
+    return survey([video.path for video in task.probes], run), []
 
 
 _KINDS = {"compare": _compare, "identify": _identify, "survey": _survey}
@@ -254,27 +228,6 @@ def _identities(named: set[str], near: set[str], persons: Mapping[str, tuple[int
         person_id, walks = persons.get(name, (None, []))
         identities.append(KnownIdentity(name=name, colour=colours.get(name), person_id=person_id, walks=walks))
     return identities
-
-
-def _embed_pieces(used: Sequence[tuple[VideoReport, SeenVideo]], settings: Settings, result: Path) -> None:
-    """Embed the pieces of tracks that go over to somebody else: what is kept of those is of the whole track."""
-    pieces = [
-        (KeptWalks(result, seen.name), track, report.fps)
-        for report, seen in used
-        for cut in {track.part_of for track in report.tracks if track.part_of}
-        # The first piece, which has the track's own number, comes last: the others are cut from what is kept of it.
-        for track in sorted(report.tracks, key=lambda track: -track.track_id)
-        if cut in (track.part_of, track.track_id)
-    ]
-    if not pieces:
-        return
-    from app.runs.build import build
-
-    gait = build(settings).gait
-    for kept, track, fps in pieces:
-        sequence = kept.cut(track.part_of or track.track_id, track.frames[0], track.frames[-1], fps)
-        (embedding,) = gait.embed([sequence])
-        kept.write(track.track_id, embedding, sequence)
 
 
 class _Warnings(logging.Handler):

@@ -44,16 +44,16 @@ from app.lab.evaluation.metrics import Matches, bootstrap, keypoint_hits, mask_i
 from app.lab.synthesis.photos import read_photos
 from app.lab.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
 from app.lab.walkers.dataset import Plan
-from app.progress import Silent, Stopwatch
 from app.results.report import TrackReport, VideoReport
 from app.runs.build import build
-from app.runs.compare import compare, report_of
+from app.runs.compare import compare_walks
+from app.runs.videos import walks_of
 from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
-from app.stages import Detector, GaitModel, PoseEstimator, Segmenter, Stages
+from app.stages import Detector, GaitModel, PoseEstimator, Run, Segmenter, Stages
 from app.track.bytetrack import iou
 from app.types import Bools, Detections, Embedding, Floats, Frame, GaitSequence, Image, ModelCard
 from app.video.reader import VideoReader
-from app.walks.analyse import AnalysedVideo, analyse
+from app.walks.analyse import AnalysedVideo
 from app.walks.archive import read_walks
 from app.weights.checkpoints import CheckpointFile, find_checkpoints
 from app.weights.registry import Registry, detectors, gait_models, pose_models, segmenters
@@ -450,10 +450,9 @@ class Followed:
         """Run the pipeline, without painting."""
         stages = build(settings)
         print("\n".join(stages.lines()))
-        folder = settings.output.folder
-        videos = [analyse(path, path.stem, stages, folder, Silent(), Stopwatch()) for path in (gallery, *probes)]
-        answers = compare(videos[0], videos[1:], stages).answers
-        reports = [report_of(video, answer) for video, answer in zip(videos, answers, strict=True)]
+        run = Run(stages)
+        videos = [walks_of(path, path.stem, run) for path in (gallery, *probes)]
+        reports = [named.report for named in compare_walks(videos[0], videos[1:], run).videos]
         truths = [boxes_of(path.with_suffix(".gt.txt")) for path in (gallery, *probes)]
         return cls(videos, reports, truths, stages)
 

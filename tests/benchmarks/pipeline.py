@@ -39,8 +39,8 @@ def gaitbase(path: Path) -> Path:
 
 def speed(shared: Path, rounds: int) -> None:
     """Print the seconds of each step, the median over `rounds` runs."""
-    from app.progress import Silent
-    from app.runs.demo import run
+    from app.runs.build import begin
+    from app.runs.compare import compare
     from app.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,11 @@ def speed(shared: Path, rounds: int) -> None:
             write_demo(home)
             videos = (home / "gallery.mp4", home / "probe1.mp4")
         settings = Settings.load(named=named)
-        reports = [run(videos[0], [videos[1]], settings, Silent(), fresh=True).report for _ in range(rounds)]
+        reports = []
+        for _ in range(rounds):
+            result = compare(videos[0], [videos[1]], begin(settings), fresh=True)
+            result.write()
+            reports.append(result.report())
     frames = reports[0].gallery.frame_count + reports[0].probes[0].frame_count
     steps = {step: statistics.median(r.timings[step] for r in reports) for step in reports[0].timings}
     print(f"{frames} frames, median of {rounds} runs, ms a frame:")
@@ -81,8 +85,8 @@ def peak(frames: int) -> float:
 
 def one(frames: int, home: Path) -> None:
     """Run the job on one drawn clip of `frames` frames, twice given, and print the peak memory of this process."""
-    from app.progress import Silent
-    from app.runs.demo import run
+    from app.runs.build import begin
+    from app.runs.compare import compare
     from app.settings import Settings
 
     for name in ("gallery", "probe"):
@@ -94,7 +98,7 @@ def one(frames: int, home: Path) -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
     named = {"gait.checkpoint": gaitbase(home / "GaitBase.pt"), "output.folder": home / "out"}
     started = time.perf_counter()
-    run(home / "gallery.mp4", [home / "probe.mp4"], Settings.load(named=named), Silent())
+    compare(home / "gallery.mp4", [home / "probe.mp4"], begin(Settings.load(named=named))).write()
     seconds = time.perf_counter() - started
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{frames} frames: {2 * frames / seconds:.1f} frames/s, peak MiB {megabytes:.0f}")

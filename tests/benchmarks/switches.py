@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from app.gallery.distances import distances_between
-from app.progress import Silent, Stopwatch
 from app.recognise.switches import CONTRAST, FEWEST_WINDOWS, contrast, find_switches, possible_switches, windows
 from app.runs.build import build
 from app.settings import Settings
+from app.stages import Run
 from app.types import Embedding
 from app.walks.analyse import analyse
 from app.walks.archive import read_walks
@@ -40,7 +40,7 @@ def main() -> None:
     stages = build(Settings.load(named={"output.silhouettes": False, "output.features": False}))
     cut, alone, pairs = 0, [], []
     for video in videos:
-        found = analyse(video, video.stem, stages, arguments.output, Silent(), Stopwatch())
+        found = analyse(video, video.stem, Run(stages))
         usable = {walk.track.track_id: walk.track for walk in found.usable()}
         walks: list[list[Embedding]] = []
         for archived in read_walks(found.archive):

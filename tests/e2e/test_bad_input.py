@@ -227,7 +227,7 @@ def test_an_interrupted_run_leaves_nothing_and_is_resumed(
     if sign.startswith("cache"):
         assert not out.exists()
         return
-    assert sorted(path.name for path in (out / "GaitFeatures").iterdir()) == ["gallery", "probe1"]
+    assert len([name for name in left if name.startswith("cache/") and name.endswith(".zip")]) == 2
     again = demo("--probe", "probe1", "--output", out)
     assert again.code == 0
     assert again.out.count("of an earlier run are used") == 2

@@ -25,13 +25,11 @@ from app.detect.motion import MotionDetector
 from app.errors import SettingsError, VideoError
 from app.gait.gei import GaitEnergyImage
 from app.gallery.sqlite import SqliteGallery
-from app.progress import Silent, Stopwatch
 from app.runs.enrol import enrol_walks
-from app.runs.identify import IdentifyOptions
 from app.runs.live import LiveOptions, Seen, Watcher, watch
 from app.segment.motion import MotionSegmenter
 from app.settings import MatchSettings, OutputSettings, Settings
-from app.stages import Stages
+from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import Frame
 from app.video.live import LiveSource, Outage, Source, said
@@ -58,7 +56,7 @@ def stages(folder: Path) -> Stages:
 def known(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of the two people of `gallery.mp4`."""
     folder = tmp_path_factory.mktemp("live")
-    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", stages(folder), folder, Silent(), Stopwatch())
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(folder)))
     with SqliteGallery(folder / "known.db") as gallery:
         for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
             gallery.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
@@ -90,7 +88,7 @@ def watched(source: Source, known: Path, folder: Path, **more: Any) -> tuple[lis
     live = LiveOptions(window=2.0, every=0.4, report_drops=1.0, **more)
     with SqliteGallery(known) as gallery:
         painted = folder / "painted.mp4"
-        seen = watch(source, gallery, stages(folder), events.append, IdentifyOptions(), live, save=painted)
+        seen = watch(source, gallery, stages(folder), events.append, live, save=painted)
     return events, seen
 
 
@@ -118,12 +116,12 @@ def test_who_comes_is_named_and_leaves(studio: Path, known: Path, tmp_path: Path
 def test_one_person_enrolled_is_known_once_two_were_seen_together(studio: Path, tmp_path: Path) -> None:
     own = replace(stages(tmp_path), settings=replace(stages(tmp_path).settings, match=MatchSettings()))
     gallery_video = studio / "input_videos" / "gallery.mp4"
-    video = analyse(gallery_video, "gallery", own, tmp_path, Silent(), Stopwatch())
+    video = analyse(gallery_video, "gallery", Run(own))
     events: list[dict[str, Any]] = []
     with SqliteGallery(tmp_path / "known.db") as gallery:
         gallery.enrol("Anna", enrol_walks(video, [video.usable()[0].track.track_id], thumbnails=False), consent="yes")
         live = LiveOptions(window=2.0, every=0.4)
-        watch(Played(gallery_video), gallery, own, events.append, IdentifyOptions(), live)
+        watch(Played(gallery_video), gallery, own, events.append, live)
     assert {event["name"] for event in events if event["event"] == "named"} == {"Anna"}
 
 
@@ -145,7 +143,7 @@ def test_nothing_is_kept_of_who_left(studio: Path, known: Path, tmp_path: Path) 
     played._frames = [Frame(90 * turn + f.index, 3.6 * turn + f.time, f.image) for turn in range(3) for f in once]
     live = LiveOptions(window=2.0, every=10.0)
     with SqliteGallery(known) as gallery:
-        watcher = Watcher(played, gallery, stages(tmp_path), lambda event: None, IdentifyOptions(), live)
+        watcher = Watcher(played, gallery, stages(tmp_path), lambda event: None, live)
         while (frame := played.take()) is not None:
             watcher.look(frame)
             held = watcher._people.values()

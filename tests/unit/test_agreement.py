@@ -12,13 +12,14 @@ import pytest
 from app.gait.gei import GaitEnergyImage
 from app.gallery.sqlite import SqliteGallery
 from app.recognise.matching import Agreement
-from app.runs.compare import compare, report_of
+from app.runs.compare import compare_walks
 from app.runs.enrol import enrol_walks
-from app.runs.identify import IdentifyOptions, _report, identify
+from app.runs.identify import name_walks
 from app.settings import MatchSettings
+from app.stages import Run
 from app.types import GaitSequence
 from app.walks.analyse import AnalysedVideo
-from tests.unit.test_pipeline_demo import analysed, stages
+from tests.unit.test_compare import analysed, stages
 
 
 def in_pieces(video: AnalysedVideo, *bodies: list[int]) -> AnalysedVideo:
@@ -37,18 +38,18 @@ def test_pieces_are_compared_with_the_gallery_video(tmp_path: Path, caplog: pyte
     known = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2)])
     street = analysed(tmp_path, "street", [(range(50), 1), (range(50), 2), (range(60, 99), 9), (range(100, 150), 1)])
     probe = in_pieces(street, [1, 1, 1, 2], [1, 2, 1], [1, 2], [1])
-    compared = compare(known, [probe], stages())
-    assert [answer.agreement for answer in compared.answers[1].values()][:2] == [Agreement(3, 4), Agreement(1, 3)]
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, "app.runs.compare"):
-        report = report_of(probe, compared.answers[1])
+    with caplog.at_level(logging.WARNING, "app.recognise.judge"):
+        (seen,) = compare_walks(known, [probe], Run(stages())).probes
+    assert [decision.agreement for decision in seen.decisions.values()][:2] == [Agreement(3, 4), Agreement(1, 3)]
+    report = seen.report
     assert [(track.agreeing, track.pieces) for track in report.tracks] == [(3, 4), (1, 3), (1, 2), (None, None)]
     assert report.tracks[2].identity is None
-    (message,) = caplog.messages
+    (message,) = [message for message in caplog.messages if "pieces" in message]
     assert message == (
         "street: track 2 is named home-002, but only 1 of the 3 pieces of the walk are nearest to home-002."
     )
-    assert {answer.agreement for answer in compare(known, [street], stages()).answers[1].values()} == {None}
+    (whole,) = compare_walks(known, [street], Run(stages())).probes
+    assert {decision.agreement for decision in whole.decisions.values()} == {None}
 
 
 def test_pieces_are_compared_with_the_gallery_that_is_kept(tmp_path: Path) -> None:
@@ -58,7 +59,11 @@ def test_pieces_are_compared_with_the_gallery_that_is_kept(tmp_path: Path) -> No
             gallery.enrol(name, enrol_walks(home, [number], thumbnails=False), consent="yes")
         street = analysed(tmp_path, "street", [(range(50), 1), (range(60, 99), 2)])
         probe = in_pieces(street, [1, 1, 2], [2, 2])
-        found = identify(probe, gallery, stages(MatchSettings(threshold=9.0)), IdentifyOptions())
-        assert [(one.identity, one.agreement) for one in found] == [("Anna", Agreement(2, 3)), ("Ben", Agreement(2, 2))]
-        assert [(track.agreeing, track.pieces) for track in _report(probe, found).tracks] == [(2, 3), (2, 2)]
-        assert [one.agreement for one in identify(street, gallery, stages(), IdentifyOptions())] == [None, None]
+        (seen,) = name_walks([probe], gallery, Run(stages(MatchSettings(threshold=9.0))))
+        assert [(one.identity, one.agreement) for one in seen.decisions.values()] == [
+            ("Anna", Agreement(2, 3)),
+            ("Ben", Agreement(2, 2)),
+        ]
+        assert [(track.agreeing, track.pieces) for track in seen.report.tracks] == [(2, 3), (2, 2)]
+        (whole,) = name_walks([street], gallery, Run(stages()))
+        assert [one.agreement for one in whole.decisions.values()] == [None, None]

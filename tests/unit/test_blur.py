@@ -139,6 +139,6 @@ def test_a_track_of_one_frame_is_held() -> None:
 def test_skeletons_say_where_heads_are_also_of_a_part_of_a_track() -> None:
     joints = keypoints((150, 60, 0.9), (152, 58, 0.8))
     walker = track(7, range(3), [BOX.tolist()] * 3, None).model_copy(update={"part_of": 1})
-    regions = regions_to_blur(video(walker), "faces", {1: {1: joints}})
+    regions = regions_to_blur(video(walker), "faces", {7: {1: joints}})
     assert np.array_equal(regions[1][0], head_region(BOX, joints))
     assert np.array_equal(regions[2][0], head_region(BOX))

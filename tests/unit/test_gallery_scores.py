@@ -33,8 +33,9 @@ from app.recognise.scores import (
     read_scores,
     scores_path,
 )
-from app.runs.compare import compare, report_of
+from app.runs.compare import compare_walks
 from app.settings import Settings
+from app.stages import Run
 from app.types import Candidate, Embedding, Floats, GaitSequence, Match, ModelCard, Track, VideoInfo
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.weights.checkpoints import HOME
@@ -316,7 +317,7 @@ def seen_together(name: str, features: Floats, model_id: str) -> AnalysedVideo:
     frames = np.arange(10)
     boxes, certain = np.zeros((10, 4), np.float32), np.ones(10, np.float32)
     found = [
-        AnalysedWalk(Track(number, frames, boxes, certain), Embedding(parts, model_id, 10), None)
+        AnalysedWalk(Track(number, frames, boxes, certain), Embedding(parts, model_id, 10), None, Path(name))
         for number, parts in enumerate(features, 1)
     ]
     return AnalysedVideo(name, VideoInfo(Path(name), 64, 64, Fraction(25)), 10, (), tuple(found), Path(name))
@@ -331,8 +332,8 @@ def test_a_run_says_how_probable_its_names_are(scores: ScoreModel, tmp_path: Pat
     seen = seen_together("seen", first[1:6, 1, 0], card.model_id)
 
     def probabilities() -> list[float | None]:
-        _, answers = compare(known, [seen], stages).answers
-        return [track.probability for track in report_of(seen, answers).tracks]
+        (found,) = compare_walks(known, [seen], Run(stages)).probes
+        return [track.probability for track in found.report.tracks]
 
     assert probabilities() == [None] * 5, "nothing is known of what distances mean"
     scores.write(scores_path(tmp_path / "net.onnx"))

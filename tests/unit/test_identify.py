@@ -14,17 +14,19 @@ from app.errors import GalleryError, NobodyFoundError
 from app.gait.gei import GaitEnergyImage
 from app.gallery.sqlite import SqliteGallery
 from app.recognise import scores as scores_module
+from app.recognise.judge import Decision, Judge, check_comparable
 from app.recognise.pieces import split_switches
 from app.recognise.scores import Pairs, ScoreModel
+from app.results.report import video_report
 from app.runs.enrol import enrol_walks, listed, surely_one_person
-from app.runs.identify import IdentifyOptions, Named, _report, check_comparable, identify, judge_of
+from app.runs.identify import name_walks
 from app.settings import MatchSettings
-from app.stages import Stages
+from app.stages import Run, Stages
 from app.types import Bytes, GaitSequence, Ints, Track, VideoInfo
 from app.walks import archive
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
-from tests.unit.test_pipeline_demo import analysed, stages
+from tests.unit.test_compare import analysed, stages
 
 MODEL = GaitEnergyImage()
 
@@ -42,8 +44,9 @@ def enrol(gallery: SqliteGallery, folder: Path, *people: tuple[str, int], video:
         gallery.enrol(name, enrol_walks(seen, [number], thumbnails=False), consent="yes")
 
 
-def named(video: AnalysedVideo, gallery: SqliteGallery, models: Stages) -> list[Named]:
-    return identify(video, gallery, models, IdentifyOptions())
+def named(video: AnalysedVideo, gallery: SqliteGallery, models: Stages) -> list[Decision]:
+    (result,) = name_walks([video], gallery, Run(models))
+    return list(result.decisions.values())
 
 
 def test_people_are_named_and_strangers_are_not(tmp_path: Path, gallery: SqliteGallery) -> None:
@@ -51,8 +54,6 @@ def test_people_are_named_and_strangers_are_not(tmp_path: Path, gallery: SqliteG
     probe = analysed(tmp_path, "street", [(range(5, 50), 3), (range(50), 9), (range(50), 1)], {})
     found = named(probe, gallery, stages())
     assert [one.identity for one in found] == ["Carol", None, "Anna"]
-    assert [one.track_id for one in found] == [1, 2, 3]
-    assert found[0].segment == (5, 49)
     for one in found:
         distances = [candidate.distance for candidate in one.candidates]
         assert len(distances) == 3
@@ -76,7 +77,7 @@ def test_all_walks_of_a_person_count_up_to_k(tmp_path: Path, gallery: SqliteGall
     probe = analysed(tmp_path, "street", [(range(50), 1), (range(50), 2)])
     distances = {}
     for k in (1, 2, 3):
-        first, _ = identify(probe, gallery, stages(MatchSettings(threshold=9.0)), IdentifyOptions(neighbours=k))
+        first, _ = named(probe, gallery, stages(MatchSettings(threshold=9.0, neighbours=k)))
         distances[k] = {candidate.identity: candidate.distance for candidate in first.candidates}
     assert distances[1]["Anna"] < distances[2]["Anna"] == distances[3]["Anna"]
     assert distances[1]["Ben"] == distances[3]["Ben"]
@@ -102,20 +103,23 @@ def test_scores_learnt_from_the_gallery_give_threshold_and_probability(tmp_path:
     pairs = Pairs.of(features, people, [str(i) for i in range(len(people))], "euclidean")
     scores = ScoreModel.fit(pairs, model_id="gei", metric="euclidean", data="noise")
     scores.write(scores_module.scores_path(gallery.path))
-    judge = judge_of(gallery, stages(), IdentifyOptions(far=0.02), [probe])
+    judge = Judge.of(gallery, MODEL.card, MatchSettings(far=0.02), [probe])
     assert judge.scores is not None
+    assert judge.threshold is not None
     assert judge.threshold.value == judge.scores.threshold(0.02)
-    found = identify(probe, gallery, stages(), IdentifyOptions(far=0.02), judge)
+    found = list(judge.decide_video(probe).values())
     assert [found[0].identity, found[2].identity] == ["Anna", "Ben"]
     sure, stranger, _ = (one.probability for one in found)
     assert sure is not None
     assert stranger is not None
     assert sure > 0.9 > 0.5 > stranger
-    crowd = replace(judge, people=1000)
-    (among_many, *_) = identify(probe, gallery, stages(), IdentifyOptions(far=0.02), crowd)
-    assert among_many.probability is not None
-    assert among_many.probability < sure, "each further person takes a little"
-    given = judge_of(gallery, stages(MatchSettings(threshold=0.7)), IdentifyOptions(), [probe])
+    for number in range(4, 40):
+        enrol(gallery, tmp_path, (f"P{number}", number + 100), video=f"more{number}")
+    among_many = judge.decide_video(probe)[1].probability
+    assert among_many is not None
+    assert among_many < sure, "each further person takes a little"
+    given = Judge.of(gallery, MODEL.card, MatchSettings(threshold=0.7), [probe])
+    assert given.threshold is not None
     assert given.threshold.value == 0.7
     assert given.scores is not None, "a given threshold keeps the probability"
     assert scores_module.find_scores(MODEL.card, "euclidean") is None
@@ -141,7 +145,7 @@ def switched(folder: Path, *, crossing: bool = True) -> AnalysedVideo:
             track = Track(number, frames, boxes, np.full(200, 0.9, np.float32))
             sequence = GaitSequence(frames, pictures, 25.0)
             store.add(Walk(track, sequence, None))
-            walks.append(AnalysedWalk(track, MODEL.embed([sequence])[0], None))
+            walks.append(AnalysedWalk(track, MODEL.embed([sequence])[0], None, path))
         store.end(archive.Ending(200, ()))
     info = VideoInfo(Path("switch.mp4"), 1920, 240, Fraction(25), 200)
     return AnalysedVideo("switch", info, 200, (), tuple(walks), path)
@@ -154,15 +158,12 @@ def test_a_track_that_goes_over_to_somebody_else_is_cut(tmp_path: Path, gallery:
     (cut,) = {int(walk.track.frame_indices[0]) for walk in video.walks} - {0}
     assert abs(cut - 100) <= 8, "half a window"
     assert tracks == [(1, None, cut), (2, None, 200), (3, 1, 200 - cut)]
-    found = named(video, gallery, stages())
-    assert [(one.track_id, one.identity, one.segment) for one in found] == [
-        (1, "Anna", (0, cut - 1)),
-        (2, "Carol", (0, 199)),
-        (3, "Ben", (cut, 199)),
-    ]
-    report = _report(video, found)
+    (result,) = name_walks([video], gallery, Run(stages()))
+    found = result.decisions
+    assert {number: decision.identity for number, decision in found.items()} == {1: "Anna", 2: "Carol", 3: "Ben"}
+    report = video_report(video, found)
     assert [(track.track_id, track.part_of) for track in report.tracks] == [(1, None), (2, None), (3, 1)]
-    assert report.tracks[2].margin == found[2].margin
+    assert report.tracks[2].margin == found[3].margin
     (walk,) = enrol_walks(video, [3], keep_silhouettes=True, thumbnails=False)
     assert walk.silhouettes is not None
     assert walk.silhouettes.frame_indices.tolist() == list(range(cut, 200))

@@ -18,6 +18,7 @@ from app.walks.sequences import Walk
 
 DETECTOR = ModelCard("detector", "d", "given", "none", Path("d.pth"), "1" * 64, "torch")
 SEGMENTER = ModelCard("segmenter", "s", "weight-free", "none")
+CARDS = {"detector": DETECTOR, "segmenter": SEGMENTER}
 
 
 def some_walks() -> list[Walk]:
@@ -99,7 +100,8 @@ def test_the_name_follows_everything_that_shaped_the_walks(tmp_path: Path, monke
     settings = Settings()
 
     def name(detector: ModelCard = DETECTOR, segmenter: ModelCard = SEGMENTER, **sections: Any) -> str:
-        return archive_path(tmp_path, video, detector, segmenter, replace(settings, **sections)).name
+        cards = {"detector": detector, "segmenter": segmenter}
+        return archive_path(tmp_path, video, cards, replace(settings, **sections)).name
 
     names = [
         name(),
@@ -117,10 +119,13 @@ def test_the_name_follows_everything_that_shaped_the_walks(tmp_path: Path, monke
         replace(settings, detector=replace(settings.detector, score=0.2)),
         replace(settings, segmenter=replace(settings.segmenter, threshold=0.2)),
     ):
-        names.append(archive_path(tmp_path, video, DETECTOR, SEGMENTER, changed).name)
-    monkeypatch.setattr(archive, "_FORMAT", 99)
-    names.append(name())
-    monkeypatch.undo()
+        names.append(archive_path(tmp_path, video, CARDS, changed).name)
+    with monkeypatch.context() as changed_code:
+        changed_code.setattr(archive, "_code_digest", lambda: "another version of the code")
+        names.append(name())
+    with monkeypatch.context() as changed_library:
+        changed_library.setattr(archive, "_library_versions", lambda: {"onnxruntime": "0.1"})
+        names.append(name())
     video.write_bytes(b"0" * (1 << 20) + b"2")
     names.append(name())
     assert len(set(names)) == len(names)
@@ -132,15 +137,14 @@ def test_the_name_does_not_follow_what_changes_nothing(tmp_path: Path) -> None:
     settings = Settings()
     moved = replace(settings.detector, checkpoint=Path("elsewhere.pth"))
     same = {
-        archive_path(tmp_path, tmp_path / "a.mp4", DETECTOR, SEGMENTER, settings),
-        archive_path(tmp_path, tmp_path / "b.mp4", DETECTOR, SEGMENTER, settings),
-        archive_path(tmp_path, tmp_path / "a.mp4", replace(DETECTOR, file=Path("x")), SEGMENTER, settings),
-        archive_path(tmp_path, tmp_path / "a.mp4", DETECTOR, SEGMENTER, replace(settings, detector=moved)),
+        archive_path(tmp_path, tmp_path / "a.mp4", CARDS, settings),
+        archive_path(tmp_path, tmp_path / "b.mp4", CARDS, settings),
+        archive_path(tmp_path, tmp_path / "a.mp4", CARDS | {"detector": replace(DETECTOR, file=Path("x"))}, settings),
+        archive_path(tmp_path, tmp_path / "a.mp4", CARDS, replace(settings, detector=moved)),
         archive_path(
             tmp_path,
             tmp_path / "a.mp4",
-            DETECTOR,
-            SEGMENTER,
+            CARDS,
             replace(
                 settings,
                 gait=replace(settings.gait, name="gei"),

@@ -74,7 +74,7 @@ def test_portraits_are_of_the_people_asked_for(tmp_path: Path) -> None:
     boxes: Floats = np.tile(np.array([LARGE], np.float32), (9, 1))
     tracks = [Track(number, np.arange(9), boxes + 60 * number, np.ones(9, np.float32)) for number in (1, 2)]
     info = VideoInfo(path, WIDTH, HEIGHT, Fraction(25), 30)
-    walks = tuple(AnalysedWalk(one, None, None) for one in tracks)
+    walks = tuple(AnalysedWalk(one, None, None, Path("a.zip")) for one in tracks)
     found = portraits(AnalysedVideo("walk", info, 30, (), walks, path), tracks[1:])
     assert {number: picture.shape for number, picture in found.items()} == {2: (256, 128, 3)}
     sheet = contact_sheet(found, {2: ["track 2"]})

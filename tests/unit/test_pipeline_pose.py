@@ -16,6 +16,7 @@ from app.results.report import TrackReport, VideoReport
 from app.settings import GaitSettings, Settings
 from app.types import Floats, Frame, GaitSequence, Image, Matte, ModelCard, Track, VideoInfo
 from app.video.paint import Label, Painter, colour_of
+from app.walks.analyse import AnalysedWalk
 from app.walks.archive import archive_path, read_walks, writing
 from app.walks.sequences import Walk, detections_of, walks
 from tests.contract.samples import STANDING
@@ -115,18 +116,18 @@ def test_the_archive_keeps_them(tmp_path: Path) -> None:
 def test_the_archives_name_follows_the_pose_network_and_not_its_settings(tmp_path: Path) -> None:
     video = tmp_path / "v.mp4"
     video.write_bytes(b"video")
-    detector, segmenter = ModelCard("detector", "d", "given", "none"), ModelCard("segmenter", "s", "given", "none")
+    cards = {stage: ModelCard(stage, stage[0], "given", "none") for stage in ("detector", "segmenter")}
     pose = ModelCard("pose", "p", "given", "none", Path("p.onnx"), "1" * 64)
 
     def name(card: ModelCard | None, settings: Settings) -> str:
-        return archive_path(tmp_path, video, detector, segmenter, settings, card).name
+        return archive_path(tmp_path, video, cards | ({"pose": card} if card else {}), settings).name
 
     plain = Settings()
     painted = replace(plain, pose=replace(plain.pose, paint=True, threads=3, checkpoint=Path("p.onnx")))
     assert name(None, plain) == name(None, painted)
     assert name(pose, plain) == name(pose, painted) == name(replace(pose, file=Path("q.onnx")), plain)
-    cards = [None, pose, replace(pose, name="q"), replace(pose, sha256="2" * 64), replace(pose, runtime="other")]
-    assert len({name(card, plain) for card in cards}) == len(cards)
+    networks = [None, pose, replace(pose, name="q"), replace(pose, sha256="2" * 64), replace(pose, runtime="other")]
+    assert len({name(card, plain) for card in networks}) == len(networks)
 
 
 def test_short_gaps_are_filled_on_straight_lines() -> None:
@@ -147,7 +148,8 @@ def test_short_gaps_are_filled_on_straight_lines() -> None:
 
 def test_labels_get_the_keypoints_of_their_track_and_frame() -> None:
     kept = [walk_of([4, 6], number=1), walk_of([4, 5], number=2), walk_of([4], keypoints=False, number=3)]
-    skeletons = skeletons_of([*kept, replace(walk_of([4], number=4), sequence=None)])
+    walks = [*kept, replace(walk_of([4], number=4), sequence=None)]
+    skeletons = skeletons_of([(AnalysedWalk(w.track, None, None, Path("a.zip")), w.sequence) for w in walks])
     tracks = [
         TrackReport(
             track_id=number, frames=[4, 5, 6, 7], boxes=[[0.0, 0.0, 9.0, 9.0]] * 4, status="unknown", identity=None,

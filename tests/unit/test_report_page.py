@@ -21,9 +21,8 @@ from app.results.pictures import TrackPictures, pictures_of
 from app.results.report import CandidateReport, FailureReport, ModelReport, Report, TrackReport, VideoReport
 from app.results.view import Colours, ShownVideo, VideoView
 from app.settings import Settings
-from app.types import GaitSequence, Image, Status, Track
+from app.types import GaitSequence, Image, Status
 from app.video.paint import colour_of
-from app.walks.sequences import Walk
 
 HOSTILE = """<img src=x onerror="alert(1)">'&</script><!--"""
 VOID = {"meta", "img", "link", "br", "input", "hr"}
@@ -372,17 +371,12 @@ def test_pictures_of_a_walk_and_of_its_parts() -> None:
     silhouettes = np.zeros((60, 64, 64), np.uint8)
     silhouettes[:30, :, 20:40] = 255
     silhouettes[30:, :, 24:28] = 255
-    walk = Walk(
-        Track(1, frames, np.tile(np.array([[0, 0, 9, 9]], np.float32), (60, 1)), np.ones(60, np.float32)),
-        GaitSequence(frames, silhouettes, 25.0),
-        None,
-    )
-    whole = video("probe.mp4", [track(1, range(30)), track(7, range(30, 60), part_of=1), track(2, range(3))])
-    pictures = pictures_of(whole, [walk], {7: b"crop"})
-    assert pictures[2] == TrackPictures()
-    assert pictures[7].crop == b"crop"
-    for number, columns in ((1, 20), (7, 4)):
-        energy, strip = pictures[number].energy, pictures[number].strip
+    whole = GaitSequence(frames, silhouettes, 25.0)
+    assert pictures_of(None, None) == TrackPictures()
+    assert pictures_of(whole.part(slice(30, 60)), b"crop").crop == b"crop"
+    for part, columns in ((slice(30), 20), (slice(30, 60), 4)):
+        pictures = pictures_of(whole.part(part), None)
+        energy, strip = pictures.energy, pictures.strip
         assert energy is not None
         assert strip is not None
         opacity = decoded(energy)[..., 3]

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from app.cli.show import show_result
 from app.results.report import CandidateReport, Report, TrackReport, VideoReport
-from app.runs.demo import Result
 
 
 def video(name: str, probability: float | None, identity: str | None = "home-001", **more: Any) -> VideoReport:
@@ -31,7 +30,7 @@ def shown(gallery: VideoReport | None, *probes: VideoReport) -> str:
         gaitprint="1", created="", models={}, settings={}, timings={"total": 2.0}, gallery=gallery, probes=list(probes)
     )
     out = io.StringIO()
-    show_result(Console(width=160, file=out), Result(Path("run"), report))
+    show_result(Console(width=160, file=out), report, Path("run"))
     return out.getvalue()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import VideoError
-from app.video.reader import VideoReader, resolve_video
+from app.video.reader import VideoReader
 from tests.clips import Scene, Walker, crossing, damaged_copy, render, truncated_copy, write_clip, write_sound
 
 
@@ -166,28 +166,6 @@ def test_is_iterable_once(clip: Path) -> None:
         next(iter(reader))
         with pytest.raises(RuntimeError):
             next(iter(reader))
-
-
-def test_resolves_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "input_videos"
-    folder.mkdir()
-    for place in (folder / "gallery.mp4", folder / "probe.1.mov", tmp_path / "here.avi"):
-        place.write_bytes(b"x")
-    monkeypatch.chdir(tmp_path)
-    assert resolve_video("here.avi", folder) == Path("here.avi")
-    assert resolve_video("gallery.mp4", folder) == folder / "gallery.mp4"
-    assert resolve_video("gallery", folder) == folder / "gallery.mp4"
-    assert resolve_video("probe.1", folder) == folder / "probe.1.mov"
-    assert resolve_video(str(folder / "gallery.mp4"), folder) == folder / "gallery.mp4"
-    with pytest.raises(VideoError, match=r"galery\.mp4.*Did you mean 'gallery\.mp4'"):
-        resolve_video("galery.mp4", folder)
-    with pytest.raises(VideoError, match=r"Did you mean 'here\.avi'"):
-        resolve_video("hera", folder)
-    with pytest.raises(VideoError) as caught:
-        resolve_video("nosuch.avi", folder)
-    assert "Did you mean" not in str(caught.value), "of 'here.avi' it has the extension alone"
-    with pytest.raises(VideoError, match="is a folder"):
-        resolve_video("input_videos", folder)
 
 
 def test_real_clips(shared: Path) -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 from starlette.testclient import TestClient
 
 from app.cli.main import main
-from app.runs.identify import IdentifyOptions
+from app.settings import MatchSettings
 from app.web.jobs import Job, JobStore
 from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER
@@ -237,7 +237,7 @@ def test_who_is_forgotten_on_the_command_line_is_served_no_more(
 
 
 def test_the_false_accept_rate_is_the_command_lines(client: TestClient, video: str) -> None:
-    assert Job.model_fields["far"].default == IdentifyOptions().far
+    assert Job.model_fields["far"].default == MatchSettings().far
     for far in (0, 1, -0.1, "few"):
         answer = client.post("/api/jobs", json={"kind": "identify", "probes": [video], "far": far})
         assert answer.status_code == 422

@@ -21,13 +21,13 @@ from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data.conversion import Outcome, Report, claim, report_of, write_json
 from app.lab.data.opengait import DataSetError, write_array
-from app.progress import Progress, Stopwatch
+from app.progress import Progress
 from app.runs.build import build
-from app.runs.demo import VIDEO_SUFFIXES
 from app.settings import Settings
-from app.stages import Stages
+from app.stages import Run, Stages
 from app.types import Image, Track
 from app.video.reader import VideoReader
+from app.video.sources import VIDEO_SUFFIXES
 from app.walks.analyse import AnalysedVideo, analyse
 from app.walks.archive import read_walks
 from app.walks.quality import Reason
@@ -85,9 +85,9 @@ def write_template(folder: Path, out: Path, settings: Settings, progress: Progre
         raise SettingsError(f"{path} is there already. Fill it in and give it with --labels, or move it away.")
     videos = _videos(folder)
     claim(out, _about(folder))
-    stages = _stages(settings)
+    run = Run(_stages(settings, out), progress)
     rows: list[dict[str, Any]] = []
-    for name, video in _followed(videos, stages, out, progress, {}):
+    for name, video in _followed(videos, run, {}):
         walks = [walk for walk in read_walks(video.archive) if walk.sequence is not None]
         walks.sort(key=lambda walk: walk.track.track_id)
         pictures = out / "tracks" / name
@@ -133,12 +133,12 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     videos = _videos(folder)
     wanted = read_labels(labels, list(videos))
     claim(out, _about(folder))
-    stages = _stages(settings)
+    run = Run(_stages(settings, out), progress)
     left_out = dict.fromkeys((name for name in videos if name not in wanted), "not labelled")
     outcomes: list[Outcome] = []
     sources: dict[str, Any] = {}
     with written_whole(out / "data") as temporary:
-        for name, video in _followed({name: videos[name] for name in wanted}, stages, out, progress, left_out):
+        for name, video in _followed({name: videos[name] for name in wanted}, run, left_out):
             for walk, tracks in _labelled(video, wanted[name], labels, left_out).items():
                 outcome = _write_walk(walk, tracks, settings, temporary)
                 outcomes.append(outcome)
@@ -147,7 +147,7 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
                     "fps": round(float(video.info.fps), 3), "frames": outcome.frames,
                 }  # fmt: skip
         report = report_of(outcomes, left_out)
-    models = {stage: card.model_id for stage, card in stages.cards().items() if stage != "gait"}
+    models = {stage: card.model_id for stage, card in run.stages.cards().items() if stage != "gait"}
     write_json({**asdict(report), "models": models, "sources": sources}, out / "report.json")
     return report
 
@@ -225,7 +225,7 @@ def _about(folder: Path) -> dict[str, str]:
     return {"videos": str(folder.resolve())}
 
 
-def _stages(settings: Settings) -> Stages:
+def _stages(settings: Settings, out: Path) -> Stages:
     """Load what finds and cuts out people; the embedding is the cheapest there is, as nothing needs it."""
     when = settings.pose.when
     if when == "auto":
@@ -243,19 +243,16 @@ def _stages(settings: Settings) -> Stages:
             settings,
             pose=replace(settings.pose, when=when, paint=False),
             gait=gait,
-            output=replace(settings.output, silhouettes=False, features=False),
+            output=replace(settings.output, folder=out),
         )
     )
 
 
-def _followed(
-    videos: dict[str, Path], stages: Stages, out: Path, progress: Progress, left_out: dict[str, str]
-) -> Iterator[tuple[str, AnalysedVideo]]:
+def _followed(videos: dict[str, Path], run: Run, left_out: dict[str, str]) -> Iterator[tuple[str, AnalysedVideo]]:
     """Run pass 1 on each video; those that cannot be used are warned of and left out."""
-    watch = Stopwatch()
     for name, path in videos.items():
         try:
-            yield name, analyse(path, name, stages, out, progress, watch)
+            yield name, analyse(path, name, run)
         except (VideoError, NobodyFoundError) as error:
             logger.warning("%s It is left out.", error)
             left_out[name] = str(error)

@@ -1,0 +1,195 @@
+"""The files of a run: painted videos, tables, the page, and the silhouettes and features of each walk.
+
+Everything is written after the decisions, so that the files agree with `results.json`: there is a folder of silhouettes
+for each of its tracks, and a file of features for each track that could be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from app.files import explained, written_whole
+from app.results.page import page
+from app.results.pictures import TrackPictures, pictures_of
+from app.results.portraits import BestCrops
+from app.results.render import regions_to_blur, render, skeletons_of
+from app.results.report import VideoReport, to_csv, to_json
+from app.results.view import ShownVideo
+from app.settings import OutputSettings
+from app.stages import Run
+from app.types import GaitSequence
+from app.video.summary import write_summary
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.workspace import in_use
+
+if TYPE_CHECKING:
+    from app.results.result import NamedVideo, Result
+
+
+def painted_names(gallery: str | None, probes: Sequence[str]) -> list[str]:
+    """Return the file names of the painted videos, the gallery first where it is a video."""
+    if gallery is None:
+        return [f"{probe}.mp4" for probe in probes]
+    return ["gallery.mp4", *(f"G-{gallery}_P-{probe}.mp4" for probe in probes)]
+
+
+def write_run(result: Result) -> Path:
+    """Write all files of a run, and return its folder.
+
+    The folder ``OutputVideos/<time>`` appears whole or not at all. In it lie the painted videos, `results.json`,
+    `results.csv`, `summary.gif`, `report.html` and the best picture of each person (``crops/<video>/<track>.jpg``).
+    ``GaitSilhouette/<video>`` and ``GaitFeatures/<video>`` replace those of an earlier run.
+
+    Raises:
+        VideoError: a video cannot be read any more.
+        OutputError: something cannot be written.
+    """
+    run, output = result.run, result.run.settings.output
+    target = free_name(output.folder / "OutputVideos" / datetime.now().strftime("%Y_%m_%d_%H_%M_%S"))
+    names = painted_names(
+        result.gallery.video.name if result.gallery else None, [named.video.name for named in result.probes]
+    )
+    with in_use(output.folder), written_whole(target) as temporary:
+        temporary.mkdir()
+        shown = [
+            _write_video(named, result.identities, temporary, name, run)
+            for named, name in zip(result.videos, names, strict=True)
+        ]
+        if output.summary and result.gallery:
+            with run.watch.measure("summary"):
+                starts = [_first_second(named.report) for named in result.videos[:2]]
+                painted, summary = [temporary / name for name in names[:2]], temporary / "summary.gif"
+                write_summary(painted[0], painted[1], summary, gallery_start=starts[0], probe_start=starts[1])
+        report = result.report()
+        with explained(target):
+            (temporary / "results.json").write_text(to_json(report), encoding="utf-8")
+            (temporary / "results.csv").write_text(to_csv(report), encoding="utf-8")
+            if output.report:
+                html = page(
+                    report,
+                    shown[0] if result.gallery else None,
+                    shown[1:] if result.gallery else shown,
+                    result.identities,
+                    result.portraits,
+                    embed_videos=output.embed_videos,
+                )
+                (temporary / "report.html").write_text(html, encoding="utf-8")
+    return target
+
+
+def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, crops: BestCrops | None = None) -> None:
+    """Write the painted copy of a video to the MP4 file `out`, blurred as the settings say.
+
+    Args:
+        named: the video and the decisions about its walks.
+        identities: the names of the gallery, which fix the colours.
+        out: the painted video.
+        run: the settings, and where progress is shown.
+        crops: looks at every frame, where pictures of the people are wanted.
+
+    Raises:
+        VideoError: the video cannot be read any more.
+        OutputError: `out` cannot be written.
+    """
+    settings = run.settings
+    with_joints = settings.pose.paint or settings.output.blur == "faces"
+    skeletons = skeletons_of(named.video.sequences()) if with_joints else {}
+    blurred = regions_to_blur(named.report, settings.output.blur, skeletons)
+    look = crops.look if crops is not None else lambda frame: None
+    render(named.report, identities, out, run, skeletons if settings.pose.paint else {}, blurred, look)
+
+
+def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, name: str, run: Run) -> ShownVideo:
+    """Write the painted video, the crops and the files of each walk; return what the page shows."""
+    output = run.settings.output
+    crops = BestCrops(named.report) if output.report else None
+    paint(named, identities, folder / name, run, crops)
+    jpegs: dict[int, bytes] = {}
+    if crops is not None:
+        with run.watch.measure("report"), explained(folder):
+            jpegs = crops.jpegs()
+            _write_crops(jpegs, folder / "crops" / named.video.name)
+    with run.watch.measure("write"):
+        pictures = _write_walks(named.video, output, jpegs)
+    return ShownVideo(named.report, folder / name, pictures)
+
+
+def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[int, bytes]) -> dict[int, TrackPictures]:
+    """Write silhouettes and features of each walk as far as they are wanted; return the pictures for the page."""
+    pictures: dict[int, TrackPictures] = {}
+    with (
+        _folder(output.folder / "GaitSilhouette" / video.name, output.silhouettes) as silhouettes,
+        _folder(output.folder / "GaitFeatures" / video.name, output.features) as features,
+    ):
+        for walk, sequence in video.sequences():
+            number = walk.track.track_id
+            if silhouettes is not None:
+                _write_silhouettes(sequence, silhouettes / f"{number:03d}")
+            if features is not None and walk.embedding is not None:
+                _write_features(walk, sequence, features / f"{number:03d}.npz")
+            if output.report:
+                pictures[number] = pictures_of(sequence, crops.get(number))
+    return pictures
+
+
+def _folder(path: Path, wanted: bool) -> AbstractContextManager[Path | None]:
+    return _whole_folder(path) if wanted else nullcontext()
+
+
+@contextmanager
+def _whole_folder(path: Path) -> Iterator[Path]:
+    with written_whole(path) as temporary:
+        temporary.mkdir(parents=True)
+        yield temporary
+
+
+def _write_silhouettes(sequence: GaitSequence | None, folder: Path) -> None:
+    """Write one PNG for each frame; the folder stays empty where nobody could be cut out."""
+    folder.mkdir()
+    if sequence is None:
+        return
+    for index, silhouette in zip(sequence.frame_indices.tolist(), sequence.silhouettes, strict=True):
+        (folder / f"{index:06d}.png").write_bytes(cv2.imencode(".png", silhouette)[1].tobytes())
+
+
+def _write_features(walk: AnalysedWalk, sequence: GaitSequence | None, file: Path) -> None:
+    assert walk.embedding is not None
+    assert sequence is not None
+    arrays: dict[str, Any] = {
+        "parts": walk.embedding.parts,
+        "model_id": np.asarray(walk.embedding.model_id),
+        "frames": np.asarray(walk.embedding.frames),
+        "frame_indices": sequence.frame_indices,
+    }
+    if sequence.keypoints is not None:
+        arrays["keypoints"] = sequence.keypoints
+    np.savez(file, **arrays)
+
+
+def _write_crops(jpegs: Mapping[int, bytes], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for track_id, picture in jpegs.items():
+        (folder / f"{track_id}.jpg").write_bytes(picture)
+
+
+def _first_second(video: VideoReport) -> float:
+    """Return when, in s, the first walk that can be used begins."""
+    frames = [track.frames[0] for track in video.tracks if track.status != "unusable"]
+    return min(frames, default=0) / video.fps
+
+
+def free_name(path: Path) -> Path:
+    """Return `path`, or with ``_2``, ``_3`` ... where another run of the same second has taken it."""
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}_{number}")
+    return free

@@ -1,0 +1,159 @@
+"""Which files are videos, where they are looked for, and what each one is called in a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import VideoError, nearest
+from app.video.reader import VideoReader
+
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
+)
+"""Suffixes of files that are taken for videos when a folder is searched. A file that is named may have any suffix."""
+INPUT_VIDEOS = Path("input_videos")
+"""The folder in which names of videos are looked up."""
+
+_LONGEST_NAME = 110  # bytes: ``G-<gallery>_P-<probe>.mp4`` must fit into the 255 bytes of a file name
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_DOTS_AT_ENDS = re.compile(r"^[. ]+|[. ]+$")
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """Return the videos of a folder by their suffix, sorted by name; an empty list where it cannot be read."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
+
+
+def find_video(name: str, folder: Path = INPUT_VIDEOS) -> Path:
+    """Find a video: `name` as given, else in `folder`, with or without its suffix.
+
+    Raises:
+        VideoError: there is none, or it is a folder. The nearest name of either place is suggested.
+    """
+    given = Path(name).expanduser()
+    places = [given] if given.is_absolute() else [given, folder / given]
+    for place in places:
+        if place.is_file():
+            return place
+    for place in places:
+        for sibling in videos_in(place.parent):
+            if sibling.stem == place.name:
+                return sibling
+    if given.is_dir():
+        raise VideoError(f"{name} is a folder, not a video.{_suggestion(given.name, videos_in(given))}")
+    around = [sibling for place in places for sibling in videos_in(place.parent)]
+    searched = f" here or in {folder}" if len(places) > 1 else ""
+    raise VideoError(f"There is no video '{name}'{searched}.{_suggestion(given.name, around)}")
+
+
+def find_videos(names: Sequence[str], folder: Path = INPUT_VIDEOS) -> list[Path]:
+    """Find several videos (`find_video`), each once, in the order given.
+
+    Raises:
+        VideoError: some are missing; all of those are named.
+    """
+    paths: list[Path] = []
+    missing: list[str] = []
+    for name in names:
+        try:
+            paths.append(find_video(name, folder))
+        except VideoError as error:
+            missing.append(str(error))
+    refuse_videos(missing)
+    return list(dict.fromkeys(paths))
+
+
+def find_gallery_and_probes(
+    gallery: str, probes: Sequence[str], folder: Path = INPUT_VIDEOS
+) -> tuple[Path, list[Path]]:
+    """Find the gallery video and the probes. Without probes, every other video of `folder` is one.
+
+    Raises:
+        VideoError: a file is missing, the gallery or every probe is no video, or the gallery is also a probe.
+    """
+    gallery_path = find_video(gallery, folder) if not probes else find_videos([gallery, *probes], folder)[0]
+    probe_paths = find_videos(probes, folder)
+    if not probes:
+        probe_paths = [path for path in videos_in(folder) if not path.samefile(gallery_path)]
+        if not probe_paths:
+            raise VideoError(f"There is no probe: give one with --probe FILE, or put videos into {folder}/.")
+    for probe in probe_paths:
+        if probe.samefile(gallery_path):
+            raise VideoError(
+                f"{probe} is given both as gallery and as probe, so everybody would match themselves. Give another "
+                "video."
+            )
+    check_headers(probe_paths, gallery_path)
+    return gallery_path, probe_paths
+
+
+def check_headers(probes: Sequence[Path], gallery: Path | None = None) -> None:
+    """Say before the long work, not after it, that nothing can come of it.
+
+    Some bad probes do not lose the others: they are reported among the failures of the run.
+
+    Raises:
+        VideoError: the gallery or every probe is no video; all that are none are named.
+    """
+    reasons: dict[Path, str] = {}
+    for path in [*([gallery] if gallery else []), *probes]:
+        try:
+            with VideoReader(path):
+                pass
+        except VideoError as error:
+            reasons[path] = str(error)
+    if gallery in reasons or all(probe in reasons for probe in probes):
+        refuse_videos(list(reasons.values()))
+
+
+def refuse_videos(reasons: Sequence[str]) -> None:
+    """Say why videos cannot be used; do nothing where there are no reasons.
+
+    Raises:
+        VideoError: there is a reason.
+    """
+    if len(reasons) > 1:
+        raise VideoError("\n- ".join([f"{len(reasons)} videos cannot be used.", *reasons]))
+    if reasons:
+        raise VideoError(reasons[0])
+
+
+def distinct_names(videos: Sequence[Path]) -> list[str]:
+    """Name each video by its stem, so that each name can be that of a folder; the second of one stem gets ``-2``."""
+    names: list[str] = []
+    for video in videos:
+        stem = plain_name(video.stem)
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def plain_name(text: str) -> str:
+    """Return `text` as the name of a plain file or folder, on every system.
+
+    What cannot stand in a name becomes ``_``: separators, control characters, bytes that are no text, and dots or
+    spaces at either end. Names that Windows reserves get a ``_`` in front, and long names are cut at 110 bytes.
+    """
+    name = _NOT_IN_NAMES.sub("_", text.encode("utf-8", "replace").decode())
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    name = _DOTS_AT_ENDS.sub("_", name)
+    return f"_{name}" if not name or _RESERVED.match(name) else name
+
+
+def _suggestion(word: str, videos: Sequence[Path]) -> str:
+    names = list(dict.fromkeys(video.name for video in videos))
+    if not names:
+        return ""
+    stems = {Path(name).stem: name for name in reversed(names)}
+    hint = nearest(word, names) or nearest(word, stems)
+    return hint or f" Videos there: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."

@@ -1,0 +1,184 @@
+"""One judgement: a gallery video and a gallery that is kept give the same answer, and files agree with results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.gallery.sqlite import SqliteGallery
+from app.results.outputs import _write_walks
+from app.results.result import NamedVideo, Result
+from app.runs.compare import compare_walks
+from app.runs.enrol import enrol_walks
+from app.runs.identify import name_walks
+from app.settings import MatchSettings, OutputSettings
+from app.stages import Run
+from app.walks.analyse import AnalysedVideo
+from tests.unit.test_compare import analysed, stages
+from tests.unit.test_identify import switched
+
+SETTINGS = {
+    "derived threshold": MatchSettings(),
+    "given threshold": MatchSettings(threshold=0.9),
+    "one neighbour": MatchSettings(neighbours=1),
+    "cosine": MatchSettings(metric="cosine"),
+    "closed": MatchSettings(closed=True),
+}
+
+
+def answers(named: list[NamedVideo], names: dict[str, str] | None = None) -> list[list[tuple[object, ...]]]:
+    """What is decided of each walk; `names` translates the identities."""
+    names = names or {}
+    return [
+        [
+            (
+                number,
+                names.get(decision.identity or "", decision.identity),
+                decision.distance,
+                decision.threshold,
+                decision.probability,
+                [(names.get(c.identity, c.identity), c.distance) for c in decision.candidates],
+            )
+            for number, decision in video.decisions.items()
+        ]
+        for video in named
+    ]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> AnalysedVideo:
+    """Four people, of whom the third and the fourth are never seen together with all others."""
+    return analysed(tmp_path, "home", [(range(40), 1), (range(10, 60), 2), (range(50, 90), 3), (range(95, 140), 4)])
+
+
+@pytest.fixture
+def streets(tmp_path: Path) -> list[AnalysedVideo]:
+    """Two probes: known people in other orders, and a stranger."""
+    return [
+        analysed(tmp_path, "street", [(range(50), 3), (range(50), 9), (range(50), 1)]),
+        analysed(tmp_path, "yard", [(range(50), 2), (range(60, 99), 4)]),
+    ]
+
+
+@pytest.mark.parametrize("match", SETTINGS.values(), ids=SETTINGS.keys())
+def test_a_gallery_video_and_the_same_people_enrolled_give_the_same_answer(
+    home: AnalysedVideo, streets: list[AnalysedVideo], match: MatchSettings, tmp_path: Path
+) -> None:
+    run = Run(stages(match))
+    by_video = compare_walks(home, streets, run)
+    people = ["Anna", "Ben", "Carol", "Dan"]
+    with SqliteGallery(tmp_path / "gallery.db") as gallery:
+        for number, name in enumerate(people, 1):
+            gallery.enrol(name, enrol_walks(home, [number], thumbnails=False), consent="yes")
+        by_gallery = name_walks(streets, gallery, run)
+    names = {f"home-{number:03d}": name for number, name in enumerate(people, 1)}
+    assert answers(list(by_video.probes), names) == answers(by_gallery)
+    assert any(decision.identity for video in by_gallery for decision in video.decisions.values())
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_small_galleries_give_the_same_answer_too(people: int, streets: list[AnalysedVideo], tmp_path: Path) -> None:
+    home = analysed(tmp_path, "home", [(range(40), 1), (range(50, 90), 3)][:people])
+    run = Run(stages())
+    for seen in (streets, streets[1:]):
+        by_video = compare_walks(home, seen, run)
+        with SqliteGallery(None) as gallery:
+            for number, name in enumerate(("Anna", "Carol")[:people], 1):
+                gallery.enrol(name, enrol_walks(home, [number], thumbnails=False), consent="yes")
+            by_gallery = name_walks(seen, gallery, run)
+        assert answers(list(by_video.probes), {"home-001": "Anna", "home-002": "Carol"}) == answers(by_gallery)
+
+
+def test_in_a_closed_set_everybody_gets_the_best_name_the_video_allows(tmp_path: Path) -> None:
+    home = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2)])
+    # A stranger, and Anna twice: two of the three are seen together, the third later.
+    street = analysed(tmp_path, "street", [(range(50), 9), (range(50), 1), (range(60, 99), 1)])
+    (seen,) = compare_walks(home, [street], Run(stages(MatchSettings(closed=True)))).probes
+    assert [decision.identity for decision in seen.decisions.values()] == ["home-002", "home-001", "home-001"]
+    for decision in seen.decisions.values():
+        assert decision.threshold is None
+        assert decision.reason is None
+        assert decision.confidence is not None
+        assert 0 < decision.confidence <= 1
+    assert seen.decisions[2].confidence > seen.decisions[1].confidence, "the stranger is less clear"
+
+
+def test_a_closed_set_cannot_name_more_walks_at_once_than_there_are_people(tmp_path: Path) -> None:
+    home = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2)])
+    street = analysed(tmp_path, "street", [(range(50), 1), (range(50), 2), (range(50), 9)])
+    (seen,) = compare_walks(home, [street], Run(stages(MatchSettings(closed=True)))).probes
+    assert [decision.identity for decision in seen.decisions.values()] == ["home-001", "home-002", None]
+    assert "was given to track" in (seen.decisions[3].reason or "")
+
+
+def test_a_closed_set_is_assigned_as_a_whole(tmp_path: Path) -> None:
+    """The nearest name of each would name one person twice; the best assignment is better than taking turns."""
+    from app.recognise.matching import match
+
+    distances = np.array([[1.0, 2.0], [1.1, 9.0]])
+    frames = [np.arange(5), np.arange(5)]
+    assert [found.identity for found in match(distances, frames, ["a", "b"], None)] == ["b", "a"]
+    apart = [np.arange(5), np.arange(9, 12)]
+    assert [found.identity for found in match(distances, apart, ["a", "b"], None)] == ["a", "a"]
+
+
+def test_files_on_disk_are_exactly_the_tracks_of_the_results(tmp_path: Path) -> None:
+    """For a video with an identity switch, a track of which nobody could be cut out, and one that cannot be used."""
+    from app.recognise.pieces import split_switches
+
+    output = OutputSettings(folder=tmp_path / "output")
+    run = Run(stages())
+    video = split_switches(switched(tmp_path), run.stages)
+    home = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2), (range(3), 3)], {3: "too short"})
+    result = compare_walks(home, [video], run)
+    assert len(video.walks) == 3, "the switch is found"
+    for named in result.videos:
+        _write_walks(named.video, output, {})
+        tracks = {f"{track.track_id:03d}": track for track in named.report.tracks}
+        silhouettes = output.folder / "GaitSilhouette" / named.video.name
+        features = output.folder / "GaitFeatures" / named.video.name
+        assert {path.name for path in silhouettes.iterdir()} == set(tracks)
+        usable = {number for number, track in tracks.items() if track.status != "unusable"}
+        assert {path.stem for path in features.iterdir()} == usable
+        for number in usable:
+            with np.load(features / f"{number}.npz") as arrays:
+                frames = arrays["frame_indices"].tolist()
+                parts = arrays["parts"]
+            assert set(frames) <= set(tracks[number].frames)
+            assert sorted(int(path.stem) for path in (silhouettes / number).iterdir()) == frames
+            (walk,) = [walk for walk in named.video.walks if f"{walk.track.track_id:03d}" == number]
+            assert walk.embedding is not None
+            np.testing.assert_array_equal(parts, walk.embedding.parts)
+
+
+def test_a_result_speaks_python(home: AnalysedVideo, streets: list[AnalysedVideo], tmp_path: Path) -> None:
+    result: Result = compare_walks(home, streets, Run(stages()))
+    assert [walk.name for walk in result.walks] == ["home-003", None, "home-001", "home-002", "home-004"]
+    assert result.people == [f"home-{number:03d}" for number in range(1, 5)]
+    assert result.distances.shape == (5, 4)
+    assert result.distances[0].argmin() == 2
+    assert np.isnan(result.probabilities).all(), "nothing is known of what distances mean"
+    assert result.walks[0].start == 0.0
+    assert result.walks[0].end == 2.0
+    result.to_json(tmp_path / "results.json")
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert [len(probe["tracks"]) for probe in content["probes"]] == [3, 2]
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame["name"].tolist()[0] == "home-003"
+    assert frame["video"].tolist() == ["street"] * 3 + ["yard"] * 2
+
+
+def test_a_walk_reads_its_silhouettes_from_the_archive(tmp_path: Path) -> None:
+    video = switched(tmp_path)
+    whole = video.walks[0].silhouettes
+    assert whole is not None
+    assert whole.shape == (200, 64, 64)
+    cut = replace(video.walks[0], track=replace(video.walks[0].track, track_id=9), part_of=1)
+    np.testing.assert_array_equal(cut.silhouettes, whole)
+    assert cut.keypoints is None
