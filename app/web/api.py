@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 import app
 from app.gallery.store import EnrolledWalk, GalleryStore, Person
-from app.settings import Blur
+from app.settings import Blur, MatchSettings
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.people import People
@@ -154,7 +154,7 @@ class NewJob(BaseModel):
     gallery: str | None = None
     probes: list[str] = Field(min_length=1, max_length=_MOST_VIDEOS)
     blur: Blur | None = None
-    far: float = Field(default=0.01, gt=0, lt=1)
+    far: float = Field(default=MatchSettings().far, gt=0, lt=1)
 
 
 @router.get("/jobs")

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from app.files import written_whole
-from app.settings import Blur
+from app.settings import Blur, MatchSettings
 from app.web.options import ConflictError, NotThereError, read_model
 
 Kind = Literal["compare", "identify", "survey"]
@@ -39,7 +39,7 @@ class Job(BaseModel):
     probes: list[str]
     names: dict[str, str]
     blur: Blur = "none"
-    far: float = 0.01
+    far: float = MatchSettings().far
     state: State = "queued"
     created: float = Field(default_factory=time.time)
     queued: float = Field(default_factory=time.time)

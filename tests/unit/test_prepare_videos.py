@@ -185,12 +185,12 @@ def test_a_pose_network_that_was_asked_for_must_be_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(dataset, "checkpoint_roots", lambda folder: (tmp_path,))
-    stages = dataset._stages(Settings.load(assignments=ASSIGNED[:2]))
+    stages = dataset._stages(Settings.load(assignments=ASSIGNED[:2]), tmp_path)
     assert stages.pose is None
     assert stages.gait.card.name == "gei"
     assert "no keypoints" in caplog.text
     with pytest.raises(SettingsError):
-        dataset._stages(Settings.load(assignments=[*ASSIGNED[:2], "pose.name=absent"]))
+        dataset._stages(Settings.load(assignments=[*ASSIGNED[:2], "pose.name=absent"]), tmp_path)
 
 
 def test_from_clips_to_walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

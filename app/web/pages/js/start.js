@@ -6,7 +6,7 @@ import { bytes, clock, count } from "./format.js";
 import { liveJobs } from "./runs.js";
 
 const RATES = [[0.001, "One in a thousand"], [0.01, "One in a hundred"], [0.05, "One in twenty"], [0.1, "One in ten"]];
-const chosen = { kind: null, gallery: "", probes: new Set(), blur: null, far: 0.01 }; // kept while other pages are looked at
+const chosen = { kind: null, gallery: "", probes: new Set(), blur: null, far: 0.05 }; // kept while other pages are looked at
 
 export async function start({ signal, go, again }) {
   const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
