@@ -64,7 +64,7 @@ def judge(
             f"{_percent(figure.high)}) of {found.evaluation.people} people",
             highlight=False,
         )
-    write_excel(found.evaluation, excel)
+    write_excel([found.evaluation], excel)
     say(f"Wrote {excel}.")
 
 

@@ -40,7 +40,8 @@ from rich.table import Table as RichTable
 from app.errors import MissingExtraError
 from app.files import written_whole
 from app.gallery.distances import distances_between
-from app.lab.evaluation.metrics import Matches, bootstrap, keypoint_hits, mask_ious, match, matched
+from app.lab.evaluation.bootstrap import bootstrap
+from app.lab.evaluation.metrics import Matches, keypoint_hits, mask_ious, match, matched
 from app.lab.synthesis.photos import read_photos
 from app.lab.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
 from app.lab.walkers.dataset import Plan

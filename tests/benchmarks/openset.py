@@ -1,14 +1,15 @@
 """Known people and strangers: ``python -m tests.benchmarks.openset [--data FOLDER]``.
 
-`walkers-100` (`app.lab.walkers.benchmark`): half of the hundred people are enrolled with four plain walks from eleven
-views, the others are strangers; probes are compared with all other views than their own. Error rates are means over 20
-random halves, in brackets the 95 % interval over people. Then the scores beside the checkpoint, which were learnt from
-other walkers, are held against these: what was said, and what was so.
+On `walkers-100` (`app.lab.walkers.benchmark`), half of the hundred people are enrolled with four plain walks from
+eleven views, and the others are strangers. Probes are compared with all views except their own. Error rates are means
+over 20 random halves; the 95 % interval over people stands in brackets. Then the scores beside the checkpoint, which
+were fitted to other walkers, are checked on these: what was claimed, and what was true.
 
-With ``--data`` (the walkers that the scores were learnt from, in OpenGait's layout) also `app.recognise.domain`: scores
-of one half of the people, searches among the other half in small groups, whose distances are made smaller or larger,
-or whose silhouettes are spoilt as by a poor segmenter. "raw" takes the scores as they are, "ratio" scales them by the
-group's median alone, "adapt" is the rule of the program, "z-norm" takes mean and deviation of the group.
+With ``--data`` (the walkers that the scores were fitted to, in OpenGait's layout), `app.recognise.domain` is tried too.
+Scores of one half of the people are used for searches among the other half in small groups, whose distances are made
+smaller or larger, or whose silhouettes are spoilt as a poor segmenter would. "raw" takes the scores as they are,
+"ratio" scales them by the group's median alone, "adapt" is the rule of the program, and "z-norm" takes the mean and the
+deviation of the group.
 
 ``python -m tests.benchmarks.accuracy gait`` lets the hundred people walk.
 """
@@ -19,38 +20,46 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from app.gallery.distances import Distances, part_distances
 from app.lab.data.opengait import read_silhouettes, walk_files
-from app.lab.evaluation.openset import Claims, nearest_walks, open_set, trials
+from app.lab.evaluation.bootstrap import percentile_interval
+from app.lab.evaluation.embeddings import parts_of, sequence_of
+from app.lab.evaluation.pairs import Pairs, fit_scores
+from app.lab.evaluation.rates import equal_error_rate, false_negative_identification_rate
+from app.lab.evaluation.reliability import Claims, random_searches
 from app.lab.training.silhouettes import worsened
 from app.lab.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS
 from app.recognise.domain import PLACES, adapt
-from app.recognise.scores import Pairs, ScoreModel, find_scores
+from app.recognise.scores import ScoreModel, find_scores
 from app.settings import GaitSettings
 from app.stages import GaitModel
-from app.types import Bytes, Floats, GaitSequence, Ints
+from app.types import Bools, Floats, Ints
 from app.weights.checkpoints import CheckpointFile, find_checkpoints
 from app.weights.registry import gait_models
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = 100
+RATES = (0.01, 0.1)
+"""False-positive identification rates at which the false-negative rate is measured."""
 WALKS_FOR_CLAIMS = 1200
 GROUPS = (3, 4, 8)
-"""People seen together, whose distances tell the scale."""
+"""Numbers of people seen together, whose distances tell the scale."""
 SEARCHES = 2000
 ASKED = 0.1
-"""False accept rate whose threshold is tried in other places."""
+"""The false accept rate whose threshold is tried in other places."""
 
 
 @dataclass(frozen=True, eq=False)
 class Walks:
-    """N walks: embeddings (N, P, C), and who, under which condition, which walk of it, from where."""
+    """N walks: embeddings (N, P, C), and of each the person, the condition, which walk of it, and the view."""
 
     features: Floats
     people: Ints
@@ -60,17 +69,17 @@ class Walks:
 
     @classmethod
     def of_benchmark(cls, model: GaitModel, paths: Sequence[Path]) -> Walks:
-        """The people of ``walkers-100``, a file for each."""
+        """Read and embed the people of ``walkers-100``, each of whom has a file."""
         labels, features = [], []
         for path in track(paths, "Embedding"):
             with np.load(path) as file:
                 labels.append(file["labels"])
-                features.append(embedded(model, file["silhouettes"]))
+                features.append(parts_of(model, [sequence_of(walk) for walk in file["silhouettes"]]))
         people, conditions, walks, views = np.concatenate(labels).T
         return cls(np.concatenate(features), people - people.min(), conditions, walks, views)
 
     def nearest(self, chosen: Ints) -> Distances:
-        """From walks to people: the nearest plain walk of another view, (n, people)."""
+        """Return the distance from walks to people: that of the nearest plain walk from another view (n, people)."""
         gallery = np.flatnonzero((self.conditions == 0) & (self.walks < GALLERY_WALKS))
         table = np.empty((len(chosen), int(self.people.max()) + 1))
         for view in VIEWS:
@@ -81,29 +90,101 @@ class Walks:
         return table
 
 
+class Rate(NamedTuple):
+    """An error rate, 0 to 1, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def nearest_walks(distances: Distances, owners: Ints, people: int, dropped: Bools | None = None) -> Distances:
+    """Return the distance from each probe to each person's nearest walk (n, people).
+
+    Args:
+        distances: from probes to gallery walks (n, m).
+        owners: the number of each gallery walk's person, from 0 (m,).
+        people: the number of people. Whoever has no walk is infinitely far.
+        dropped: what a probe is not compared with (n, m).
+    """
+    compared = distances if dropped is None else np.where(dropped, np.inf, distances)
+    table = np.full((len(distances), people), np.inf)
+    for person in np.unique(owners).tolist():
+        table[:, person] = compared[:, owners == person].min(1)
+    return table
+
+
+def open_set(table: Distances, people: Ints, draws: int = 20, samples: int = 200, seed: int = 0) -> list[Rate]:
+    """Divide the people at random into known people and strangers, `draws` times; return the mean error rates.
+
+    These are the false-negative identification rates at `RATES`, then the equal error rate of probe and person. The
+    intervals come from `samples` further divisions, whose known people and whose strangers are drawn again with
+    replacement.
+
+    Args:
+        table: from probes to people (n, people), see `nearest_walks`.
+        people: whose probe it is, the number of a column (n,).
+        draws: the number of divisions that the rates are the means of.
+        samples: the number of divisions that the intervals come from.
+        seed: of the random draws.
+    """
+    rng = np.random.default_rng(seed)
+    count = table.shape[1]
+    rates = np.empty((draws + samples, len(RATES) + 1))
+    for number, row in enumerate(rates):
+        order = rng.permutation(count)
+        known, unknown = order[: count // 2], order[count // 2 :]
+        times = np.zeros(count)
+        for group in (known, unknown):
+            drawn = rng.integers(0, len(group), len(group)) if number >= draws else np.arange(len(group))
+            times[group] = np.bincount(drawn, minlength=len(group))
+        row[:] = division_rates(table, people, known, times)
+    ends = percentile_interval(rates[draws:])
+    return [Rate(*values) for values in zip(rates[:draws].mean(0).tolist(), *ends.tolist(), strict=True)]
+
+
+def division_rates(table: Distances, people: Ints, known: Ints, times: NDArray[np.float64]) -> list[float]:
+    """Return the error rates of one division into `known` people and strangers; each person counts `times`."""
+    is_mated = np.isin(people, known)
+    weights = times[people]
+    to_known = table[:, known]
+    nearest = to_known.min(1)
+    mated = np.where(known[to_known.argmin(1)] == people, nearest, np.inf)[is_mated]
+    fnir = [
+        false_negative_identification_rate(mated, nearest[~is_mated], rate, weights[is_mated], weights[~is_mated])
+        for rate in RATES
+    ]
+    others = people[:, None] != known
+    distances = np.concatenate([table[is_mated, people[is_mated]], to_known[others]])
+    counts = np.concatenate([weights[is_mated], np.broadcast_to(weights[:, None] * times[known], others.shape)[others]])
+    is_genuine = np.arange(len(distances)) < is_mated.sum()
+    order = np.argsort(distances)
+    genuine, impostor = (np.where(kind, counts, 0)[order] for kind in (is_genuine, ~is_genuine))
+    return [*fnir, equal_error_rate(genuine, impostor)]
+
+
 def strangers(walks: Walks) -> Table:
-    """Open-set error rates by condition."""
+    """Return the open-set error rates by condition."""
     table = Table("", "probes", "FNIR at FPIR 1 %", "FNIR at FPIR 10 %", "EER, probe and person")
     in_gallery = (walks.conditions == 0) & (walks.walks < GALLERY_WALKS)
     for number, name in enumerate(CONDITIONS):
         chosen = np.flatnonzero((walks.conditions == number) & ~in_gallery)
         found = open_set(walks.nearest(chosen), walks.people[chosen])
-        rates = (*found.fnir.values(), found.eer)
-        cells = (f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]" for rate in rates)
-        table.add_row(name, str(found.probes), *cells)
+        cells = (f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]" for rate in found)
+        table.add_row(name, str(len(chosen)), *cells)
     return table
 
 
-def told(title: str, claims: Claims) -> Table:
-    """What was said, and what was so."""
-    table = Table("said", "right", "searches", title=f"{title}: off by {100 * claims.error():.1f} % in the mean")
-    for said, so, count in claims.bins():
-        table.add_row(f"{100 * said:.0f} %", f"{100 * so:.0f} %", str(count))
+def claims_table(title: str, claims: Claims) -> Table:
+    """Compare the stated probabilities with how often they were right."""
+    table = Table("stated", "right", "searches", title=f"{title}: wrong by {100 * claims.error():.1f} % on average")
+    for stated, true, count in claims.bins():
+        table.add_row(f"{100 * stated:.0f} %", f"{100 * true:.0f} %", str(count))
     return table
 
 
 def carried_over(walks: Walks, scores: ScoreModel) -> Iterator[Table]:
-    """The scores of other walkers on these, as they are and adapted by ten people."""
+    """Check the scores of other walkers on these people, as they are and adapted to ten of them."""
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(len(walks.people), WALKS_FOR_CLAIMS, replace=False))
     distances = part_distances(walks.features[chosen], walks.features[chosen])
@@ -114,7 +195,7 @@ def carried_over(walks: Walks, scores: ScoreModel) -> Iterator[Table]:
     domain = adapt(scores, impostors, len(together))
     for title, judged in (("as they are", scores), (domain.note, domain.scores)):
         if judged is not None:
-            yield told(title, trials(judged, distances, walks.people[chosen], recordings))
+            yield claims_table(title, random_searches(judged, distances, walks.people[chosen], recordings))
 
 
 def ratio(scores: ScoreModel, impostors: Distances, walks: int) -> ScoreModel:
@@ -127,7 +208,7 @@ def adapted(scores: ScoreModel, impostors: Distances, walks: int) -> ScoreModel:
 
 
 def normalised(scores: ScoreModel, impostors: Distances, walks: int) -> ScoreModel:
-    """Z-norm: the group's mean and deviation take the place of those of the scores, told from quantiles."""
+    """Replace the mean and deviation of the scores, read from their quantiles, by those of the group (Z-norm)."""
     low, middle, high = (scores.threshold(rate) for rate in (0.1587, 0.5, 0.8413))
     stretch = float(impostors.std()) / ((high - low) / 2)
     shift = float(impostors.mean()) - stretch * middle
@@ -148,7 +229,7 @@ RULES: Mapping[str, Callable[[ScoreModel, Distances, int], ScoreModel]] = {
 
 
 def other_places(model: GaitModel, folder: Path, people: int) -> Table:
-    """How the rules do where distances are others."""
+    """Compare the rules where distances differ."""
     every = walk_files(folder)
     names = sorted({walk.identity for walk in every})[:people]
     # One camera of each recording.
@@ -158,13 +239,13 @@ def other_places(model: GaitModel, folder: Path, people: int) -> Table:
     takes = np.array([walk.condition for walk in files])
     learnt = np.isin(owners, np.random.default_rng(0).permutation(len(names))[: len(names) // 2])
     silhouettes = [read_silhouettes(walk.path) for walk in files]
-    clean = embedded(model, silhouettes)
+    clean = parts_of(model, [sequence_of(walk) for walk in silhouettes])
     rng = np.random.default_rng(5)
-    spoilt = embedded(model, [worsened(walk, 1.0, rng) for walk in silhouettes])
+    spoilt = parts_of(model, [sequence_of(worsened(walk, 1.0, rng)) for walk in silhouettes])
     own = [names[owner] for owner in owners[learnt]]
     pairs = Pairs.of(clean[learnt], own, takes[learnt].tolist(), "euclidean")
-    scores = ScoreModel.fit(pairs, model_id=model.card.model_id, metric="euclidean", data="half of them")
-    table = Table("place", "group", "rule", f"false accepts, {ASKED:.0%} asked", "true accepts", "log loss", "off by")
+    scores = fit_scores(pairs, model_id=model.card.model_id, metric="euclidean", data="half of them")
+    table = Table("place", "group", "rule", f"false accepts, {ASKED:.0%} asked", "true accepts", "log loss", "wrong by")
     table.title = f"Scores elsewhere (the scale's deviation between places: {PLACES})"
     for place, features, stretch in (
         ("the same", clean, 1.0), ("x 0.7", clean, 0.7), ("x 1.3", clean, 1.3), ("spoilt", spoilt, 1.0)
@@ -180,13 +261,6 @@ def other_places(model: GaitModel, folder: Path, people: int) -> Table:
     return table
 
 
-def embedded(model: GaitModel, silhouettes: Sequence[Bytes]) -> Floats:
-    """Embeddings (N, P, C) of walks (T, 64, 44 or 64)."""
-    walks = [np.pad(walk, ((0, 0), (0, 0), ((64 - walk.shape[2]) // 2,) * 2)) for walk in silhouettes]
-    found = model.embed([GaitSequence(np.arange(len(walk)), walk, 25.0) for walk in walks])
-    return np.stack([embedding.parts for embedding in found])
-
-
 def searched(
     scores: ScoreModel,
     rule: Callable[[ScoreModel, Distances, int], ScoreModel],
@@ -195,7 +269,7 @@ def searched(
     takes: np.ndarray[tuple[int], np.dtype[np.str_]],
     size: int,
 ) -> tuple[float, float, Claims]:
-    """Search in groups of `size` people, whose own distances tell the place: false and true accepts, and the claims."""
+    """Search in groups of `size` people, whose own distances tell the scale: false and true accepts, and the claims."""
     rng = np.random.default_rng(1)
     names = np.unique(owners)
     rows, false, true = [], [], []
@@ -221,9 +295,13 @@ def searched(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--walkers", type=Path, default=Path("output/accuracy/walkers-100"), help="kept here")
-    parser.add_argument("--data", type=Path, help="walkers the scores were learnt from, for the rules in other places")
-    parser.add_argument("--people", type=int, default=60, help="of --data, the first")
+    parser.add_argument(
+        "--walkers", type=Path, default=Path("output/accuracy/walkers-100"), help="folder of the benchmark's walks"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="the walkers that the scores were fitted to, to try the rules in other places"
+    )
+    parser.add_argument("--people", type=int, default=60, help="number of people taken from --data")
     parser.add_argument("--checkpoint", type=Path, help="default: the embedded network")
     parser.add_argument("--scores", type=Path, help="default: the file beside the checkpoint")
     options = parser.parse_args()
@@ -245,7 +323,7 @@ def main() -> None:
         else find_scores(model.card, "euclidean")
     )
     if scores is None:
-        print("No scores lie beside the checkpoint: python -m app calibrate makes them.")
+        print("There are no scores beside the checkpoint: make them with python -m app calibrate.")
     else:
         for table in carried_over(walks, scores):
             console.print(table)

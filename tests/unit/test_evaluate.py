@@ -6,6 +6,7 @@ import csv
 import json
 import pickle
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from app.gait.gei import GaitEnergyImage
 from app.lab.data.opengait import DataSetError, WalkFile, walk_files
 from app.lab.evaluation import scores
 from app.lab.evaluation.charts import draw_curves
-from app.lab.evaluation.embeddings import embed_walks
+from app.lab.evaluation.embeddings import embed_walks, walks_for
 from app.lab.evaluation.evaluate import Evaluation, evaluate
 from app.lab.evaluation.protocol import groups_of, known_protocols, read_protocol, views_of
 from app.lab.evaluation.report import COLUMNS, draw, write_csv, write_excel, write_json
@@ -82,8 +83,8 @@ class TestProtocols:
         ("text", "match"),
         [
             ("{sourc: x, probes: {A: [a]}, gallery: [b], gallery_views: all, metrics: [mAP]}", "sourc"),
-            ("- a", "wrong"),
-            ("a: [", "cannot be read"),
+            ("- a", "The protocol .* dictionary"),
+            ("a: [", "not YAML"),
             (
                 "{source: x, probes: {A: [a]}, gallery: [b], gallery_views: all, metrics: [Rank-0]}",
                 "no metric 'Rank-0'",
@@ -109,7 +110,7 @@ class TestProtocols:
         walks = [WalkFile("1", "U0_D0", view, Path("x")) for view in ("00_0", "00_1", "07_0")]
         assert views_of(read_protocol("ccpg"), walks).tolist() == ["00", "00", "07"]
         assert views_of(read_protocol("gait3d"), walks).tolist() == ["all"] * 3
-        with pytest.raises(DataSetError, match="is no view"):
+        with pytest.raises(DataSetError, match="expects names of views"):
             views_of(replace(read_protocol("ccpg"), view="[a-z]+"), walks)
 
     def test_lists_of_probes_come_from_the_partition(self, tmp_path: Path) -> None:
@@ -135,10 +136,11 @@ class TestProtocols:
 
 class TestEmbeddings:
     def test_nobody_is_embedded_twice(self, data: Path, tmp_path: Path) -> None:
-        walks, model, seen = walk_files(data), CountingModel(), list[tuple[int, int]]()
+        model, seen = CountingModel(), list[tuple[str, int, int]]()
+        walks = walks_for(model, data)
 
-        def stop(done: int, total: int) -> None:
-            seen.append((done, total))
+        def stop(what: str, done: int, total: int) -> None:
+            seen.append((what, done, total))
             if done == 30:
                 raise KeyboardInterrupt
 
@@ -146,35 +148,36 @@ class TestEmbeddings:
             embed_walks(walks, model, cache=tmp_path / "cache", progress=stop)
         assert len(model.lengths) == 30
         features = embed_walks(walks, model, cache=tmp_path / "cache")
-        assert len(model.lengths) == len(walks) == 90
-        assert seen == [(15, 90), (30, 90)]
+        assert len(model.lengths) == len(walks.walks) == 90
+        assert seen == [("gei on set, whole walks", 15, 90), ("gei on set, whole walks", 30, 90)]
         again = embed_walks(walks, model, cache=tmp_path / "cache")
         assert len(model.lengths) == 90
         np.testing.assert_array_equal(features, again)
         assert features.shape == (90, 16, 88)
 
     def test_what_has_changed_is_embedded_again(self, data: Path, tmp_path: Path) -> None:
-        walks, model = walk_files(data), CountingModel()
+        model, files = CountingModel(), walk_files(data)
+        walks = walks_for(model, data)
         before = embed_walks(walks, model, cache=tmp_path / "cache")
-        walks[20].path.write_bytes(walks[0].path.read_bytes())
+        files[20].path.write_bytes(files[0].path.read_bytes())
         after = embed_walks(walks, model, cache=tmp_path / "cache")
         assert len(model.lengths) == 90 + 15
         np.testing.assert_array_equal(after[20], before[0])
         np.testing.assert_array_equal(np.delete(after, 20, 0), np.delete(before, 20, 0))
 
     def test_frames_are_those_of_the_middle(self, data: Path, tmp_path: Path) -> None:
-        walks, model = walk_files(data)[:1], CountingModel()
-        few = embed_walks(walks, model, frames=4, cache=tmp_path / "cache")
-        assert model.lengths == [4]
-        whole: np.ndarray = pickle.loads(walks[0].path.read_bytes())  # type: ignore[type-arg]
+        model, files = CountingModel(), walk_files(data)
+        few = embed_walks(walks_for(model, data), model, frames=4, cache=tmp_path / "cache")
+        assert set(model.lengths) == {4}
+        whole: np.ndarray = pickle.loads(files[0].path.read_bytes())  # type: ignore[type-arg]
         walk = GaitSequence(np.arange(4), whole[1:5], 25.0)
         np.testing.assert_array_equal(few[0], GaitEnergyImage().embed([walk])[0].parts)
 
-    def test_models_that_need_keypoints_are_refused(self, data: Path, tmp_path: Path) -> None:
+    def test_a_model_that_needs_keypoints_is_refused(self, data: Path) -> None:
         model = CountingModel()
         model.card = replace(model.card, keypoints=True)
-        with pytest.raises(SettingsError, match="needs keypoints"):
-            embed_walks(walk_files(data), model, cache=tmp_path / "cache")
+        with pytest.raises(DataSetError, match=r"needs keypoints, but .* has only silhouettes"):
+            walks_for(model, data)
 
 
 class TestScores:
@@ -239,13 +242,13 @@ class TestScores:
 
 class TestFiles:
     def test_json_holds_everything(self, judged: Evaluation, tmp_path: Path) -> None:
-        write_json(judged, tmp_path / "a.json")
+        write_json([judged], tmp_path / "a.json")
         content = json.loads((tmp_path / "a.json").read_text())
         assert content["scores"][2]["metrics"]["Rank-1"]["value"] == judged.scores[2].metrics["Rank-1"].value
         assert set(content["by_frames"]) == {"2", "4"}
 
     def test_csv_has_a_row_for_each_figure(self, judged: Evaluation, tmp_path: Path) -> None:
-        write_csv(judged, tmp_path / "a.csv")
+        write_csv([judged], tmp_path / "a.csv")
         with (tmp_path / "a.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert tuple(rows[0]) == COLUMNS
@@ -255,7 +258,7 @@ class TestFiles:
 
     def test_excel_has_a_sheet_for_each_group(self, judged: Evaluation, tmp_path: Path) -> None:
         pytest.importorskip("xlsxwriter", reason="needs the extra evaluate")
-        write_excel(judged, tmp_path / "a.xlsx")
+        write_excel([judged], tmp_path / "a.xlsx")
         with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
             names = book.read("xl/workbook.xml").decode()
             sheet = book.read("xl/worksheets/sheet4.xml").decode()
@@ -263,24 +266,38 @@ class TestFiles:
         assert f"<v>{judged.scores[2].tables['Rank-1'][0][1]:.16G}</v>" in sheet
 
     def test_pictures_show_the_curves(self, judged: Evaluation, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib", reason="needs the extra evaluate")
         paths = draw(judged, tmp_path / "pictures")
         assert {path.name for path in paths} == {
             "cmc.png",
             "frames.png",
             *(f"distances-{name}.png" for name in ("NM", "BG", "CL")),
         }
-        with Image.open(paths[0]) as picture:
-            assert picture.size == (900, 560)
+        for path in paths:
+            with Image.open(path) as picture:
+                assert picture.size == (900, 560)
 
-    def test_a_curve_lies_where_its_points_are(self, tmp_path: Path) -> None:
-        draw_curves(tmp_path / "a.png", "", "", "", {"": [(0.0, 5.0), (10.0, 5.0)]}, 10)
-        with Image.open(tmp_path / "a.png") as picture:
+    @pytest.mark.parametrize("logarithmic", [False, True])
+    def test_a_curve_is_drawn_with_its_colour(self, tmp_path: Path, logarithmic: bool) -> None:
+        pytest.importorskip("matplotlib", reason="needs the extra evaluate")
+        points = [(1.0, 5.0), (10.0, 5.0)]
+        path = draw_curves(tmp_path / "a.png", "title", "x", "y", {"curve": points}, 10, logarithmic=logarithmic)
+        with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB")).astype(int)
         blue = np.argwhere(np.abs(pixels - (31, 119, 180)).sum(axis=2) < 30)
-        blue = blue[blue[:, 1] < 725]  # without the legend
-        assert abs(blue[:, 0].mean() - (60 + 420 / 2)) < 1.5
-        assert blue[:, 1].min() < 94
-        assert blue[:, 1].max() > 722
+        rows = np.bincount(blue[:, 0])
+        assert rows.max() > 500, "a level line runs through the picture"
+        assert 0.4 < rows.argmax() / 560 < 0.6, "half way up"
+
+    @pytest.mark.parametrize(("package", "option"), [("matplotlib", "--pictures"), ("xlsxwriter", "--excel")])
+    def test_a_missing_extra_is_said_before_the_long_work(
+        self, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        package: str, option: str,
+    ) -> None:  # fmt: skip
+        monkeypatch.setitem(sys.modules, package, None)
+        assert run("--protocol", "casia-b", option, "out") == 2
+        assert "pip install 'gaitprint[evaluate]'" in " ".join(capsys.readouterr().err.split())
+        assert not Path("output").exists()
 
 
 @pytest.fixture
@@ -307,8 +324,8 @@ class TestCommand:
         ("more", "match"),
         [
             (("--protocol", "casia-b", "--frames", "5;10"), "write numbers"),
-            (("--protocol", "casia-b", "--frames", "0"), "cannot be judged"),
-            (("--protocol", "casia-b", "--metric", "manhattan"), "no distance"),
+            (("--protocol", "casia-b", "--frames", "0"), "cannot be evaluated"),
+            (("--protocol", "casia-b", "--metric", "manhattan"), "'euclidean' or 'cosine'"),
             (("--protocol", "nothing"), "no protocol"),
             (("--protocol", "casia-b", "--partition", "none.json"), "none.json"),
             (

@@ -7,19 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.lab.evaluation.metrics import bootstrap
-from app.lab.evaluation.ranking import (
-    DistanceCounts,
-    Doubles,
-    cells,
-    cmc,
-    false_negatives,
-    mean_with_interval,
-    means_of,
-    reranked,
-    row_means,
-    search,
-)
+from app.lab.evaluation.bootstrap import Doubles, bootstrap
+from app.lab.evaluation.ranking import cells, cmc, mean_with_interval, means_of, reranked, row_means, search
 from app.types import Bools, Ints
 
 
@@ -65,48 +54,6 @@ class TestSearch:
 
 def test_cumulative_matches_count_those_who_are_lacking_as_failed() -> None:
     np.testing.assert_allclose(cmc(np.array([0, 2, -1, 0, 7]), 4), [0.4, 0.4, 0.6, 0.6])
-
-
-class TestOpenSet:
-    def test_threshold_lets_through_what_the_rate_allows(self) -> None:
-        own = np.array([1.0, 2.0, 3.0, 4.0, np.inf, 0.5, 6.0, 7.0, 8.0, 9.0])
-        other = np.array([5.0, 5.0, 2.5, 5.0, 0.1, 5.0, 7.0, 6.5, 9.0, 9.5])
-        # One alarm in ten: 0.1. The next stranger is at 2.5, so what is below that is accepted: 1, 2 and 0.5.
-        assert false_negatives(own, other, 0.1) == pytest.approx(6 / 9)
-        # None: nothing below 0.1 is accepted.
-        assert false_negatives(own, other, 0.0) == 1.0
-
-    @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
-    def test_is_the_best_of_all_thresholds(self, rate: float) -> None:
-        rng = np.random.default_rng(3)
-        own, other = rng.normal(1, 0.3, 300), rng.normal(2, 0.4, 300)
-        best = 1.0
-        for threshold in np.concatenate([own, other]) + 1e-12:
-            if np.mean(other <= threshold) <= rate:
-                best = min(best, 1 - np.mean((own < other) & (own <= threshold)))
-        assert false_negatives(own, other, rate) == pytest.approx(best)
-
-    def test_equal_error_rate_of_two_normals(self) -> None:
-        rng = np.random.default_rng(0)
-        own, other = rng.normal(1, 0.2, 4000), rng.normal(2, 0.3, 9000)
-        counts = DistanceCounts(5.0)
-        for start in range(0, 13000, 1000):  # in blocks, as it is used
-            block = slice(start, start + 1000)
-            counts.add(np.concatenate([own, other])[block], (np.arange(13000) < 4000)[block])
-        thresholds = np.sort(np.concatenate([own, other]))
-        refused = 1 - np.searchsorted(np.sort(own), thresholds, "right") / 4000
-        accepted = np.searchsorted(np.sort(other), thresholds, "right") / 9000
-        place = np.argmin(np.abs(refused - accepted))
-        assert counts.equal_error_rate() == pytest.approx((refused[place] + accepted[place]) / 2, abs=5e-4)
-        assert counts.equal_error_rate() == pytest.approx(0.02275, abs=4e-3)  # Phi(-2): both are 2 deviations off 1.4
-        middles, mine, others = counts.shares(40)
-        assert mine.sum() == pytest.approx(1)
-        assert others.sum() == pytest.approx(1)
-        assert middles[0] < own.min() + 0.1
-        assert middles[mine.argmax()] == pytest.approx(1, abs=0.2)
-
-    def test_has_no_equal_error_rate_without_pairs(self) -> None:
-        assert np.isnan(DistanceCounts(1.0).equal_error_rate())
 
 
 class TestReranked:
@@ -165,15 +112,17 @@ def test_people_are_drawn_with_all_their_walks() -> None:
                     table[i][j] = sum(sums[person, i, j] for person in chosen) / number
         return float(np.nanmean([np.nanmean(row) for row in table]))
 
-    value, low, high = mean_with_interval(sums, counts, times=60)
-    assert value == pytest.approx(mean(range(8)))
-    assert (low, high) == pytest.approx(bootstrap(range(8), mean, times=60))
+    figure = mean_with_interval(sums, counts, times=60)
+    assert figure.value == pytest.approx(mean(range(8)))
+    assert (figure.low, figure.high) == pytest.approx(bootstrap(range(8), mean, times=60))
 
 
 def test_many_people_are_drawn_in_blocks() -> None:
     people = 20_000
     sums = (np.arange(people) % 5 == 0).astype(np.float64)[:, None, None]
-    value, low, high = mean_with_interval(sums, np.ones((people, 1, 1)), times=120)
+    figure = mean_with_interval(sums, np.ones((people, 1, 1)), times=120)
     deviation = np.sqrt(0.2 * 0.8 / people)
-    assert value == 0.2
-    assert (low, high) == pytest.approx((0.2 - 1.96 * deviation, 0.2 + 1.96 * deviation), abs=0.7 * deviation)
+    assert figure.value == 0.2
+    assert (figure.low, figure.high) == pytest.approx(
+        (0.2 - 1.96 * deviation, 0.2 + 1.96 * deviation), abs=0.7 * deviation
+    )

@@ -21,18 +21,10 @@ from app.cli.main import main
 from app.errors import GalleryError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
+from app.lab.evaluation.calibrate import KnownWalks
+from app.lab.evaluation.pairs import Pairs, deviations, fit_scores
 from app.recognise.domain import adapt
-from app.recognise.scores import (
-    FEWEST_PEOPLE,
-    LEVELS,
-    RATES,
-    Pairs,
-    ScoreModel,
-    deviations,
-    find_scores,
-    read_scores,
-    scores_path,
-)
+from app.recognise.scores import FEWEST_PEOPLE, LEVELS, RATES, ScoreModel, find_scores, read_scores, scores_path
 from app.runs.compare import compare_walks
 from app.settings import Settings
 from app.stages import Run
@@ -65,7 +57,7 @@ def pairs() -> Pairs:
 
 @pytest.fixture(scope="module")
 def scores(pairs: Pairs) -> ScoreModel:
-    return ScoreModel.fit(pairs, model_id="net@12345678", metric="euclidean", data="24 people")
+    return fit_scores(pairs, model_id="net@12345678", metric="euclidean", data="24 people")
 
 
 def weight(scores: ScoreModel, distance: float) -> float:
@@ -108,11 +100,10 @@ class TestThreshold:
     @pytest.mark.parametrize("far", [0.005, 0.01, 0.1, 0.5, 0.9])
     def test_so_many_impostors_are_nearer(self, scores: ScoreModel, pairs: Pairs, far: float) -> None:
         assert (pairs.impostor < scores.threshold(far)).mean() == pytest.approx(far, rel=0.1)
-        assert scores.false_accepts(scores.threshold(far)) == pytest.approx(far, rel=0.1)
 
     @pytest.mark.parametrize("far", [0.0, 1e-4, 1.0, -0.1])
     def test_a_rate_that_so_few_people_do_not_tell(self, scores: ScoreModel, far: float) -> None:
-        with pytest.raises(GalleryError, match="cannot be told from the 24 people"):
+        with pytest.raises(GalleryError, match="cannot be derived from the 24 people"):
             scores.threshold(far)
 
     def test_intervals_hold_the_threshold(self, scores: ScoreModel) -> None:
@@ -126,7 +117,7 @@ class TestThreshold:
         widths = []
         for people in (PEOPLE, 4 * PEOPLE):
             pairs = Pairs.of(*walks(people=people, views=1), "euclidean")
-            _, low, high = ScoreModel.fit(pairs, model_id="net", metric="euclidean", data="drawn").intervals[-1]
+            _, low, high = fit_scores(pairs, model_id="net", metric="euclidean", data="drawn").intervals[-1]
             widths.append(high - low)
         assert widths[1] < 0.75 * widths[0]
 
@@ -156,7 +147,7 @@ class TestProbability:
         assert probability(scores, 1.5, [1.5], prior=0.999) == pytest.approx(0.5, abs=0.01)
 
     def test_people_told_apart_without_error_stay_finite(self) -> None:
-        scores = ScoreModel.fit(
+        scores = fit_scores(
             Pairs.of(*walks(noise=0.01), "euclidean"), model_id="net", metric="euclidean", data="easy people"
         )
         assert probability(scores, 0.1) > 0.99
@@ -194,8 +185,8 @@ class TestProbability:
         shuffled = np.random.default_rng(1).permutation(len(names))
         mixed = Pairs.of(features, [names[i] for i in shuffled], [recordings[i] for i in shuffled], "euclidean")
         upside_down = replace(mixed, genuine=mixed.impostor + 1)
-        with pytest.raises(GalleryError, match="does not tell the people of chance apart"):
-            ScoreModel.fit(upside_down, model_id="net", metric="euclidean", data="chance")
+        with pytest.raises(GalleryError, match="cannot tell the people of chance apart"):
+            fit_scores(upside_down, model_id="net", metric="euclidean", data="chance")
 
 
 class TestFile:
@@ -219,7 +210,7 @@ class TestFile:
         caplog.set_level(logging.INFO)
         replace(scores, model_id="net@87654321").write(tmp_path / "net.scores.json")
         assert find_scores(self.card(tmp_path), "euclidean") is None
-        assert "not used" in caplog.text
+        assert "is not used for net@12345678 (euclidean)" in caplog.text
         scores.write(tmp_path / "net.scores.json")
         assert find_scores(self.card(tmp_path), "cosine") is None
 
@@ -344,6 +335,7 @@ def test_a_run_says_how_probable_its_names_are(scores: ScoreModel, tmp_path: Pat
 
 def test_the_command_learns_from_enrolled_walks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the gait energy image, which needs no file."""
+    pytest.importorskip("matplotlib", reason="needs the extra evaluate")
     features, names, recordings = walks()
     with SqliteGallery(tmp_path / "gallery.db") as gallery:
         for name in sorted(set(names)):
@@ -355,8 +347,8 @@ def test_the_command_learns_from_enrolled_walks(tmp_path: Path, capsys: pytest.C
     assert main([*arguments, "--charts", str(tmp_path / "charts")]) == 0
     said = capsys.readouterr().out
     assert "24 people" in said
-    assert "Probability said" in said
-    assert "identify uses them with this gallery" in " ".join(said.split())
+    assert "Stated probability" in said
+    assert "identify uses these scores with this gallery" in " ".join(said.split())
     found = read_scores(tmp_path / "gallery.scores.json")
     assert (found.model_id, found.people) == ("gei", PEOPLE)
     assert {path.name for path in (tmp_path / "charts").iterdir()} == {"distances.png", "errors.png", "reliability.png"}
@@ -375,7 +367,7 @@ def test_the_command_learns_from_a_data_set(tmp_path: Path, capsys: pytest.Captu
     arguments = ["calibrate", "--data", str(tmp_path / "set"), "--gait", "gei", "--cache", str(tmp_path / "cache")]
     arguments += ["--people", str(FEWEST_PEOPLE), "--out", str(tmp_path / "gei.json"), "--name", "the first of them"]
     assert main(arguments) == 0
-    assert "Too few people to check" in capsys.readouterr().out.replace("\n", " ")
+    assert "too few people to check" in capsys.readouterr().out.replace("\n", " ")
     found = read_scores(tmp_path / "gei.json")
     assert found.people == FEWEST_PEOPLE
     assert found.data == "the first of them"
@@ -392,7 +384,7 @@ def test_the_command_never_replaces_the_scores_in_the_program(
     before = shipped.read_bytes()
     assert main(["calibrate", "--data", "set", "--checkpoint", str(network)]) == 2
     assert "come with the program" in " ".join(capsys.readouterr().err.split())
-    monkeypatch.setattr("app.cli.calibrate._enrolled", lambda path, model: walks())
+    monkeypatch.setattr("app.lab.evaluation.calibrate._of_gallery", lambda card, path: KnownWalks(*walks()))
     assert main(["calibrate", "--gallery-db", "people.db"]) == 0
     assert shipped.read_bytes() == before
     found = read_scores(tmp_path / "people.scores.json")
@@ -403,4 +395,4 @@ def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["calibrate"]) == 2
     assert "either --data" in capsys.readouterr().err
     assert main(["calibrate", "--data", "x", "--metric", "manhattan"]) == 2
-    assert "euclidean, cosine" in capsys.readouterr().err
+    assert "'euclidean' or 'cosine'" in " ".join(capsys.readouterr().err.split())

@@ -13,10 +13,10 @@ import pytest
 from app.errors import GalleryError, NobodyFoundError
 from app.gait.gei import GaitEnergyImage
 from app.gallery.sqlite import SqliteGallery
+from app.lab.evaluation.pairs import Pairs, fit_scores
 from app.recognise import scores as scores_module
 from app.recognise.judge import Decision, Judge, check_comparable
 from app.recognise.pieces import split_switches
-from app.recognise.scores import Pairs, ScoreModel
 from app.results.report import video_report
 from app.runs.enrol import enrol_walks, listed, surely_one_person
 from app.runs.identify import name_walks
@@ -101,7 +101,7 @@ def test_scores_learnt_from_the_gallery_give_threshold_and_probability(tmp_path:
     walks = analysed(tmp_path, "many", [(range(15 + i), int(who)) for i, who in enumerate(people)]).usable()
     features = np.stack([walk.embedding.parts for walk in walks if walk.embedding])
     pairs = Pairs.of(features, people, [str(i) for i in range(len(people))], "euclidean")
-    scores = ScoreModel.fit(pairs, model_id="gei", metric="euclidean", data="noise")
+    scores = fit_scores(pairs, model_id="gei", metric="euclidean", data="noise")
     scores.write(scores_module.scores_path(gallery.path))
     judge = Judge.of(gallery, MODEL.card, MatchSettings(far=0.02), [probe])
     assert judge.scores is not None

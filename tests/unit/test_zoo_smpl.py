@@ -240,7 +240,7 @@ class TestEvaluation:
         assert needs_files(checkpoint)
         model = FileEmbedder(CheckpointFile(checkpoint, "given"), 4)
         view = data / "001/nm-01/090"
-        (found,) = model.embed([[view / "sils-seq0.pkl", view / "smpls-seq0.pkl"]], frames=2)
+        found = model.embed([view / "sils-seq0.pkl", view / "smpls-seq0.pkl"], frames=2)
         assert found.frames == 2
         middle = read_bodies(view / "sils-seq0.pkl", view / "smpls-seq0.pkl")[2:4][None]
         network = load_network(checkpoint)
@@ -263,7 +263,7 @@ class TestEvaluation:
             path.unlink()
         assert main(arguments) == 2
         told = " ".join(capsys.readouterr().err.split())
-        assert "needs SMPL parameters, and" in told
+        assert "needs SMPL parameters, but" in told
         assert "1_smpl.pkl" in told
 
     def test_gln_sees_silhouettes_as_the_data_set_has_them(self, data: Path, tmp_path: Path) -> None:
@@ -274,10 +274,10 @@ class TestEvaluation:
         model = FileEmbedder(CheckpointFile(tmp_path / "gln.pt", "given"), 720)
         path = data / "001/nm-01/090/sils-seq0.pkl"
         large, small = read_silhouettes(path, 128), read_silhouettes(path)
-        (found,) = model.embed([[path]])
+        found = model.embed([path])
         with torch.inference_mode():
             expected = network.embed(torch.from_numpy(large[None]) / 255)[0].mT
         np.testing.assert_allclose(found.parts, expected, atol=1e-6)
         write_array(small, path)
-        (reduced,) = model.embed([[path]])
+        reduced = model.embed([path])
         assert not np.allclose(reduced.parts, found.parts, atol=1e-3)

@@ -1,97 +1,200 @@
-"""From walks of known people to what a gait model's distances mean, checked on people it was not learnt from."""
+"""Fit scores to walks of known people, and check them on people they were not fitted to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Metric, part_distances
+from app.gallery.sqlite import SqliteGallery
 from app.lab.evaluation.charts import draw_curves
-from app.lab.evaluation.openset import Claims, trials
-from app.recognise.scores import FEWEST_PEOPLE, Pairs, ScoreModel
-from app.types import Floats, Ints
+from app.lab.evaluation.embeddings import Walks, embed_walks, walks_for
+from app.lab.evaluation.files import FileEmbedder
+from app.lab.evaluation.pairs import Pairs, fit_scores
+from app.lab.evaluation.reliability import Claims, random_searches
+from app.recognise.scores import FEWEST_PEOPLE, ScoreModel, scores_path
+from app.stages import GaitModel
+from app.types import Floats, Ints, ModelCard
+from app.weights.checkpoints import HOME
 
 Names = NDArray[np.str_]
 
-BINS = 80
 MOST_WALKS = 1200
-"""Walks that are compared each with each: 720,000 pairs. Of more, as many are drawn of everybody."""
+"""The largest number of walks that are compared with each other: 720,000 pairs. Of more walks, equally many are drawn
+from everybody."""
+_BINS = 80
+
+
+class KnownWalks(NamedTuple):
+    """Embeddings (n, P, C) of walks, whose walks they are (n,), and which of the person's recordings they are (n,)."""
+
+    features: Floats
+    people: list[str]
+    recordings: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """`scores` learnt from everybody; the `pairs` behind them; `claims` about each half of the people, by scores that
-    were learnt from the other half: None where the halves are too small."""
+    """Scores, and what is known about them.
+
+    `scores` are fitted to the `pairs` of everybody. `claims` are made about each half of the people by scores fitted
+    to the other half. They are None where the halves are too small.
+    """
 
     scores: ScoreModel
     pairs: Pairs
     claims: Claims | None
 
+    def thresholds(self) -> Iterator[tuple[float, float, float, float, float]]:
+        """Yield false accept rate, threshold, the ends of its 95 % interval, and false reject rate."""
+        for rate, low, high in self.scores.intervals:
+            if rate >= self.scores.smallest_rate():
+                value = self.scores.threshold(rate)
+                yield rate, value, low, high, float((self.pairs.genuine > value).mean())
+
+
+def source_of(data: Path | None, gallery: Path | None) -> Path:
+    """Return the data set or the gallery, whichever is given; `SettingsError` unless it is exactly one of them."""
+    source = data or gallery
+    if source is None or (data is not None and gallery is not None):
+        raise SettingsError("Give either --data, a data set, or --gallery-db, a gallery's file.")
+    return source
+
+
+def scores_file(model: ModelCard, gallery: Path | None) -> Path:
+    """Return where scores are written unless the user says otherwise: beside the gallery, or else beside the model.
+
+    Raises:
+        SettingsError: the model has no file, or comes with the program, whose scores are not replaced.
+    """
+    if gallery is not None:
+        return scores_path(gallery)
+    if model.file is None:
+        raise SettingsError(
+            f"The gait model '{model.name}' has no file beside which scores could be written: give --out."
+        )
+    if HOME / "embedded" in model.file.resolve().parents:
+        raise SettingsError(
+            f"The scores beside {model.file.name} come with the program and are not replaced: give --out. "
+            "If you write NAME.scores.json beside your gallery NAME.db, identify prefers it."
+        )
+    return scores_path(model.file)
+
+
+def known_walks(
+    model: GaitModel | FileEmbedder,
+    data: Path | None,
+    gallery: Path | None,
+    *,
+    partition: Path | None = None,
+    people: int | None = None,
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> KnownWalks:
+    """Embed the walks of a data set, or take the embeddings of a gallery.
+
+    Args:
+        model: the gait model.
+        data: a data set in OpenGait's layout, of people who were not in the model's training.
+        gallery: a gallery's file, if there is no data set.
+        partition: OpenGait's JSON, for the data set: only its test people are taken.
+        people: only so many people of the data set are taken, the first ones.
+        cache: see `app.lab.evaluation.embeddings.embed_walks`, as for `progress`.
+
+    Raises:
+        SettingsError: see `source_of`.
+        DataSetError: the data set cannot be used.
+        GalleryError: the gallery cannot be read, or has no walks of this model.
+    """
+    source = source_of(data, gallery)
+    if data is None:
+        return _of_gallery(model.card, source)
+    walks = walks_for(model, data, partition)
+    wanted = set(sorted({walk.identity for walk in walks.walks})[:people])
+    chosen = [place for place, walk in enumerate(walks.walks) if walk.identity in wanted]
+    walks = Walks(data, [walks.walks[place] for place in chosen], [walks.files[place] for place in chosen])
+    features = embed_walks(walks, model, cache=cache, progress=progress)
+    return KnownWalks(features, [walk.identity for walk in walks.walks], [walk.condition for walk in walks.walks])
+
+
+def _of_gallery(model: ModelCard, path: Path) -> KnownWalks:
+    with SqliteGallery(path, create=False) as gallery:
+        walks = [walk for walk in gallery.walks() if walk.model_id == model.model_id]
+        if not walks:
+            raise GalleryError(
+                f"{path} has no walks that were embedded with {model.model_id}. Embed them anew: python -m app gallery "
+                "re-embed."
+            )
+        features = np.stack([embedding.parts for embedding in gallery.embeddings([walk.walk_id for walk in walks])])
+    return KnownWalks(features, [str(walk.person_id) for walk in walks], [walk.source for walk in walks])
+
 
 def calibrate(
     features: Floats, people: Sequence[str], recordings: Sequence[str], *, model_id: str, metric: Metric, data: str
 ) -> Calibration:
-    """Learn scores and check them.
+    """Fit scores and check them.
 
     Args:
         features: embeddings of walks (n, P, C).
-        people: whose they are (n,).
-        recordings: from which recording of this person (n,); walks of one recording are not compared.
-        model_id: of the model that made the embeddings.
-        metric: distance of embeddings.
+        people: whose walks they are (n,).
+        recordings: which of the person's recordings each walk is from (n,). Walks of one recording are not compared.
+        model_id: of the gait model that made the embeddings.
+        metric: the distance of embeddings.
         data: what the walks are, for the user.
 
     Raises:
-        GalleryError: too few people, or nobody walks twice, also in a half of them; or the model does not tell them
-            apart.
+        GalleryError: there are too few people, or nobody has two recordings, which holds for a half of them too; or
+            the model does not tell the people apart.
     """
     chosen = _drawn(people)
     features, names, takes = features[chosen], np.array(people)[chosen], np.array(recordings)[chosen]
     pairs = Pairs.of(features, names.tolist(), takes.tolist(), metric)
-    scores = ScoreModel.fit(pairs, model_id=model_id, metric=metric, data=data)
+    scores = fit_scores(pairs, model_id=model_id, metric=metric, data=data)
     return Calibration(scores, pairs, _claims(scores, features, names, takes))
 
 
 def draw(calibration: Calibration, folder: Path) -> list[Path]:
-    """Draw ``distances.png``, ``errors.png`` (the DET curve) and ``reliability.png``.
+    """Draw ``distances.png``, ``errors.png`` (the DET curve) and, where there are claims, ``reliability.png``.
 
     Raises:
+        MissingExtraError: matplotlib is not installed.
         OutputError: `folder` cannot be written.
     """
     scores, pairs = calibration.scores, calibration.pairs
-    made = [folder / "distances.png", folder / "errors.png"]
-    edges = np.linspace(0, max(pairs.genuine.max(), pairs.impostor.max()), BINS + 1)
+    edges = np.linspace(0, max(pairs.genuine.max(), pairs.impostor.max()), _BINS + 1)
+    middles = (edges[:-1] + edges[1:]) / 2
     shares = {
-        name: np.histogram(distances, edges)[0] / len(distances)
-        for name, distances in (("one person", pairs.genuine), ("two people", pairs.impostor))
+        name: _points(middles, np.histogram(distances, edges)[0] / len(distances))
+        for name, distances in (("same person", pairs.genuine), ("different people", pairs.impostor))
     }
-    middles = ((edges[:-1] + edges[1:]) / 2).tolist()
-    curves = {name: list(zip(middles, (100 * share).tolist(), strict=True)) for name, share in shares.items()}
-    draw_curves(made[0], scores.model_id, f"{scores.metric} distance", "pairs, %", curves)
-    rates = np.geomspace(scores.smallest_rate(), 1, BINS)
-    missed = 1 - np.searchsorted(np.sort(pairs.genuine), np.quantile(pairs.impostor, rates), "right") / len(
-        pairs.genuine
-    )
-    points = list(zip((100 * rates).tolist(), (100 * missed).tolist(), strict=True))
-    draw_curves(
-        made[1], scores.model_id, "false accepts, %", "false rejects, %", {"single pairs": points}, logarithmic=True
+    x_label = f"{scores.metric} distance"
+    pictures = [draw_curves(folder / "distances.png", scores.model_id, x_label, "pairs of walks, %", shares)]
+    rates = np.geomspace(scores.smallest_rate(), 1, _BINS)
+    thresholds = np.quantile(pairs.impostor, rates)
+    missed = 1 - np.searchsorted(np.sort(pairs.genuine), thresholds, "right") / len(pairs.genuine)
+    errors = {"pairs of walks": _points(100 * rates, missed)}
+    pictures.append(
+        draw_curves(
+            folder / "errors.png", scores.model_id, "false accepts, %", "false rejects, %", errors, logarithmic=True
+        )
     )
     if calibration.claims is not None:
-        made.append(folder / "reliability.png")
-        claims = [(100 * said, 100 * so) for said, so, _ in calibration.claims.bins()]
-        draw_curves(
-            made[-1],
-            f"{scores.model_id}, people it was not learnt from",
-            "probability said, %",
-            "were right, %",
-            {"ideal": [(0, 0), (100, 100)], "measured": claims},
-            100,
-        )
-    return made
+        claims = [(100 * stated, 100 * true) for stated, true, _ in calibration.claims.bins()]
+        curves = {"ideal": [(0.0, 0.0), (100.0, 100.0)], "measured": claims}
+        title = f"{scores.model_id}, on people the scores were not fitted to"
+        path = folder / "reliability.png"
+        pictures.append(draw_curves(path, title, "stated probability, %", "were right, %", curves, 100))
+    return pictures
+
+
+def _points(x: NDArray[np.float64], shares: NDArray[np.float64]) -> list[tuple[float, float]]:
+    return list(zip(x.tolist(), (100 * shares).tolist(), strict=True))
 
 
 def _claims(scores: ScoreModel, features: Floats, people: Names, recordings: Names) -> Claims | None:
@@ -100,16 +203,16 @@ def _claims(scores: ScoreModel, features: Floats, people: Names, recordings: Nam
         return None
     half = np.random.default_rng(0).permutation(len(names)) < len(names) // 2
     claims = []
-    for learnt in (half[person], ~half[person]):
-        own = Pairs.of(features[learnt], people[learnt].tolist(), recordings[learnt].tolist(), scores.metric)
-        judge = ScoreModel.fit(own, model_id=scores.model_id, metric=scores.metric, data=scores.data)
-        others = part_distances(features[~learnt], features[~learnt], scores.metric)
-        claims.append(trials(judge, others, person[~learnt], recordings[~learnt].tolist()))
+    for fitted in (half[person], ~half[person]):
+        pairs = Pairs.of(features[fitted], people[fitted].tolist(), recordings[fitted].tolist(), scores.metric)
+        of_half = fit_scores(pairs, model_id=scores.model_id, metric=scores.metric, data=scores.data)
+        others = part_distances(features[~fitted], features[~fitted], scores.metric)
+        claims.append(random_searches(of_half, others, person[~fitted], recordings[~fitted].tolist()))
     return Claims.joined(claims)
 
 
 def _drawn(people: Sequence[str]) -> Ints:
-    """Indices of at most `MOST_WALKS` walks, rising: as many of everybody, where everybody has as many."""
+    """Return the indices of at most about `MOST_WALKS` walks in rising order, equally many of everybody if possible."""
     names = np.array(people)
     rng = np.random.default_rng(0)
     each = max(2, MOST_WALKS // max(1, len(np.unique(names))))

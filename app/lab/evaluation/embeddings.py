@@ -1,120 +1,157 @@
-"""The embeddings of a data set, kept on disk so that a run that was stopped goes on."""
+"""The embeddings of a data set, kept on disk so that a run that was stopped continues where it was."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from itertools import chain, groupby
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 import app
-from app.errors import SettingsError
 from app.files import written_whole
-from app.lab.data.opengait import DataSetError, Modality, WalkFile, read_keypoints, read_silhouettes
-from app.lab.evaluation.files import FileEmbedder
+from app.lab.data.opengait import (
+    DataSetError,
+    Modality,
+    WalkFile,
+    read_keypoints,
+    read_partition,
+    read_silhouettes,
+    walk_files,
+)
+from app.lab.evaluation.files import FileEmbedder, middle
 from app.stages import GaitModel
-from app.types import Floats, GaitSequence
+from app.types import Bytes, Floats, GaitSequence
 
 CACHE = Path("output") / "cache" / "embeddings"
-BESIDE: dict[Modality, str] = {"pose": "keypoints", "smpl": "SMPL parameters"}
-"""What may be seen beside silhouettes, and how it is called."""
 MAX_FRAMES = 720
-"""Longest walk handed to a network, as is usual in the evaluation of gait."""
+"""The longest walk that a network is given, as is usual in the evaluation of gait."""
+
+_MODALITY_NAMES: dict[Modality, str] = {"pose": "keypoints", "smpl": "SMPL parameters"}
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Walks of a data set, sorted by identity, and the `files` of each: silhouettes, and what else a model needs."""
+
+    data: Path
+    walks: list[WalkFile]
+    files: list[list[Path]]
+
+
+def walks_for(model: GaitModel | FileEmbedder, data: Path, partition: Path | None = None) -> Walks:
+    """List the walks of a data set in OpenGait's layout, with the files that a model needs of each.
+
+    Args:
+        model: whatever embeds the walks. Keypoints or SMPL parameters must lie beside the silhouettes.
+        data: the data set's folder.
+        partition: OpenGait's JSON, whose test people are taken. None: everybody.
+
+    Raises:
+        DataSetError: there are no walks, or the model needs what the data set lacks.
+    """
+    people = None if partition is None else read_partition(partition, "test")
+    walks = walk_files(data, people, partition=partition)
+    modality = model.beside if isinstance(model, FileEmbedder) else "pose" if model.card.keypoints else None
+    if modality is None:
+        return Walks(data, walks, [[walk.path] for walk in walks])
+    others = walk_files(data, people, modality, partition=partition)
+    files = [[walk.path, other.path] for walk, other in zip(walks, others, strict=True)]
+    if any(silhouettes == other for silhouettes, other in files):
+        what = _MODALITY_NAMES[modality]
+        raise DataSetError(
+            f"The gait model '{model.card.name}' needs {what}, but {data} has only silhouettes. Put both side by side, "
+            f"as in identity/condition/view/0_silhouette.pkl and 1_{modality}.pkl."
+        )
+    return Walks(data, walks, files)
 
 
 def embed_walks(
-    walks: Sequence[WalkFile],
+    walks: Walks,
     model: GaitModel | FileEmbedder,
     *,
-    beside: Sequence[WalkFile] = (),
     frames: int | None = None,
     fps: float = 25.0,
-    cache: Path = CACHE,
-    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Floats:
-    """Embed every walk.
+    """Embed every walk, person by person.
 
-    Every person is a file in `cache`, under the model's id, named by a digest of the walks' bytes and of what shapes
-    the embedding: nothing there can be stale.
+    The embeddings of a person are a file in `cache`, below the model's id. Its name is a digest of the walks' bytes
+    and of everything else that shapes the embeddings, so that it can never be out of date.
 
     Args:
-        walks: sorted by identity.
-        model: what embeds them.
-        beside: the keypoints or SMPL parameters of the same walks, for a model that needs them.
-        frames: of each walk, consecutive ones from its middle; None takes all.
-        fps: of the walks, 1/s.
-        cache: folder of the embeddings.
-        progress: gets the walks done and all of them.
+        walks: from `walks_for` the same model.
+        model: embeds them.
+        frames: the number of consecutive frames taken from the middle of each walk. None: all.
+        fps: frame rate of the walks, 1/s.
+        cache: folder of the embeddings. Default: `CACHE`.
+        progress: receives what is embedded, the number of walks done and the number of all walks.
 
     Returns:
         float32 (N, P, C), in the order of `walks`.
 
     Raises:
-        SettingsError: the model needs keypoints and there are none.
         DataSetError: a walk cannot be read, or has not as many poses or bodies as silhouettes.
         OutputError: the cache cannot be written.
     """
-    wanted = beside_of(model)
-    if wanted is not None and not beside:
-        raise SettingsError(
-            f"The gait model '{model.card.name}' needs {BESIDE[wanted]}, and only silhouettes are given."
-        )
-    paths = [[walk.path] for walk in walks]
-    if wanted is not None:
-        paths = [[walk.path, other.path] for walk, other in zip(walks, beside, strict=True)]
-    features: Floats | None = None
+    features: Floats = np.zeros((0, 1, 1), np.float32)
+    folder = (cache or CACHE) / model.card.model_id
+    title = f"{model.card.name} on {walks.data.name}, {'whole walks' if frames is None else f'{frames} frames'}"
     done = 0
-    for _, group in groupby(walks, key=lambda walk: walk.identity):
-        person = list(group)
-        parts = _person(paths[done : done + len(person)], model, frames, fps, cache / model.card.model_id)
-        if features is None:
-            features = np.empty((len(walks), *parts.shape[1:]), np.float32)
-        features[done : done + len(person)] = parts
-        done += len(person)
+    for _, group in groupby(walks.walks, key=lambda walk: walk.identity):
+        end = done + len(list(group))
+        parts = _person(walks.files[done:end], model, frames, fps, folder)
+        if not len(features):
+            features = np.empty((len(walks.walks), *parts.shape[1:]), np.float32)
+        features[done:end] = parts
+        done = end
         if progress is not None:
-            progress(done, len(walks))
-    return np.zeros((0, 1, 1), np.float32) if features is None else features
+            progress(title, done, len(walks.walks))
+    return features
 
 
-def beside_of(model: GaitModel | FileEmbedder) -> Modality | None:
-    """What a model sees beside the silhouettes."""
-    if isinstance(model, FileEmbedder):
-        return model.beside
-    return "pose" if model.card.keypoints else None
+def parts_of(model: GaitModel, walks: Sequence[GaitSequence]) -> Floats:
+    """Embed walks, all at once: float32 (N, P, C)."""
+    return np.stack([embedding.parts for embedding in model.embed(walks)])
+
+
+def sequence_of(silhouettes: Bytes, fps: float = 25.0, keypoints: Floats | None = None) -> GaitSequence:
+    """Turn the silhouettes of a data set, uint8 (T, 64, 44), into a walk of consecutive frames (T, 64, 64)."""
+    margin = (64 - silhouettes.shape[2]) // 2
+    return GaitSequence(
+        np.arange(len(silhouettes)), np.pad(silhouettes, ((0, 0), (0, 0), (margin, margin))), fps, keypoints
+    )
 
 
 def _person(
     walks: Sequence[Sequence[Path]], model: GaitModel | FileEmbedder, frames: int | None, fps: float, folder: Path
 ) -> Floats:
     digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
-    for file in chain.from_iterable(walks):
+    for file in (file for walk in walks for file in walk):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     path = folder / f"{digest.hexdigest()[:32]}.npy"
     if path.is_file():
-        kept: Floats = np.load(path, allow_pickle=False)
-        return kept
+        cached: Floats = np.load(path, allow_pickle=False)
+        return cached
     if isinstance(model, FileEmbedder):
-        found = model.embed(walks, frames)
+        parts = np.stack([model.embed(walk, frames).parts for walk in walks])
     else:
-        found = model.embed([_sequence(*walk, frames=frames, fps=fps) for walk in walks])
-    parts = np.stack([embedding.parts for embedding in found])
+        parts = parts_of(model, [_read(walk, frames, fps) for walk in walks])
     with written_whole(path) as temporary:
         np.save(temporary, parts)
     return parts
 
 
-def _sequence(walk: Path, pose: Path | None = None, *, frames: int | None, fps: float) -> GaitSequence:
-    silhouettes = read_silhouettes(walk)
-    keypoints = None if pose is None else read_keypoints(pose)
+def _read(files: Sequence[Path], frames: int | None, fps: float) -> GaitSequence:
+    silhouettes = read_silhouettes(files[0])
+    keypoints = read_keypoints(files[1]) if len(files) > 1 else None
     if keypoints is not None and len(keypoints) != len(silhouettes):
         raise DataSetError(
-            f"{pose} has {len(keypoints)} poses, and {walk} {len(silhouettes)} silhouettes: they must be of the same "
-            "frames."
+            f"{files[1]} has {len(keypoints)} poses, and {files[0]} has {len(silhouettes)} silhouettes. They must be "
+            "of the same frames."
         )
-    start = 0 if frames is None else max(0, (len(silhouettes) - frames) // 2)
-    chosen = slice(start, None if frames is None else start + frames)
-    margin = (64 - silhouettes.shape[2]) // 2
-    whole = np.pad(silhouettes[chosen], ((0, 0), (0, 0), (margin, margin)))
-    return GaitSequence(np.arange(len(whole)), whole, fps, None if keypoints is None else keypoints[chosen])
+    chosen = middle(len(silhouettes), frames)
+    return sequence_of(silhouettes[chosen], fps, None if keypoints is None else keypoints[chosen])

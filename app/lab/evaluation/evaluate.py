@@ -1,4 +1,4 @@
-"""Judge a gait model on a data set, by a protocol."""
+"""Evaluate gait models on data sets, by the protocols of these data sets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,32 @@ import numpy as np
 
 from app.errors import SettingsError
 from app.gallery.distances import Metric
-from app.lab.data.opengait import DataSetError, WalkFile, read_partition, walk_files
-from app.lab.evaluation.embeddings import BESIDE, CACHE, beside_of, embed_walks
+from app.lab.evaluation.embeddings import embed_walks, walks_for
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.protocol import groups_of, read_protocol, views_of
-from app.lab.evaluation.scores import Score, need_comparable, score
+from app.lab.evaluation.scores import Score, need_comparable, need_rerankable, score
 from app.lab.evaluation.submission import write_submission
 from app.stages import GaitModel
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """A data set in OpenGait's layout, the protocol it is evaluated by, and OpenGait's JSON that names its test people.
+
+    Without a partition everybody is a test person.
+    """
+
+    folder: Path
+    protocol: str
+    partition: Path | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What was judged, how, and the figures: `scores` of whole walks, or of so many frames (`by_frames`)."""
+    """One model on one data set: how it was evaluated, and the figures.
+
+    `scores` are of whole walks, `by_frames` of so many frames of each walk.
+    """
 
     protocol: str
     source: str
@@ -35,6 +49,36 @@ class Evaluation:
     by_frames: dict[int, list[Score]]
 
 
+def data_sets(
+    folders: Sequence[Path], protocols: Sequence[str], partitions: Sequence[Path] = (), *, rerank: bool = False
+) -> list[DataSet]:
+    """Pair data sets with protocols and partitions, as the command line gives them.
+
+    Raises:
+        SettingsError: their numbers do not fit, or a protocol is unknown or, with `rerank`, cannot be re-ranked.
+    """
+    each = [*protocols] * len(folders) if len(protocols) == 1 else protocols
+    listed: Sequence[Path | None] = partitions or [None] * len(folders)
+    if not len(folders) == len(each) == len(listed):
+        raise SettingsError(
+            f"There are {len(folders)} data sets, {len(protocols)} protocols and {len(partitions)} partitions. Give "
+            "one protocol for all data sets or one for each, and no partition or one for each."
+        )
+    for protocol in each:
+        rules = read_protocol(protocol)
+        if rerank:
+            need_rerankable(rules)
+    return [DataSet(*one) for one in zip(folders, each, listed, strict=True)]
+
+
+def frame_counts(text: str | None) -> list[int]:
+    """Read numbers of frames, such as ``5,10,20``; `SettingsError` where the text is something else."""
+    try:
+        return [int(number) for number in text.split(",")] if text is not None else []
+    except ValueError as error:
+        raise SettingsError(f"--frames {text}: write numbers with commas between them, e.g. 5,10,20,40.") from error
+
+
 def evaluate(
     model: GaitModel | FileEmbedder,
     data: Path,
@@ -44,40 +88,38 @@ def evaluate(
     metric: Metric = "euclidean",
     rerank: bool = False,
     frames: Sequence[int] = (),
-    cache: Path = CACHE,
+    cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
-    """Judge `model` on the test people of a data set in OpenGait's layout.
+    """Evaluate a model on the test people of a data set.
 
     Args:
-        model: what embeds walks; keypoints or SMPL parameters that it needs lie beside the silhouettes.
+        model: embeds the walks. Keypoints or SMPL parameters that it needs must lie beside the silhouettes.
         data: the data set's folder.
-        protocol: name of one that comes with the project, or a YAML file.
-        partition: OpenGait's JSON; without one everybody is a test person.
-        metric: distance of embeddings.
-        rerank: by k-reciprocal neighbours.
-        frames: judge also with so many frames of each walk.
-        cache: folder where embeddings are kept.
-        progress: gets what is done, how much of it and all of it.
+        protocol: the name of one that comes with the project, or the path of a YAML file.
+        partition: OpenGait's JSON. Without it everybody is a test person.
+        metric: the distance of embeddings.
+        rerank: whether to re-rank by k-reciprocal neighbours.
+        frames: numbers of frames; the model is also evaluated with so many frames of each walk.
+        cache: the folder where embeddings are kept. Default: `app.lab.evaluation.embeddings.CACHE`.
+        progress: see `app.lab.evaluation.embeddings.embed_walks`.
 
     Raises:
-        SettingsError: unknown protocol, unusable number of frames.
+        SettingsError: the protocol is unknown, or a number of frames cannot be used.
         DataSetError: the data set lacks what the protocol compares, or a walk cannot be read.
         OutputError: the cache cannot be written.
     """
     if min(frames, default=1) < 1:
-        raise SettingsError(f"A walk of {min(frames)} frames cannot be judged: give --frames 5,10,20.")
+        raise SettingsError(f"A walk of {min(frames)} frames cannot be evaluated. Give for example --frames 5,10,20.")
     rules = read_protocol(protocol)
-    walks, beside = _walks(model, data, partition)
-    people = np.array([walk.identity for walk in walks])
-    views = views_of(rules, walks)
-    groups = groups_of(rules, walks, partition)
+    walks = walks_for(model, data, partition)
+    people = np.array([walk.identity for walk in walks.walks])
+    views = views_of(rules, walks.walks)
+    groups = groups_of(rules, walks.walks, partition)
     need_comparable(views, groups, rules, rerank)  # before the long work
 
-    def judge(count: int | None) -> list[Score]:
-        what = "whole walks" if count is None else f"{count} frames"
-        report = None if progress is None else lambda done, total: progress(what, done, total)
-        features = embed_walks(walks, model, beside=beside, frames=count, fps=rules.fps, cache=cache, progress=report)
+    def score_of(count: int | None) -> list[Score]:
+        features = embed_walks(walks, model, frames=count, fps=rules.fps, cache=cache, progress=progress)
         return score(features, people, views, groups, rules, metric=metric, rerank=rerank)
 
     return Evaluation(
@@ -88,48 +130,27 @@ def evaluate(
         distance=metric,
         reranked=rerank,
         people=len(np.unique(people)),
-        walks=len(walks),
-        scores=judge(None),
-        by_frames={count: judge(count) for count in frames},
+        walks=len(walks.walks),
+        scores=score_of(None),
+        by_frames={count: score_of(count) for count in frames},
     )
 
 
 def submit(
     model: GaitModel | FileEmbedder,
-    data: Path,
-    protocol: str,
+    data: DataSet,
     path: Path,
-    partition: Path | None = None,
     *,
     metric: Metric = "euclidean",
-    cache: Path = CACHE,
+    cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Write what GREW's server judges, see `app.lab.evaluation.submission`; arguments and errors are those of
-    `evaluate` and `write_submission`.
+    """Write the file that GREW's server scores.
+
+    Arguments and errors are those of `evaluate` and `app.lab.evaluation.submission.write_submission`.
     """
-    rules = read_protocol(protocol)
-    walks, beside = _walks(model, data, partition)
-    group, *_ = groups_of(rules, walks, partition)
-    report = None if progress is None else lambda done, total: progress("whole walks", done, total)
-    features = embed_walks(walks, model, beside=beside, fps=rules.fps, cache=cache, progress=report)
-    write_submission(features, walks, group, path, metric)
-
-
-def _walks(
-    model: GaitModel | FileEmbedder, data: Path, partition: Path | None
-) -> tuple[list[WalkFile], list[WalkFile]]:
-    """The test people's walks and, where the model needs them, their keypoints or SMPL parameters."""
-    people = None if partition is None else read_partition(partition, "test")
-    walks = walk_files(data, people, partition=partition)
-    wanted = beside_of(model)
-    if wanted is None:
-        return walks, []
-    beside = walk_files(data, people, wanted, partition=partition)
-    if any(walk.path == other.path for walk, other in zip(walks, beside, strict=True)):
-        what = BESIDE[wanted]
-        raise DataSetError(
-            f"The gait model '{model.card.name}' needs {what}, and {data} holds one file for a view: silhouettes "
-            f"and {what} must lie side by side, as in identity/condition/view/0_silhouette.pkl and 1_{wanted}.pkl."
-        )
-    return walks, beside
+    rules = read_protocol(data.protocol)
+    walks = walks_for(model, data.folder, data.partition)
+    group, *_ = groups_of(rules, walks.walks, data.partition)
+    features = embed_walks(walks, model, fps=rules.fps, cache=cache, progress=progress)
+    write_submission(features, walks.walks, group, path, metric)

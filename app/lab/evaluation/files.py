@@ -1,14 +1,12 @@
-"""Gait networks that see what only data sets have: SMPL parameters, or silhouettes of 128 rows."""
+"""Gait models for evaluation, also those whose input only data sets have: SMPL parameters, silhouettes of 128 rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from app.gait.base import PictureNetwork
 from app.gait.embedder import LICENCE, thin
@@ -16,30 +14,54 @@ from app.gait.models.gln import GLN
 from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import architecture_of, load_network
 from app.lab.data.opengait import Modality, read_bodies, read_silhouettes
+from app.settings import Settings
+from app.stages import GaitModel
 from app.types import Embedding, ModelCard
-from app.weights.checkpoints import CheckpointFile
+from app.weights.checkpoints import CheckpointFile, checkpoint_roots
+from app.weights.registry import gait_models
 
 _SUFFIXES = {".pt", ".pth", ".ckpt", ".tar"}
 
 
-def needs_files(path: Path) -> bool:
-    """Whether `path` is the checkpoint of a network that no walk of a video can feed.
+def load_model(settings: Settings) -> GaitModel | FileEmbedder:
+    """Load the gait model that the settings name, or else the best that is found.
 
     Raises:
-        CheckpointError: a torch file that is no gait network, or is not whole.
+        SettingsError: there is no gait model of that name.
+        CheckpointError: the file is missing, unsafe or of the wrong kind.
+    """
+    roots = checkpoint_roots(settings.checkpoints)
+    if settings.gait.checkpoint is not None and settings.gait.name == "auto":
+        given = CheckpointFile.given(settings.gait.checkpoint, roots)
+        if needs_files(given.path):
+            return FileEmbedder(given, settings.gait.max_frames)
+    return gait_models.build(settings.gait, roots)
+
+
+def needs_files(path: Path) -> bool:
+    """Whether `path` is the checkpoint of a network that cannot embed walks cut out of videos.
+
+    Raises:
+        CheckpointError: it is a torch file, but not of a gait network, or it is damaged.
     """
     return path.suffix.lower() in _SUFFIXES and issubclass(architecture_of(path).network, SMPLGait | GLN)
+
+
+def middle(length: int, frames: int | None) -> slice:
+    """Return the place of the `frames` consecutive frames in the middle of a walk; all frames where it is None."""
+    start = 0 if frames is None else max(0, (length - frames) // 2)
+    return slice(start, length if frames is None else start + frames)
 
 
 class FileEmbedder:
     """Embeds the files of walks with such a network, in float32 on the CPU.
 
-    GLN's layers fit silhouettes of 64 and of 128 rows, and a checkpoint does not tell which it has learnt from: it sees
-    those of the data set.
+    GLN's layers fit silhouettes of 64 and of 128 rows, and a checkpoint does not tell which of them it was trained on.
+    So the network is given the silhouettes of the data set as they are.
 
     Args:
         checkpoint: see `needs_files`.
-        max_frames: longest walk that the network sees; longer ones are thinned evenly.
+        max_frames: the longest walk that the network is given. Longer walks are thinned evenly.
 
     Raises:
         CheckpointError: see `app.gait.opengait.load_network`.
@@ -50,38 +72,32 @@ class FileEmbedder:
         assert isinstance(network, PictureNetwork), "see needs_files"
         self._network, self._max_frames = network, max_frames
         self.beside: Modality | None = "smpl" if isinstance(network, SMPLGait) else None
-        """What lies beside the silhouettes and is seen too."""
+        """What the network needs besides the silhouettes. It must lie beside them."""
         self.card = ModelCard(
             stage="gait", name=network.family, origin=checkpoint.origin, licence=LICENCE, file=checkpoint.path,
             sha256=checkpoint.sha256(), runtime="torch", note="the weights are for academic use only",
         )  # fmt: skip
 
-    def embed(self, walks: Sequence[Sequence[Path]], frames: int | None = None) -> list[Embedding]:
-        """Return one embedding per walk.
+    def embed(self, walk: Sequence[Path], frames: int | None = None) -> Embedding:
+        """Embed a walk.
 
         Args:
-            walks: of each its silhouettes and, where there is a `beside`, that.
-            frames: of each walk, consecutive ones from its middle; None takes all.
+            walk: its silhouettes and, where there is a `beside`, that file.
+            frames: the number of consecutive frames taken from its middle. None: all.
 
         Raises:
-            DataSetError: a file cannot be read, the two are of unlike lengths, or silhouettes are too small.
+            DataSetError: a file cannot be read, the two have different lengths, or silhouettes are too small.
         """
-        return [self._embedded(walk, frames) for walk in walks]
-
-    def _chosen(self, walk: NDArray[Any], frames: int | None) -> NDArray[Any]:
-        start = 0 if frames is None else max(0, (len(walk) - frames) // 2)
-        walk = walk[start : None if frames is None else start + frames]
-        return walk[thin(len(walk), self._max_frames)]
-
-    def _embedded(self, walk: Sequence[Path], frames: int | None) -> Embedding:
         network = self._network
         if isinstance(network, SMPLGait):
-            both = self._chosen(read_bodies(walk[0], walk[1], network.input_size[0]), frames)
-            inputs = [both["silhouettes"] / np.float32(255), both["smpl"].copy()]
+            bodies = read_bodies(walk[0], walk[1], network.input_size[0])
+            silhouettes, more = bodies["silhouettes"], [bodies["smpl"]]
         else:
-            pictures = self._chosen(read_silhouettes(walk[0], None), frames)
-            network.input_size = (pictures.shape[1], pictures.shape[2])
-            inputs = [pictures / np.float32(255)]
+            silhouettes, more = read_silhouettes(walk[0], None), []
+            network.input_size = (silhouettes.shape[1], silhouettes.shape[2])
+        frame_indices = np.arange(len(silhouettes))[middle(len(silhouettes), frames)]
+        frame_indices = frame_indices[thin(len(frame_indices), self._max_frames)]
+        inputs = [silhouettes[frame_indices] / np.float32(255), *(array[frame_indices] for array in more)]
         with torch.inference_mode():
-            parts = network.embed(*(torch.from_numpy(value[None]) for value in inputs))
-        return Embedding(parts[0].mT.contiguous().numpy(), self.card.model_id, len(inputs[0]))
+            parts = network.embed(*(torch.from_numpy(array[None]) for array in inputs))
+        return Embedding(parts[0].mT.contiguous().numpy(), self.card.model_id, len(frame_indices))

@@ -1,6 +1,7 @@
 """How well people are found again: pure functions of distances, in NumPy.
 
-A *search* is one probe against a gallery; its walks are ordered by rising distance, of equal ones the earlier first.
+A search compares one probe with a gallery and orders the gallery's walks by rising distance. Of walks at the same
+distance, the one that comes first in the gallery comes first.
 """
 
 from __future__ import annotations
@@ -8,21 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
+from app.lab.evaluation.bootstrap import Doubles, Figure, percentile_interval, resampled_counts
 from app.types import Bools, Ints
-
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Searches:
-    """What n searches found, whatever the shape of n.
+    """The results of searches, in arrays of one shape.
 
-    `first` int64, how many others come before the first right walk; `precision` and `inverse`, the average precision
-    and the inverse negative penalty; `own` and `other`, the distances of the nearest right and the nearest wrong walk.
-    A probe of whom the gallery has no walk has `first` -1, NaN and `own` infinity.
+    `first` (int64) is the number of wrong walks before the first right one. `precision` is the average precision and
+    `inverse` the inverse negative penalty. `own` and `other` are the distances of the nearest right and the nearest
+    wrong walk. Where the gallery has no walk of the probe's person, `first` is -1, `precision` and `inverse` are NaN,
+    and `own` is infinite.
     """
 
     first: Ints
@@ -33,7 +33,7 @@ class Searches:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> Searches:
-        """Return searches that found nothing at all."""
+        """Return searches in empty galleries."""
         nothing, never = np.full(shape, np.nan), np.full(shape, np.inf)
         return cls(np.full(shape, -1), nothing, nothing.copy(), never, never.copy())
 
@@ -41,14 +41,14 @@ class Searches:
 def search(distances: Doubles, probes: Ints, gallery: Ints, dropped: Bools | None = None) -> Searches:
     """Search for each probe.
 
-    Average precision is that of information retrieval, the mean of the precisions at each right walk; the inverse
-    negative penalty (Ye et al., TPAMI 2022, section 3.3) is the precision at the last of them.
+    The average precision is that of information retrieval: the mean of the precisions at each right walk. The inverse
+    negative penalty (Ye et al., TPAMI 2022, section 3.3) is the precision at the last right walk.
 
     Args:
-        distances: (n, m).
-        probes: identities, (n,).
-        gallery: identities, (m,).
-        dropped: (n, m), what a probe is not compared with.
+        distances: between probes and gallery (n, m).
+        probes: identities of the probes (n,).
+        gallery: identities of the gallery's walks (m,).
+        dropped: which walks a probe is not compared with (n, m). None: it is compared with all.
     """
     right = probes[:, None] == gallery
     if dropped is not None:
@@ -71,90 +71,29 @@ def search(distances: Doubles, probes: Ints, gallery: Ints, dropped: Bools | Non
 
 
 def cmc(first: Ints, ranks: int) -> Doubles:
-    """Return the share of searches whose first right walk is among the nearest 1 to `ranks`, (ranks,).
+    """Return the cumulative match characteristic: how many searches succeed at rank 1, 2, ... `ranks` (ranks,).
 
-    Those with -1 count as failed; leave them out where the convention is to do so.
+    A search with `first` -1 counts as failed. Leave such searches out where a benchmark's convention is to do so.
     """
     found = np.bincount(first[(first >= 0) & (first < ranks)], minlength=ranks)
     shares: Doubles = np.cumsum(found) / len(first)
     return shares
 
 
-def false_negatives(own: Doubles, other: Doubles, rate: float) -> float:
-    """Return the false-negative identification rate at a false-positive one (ISO/IEC 19795-1:2021).
-
-    Every search counts twice: with the probe's walks in the gallery, where it fails when somebody else is nearer or
-    the right one is not within the threshold; and without them, where anybody within the threshold is a false alarm.
-    The threshold is the largest at which no more than `rate` of the latter are alarms.
-
-    Args:
-        own: distances of the nearest right walk, (n,); probes without one (infinity) count only as strangers.
-        other: distances of the nearest wrong walk, (n,).
-        rate: of false alarms, 0 to below 1.
-    """
-    threshold = np.sort(other)[int(rate * len(other) + 1e-9)]
-    mated = np.isfinite(own)
-    return float(np.mean(~((own < other) & (own < threshold))[mated]))
-
-
-class DistanceCounts:
-    """How often which distance occurs between walks of one person (`own`) and of two (`other`): int64 (bins,) each.
-
-    The bins divide 0 to `largest` evenly; what lies beyond counts in the last.
-    """
-
-    def __init__(self, largest: float, bins: int = 1 << 16) -> None:
-        self.largest = largest
-        self.own = np.zeros(bins, np.int64)
-        self.other = np.zeros(bins, np.int64)
-
-    def add(self, distances: Doubles, right: Bools) -> None:
-        """Count `distances`; `right`, of the same shape, says which are of one person."""
-        bins = len(self.own)
-        place = np.clip(distances * (bins / self.largest), 0, bins - 1).astype(np.int64)
-        self.own += np.bincount(place[right], minlength=bins)
-        self.other += np.bincount(place[~right], minlength=bins)
-
-    def equal_error_rate(self) -> float:
-        """Return the error rate at the threshold where as many of `own` are refused as of `other` accepted.
-
-        Exact to one bin; NaN where one of them is empty.
-        """
-        if not (self.own.any() and self.other.any()):
-            return float("nan")
-        refused = 1 - np.cumsum(self.own) / self.own.sum()
-        accepted = np.cumsum(self.other) / self.other.sum()
-        place = int(np.argmin(np.abs(refused - accepted)))
-        return float(refused[place] + accepted[place]) / 2
-
-    def shares(self, bins: int) -> tuple[Doubles, Doubles, Doubles]:
-        """Return `bins` bins over the distances that occur: their middles, and the shares of `own` and of `other`."""
-        used = np.flatnonzero(self.own + self.other)
-        low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, len(self.own))
-        width = self.largest / len(self.own)
-        edges = np.linspace(low * width, high * width, bins + 1)
-        middles = (np.arange(low, high) + 0.5) * width
-        own, other = (
-            np.histogram(middles, edges, weights=counts[low:high] / max(1, counts.sum()))[0]
-            for counts in (self.own, self.other)
-        )
-        return (edges[:-1] + edges[1:]) / 2, own, other
-
-
 def reranked(distances: Doubles, probes: int, k1: int = 6, k2: int = 6, weight: float = 0.3) -> Doubles:
     """Re-rank by k-reciprocal neighbours (Zhong et al., CVPR 2017, sections 3.2 to 3.4).
 
-    As is usual for gait, distances are not squared and `k1` is 6; the paper squares and takes 20 for Market-1501.
+    As is usual for gait, distances are not squared and `k1` is 6. The paper squares them and takes 20 for Market-1501.
 
     Args:
-        distances: (n, n) between all walks, the `probes` first, then the gallery.
-        probes: how many of them are probes.
-        k1: neighbours of a walk.
-        k2: neighbours whose encodings are averaged.
-        weight: of the original distance in the result.
+        distances: between all walks (n, n), first the probes, then the gallery.
+        probes: the number of probes.
+        k1: the number of neighbours of a walk.
+        k2: the number of neighbours whose encodings are averaged.
+        weight: the weight of the original distance in the result.
 
     Returns:
-        (probes, n - probes), 0..1.
+        Distances from the probes to the gallery (probes, n - probes), 0 to 1.
     """
     scaled = distances / np.maximum(distances.max(axis=1, keepdims=True), 1e-12)
     order = np.argsort(scaled, axis=1, kind="stable")[:, : max(k1 + 1, k2)]
@@ -175,7 +114,7 @@ def reranked(distances: Doubles, probes: int, k1: int = 6, k2: int = 6, weight: 
     result: Doubles = weight * scaled[:probes, probes:]
     for row in range(probes):
         mine = slice(encoding.indptr[row], encoding.indptr[row + 1])
-        shared = columns[:, encoding.indices[mine]]  # whose encodings overlap with this one, and how much
+        shared = columns[:, encoding.indices[mine]]  # the encodings that overlap with this one
         values = np.minimum(shared.data, np.repeat(encoding.data[mine], np.diff(shared.indptr)))
         common = np.bincount(shared.indices, values, result.shape[1])
         result[row] += (1 - weight) * (1 - common / (2 - common))
@@ -183,50 +122,52 @@ def reranked(distances: Doubles, probes: int, k1: int = 6, k2: int = 6, weight: 
 
 
 def _mutual(order: Ints) -> csr_array:
-    """Who of the nearest of each is among whose nearest as well: 1, (n, n)."""
+    """Return 1 where two walks are among the nearest neighbours of each other (n, n)."""
     n, k = order.shape
     near = csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), order.ravel())), (n, n))
     return csr_array(near.multiply(near.T))
 
 
-def mean_with_interval(
-    sums: Doubles, counts: Doubles, seed: int = 0, times: int = 1000, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Return the field's mean over the gallery's views, then over the probes' views, and its percentile interval.
+def mean_with_interval(sums: Doubles, counts: Doubles, seed: int = 0, times: int = 1000) -> Figure:
+    """Return the field's mean over the gallery's views, then over the probes' views, with its bootstrap interval.
 
-    People are drawn with all of their walks, which are too alike to be drawn singly (Efron & Tibshirani 1993,
-    chapter 13): as `app.lab.evaluation.metrics.bootstrap` does, in one product of matrices.
+    People are drawn with all of their walks.
 
     Args:
-        sums: (people, probe views, gallery views), what is averaged, summed over each person's probes.
-        counts: how many probes these are; a pair of views without any is left out, all NaN where there is none at all.
-        seed: of the draws.
-        times: how often as many people as there are are drawn.
-        level: how much of the distribution lies in the interval.
+        sums: sum of the values of each person's probes (people, probe views, gallery views).
+        counts: the number of these probes, of the same shape. A pair of views without probes is left out.
+        seed: of the random draws.
+        times: the number of samples.
+
+    Returns:
+        None for each number where no pair of views has a probe.
     """
-    people = len(sums)
-    draws = np.random.default_rng(seed).integers(0, people, (times, people))
-    values = []
-    for block in np.array_split(draws, max(1, draws.size >> 20)):
-        offsets = people * np.arange(len(block))[:, None]
-        weights = np.bincount((block + offsets).ravel(), minlength=block.size).reshape(block.shape).astype(np.float64)
-        values.append(means_of(cells(np.tensordot(weights, sums, 1), np.tensordot(weights, counts, 1))))
-    low, high = np.quantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2])
-    return float(means_of(cells(sums.sum(axis=0), counts.sum(axis=0)))), float(low), float(high)
+    means = [
+        means_of(cells(np.tensordot(weights, sums, 1), np.tensordot(weights, counts, 1)))
+        for weights in resampled_counts(len(sums), times, seed)
+    ]
+    value = means_of(cells(sums.sum(axis=0), counts.sum(axis=0)))
+    numbers = (float(value), *percentile_interval(np.concatenate(means)).tolist())
+    return Figure(*(none_for_nan(number) for number in numbers))
+
+
+def none_for_nan(value: float) -> float | None:
+    """Return `value`, or None where it is not a number, as JSON has no NaN."""
+    return None if np.isnan(value) else value
 
 
 def cells(sums: Doubles, counts: Doubles) -> Doubles:
-    """Return sums / counts, NaN where there is nothing."""
+    """Return sums / counts, with NaN where the count is 0."""
     table: Doubles = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     return table
 
 
 def row_means(table: Doubles) -> Doubles:
-    """Return the means over the last axis of (..., rows, columns), leaving NaN out: NaN where nothing is left."""
+    """Return the means over the last axis of (..., rows, columns) without NaN; NaN where nothing else is left."""
     known = ~np.isnan(table)
     return cells(np.where(known, table, 0).sum(axis=-1), known.sum(axis=-1).astype(np.float64))
 
 
 def means_of(table: Doubles) -> Doubles:
-    """Return the means of the `row_means` of (..., rows, columns): (...)."""
+    """Return the means of the `row_means` of (..., rows, columns), of shape (...)."""
     return row_means(row_means(table))

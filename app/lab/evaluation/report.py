@@ -1,103 +1,174 @@
-"""An evaluation in files: JSON, CSV, Excel and pictures."""
+"""Evaluations in files: JSON, CSV, Excel and pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from app.errors import MissingExtraError
-from app.files import written_whole
-from app.lab.evaluation.charts import draw_curves
+from app.errors import MissingExtraError, SettingsError
+from app.files import need_writable, written_whole
+from app.lab.evaluation.bootstrap import Figure
+from app.lab.evaluation.charts import draw_curves, need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
+from app.lab.evaluation.tables import cross_tables
 
-Cell = str | float | None
+Row = Sequence[str | float | None]
 
 COLUMNS = ("frames", "probes", "metric", "probe_view", "gallery_view", "value", "low", "high")
-"""Of the CSV: a row for each mean, with its interval, and for each pair of views; empty where there is no such thing,
-`frames` where walks are whole."""
+"""Columns of the CSV file. It has a row for each mean, with its interval, and a row for each pair of views. Cells
+without meaning are empty, and so is `frames` for whole walks."""
 
 
-def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write everything; `OutputError` where that is not possible."""
+@dataclass(frozen=True)
+class Outputs:
+    """Where evaluations are written. Nothing is written where the path is None."""
+
+    json: Path | None = None
+    csv: Path | None = None
+    excel: Path | None = None
+    pictures: Path | None = None
+    submission: Path | None = None
+
+    def check(self, evaluations: int) -> None:
+        """Make sure, before the long work, that everything can be written.
+
+        Args:
+            evaluations: how many there will be.
+
+        Raises:
+            SettingsError: pictures or a submission of more than one evaluation are wanted.
+            MissingExtraError: the extra `evaluate` is needed and not installed.
+            OutputError: a file cannot be written.
+        """
+        if evaluations > 1 and (self.pictures or self.submission):
+            raise SettingsError("--pictures and --submission need one model on one data set. Give one of each.")
+        if self.pictures is not None:
+            need_matplotlib()
+            need_writable(self.pictures / "cmc.png")
+        if self.excel is not None:
+            _xlsxwriter()
+        for path in (self.json, self.csv, self.excel, self.submission):
+            if path is not None:
+                need_writable(path)
+
+    def write(self, evaluations: Sequence[Evaluation]) -> Iterator[Path]:
+        """Write the evaluations; yield each path once it is written."""
+        for path, write in ((self.json, write_json), (self.csv, write_csv), (self.excel, write_excel)):
+            if path is not None:
+                write(evaluations, path)
+                yield path
+        if self.pictures is not None:
+            yield from draw(evaluations[0], self.pictures)
+
+
+def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Write all there is: an object for one evaluation, a list for several.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    content: Any = [asdict(one) for one in evaluations]
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(asdict(evaluation), indent=1, allow_nan=False), encoding="utf-8")
+        text = json.dumps(content if len(content) > 1 else content[0], indent=1, allow_nan=False)
+        temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv(evaluation: Evaluation, path: Path) -> None:
-    """Write `COLUMNS`; `OutputError` where that is not possible."""
+def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Write `COLUMNS`; for several evaluations with model, data and protocol before them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(figure_rows(evaluation))
+        csv.writer(file).writerows(_rows_with_header(evaluations))
 
 
-def write_excel(evaluation: Evaluation, path: Path) -> None:
-    """Write the CSV's rows as one sheet, and a sheet of the first metric by views for each group of probes.
+def write_excel(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Write the rows of the CSV file as one sheet, and more sheets with tables.
+
+    For one evaluation there is a sheet of the first metric by views for each group of probes, for several evaluations
+    a sheet that compares the models on each data set.
 
     Raises:
         MissingExtraError: the extra `evaluate` is not installed.
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
-    try:
-        import xlsxwriter
-    except ImportError as error:
-        raise MissingExtraError("Excel files need XlsxWriter: pip install 'gaitprint[evaluate]'.") from error
-    with written_whole(path) as temporary:
-        book = xlsxwriter.Workbook(temporary)
-        sheet = book.add_worksheet("Figures")
-        for number, row in enumerate([COLUMNS, *figure_rows(evaluation)]):
-            sheet.write_row(number, 0, row)
-        for score in evaluation.scores:
+    with written_whole(path) as temporary, _xlsxwriter().Workbook(temporary) as book:
+        percent = book.add_format({"num_format": "0.0%"})
+
+        def add_sheet(name: str, rows: Iterable[Row], number_format: Any = None) -> None:
+            sheet = book.add_worksheet(name[:31])  # Excel's limit
+            for number, row in enumerate(rows):
+                sheet.write_row(number, 0, row, number_format)
+            sheet.autofit()
+
+        if len(evaluations) > 1:
+            add_sheet("Models by data sets", _comparison_rows(evaluations), percent)
+        add_sheet("Figures", _rows_with_header(evaluations))
+        for score in evaluations[0].scores if len(evaluations) == 1 else ():
             metric, table = next(iter(score.tables.items()))
-            sheet = book.add_worksheet(f"{score.name} {metric}"[:31])  # Excel's limit
-            sheet.write_row(0, 0, ["probe \\ gallery", *score.gallery_views])
-            for number, (view, values) in enumerate(zip(score.probe_views, table, strict=True), 1):
-                sheet.write_row(number, 0, [view, *values])
-        book.close()
+            by_view = ([view, *values] for view, values in zip(score.probe_views, table, strict=True))
+            add_sheet(f"{score.name} {metric}", [["probe \\ gallery", *score.gallery_views], *by_view])
 
 
 def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Draw ``cmc.png``, ``distances-GROUP.png`` and, with several numbers of frames, ``frames.png``.
 
     Raises:
+        MissingExtraError: the extra `evaluate` is not installed.
         OutputError: `folder` cannot be written.
     """
     title = f"{evaluation.model}, {Path(evaluation.protocol).stem}"
-    made = [folder / "cmc.png"]
-    curves = {
-        score.name: [(rank, 100 * share) for rank, share in enumerate(score.cmc, 1)] for score in evaluation.scores
-    }
-    draw_curves(made[0], title, "rank", "found, %", curves, 100)
-    for score in evaluation.scores:
-        shown = score.distances
-        made.append(folder / f"distances-{score.name}.png")
-        draw_curves(
-            made[-1],
-            f"{title}, {score.name}",
-            "re-ranked distance" if evaluation.reranked else f"{evaluation.distance} distance",
-            "pairs, %",
-            {
-                "one person": [(x, 100 * y) for x, y in zip(shown.distances, shown.own, strict=True)],
-                "two people": [(x, 100 * y) for x, y in zip(shown.distances, shown.other, strict=True)],
-            },
-        )
+    scores = evaluation.scores
+    matches = {score.name: [(rank, 100 * share) for rank, share in enumerate(score.cmc, 1)] for score in scores}
+    pictures = [draw_curves(folder / "cmc.png", title, "rank", "found, %", matches, 100)]
+    distance = "re-ranked distance" if evaluation.reranked else f"{evaluation.distance} distance"
+    for score in scores:
+        shares = {"same person": score.distances.own, "different people": score.distances.other}
+        curves = {
+            name: [(x, 100 * y) for x, y in zip(score.distances.distances, values, strict=True)]
+            for name, values in shares.items()
+        }
+        path = folder / f"distances-{score.name}.png"
+        pictures.append(draw_curves(path, f"{title}, {score.name}", distance, "pairs of walks, %", curves))
     if len(evaluation.by_frames) > 1:
-        made.append(folder / "frames.png")
-        by_name: dict[str, list[tuple[float, float]]] = {score.name: [] for score in evaluation.scores}
-        for frames, scores in sorted(evaluation.by_frames.items()):
-            for score in scores:
-                value = next(iter(score.metrics.values())).value
+        metric = next(iter(scores[0].metrics))
+        by_frames: dict[str, list[tuple[float, float]]] = {score.name: [] for score in scores}
+        for frames, found in sorted(evaluation.by_frames.items()):
+            for score in found:
+                value = score.metrics[metric].value
                 if value is not None:
-                    by_name[score.name].append((frames, 100 * value))
-        metric = next(iter(evaluation.scores[0].metrics))
-        draw_curves(made[-1], title, "frames of each walk", f"{metric}, %", by_name, 100)
-    return made
+                    by_frames[score.name].append((frames, 100 * value))
+        path = folder / "frames.png"
+        pictures.append(draw_curves(path, title, "frames of each walk", f"{metric}, %", by_frames, 100))
+    return pictures
 
 
-def figure_rows(evaluation: Evaluation) -> Iterator[tuple[Cell, ...]]:
+def _xlsxwriter() -> ModuleType:
+    try:
+        import xlsxwriter
+    except ImportError as error:
+        raise MissingExtraError(
+            "Excel files are written with XlsxWriter: pip install 'gaitprint[evaluate]'."
+        ) from error
+    module: ModuleType = xlsxwriter
+    return module
+
+
+def _rows_with_header(evaluations: Sequence[Evaluation]) -> Iterator[Row]:
+    several = len(evaluations) > 1
+    yield ("model", "data", "protocol", *COLUMNS) if several else COLUMNS
+    for one in evaluations:
+        for row in _figure_rows(one):
+            yield (one.model, one.data, one.protocol, *row) if several else row
+
+
+def _figure_rows(evaluation: Evaluation) -> Iterator[Row]:
     """Yield every figure, as `COLUMNS` names it."""
     for frames, scores in ((None, evaluation.scores), *evaluation.by_frames.items()):
         for score in scores:
@@ -109,3 +180,13 @@ def figure_rows(evaluation: Evaluation) -> Iterator[tuple[Cell, ...]]:
                 for probe_view, values in zip(score.probe_views, table, strict=True):
                     for gallery_view, share in zip(score.gallery_views, values, strict=True):
                         yield frames, score.name, metric, probe_view, gallery_view, share, None, None
+
+
+def _comparison_rows(evaluations: Sequence[Evaluation]) -> Iterator[Row]:
+    """Yield the rows of `cross_tables`, which all have the same models, side by side."""
+    tables = cross_tables(evaluations)
+    yield "", *(table.title for table in tables for _ in table.columns)
+    yield "", *(column.replace("\n", ", ") for table in tables for column in table.columns)
+    for model in tables[0].rows:
+        cells = [cell for table in tables for cell in table.rows[model]]
+        yield model, *(cell.value if isinstance(cell, Figure) else cell for cell in cells)

@@ -1,4 +1,4 @@
-"""The figures of a protocol, from embeddings."""
+"""Compute the figures of a protocol from embeddings."""
 
 from __future__ import annotations
 
@@ -10,41 +10,32 @@ import numpy as np
 from app.errors import SettingsError
 from app.gallery.distances import Metric, part_distances
 from app.lab.data.opengait import DataSetError
+from app.lab.evaluation.bootstrap import Doubles, Figure
 from app.lab.evaluation.protocol import Group, Names, Protocol
 from app.lab.evaluation.ranking import (
-    DistanceCounts,
-    Doubles,
     Searches,
     cells,
     cmc,
-    false_negatives,
     mean_with_interval,
+    none_for_nan,
     reranked,
     row_means,
     search,
 )
+from app.lab.evaluation.rates import DistanceCounts, false_negative_identification_rate
 from app.types import Bools, Floats, Ints
 
 RANKS = 20
-"""How far the curves of cumulative matches go."""
-FALSE_ALARMS = (0.01, 0.1)
-"""False-positive identification rates at which the false-negative one is reported."""
-BINS = 80
+"""The highest rank of the cumulative match characteristic."""
+FALSE_POSITIVE_RATES = (0.01, 0.1)
+"""False-positive identification rates (FPIR) at which the false-negative rate (FNIR) is reported."""
+_BINS = 80
 _BLOCK = 1 << 22  # distances at once: 32 MiB
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure, 0..1, with its 95 % interval over people; None where there is nothing to be averaged."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class Histogram:
-    """Distances: the middles of the bins, and the shares of pairs of one person and of two."""
+    """Distances: the middles of the bins, and the shares of pairs of one person (`own`) and of two (`other`)."""
 
     distances: list[float]
     own: list[float]
@@ -53,13 +44,14 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Score:
-    """What a protocol says of one group of probes; shares are 0..1.
+    """The figures of one group of probes; shares are 0 to 1.
 
-    `searches` are those that count, `without_mate` how many of them are for somebody whom the gallery lacks: they
-    count as failed in ranks, and not at all in mAP and mINP. `tables` are (probe views, gallery views) for each
-    metric, also of the pairs that the means leave out, None where there is nothing; `by_view` are the means for each
-    probe view. `cmc` is Rank-1 to Rank-20 of all searches together, `fnir` the false-negative identification rate by
-    false-positive one, `eer` the equal error rate of pairs.
+    `searches` is the number of searches that count. In `without_mate` of them the gallery has no walk of the probe's
+    person: these count as failed in ranks, and not at all in mAP and mINP. `metrics` are the means over views,
+    `by_view` the means of each probe view. `tables` (probe views, gallery views) has every metric for every pair of
+    views, also for pairs that the means leave out, and None where nothing was compared. `cmc` is Rank-1 to Rank-20 of
+    all searches together. `fnir` is the false-negative identification rate by false-positive rate. `eer` is the equal
+    error rate of pairs of walks.
     """
 
     name: str
@@ -90,21 +82,21 @@ def score(
 ) -> list[Score]:
     """Score each group of probes.
 
-    Distances are computed in blocks, so memory does not grow with the product of probes and gallery, unless `rerank`,
-    which needs them all.
+    Distances are computed in blocks, so that memory does not grow with the product of probes and gallery. Only
+    `rerank` needs all of them at once.
 
     Args:
-        features: float32 (N, P, C).
-        people: identity of each walk, (N,).
-        views: of each walk, (N,).
+        features: embeddings, float32 (N, P, C).
+        people: the identity of each walk (N,).
+        views: the view of each walk (N,).
         groups: indices of probes and gallery.
         protocol: how they are compared and averaged.
-        metric: distance of embeddings.
-        rerank: by k-reciprocal neighbours.
+        metric: the distance of embeddings.
+        rerank: whether to re-rank by k-reciprocal neighbours.
 
     Raises:
-        SettingsError: re-ranking with one gallery view at a time.
-        DataSetError: nothing is left to be compared.
+        SettingsError: the protocol compares view by view and cannot be re-ranked.
+        DataSetError: there is nothing to compare.
     """
     need_comparable(views, groups, protocol, rerank)
     _, identities = np.unique(people, return_inverse=True)
@@ -115,28 +107,29 @@ def score(
 
 
 def need_comparable(views: Names, groups: Sequence[Group], protocol: Protocol, rerank: bool) -> None:
-    """Make sure that there is something to be compared; arguments and errors are those of `score`."""
+    """Check that there is something to compare. Arguments and errors are those of `score`."""
     if rerank:
         need_rerankable(protocol)
     if protocol.gallery_views == "each" and protocol.exclude == "same view":
         for group in groups:
             if len(np.unique(views[np.concatenate([group.probes, group.gallery])])) == 1:
                 raise DataSetError(
-                    f"'{group.name}': there is one view only, and this protocol leaves identical views out."
+                    f"The probes '{group.name}' and their gallery have one view only, and this protocol does not "
+                    "compare walks of the same view. Give a data set with several views, or another protocol."
                 )
 
 
 def need_rerankable(protocol: Protocol) -> None:
-    """Raise `SettingsError` where a protocol cannot be re-ranked."""
+    """Raise `SettingsError` where a protocol does not compare with the whole gallery at once."""
     if protocol.gallery_views == "each":
         raise SettingsError(
-            "--rerank needs the whole gallery at once, and this protocol takes it view by view. Leave it out, or take "
-            "another protocol, such as casia-b-all-views."
+            "--rerank needs the whole gallery at once, but this protocol compares view by view. Leave --rerank out, or "
+            "choose a protocol such as casia-b-all-views."
         )
 
 
 class _Comparison:
-    """The searches of one group: probes in rows, the galleries (one for each view, or one) in columns."""
+    """The searches of one group: a row for each probe, a column for each gallery (one in all, or one for each view)."""
 
     def __init__(
         self,
@@ -192,8 +185,10 @@ class _Comparison:
         values = {name: _values(name, found) for name in self.protocol.metrics}
         kept = self.counted.ravel()
         first, own, other = found.first.ravel()[kept], found.own.ravel()[kept], found.other.ravel()[kept]
-        fnir = {str(rate): false_negatives(own, other, rate) for rate in FALSE_ALARMS} if np.isfinite(own).any() else {}
-        middles, mine, others = self.pairs.shares(BINS)
+        known = np.isfinite(own)
+        mated = np.where(own < other, own, np.inf)[known]
+        rates = FALSE_POSITIVE_RATES if known.any() else ()
+        middles, genuine, impostor = self.pairs.shares(_BINS)
         return Score(
             name=self.group.name,
             probes=len(self.probes),
@@ -206,27 +201,28 @@ class _Comparison:
             tables={name: [_plain(row) for row in self._table(value)] for name, value in values.items()},
             by_view={name: _plain(row_means(self._table(self._fair(value)))) for name, value in values.items()},
             cmc=cmc(first, RANKS).tolist(),
-            fnir=fnir,
-            eer=_known(self.pairs.equal_error_rate()),
-            distances=Histogram(middles.tolist(), mine.tolist(), others.tolist()),
+            # Every search counts as mated, and without the probe's own walks as a stranger's.
+            fnir={str(rate): false_negative_identification_rate(mated, other, rate) for rate in rates},
+            eer=none_for_nan(self.pairs.equal_error_rate()),
+            distances=Histogram(middles.tolist(), genuine.tolist(), impostor.tolist()),
         )
 
     def _figure(self, values: Doubles) -> Figure:
         owners, person = np.unique(self.probes, return_inverse=True)
         sums, counts = self._sums(self._fair(values), person, len(owners))
-        return Figure(*map(_known, mean_with_interval(sums, counts)))
+        return mean_with_interval(sums, counts)
 
     def _fair(self, values: Doubles) -> Doubles:
-        """Without the pairs of views that are left out."""
+        """Return `values` without those of view pairs that the means leave out."""
         return np.where(self.counted, values, np.nan)
 
     def _table(self, values: Doubles) -> Doubles:
-        """Means for each pair of views, (probe views, gallery views)."""
+        """Return the means for each pair of views (probe views, gallery views)."""
         sums, counts = self._sums(values, np.zeros(len(values), np.int64), 1)
         return cells(sums[0], counts[0])
 
     def _sums(self, values: Doubles, person: Ints, people: int) -> tuple[Doubles, Doubles]:
-        """Sums of `values`, and how many there are: (people, probe views, gallery views) each."""
+        """Return the sums and the numbers of `values`, each (people, probe views, gallery views)."""
         shape = (people, len(self.probe_views), len(self.gallery_views))
         sums, counts = np.zeros(shape), np.zeros(shape)
         known = ~np.isnan(values)
@@ -245,7 +241,7 @@ def _values(metric: str, found: Searches) -> Doubles:
 
 
 def _largest(features: Floats, metric: Metric) -> float:
-    """No distance is larger."""
+    """Return an upper bound of all distances."""
     if metric == "cosine":
         return 2.0
     norms = np.sqrt(np.einsum("npc,npc->np", features, features))
@@ -258,8 +254,4 @@ def _reranked(features: Floats, group: Group, metric: Metric) -> Doubles:
 
 
 def _plain(values: Doubles) -> list[float | None]:
-    return [_known(value) for value in values.tolist()]
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    return [none_for_nan(value) for value in values.tolist()]

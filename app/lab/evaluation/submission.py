@@ -1,4 +1,4 @@
-"""What GREW's server is sent: the probes' identities are known to it alone.
+"""The file that GREW's server scores, because nobody else knows whom its probes show.
 
 The format is that of the benchmark (Zhu et al., ICCV 2021; its repository's ``submission.csv``): a row for each probe
 video with the people of the 20 nearest gallery walks. The server takes it in a zip archive.
@@ -26,27 +26,29 @@ _BLOCK = 256  # probes at once
 def write_submission(
     features: Floats, walks: Sequence[WalkFile], group: Group, path: Path, metric: Metric = "euclidean"
 ) -> None:
-    """Write `COLUMNS`: a probe's view is the name of its video, people of the gallery are whole numbers.
+    """Write the file. A probe's view is the name of its video, and the people of the gallery are whole numbers.
 
     Args:
-        features: float32 (N, P, C), of the walks.
-        walks: N of them.
+        features: embeddings of the walks, float32 (N, P, C).
+        walks: all walks (N,).
         group: probes and gallery.
-        path: the ``.csv`` file.
-        metric: distance of embeddings.
+        path: of the ``.csv`` file.
+        metric: the distance of embeddings.
 
     Raises:
-        DataSetError: a gallery of fewer than 20 walks, or of people who are no numbers.
-        OutputError: it cannot be written.
+        DataSetError: the gallery has fewer than 20 walks, or people whose names are not numbers.
+        OutputError: the file cannot be written.
     """
     if len(group.gallery) < RANKS:
         raise DataSetError(
-            f"GREW's submission names {RANKS} gallery walks for each probe; here are {len(group.gallery)}."
+            f"GREW's submission names {RANKS} gallery walks for each probe, but this gallery has {len(group.gallery)}."
         )
     names = [walks[index].identity for index in group.gallery]
     for name in names:
         if not name.isdecimal():
-            raise DataSetError(f"'{name}' is no number: GREW's submission names the people of its gallery by numbers.")
+            raise DataSetError(
+                f"The gallery's person '{name}' is not a number, but GREW's submission names people by numbers."
+            )
     people = np.array([int(name) for name in names])
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -100,7 +100,7 @@ class PersonTask(Task):
         figures = {
             "iou": float(np.mean(mask_ious(*mask_pairs(self._people, mattes)))),
             "pck": found.overall,
-            "ankles": found.parts["ankles"],
+            "ankles": found.ankles,
         }
         if self._walkers:
             mattes, keypoints = answers(network, [one.image for one in self._walkers])

@@ -1,0 +1,103 @@
+"""Error rates of verification and of open-set identification (ISO/IEC 19795-1:2021).
+
+A genuine distance lies between two walks of one person, an impostor distance between walks of two people. A search is
+mated where the probe's person is in the gallery, and non-mated where the probe is a stranger.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.gallery.distances import Distances
+from app.lab.evaluation.bootstrap import Doubles
+from app.types import Bools
+
+
+def false_negative_identification_rate(
+    mated: Distances,
+    non_mated: Distances,
+    false_positive_rate: float,
+    mated_weights: Doubles | None = None,
+    non_mated_weights: Doubles | None = None,
+) -> float:
+    """Return the FNIR at the threshold that a FPIR allows.
+
+    A non-mated search is a false positive where anybody lies within the threshold. The threshold is the largest at
+    which no more than the given share of these searches are false positives. A mated search fails where somebody else
+    is nearer than the right person, or the right person is not within the threshold.
+
+    Args:
+        mated: distance to the right person in each mated search, infinite where somebody else is nearer (n,).
+        non_mated: distance to the nearest person in each non-mated search (m,).
+        false_positive_rate: the false-positive identification rate, 0 to below 1.
+        mated_weights: how often each mated search counts (n,). None: each once.
+        non_mated_weights: how often each non-mated search counts (m,). None: each once.
+    """
+    order = np.argsort(non_mated)
+    weights = np.ones(len(non_mated)) if non_mated_weights is None else non_mated_weights[order]
+    passed = np.cumsum(weights) / weights.sum()
+    # The first stranger who would be one too many is outside the threshold.
+    first_outside = np.searchsorted(passed, false_positive_rate + 1e-9, side="right").clip(max=len(order) - 1)
+    missed = ~(mated < non_mated[order[first_outside]])
+    return float(np.average(missed, weights=mated_weights))
+
+
+def equal_error_rate(genuine: NDArray[Any], impostor: NDArray[Any]) -> float:
+    """Return the error rate at the threshold that refuses as many genuine pairs as it accepts impostor pairs.
+
+    Args:
+        genuine: how many genuine pairs have each distance, or fall into each bin of distances, in rising order (n,).
+        impostor: the same of impostor pairs (n,).
+
+    Returns:
+        NaN where there are no genuine or no impostor pairs.
+    """
+    if not (genuine.any() and impostor.any()):
+        return float("nan")
+    refused = 1 - np.cumsum(genuine) / genuine.sum()
+    accepted = np.cumsum(impostor) / impostor.sum()
+    place = int(np.argmin(np.abs(refused - accepted)))
+    return max(0.0, float(refused[place] + accepted[place]) / 2)
+
+
+class DistanceCounts:
+    """A histogram of distances that grows block by block: `genuine` and `impostor`, int64 (bins,) each.
+
+    The bins divide 0 to `largest` evenly. Whatever lies beyond counts in the last bin.
+    """
+
+    def __init__(self, largest: float, bins: int = 1 << 16) -> None:
+        self.largest = largest
+        self.genuine = np.zeros(bins, np.int64)
+        self.impostor = np.zeros(bins, np.int64)
+
+    def add(self, distances: Distances, genuine: Bools) -> None:
+        """Count `distances`; `genuine`, of the same shape, says which lie between walks of one person."""
+        bins = len(self.genuine)
+        place = np.clip(distances * (bins / self.largest), 0, bins - 1).astype(np.int64)
+        self.genuine += np.bincount(place[genuine], minlength=bins)
+        self.impostor += np.bincount(place[~genuine], minlength=bins)
+
+    def equal_error_rate(self) -> float:
+        """Return the equal error rate, exact to one bin; NaN where a kind of pairs is missing."""
+        return equal_error_rate(self.genuine, self.impostor)
+
+    def shares(self, bins: int) -> tuple[Doubles, Doubles, Doubles]:
+        """Divide the distances that occur into `bins` bins.
+
+        Returns:
+            The middles of the bins, the shares of the genuine and the shares of the impostor pairs, each (bins,).
+        """
+        used = np.flatnonzero(self.genuine + self.impostor)
+        low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, len(self.genuine))
+        width = self.largest / len(self.genuine)
+        edges = np.linspace(low * width, high * width, bins + 1)
+        middles = (np.arange(low, high) + 0.5) * width
+        genuine, impostor = (
+            np.histogram(middles, edges, weights=counts[low:high] / max(1, counts.sum()))[0]
+            for counts in (self.genuine, self.impostor)
+        )
+        return (edges[:-1] + edges[1:]) / 2, genuine, impostor
