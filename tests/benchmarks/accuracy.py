@@ -121,7 +121,8 @@ class Given:
         """The checkpoint of a stage that is judged: the given, else the embedded one."""
         if registry.stage in self.checkpoints:
             return CheckpointFile.given(self.checkpoints[registry.stage])
-        return next(find_checkpoints((ROOT / "checkpoints",), (f"embedded/{registry.stage}",)), None)
+        found = find_checkpoints((ROOT / "checkpoints",), (f"embedded/{registry.stage}",))
+        return next((candidate.file for candidate in found), None)
 
     def models(
         self, registry: Registry[Stage, Any], settings: Any, reference: str | None = None

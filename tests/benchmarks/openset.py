@@ -42,10 +42,9 @@ from app.recognise.scores import ScoreModel, find_scores
 from app.settings import GaitSettings
 from app.stages import GaitModel
 from app.types import Bools, Floats, Ints
-from app.weights.checkpoints import CheckpointFile, find_checkpoints
+from app.weights.checkpoints import HOME
 from app.weights.registry import gait_models
 
-ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = 100
 RATES = (0.01, 0.1)
 """False-positive identification rates at which the false-negative rate is measured."""
@@ -302,15 +301,10 @@ def main() -> None:
         "--data", type=Path, help="the walkers that the scores were fitted to, to try the rules in other places"
     )
     parser.add_argument("--people", type=int, default=60, help="number of people taken from --data")
-    parser.add_argument("--checkpoint", type=Path, help="default: the embedded network")
+    parser.add_argument("--checkpoint", type=Path, help="default: the network that a run would choose")
     parser.add_argument("--scores", type=Path, help="default: the file beside the checkpoint")
     options = parser.parse_args()
-    file = (
-        CheckpointFile.given(options.checkpoint)
-        if options.checkpoint
-        else next(find_checkpoints((ROOT / "checkpoints",), ("embedded/gait",)))
-    )
-    model = gait_models.recognise(file.path).build(file, GaitSettings(max_frames=720))
+    model = gait_models.build(GaitSettings(checkpoint=options.checkpoint, max_frames=720), (HOME,))
     console = Console(width=130)
     paths = sorted((options.walkers / "silhouettes").glob("*.npz"))[:PEOPLE]
     if len(paths) < PEOPLE:
