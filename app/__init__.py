@@ -1,3 +1,3 @@
 """Gaitprint names people by the way they walk, in ordinary video."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

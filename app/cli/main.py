@@ -110,7 +110,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     with _ended_by_signals() as ending, show_log():
         try:
-            app(args=list(arguments), prog_name="python -m app")
+            program = Path(sys.argv[0]).stem
+            app(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
             ending.asked = ending.asked or code == INTERRUPTED  # some commands heed Ctrl-C themselves
