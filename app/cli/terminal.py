@@ -22,7 +22,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -74,8 +73,7 @@ class ProgressBars(Progress):
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             _FrameRate(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
         )
 
     @contextmanager
