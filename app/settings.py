@@ -203,6 +203,17 @@ class Settings:
             _overlay(values, _nested(key, value), cls, key, origins)
         return _validated(values, origins)
 
+    def changed(self, named: Mapping[str, Any]) -> Settings:
+        """Return these settings with some of them changed, each named like ``match.far``.
+
+        Raises:
+            SettingsError: a name is unknown (the nearest is named), or a value does not fit.
+        """
+        values, origins = asdict(self), dict[str, str]()
+        for key, value in named.items():
+            _overlay(values, _nested(key, value), type(self), key, origins)
+        return _validated(values, origins)
+
 
 def _overlay(
     values: dict[str, Any],

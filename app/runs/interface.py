@@ -1,0 +1,254 @@
+"""The interface that people import: a gallery, walks and results in a few lines of Python.
+
+    from app import open_gallery, analyse, identify
+
+    gallery = open_gallery("people.db")
+    gallery.enrol("Anna", "anna.mp4", consent="form 7")
+    result = identify("street.mp4", gallery)
+
+It runs what the command line runs, with the same settings, so it gives the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from app.errors import VideoError
+from app.gallery.service import Enrolment, GalleryService
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import EnrolledWalk, Person
+from app.progress import Progress, Silent
+from app.results.result import Result
+from app.runs.build import build
+from app.runs.compare import compare
+from app.runs.enrol import EnrolOptions, enrol_video
+from app.runs.identify import identify as identify_videos
+from app.runs.videos import walks_of
+from app.settings import Settings
+from app.stages import Run, Stages
+from app.video.sources import check_headers, distinct_names, find_video, find_videos
+from app.walks.analyse import AnalysedWalk
+
+_SQLITE = b"SQLite format 3\0"
+SettingsLike: TypeAlias = "Settings | Mapping[str, Any] | None"
+"""Settings; or those that differ from the defaults, such as ``{"match.far": 0.01}``; None for the defaults."""
+
+
+class Gallery:
+    """People who agreed to be known, kept in one file. Made by `open_gallery`; a context manager.
+
+    Forgetting somebody also clears the caches of the output folder, because those may hold silhouettes of the person.
+    Every method raises `GalleryError` for a name or walk that is not there and for a file that cannot be used.
+    """
+
+    def __init__(self, store: SqliteGallery, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+        self._service = GalleryService(store, [settings.output.folder], settings.match.metric)
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.people())
+
+    def close(self) -> None:
+        """Let go of the file; the gallery cannot be used afterwards."""
+        self.store.close()
+
+    def people(self) -> list[Person]:
+        """Return everybody, by name."""
+        return self.store.people()
+
+    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
+        """Return the walks of one person, or all walks, in the order in which they came."""
+        return self.store.walks(name)
+
+    def enrol(
+        self,
+        name: str,
+        video: str | Path,
+        *,
+        consent: str,
+        track: int | Sequence[int] | None = None,
+        view: str = "",
+        retain_days: int | None = None,
+        keep_silhouettes: bool = False,
+        thumbnail: bool = True,
+        progress: Progress | None = None,
+    ) -> Enrolment:
+        """Add the walk of a person in a video.
+
+        Args:
+            name: the person, who is made where there is none of that name.
+            video: a path, or a name in ``input_videos/``.
+            consent: what the person agreed to, and how.
+            track: which walk of the video is theirs, where it shows several; the error lists them.
+            view: what is known of the camera, for people to read.
+            retain_days: after how many days the person is forgotten; None for no limit.
+            keep_silhouettes: whether silhouettes are kept, which other gait models would need later.
+            thumbnail: whether the best picture of the person is kept.
+            progress: where progress is shown.
+
+        Raises:
+            VideoError: the video cannot be read.
+            NobodyFoundError: no walk in it can be used.
+            GalleryError: it shows several walks and none is chosen, there is no consent, or the walk belongs to
+                somebody else.
+        """
+        tracks = [track] if isinstance(track, int) else track
+        options = EnrolOptions(consent, tracks, view, retain_days, keep_silhouettes, thumbnail)
+        run = Run(_stages(self.settings), progress or Silent())
+        return enrol_video(name, find_video(str(video)), self._service, run, options)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a person another name, which must be free."""
+        self._service.rename(name, new)
+
+    def merge(self, name: str, into: str) -> Person:
+        """Give all walks of one person to another, because both are the same person; return who stays."""
+        return self._service.merge(name, into)
+
+    def move(self, walk_id: int, name: str) -> None:
+        """Give a walk to the person whose it is."""
+        self._service.move(walk_id, name)
+
+    def forget(self, name: str) -> int:
+        """Remove a person and everything derived from them, in the caches too; return how many walks they had."""
+        return self._service.forget(name)
+
+    def forget_walk(self, walk_id: int) -> Person:
+        """Remove one walk, and the caches; return whose it was."""
+        return self._service.forget_walk(walk_id)
+
+    def expire(self) -> list[str]:
+        """Forget everybody whose time is over, and return their names."""
+        return self._service.expire()
+
+    def export(self, path: str | Path) -> tuple[int, int]:
+        """Write everybody into one file; return how many people and walks it holds."""
+        return self._service.export(Path(path))
+
+    def import_file(self, path: str | Path, *, merge: bool = False) -> tuple[int, int]:
+        """Add the people of a file that `export` wrote; return how many people and walks came in."""
+        return self._service.import_file(Path(path), merge=merge)
+
+
+def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:
+    """Open a gallery of named people; the file is made where there is none.
+
+    Args:
+        path: of the SQLite file.
+        settings: how videos are analysed and walks compared.
+
+    Raises:
+        GalleryError: the file is not a gallery or cannot be used.
+        SettingsError: an unknown setting, or a value that does not fit.
+    """
+    return Gallery(SqliteGallery(Path(path)), _settings(settings))
+
+
+def analyse(
+    video: str | Path,
+    settings: SettingsLike = None,
+    *,
+    keypoints: bool = True,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> list[AnalysedWalk]:
+    """Find everybody who walks in a video.
+
+    Args:
+        video: a path, or a name in ``input_videos/``.
+        settings: how it is analysed.
+        keypoints: whether the pose network looks at everybody too.
+        fresh: whether to ignore what an earlier run found in the same video.
+        progress: where progress is shown.
+
+    Returns:
+        Each walk with its ``track``, its ``silhouettes`` uint8 (T, 64, 64), its ``keypoints`` float32 (T, 17, 3) px and
+        score, and its ``embedding``. A walk that cannot be used has no embedding, and a ``reason``.
+
+    Raises:
+        VideoError: the video cannot be read.
+        NobodyFoundError: no pedestrian is seen in it.
+        SettingsError: an unknown setting, or a value that does not fit.
+    """
+    changed = _settings(settings, {"pose.when": "always"} if keypoints else {})
+    path = find_video(str(video))
+    run = Run(_stages(changed), progress or Silent())
+    return list(walks_of(path, distinct_names([path])[0], run, fresh=fresh).walks)
+
+
+def identify(
+    videos: str | Path | Sequence[str | Path],
+    gallery: Gallery | str | Path,
+    settings: SettingsLike = None,
+    *,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Name the people in videos.
+
+    Args:
+        videos: one or several; paths, or names in ``input_videos/``.
+        gallery: the people to know: an open gallery, the path of one, or a video that shows the people. Those of a
+            video are called ``<video>-001`` and so on.
+        settings: how the videos are analysed and walks compared; None takes those of the gallery.
+        fresh: whether to ignore what an earlier run found in the same videos.
+        progress: where progress is shown.
+
+    Returns:
+        Who each walk is. Nothing is written but the cache of the output folder; `Result.write` writes all files.
+
+    Raises:
+        VideoError: a video is missing, or none can be read.
+        NobodyFoundError: the gallery video has no walk that can be used.
+        GalleryError: nobody in the gallery can be compared.
+        SettingsError: an unknown setting, or a value that does not fit.
+    """
+    given = [videos] if isinstance(videos, (str, Path)) else videos
+    if not given:
+        raise VideoError("There is no video to look at. Give at least one.")
+    paths = find_videos([str(video) for video in given])
+    chosen = gallery.settings if isinstance(gallery, Gallery) and settings is None else _settings(settings)
+    run = Run(_stages(chosen), progress or Silent())
+    if isinstance(gallery, Gallery):
+        check_headers(paths)
+        return identify_videos(paths, gallery.store, run, fresh=fresh)
+    if _is_gallery_file(Path(gallery)):
+        check_headers(paths)
+        with SqliteGallery(Path(gallery), create=False) as store:
+            return identify_videos(paths, store, run, fresh=fresh)
+    known = find_video(str(gallery))
+    check_headers(paths, known)
+    return compare(known, paths, run, fresh=fresh)
+
+
+def _is_gallery_file(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
+
+
+def _settings(settings: SettingsLike, more: Mapping[str, Any] | None = None) -> Settings:
+    if isinstance(settings, Settings):
+        return settings.changed(more or {})
+    return Settings().changed({**(settings or {}), **(more or {})})
+
+
+@lru_cache(maxsize=2)
+def _stages(settings: Settings) -> Stages:
+    """Load the models, or take those of the last call with the same settings."""
+    return build(settings)

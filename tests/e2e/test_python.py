@@ -1,0 +1,126 @@
+"""The interface that people import, used as in a notebook."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import app
+from app import Gallery, Result, analyse, identify, load_network, open_gallery
+from app.errors import GalleryError, SettingsError, VideoError
+from app.video.reader import VideoReader
+
+WEIGHT_FREE: dict[str, Any] = {
+    "detector.name": "motion",
+    "segmenter.name": "motion",
+    "gait.name": "gei",
+    "match.threshold": 0.9,
+}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def settings(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The weight-free stages, which drawn people are made for, in the folder with `input_videos/`."""
+    monkeypatch.chdir(studio)
+    return WEIGHT_FREE | {"output.folder": tmp_path / "output"}
+
+
+@pytest.fixture
+def gallery(settings: dict[str, Any], tmp_path: Path) -> Gallery:
+    opened = open_gallery(tmp_path / "people.db", settings)
+    for name, track in (("Anna", 1), ("Ben", 2)):
+        opened.enrol(name, "gallery.mp4", consent="form 7", track=track)
+    return opened
+
+
+def test_a_gallery_an_answer_and_its_files(gallery: Gallery, tmp_path: Path) -> None:
+    result = identify("probe1.mp4", gallery)
+    assert isinstance(result, Result)
+    assert sorted(walk.name for walk in result.walks if walk.name) == ["Anna", "Ben"]
+    assert result.people == ["Anna", "Ben"]
+    assert result.distances.shape == (len(result.walks), 2)
+    assert result.probabilities.shape == (len(result.walks),)
+    assert result.timings["total"] > 0
+    painted = result.paint(tmp_path / "named.mp4")
+    with VideoReader(painted) as video:
+        assert (video.info.width, video.info.height) == (320, 240)
+    content = json.loads(result.to_json(tmp_path / "results.json").read_text())
+    assert content["gallery"] is None
+    assert {track["identity"] for track in content["probes"][0]["tracks"]} >= {"Anna", "Ben"}
+    pytest.importorskip("pandas")
+    assert set(result.to_dataframe()["name"].dropna()) == {"Anna", "Ben"}
+    folder = result.write()
+    assert {path.name for path in folder.iterdir()} >= {"probe1.mp4", "results.json", "report.html"}
+
+
+def test_a_gallery_video_and_the_gallery_give_the_same_answer(gallery: Gallery, settings: dict[str, Any]) -> None:
+    probes = ["probe1.mp4", "probe2.mp4"]
+    by_gallery = identify(probes, gallery)
+    by_video = identify(probes, "gallery.mp4", settings)
+    assert gallery.store.path is not None
+    by_file = identify(probes, gallery.store.path, settings)
+    names = {"gallery-001": "Anna", "gallery-002": "Ben", None: None}
+    assert [names[walk.name] for walk in by_video.walks] == [walk.name for walk in by_gallery.walks]
+    assert [walk.name for walk in by_file.walks] == [walk.name for walk in by_gallery.walks]
+    np.testing.assert_array_equal(by_video.distances, by_gallery.distances)
+    np.testing.assert_array_equal(by_file.distances, by_gallery.distances)
+
+
+def test_walks_have_all_that_was_found(settings: dict[str, Any]) -> None:
+    walks = analyse("gallery.mp4", settings, keypoints=False)
+    assert len(walks) == 2
+    for walk in walks:
+        assert walk.silhouettes is not None
+        assert walk.silhouettes.shape[1:] == (64, 64)
+        assert walk.keypoints is None
+        assert walk.embedding is not None
+        assert len(walk.track.boxes) == len(walk.track.frame_indices)
+
+
+def test_walks_have_keypoints_unless_they_are_not_wanted(settings: dict[str, Any]) -> None:
+    (walk, *_) = analyse("gallery.mp4", settings)
+    assert walk.silhouettes is not None
+    assert walk.keypoints is not None
+    assert walk.keypoints.shape == (len(walk.silhouettes), 17, 3)
+
+
+def test_the_gallery_forgets_with_all_consequences(gallery: Gallery, tmp_path: Path) -> None:
+    assert list((tmp_path / "output" / "cache").glob("*.zip"))
+    assert gallery.forget("Anna") == 1
+    assert [person.name for person in gallery.people()] == ["Ben"]
+    assert not list((tmp_path / "output").rglob("*.zip"))
+    gallery.rename("Ben", "Benjamin")
+    assert [walk.track_id for walk in gallery.walks("Benjamin")] == [2]
+
+
+def test_mistakes_are_explained(gallery: Gallery, settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="several walks"):
+        gallery.enrol("Carol", "gallery.mp4", consent="form 8")
+    with pytest.raises(VideoError, match="Did you mean 'probe1"):
+        identify("prob1.mp4", gallery)
+    with pytest.raises(VideoError, match="at least one"):
+        identify([], gallery)
+    with pytest.raises(SettingsError, match=r"match\.far"):
+        identify("probe1.mp4", gallery, settings | {"match.fra": 0.1})
+    result = identify(["probe1.mp4", "probe2.mp4"], gallery)
+    with pytest.raises(VideoError, match="2 videos: probe1, probe2"):
+        result.paint(tmp_path / "x.mp4")
+    with pytest.raises(VideoError, match="no video 'gallery'"):
+        result.paint(tmp_path / "x.mp4", video="gallery")
+
+
+def test_the_interface_is_there_without_anything_heavy() -> None:
+    code = "import app, sys; print(sorted(set(sys.modules) & {'torch', 'cv2', 'numpy', 'onnxruntime', 'scipy', 'av'}))"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == "[]"
+    assert {"open_gallery", "analyse", "identify", "load_network"} <= set(dir(app))
+    assert callable(load_network)
+    with pytest.raises(AttributeError):
+        app.nothing  # noqa: B018
