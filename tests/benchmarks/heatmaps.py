@@ -19,7 +19,7 @@ import numpy as np
 
 from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import write_array
-from app.lab.data.skeleton_maps import HeatmapSettings, prepare_heatmaps
+from app.lab.data.skeleton_maps import prepare_heatmaps
 from app.types import Floats
 from tests.contract.samples import STANDING
 
@@ -64,9 +64,7 @@ def main() -> None:
             write_array(walk(given.frames, number), view / "pose.pkl")
         for workers in dict.fromkeys((1, given.workers)):
             wall, cpu = time.perf_counter(), processors()
-            report = prepare_heatmaps(
-                Path(scratch) / "poses", Path(scratch) / f"maps-{workers}", HeatmapSettings(), workers=workers
-            )
+            report = prepare_heatmaps(Path(scratch) / "poses", Path(scratch) / f"maps-{workers}", workers=workers)
             wall, cpu = time.perf_counter() - wall, processors() - cpu
             print(
                 f"prepare heatmaps, {report.frames} frames, {workers} processes: "

@@ -102,9 +102,9 @@ class TestWalkFiles:
             walk_files(tmp_path)
 
     def test_nothing_there_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(DataSetError, match="holds no walks"):
+        with pytest.raises(DataSetError, match="has no walks"):
             walk_files(tmp_path)
-        with pytest.raises(DataSetError, match="holds no walks"):
+        with pytest.raises(DataSetError, match="has no walks"):
             walk_files(tmp_path / "absent")
 
 

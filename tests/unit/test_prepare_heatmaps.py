@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from app.cli.main import main
-from app.errors import OutputError, SettingsError
+from app.errors import OutputError
 from app.gait.heatmaps import heatmaps
 from app.lab.data import link as linking
 from app.lab.data.link import link
 from app.lab.data.opengait import DataSetError, read_heatmaps, read_keypoints, walk_files
-from app.lab.data.skeleton_maps import HeatmapSettings, coco17, prepare_heatmaps, read_heatmap_settings
+from app.lab.data.skeleton_maps import coco17, prepare_heatmaps
 from tests.contract.samples import STANDING
 
 # fmt: off
@@ -61,7 +61,7 @@ class TestPrepareHeatmaps:
         put(tmp_path / "poses", "004/nm-01/000", poses() * 100)
         put(tmp_path / "poses", "005/nm-01/000", np.zeros((2, 18, 3)))
         (tmp_path / "poses/partition.json").write_text('{"TRAIN_SET": [], "TEST_SET": []}', encoding="utf-8")
-        report = prepare_heatmaps(tmp_path / "poses", tmp_path / "out", HeatmapSettings())
+        report = prepare_heatmaps(tmp_path / "poses", tmp_path / "out")
         assert [walk.name for walk in walk_files(tmp_path / "out", modality="heatmap")] == [
             "001/nm-01/000",
             "002/nm-01/000",
@@ -95,30 +95,22 @@ class TestPrepareHeatmaps:
             openpose[:, place] = walk[:, COCO.index(joint)] if joint in COCO else 1e4
         np.testing.assert_array_equal(coco17(openpose), walk)
         put(tmp_path / "poses", "00001/00/000", openpose)
-        prepare_heatmaps(tmp_path / "poses", tmp_path / "out", HeatmapSettings(transfer_to_coco17=True))
+        prepare_heatmaps(tmp_path / "poses", tmp_path / "out", openpose=True)
         (found,) = walk_files(tmp_path / "out", modality="heatmap")
         np.testing.assert_array_equal(read_heatmaps(found.path), heatmaps(walk))
 
-    def test_settings_from_a_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "heatmap.yaml"
-        path.write_text("transfer_to_coco17: true", encoding="utf-8")
-        assert read_heatmap_settings(path) == HeatmapSettings(transfer_to_coco17=True)
-        path.write_text("", encoding="utf-8")
-        assert read_heatmap_settings(path) == HeatmapSettings()
-        for wrong, says in (("sigma: 4", "'sigma' is not"), ("transfer_to_coco17: 5", "transfer_to"), ("{", "be read")):
-            path.write_text(wrong, encoding="utf-8")
-            with pytest.raises(SettingsError, match=says):
-                read_heatmap_settings(path)
-
     def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         put(tmp_path / "poses", "001/nm-01/000", np.insert(poses(), 1, 0, axis=1))
-        config = tmp_path / "heatmap.yaml"
-        config.write_text("transfer_to_coco17: true", encoding="utf-8")
         options = {
             "--pose-data-path": tmp_path / "poses", "--save-root": tmp_path / "maps", "--dataset-name": "mine",
-            "--ext-name": "op", "--heatmap-config": config, "--workers": 1,
+            "--ext-name": "op", "--workers": 1,
         }  # fmt: skip
-        command = ["prepare", "heatmaps", *(str(word) for option in options.items() for word in option)]
+        command = [
+            "prepare",
+            "heatmaps",
+            "--transfer-to-coco17",
+            *(str(word) for option in options.items() for word in option),
+        ]
         assert main(command) == 0
         assert "1 people, 1 walks, 4 frames" in " ".join(capsys.readouterr().out.split())
         assert (tmp_path / "maps/mine_op/data/001/nm-01/000/0_heatmap.pkl").is_file()
@@ -173,20 +165,20 @@ class TestLink:
         assert json.loads((tmp_path / "out/partition.json").read_text(encoding="utf-8"))["TRAIN_SET"] == ["002"]
         assert link(*sets, tmp_path / "out") == report
 
-    @pytest.mark.parametrize("refused", [("symbolic link",), ("symbolic link", "hard link")])
+    @pytest.mark.parametrize("refused", [("symbolic links",), ("symbolic links", "hard links")])
     def test_where_links_are_not_allowed(
         self,
         sets: tuple[Path, Path],
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
-        refused: tuple[linking.Way, ...],
+        refused: tuple[str, ...],
     ) -> None:
         def refuse(source: Path, place: Path) -> None:
             raise OSError(1, "A required privilege is not held by the client")
 
         for way in refused:
-            monkeypatch.setitem(linking._PUT, way, refuse)
+            monkeypatch.setitem(linking._LINKS, way, refuse)
         link(*sets, tmp_path / "out")
         place = tmp_path / "out/data/002/nm 01/000/1_silhouette.pkl"
         assert not place.is_symlink()
@@ -202,7 +194,7 @@ class TestLink:
 
     def test_nothing_in_common_is_told(self, sets: tuple[Path, Path], tmp_path: Path) -> None:
         put(tmp_path / "other", "x/y/z", silhouettes())
-        with pytest.raises(DataSetError, match=r"Nothing is left of 0 walks\. .*: has no silhouettes"):
+        with pytest.raises(DataSetError, match=r"None of 0 walks could be used\. .*: has no silhouettes"):
             link(sets[0], tmp_path / "other", tmp_path / "out")
 
     def test_the_command(self, sets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,7 @@ class TestLosses:
         assert written["walks_dropped"] == report.walks_dropped
 
     def test_nothing_left(self, raw: Path, tmp_path: Path) -> None:
-        with pytest.raises(DataSetError, match=r"Nothing is left of 4 walks\. 001/nm-01/000: 4 silhouettes of 50"):
+        with pytest.raises(DataSetError, match=r"None of 4 walks could be used\. 001/nm-01/000: 4 silhouettes of 50"):
             prepare_silhouettes(read_layout("casia-b"), raw, tmp_path / "out", min_frames=50)
 
     def test_a_run_goes_on_where_another_was_stopped(self, raw: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ class TestPartition:
         ("parts", "says"),
         [
             ({"TRAIN_SET": ["00001"], "TEST_SET": ["00001"]}, "00001 both in TRAIN_SET and in TEST_SET"),
-            ({"TRAIN_SET": ["a"], "TEST_SET": ["b"]}, "names nobody"),
+            ({"TRAIN_SET": ["a"], "TEST_SET": ["b"]}, "lists nobody"),
             ({"TRAIN_SET": ["00001"]}, "not a partition"),
         ],
     )
@@ -220,9 +220,9 @@ class TestLayouts:
         [
             ("source: x", "places"),
             ("source: x\nplaces: []\nviews: 1", "views"),
-            ("source: x\nplaces: [{folder: '({identity}'}]", "no regular expression"),
-            ("source: x\nplaces: [{folder: '{identity}', view: '{where}'}]", "'{where}' is no name"),
-            ("{", "cannot be read"),
+            ("source: x\nplaces: [{folder: '({identity}'}]", "not a regular expression"),
+            ("source: x\nplaces: [{folder: '{identity}', view: '{where}'}]", "'{where}' cannot be a name"),
+            ("{", "is not YAML"),
         ],
     )
     def test_a_wrong_one_is_told(self, tmp_path: Path, content: str, says: str) -> None:

@@ -18,13 +18,14 @@ from app.errors import NobodyFoundError, SettingsError, VideoError
 from app.gait.heatmaps import heatmaps
 from app.lab.data import from_videos as dataset
 from app.lab.data.conversion import Report
-from app.lab.data.from_videos import prepare_videos, read_labels
+from app.lab.data.from_videos import prepare_videos
+from app.lab.data.labels import read_labels
 from app.lab.data.opengait import DataSetError, read_heatmaps, read_keypoints, read_silhouettes, walk_files
 from app.progress import Silent
 from app.settings import Settings
 from app.types import Floats, GaitSequence, Track, VideoInfo
 from app.walks import archive
-from app.walks.analyse import AnalysedVideo
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
 from tests.clips import Scene, Walker, crossing, write_clip
 
@@ -64,7 +65,8 @@ class Studio:
             for walk in self._tracks[video]:
                 store.add(walk)
             store.end(archive.Ending(200, ()))
-        return AnalysedVideo(name, VideoInfo(video, 320, 240, Fraction(FPS), 200), 200, (), (), path)
+        walks = tuple(AnalysedWalk(walk.track, None, walk.reason, path) for walk in self._tracks[video])
+        return AnalysedVideo(name, VideoInfo(video, 320, 240, Fraction(FPS), 200), 200, (), walks, path)
 
     def label(self, *lines: str, header: str = "video,track,identity,condition,view") -> Path:
         path = self.videos.parent / "labels.csv"
@@ -126,7 +128,7 @@ def test_what_is_not_used_is_reported(studio: Studio) -> None:
     assert set(report.left_out) == {"sub/b.mp4", "standing.mp4, track 1", "nobody.mp4"}
     assert report.left_out["sub/b.mp4"] == "not labelled"
     assert report.left_out["standing.mp4, track 1"].startswith("standing still")
-    with pytest.raises(DataSetError, match="Nothing is left"):
+    with pytest.raises(DataSetError, match="could be used"):
         studio.prepare(lines[1])
     assert set(studio.walks()) == {"ann/a/seq0"}  # what was there stays
 
@@ -140,15 +142,18 @@ def test_new_labels_replace_the_data(studio: Studio) -> None:
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        (["a.mp4,1,ann,,", "a.mp4,3,ann,,"], r"tracks 1 and 3 of a\.mp4 are both ann, and both are seen at 1\.20 s"),
+        (
+            ["a.mp4,1,ann,,", "a.mp4,3,ann,,"],
+            r"tracks 1 and 3 of a\.mp4 are both labelled ann, but both are visible at 1\.20 s",
+        ),
         (["a.mp4,9,ann,,"], r"a\.mp4 has no track 9\. It has: 1, 2, 3"),
         (["a.mp4,1,ann,,", "a.mp4,1,bea,,"], "line 3: track 1 of a.mp4 is labelled twice"),
         (["a.mp4,1,ann,x,y", "sub/b.mp4,1,ann,x,y"], r"ann/x/y is in a\.mp4 too"),
         (["aa.mp4,1,ann,,"], r"line 2: there is no video 'aa\.mp4'\. Did you mean 'a\.mp4'"),
         (["a.mp4,one,ann,,"], "track must be a whole number"),
-        (["a.mp4,1,../ann,,"], "cannot name a folder"),
-        (["a.mp4,1,ann,.,"], "cannot name a folder"),
-        (["a.mp4,1,,,"], "no line has an identity"),
+        (["a.mp4,1,../ann,,"], "cannot be the name of a folder"),
+        (["a.mp4,1,ann,.,"], "cannot be the name of a folder"),
+        (["a.mp4,1,,,"], "No line of .* has an identity"),
     ],
 )
 def test_labels_that_cannot_be_right_are_told(studio: Studio, lines: list[str], says: str) -> None:
@@ -160,7 +165,7 @@ def test_labels_that_cannot_be_right_are_told(studio: Studio, lines: list[str], 
 def test_labels_of_other_tracks_are_noticed(studio: Studio) -> None:
     header = "video,track,identity,from_s,to_s"
     assert studio.prepare("a.mp4,3,ann,1.20,2.76", header=header).walks == 1
-    with pytest.raises(DataSetError, match=r"track 3 .* was seen from 0 to 2\.76 s when .* is another one now"):
+    with pytest.raises(DataSetError, match=r"track 3 .* was visible from 0 to 2\.76 s when .* is another one now"):
         studio.prepare("a.mp4,3,ann,0.00,2.76", header=header)
 
 
@@ -214,7 +219,7 @@ def test_from_clips_to_walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
         assert picture.shape == (192, 6 * 112, 3)
         assert picture.std() > 20
     assert main(command) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
     for person, row in zip(("ann", "bea"), usable, strict=True):
         row["identity"] = person

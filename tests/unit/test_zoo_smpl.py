@@ -106,7 +106,7 @@ class TestReading:
         np.testing.assert_array_equal(small, large[:, ::2, ::2])
         write_array(small, path)
         np.testing.assert_array_equal(read_silhouettes(path, None), small)
-        with pytest.raises(DataSetError, match=r"sils-seq0\.pkl holds silhouettes of 64 rows, not 128: .*--size 128"):
+        with pytest.raises(DataSetError, match=r"sils-seq0\.pkl holds silhouettes of 64 rows, not 128. .*--size 128"):
             read_silhouettes(path, 128)
 
     def test_bodies_and_silhouettes_of_the_same_frames(self, data: Path) -> None:
@@ -116,7 +116,7 @@ class TestReading:
         assert found["smpl"].dtype == np.float32
         np.testing.assert_array_equal((found["silhouettes"] > 0).any(2).sum(1), found["smpl"][:, 0] + 1)
         write_array(np.zeros((FRAMES - 1, 85), np.float32), view / "smpls-seq0.pkl")
-        with pytest.raises(DataSetError, match=r"smpls-seq0\.pkl has 5 bodies, and .*sils-seq0\.pkl 6 silhouettes"):
+        with pytest.raises(DataSetError, match=r"smpls-seq0\.pkl has 5 bodies, and .*sils-seq0\.pkl has 6 silhouettes"):
             read_bodies(view / "sils-seq0.pkl", view / "smpls-seq0.pkl")
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A data set is made walk by walk: in several processes, whole files only, going on where a stopped run was."""
+"""Make a data set walk by walk, in several processes; a run that was stopped continues where it was."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from app.lab.data.opengait import DataSetError
 from app.workers import side_by_side
 
 DONE = ".done.jsonl"
-"""A line for each walk that was dealt with; an interrupted run goes on from here."""
+"""The file that has a line for each walk that is done, from which a stopped run continues."""
 
 _AT_ONCE = 16
-_EXAMPLES = 100
+_MOST_LISTED = 100
 
 
 class Source(Protocol):
-    """Something a walk is made from."""
+    """Whatever a walk is made from."""
 
     @property
     def name(self) -> str:
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a walk: `frames` written, frames `dropped` by reason; `reason` where nothing was written."""
+    """What became of a walk: frames written, frames dropped by reason, and the `reason` if nothing was written."""
 
     walk: str
     frames: int
@@ -47,8 +47,9 @@ class Outcome:
 class Report:
     """What a data set holds and what was dropped, as in its ``report.json``.
 
-    `frames_dropped` counts the frames of walks that were kept, by reason; `walks_with_gaps` are those they are from;
-    `left_out` says of what was not even looked at, why; of long lists 100 entries, `more` being the rest.
+    `frames_dropped` counts, by reason, the frames that were dropped from the walks that were kept, and
+    `walks_with_gaps` has these walks. `walks_dropped` has the reasons for whole walks, and `left_out` the reasons for
+    whatever was not taken for a walk at all. Long lists are cut off at 100 entries; `more` says how many are missing.
     """
 
     people: int
@@ -59,6 +60,17 @@ class Report:
     walks_dropped: dict[str, str]
     left_out: dict[str, str] = field(default_factory=dict)
     more: dict[str, int] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Return the report as text for the user."""
+        lines = [f"{self.people} people, {self.walks} walks, {self.frames} frames"]
+        lines += [f"Frames dropped because they are {reason}: {count}" for reason, count in self.frames_dropped.items()]
+        for what, name in (("Walks dropped", "walks_dropped"), ("Left out", "left_out")):
+            reasons: dict[str, str] = getattr(self, name)
+            if reasons:
+                common = "; ".join(f"{count} x {reason}" for reason, count in Counter(reasons.values()).most_common(3))
+                lines.append(f"{what}: {len(reasons) + self.more.get(name, 0)} ({common})")
+        return lines
 
 
 def convert(
@@ -71,19 +83,19 @@ def convert(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Report:
-    """Do `work` on every source; write ``dataset.json`` and ``report.json`` beside what it makes.
+    """Make a walk of every source; write ``dataset.json`` and ``report.json`` too.
 
     Args:
-        sources: with names that differ.
-        work: makes ``data/<name of the source>`` in `out`, whole or not at all; can be pickled.
-        out: the data set's folder. Walks that an earlier run has dealt with are not done again.
-        about: what shapes the data set, as JSON; another one in the same folder is refused.
-        left_out: what was found and is no source, and why.
-        workers: processes.
-        progress: gets the walks done and all of them.
+        sources: with different names.
+        work: makes ``data/<name of the source>`` in `out`, whole or not at all. It must be possible to pickle it.
+        out: the folder of the data set. Walks that an earlier run has done are not done again.
+        about: whatever shapes the data set, as JSON. A folder that was made from something else is refused.
+        left_out: what was found and is not a source, with the reason.
+        workers: the number of processes.
+        progress: receives the number of walks done and of all walks.
 
     Raises:
-        DataSetError: nothing is left of all the walks; a process was killed.
+        DataSetError: all walks were dropped, or a process was killed.
         OutputError: `out` holds another data set or cannot be written.
     """
     claim(out, about)
@@ -108,10 +120,10 @@ def convert(
 
 
 def claim(out: Path, about: dict[str, Any]) -> None:
-    """Make the folder of a data set, or check that the one there was made from the same.
+    """Make the folder of a data set, or check that it was made from the same.
 
     Raises:
-        OutputError: it was not, or nothing can be written there.
+        OutputError: it was made from something else, or cannot be written.
     """
     manifest = out / "dataset.json"
     if manifest.is_file():
@@ -120,23 +132,25 @@ def claim(out: Path, about: dict[str, Any]) -> None:
         except ValueError:
             same = False
         if not same:
-            raise OutputError(f"{out} holds a data set made from something else (see {manifest}). Give another folder.")
+            raise OutputError(
+                f"{out} has a data set that was made from something else (see {manifest}). Give another folder."
+            )
     else:
         write_json(about, manifest)
 
 
 def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
-    """Sum up what became of all walks.
+    """Summarise what became of all walks.
 
     Raises:
-        DataSetError: none was kept.
+        DataSetError: none of them was kept.
     """
     kept = [outcome for outcome in outcomes if outcome.reason is None]
     dropped = {outcome.walk: outcome.reason for outcome in outcomes if outcome.reason is not None}
     if not kept:
         reasons = list((dropped or left_out).items())[:3]
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons) or "there was none"
-        raise DataSetError(f"Nothing is left of {len(outcomes)} walks. {told}.")
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons) or "there was none"
+        raise DataSetError(f"None of {len(outcomes)} walks could be used. {listed}.")
     frames_dropped: Counter[str] = Counter()
     for outcome in kept:
         frames_dropped.update(outcome.dropped)
@@ -147,25 +161,25 @@ def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
         walks=len(kept),
         frames=sum(outcome.frames for outcome in kept),
         frames_dropped=dict(frames_dropped.most_common()),
-        more={name: len(found) - _EXAMPLES for name, found in lists.items() if len(found) > _EXAMPLES},
-        **{name: dict(list(found.items())[:_EXAMPLES]) for name, found in lists.items()},
+        more={name: len(found) - _MOST_LISTED for name, found in lists.items() if len(found) > _MOST_LISTED},
+        **{name: dict(list(found.items())[:_MOST_LISTED]) for name, found in lists.items()},
     )
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write `content`, whole or not at all."""
+    """Write `content` as JSON, whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _earlier(out: Path) -> dict[str, Outcome]:
-    """What an earlier run has done and is still there."""
+    """Return what an earlier run has done, if its result is still there."""
     found: dict[str, Outcome] = {}
     journal = out / DONE
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
         try:
             outcome = Outcome(**json.loads(line))
-        except ValueError:  # the line that was being written when the run was killed
+        except ValueError:  # the run was killed while it wrote this line
             continue
         if outcome.reason is not None or (out / "data" / outcome.walk).is_dir():
             found[outcome.walk] = outcome

@@ -1,132 +1,125 @@
-"""A folder of videos becomes a gait data set in OpenGait's layout, the way Gait3D was built: people are followed, a
-person looks at the tracks and says in a CSV file who is who.
+"""Make a gait data set in OpenGait's layout from a folder of videos, as Gait3D was made.
+
+The program tracks people, a person looks at the tracks and says in a CSV file (`app.lab.data.labels`) who is who, and
+the program writes the labelled walks.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from app.errors import NobodyFoundError, SettingsError, VideoError, nearest
+from app.errors import NobodyFoundError, SettingsError, VideoError
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data.conversion import Outcome, Report, claim, report_of, write_json
+from app.lab.data.labels import COLUMNS, Label, read_labels
 from app.lab.data.opengait import DataSetError, write_array
 from app.progress import Progress
 from app.runs.build import build
-from app.settings import Settings
+from app.settings import QualitySettings, Settings
 from app.stages import Run, Stages
-from app.types import Image, Track
+from app.types import GaitSequence, Image, Track
 from app.video.reader import VideoReader
 from app.video.sources import VIDEO_SUFFIXES
-from app.walks.analyse import AnalysedVideo, analyse
-from app.walks.archive import read_walks
+from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
 from app.walks.quality import Reason
-from app.walks.sequences import Walk
 from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import pose_models
 
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "labels.csv"
-_COLUMNS = ("video", "track", "identity", "condition", "view", "from_s", "to_s", "silhouettes", "note", "picture")
 
-# Walks of more than twice as many silhouettes are thinned: the field hands networks 720 at most.
+# Walks of more than twice as many silhouettes are thinned: in the field, networks are given 720 at most.
 _LONGEST = 720
 
 _CROPS, _CROP_HEIGHT, _CROP_WIDTH = 6, 192, 112
 
 
-@dataclass(frozen=True)
-class Label:
-    """A line of the CSV file: who a track is. `seen` is when the track was seen as the template had it, s."""
+class Piece(NamedTuple):
+    """A track and its silhouettes. All pieces of a walk are joined."""
 
-    video: str
-    track: int
-    identity: str
-    condition: str
-    view: str
-    seen: tuple[float, float] | None
+    walk: AnalysedWalk
+    sequence: GaitSequence
 
     @property
-    def walk(self) -> str:
-        """``identity/condition/view``; all tracks of a video with one are joined."""
-        return f"{self.identity}/{self.condition}/{self.view}"
+    def track(self) -> Track:
+        """The track."""
+        return self.walk.track
 
 
 def write_template(folder: Path, out: Path, settings: Settings, progress: Progress) -> Path:
-    """Follow everybody in every video; write ``labels.csv`` to be filled in, and pictures of each track.
+    """Track everybody in every video; write ``labels.csv`` to be filled in, and pictures of each track.
 
     Args:
-        folder: of videos, with sub-folders.
-        out: folder of the data set to be; also keeps what was found in the videos, so that a stopped run goes on.
-        settings: of the pipeline; no gait model is used.
-        progress: where the frames done are shown.
+        folder: the videos, also in sub-folders.
+        out: the folder of the new data set. What was found in the videos is kept there, so that a run that was stopped
+            continues.
+        settings: of detection, tracking, segmentation and poses. No gait model is used.
+        progress: shows how many frames are done.
 
     Returns:
-        The CSV file. One that is there, filled in perhaps, is not replaced.
+        The CSV file.
 
     Raises:
-        SettingsError: it is there already.
+        SettingsError: the file exists already. Somebody may have filled it in.
         VideoError: there is no video, or none shows anybody.
         OutputError: `out` belongs to another data set or cannot be written.
     """
     path = out / TEMPLATE
     if path.exists():
-        raise SettingsError(f"{path} is there already. Fill it in and give it with --labels, or move it away.")
+        raise SettingsError(f"{path} exists already. Fill it in and give it with --labels, or move it away.")
     videos = _videos(folder)
     claim(out, _about(folder))
-    run = Run(_stages(settings, out), progress)
     rows: list[dict[str, Any]] = []
-    for name, video in _followed(videos, run, {}):
-        walks = [walk for walk in read_walks(video.archive) if walk.sequence is not None]
-        walks.sort(key=lambda walk: walk.track.track_id)
+    for name, video in _analysed(videos, Run(_stages(settings, out), progress), {}):
+        found = [Piece(walk, sequence) for walk, sequence in video.sequences() if sequence is not None]
         pictures = out / "tracks" / name
-        _write_pictures(video, [walk.track for walk in walks], pictures, progress)
-        for walk in walks:
-            start, end = _seen(walk.track, video)
+        _write_pictures(video, [piece.track for piece in found], pictures, progress)
+        for piece in sorted(found, key=lambda piece: piece.track.track_id):
+            start, end = _span(piece.track, video)
             rows.append({
-                "video": name, "track": walk.track.track_id, "from_s": f"{start:.2f}", "to_s": f"{end:.2f}",
-                "silhouettes": len(walk.sequence or ()), "note": walk.reason or "",
-                "picture": (pictures / _picture_name(walk.track)).relative_to(out).as_posix(),
+                "video": name, "track": piece.track.track_id, "from_s": f"{start:.2f}", "to_s": f"{end:.2f}",
+                "silhouettes": len(piece.sequence), "note": piece.walk.reason or "",
+                "picture": (pictures / _picture_name(piece.track)).relative_to(out).as_posix(),
             })  # fmt: skip
     if not rows:
-        raise VideoError(f"Nobody could be followed in the {len(videos)} videos of {folder}.")
+        raise VideoError(f"Nobody could be tracked in the {len(videos)} videos of {folder}.")
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as stream:
-        writer = csv.DictWriter(stream, _COLUMNS, restval="")
+        writer = csv.DictWriter(stream, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(rows)
     return path
 
 
 def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, progress: Progress) -> Report:
-    """Write the labelled walks: silhouettes, with a pose network keypoints and skeleton maps too.
+    """Write the labelled walks: silhouettes and, if there is a pose network, keypoints and skeleton maps.
 
-    In each folder ``out/data/identity/condition/view`` lie ``0_silhouette.pkl`` uint8 (T, 64, 64), ``1_pose.pkl``
-    float32 (T, 17, 3) in px of the frame, ``2_heatmap.pkl`` uint8 (T, 2, 64, 64). Tracks of a video with the same
-    identity, condition and view are joined in the order of time. Tracks that the quality gate refuses are dropped,
-    but pieces that are too short count together. ``report.json`` says what was dropped and which tracks, of which
-    video with how many frames per second, each walk is from.
+    Each folder ``out/data/identity/condition/view`` has ``0_silhouette.pkl`` uint8 (T, 64, 64), ``1_pose.pkl`` float32
+    (T, 17, 3) in px of the frame, and ``2_heatmap.pkl`` uint8 (T, 2, 64, 64). Tracks of a video with the same identity,
+    condition and view are joined in the order of time. Tracks that fail the quality gate are dropped, except that
+    tracks which are too short by themselves count together. ``report.json`` says what was dropped, and from which
+    tracks, of which video at which frame rate, each walk was made.
 
     Args:
-        folder: of videos, with sub-folders.
-        labels: CSV with the columns video, track, identity and, if wanted, condition (else the video's name) and
-            view (else ``seq0``). Lines without identity are left out.
-        out: its ``data`` is replaced when all is done.
-        settings: of the pipeline; the same as when the labels were made, or tracks have other numbers.
-        progress: where the frames done are shown.
+        folder: the videos, also in sub-folders.
+        labels: CSV with the columns video, track, identity and, if wanted, condition (else the video's name) and view
+            (else ``seq0``).
+        out: the folder of the new data set. Its ``data`` is replaced when everything is done.
+        settings: as in `write_template`. They must be the same, because tracks have other numbers otherwise.
+        progress: shows how many frames are done.
 
     Raises:
-        DataSetError: the labels cannot be used, or nothing is left.
+        DataSetError: the labels cannot be used, or every walk is dropped.
         VideoError: there is no video.
         OutputError: `out` belongs to another data set or cannot be written.
     """
@@ -138,12 +131,12 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     outcomes: list[Outcome] = []
     sources: dict[str, Any] = {}
     with written_whole(out / "data") as temporary:
-        for name, video in _followed({name: videos[name] for name in wanted}, run, left_out):
-            for walk, tracks in _labelled(video, wanted[name], labels, left_out).items():
-                outcome = _write_walk(walk, tracks, settings, temporary)
+        for name, video in _analysed({name: videos[name] for name in wanted}, run, left_out):
+            for walk, pieces in _labelled(video, wanted[name], labels, left_out).items():
+                outcome = _write_walk(walk, pieces, settings.quality, temporary)
                 outcomes.append(outcome)
                 sources[walk] = {
-                    "video": name, "tracks": [piece.track.track_id for piece in tracks],
+                    "video": name, "tracks": [piece.track.track_id for piece in pieces],
                     "fps": round(float(video.info.fps), 3), "frames": outcome.frames,
                 }  # fmt: skip
         report = report_of(outcomes, left_out)
@@ -152,72 +145,15 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     return report
 
 
-def read_labels(path: Path, videos: Sequence[str]) -> dict[str, list[Label]]:
-    """Read who is who, by video.
-
-    Raises:
-        DataSetError: unreadable, a column is missing, or a line cannot be right; it is named.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataSetError(f"The labels {path} cannot be read: {error}. Save them as CSV in UTF-8.") from error
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
-    missing = [column for column in _COLUMNS[:3] if column not in (reader.fieldnames or ())]
-    if missing:
-        raise DataSetError(f"The labels {path} lack the column {missing[0]}. Needed: video, track, identity.")
-    labels: dict[tuple[str, int], Label] = {}
-    homes: dict[str, str] = {}
-    for line in reader:
-        where = f"{path}, line {reader.line_num}"
-        label = _label({key: (value or "").strip() for key, value in line.items() if isinstance(key, str)}, where)
-        if label is None:
-            continue
-        if label.video not in videos:
-            raise DataSetError(f"{where}: there is no video '{label.video}'.{nearest(label.video, videos)}")
-        if (label.video, label.track) in labels:
-            raise DataSetError(f"{where}: track {label.track} of {label.video} is labelled twice.")
-        if homes.setdefault(label.walk, label.video) != label.video:
-            raise DataSetError(
-                f"{where}: {label.walk} is in {homes[label.walk]} too. Give another condition or view: tracks are "
-                "joined within a video."
-            )
-        labels[label.video, label.track] = label
-    if not labels:
-        raise DataSetError(f"In {path} no line has an identity. Fill in who the tracks are.")
-    by_video: dict[str, list[Label]] = defaultdict(list)
-    for label in labels.values():
-        by_video[label.video].append(label)
-    return dict(by_video)
-
-
-def _label(line: dict[str, str], where: str) -> Label | None:
-    if not line["identity"]:
-        return None
-    try:
-        track = int(line["track"])
-        seen = (float(line["from_s"]), float(line["to_s"])) if line.get("from_s") and line.get("to_s") else None
-    except ValueError as error:
-        raise DataSetError(f"{where}: track must be a whole number, from_s and to_s seconds ({error}).") from error
-    video = line["video"]
-    condition = line.get("condition") or Path(video).with_suffix("").as_posix().replace("/", "_")
-    label = Label(video, track, line["identity"], condition, line.get("view") or "seq0", seen)
-    for name in (label.identity, label.condition, label.view):
-        if name.startswith(".") or name.endswith(".") or any(sign in '/\\:*?"<>|' or sign < " " for sign in name):
-            raise DataSetError(f"{where}: '{name}' cannot name a folder. Use letters, digits, '-' and '_'.")
-    return label
-
-
 def _videos(folder: Path) -> dict[str, Path]:
-    """Every video below `folder`, by its path from there."""
+    """Return every video below `folder`, by its path from there."""
     found = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and path.name[0] != "."
     }
     if not found:
-        raise VideoError(f"There is no video in {folder}. Known: {', '.join(sorted(VIDEO_SUFFIXES))}.")
+        raise VideoError(f"There is no video in {folder}. Known formats: {', '.join(sorted(VIDEO_SUFFIXES))}.")
     return found
 
 
@@ -226,7 +162,7 @@ def _about(folder: Path) -> dict[str, str]:
 
 
 def _stages(settings: Settings, out: Path) -> Stages:
-    """Load what finds and cuts out people; the embedding is the cheapest there is, as nothing needs it."""
+    """Load what finds and cuts out people, and the cheapest gait model, as no embedding is needed."""
     when = settings.pose.when
     if when == "auto":
         try:
@@ -238,18 +174,12 @@ def _stages(settings: Settings, out: Path) -> Stages:
             logger.warning("There will be no keypoints and no skeleton maps: %s", error)
             when = "never"
     gait = replace(settings.gait, name="gei", checkpoint=None, max_frames=max(settings.gait.max_frames, _LONGEST))
-    return build(
-        replace(
-            settings,
-            pose=replace(settings.pose, when=when, paint=False),
-            gait=gait,
-            output=replace(settings.output, folder=out),
-        )
-    )
+    pose = replace(settings.pose, when=when, paint=False)
+    return build(replace(settings, pose=pose, gait=gait, output=replace(settings.output, folder=out)))
 
 
-def _followed(videos: dict[str, Path], run: Run, left_out: dict[str, str]) -> Iterator[tuple[str, AnalysedVideo]]:
-    """Run pass 1 on each video; those that cannot be used are warned of and left out."""
+def _analysed(videos: dict[str, Path], run: Run, left_out: dict[str, str]) -> Iterator[tuple[str, AnalysedVideo]]:
+    """Run pass 1 on each video; leave out those that cannot be used, with a warning."""
     for name, path in videos.items():
         try:
             yield name, analyse(path, name, run)
@@ -258,65 +188,64 @@ def _followed(videos: dict[str, Path], run: Run, left_out: dict[str, str]) -> It
             left_out[name] = str(error)
 
 
-def _seen(track: Track, video: AnalysedVideo) -> tuple[float, float]:
-    """When the person is first and last seen, s."""
+def _span(track: Track, video: AnalysedVideo) -> tuple[float, float]:
+    """Return when the person is first and last visible, in s."""
     first, last = (float(index / video.info.fps) for index in track.frame_indices[[0, -1]].tolist())
     return first, last
 
 
 def _labelled(
     video: AnalysedVideo, labels: Sequence[Label], path: Path, left_out: dict[str, str]
-) -> dict[str, list[Walk]]:
-    """Gather the tracks of each labelled walk, in the order of time.
+) -> dict[str, list[Piece]]:
+    """Gather the pieces of each labelled walk, in the order of time.
 
     Raises:
-        DataSetError: a label names a track that is not there or is another one now, or somebody is at two places.
+        DataSetError: a label names a track that does not exist or has changed, or somebody would be at two places.
     """
     name = labels[0].video
-    found = {walk.track.track_id: walk for walk in read_walks(video.archive)}
-    walks: dict[str, list[Walk]] = defaultdict(list)
-    people: dict[str, list[Walk]] = defaultdict(list)
+    found = {walk.track.track_id: (walk, sequence) for walk, sequence in video.sequences()}
+    walks: dict[str, list[Piece]] = defaultdict(list)
+    people: dict[str, list[Track]] = defaultdict(list)
     for label in labels:
-        piece = found.get(label.track)
-        if piece is None:
+        if label.track not in found:
             known = ", ".join(map(str, sorted(found)))
             raise DataSetError(f"{path}: {name} has no track {label.track}. It has: {known}.")
-        if label.seen is not None and np.abs(np.subtract(label.seen, _seen(piece.track, video))).max() > 0.1:
+        walk, sequence = found[label.track]
+        if label.span is not None and np.abs(np.subtract(label.span, _span(walk.track, video))).max() > 0.1:
             raise DataSetError(
-                f"{path}: track {label.track} of {name} was seen from {label.seen[0]:g} to {label.seen[1]:g} s when "
-                "the labels were made, and is another one now. Use the same models and settings, or label anew."
+                f"{path}: track {label.track} of {name} was visible from {label.span[0]:g} to {label.span[1]:g} s when "
+                "the labels were made, and is another one now. Use the same models and settings, or make new labels."
             )
         for other in people[label.identity]:
-            shared = np.intersect1d(other.track.frame_indices, piece.track.frame_indices)
+            shared = np.intersect1d(other.frame_indices, walk.track.frame_indices)
             if len(shared):
                 raise DataSetError(
-                    f"{path}: tracks {other.track.track_id} and {label.track} of {name} are both {label.identity}, "
-                    f"and both are seen at {float(shared[0] / video.info.fps):.2f} s. Nobody is at two places: "
-                    "clear the identity of one."
+                    f"{path}: tracks {other.track_id} and {label.track} of {name} are both labelled {label.identity}, "
+                    f"but both are visible at {float(shared[0] / video.info.fps):.2f} s. Nobody can be at two places: "
+                    "clear the identity of one of them."
                 )
-        people[label.identity].append(piece)
-        short = piece.reason is not None and piece.reason.startswith(Reason.TOO_SHORT.value)
-        if piece.sequence is None or not (piece.reason is None or short):
-            left_out[f"{name}, track {label.track}"] = piece.reason or Reason.NO_SILHOUETTE.value
-        else:  # a piece that is too short may be enough with the others
-            walks[label.walk].append(piece)
+        people[label.identity].append(walk.track)
+        too_short = walk.reason is not None and walk.reason.startswith(Reason.TOO_SHORT.value)
+        if sequence is None or not (walk.reason is None or too_short):
+            left_out[f"{name}, track {label.track}"] = walk.reason or Reason.NO_SILHOUETTE.value
+        else:  # a piece that is too short may be enough together with the others
+            walks[label.walk].append(Piece(walk, sequence))
     for pieces in walks.values():
         pieces.sort(key=lambda piece: int(piece.track.frame_indices[0]))
     return dict(walks)
 
 
-def _write_walk(name: str, pieces: Sequence[Walk], settings: Settings, folder: Path) -> Outcome:
-    sequences = [piece.sequence for piece in pieces if piece.sequence is not None]
+def _write_walk(name: str, pieces: Sequence[Piece], quality: QualitySettings, folder: Path) -> Outcome:
+    sequences = [piece.sequence for piece in pieces]
     frames = sum(map(len, sequences))
     seconds = sum(np.ptp(piece.track.frame_indices) + 1 for piece in pieces) / sequences[0].fps
-    quality = settings.quality
     if seconds < quality.min_seconds - 1e-6 or frames < quality.min_frames:
         needed = f"{quality.min_seconds:.1f} s and {quality.min_frames} silhouettes needed"
         return Outcome(name, 0, reason=f"{Reason.TOO_SHORT.value}: {seconds:.1f} s, {frames} silhouettes; {needed}")
     place = folder / name
     place.mkdir(parents=True)
-    write_array(np.concatenate([walk.silhouettes for walk in sequences]), place / "0_silhouette.pkl")
-    keypoints = [walk.keypoints for walk in sequences if walk.keypoints is not None]
+    write_array(np.concatenate([sequence.silhouettes for sequence in sequences]), place / "0_silhouette.pkl")
+    keypoints = [sequence.keypoints for sequence in sequences if sequence.keypoints is not None]
     if keypoints:
         poses = np.concatenate(keypoints)
         write_array(poses, place / "1_pose.pkl")
@@ -325,7 +254,7 @@ def _write_walk(name: str, pieces: Sequence[Walk], settings: Settings, folder: P
 
 
 def _write_pictures(video: AnalysedVideo, tracks: Sequence[Track], folder: Path, progress: Progress) -> None:
-    """Write a strip of crops of each track, so that somebody can say who it is; done once."""
+    """Write a strip of crops of each track, so that somebody can say who it is. Nothing is done if they exist."""
     if folder.is_dir():
         return
     wanted: dict[int, list[tuple[Track, int]]] = defaultdict(list)
@@ -355,7 +284,7 @@ def _picture_name(track: Track) -> str:
 
 
 def _crop(image: Image, box: np.ndarray) -> Image:
-    """The box, scaled into a cell of one size, black around it."""
+    """Return what is in the box, scaled into a cell that is black around it."""
     rows, columns = image.shape[:2]
     left, top = int(np.clip(box[0], 0, columns - 1)), int(np.clip(box[1], 0, rows - 1))
     right, bottom = int(np.clip(np.ceil(box[2]), left + 1, columns)), int(np.clip(np.ceil(box[3]), top + 1, rows))

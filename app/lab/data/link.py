@@ -1,4 +1,4 @@
-"""Silhouettes beside skeleton maps or SMPL parameters, as SkeletonGait++ and SMPLGait read them: links, no copies."""
+"""Put silhouettes beside skeleton maps or SMPL parameters, as SkeletonGait++ and SMPLGait read them, by links."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from app.lab.data.skeleton_maps import copy_partition
 
 logger = logging.getLogger(__name__)
 
-Way: TypeAlias = Literal["symbolic link", "hard link", "copy"]
-
 Other: TypeAlias = Literal["heatmap", "smpl"]
 """What is linked with silhouettes."""
 
 _READ: dict[Other, Callable[[Path], NDArray[Any]]] = {"heatmap": read_heatmaps, "smpl": read_smpl}
 _PLURALS: dict[Other, str] = {"heatmap": "heatmaps", "smpl": "SMPL parameters"}
 
-_PUT: dict[Way, Callable[[Path, Path], object]] = {
-    "symbolic link": os.symlink,
-    "hard link": os.link,
-    "copy": shutil.copyfile,
+_LINKS: dict[str, Callable[[Path, Path], object]] = {
+    "symbolic links": os.symlink,
+    "hard links": os.link,
+    "copies": shutil.copyfile,
 }
+"""The ways in which a file can be put into another folder, best first."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,18 @@ def link(
 ) -> Report:
     """Link every walk that both data sets have.
 
-    Each folder of `out` has ``0_heatmap.pkl`` and ``1_silhouette.pkl``, or ``0_silhouette.pkl`` and ``1_smpl.pkl``: the
+    Each folder of `out` has ``0_heatmap.pkl`` and ``1_silhouette.pkl``, or ``0_silhouette.pkl`` and ``1_smpl.pkl``, the
     order in which OpenGait's networks take them. Walks whose numbers of frames differ are dropped. Where symbolic links
-    are not allowed, as on Windows without developer mode, hard links serve, and copies where the folders are on
-    different disks; a warning says so. No shell is involved: names may hold any character.
+    are not allowed, as on Windows without developer mode, hard links are made, and copies where the folders are on
+    different disks; a warning says so.
 
     Args:
-        other: data set of skeleton maps or of SMPL parameters; its ``partition.json`` or that of the silhouettes is
-            taken along.
-        silhouettes: data set of silhouettes.
-        out: a run that was stopped goes on.
+        other: the data set of skeleton maps or of SMPL parameters.
+        silhouettes: the data set of silhouettes. ``partition.json`` is copied from `other` or from here.
+        out: the new data set. A run that was stopped continues.
         modality: what `other` holds.
-        workers: processes.
-        progress: gets the walks done and all of them.
+        workers: the number of processes.
+        progress: receives the number of walks done and of all walks.
 
     Raises:
         DataSetError: a data set has no walks, or none can be linked.
@@ -83,7 +81,7 @@ def link(
     left_out |= dict.fromkeys(sorted(pictures.keys() - others.keys()), f"has no {_PLURALS[modality]}")
     about = {_PLURALS[modality]: str(other.resolve()), "silhouettes": str(silhouettes.resolve())}
     claim(out, about)
-    way = _way(out, [path for pair in pairs[:1] for path in (pair.other, pair.silhouettes)])
+    way = _possible_way(out, pairs[0]) if pairs else "copies"
     work = partial(_linked, out=out, modality=modality, way=way)
     report = convert(pairs, work, out, about, left_out=left_out, workers=workers, progress=progress)
     copy_partition(silhouettes, out)
@@ -91,25 +89,24 @@ def link(
     return report
 
 
-def _way(out: Path, files: list[Path]) -> Way:
-    """Try how files can be linked into `out`."""
-    for way in ("symbolic link", "hard link"):
+def _possible_way(out: Path, pair: Pair) -> str:
+    """Return the first of `_LINKS` that works from the folders of both files into `out`."""
+    trial = out / f".link-{os.getpid()}"
+    for way, following in zip(list(_LINKS)[:-1], list(_LINKS)[1:], strict=True):
         try:
-            for number, file in enumerate(files):
-                place = out / f".{way.replace(' ', '-')}-{os.getpid()}-{number}"
+            for file in (pair.other, pair.silhouettes):
                 try:
-                    _PUT[way](file, place)
+                    _LINKS[way](file, trial)
                 finally:
-                    place.unlink(missing_ok=True)
+                    trial.unlink(missing_ok=True)
         except OSError as error:
-            instead = "hard links" if way == "symbolic link" else "copies"
-            logger.warning("A %s cannot be made in %s (%s): %s are made instead.", way, out, error.strerror, instead)
+            logger.warning("%s cannot have %s (%s). The program makes %s instead.", out, way, error.strerror, following)
         else:
             return way
-    return "copy"
+    return "copies"
 
 
-def _linked(pair: Pair, out: Path, modality: Other, way: Way) -> Outcome:
+def _linked(pair: Pair, out: Path, modality: Other, way: str) -> Outcome:
     try:
         others, frames = len(_READ[modality](pair.other)), len(read_silhouettes(pair.silhouettes, None))
     except DataSetError as error:
@@ -121,5 +118,5 @@ def _linked(pair: Pair, out: Path, modality: Other, way: Way) -> Outcome:
     with written_whole(place) as temporary, explained(place):
         temporary.mkdir()
         for order, (name, file) in enumerate(sorted(files)):
-            _PUT[way](file, temporary / f"{order}_{name}{file.suffix}")
+            _LINKS[way](file, temporary / f"{order}_{name}{file.suffix}")
     return Outcome(pair.name, frames)

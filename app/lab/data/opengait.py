@@ -19,7 +19,7 @@ from app.types import SMPL, Bytes, Floats
 
 Modality: TypeAlias = Literal["silhouette", "pose", "heatmap", "smpl"]
 
-# Words by which file names tell what they hold.
+# Parts of file names that tell what the file holds.
 _MARKS: dict[Modality, tuple[str, ...]] = {
     "silhouette": ("sil",),
     "pose": ("pose", "skeleton", "keypoint"),
@@ -27,7 +27,7 @@ _MARKS: dict[Modality, tuple[str, ...]] = {
     "smpl": ("smpl",),
 }
 
-# What a pickled array consists of, under the names of NumPy 1 and 2. Anything else could run code.
+# Whatever a pickled array consists of, under the names of NumPy 1 and 2. Anything else could run code.
 _ALLOWED = {
     (f"numpy.{core}.{module}", name)
     for core in ("core", "_core")
@@ -35,16 +35,16 @@ _ALLOWED = {
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
 _COLUMNS = 44
-"""Columns of a silhouette of 64 rows that hold the walker; the outer ones are cut off, as everywhere in the field."""
+"""The columns of a silhouette of 64 rows that are used. The outer ones are cut off, as is usual in the field."""
 
 
 class DataSetError(GaitprintError):
-    """A data set is missing, unsafe, or not of the layout it should have."""
+    """A data set is missing, unsafe, or does not have the expected layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class WalkFile:
-    """One walk seen from one view: who, how and where, as the folders say, and its file."""
+    """The file of one walk from one view. The folders name the person, the condition and the view."""
 
     identity: str
     condition: str
@@ -53,7 +53,7 @@ class WalkFile:
 
     @property
     def name(self) -> str:
-        """Identity, condition and view as one, with slashes."""
+        """``identity/condition/view``."""
         return f"{self.identity}/{self.condition}/{self.view}"
 
 
@@ -67,16 +67,16 @@ def walk_files(
     """List the walks of a data set, sorted.
 
     Args:
-        folder: of the identities, or with a folder ``data`` of them. Hidden files and folders are still being written
-            and left out.
-        identities: only of these people; those that are missing are left out.
-        modality: which of several files of a view: the name tells. Of several silhouettes (SUSTech1K, CCPG) the
-            camera's, at its full rate, aligned, are taken.
-        partition: where `identities` stand, for the message that there is none of them.
+        folder: the folder of the identities, or a folder that has them in ``data``. Hidden files and folders are still
+            being written and are left out.
+        identities: the people whose walks are listed, as far as there are any. None: everybody.
+        modality: which of several files of a view is taken, as their names say. Of several silhouettes (SUSTech1K,
+            CCPG), those of the camera, at its full frame rate and aligned, are taken.
+        partition: the file that lists `identities`, for messages.
 
     Raises:
-        DataSetError: there are no walks, none of `identities` is there, or a view holds several files and their names
-            do not tell which to read.
+        DataSetError: there are no walks, or none of `identities`, or the names of a view's files do not tell which one
+            to read.
     """
     root = folder / "data" if (folder / "data").is_dir() else folder
     wanted = None if identities is None else set(identities)
@@ -94,7 +94,9 @@ def walk_files(
                 for view in _folders_in(condition):
                     walks.append(WalkFile(person.name, condition.name, view.name, _file_in(view, modality)))
     if not walks:
-        raise DataSetError(f"{folder} holds no walks. Expected: identity/condition/view/{modality}.pkl, as OpenGait.")
+        raise DataSetError(
+            f"{folder} has no walks. Expected is OpenGait's layout: identity/condition/view/{modality}.pkl."
+        )
     return walks
 
 
@@ -115,7 +117,8 @@ def _file_in(view: Path, modality: Modality) -> Path:
         files = [path for path in files if (word in path.name.lower()) == good] or files
     if len(files) != 1:
         raise DataSetError(
-            f"{view} must hold one .pkl or .npz of {modality}s; '{marks[0]}' in the name tells it from others."
+            f"{view} must hold one .pkl or .npz file of {modality}s. If it holds other files too, its name must have "
+            f"'{marks[0]}' in it."
         )
     return files[0]
 
@@ -124,7 +127,7 @@ def read_partition(path: Path, part: Literal["train", "test"]) -> list[str]:
     """Return the identities of a part, from OpenGait's JSON with ``TRAIN_SET`` and ``TEST_SET``.
 
     Raises:
-        DataSetError: unreadable, or without that list.
+        DataSetError: the file cannot be read, or does not have this list.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -135,20 +138,21 @@ def read_partition(path: Path, part: Literal["train", "test"]) -> list[str]:
 
 
 def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
-    """Read a walk: uint8 (T, 64, 44) or (T, 128, 88), 0 or grey up to 255.
+    """Read a walk's silhouettes: uint8 (T, 64, 44) or (T, 128, 88), 0 or grey up to 255.
 
-    Silhouettes of 64 or 128 rows, and of 44, 64, 88 or 128 columns, lose their outer columns.
+    The outer columns of silhouettes with 44, 64, 88 or 128 columns are cut off.
 
     Args:
         path: the file.
-        rows: 64 reduces silhouettes of 128 rows, 128 needs such, None leaves them as they are.
+        rows: 64 reduces silhouettes of 128 rows. 128 demands silhouettes of 128 rows. None leaves them as they are.
 
     Raises:
-        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no silhouettes of this size.
+        DataSetError: the file is damaged, is a pickle that holds more than arrays (it is not run), or does not hold
+            silhouettes of this size.
     """
     found = _array(path)
     if found.ndim != 3 or not len(found) or found.dtype not in (np.uint8, bool):
-        raise DataSetError(f"{path} holds {_told(found)}, not silhouettes: uint8 (T, 64, 64).")
+        raise DataSetError(f"{path} holds {_shape(found)}, not silhouettes: uint8 (T, 64, 64).")
     silhouettes = found.astype(np.uint8) * np.uint8(255) if found.max() <= 1 else found
     height = found.shape[1]
     columns = height * _COLUMNS // 64
@@ -157,7 +161,7 @@ def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
         raise DataSetError(f"{path} holds silhouettes of {height} x {found.shape[2]} px, not 64 x 64 or 64 x 44.")
     if height < (rows or height):
         raise DataSetError(
-            f"{path} holds silhouettes of {height} rows, not {rows}: make the data set with --size {rows}."
+            f"{path} holds silhouettes of {height} rows, not {rows}. Make the data set with --size {rows}."
         )
     silhouettes = silhouettes[:, :, margin : margin + columns]
     if height > (rows or height):
@@ -166,19 +170,20 @@ def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
 
 
 def read_keypoints(path: Path, joints: int = 17) -> Floats:
-    """Read a walk's keypoints: float32 (T, 17, 3), x px, y px and score; a missing joint has score 0.
+    """Read a walk's keypoints: float32 (T, 17, 3) with x px, y px and score. A missing joint has score 0.
 
     Args:
         path: the file.
-        joints: how many a pose has; 18 for OpenPose's COCO poses.
+        joints: the number of joints of a pose: 18 for OpenPose's poses.
 
     Raises:
-        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no keypoints.
+        DataSetError: the file is damaged, is a pickle that holds more than arrays (it is not run), or does not hold
+            keypoints.
     """
     found = _array(path)
     if found.ndim != 3 or not len(found) or found.shape[1:] != (joints, 3) or found.dtype.kind not in "fiu":
-        hint = " Those are OpenPose's 18 joints." if found.shape[1:] == (18, 3) else ""
-        raise DataSetError(f"{path} holds {_told(found)}, not keypoints: (T, {joints}, 3).{hint}")
+        hint = " These are OpenPose's 18 joints." if found.shape[1:] == (18, 3) else ""
+        raise DataSetError(f"{path} holds {_shape(found)}, not keypoints: (T, {joints}, 3).{hint}")
     if not np.isfinite(found).all():
         raise DataSetError(f"{path} holds keypoints that are not finite numbers.")
     return np.asarray(found, np.float32)
@@ -188,44 +193,44 @@ def read_heatmaps(path: Path) -> Bytes:
     """Read a walk's skeleton maps: uint8 (T, 2, 64, 64 or 44), limbs and joints.
 
     Raises:
-        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no skeleton maps.
+        DataSetError: as for `read_keypoints`.
     """
     found = _array(path)
     if found.ndim != 4 or not len(found) or found.shape[1:3] != (2, 64) or found.dtype != np.uint8:
-        raise DataSetError(f"{path} holds {_told(found)}, not skeleton maps: uint8 (T, 2, 64, 64).")
+        raise DataSetError(f"{path} holds {_shape(found)}, not skeleton maps: uint8 (T, 2, 64, 64).")
     return np.asarray(found, np.uint8)
 
 
 def read_smpl(path: Path) -> Floats:
-    """Read a walk's bodies: float32 (T, 85), in the order of `SMPL`.
+    """Read a walk's SMPL parameters: float32 (T, 85), in the order of `app.types.SMPL`.
 
     Raises:
-        DataSetError: damaged, a pickle that holds more than arrays (it is not run), or no SMPL parameters.
+        DataSetError: as for `read_keypoints`.
     """
     found = _array(path)
     if found.ndim != 2 or not len(found) or found.shape[1] != SMPL or found.dtype.kind != "f":
-        raise DataSetError(f"{path} holds {_told(found)}, not SMPL parameters: float (T, {SMPL}).")
+        raise DataSetError(f"{path} holds {_shape(found)}, not SMPL parameters: float (T, {SMPL}).")
     if not np.isfinite(found).all():
         raise DataSetError(f"{path} holds SMPL parameters that are not finite numbers.")
     return np.asarray(found, np.float32)
 
 
 def bodies(rows: int) -> np.dtype[np.void]:
-    """The type of a frame of `read_bodies`: ``silhouettes`` uint8 (rows, columns) and ``smpl`` float32 (85,)."""
+    """Return the type of a frame of `read_bodies`: ``silhouettes`` uint8 (rows, columns), ``smpl`` float32 (85,)."""
     return np.dtype([("silhouettes", np.uint8, (rows, rows * _COLUMNS // 64)), ("smpl", np.float32, (SMPL,))])
 
 
 def read_bodies(silhouettes: Path, smpl: Path, rows: int = 64) -> NDArray[np.void]:
-    """Read a walk's silhouettes and SMPL parameters as one: (T,) of `bodies`.
+    """Read a walk's silhouettes and SMPL parameters as one array (T,) of the type `bodies`.
 
     Raises:
-        DataSetError: a file cannot be used, see `read_silhouettes` and `read_smpl`; or they are of unlike lengths.
+        DataSetError: a file cannot be used (see `read_silhouettes`), or they have different lengths.
     """
     pictures, parameters = read_silhouettes(silhouettes, rows), read_smpl(smpl)
     if len(pictures) != len(parameters):
         raise DataSetError(
-            f"{smpl} has {len(parameters)} bodies, and {silhouettes} {len(pictures)} silhouettes: they must be of the "
-            "same frames."
+            f"{smpl} has {len(parameters)} bodies, and {silhouettes} has {len(pictures)} silhouettes. They must be of "
+            "the same frames."
         )
     found = np.empty(len(pictures), bodies(rows))
     found["silhouettes"], found["smpl"] = pictures, parameters
@@ -233,7 +238,7 @@ def read_bodies(silhouettes: Path, smpl: Path, rows: int = 64) -> NDArray[np.voi
 
 
 def write_array(array: NDArray[Any], path: Path) -> None:
-    """Write a walk as OpenGait reads it, a pickled array."""
+    """Write a walk as OpenGait reads it: a pickled array."""
     path.write_bytes(pickle.dumps(array, protocol=4))
 
 
@@ -254,12 +259,14 @@ def _array(path: Path) -> NDArray[Any]:
     return found
 
 
-def _told(array: NDArray[Any]) -> str:
+def _shape(array: NDArray[Any]) -> str:
     return f"{array.dtype} {array.shape}"
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise DataSetError(f"it asks for {module}.{name}, which is not needed to hold an array.")
+            raise DataSetError(
+                f"it asks for {module}.{name}, which is not part of an array and could run harmful code."
+            )
         return super().find_class(module, name)
