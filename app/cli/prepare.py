@@ -109,7 +109,7 @@ def from_videos(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Track and cut out everybody in videos; with your labels, make a data set of silhouettes, keypoints and heatmaps."""
+    """Track and cut out everybody in videos. With your labels they become a data set with keypoints and heatmaps."""
     from app.lab.data.from_videos import prepare_videos, write_template
 
     settings = load_settings(config, set_)

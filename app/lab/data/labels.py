@@ -62,8 +62,8 @@ def read_labels(path: Path, videos: Sequence[str]) -> dict[str, list[Label]]:
             raise DataSetError(f"{where}: track {label.track} of {label.video} is labelled twice.")
         if video_of_walk.setdefault(label.walk, label.video) != label.video:
             raise DataSetError(
-                f"{where}: {label.walk} is in {video_of_walk[label.walk]} too. Give another condition or view, because only "
-                "tracks of one video are joined."
+                f"{where}: {label.walk} is in {video_of_walk[label.walk]} too. Give another condition or view, because "
+                "only tracks of one video are joined."
             )
         labels[label.video].append(label)
     if not labels:
