@@ -1,4 +1,4 @@
-"""What an output folder holds beside its results: half-written files of killed programs, and the cache."""
+"""The output folder as several programs share it: its lock, its cache, and half-written files of killed programs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from app.errors import OutputError
 from app.files import explained
 
 SHEET = "-walks.png"
-"""How the names of the sheets in the cache end that show all walks of a video, to choose from."""
+"""The end of the names of files in the cache that show all walks of a video, to choose from."""
 
 _PLACES = ("OutputVideos", "GaitSilhouette", "GaitFeatures", "cache")
 _HALF = ".*.partial*"  # see `app.files.written_whole`
-_KEPT = (f"{'?' * 32}.zip", f"*{SHEET}")  # archives of videos with everybody's silhouettes, and pictures of everybody
-_PATIENCE = 30.0  # s that another program may take to clear up
+_CACHED = (f"{'?' * 32}.zip", f"*{SHEET}")  # archives with everybody's silhouettes, and pictures of everybody
+_PATIENCE = 30.0  # s that another program may take to clear the folder
 
 
 @contextmanager
 def in_use(output: Path) -> Iterator[None]:
-    """Use an output folder; what lies half-written in it is removed before, unless another program uses it too.
+    """Use an output folder. Half-written files in it are removed first, unless another program uses it too.
 
     Raises:
         OutputError: the folder cannot be made or locked.
@@ -44,13 +44,13 @@ def in_use(output: Path) -> Iterator[None]:
 
 
 def clear_cache(output: Path) -> bool:
-    """Delete all that the cache of an output folder keeps of videos: whoever is to be forgotten may be in any of them.
+    """Delete everything about videos in the cache of an output folder, because anybody may be seen in it.
 
     Returns:
-        Whether it is done; not while another program uses the folder.
+        Whether it was done; it is not while another program uses the folder.
 
     Raises:
-        OutputError: no permission.
+        OutputError: there is no permission.
     """
     file = output / "cache" / ".lock"
     if not file.parent.is_dir():
@@ -58,7 +58,7 @@ def clear_cache(output: Path) -> bool:
     with explained(file.parent), closing(_locked(file)) as lock:
         if not _alone(lock):
             return False
-        for path in [kept for pattern in _KEPT for kept in file.parent.glob(pattern)]:
+        for path in [cached for pattern in _CACHED for cached in file.parent.glob(pattern)]:
             path.unlink()
         with suppress(OSError):  # Windows keeps a file that is open
             file.unlink()
@@ -68,9 +68,12 @@ def clear_cache(output: Path) -> bool:
 
 
 def _locked(file: Path) -> sqlite3.Connection:
-    """Clear up where nobody else is at work, then hold a lock that many can hold."""
+    """Remove half-written files if nobody else uses the folder, then take a lock that many programs can hold.
+
+    SQLite provides the lock, because it has locks on every system, which end with a killed program, and because a file
+    with its lock can be removed safely.
+    """
     try:
-        # SQLite has locks on every system, which a killed program does not leave behind.
         lock = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)
         if _alone(lock):
             _clear(file.parent.parent)
@@ -81,12 +84,12 @@ def _locked(file: Path) -> sqlite3.Connection:
         raise OutputError(f"{file} cannot be locked: {error}. Give another folder.") from error
     if file.exists():
         return lock
-    lock.close()  # whoever used the folder before has just left it, and took the file along
+    lock.close()  # another program has just left the folder, and removed the file
     return _locked(file)
 
 
 def _alone(lock: sqlite3.Connection) -> bool:
-    """Whether nobody else holds the lock; then nobody else can until the transaction ends."""
+    """Whether nobody else holds the lock. If so, nobody else can take it until the transaction ends."""
     if lock.in_transaction:
         lock.execute("ROLLBACK")
     lock.execute("PRAGMA busy_timeout = 0")
@@ -102,6 +105,7 @@ def _alone(lock: sqlite3.Connection) -> bool:
 
 
 def _clear(output: Path) -> None:
+    """Remove half-written files."""
     for path in [half for place in _PLACES for half in (output / place).glob(_HALF)]:
         if path.is_dir():
             shutil.rmtree(path)

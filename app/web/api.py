@@ -1,4 +1,4 @@
-"""What the page asks the server for. Everything is addressed by ids; no path ever comes from a client."""
+"""The requests of the web page. Everything is addressed by ids; a path never comes from a client."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from app.web.results import RunResult
 from app.web.security import COOKIE, REPORT_POLICY, Sessions
 from app.web.videos import Video, VideoLibrary
 
-_HEARTBEAT = 15.0  # s: shorter than the patience of proxies
+_HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
 
 
 @dataclass(frozen=True)
 class Site:
-    """The parts of the application."""
+    """The parts of the application, which handlers of requests use."""
 
     options: WebOptions
     sessions: Sessions
@@ -55,14 +55,14 @@ router = APIRouter(prefix="/api")
 
 
 class Password(BaseModel):
-    """What somebody types to get in."""
+    """The password that somebody types."""
 
     password: str = Field(max_length=1000)
 
 
 @router.get("/session")
 async def session(site: Here, request: Request) -> Response:
-    """Who asks, the token that their requests need, and what the page must know about this server."""
+    """Return the session of the browser, the token that its requests need, and what the page needs to know."""
     key, found = request.cookies.get(COOKIE), site.sessions.find(request.cookies.get(COOKIE))
     if key is None or found is None:
         key, found = site.sessions.begin()
@@ -80,7 +80,7 @@ async def session(site: Here, request: Request) -> Response:
 
 @router.post("/login")
 async def login(site: Here, request: Request, given: Password) -> Response:
-    """Begin a session that may do everything."""
+    """Begin a session that may do everything, if the password is right."""
     address = request.client.host if request.client else ""
     wait = site.sessions.wait(address)
     if wait:
@@ -88,9 +88,9 @@ async def login(site: Here, request: Request, given: Password) -> Response:
         return JSONResponse({"detail": detail}, 429, {"Retry-After": str(round(wait) + 1)})
     if not site.sessions.is_password(given.password):
         site.sessions.count_wrong(address)
-        return JSONResponse({"detail": "This is not the password."}, 401)
+        return JSONResponse({"detail": "The password is wrong."}, 401)
     site.sessions.end(request.cookies.get(COOKIE))
-    key, found = site.sessions.begin(signed_in=True)  # a new one, so that nobody can know it from before
+    key, found = site.sessions.begin(signed_in=True)  # a new key, which nobody can have learnt before
     return _with_cookie(JSONResponse({"token": found.token}), site, key)
 
 
@@ -115,29 +115,29 @@ def _done() -> Response:
 
 @router.get("/videos")
 async def videos(site: Here) -> list[Video]:
-    """Every video that a run can use."""
+    """Return every video that a run can use."""
     return await site.videos.all()
 
 
 @router.post("/videos", status_code=201)
 async def upload(site: Here, request: Request, name: str) -> Video:
-    """Take in a video: the body is the file."""
+    """Store a video; the body of the request is the file."""
     announced = int(request.headers.get("content-length") or 0)
     return await site.videos.receive(name, announced, request.stream())
 
 
 @router.get("/videos/{video_id}/thumbnail")
 async def thumbnail(site: Here, video_id: str) -> Response:
-    """A picture of a video."""
+    """Return a picture of a video."""
     return _file(site.videos.thumbnail(site.videos.get(video_id)))
 
 
 @router.delete("/videos/{video_id}")
 async def remove_video(site: Here, video_id: str) -> Response:
-    """Delete an upload, and what is kept to make runs with it quicker; results stay."""
+    """Delete an upload, and what is kept of videos to make runs quicker. Results stay."""
     video = site.videos.get(video_id)
     if any(job.is_open for job in site.jobs.using(video_id)):
-        raise ConflictError(f"A run that is not over uses {video.name}. Cancel it first.")
+        raise ConflictError(f"A run that has not ended uses {video.name}. Cancel it first.")
     async with site.queue.at_rest():
         await asyncio.to_thread(site.videos.remove, video)
         await asyncio.to_thread(site.people.empty_cache)
@@ -148,7 +148,7 @@ async def remove_video(site: Here, video_id: str) -> Response:
 
 
 class NewJob(BaseModel):
-    """A run that is wanted."""
+    """A run that somebody asks for."""
 
     kind: Kind
     gallery: str | None = None
@@ -159,16 +159,16 @@ class NewJob(BaseModel):
 
 @router.get("/jobs")
 async def jobs(site: Here) -> list[dict[str, Any]]:
-    """Every run, the newest first."""
+    """Return every run, the newest first."""
     await _follow_gallery(site)
     return [_public(site, job) for job in site.jobs.all()]
 
 
 @router.post("/jobs", status_code=201)
 async def start(site: Here, wanted: NewJob) -> dict[str, Any]:
-    """Ask for a run."""
+    """Put a run into the queue."""
     if (wanted.kind == "compare") != (wanted.gallery is not None):
-        raise WebError("Choose the video of the people to know, or let people be named by the gallery.")
+        raise WebError("Choose the video of the people to recognise, or the gallery.")
     job = Job(
         kind=wanted.kind,
         gallery=wanted.gallery,
@@ -178,7 +178,7 @@ async def start(site: Here, wanted: NewJob) -> dict[str, Any]:
         names={},
     )
     if len(set(job.videos)) < len(job.videos):
-        raise WebError("The same video is chosen twice: everybody would match themselves.")
+        raise WebError("The same video is chosen twice, so everybody would match themselves.")
     job.names = {video_id: site.videos.get(video_id).name for video_id in job.videos}
     stems = [Path(name).stem for name in job.names.values()]
     if len(set(stems)) < len(stems):
@@ -189,7 +189,7 @@ async def start(site: Here, wanted: NewJob) -> dict[str, Any]:
 
 @router.get("/jobs/{job_id}")
 async def job(site: Here, job_id: str) -> dict[str, Any]:
-    """One run."""
+    """Return one run."""
     return _public(site, site.jobs.get(job_id))
 
 
@@ -202,14 +202,14 @@ async def cancel(site: Here, job_id: str) -> Response:
 
 @router.post("/jobs/{job_id}/restart")
 async def restart(site: Here, job_id: str) -> Response:
-    """Begin a run again; videos that were followed to their end are not followed again."""
+    """Begin a run again. Videos that were already analysed to their end are not analysed again."""
     await site.queue.submit(site.jobs.get(job_id))
     return _done()
 
 
 @router.delete("/jobs/{job_id}")
 async def remove_job(site: Here, job_id: str) -> Response:
-    """Delete a run and its result; its videos, and walks that were enrolled from it, stay."""
+    """Delete a run and its result. Its videos, and walks that were enrolled from it, stay."""
     await asyncio.to_thread(site.jobs.remove, site.jobs.get(job_id))
     await site.queue.announce(job_id)
     return _done()
@@ -217,7 +217,7 @@ async def remove_job(site: Here, job_id: str) -> Response:
 
 @router.get("/events")
 async def events(site: Here) -> Response:
-    """The changes of all runs, as server-sent events: ``job`` with a run, ``gone`` with its id."""
+    """Stream the changes of all runs as server-sent events: ``job`` with a run, or ``gone`` with its id."""
 
     async def stream() -> AsyncIterator[str]:
         revision, queue = 0, site.queue
@@ -229,7 +229,7 @@ async def events(site: Here) -> Response:
                 content = _public(site, found) if found else {"job_id": job_id}
                 yield f"event: {'job' if found else 'gone'}\ndata: {json.dumps(content)}\n\n"
             if not changed:
-                yield ": still here\n\n"
+                yield ": alive\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -254,12 +254,12 @@ async def _result(site: Here, job_id: str) -> RunResult:
     found = RunResult(job, site.jobs.result(job))
     if await asyncio.to_thread(site.people.names_forgotten, [found]):
         await _follow_gallery(site)
-        raise NotThereError("This run named somebody who has been forgotten since, so its result is deleted.")
+        raise NotThereError("This run named somebody who has been forgotten since, so its result was deleted.")
     return found
 
 
 async def _follow_gallery(site: Site) -> None:
-    """Delete what shows people who were forgotten on the command line; while a run goes on, that waits for its end."""
+    """Delete what shows people who were forgotten on the command line; if a run is going on, this is done later."""
     if not await asyncio.to_thread(site.people.names_forgotten):
         return
     with suppress(ConflictError):
@@ -269,10 +269,10 @@ async def _follow_gallery(site: Site) -> None:
 
 @asynccontextmanager
 async def _deleting_runs(site: Site) -> AsyncIterator[None]:
-    """Let no run go on while the block deletes some, and tell everybody who watches.
+    """Let the block delete runs while none is going on, and announce which are gone.
 
     Raises:
-        ConflictError: one is going on.
+        ConflictError: a run is going on.
     """
     async with site.queue.at_rest():
         before = {job.job_id for job in site.jobs.all()}
@@ -286,34 +286,34 @@ Found = Annotated[RunResult, Depends(_result)]
 
 @router.get("/jobs/{job_id}/result")
 def result(site: Here, found: Found) -> dict[str, Any]:
-    """What a run found."""
+    """Return the result of a run."""
     return found.view(site.people.known())
 
 
 @router.get("/jobs/{job_id}/videos/{place}/boxes")
 def boxes(found: Found, place: int) -> dict[int, dict[str, Any]]:
-    """Where everybody is in each frame of a video."""
+    """Return the boxes of everybody in each frame of a video."""
     return found.boxes(place)
 
 
 @router.get("/jobs/{job_id}/videos/{place}/crops/{track_id}")
 def crop(found: Found, place: int, track_id: int) -> Response:
-    """A picture of a track."""
+    """Return a picture of a track."""
     return _file(found.crop(place, track_id))
 
 
 @router.get("/jobs/{job_id}/files/{name}")
 def file(found: Found, name: str) -> Response:
-    """A file of a run: a painted video, `results.json`, `report.html` ..."""
+    """Return a file of a run: a painted video, `results.json`, `report.html` ..."""
     for path in (found.folder / "run").iterdir():
-        if path.name == name and path.is_file():  # the name is looked up, never put into a path
+        if path.name == name and path.is_file():  # the name is compared, and never becomes part of a path
             policy = {"Content-Security-Policy": REPORT_POLICY} if path.suffix == ".html" else {}
             return _file(path, policy)
     raise NotThereError("This run has no such file.")
 
 
 class Named(BaseModel):
-    """Who a track is."""
+    """The name that somebody gives a track."""
 
     name: str = Field(min_length=1, max_length=100)
     consent: str = Field(default="", max_length=2000)
@@ -323,7 +323,7 @@ class Named(BaseModel):
 
 @router.post("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
 def name_track(site: Here, found: Found, place: int, track_id: int, given: Named) -> dict[str, Any]:
-    """Enrol a track under a name, or correct the name."""
+    """Enrol a track under a name, or correct its name."""
     person_id = site.people.name_track(
         found, place, track_id, given.name, given.consent, given.retain_days, given.keep_silhouettes
     )
@@ -342,33 +342,33 @@ async def unname_track(site: Here, found: Found, place: int, track_id: int) -> R
 
 
 class NewName(BaseModel):
-    """What somebody is called from now on."""
+    """The new name of a person."""
 
     name: str = Field(min_length=1, max_length=100)
 
 
 class Into(BaseModel):
-    """The person who stays."""
+    """The person into whom another one is merged."""
 
     person_id: int
 
 
 class To(BaseModel):
-    """Whose walk it is."""
+    """The person whose walk it is."""
 
     name: str = Field(min_length=1, max_length=100)
 
 
 @router.get("/people")
 def people(site: Here) -> list[dict[str, Any]]:
-    """Everybody in the gallery."""
+    """Return everybody in the gallery."""
     with site.people.gallery() as gallery:
         return [_person(gallery, person) for person in gallery.people()]
 
 
 @router.get("/people/{person_id}")
 def person(site: Here, person_id: int) -> dict[str, Any]:
-    """One person, with their walks."""
+    """Return one person, with their walks."""
     with site.people.gallery() as gallery:
         found = site.people.get(gallery, person_id)
         walks = [_walk(walk) for walk in gallery.walks(found.name)]
@@ -377,7 +377,7 @@ def person(site: Here, person_id: int) -> dict[str, Any]:
 
 @router.get("/people/{person_id}/picture")
 def picture(site: Here, person_id: int) -> Response:
-    """The newest picture of a person."""
+    """Return the newest picture of a person."""
     with site.people.gallery() as gallery:
         jpeg = gallery.thumbnail(site.people.get(gallery, person_id).name)
     if jpeg is None:
@@ -394,23 +394,23 @@ def rename(site: Here, person_id: int, new: NewName) -> Response:
 
 @router.post("/people/{person_id}/merge")
 async def merge(site: Here, person_id: int, into: Into) -> Response:
-    """Two names were one person."""
+    """Give all walks of one person to another, because both are the same person."""
     async with site.queue.at_rest():
         await asyncio.to_thread(site.people.merge, person_id, into.person_id)
     return _done()
 
 
 @router.get("/people/{person_id}/traces")
-def traces(site: Here, person_id: int) -> dict[str, Any]:
-    """What is deleted when a person is forgotten, and what stays."""
+def traces_of(site: Here, person_id: int) -> dict[str, Any]:
+    """Return what is deleted when a person is forgotten, and what stays."""
     with site.people.gallery() as gallery:
         found = site.people.get(gallery, person_id)
-    seen = site.people.traces(person_id)
+    traces = site.people.traces(person_id)
     return {
         "name": found.name,
         "walks": found.walks,
-        "results": [_public(site, job) for job in seen.results],
-        **{key: [video.name for video in getattr(seen, key)] for key in ("only", "shared", "files")},
+        "results": [_public(site, job) for job in traces.results],
+        **{key: [video.name for video in getattr(traces, key)] for key in ("only", "shared", "files")},
     }
 
 
@@ -440,7 +440,7 @@ def move_walk(site: Here, walk_id: int, to: To) -> Response:
 
 @router.get("/log")
 def log(site: Here) -> list[dict[str, Any]]:
-    """What was done with the gallery, the newest first."""
+    """Return what was done with the gallery, the newest entry first."""
     with site.people.gallery() as gallery:
         return [{**asdict(event), "time": event.time.isoformat()} for event in gallery.log(200)]
 

@@ -1,4 +1,4 @@
-"""How long a run will still take: all of its videos are followed, then all are painted."""
+"""Estimates how long a run will still take. First all of its videos are analysed, then all are painted."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-_WINDOW = 30.0  # s of work from which a pace is taken
-_ENOUGH = 3.0  # s of work before which nothing is said about it
-_PAINTED = 25e6  # px/s, measured at 854x480 on two busy cores; holds until there is a pace of its own
+_WINDOW = 30.0  # s of work over which the speed is averaged
+_ENOUGH = 3.0  # s of work that are needed before a speed is given
+_PAINTED = 25e6  # px/s, measured at 854x480 on two busy cores; used until the speed of this run is known
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step that is to come: its title, its frames where they are known, and the px of one where it is painted."""
+    """A step of a run: its title, its number of frames if known, and the px of a frame if frames are painted."""
 
     title: str
     frames: int | None
     pixels: int | None = None
 
 
-class _Pace:
-    """Units of work (frames or pixels) a second, over the last half minute of work."""
+class _Speed:
+    """The speed in units of work (frames or pixels) a second, over the last half minute of work."""
 
     def __init__(self) -> None:
         self._marks = deque([(0.0, 0.0)])
@@ -38,23 +38,27 @@ class _Pace:
 
 
 class Forecast:
-    """Follows the steps of a run and says how long all that is left will take.
+    """Follows the steps of a run and estimates how long the rest will take.
 
-    A step that is skipped, as its video was followed before or cannot be used, is over when a later one begins. Times
-    are those of a clock that runs steadily, in s.
+    A step may be skipped because its video was analysed before or cannot be used; it counts as done when a later step
+    begins. Times come from a monotonic clock, in s.
     """
 
     def __init__(self, plan: Sequence[PlannedStep]) -> None:
         self._plan = list(plan)
         self._place, self._done = 0, 0
         self._time: float | None = None
-        self._following, self._painting = _Pace(), _Pace()
+        self._following, self._painting = _Speed(), _Speed()
 
     def begin(self, title: str, frames: int | None) -> None:
-        """A step begins; `frames` where they are known by now.
+        """Begin a step.
+
+        Args:
+            title: of the step, as planned.
+            frames: how many it has, if that is known by now.
 
         Raises:
-            ValueError: it is not in the plan.
+            ValueError: the step is not in the plan.
         """
         self._place = [step.title for step in self._plan].index(title)
         self._done, self._time = 0, None
@@ -62,19 +66,19 @@ class Forecast:
             self._plan[self._place] = replace(self._plan[self._place], frames=frames)
 
     def advance(self, done: int, time: float) -> None:
-        """So many frames of the step are done."""
+        """Note that so many frames of the step are done by now."""
         pixels = self._plan[self._place].pixels
-        pace = self._following if pixels is None else self._painting
-        if self._time is not None:  # the first frames of a step take longer: networks warm up
-            pace.add(time - self._time, (done - self._done) * (pixels or 1))
+        speed = self._following if pixels is None else self._painting
+        if self._time is not None:  # the first frames of a step take longer, because networks warm up
+            speed.add(time - self._time, (done - self._done) * (pixels or 1))
         self._done, self._time = done, time
 
     def end(self) -> None:
-        """The step is over."""
+        """End the step."""
         self._place, self._done = self._place + 1, 0
 
     def left(self) -> float | None:
-        """Return the seconds until the last step is over; None while nobody can know."""
+        """Return in how many s the last step will end; None while that cannot be estimated."""
         following, painting = self._following.rate(), self._painting.rate() or _PAINTED
         seconds = 0.0
         for place, step in enumerate(self._plan[self._place :], self._place):

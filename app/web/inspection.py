@@ -1,4 +1,4 @@
-"""A first look at a video, in a process of its own: a file from outside is never decoded where requests are served."""
+"""Reads the header and a picture of a video in a separate process, so that the server never decodes uploads itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.web.options import WebError
 _PATIENCE = 60.0  # s
 _LARGEST = 8192 * 4320  # px
 _HEIGHT = 180  # px of the thumbnail
-_LATEST = 25  # the frame shown, where there are so many: the first is often dark
+_LATEST = 25  # the frame that is shown, or the last one of a shorter video: first frames are often dark
 
 
-class Seen(BaseModel):
-    """What a video's header says; `error` where it could not be read."""
+class Header(BaseModel):
+    """What the header of a video says; `error` says why it could not be read."""
 
     width: int = 0
     height: int = 0
@@ -27,11 +27,11 @@ class Seen(BaseModel):
     error: str | None = None
 
 
-async def inspect(video: Path, thumbnail: Path) -> Seen:
-    """Read the header and the first pictures of `video` and write a JPEG of one to `thumbnail`.
+async def inspect(video: Path, thumbnail: Path) -> Header:
+    """Read the header and the first frames of `video`, and write one of them to `thumbnail` as a JPEG.
 
     Raises:
-        WebError: it is no video, or cannot be decoded, or takes too long.
+        WebError: it is not a video, cannot be decoded, or takes too long.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app.web.inspection", str(video), str(thumbnail)),
@@ -49,22 +49,22 @@ async def inspect(video: Path, thumbnail: Path) -> Seen:
             raise WebError(f"{video.name} could not be read within {_PATIENCE:.0f} s.") from None
         raise
     if process.returncode:
-        raise WebError(f"{video.name} could not be read: the decoder broke down over it.")
-    seen = Seen.model_validate_json(out)
-    if seen.error is not None:
-        raise WebError(seen.error.replace(str(video), video.name))
-    return seen
+        raise WebError(f"{video.name} could not be read: the decoder crashed.")
+    header = Header.model_validate_json(out)
+    if header.error is not None:
+        raise WebError(header.error.replace(str(video), video.name))
+    return header
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for a process that runs a module of this program."""
+    """Return environment variables for a process that runs a module of this program."""
     import os
 
     here = str(Path(__file__).resolve().parents[2])
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 
 
-def _look(video: Path, thumbnail: Path) -> Seen:
+def _read(video: Path, thumbnail: Path) -> Header:
     import cv2
 
     from app.errors import VideoError
@@ -74,19 +74,19 @@ def _look(video: Path, thumbnail: Path) -> Seen:
         with VideoReader(video) as reader:
             info = reader.info
             if info.width * info.height > _LARGEST:
-                raise VideoError(f"{video} has pictures of {info.width}x{info.height} px, too large to be read here.")
+                raise VideoError(f"{video} has frames of {info.width}x{info.height} px, which is too large.")
             for frame in reader:
                 image = frame.image
                 if frame.index >= _LATEST:
                     break
     except VideoError as error:
-        return Seen(error=str(error))
+        return Header(error=str(error))
     small = cv2.resize(
         image, (max(1, round(info.width * _HEIGHT / info.height)), _HEIGHT), interpolation=cv2.INTER_AREA
     )
     thumbnail.write_bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
-    return Seen(width=info.width, height=info.height, fps=float(info.fps), frames=info.frame_count)
+    return Header(width=info.width, height=info.height, fps=float(info.fps), frames=info.frame_count)
 
 
 if __name__ == "__main__":
-    print(json.dumps(_look(Path(sys.argv[1]), Path(sys.argv[2])).model_dump()))
+    print(json.dumps(_read(Path(sys.argv[1]), Path(sys.argv[2])).model_dump()))

@@ -1,7 +1,7 @@
-"""Runs asked for through the web page: what each is, how far it is, and where its result lies.
+"""Jobs: runs that somebody asked for on the web page.
 
-A job is one JSON file under ``jobs/``, written whole at each change of state; its result is one folder under
-``results/`` that appears whole or not at all. A job whose result is there is done, whatever else happened.
+A job is one JSON file in ``jobs/``, written whole at each change of state. Its result is one folder in ``results/``,
+which appears whole or not at all. A job whose result exists is done, whatever else happened.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from app.web.options import ConflictError, NotThereError, read_model
 Kind = Literal["compare", "identify", "survey"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 
-_ATTEMPTS = 2  # a job that takes the whole program down with it is not begun for ever
+_ATTEMPTS = 2  # a job that crashes the whole program is not begun again more often
 
 
 class Job(BaseModel):
-    """A run: ``compare`` names people after those of a gallery video, ``identify`` after those of the database, and
+    """A run: ``compare`` recognises the people of a gallery video, ``identify`` those of the gallery's database, and
     ``survey`` names nobody.
 
-    `names` has the file name of each video by its id; `far` is the false accept rate asked for, which only ``identify``
-    knows; times are in s since 1970. `labels` say who tracks are by
-    somebody's word: the gallery's walk that was made of each, by ``video/track``, the video by its place in the result.
+    `names` has the file name of each video by its id. `far` is the false accept rate, which only ``identify`` uses.
+    Times are in s since 1970. `labels` has the tracks that somebody named: the id of the gallery's walk that each
+    became, by ``video/track``, where the video is given by its place in the result.
     """
 
     job_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
@@ -53,17 +53,17 @@ class Job(BaseModel):
 
     @property
     def videos(self) -> list[str]:
-        """The ids of all its videos, the gallery first."""
+        """The ids of all its videos, the gallery video first."""
         return [*([self.gallery] if self.gallery else []), *self.probes]
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it is waiting or running."""
         return self.state in ("queued", "running")
 
 
 class Step(BaseModel):
-    """How far one step of a running job is; `rate` in frames/s, None where nobody can know."""
+    """The progress of one step of a running job; `rate` is in frames/s, None while it is not known."""
 
     title: str
     done: int = 0
@@ -72,7 +72,7 @@ class Step(BaseModel):
 
 
 class JobStore:
-    """The jobs on the disk; everything is read once, at the start."""
+    """The jobs on the disk, which are read once, at the start."""
 
     def __init__(self, folder: Path) -> None:
         self._jobs_folder, self._results = folder / "jobs", folder / "results"
@@ -101,33 +101,33 @@ class JobStore:
         return self._jobs.get(job_id)
 
     def next_queued(self) -> Job | None:
-        """Return the job whose turn it is."""
+        """Return the job that is next."""
         return min((job for job in self._jobs.values() if job.state == "queued"), key=lambda j: j.queued, default=None)
 
     def before(self, job: Job) -> int:
-        """Return how many jobs come before one that waits."""
+        """Return how many jobs come before one that is waiting."""
         return sum(
             1 for j in self._jobs.values() if j.state == "running" or (j.state == "queued" and j.queued < job.queued)
         )
 
     def save(self, job: Job) -> None:
-        """Write a job; what is on the disk afterwards is what it is now."""
+        """Write a job in its present state to the disk."""
         with written_whole(self._path(job)) as temporary:
             temporary.write_text(job.model_dump_json(indent=1), encoding="utf-8")
         self._jobs[job.job_id] = job
 
     def result(self, job: Job) -> Path:
-        """Return where the result of a job lies, or will lie."""
+        """Return the folder of a job's result, which may not exist yet."""
         return self._results / job.job_id
 
     def remove(self, job: Job) -> None:
         """Delete a job and its result.
 
         Raises:
-            ConflictError: it is waiting or running.
+            ConflictError: the job is waiting or running.
         """
         if job.is_open:
-            raise ConflictError("This run is not over. Cancel it first.")
+            raise ConflictError("This run has not ended. Cancel it first.")
         self._path(job).unlink(missing_ok=True)
         del self._jobs[job.job_id]
         shutil.rmtree(self.result(job), ignore_errors=True)
@@ -140,7 +140,7 @@ class JobStore:
         return self._jobs_folder / f"{job.job_id}.json"
 
     def _recover(self) -> None:
-        """Put right what a killed program left behind."""
+        """Repair what a killed program left behind."""
         for path in [*self._jobs_folder.glob(".*"), *self._results.glob("*")]:
             if path.name not in self._jobs:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -153,5 +153,5 @@ class JobStore:
                 job.state = "queued"
             else:
                 job.state = "interrupted"
-                job.message = f"The program ended {job.attempts} times while this run was going on."
+                job.message = f"The program crashed {job.attempts} times during this run."
             self.save(job)

@@ -1,4 +1,4 @@
-"""How the web application is set up, and the errors it answers with."""
+"""The options of the web application, and the errors with which it answers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from app.settings import Blur
 
 @dataclass(frozen=True)
 class WebOptions:
-    """Where everything lies and what is allowed.
+    """Where everything is stored, and what is allowed.
 
-    `folder` holds the application's own state; `gallery` is the database of known people; videos of `input_videos` can
-    be picked; `config` and `assignments` are settings as the command line takes them, used for every run.
+    `folder` has the application's own files, and `gallery` is the database of enrolled people. Videos in `input_videos`
+    can be chosen for runs. `config` and `assignments` are settings for every run, as the command line takes them.
     """
 
     folder: Path = Path("output/web")
@@ -26,14 +26,14 @@ class WebOptions:
     config: Path | None = None
     assignments: tuple[str, ...] = ()
     blur: Blur = "none"
-    """Who is blurred where a run does not say."""
+    """Who is blurred, unless a run says otherwise."""
     password: str | None = None
     local_only: bool = True
-    """Whether only this machine is served: then only its own names are accepted as Host."""
+    """Whether only this machine is served; then only its own names are accepted as Host."""
     host_names: frozenset[str] = frozenset()
-    """Further names under which the application may be called."""
+    """Further names under which the application may be reached."""
     secure: bool = False
-    """Whether it is served over TLS, so that the cookie may demand it."""
+    """Whether it is served over TLS, so that the cookie is only sent over TLS."""
     largest_upload: int = 2 << 30
     """Bytes."""
     most_uploads: int = 100
@@ -46,19 +46,19 @@ class WebError(GaitprintError):
 
 
 class NotThereError(WebError):
-    """What was asked for does not exist (any more)."""
+    """What was asked for does not exist, or no longer."""
 
     status = 404
 
 
 class ConflictError(WebError):
-    """It cannot be done as things stand now."""
+    """It cannot be done at present."""
 
     status = 409
 
 
 class TooLargeError(WebError):
-    """An upload goes beyond the limits."""
+    """An upload is larger than the limit, or there are too many."""
 
     status = 413
 
@@ -67,7 +67,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_model(model: type[M], path: Path) -> M:
-    """Read what the application wrote earlier.
+    """Read a file that the application wrote earlier.
 
     Raises:
         WebError: the file is damaged, or another version of the program wrote it.

@@ -1,10 +1,10 @@
-"""What a worker leaves in a result folder beside the run itself, for the web page to find its way.
+"""What a worker writes into a result folder beside the run itself, for the web page.
 
 ::
 
     outcome.json               this
     run/                       what `python -m app demo` or `identify` writes: painted videos, results.json, crops ...
-    features/<video>/*.npz     the embeddings, silhouettes/<video>/<track>/*.png the silhouettes of each track
+    features/<video>/*.npz     the embedding of each track; silhouettes/<video>/<track>/*.png are its silhouettes
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class SeenVideo(BaseModel):
 
 
 class KnownIdentity(BaseModel):
-    """A name that stands in a result: its colour in the painted videos (#rrggbb; None for one that only came near), and
-    who it was in the gallery's database, if anybody, with the walks that were there.
+    """A name in a result.
+
+    `colour` is its colour in the painted videos (#rrggbb), or None if it is only a candidate. `person_id` and `walks`
+    are the person and their walks in the gallery's database at that time, if the name came from there.
     """
 
     name: str
@@ -40,7 +42,7 @@ class KnownIdentity(BaseModel):
 
 
 class Outcome(BaseModel):
-    """`videos` in the order of `results.json`, the gallery first; `failures` says which videos could not be used."""
+    """`videos` are in the order of `results.json`; `failures` say why other videos could not be used."""
 
     videos: list[SeenVideo]
     identities: list[KnownIdentity]
@@ -53,13 +55,13 @@ class Outcome(BaseModel):
 
 
 class KeptWalks:
-    """The embeddings and silhouettes that a result has of a video, by track id."""
+    """The embeddings and silhouettes of a video in a result, by track id."""
 
     def __init__(self, result: Path, name: str) -> None:
         self._features, self._silhouettes = result / "features" / name, result / "silhouettes" / name
 
     def embedding(self, track_id: int) -> Embedding | None:
-        """Return the embedding of a track, None for one that could not be used."""
+        """Return the embedding of a track; None for a track that could not be used."""
         if not self._file(track_id).is_file():
             return None
         with np.load(self._file(track_id), allow_pickle=False) as arrays:

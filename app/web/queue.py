@@ -1,4 +1,4 @@
-"""One job after the other, each in a process of its own, so that cancelling and crashing are clean."""
+"""Runs one job after the other, each in a separate process, so that it can be cancelled and may crash."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from app.web.worker import Task, TaskVideo
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 15.0  # s that a cancelled worker has to clean up
-_LAST_WORDS = 600  # characters of a crashed worker's output that are shown
+_PATIENCE = 15.0  # s that a cancelled worker has to end by itself
+_LAST_OUTPUT = 600  # characters of a crashed worker's output that are shown
 
 
 class JobQueue:
-    """Runs jobs and tells who waits for it about every change.
+    """Runs jobs, and announces every change to those who wait for it.
 
-    Every method is called in the event loop's thread.
+    Every method must be called in the thread of the event loop.
     """
 
     def __init__(self, options: WebOptions, jobs: JobStore, videos: VideoLibrary) -> None:
@@ -40,10 +40,10 @@ class JobQueue:
         self._wake = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._cancelled: set[str] = set()
-        self._ending: asyncio.Task[None] | None = None  # kept, or it might be collected before it is done
+        self._ending: asyncio.Task[None] | None = None  # kept, because the garbage collector removes unreferenced tasks
         self.steps: dict[str, list[Step]] = defaultdict(list)
         self.left: dict[str, float | None] = {}
-        """Seconds that the run under way will still take; None while nobody can know."""
+        """How many s the present run will still take, by its id; None while that cannot be estimated."""
         self._revision = 0
         self._revisions: dict[str, int] = {}
         self._changed = asyncio.Condition()
@@ -52,15 +52,15 @@ class JobQueue:
         self.closing = False
 
     async def run(self) -> None:
-        """Work until cancelled; the job under way is then stopped and begun anew at the next start."""
+        """Work until cancelled. The job that is running then is stopped, and begun again at the next start."""
         while True:
             async with self._working:
                 self._running = self._jobs.next_queued()
                 if self._running is not None:
                     try:
                         await self._run(self._running)
-                    except Exception as error:  # one run that cannot even be begun must not hold up the others
-                        logger.exception("The run %s broke down.", self._running.job_id)
+                    except Exception as error:  # a run that cannot even be begun must not stop the others
+                        logger.exception("The run %s could not be begun.", self._running.job_id)
                         await self._fail(self._running, str(error) or type(error).__name__)
                     continue
             self._wake.clear()
@@ -68,18 +68,18 @@ class JobQueue:
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """Let no job run meanwhile.
+        """Let no job begin during the block.
 
         Raises:
-            ConflictError: one is running.
+            ConflictError: a job is running.
         """
         if self._running is not None:
-            raise ConflictError("A run is going on. Wait for its end, or cancel it first.")
+            raise ConflictError("A run is going on. Wait until it ends, or cancel it first.")
         async with self._working:
             yield
 
     async def submit(self, job: Job) -> None:
-        """Put a job, new or ended, at the end of the queue."""
+        """Put a job, which is new or has ended, at the end of the queue."""
         if job.state == "running":
             raise ConflictError("This run is going on already.")
         if self._jobs.result(job).is_dir():
@@ -90,7 +90,7 @@ class JobQueue:
         await self.announce(job.job_id)
 
     async def cancel(self, job: Job) -> None:
-        """Stop a job that waits or runs; one that has ended stays as it is."""
+        """Stop a job that is waiting or running; a job that has ended stays as it is."""
         if job.state == "queued":
             job.state, job.ended = "cancelled", time.time()
             self._jobs.save(job)
@@ -100,21 +100,21 @@ class JobQueue:
             self._ending = asyncio.create_task(_ended(self._process))
 
     async def announce(self, job_id: str) -> None:
-        """Tell everybody who waits that a job has changed, or is gone."""
+        """Tell everybody who waits for changes that a job has changed or was deleted."""
         self._revision += 1
         self._revisions[job_id] = self._revision
         async with self._changed:
             self._changed.notify_all()
 
     async def changes(self, after: int, patience: float) -> tuple[int, list[str]]:
-        """Wait, at most `patience` s, for changes after the revision `after`; return the new one and the jobs' ids."""
+        """Wait at most `patience` s for changes after a revision; return the new revision and the changed jobs' ids."""
         async with self._changed:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait_for(lambda: self._revision > after or self.closing), patience)
         return self._revision, [job_id for job_id, revision in self._revisions.items() if revision > after]
 
     async def close(self) -> None:
-        """Let everybody go who waits for changes."""
+        """Release everybody who waits for changes."""
         self.closing = True
         async with self._changed:
             self._changed.notify_all()
@@ -128,7 +128,7 @@ class JobQueue:
         await self.announce(job.job_id)
         try:
             await self._supervise(job)
-        except asyncio.CancelledError:  # the server ends: the job is begun anew when it is back
+        except asyncio.CancelledError:  # the server ends; the job is begun again at its next start
             job.state, job.attempts = "queued", 0
             self._jobs.save(job)
             raise
@@ -139,12 +139,12 @@ class JobQueue:
 
     async def _fail(self, job: Job, message: str) -> None:
         job.state, job.message, job.ended = "failed", message, time.time()
-        with contextlib.suppress(OutputError):  # no space for it either
+        with contextlib.suppress(OutputError):  # there may be no space for this either
             self._jobs.save(job)
         await self.announce(job.job_id)
 
     async def _supervise(self, job: Job) -> None:
-        """Run the worker process of a job and follow what it says."""
+        """Run the worker process of a job and read its messages."""
         result = self._jobs.result(job)
         task = self._task(job, result)
         self._clear()
@@ -157,7 +157,7 @@ class JobQueue:
                 stderr=errors,
                 env=environment(),
                 limit=1 << 20,
-                # Ctrl-C in the terminal is for the server, which then ends its worker.
+                # Ctrl-C in the terminal must reach the server only, which then ends its worker.
                 start_new_session=True,
             )
         self._process = process
@@ -165,11 +165,11 @@ class JobQueue:
         assert process.stdout is not None
         failure = None
         try:
-            # The pipe stays open: the worker ends when it breaks, so it never outlives a killed server.
+            # The pipe stays open. The worker ends when it is closed, so it never outlives a killed server.
             process.stdin.write(task.model_dump_json().encode() + b"\n")
             await process.stdin.drain()
             async for line in process.stdout:
-                failure = self._heard(job, json.loads(line)) or failure
+                failure = self._read_message(job, json.loads(line)) or failure
                 await self.announce(job.job_id)
             code = await process.wait()
         except BaseException:
@@ -183,10 +183,10 @@ class JobQueue:
         elif job.job_id in self._cancelled:
             job.state, job.message = "cancelled", None
         else:
-            job.state, job.message = "failed", failure or _last_words(code, log)
+            job.state, job.message = "failed", failure or _reason_of(code, log)
 
     def _clear(self) -> None:
-        """Remove what a killed worker left."""
+        """Remove what a killed worker left behind."""
         self._work.mkdir(parents=True, exist_ok=True)
         left = [path for path in self._work.iterdir() if path.name != "cache"]
         for folder in (self._work / "cache", self._options.folder / "results"):
@@ -220,8 +220,8 @@ class JobQueue:
             result=result,
         )
 
-    def _heard(self, job: Job, message: dict[str, Any]) -> str | None:
-        """Take in a line of the worker; return its error, if it is one."""
+    def _read_message(self, job: Job, message: dict[str, Any]) -> str | None:
+        """Handle a message of the worker; return its error, if it is one."""
         if "step" in message:
             step, steps = Step.model_validate(message["step"]), self.steps[job.job_id]
             self.left[job.job_id] = message["left"]
@@ -239,7 +239,7 @@ class JobQueue:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """End a worker: kindly, then by force."""
+    """Ask a worker to end, and kill it if it does not."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -250,10 +250,10 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _last_words(code: int, log: Path) -> str:
+def _reason_of(code: int, log: Path) -> str:
     if code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"The worker was ended by {name}{hint}. Start the run again: what was finished is kept."
-    words = log.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_WORDS:].rpartition("\n")[2]
-    return f"The worker broke down: {words or f'exit code {code}'}. This is a fault of the program; {log} says more."
+        return f"The worker was ended by {name}{hint}. Start the run again: videos that were analysed are kept."
+    last_line = log.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_OUTPUT:].rpartition("\n")[2]
+    return f"The worker crashed: {last_line or f'exit code {code}'}. This is a fault of the program; see {log}."

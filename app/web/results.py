@@ -1,4 +1,4 @@
-"""What a finished run found, as the page shows it, and who can be seen in it."""
+"""The result of a run as the page shows it, and who can be seen in it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from app.web.jobs import Job
 from app.web.options import NotThereError
 from app.web.outcome import KnownIdentity, Outcome
 
-_GAP = 0.5  # s: shorter absences leave no gap in the timeline
-
+_GAP = 0.5  # s; shorter absences leave no gap in the timeline
 
 FORGOTTEN = 0
-"""Stands for whoever is no longer in the gallery; the ids of people begin at 1."""
+"""Stands for everybody who is no longer in the gallery; the ids of people begin at 1."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """The gallery as it is now: people's `names` by their ids, and the `owners` of walks by theirs.
+    """The gallery as it is now: the `names` of people by their ids, and the `owners` of walks by the ids of walks.
 
-    The log tells the ids of people who were `forgotten`, and of walks that were `removed` by themselves.
+    `forgotten` are the ids of people who were forgotten, and `removed` those of single walks that were removed.
     """
 
     names: Mapping[int, str]
@@ -35,9 +34,9 @@ class Known:
     removed: Set[int] = frozenset()
 
     def who(self, identity: KnownIdentity) -> int | None:
-        """Return who stands behind a name that a run gave; None where it was never the gallery's.
+        """Return the id of the person whom a run gave this name; None if the name did not come from the gallery.
 
-        Somebody who was merged into somebody else is found by the walks, which went along.
+        Somebody who was merged into another person is found by their walks, which that person has now.
         """
         if identity.person_id is None or identity.person_id in self.names:
             return identity.person_id
@@ -47,7 +46,7 @@ class Known:
         return owners.most_common(1)[0][0] if owners else FORGOTTEN
 
     def owner(self, walk_id: int) -> int | None:
-        """Return whose walk it is; None where it was taken out of the gallery and its owner was not."""
+        """Return whose walk it is; None if the walk was removed from the gallery but its owner was not."""
         return None if walk_id in self.removed else self.owners.get(walk_id, FORGOTTEN)
 
 
@@ -55,7 +54,7 @@ class RunResult:
     """The result folder of a job that is done.
 
     Raises:
-        NotThereError: there is none.
+        NotThereError: there is no such folder.
     """
 
     def __init__(self, job: Job, folder: Path) -> None:
@@ -76,11 +75,11 @@ class RunResult:
         return [*([gallery] if gallery else []), *self._report["probes"]]
 
     def view(self, known: Known) -> dict[str, Any]:
-        """Return everything but the boxes, with today's names."""
+        """Return everything but the boxes, with the present names of people."""
         return {
             "videos": [self._video(place, known) for place in range(len(self._videos))],
             "identities": [
-                {"name": self._today(identity.name, known), "colour": identity.colour}
+                {"name": self._present_name(identity.name, known), "colour": identity.colour}
                 for identity in self.outcome.identities
             ],
             "failures": self.outcome.failures,
@@ -109,23 +108,23 @@ class RunResult:
         raise NotThereError("There is no such track.")
 
     def person(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
-        """Return who a track is, by somebody's word or else by the run; None where the gallery never knew."""
-        word = self._word(place, track, known)
+        """Return who a track is, as somebody said or else as the run found; None if it is nobody of the gallery."""
+        label = self._label(place, track, known)
         identity = self._identities.get(track["identity"])
-        return known.who(identity) if word is None and identity is not None else word
+        return known.who(identity) if label is None and identity is not None else label
 
     def names(self, person_id: int, known: Known) -> bool:
-        """Whether a person's name stands anywhere in this result: in pictures, among candidates, or as a label."""
+        """Whether a person's name is anywhere in this result: in pictures, among candidates, or as a label."""
         by_run = map(known.who, self.outcome.identities)
         return person_id in by_run or person_id in map(known.owner, self.job.labels.values())
 
     @property
     def names_anybody(self) -> bool:
-        """Whether people of a gallery are named in this result, by the run or by somebody's word."""
+        """Whether people of a gallery are named in this result, by the run or by somebody."""
         return bool(self.job.labels) or any(known.person_id is not None for known in self.outcome.identities)
 
     def crop(self, place: int, track_id: int) -> Path:
-        """Return where the picture of a track lies, a JPEG, which a track may lack.
+        """Return the path of the picture of a track, a JPEG, which may not exist.
 
         Raises:
             NotThereError: there is no such track.
@@ -134,7 +133,7 @@ class RunResult:
         return self.folder / "run" / "crops" / self.outcome.videos[place].name / f"{track_id}.jpg"
 
     def persons_in(self, video_id: str, known: Known) -> set[int | None]:
-        """Return who walks through a video; None among them stands for people whom the gallery does not know."""
+        """Return who walks in a video; None among them stands for people who are not in the gallery."""
         return {
             self.person(place, track, known)
             for place, seen in enumerate(self.outcome.videos)
@@ -162,36 +161,36 @@ class RunResult:
     def _track(self, place: int, track: Mapping[str, Any], fps: float, known: Known) -> dict[str, Any]:
         person_id = self.person(place, track, known)
         name = known.names.get(person_id) if person_id is not None else None
-        candidates = [{**one, "identity": self._today(one["identity"], known)} for one in track["candidates"]]
+        candidates = [{**one, "identity": self._present_name(one["identity"], known)} for one in track["candidates"]]
         return {
             **{key: value for key, value in track.items() if key not in ("frames", "boxes")},
-            "identity": self._today(track["identity"], known) if track["identity"] is not None else None,
+            "identity": self._present_name(track["identity"], known) if track["identity"] is not None else None,
             "candidates": candidates,
             "person": {"person_id": person_id, "name": name} if name is not None else None,
-            "labelled": bool(self._word(place, track, known)),
+            "labelled": bool(self._label(place, track, known)),
             "sureness": Sureness.of(track["probability"], track["confidence"])._asdict(),
             "spans": _spans(track["frames"], fps),
         }
 
-    def _word(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
-        """Return who a track is by somebody's word."""
+    def _label(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
+        """Return who a track is, as somebody said."""
         walk_id = self.job.labels.get(f"{place}/{track['track_id']}")
         return known.owner(walk_id) if walk_id is not None else None
 
-    def _today(self, name: str, known: Known) -> str:
-        """Return what the one whom a run called `name` is called now."""
+    def _present_name(self, name: str, known: Known) -> str:
+        """Return the present name of the person whom a run called `name`."""
         identity = self._identities.get(name)
         person_id = known.who(identity) if identity is not None else None
         return name if person_id is None else known.names.get(person_id, name)
 
 
 def _spans(frames: Sequence[int], fps: float) -> list[tuple[float, float]]:
-    """Return when somebody was seen, in s: pieces without a gap of more than half a second."""
-    pieces: list[tuple[float, float]] = []
+    """Return when somebody was seen, in s, as spans without a gap of more than half a second."""
+    spans: list[tuple[float, float]] = []
     first = before = frames[0]
     for index in [*frames[1:], None]:
         if index is None or index - before > _GAP * fps:
-            pieces.append((round(first / fps, 3), round((before + 1) / fps, 3)))
+            spans.append((round(first / fps, 3), round((before + 1) / fps, 3)))
             first = index if index is not None else first
         before = index if index is not None else before
-    return pieces
+    return spans

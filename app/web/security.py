@@ -1,4 +1,4 @@
-"""Who may ask for what: names of the host, sessions, tokens against forged requests, a password, headers."""
+"""Decides which requests are allowed: host names, sessions, tokens against forged requests, a password, headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _OPEN_TO_ALL = {"/api/session", "/api/login"}
 _LIFETIME = 12 * 3600.0  # s without a request after which a session ends
 _MOST_SESSIONS = 1000
-_MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # wrong passwords in a minute, from one address and in all
+_MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # the most wrong passwords a minute, from one address and in total
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
@@ -44,12 +44,12 @@ REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; media-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""For `report.html`, whose script and style are its own; it can ask the server for nothing but its videos."""
+"""For `report.html`, which contains its script and style; it can request nothing but its videos."""
 
 
 @dataclass
 class Session:
-    """A browser: the token its requests must carry, and whether it has given the password."""
+    """A browser: the token that its requests must carry, and whether it has sent the password."""
 
     token: str
     signed_in: bool
@@ -57,7 +57,7 @@ class Session:
 
 
 class Sessions:
-    """The browsers that are known, by the value of their cookie; forgotten when the program ends."""
+    """The sessions of browsers, by the value of their cookie. They end with the program."""
 
     def __init__(self, password: str | None) -> None:
         self._password = hashlib.sha256(password.encode()).digest() if password is not None else None
@@ -70,7 +70,7 @@ class Sessions:
         return self._password is not None
 
     def find(self, key: str | None) -> Session | None:
-        """Return the session of a cookie, if it is known and not too old."""
+        """Return the session of a cookie; None if it is unknown or too old."""
         session = self._sessions.get(key or "")
         if session is None or time.monotonic() - session.used > _LIFETIME:
             return None
@@ -78,8 +78,8 @@ class Sessions:
         return session
 
     def begin(self, *, signed_in: bool = False) -> tuple[str, Session]:
-        """Make a session and return it with the value of its cookie."""
-        if len(self._sessions) >= _MOST_SESSIONS:  # whoever has given the password stays longest
+        """Make a session, and return it with the value of its cookie."""
+        if len(self._sessions) >= _MOST_SESSIONS:  # those that have sent the password are kept longest
             oldest = min(self._sessions, key=lambda k: (self._sessions[k].signed_in, self._sessions[k].used))
             del self._sessions[oldest]
         key = secrets.token_urlsafe(32)
@@ -87,16 +87,16 @@ class Sessions:
         return key, self._sessions[key]
 
     def end(self, key: str | None) -> None:
-        """Forget a session."""
+        """End a session."""
         self._sessions.pop(key or "", None)
 
     def is_password(self, password: str) -> bool:
-        """Compare in constant time."""
+        """Whether it is the right password; the comparison always takes the same time."""
         digest = hashlib.sha256(password.encode()).digest()
         return self._password is not None and hmac.compare_digest(digest, self._password)
 
     def wait(self, address: str) -> float:
-        """Return how many seconds `address` must wait before it may try a password; 0 when it may now."""
+        """Return how many s an address must wait before it may try a password; 0 if it may now."""
         now = time.monotonic()
         for key, most in ((address, _TRIES), ("", _ALL_TRIES)):
             wrong = self._wrong[key]
@@ -109,19 +109,19 @@ class Sessions:
         return 0.0
 
     def count_wrong(self, address: str) -> None:
-        """Remember a wrong password."""
+        """Count a wrong password."""
         for key in (address, ""):
             self._wrong[key].append(time.monotonic())
 
 
 class Guard:
-    """Looks at every request before the application sees it, and puts headers on every answer."""
+    """Checks every request before the application gets it, and adds headers to every answer."""
 
     def __init__(self, app: ASGIApp, options: WebOptions, sessions: Sessions) -> None:
         self._app, self._options, self._sessions = app, options, sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, or hand it on."""
+        """Refuse the request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -146,7 +146,7 @@ class Guard:
     def _refusal(self, request: Request) -> JSONResponse | None:
         host = request.headers.get("host", "")
         if not self._is_ours(host):
-            return _refused(421, f"This address is not served here: {host!r}.")
+            return _refused(421, f"This server does not have the name {host!r}.")
         path = request.url.path
         session = self._sessions.find(request.cookies.get(COOKIE))
         if path.startswith("/api/") and path not in _OPEN_TO_ALL and not (session and session.signed_in):
@@ -155,16 +155,16 @@ class Guard:
             return None
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return _refused(403, "This request comes from another page.")
+            return _refused(403, "This request comes from another web page.")
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return _refused(403, "This request comes from another page.")
+            return _refused(403, "This request comes from another web page.")
         token = request.headers.get(TOKEN_HEADER, "")
         if session is None or not hmac.compare_digest(token.encode(), session.token.encode()):
             return _refused(403, "Please load the page again.")
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this program; a page of another name may have been bound to its address."""
+        """Whether a Host header names this server. If not, a foreign name was bound to its address (DNS rebinding)."""
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         if name in _LOCAL or name in self._options.host_names:
             return True

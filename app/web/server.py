@@ -1,4 +1,4 @@
-"""The application as a whole, and the server that runs it."""
+"""The web application, and the server that runs it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PAGES = Path(__file__).parent / "pages"
 
 
 def create_app(options: WebOptions) -> FastAPI:
-    """Put the application together; its queue works while it is up.
+    """Put the application together. Its queue works while the application runs.
 
     Raises:
         ConflictError: the folder's results were made with another gallery.
@@ -46,7 +46,7 @@ def create_app(options: WebOptions) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         videos.tidy()
-        await asyncio.to_thread(people.follow_gallery)  # before anything is served, or used by a run
+        await asyncio.to_thread(people.follow_gallery)  # before anything is served or used by a run
         tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_following(queue, people))]
         yield
         await queue.close()
@@ -87,7 +87,7 @@ async def _explained(request: Request, error: Exception) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events at once when it is told to stop, instead of waiting for their readers."""
+    """A server that ends streams of events when it stops, instead of waiting for their readers."""
 
     def __init__(self, config: uvicorn.Config, queue: JobQueue) -> None:
         super().__init__(config)
@@ -99,26 +99,26 @@ class _Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind a socket; port 0 is any free one.
+    """Bind a socket; port 0 stands for any free one.
 
     Raises:
-        SettingsError: the address is not this machine's, or the port is taken.
+        SettingsError: the address does not belong to this machine, or the port is taken.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise SettingsError(
-            f"Nothing can listen at {host}, port {port}: {error.strerror}. Give another --port."
+            f"The server cannot listen at {host}, port {port}: {error.strerror}. Give another --port."
         ) from error
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Let no other server use `folder` meanwhile.
+    """Let no other server use `folder` during the block.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the folder cannot be made.
         ConflictError: another server uses it.
     """
     with explained(folder):
@@ -147,7 +147,7 @@ def serve(
             ssl_certfile=certificate,
             ssl_keyfile=key,
             log_level="warning",
-            access_log=False,  # addresses tell names and ids
+            access_log=False,  # addresses contain names and ids
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=5,

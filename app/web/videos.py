@@ -1,4 +1,4 @@
-"""The videos a run can use: uploads, and those that lie in the input folder."""
+"""The videos that a run can use: uploads, and those in the input folder."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from typing import Literal
 from pydantic import BaseModel
 
 from app.files import written_whole
-from app.web.inspection import Seen, inspect
+from app.web.inspection import Header, inspect
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
 
-_HEAD = 512  # bytes that tell the kind of file
+_HEAD = 512  # bytes from which the kind of file is recognised
 _LONGEST_STEM = 80  # bytes
 
 
 class Video(BaseModel):
-    """A video and what its header says; `frames` is a hint."""
+    """A video and its header; the number of frames there is a hint."""
 
     video_id: str
     name: str
     source: Literal["upload", "input"]
     bytes: int
     added: float
-    seen: Seen
+    seen: Header
 
 
 def container_of(head: bytes) -> str | None:
@@ -56,7 +56,7 @@ def container_of(head: bytes) -> str | None:
 
 
 def safe_stem(name: str) -> str:
-    """Return what of a file name given by a client may become one: no folders, no suffix, no odd characters."""
+    """Return the part of a client's file name that is safe: without folders, suffix and unusual characters."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     stem = last.rpartition(".")[0] or last
     stem = re.sub(r"[^\w\- ]+", "_", stem).strip(" ._-")
@@ -65,12 +65,12 @@ def safe_stem(name: str) -> str:
 
 
 class VideoLibrary:
-    """Keeps uploads, each in a folder of its own that appears whole or not at all, and lists the input folder."""
+    """Stores uploads, each in a folder that appears whole or not at all, and lists the input folder."""
 
     def __init__(self, options: WebOptions) -> None:
         self._options = options
         self._uploads = options.folder / "uploads"
-        self._inputs = options.folder / "inputs"  # what is known of videos that lie elsewhere
+        self._inputs = options.folder / "inputs"  # headers and pictures of the videos in the input folder
         self._inspecting = asyncio.Lock()
 
     async def all(self) -> list[Video]:
@@ -92,7 +92,7 @@ class VideoLibrary:
         raise NotThereError("This video is not there any more.")
 
     def path(self, video: Video) -> Path:
-        """Return where the file lies."""
+        """Return the path of the file."""
         if video.source == "upload":
             return self._uploads / video.video_id / video.name
         return self._options.input_videos / video.name
@@ -107,17 +107,17 @@ class VideoLibrary:
 
         Args:
             name: what the client calls the file.
-            announced: bytes that the client means to send, 0 where it does not say.
+            announced: how many bytes the client will send, or 0 if it does not say.
             content: the bytes.
 
         Raises:
-            TooLargeError: too many bytes, or too many uploads.
-            WebError: the bytes are no video.
+            TooLargeError: there are too many bytes or too many uploads.
+            WebError: the bytes are not a video.
             VideoError: the video cannot be read.
         """
         count = sum(1 for _ in self._uploads.glob("[!.]*/video.json"))
         if count >= self._options.most_uploads:
-            raise TooLargeError(f"There are {count} uploads already, as many as may be. Delete one first.")
+            raise TooLargeError(f"There are {count} uploads already, and no more are allowed. Delete one first.")
         self._check(announced)
         video_id = uuid.uuid4().hex
         with written_whole(self._uploads / video_id) as folder:
@@ -137,22 +137,22 @@ class VideoLibrary:
         """Delete an upload.
 
         Raises:
-            WebError: it is a file of the input folder, which the application leaves alone.
+            WebError: it is a file of the input folder, where the application deletes nothing.
         """
         if video.source != "upload":
-            raise WebError(f"{video.name} lies in {self._options.input_videos}/: delete it there.")
+            raise WebError(f"{video.name} is in the folder {self._options.input_videos}: delete it there.")
         hidden = self._uploads / f".{video.video_id}.partial"
-        (self._uploads / video.video_id).rename(hidden)  # gone at once, even if the rest is interrupted
+        (self._uploads / video.video_id).rename(hidden)  # it disappears at once, even if the rest is interrupted
         shutil.rmtree(hidden)
 
     def tidy(self) -> None:
-        """Remove what an upload left behind that was killed."""
+        """Remove what an interrupted upload left behind."""
         for folder in (self._uploads, self._inputs):
             for path in folder.glob(".*"):
                 shutil.rmtree(path, ignore_errors=True)
 
     async def _write(self, path: Path, content: AsyncIterator[bytes]) -> tuple[int, str]:
-        """Write the bytes that come and return how many they were, and the suffix for their kind."""
+        """Write the bytes; return how many there were, and the suffix for this kind of file."""
         size, head, suffix = 0, b"", None
         with path.open("wb") as out:
             async for chunk in content:
@@ -171,10 +171,10 @@ class VideoLibrary:
     def _check(self, size: int) -> None:
         limit = self._options.largest_upload
         if size > limit:
-            raise TooLargeError(f"The video is larger than {limit / (1 << 20):.0f} MiB, the most that may be.")
+            raise TooLargeError(f"The video is larger than {limit / (1 << 20):.0f} MiB, which is the limit.")
 
     def _free_stem(self, stem: str) -> str:
-        """Return `stem`, numbered where another video has it: runs name their files by it."""
+        """Return `stem`, with a number if another video has it, because runs name their files after it."""
         taken = {Path(self._read(path).name).stem for path in self._uploads.glob("[!.]*/video.json")}
         taken |= {path.stem for path in self._input_files()}
         number, free = 1, stem
@@ -188,30 +188,30 @@ class VideoLibrary:
         return [path for path in folder.glob("[!.]*") if path.is_file() and container_of(_head(path)) is not None]
 
     async def _input_videos(self) -> list[Video]:
-        """List the input folder; files that cannot be read are left out."""
+        """List the videos in the input folder that can be read."""
         videos = []
         async with self._inspecting:
             for path in self._input_files():
                 about = path.stat()
-                # A file that changes is another video, so nothing known of it can be stale.
+                # A file that changes gets another id, so its header and picture can never be out of date.
                 key = f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}"
                 video_id = hashlib.sha256(key.encode()).hexdigest()[:32]
                 known = self._inputs / video_id / "video.json"
                 if not known.is_file():
-                    await self._look_at(path, video_id)
+                    await self._inspect(path, video_id)
                 video = self._read(known)
                 if video.seen.error is None:
                     videos.append(video)
         return videos
 
-    async def _look_at(self, path: Path, video_id: str) -> None:
+    async def _inspect(self, path: Path, video_id: str) -> None:
         about = path.stat()
         with written_whole(self._inputs / video_id) as folder:
             folder.mkdir()
             try:
                 seen = await inspect(path, folder / "thumbnail.jpg")
             except WebError as error:
-                seen = Seen(error=str(error))
+                seen = Header(error=str(error))
             video = Video(
                 video_id=video_id,
                 name=path.name,
@@ -235,5 +235,5 @@ def _head(path: Path) -> bytes:
 def _suffix(head: bytes) -> str:
     suffix = container_of(head)
     if suffix is None:
-        raise WebError("This is not a video: its first bytes belong to no video format that is known here.")
+        raise WebError("This is not a video, or it has a format that is not supported.")
     return suffix

@@ -141,7 +141,7 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
 
     page.get_by_role("link", name="New run").click()
     page.get_by_role("radio", name="The gallery").check()
-    page.get_by_label("How many strangers may be named wrongly").select_option(label="One in ten")
+    page.get_by_label("How often a stranger may be given a name").select_option(label="One in ten")
     run(page, "The gallery", "tuesday.mp4")
     page.get_by_text("false accepts: 10 %").wait_for()
     page.locator(".track").first.click()

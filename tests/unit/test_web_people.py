@@ -21,7 +21,7 @@ from app.cli.main import main
 from app.errors import GalleryError
 from app.gallery.sqlite import SqliteGallery
 from app.types import Embedding, GaitSequence
-from app.web.inspection import Seen
+from app.web.inspection import Header
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
@@ -48,7 +48,7 @@ class Studio:
         folder = self.options.folder / "uploads" / video_id
         folder.mkdir(parents=True)
         (folder / name).write_bytes(b"film of " + name.encode())
-        video = Video(video_id=video_id, name=name, source="upload", bytes=1, added=0.0, seen=Seen())
+        video = Video(video_id=video_id, name=name, source="upload", bytes=1, added=0.0, seen=Header())
         (folder / "video.json").write_text(video.model_dump_json())
         return video_id
 

@@ -31,7 +31,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--set", "detecter.name=motion"], "Did you mean 'detector'?"),
         (["--certificate", "cert.pem"], "belong together"),
         (["--certificate", "cert.pem", "--key", "key.pem"], "There is no file cert.pem"),
-        (["--host", "192.0.2.1", "--password", "x"], "Nothing can listen at 192.0.2.1"),
+        (["--host", "192.0.2.1", "--password", "x"], "The server cannot listen at 192.0.2.1"),
     ],
 )
 def test_what_is_refused(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ async function ask(method, path, content) {
   let response;
   try {
     response = await request();
-    if (response.status === 401 || response.status === 403) { // the server may have been started anew
+    if (response.status === 401 || response.status === 403) { // the server may have been restarted
       const before = session.token;
       if ((await beginSession()).token !== before && session.signed_in) response = await request();
     }
@@ -81,9 +81,9 @@ export function follow(onJob, onGone = () => {}) {
     source.addEventListener("job", (event) => onJob(JSON.parse(event.data)));
     source.addEventListener("gone", (event) => onGone(JSON.parse(event.data).job_id));
     source.addEventListener("error", async () => {
-      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      if (source.readyState !== EventSource.CLOSED) return; // the browser connects again by itself
       await new Promise((resolve) => setTimeout(resolve, 2000));
-      await beginSession().catch(() => {}); // the server was started anew
+      await beginSession().catch(() => {}); // the server was restarted
       if (!ended && session.signed_in) open();
     });
   }

@@ -13,7 +13,7 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-/** Replace contents by newer ones; what has the focus, and what is unfolded, stays so where it is there again. */
+/** Replace contents by newer ones. The element that has the focus keeps it, and unfolded details stay unfolded. */
 export function replaceKeepingPlace(parent, contents) {
   const keyOf = (node) => node.dataset.key ?? `${node.tagName} ${node.id || node.ariaLabel || node.textContent}`;
   const focused = parent !== document.activeElement && parent.contains(document.activeElement) ? keyOf(document.activeElement) : null;
@@ -35,7 +35,7 @@ export function notify(message, isError = false) {
   notify.timer = setTimeout(() => (notice.hidden = true), isError ? 9000 : 5000);
 }
 
-/** Run an action; what goes wrong is shown, and its button cannot be pressed twice meanwhile. */
+/** Run an action: errors are shown, and its button has no effect until the action ends. */
 export function action(work) {
   return async (event) => {
     event.preventDefault();
@@ -64,7 +64,7 @@ export function openDialog(title, ...children) {
   return dialog;
 }
 
-/** Ask before something that cannot be undone; resolves to whether it is wanted. */
+/** Ask before something that cannot be undone; resolves to whether the answer was yes. */
 export function confirmed(title, contents, button) {
   return new Promise((resolve) => {
     let answer = false;

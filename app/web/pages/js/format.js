@@ -8,7 +8,7 @@ export function seconds(value) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-/** A time that is left: not finer than anybody can know. */
+/** The time that is left, rounded, because it is an estimate. */
 export function roughly(value) {
   const grain = value < 10 ? 1 : value < 120 ? 5 : value < 600 ? 30 : 60;
   return seconds(grain * Math.ceil(value / grain));
@@ -34,7 +34,7 @@ export function distance(value) {
   return value === null || value === undefined ? "" : value.toPrecision(3);
 }
 
-/** A date, or the time of day where it is today; `when` is s since 1970 or ISO 8601. */
+/** A date, or the time of day if it is today; `when` is in s since 1970, or ISO 8601. */
 export function moment(when) {
   const date = typeof when === "number" ? new Date(when * 1000) : new Date(when);
   const today = new Date().toDateString() === date.toDateString();

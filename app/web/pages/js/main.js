@@ -1,4 +1,4 @@
-// Which page is shown. Links inside the application change it without loading anything anew.
+// Shows the page that belongs to the address. Links inside the application do not reload anything.
 
 import { SignInNeeded, beginSession, session, signIn, signOut } from "./api.js";
 import { action, el, notify, replaceKeepingPlace } from "./dom.js";
@@ -27,7 +27,7 @@ export function go(path) {
 }
 
 async function show() {
-  leave.abort(); // what the page before still follows
+  leave.abort(); // ends the updates of the page before
   leave = new AbortController();
   const { signal } = leave;
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();

@@ -9,9 +9,9 @@ export async function people() {
   return [
     el("h1", {}, "People"),
     el("p", { class: "lead" }, everybody.length
-      ? `${count(everybody.length, "person", "people")} who agreed to be known.`
+      ? `${count(everybody.length, "person", "people")} who agreed to be recognised.`
       : "Nobody is enrolled yet."),
-    everybody.length === 0 && el("p", { class: "empty" }, "Start a run, choose somebody in the video, and give them a name. ", el("a", { href: "/" }, "New run")),
+    everybody.length === 0 && el("p", { class: "empty" }, "To enrol somebody, start a run, click on them in the video, and give them a name. ", el("a", { href: "/" }, "New run")),
     el("ul", { class: "people" }, everybody.map((person) => el("li", {}, el("a", { class: "card person", href: `/people/${person.person_id}` },
       portrait(person),
       el("span", { class: "who" }, person.name),

@@ -1,4 +1,4 @@
-// One person: their walks, another name, and being forgotten.
+// One person: their walks, renaming, merging and forgetting.
 
 import { get, patch, post, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
@@ -20,12 +20,12 @@ export async function person({ go, again }, id) {
     el("section", { class: "manage" },
       el("form", { class: "line", onsubmit: action(async () => {
         await patch(`/people/${id}`, { name: name.value });
-        notify("Renamed. Results made before still show the old name in their pictures.");
+        notify("Renamed. The painted videos of earlier runs still show the old name.");
         again();
       }) }, el("label", { for: "name" }, "Name"), name, el("button", {}, "Rename")),
       others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
         const other = others.find((one) => one.person_id === Number(into.value));
-        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, el("p", {}, `All walks go to ${other.name}; the name ${found.name} disappears. This cannot be undone.`), "Merge")) return;
+        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, el("p", {}, `All walks are given to ${other.name}, and the name ${found.name} disappears. This cannot be undone.`), "Merge")) return;
         await post(`/people/${id}/merge`, { person_id: other.person_id });
         await go(`/people/${other.person_id}`);
       }) }, el("label", { for: "into" }, "Is the same person as"), into, el("button", {}, "Merge")),
@@ -38,7 +38,7 @@ function walkRow(walk, others, owner, { go, again }) {
   to.addEventListener("change", action(async () => {
     if (!to.value) return;
     await post(`/walks/${walk.walk_id}/move`, { name: to.value });
-    notify(`The walk is ${to.value}’s now.`);
+    notify(`The walk belongs to ${to.value} now.`);
     again();
   }));
   return el("li", {},
@@ -47,7 +47,7 @@ function walkRow(walk, others, owner, { go, again }) {
     el("span", { class: "row-actions" }, others.length > 0 && to,
       el("button", { type: "button", class: "plain small", onclick: action(async () => {
         if (owner.walk_list.length === 1) return forget(owner, go);
-        if (!await confirmed("Delete this walk?", el("p", {}, "Its embedding, silhouettes and picture are removed from the gallery."), "Delete")) return;
+        if (!await confirmed("Delete this walk?", el("p", {}, "Its embedding, silhouettes and picture are deleted from the gallery, and what is kept of videos to make further runs quicker."), "Delete")) return;
         await remove(`/walks/${walk.walk_id}`);
         again();
       }) }, "Delete")));
@@ -57,15 +57,15 @@ async function forget(found, go) {
   const traces = await get(`/people/${found.person_id}/traces`);
   const list = (title, items) => items.length > 0 && [el("h3", {}, title), el("ul", {}, items.map((item) => el("li", {}, item)))];
   const wanted = await confirmed(`Forget ${found.name}?`, el("div", { class: "forgetting" },
-    el("p", {}, "This is deleted for good:"),
+    el("p", {}, "This will be deleted for good:"),
     el("ul", {},
       el("li", {}, `${found.name} with ${count(traces.walks, "walk")}: embeddings, silhouettes, picture, consent note, and the name in the gallery’s log`),
       traces.results.map((job) => el("li", {}, `the result of the run “${titleOf(job)}”, which names ${found.name}: videos, report, tables, silhouettes, features`)),
       traces.only.map((name) => el("li", {}, `the upload ${name}, in which nobody else was found`)),
       el("li", {}, "what is kept of videos to make further runs quicker")),
-    list("These uploads stay, because they show others too; delete them on the page “New run”:", traces.shared),
-    list("These files of the input folder stay; delete them there:", traces.files),
-    el("p", { class: "hint" }, "Results of others can be made again. Copies that you have made elsewhere are out of reach.")), "Forget");
+    list("These uploads stay, because they show others too. You can delete them on the page “New run”:", traces.shared),
+    list("These files in the input folder stay. Delete them there:", traces.files),
+    el("p", { class: "hint" }, "You can make results about other people again. The program cannot delete copies that you have made elsewhere.")), "Forget");
   if (!wanted) return;
   const done = await remove(`/people/${found.person_id}`);
   await go("/people");

@@ -1,18 +1,18 @@
-// One run: how far it is, then what it found.
+// One run: its progress, then its result.
 
 import { follow, get } from "./api.js";
 import { el, replaceKeepingPlace } from "./dom.js";
 import { count, seconds } from "./format.js";
 import { Player } from "./player.js";
-import { afterWhom, deleteButton, progressOf, titleOf } from "./runs.js";
+import { comparedWith, deleteButton, progressOf, titleOf } from "./runs.js";
 import { showTrack } from "./track.js";
 
-let last = { job: null, place: null, time: 0 }; // what was looked at, so that naming somebody does not lose it
+let last = { job: null, place: null, time: 0 }; // what was last looked at; naming somebody reloads the page and comes back to it
 
 export async function run(page, jobId) {
   const job = await get(`/jobs/${jobId}`);
   const heading = el("h1", {}, titleOf(job));
-  const after = afterWhom(job);
+  const compared = comparedWith(job);
   if (job.state !== "done") {
     const body = el("div", { tabindex: -1 }, progressOf(job, page));
     const stop = follow((changed) => {
@@ -22,10 +22,10 @@ export async function run(page, jobId) {
       job.state = changed.state;
     }, (gone) => gone === jobId && page.go("/runs"));
     page.signal.addEventListener("abort", stop);
-    return [heading, el("p", { class: "lead" }, `${after}.`), body];
+    return [heading, el("p", { class: "lead" }, `${compared}.`), body];
   }
   const result = await get(`/jobs/${jobId}/result`);
-  return [heading, el("p", { class: "lead" }, `${after}. It took ${seconds(result.timings.total)}.`), await resultOf(job, result, page)];
+  return [heading, el("p", { class: "lead" }, `${compared}. It took ${seconds(result.timings.total)}.`), await resultOf(job, result, page)];
 }
 
 async function resultOf(job, result, page) {
@@ -84,8 +84,8 @@ function trackList(job, place, video, colours, player, open) {
   }));
   const list = el("div", { class: "people-seen" },
     el("h2", {}, count(usable.length, "walk")),
-    usable.length ? rows(usable) : el("p", { class: "muted" }, "Nobody walked here in a way that could be compared."),
-    rest.length > 0 && el("details", { class: "unusable" }, el("summary", {}, `${count(rest.length, "track")} not used`), rows(rest)));
+    usable.length ? rows(usable) : el("p", { class: "muted" }, "Nobody in this video could be compared. The tracks below say why."),
+    rest.length > 0 && el("details", { class: "unusable" }, el("summary", {}, `${count(rest.length, "track")} not usable`), rows(rest)));
   player.onTime = (time) => {
     last.time = time;
     list.style.setProperty("--now", `${(100 * time) / length}%`);
@@ -103,7 +103,7 @@ export function colourOf(track, colours) {
 
 export function nameOf(track) {
   const name = track.person?.name ?? track.identity;
-  if (!name) return track.status === "unusable" ? "Not used" : "Unknown";
+  if (!name) return track.status === "unusable" ? "Not usable" : "Unknown";
   return track.sureness.doubtful && !track.labelled ? `${name}?` : name;
 }
 

@@ -1,4 +1,4 @@
-// Runs: a list that follows what happens.
+// The list of runs, which is updated while they go on, and the progress of one run.
 
 import { follow, get, post, remove } from "./api.js";
 import { action, confirmed, el, replaceKeepingPlace } from "./dom.js";
@@ -12,7 +12,7 @@ export async function runs({ signal }) {
     jobs.length ? liveJobs(jobs, signal) : el("p", { class: "empty" }, "No run yet. ", el("a", { href: "/" }, "Begin one"), ".")];
 }
 
-/** A list of cards that stays as the server has it until `signal` ends it. */
+/** Make a list of cards that is updated from the server until `signal` ends it. */
 export function liveJobs(jobs, signal) {
   const cards = new Map(jobs.map((job) => [job.job_id, jobCard(job)]));
   const list = el("ul", { class: "jobs" }, [...cards.values()]);
@@ -28,7 +28,7 @@ function jobCard(job) {
   return el("li", { class: "card job" },
     el("a", { href: `/runs/${job.job_id}` }, titleOf(job)),
     el("span", { class: `state ${job.state}` }, STATES[job.state]),
-    el("span", { class: "hint" }, afterWhom(job), ` · ${moment(job.created)}`, job.state === "running" && ` · ${outlook(job)}`),
+    el("span", { class: "hint" }, comparedWith(job), ` · ${moment(job.created)}`, job.state === "running" && ` · ${outlook(job)}`),
     job.state === "running" && wholeBar(job));
 }
 
@@ -37,11 +37,11 @@ export function titleOf(job) {
   return names.length > 2 ? `${names[0]} and ${names.length - 1} more` : names.join(" and ");
 }
 
-export function afterWhom(job) {
-  return { compare: `Named after the people of ${job.names[job.gallery]}`, identify: `Named after the gallery (false accepts: ${Number((100 * job.far).toPrecision(3))} %)`, survey: "Everybody found, nobody named" }[job.kind];
+export function comparedWith(job) {
+  return { compare: `Compared with the people in ${job.names[job.gallery]}`, identify: `Compared with the gallery (false accepts: ${Number((100 * job.far).toPrecision(3))} %)`, survey: "People are found, but not named" }[job.kind];
 }
 
-/** How long a running job will still take, as far as anybody knows. */
+/** How long a running job will probably still take. */
 function outlook(job) {
   if (!job.steps.length) return "loading the networks";
   if (job.left === null) return "estimating the time left";
@@ -52,10 +52,10 @@ function wholeBar(job) {
   return el("progress", { max: 1, value: job.share, "aria-label": "The whole run" });
 }
 
-/** What is shown of a run that has no result (yet). */
+/** What is shown of a run that has no result, or none yet. */
 export function progressOf(job, { again, go }) {
   const message = {
-    queued: job.waits_for ? `${count(job.waits_for, "run")} before this one.` : "It begins in a moment.",
+    queued: job.waits_for ? `Waiting for ${count(job.waits_for, "earlier run")}.` : "This run begins in a moment.",
     running: "", done: "",
     failed: job.message, interrupted: job.message,
     cancelled: "This run was cancelled.",
@@ -89,7 +89,7 @@ function upper(text) {
 
 export function deleteButton(job, go) {
   return el("button", { type: "button", class: "quiet-danger", onclick: action(async () => {
-    const text = "Painted videos, report, silhouettes and features of this run are removed. Its videos stay, and so do walks that were enrolled from it.";
+    const text = "The painted videos, report, silhouettes and features of this run are deleted. The original videos and walks that were enrolled from this run stay.";
     if (!await confirmed("Delete this run?", el("p", {}, text), "Delete")) return;
     await remove(`/jobs/${job.job_id}`);
     await go("/runs");

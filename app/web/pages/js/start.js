@@ -1,4 +1,4 @@
-// A new run: which videos, named after whom.
+// A new run: which videos, and with whom the people in them are compared.
 
 import { get, post, remove, session, upload } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
@@ -6,7 +6,7 @@ import { bytes, clock, count } from "./format.js";
 import { liveJobs } from "./runs.js";
 
 const RATES = [[0.001, "One in a thousand"], [0.01, "One in a hundred"], [0.05, "One in twenty"], [0.1, "One in ten"]];
-const chosen = { kind: null, gallery: "", probes: new Set(), blur: null, far: 0.05 }; // kept while other pages are looked at
+const chosen = { kind: null, gallery: "", probes: new Set(), blur: null, far: 0.05 }; // kept while another page is open
 
 export async function start({ signal, go, again }) {
   const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
@@ -23,13 +23,13 @@ export async function start({ signal, go, again }) {
     el("option", { value: "" }, "Choose a video"),
     videos.map((video) => el("option", { value: video.video_id, selected: video.video_id === chosen.gallery }, video.name)));
   const galleryField = el("div", { class: "field" },
-    el("label", { for: "gallery" }, "Video of the people to know"), galleryChoice,
-    el("p", { class: "hint" }, "Everybody who walks in it gets a number; the other videos are searched for them."));
+    el("label", { for: "gallery" }, "Video of the people to recognise"), galleryChoice,
+    el("p", { class: "hint" }, "Everybody in it gets a number, and is then looked for in the other videos."));
   const rateField = el("div", { class: "field" },
-    el("label", { for: "far" }, "How many strangers may be named wrongly"),
+    el("label", { for: "far" }, "How often a stranger may be given a name"),
     el("select", { id: "far", "aria-describedby": "far-hint", onchange: (event) => { chosen.far = Number(event.target.value); } },
       RATES.map(([value, text]) => el("option", { value, selected: value === chosen.far }, text))),
-    el("p", { class: "hint", id: "far-hint" }, "For each person they are compared with. Fewer means that more of the people you know stay unnamed, too. Without calibrated scores it has no effect."));
+    el("p", { class: "hint", id: "far-hint" }, "This is for each person the stranger is compared with. If it is rarer, more of the people you know stay unnamed too. It has no effect without calibrated scores."));
   const cards = videos.map((video) => videoCard(video));
   const grid = el("div", { class: "videos" }, cards.map((card) => card.node));
 
@@ -50,7 +50,7 @@ export async function start({ signal, go, again }) {
         el("span", { class: "name" }, video.name),
         el("span", { class: "hint" }, length, el("span", { class: "size" }, `${video.seen.width}×${video.seen.height} · `), bytes(video.bytes))),
       video.source === "upload" && el("button", { class: "plain small", type: "button", "aria-label": `Delete ${video.name}`, onclick: action(async () => {
-        if (!await confirmed(`Delete ${video.name}?`, el("p", {}, "The upload is removed. Results that were made from it stay until you delete them."), "Delete")) return;
+        if (!await confirmed(`Delete ${video.name}?`, el("p", {}, "The upload is deleted, and what is kept of videos to make further runs quicker. Results that were made from it stay until you delete them."), "Delete")) return;
         await remove(`/videos/${video.video_id}`);
         again();
       }) }, "Delete"));
@@ -71,8 +71,8 @@ export async function start({ signal, go, again }) {
     const ready = chosen.probes.size > 0 && (!compare || chosen.gallery);
     startButton.disabled = !ready;
     summary.textContent = ready
-      ? `${count(chosen.probes.size, "video")}, ${{ compare: "named after the people of a video", identify: "named after the gallery", survey: "naming nobody" }[chosen.kind]}.`
-      : compare && !chosen.gallery ? "Choose the video of the people to know." : "Choose the videos to look through.";
+      ? `${count(chosen.probes.size, "video")}, ${{ compare: "compared with the people of a video", identify: "compared with the gallery", survey: "without names" }[chosen.kind]}.`
+      : compare && !chosen.gallery ? "Choose the video of the people to recognise." : "Choose the videos to search.";
   }
 
   const form = el("form", { onsubmit: action(async () => {
@@ -86,12 +86,12 @@ export async function start({ signal, go, again }) {
     chosen.probes.clear();
     await go(`/runs/${job.job_id}`);
   }) },
-  el("fieldset", { class: "options" }, el("legend", {}, "After whom shall people be named?"),
-    kindOption("identify", "The gallery", people.length ? `${count(people.length, "person", "people")} you have enrolled.` : "Nobody is enrolled yet.", !people.length),
-    kindOption("compare", "A video", "People who walk in one video are found again in others."),
-    kindOption("survey", "Nobody yet", "Everybody who walks is found, to be looked at or enrolled.")),
+  el("fieldset", { class: "options" }, el("legend", {}, "Who should be recognised?"),
+    kindOption("identify", "The gallery", people.length ? `The ${count(people.length, "person", "people")} you have enrolled.` : "Nobody is enrolled yet.", !people.length),
+    kindOption("compare", "A video", "The people in one video are looked for in others."),
+    kindOption("survey", "Nobody yet", "People are found, and you can look at them and enrol them.")),
   galleryField,
-  el("fieldset", {}, el("legend", {}, "Videos to look through"), uploadArea(again), videos.length ? grid : el("p", { class: "empty" }, `No video yet. Add one above, or put files into ${session.input_videos}/ .`)),
+  el("fieldset", {}, el("legend", {}, "Videos to search"), uploadArea(again), videos.length ? grid : el("p", { class: "empty" }, `No video yet. Add one above, or put files into the folder ${session.input_videos}.`)),
   rateField,
   el("div", { class: "field" }, el("label", { for: "blur" }, "Blur in the painted videos"),
     el("select", { id: "blur", onchange: (event) => { chosen.blur = event.target.value; } },
@@ -103,8 +103,8 @@ export async function start({ signal, go, again }) {
   const recent = el("section", {}, el("h2", {}, "Latest runs"));
   const list = liveJobs(jobs.slice(0, 4), signal);
   recent.append(list, el("p", {}, el("a", { href: "/runs" }, "All runs")));
-  return [el("h1", {}, "Who walks there?"),
-    el("p", { class: "lead" }, "Gaitprint follows people through a video and names them by the way they walk. A name is a lead, not proof."),
+  return [el("h1", {}, "Who is walking there?"),
+    el("p", { class: "lead" }, "Gaitprint follows people through a video and recognises them by the way they walk. A name is a hint, not proof."),
     form, jobs.length > 0 && recent].filter(Boolean);
 }
 

@@ -1,4 +1,4 @@
-// One walk, looked at closely: who it may be, and by whose word.
+// One walk in detail: who it may be, and naming it.
 
 import { get, post, remove } from "./api.js";
 import { action, el, notify, openDialog } from "./dom.js";
@@ -23,7 +23,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
         track.reason && [el("dt", {}, "Why"), el("dd", {}, track.reason)],
         isKnown && [el("dt", {}, "Probability"), el("dd", {}, track.sureness.text, !track.identity && ` that it is ${track.candidates[0].identity}`)],
         track.confidence !== null && !isKnown && [el("dt", {}, "Decision"), el("dd", {}, track.sureness.text)],
-        track.pieces && [el("dt", {}, "Pieces"), el("dd", {}, `${track.agreeing} of ${track.pieces} are by themselves nearest to ${track.identity || track.candidates[0].identity}`)])),
+        track.pieces && [el("dt", {}, "Pieces"), el("dd", {}, `${track.agreeing} of the ${track.pieces} pieces of this walk are nearest to ${track.identity || track.candidates[0].identity}`)])),
     usable && track.candidates.length > 0 && candidatesOf(track, colours),
     who);
   if (!usable) return;
@@ -40,7 +40,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
         el("button", { type: "button", class: "quiet-danger", onclick: action(async () => { await remove(path); await done("This walk was taken out of the gallery."); }) }, "Take out of the gallery")));
   } else if (track.person) {
     who.append(el("h3", {}, `Is this ${track.person.name}?`),
-      el("p", { class: "hint" }, "Your answer is stored in the gallery and makes it better."),
+      el("p", { class: "hint" }, "If you answer, this walk is stored in the gallery, which makes it better."),
       el("div", { class: "actions left" },
         el("button", { type: "button", class: "primary", onclick: action(() => store({ name: track.person.name })) }, "Yes, add this walk"),
         el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else")));
@@ -56,13 +56,13 @@ function candidatesOf(track, colours) {
       el("span", {}, candidate.identity),
       el("span", { class: "measure", "aria-hidden": "true" }, el("span", { style: { width: `${(100 * candidate.distance) / most}%`, background: colours.get(candidate.identity) ?? "currentColor" } })),
       el("span", { class: "number" }, distance(candidate.distance))))),
-    track.threshold !== null && el("p", { class: "hint" }, `Distance; nearer is more alike. Beyond ${distance(track.threshold)} (the line) nobody is named.`));
+    track.threshold !== null && el("p", { class: "hint" }, `Distances: the smaller, the more alike. Nobody is named whose distance is above ${distance(track.threshold)} (the line).`));
 }
 
 function namingForm(people, store, title, button) {
   const names = new Map(people.map((person) => [person.name, person]));
   const name = el("input", { id: "name", required: true, maxlength: 100, autocomplete: "off", list: "known", oninput: () => refresh() });
-  const consent = el("textarea", { id: "consent", rows: 3, maxlength: 2000, placeholder: "What was agreed, when, how. E.g. “Signed form of 3 May: may be recognised in the videos of the yard.”" });
+  const consent = el("textarea", { id: "consent", rows: 3, maxlength: 2000, placeholder: "What the person agreed to, when, and how. For example: “Signed form of 3 May: may be recognised in the videos of the yard.”" });
   const days = el("select", { id: "days" }, [["", "until I delete it"], ["30", "30 days"], ["90", "90 days"], ["365", "a year"]].map(([value, text]) => el("option", { value }, text)));
   const keep = el("input", { type: "checkbox", id: "keep", checked: true });
   const fresh = el("div", { class: "fresh" },
@@ -83,6 +83,6 @@ function namingForm(people, store, title, button) {
     });
   }) }, el("h3", {}, title), el("label", { for: "name" }, "Name"), name, el("datalist", { id: "known" }, people.map((person) => el("option", { value: person.name }))),
   fresh,
-  el("label", { class: "check" }, keep, el("span", {}, "Keep the silhouettes too", el("span", { class: "hint" }, "so that the walk can be used with another gait network later"))),
+  el("label", { class: "check" }, keep, el("span", {}, "Keep the silhouettes too", el("span", { class: "hint" }, "so that another gait network can use this walk later"))),
   el("div", { class: "actions" }, el("button", { class: "primary" }, button)));
 }
