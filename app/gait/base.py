@@ -1,4 +1,4 @@
-"""What the embedding of walks needs from a gait network."""
+"""What every gait network offers: from the frames of a walk to its embedding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class EmbeddingNetwork(nn.Module, ABC):
-    """A network from walks, whatever they are seen in, to an embedding; `inputs` names what `embed` takes."""
+    """A network from walks to embeddings. `inputs` names the tensors that `embed` takes."""
 
     family: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ("silhouettes",)
@@ -21,39 +21,44 @@ class EmbeddingNetwork(nn.Module, ABC):
         """Embed walks: from tensors whose first axis is the walks to float32 (n, C, P)."""
 
     def forward(self, *inputs: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, P) and, where there is a classifier for training, its logits (n, classes, P)."""
+        """Return the embedding (n, C, P) and, if there is a classifier for training, its logits (n, classes, P)."""
         return self.embed(*inputs, **options), None
 
 
 class JointNetwork(EmbeddingNetwork):
     """A network that sees the joints of a walk.
 
-    Keypoints are taken in px as they come, of a video or of a data set: a network knows bodies of the size, in px, and
+    Keypoints are taken in px, as the video or the data set has them: a network only knows bodies of the size in px and
     of the frame rate that it was trained with.
     """
 
     frames: ClassVar[int]
-    """How many frames of a walk the published network sees, those of its middle; a shorter walk is seen whole."""
+    """How many frames the published network sees: those in the middle of the walk. It sees a shorter walk whole."""
 
     @staticmethod
     @abstractmethod
     def seen(keypoints: Tensor) -> Tensor:
-        """What `embed` takes, made from the keypoints of walks, float32 (n, t, 17, 3): COCO-17, x, y and score."""
+        """Make what `embed` takes from the keypoints of walks, float32 (n, t, 17, 3): COCO-17, x, y and score."""
 
 
 class PictureNetwork(EmbeddingNetwork):
     """A network that sees pictures of a walk.
 
-    `input_size` is the height and width in px it was trained with: a body is always 64 (or 128) rows high, so
-    another size is a mistake and not a matter of scale.
+    `input_size` is the height and width in px that it was trained with. A body is always 64 (or 128) rows high, so
+    pictures of another size are a mistake that scaling cannot mend. `classifier` gives the logits in training.
     """
 
     maps: ClassVar[tuple[int, ...]] = ()
-    """How many maps a picture has, where they have an axis of their own, between time and rows."""
+    """How many maps a picture has, if they have an axis of their own between time and rows."""
 
     def __init__(self, input_size: tuple[int, int]) -> None:
         super().__init__()
         self.input_size = input_size
+        self.classifier: nn.Module | None = None
+
+    def forward(self, *inputs: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+        embedding = self.embed(*inputs, **options)
+        return embedding, self.classifier(embedding) if self.classifier is not None else None
 
     def check(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> None:
         """Raise ValueError unless pictures are (n, t, ..., h, w) of `input_size` and `lengths` cover their frames."""
@@ -74,7 +79,7 @@ class PictureNetwork(EmbeddingNetwork):
 
 
 class GaitNetwork(PictureNetwork):
-    """A network from silhouettes, or from other pictures of which it takes one kind, to an embedding."""
+    """A network that sees one kind of picture, silhouettes for most of them."""
 
     @abstractmethod
     def embed(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
@@ -96,7 +101,7 @@ class GaitNetwork(PictureNetwork):
 class TemporalNetwork(GaitNetwork):
     """A network that sees the frames in their order.
 
-    Walks of unlike lengths are embedded one by one: laid end to end they would mix, and padding would be seen.
+    Walks of different lengths are embedded one by one: packing would mix them, and the network would see padding.
     """
 
     @abstractmethod
@@ -111,7 +116,7 @@ class TemporalNetwork(GaitNetwork):
 
 
 def pool_walks(maps: Tensor, walks: int, lengths: Sequence[int] | None) -> Tensor:
-    """The maximum over the time of each walk: (frames of all walks, ...) -> (walks, ...)."""
+    """Take the maximum over the time of each walk: (frames of all walks, ...) -> (walks, ...)."""
     if lengths is None:
         return maps.reshape(walks, -1, *maps.shape[1:]).amax(1)
     return torch.stack([walk.amax(0) for walk in torch.split(maps, list(lengths))])
@@ -125,11 +130,11 @@ class FramewiseNetwork(GaitNetwork):
 
     @abstractmethod
     def frame_features(self, frames: Tensor) -> Tensor:
-        """Feature maps of single frames: (t, 1, h, w) -> (t, c, h', w')."""
+        """Return the feature maps of single frames: (t, 1, h, w) -> (t, c, h', w')."""
 
     @abstractmethod
     def head(self, pooled: Tensor) -> Tensor:
-        """From maps pooled over time to the embedding: (n, c, h', w') -> (n, C, P)."""
+        """Turn maps pooled over time into the embedding: (n, c, h', w') -> (n, C, P)."""
 
     def embed(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         self.check(silhouettes, lengths)

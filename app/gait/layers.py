@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Stride: TypeAlias = int | tuple[int, int]
-"""Of rows and columns alike, or of each."""
+"""One stride for rows and columns, or one for each."""
 
 
 class NormalisedConv(nn.Module):
@@ -43,11 +43,13 @@ class ConvNorm(NormalisedConv):
 
 
 class ConvNorm3d(NormalisedConv):
-    """The same over time, rows and columns; `stride` is that of rows and columns, time keeps its length."""
+    """`ConvNorm` over time, rows and columns; time keeps its length whatever the `stride` of rows and columns."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int] = (3, 3, 3), stride: int = 1) -> None:
-        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        conv = nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), padding, bias=False)
+    def __init__(self, inputs: int, outputs: int, kernel: int | tuple[int, int, int] = 3, stride: Stride = 1) -> None:
+        sizes = (kernel, kernel, kernel) if isinstance(kernel, int) else kernel
+        strides = (stride, stride) if isinstance(stride, int) else stride
+        padding = (sizes[0] // 2, sizes[1] // 2, sizes[2] // 2)
+        conv = nn.Conv3d(inputs, outputs, sizes, (1, *strides), padding, bias=False)
         super().__init__(conv, nn.BatchNorm3d(outputs))
 
 
@@ -67,16 +69,29 @@ def prepare_for_inference(network: nn.Module) -> None:
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016, fig. 2)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: Stride) -> None:
+    conv: ClassVar[type[ConvNorm | ConvNorm3d]] = ConvNorm
+
+    def __init__(self, inputs: int, outputs: int, stride: Stride = 1) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(inputs, outputs, stride=stride)
-        self.conv2 = ConvNorm(outputs, outputs)
-        same = stride == 1 and inputs == outputs
-        self.shortcut: nn.Module = nn.Identity() if same else ConvNorm(inputs, outputs, kernel=1, stride=stride)
+        self.conv1 = self.conv(inputs, outputs, stride=stride)
+        self.conv2 = self.conv(outputs, outputs)
+        self.shortcut = shortcut(self.conv, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(F.relu(self.conv1(x), inplace=True))
         return F.relu(y + self.shortcut(x), inplace=True)
+
+
+class BasicBlock3d(BasicBlock):
+    """`BasicBlock` with convolutions over time as well: (n, c, t, h, w) -> (n, c', t, h', w')."""
+
+    conv = ConvNorm3d
+
+
+def shortcut(conv: type[ConvNorm | ConvNorm3d], inputs: int, outputs: int, stride: Stride) -> nn.Module:
+    """Return the way around a residual block: a 1x1 convolution, or nothing where the shape stays the same."""
+    same = stride == 1 and inputs == outputs
+    return nn.Identity() if same else conv(inputs, outputs, kernel=1, stride=stride)
 
 
 def each_frame(layer: nn.Module, x: Tensor) -> Tensor:
@@ -86,31 +101,18 @@ def each_frame(layer: nn.Module, x: Tensor) -> Tensor:
     return y.reshape(n, t, *y.shape[1:]).transpose(1, 2)
 
 
-class BasicBlock3d(nn.Module):
-    """`BasicBlock` with convolutions over time as well: (n, c, t, h, w) -> (n, c', t, h', w')."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = ConvNorm3d(inputs, outputs, stride=stride)
-        self.conv2 = ConvNorm3d(outputs, outputs)
-        self.shortcut = _shortcut3d(inputs, outputs, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return F.relu(y + self.shortcut(x), inplace=True)
-
-
 class BasicBlockP3d(nn.Module):
-    """The pseudo-3D residual block of DeepGaitV2 (Fan et al. 2023): convolutions of the frames, and between them one
-    over time beside a shortcut; (n, c, t, h, w) -> (n, c', t, h', w').
+    """The pseudo-3D residual block of DeepGaitV2 (Fan et al. 2023): (n, c, t, h, w) -> (n, c', t, h', w').
+
+    Two convolutions of single frames, and between them one over time with a shortcut of its own.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = ConvNorm(inputs, outputs, stride=stride)
         self.temporal = ConvNorm3d(outputs, outputs, kernel=(3, 1, 1))
         self.conv2 = ConvNorm(outputs, outputs)
-        self.shortcut = _shortcut3d(inputs, outputs, stride)
+        self.shortcut = shortcut(ConvNorm3d, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(each_frame(self.conv1, x), inplace=True)
@@ -118,9 +120,11 @@ class BasicBlockP3d(nn.Module):
         return F.relu(each_frame(self.conv2, y) + self.shortcut(x), inplace=True)
 
 
-def _shortcut3d(inputs: int, outputs: int, stride: int) -> nn.Module:
-    same = stride == 1 and inputs == outputs
-    return nn.Identity() if same else ConvNorm3d(inputs, outputs, kernel=(1, 1, 1), stride=stride)
+def residual_stage(
+    block: type[BasicBlock | BasicBlockP3d], inputs: int, outputs: int, depth: int, stride: int
+) -> nn.Sequential:
+    """Return `depth` residual blocks in a row, of which the first has the `stride`."""
+    return nn.Sequential(block(inputs, outputs, stride), *(block(outputs, outputs) for _ in range(depth - 1)))
 
 
 class ConvPair(nn.Module):

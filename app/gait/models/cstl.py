@@ -123,8 +123,3 @@ class CSTL(TemporalNetwork):
         strips = strips.reshape(*walks.shape[:2], *strips.shape[1:]).transpose(1, 2)  # (n, c, t, parts)
         temporal = self.temporal_linear(self.aggregation(self.scales(strips)))
         return torch.cat([temporal, self.salient_linear(self.salient(strips))], 2)
-
-    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, P) and, with a classifier, its logits (n, classes, P)."""
-        embedding = self.embed(silhouettes, lengths)
-        return embedding, self.classifier(embedding) if self.classifier is not None else None

@@ -6,8 +6,8 @@ one after the other (pseudo-3D, the published choice); then the maximum over tim
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from itertools import pairwise
 from math import prod
 from typing import ClassVar, Literal
 
@@ -24,6 +24,7 @@ from app.gait.layers import (
     PartLinear,
     PartNeck,
     pool_strips,
+    residual_stage,
 )
 from app.gait.models.gaitbase import GaitBase
 
@@ -65,7 +66,25 @@ class StripHead(nn.Module):
         return features, self.neck(features) if isinstance(self.neck, PartClassifier) else None
 
 
-class DeepGaitV2(TemporalNetwork):
+class StripNetwork(TemporalNetwork):
+    """A network that ends in a `StripHead`."""
+
+    head: StripHead
+
+    @abstractmethod
+    def maps_of(self, walks: Tensor) -> Tensor:
+        """Return the feature maps of walks of one length: (n, t, ..., h, w) -> (n, c, t, h', w')."""
+
+    def embed_walks(self, walks: Tensor) -> Tensor:
+        return self.head.embed(self.maps_of(walks))
+
+    def forward(self, walks: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the features before the neck (n, C, P) and, with a classifier, its logits (n, classes, P)."""
+        features, logits = self.head(self.maps_of(walks))
+        return features, logits
+
+
+class DeepGaitV2(StripNetwork):
     """DeepGaitV2 in 3D or pseudo-3D; the published networks have the defaults, or `depths` 1, 1, 1, 1.
 
     Args:
@@ -97,15 +116,12 @@ class DeepGaitV2(TemporalNetwork):
         super().__init__(input_size)
         self.stem = ConvNorm(prod(self.maps), widths[0])
         self.stages = nn.ModuleList()
-        for (before, width), depth, stride in zip(pairwise([widths[0], *widths]), depths, strides, strict=True):
-            made = BLOCKS[block] if len(self.stages) else BasicBlock
-            self.stages.append(
-                nn.Sequential(made(before, width, stride), *(made(width, width, 1) for _ in range(depth - 1)))
-            )
+        for before, width, depth, stride in zip([widths[0], *widths[:-1]], widths, depths, strides, strict=True):
+            kind = BLOCKS[block] if len(self.stages) else BasicBlock
+            self.stages.append(residual_stage(kind, before, width, depth, stride))
         self.head = StripHead(parts, widths[-1], channels, classes, use_emb2)
 
     def maps_of(self, walks: Tensor) -> Tensor:
-        """Feature maps of walks of one length: (n, t, h, w) or (n, t, maps, h, w) -> (n, c, t, h', w')."""
         n, t = walks.shape[:2]
         frames = walks.reshape(n * t, prod(self.maps), *walks.shape[-2:])
         x: Tensor = self.stages[0](F.relu(self.stem(frames), inplace=True))
@@ -113,14 +129,6 @@ class DeepGaitV2(TemporalNetwork):
         for stage in self.stages[1:]:
             x = stage(x)
         return x
-
-    def embed_walks(self, walks: Tensor) -> Tensor:
-        return self.head.embed(self.maps_of(walks))
-
-    def forward(self, walks: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The features before the neck (n, C, P) and, with a classifier, its logits (n, classes, P)."""
-        features, logits = self.head(self.maps_of(walks))
-        return features, logits
 
 
 class DeepGaitV2Frames(GaitBase):

@@ -6,14 +6,13 @@ A residual network over single frames, the maximum over time, horizontal strips 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.gait.base import FramewiseNetwork
-from app.gait.layers import BasicBlock, ConvNorm, PartClassifier, PartLinear, pool_strips
+from app.gait.layers import BasicBlock, ConvNorm, PartClassifier, PartLinear, pool_strips, residual_stage
 
 
 class GaitBase(FramewiseNetwork):
@@ -45,9 +44,8 @@ class GaitBase(FramewiseNetwork):
         self.parts = parts
         self.stem = ConvNorm(1, widths[0])
         self.stages = nn.Sequential()
-        for (before, width), depth, stride in zip(pairwise([widths[0], *widths]), depths, strides, strict=True):
-            first = BasicBlock(before, width, stride)
-            self.stages.append(nn.Sequential(first, *(BasicBlock(width, width, 1) for _ in range(depth - 1))))
+        for before, width, depth, stride in zip([widths[0], *widths[:-1]], widths, depths, strides, strict=True):
+            self.stages.append(residual_stage(BasicBlock, before, width, depth, stride))
         self.linear = PartLinear(parts, widths[-1], channels)
         self.classifier = PartClassifier(parts, channels, classes) if classes is not None else None
 
@@ -58,8 +56,3 @@ class GaitBase(FramewiseNetwork):
     def head(self, pooled: Tensor) -> Tensor:
         parts: Tensor = self.linear(pool_strips(pooled, self.parts))
         return parts
-
-    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, P) and, with a classifier, its logits (n, classes, P)."""
-        embedding = self.embed(silhouettes, lengths)
-        return embedding, self.classifier(embedding) if self.classifier is not None else None

@@ -66,8 +66,3 @@ class GaitStrips(GaitNetwork):
         pooled = pooled.contiguous(memory_format=torch.channels_last)
         parts: Tensor = self.linear(pool_strips(self.set_blocks(pooled), self.parts))
         return F.normalize(parts.float(), dim=1)
-
-    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, P) and, with a classifier, its logits (n, classes, P)."""
-        embedding = self.embed(silhouettes, lengths)
-        return embedding, self.classifier(embedding) if self.classifier is not None else None

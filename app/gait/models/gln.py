@@ -103,8 +103,3 @@ class GLN(GaitNetwork):
         pyramids = [pool_pyramid(smooth(one), self.bins) for smooth, one in zip(self.smooth, maps, strict=True)]
         embedding: Tensor = self.linear(torch.cat(pyramids, -1))
         return embedding
-
-    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, P) and, with a compact block, its logits (n, classes, 1)."""
-        embedding = self.embed(silhouettes, lengths)
-        return embedding, self.classifier(embedding) if self.classifier is not None else None

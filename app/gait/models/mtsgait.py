@@ -91,7 +91,3 @@ class MTSGait(TemporalNetwork):
                 x = F.max_pool3d(x, (1, 2, 2))  # channels stand for its depth
         parts: Tensor = self.linear(pool_pyramid(x.amax(1), self.bins))
         return parts
-
-    def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        embedding = self.embed(silhouettes, lengths)
-        return embedding, self.classifier(embedding) if self.classifier is not None else None

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from app.gait.base import TemporalNetwork
-from app.gait.layers import BasicBlock, BasicBlockP3d, ConvNorm
-from app.gait.models.deepgaitv2 import DeepGaitV2, StripHead
+from app.gait.layers import BasicBlock, BasicBlockP3d, ConvNorm, residual_stage
+from app.gait.models.deepgaitv2 import DeepGaitV2, StripHead, StripNetwork
 
 
 class SkeletonGait(DeepGaitV2):
@@ -49,7 +48,7 @@ class AttentionFusion(nn.Module):
         return fused
 
 
-class SkeletonGaitPlus(TemporalNetwork):
+class SkeletonGaitPlus(StripNetwork):
     """SkeletonGait++: `embed` takes float32 (n, t, 3, h, w), 0..1: limbs, joints, silhouette.
 
     Args:
@@ -81,20 +80,18 @@ class SkeletonGaitPlus(TemporalNetwork):
         input_size: tuple[int, int] = (64, 44),
     ) -> None:
         super().__init__(input_size)
-        self.map_stem, self.map_stage = ConvNorm(2, widths[0]), nn.Sequential()
-        self.sil_stem, self.sil_stage = ConvNorm(1, widths[0]), nn.Sequential()
-        for stage in (self.map_stage, self.sil_stage):
-            stage.append(BasicBlock(widths[0], widths[0], strides[0]))
-            stage.extend(BasicBlock(widths[0], widths[0], 1) for _ in range(depths[0] - 1))
-        self.fusion = AttentionFusion(widths[0], narrow)
+        first = widths[0]
+        self.map_stem = ConvNorm(2, first)
+        self.map_stage = residual_stage(BasicBlock, first, first, depths[0], strides[0])
+        self.sil_stem = ConvNorm(1, first)
+        self.sil_stage = residual_stage(BasicBlock, first, first, depths[0], strides[0])
+        self.fusion = AttentionFusion(first, narrow)
         self.stages = nn.Sequential()
         for (before, width), depth, stride in zip(pairwise(widths), depths[1:], strides[1:], strict=True):
-            stage = nn.Sequential(BasicBlockP3d(before, width, stride))
-            self.stages.append(stage.extend(BasicBlockP3d(width, width, 1) for _ in range(depth - 1)))
+            self.stages.append(residual_stage(BasicBlockP3d, before, width, depth, stride))
         self.head = StripHead(parts, widths[-1], channels, classes, use_emb2)
 
     def maps_of(self, walks: Tensor) -> Tensor:
-        """Feature maps of walks of one length: (n, t, 3, h, w) -> (n, c, t, h', w')."""
         n, t = walks.shape[:2]
         frames = walks.flatten(0, 1)
         skeleton = self.map_stage(F.relu(self.map_stem(frames[:, :2]), inplace=True))
@@ -102,11 +99,3 @@ class SkeletonGaitPlus(TemporalNetwork):
         fused = self.fusion(silhouette, skeleton)
         maps: Tensor = self.stages(fused.reshape(n, t, *fused.shape[1:]).transpose(1, 2))
         return maps
-
-    def embed_walks(self, walks: Tensor) -> Tensor:
-        return self.head.embed(self.maps_of(walks))
-
-    def forward(self, walks: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The features before the neck (n, C, P) and, with a classifier, its logits (n, classes, P)."""
-        features, logits = self.head(self.maps_of(walks))
-        return features, logits

@@ -90,9 +90,3 @@ class SMPLGait(PictureNetwork):
         pooled = pool_walks(maps, len(silhouettes), lengths)
         parts: Tensor = self.linear(pool_pyramid(pooled, self.bins))
         return parts
-
-    def forward(
-        self, silhouettes: Tensor, smpl: Tensor, lengths: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        embedding = self.embed(silhouettes, smpl, lengths)
-        return embedding, self.classifier(embedding) if self.classifier is not None else None

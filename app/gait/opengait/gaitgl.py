@@ -5,32 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from app.gait.models.gaitgl import GaitGL
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, classes, strips
 
 
 def read(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes.
+    """Return the constructor's arguments from the shapes.
 
-    The strips cannot be seen: the published networks have 8 where blocks are one convolution deep, 2 where they are
-    two.
+    The strips cannot be seen: the published networks have 8 if their blocks are one convolution deep, and 2 if they are
+    two convolutions deep.
     """
     depth = 2 if "blocks.0.1.whole.weight" in shapes else 1
-    parts, _, channels = shapes["linear.weight"]
-    heads = [shapes[key][2] for key in ("logits.weight", "classifier.weight") if key in shapes]
     return {
         "widths": [shapes[key][0] for key in ("stem.0.weight", *(f"blocks.{i}.0.whole.weight" for i in range(3)))],
         "depth": depth,
         "strips": 8 if depth == 1 else 2,
-        "parts": parts,
-        "channels": channels,
+        **strips(shapes),
         "neck": "norm.weight" not in shapes,
-        "classes": heads[0] if heads else None,
+        "classes": classes(shapes, "logits.weight" if "logits.weight" in shapes else "classifier.weight"),
     }
 
 
-def _table(theirs: str, ours: str) -> KeyTable:
-    """`theirs` and `ours` are what stands between a block and its convolutions."""
-    return KeyTable(
+def _architecture(theirs: str, ours: str) -> Architecture:
+    """Return the architecture; `theirs` and `ours` are what stands between a block's name and its convolutions'."""
+    table = KeyTable(
         (
             ("conv3d.0.conv3d", "stem.0"),
             ("conv3d.2.conv3d", "stem.1"),
@@ -48,11 +45,8 @@ def _table(theirs: str, ours: str) -> KeyTable:
             ("BNNecks.bn1d", "classifier.norm"),
         )
     )
-
-
-def _architecture(table: KeyTable) -> Architecture:
     return Architecture(GaitGL, table, read, training=("logits.", "classifier."))
 
 
-GAITGL_DEEP = Family("GaitGL (two convolutions a block)", ("GLConvA0.0.",), _architecture(_table(".*", ".*")))
-GAITGL = Family("GaitGL", ("GLConvA0.",), _architecture(_table("", ".0")))
+GAITGL_DEEP = Family("GaitGL (two convolutions a block)", ("GLConvA0.0.",), _architecture(".*", ".*"))
+GAITGL = Family("GaitGL", ("GLConvA0.",), _architecture("", ".0"))

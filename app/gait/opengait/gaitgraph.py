@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-from itertools import count, takewhile
 from typing import Any
 
 from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Rows, Shapes, numbered, within
 
+BLOCK: Rows = (
+    ("edge", "edge"),
+    ("scn.conv.gcn", "graph.conv"),
+    ("scn.bn", "graph.norm"),
+    ("scn.conv_down", "graph_reduce.conv"),
+    ("scn.bn_down", "graph_reduce.norm"),
+    ("scn.conv_up", "graph_expand.conv"),
+    ("scn.bn_up", "graph_expand.norm"),
+    ("scn.residual.0", "graph_shortcut.conv"),
+    ("scn.residual.1", "graph_shortcut.norm"),
+    ("tcn.conv", "time.conv"),
+    ("tcn.bn", "time.norm"),
+    ("tcn.conv_down", "time_reduce.conv"),
+    ("tcn.bn_down", "time_reduce.norm"),
+    ("tcn.conv_up", "time_expand.conv"),
+    ("tcn.bn_up", "time_expand.norm"),
+    ("tcn.residual.0", "time_shortcut.conv"),
+    ("tcn.residual.1", "time_shortcut.norm"),
+)
 TABLE = KeyTable(
     (
         ("ResGCN.head.*.A", "branches.*.adjacency"),
         ("ResGCN.head.*.bn", "branches.*.norm"),
-        *(
-            (f"{theirs}.{their}", f"{ours}.{our}")
-            for theirs, ours in (
-                ("ResGCN.head.*.layers.*", "branches.*.blocks.*"),
-                ("ResGCN.backbone.*", "blocks.*"),
-            )
-            for their, our in (
-                ("edge", "edge"),
-                ("scn.conv.gcn", "graph.conv"),
-                ("scn.bn", "graph.norm"),
-                ("scn.conv_down", "graph_reduce.conv"),
-                ("scn.bn_down", "graph_reduce.norm"),
-                ("scn.conv_up", "graph_expand.conv"),
-                ("scn.bn_up", "graph_expand.norm"),
-                ("scn.residual.0", "graph_shortcut.conv"),
-                ("scn.residual.1", "graph_shortcut.norm"),
-                ("tcn.conv", "time.conv"),
-                ("tcn.bn", "time.norm"),
-                ("tcn.conv_down", "time_reduce.conv"),
-                ("tcn.bn_down", "time_reduce.norm"),
-                ("tcn.conv_up", "time_expand.conv"),
-                ("tcn.bn_up", "time_expand.norm"),
-                ("tcn.residual.0", "time_shortcut.conv"),
-                ("tcn.residual.1", "time_shortcut.norm"),
-            )
-        ),
+        *within("ResGCN.head.*.layers.*", "branches.*.blocks.*", BLOCK),
+        *within("ResGCN.backbone.*", "blocks.*", BLOCK),
         ("ResGCN.fcn", "linear"),
     )
 )
 
 
-def _blocks(shapes: Shapes, prefix: str) -> list[str]:
-    names = (f"{prefix}blocks.{index}" for index in count())
-    return list(takewhile(lambda name: f"{name}.edge" in shapes, names))
-
-
 def read(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes. A stride is 2 where a shortcut over time has a convolution."""
-    first, blocks = _blocks(shapes, "branches.0."), _blocks(shapes, "")
+    """Return the constructor's arguments from the shapes. A stride is 2 if a shortcut over time has a convolution."""
+    first, blocks = (
+        [key.removesuffix(".edge") for key in numbered(shapes, name)]
+        for name in ("branches.0.blocks.{}.edge", "blocks.{}.edge")
+    )
     width = shapes["branches.0.blocks.0.graph.norm.weight"][0]
     widths = [shapes[f"{block}.graph_expand.norm.weight"][0] for block in [*first[1:], *blocks]]
     return {

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import count, takewhile
 from typing import Any
 
 from app.gait.models.gaittr import GaitTR
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, widths
 
 
 def read(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes; the heads cannot be seen."""
-    names = (f"blocks.{block}.attention.norm.weight" for block in count())
+    """Return the constructor's arguments from the shapes; the heads cannot be seen."""
     return {
-        "widths": [shapes[name][0] for name in takewhile(lambda name: name in shapes, names)],
+        "widths": widths(shapes, "blocks.{}.attention.norm.weight"),
         "kernel": shapes["blocks.0.time.conv.weight"][2],
         "channels": shapes["linear.weight"][0],
     }
@@ -22,21 +20,16 @@ def read(shapes: Shapes) -> dict[str, Any]:
 TABLE = KeyTable(
     (
         ("data_bn", "data_norm"),
-        *(
-            (f"backbone.*.{theirs}", f"blocks.*.{ours}")
-            for theirs, ours in (
-                ("tcn.conv", "time.conv"),
-                ("tcn.bn", "time.norm"),
-                ("st.data_bn", "attention.data_norm"),
-                ("st.attention_conv.qkv_conv", "attention.project"),
-                ("st.attention_conv.attn_out", "attention.mix"),
-                ("st.bn", "attention.norm"),
-                ("residual_s.0", "inner.conv"),
-                ("residual_s.1", "inner.norm"),
-                ("down.conv", "outer.conv"),
-                ("down.bn", "outer.norm"),
-            )
-        ),
+        ("backbone.*.tcn.conv", "blocks.*.time.conv"),
+        ("backbone.*.tcn.bn", "blocks.*.time.norm"),
+        ("backbone.*.st.data_bn", "blocks.*.attention.data_norm"),
+        ("backbone.*.st.attention_conv.qkv_conv", "blocks.*.attention.project"),
+        ("backbone.*.st.attention_conv.attn_out", "blocks.*.attention.mix"),
+        ("backbone.*.st.bn", "blocks.*.attention.norm"),
+        ("backbone.*.residual_s.0", "blocks.*.inner.conv"),
+        ("backbone.*.residual_s.1", "blocks.*.inner.norm"),
+        ("backbone.*.down.conv", "blocks.*.outer.conv"),
+        ("backbone.*.down.bn", "blocks.*.outer.norm"),
         ("fcn", "linear"),
     )
 )

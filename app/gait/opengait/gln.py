@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from app.gait.models.gln import GLN
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+from app.gait.opengait.gaitset import CONV_PAIR, configure
+from app.gait.opengait.gaitset import read as read_gaitset
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, within
 
 
 def read(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes; the scales of the pyramids cannot be seen."""
-    arguments = {
-        "widths": [shapes[f"frame{stage}.conv1.weight"][0] for stage in (1, 2, 3)],
-        "lateral": shapes["lateral.0.weight"][0],
-        "channels": shapes["linear.weight"][2],
-    }
+    """Return the constructor's arguments from the shapes; the scales of the pyramids cannot be seen."""
+    arguments = {**read_gaitset(shapes), "lateral": shapes["lateral.0.weight"][0]}
     if "classifier.linear.weight" in shapes:
         arguments["classes"], arguments["compact"] = shapes["classifier.linear.weight"]
     return arguments
 
 
-def configure(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The scales of the pyramids from OpenGait's YAML."""
-    return {"bins": model_cfg["bin_num"]}
-
-
 TABLE = KeyTable(
     (
-        *(
-            (f"{theirs}.{index}.conv", f"{ours}.{conv}")
-            for theirs, ours in (
-                ("sil_stage_0.forward_block", "frame1"),
-                ("sil_stage_1.forward_block", "frame2"),
-                ("sil_stage_2.forward_block", "frame3"),
-                ("set_stage_1", "set2"),
-                ("set_stage_2", "set3"),
-            )
-            for index, conv in ((0, "conv1"), (2, "conv2"))
-        ),
+        *within("sil_stage_0.forward_block", "frame1", CONV_PAIR),
+        *within("sil_stage_1.forward_block", "frame2", CONV_PAIR),
+        *within("sil_stage_2.forward_block", "frame3", CONV_PAIR),
+        *within("set_stage_1", "set2", CONV_PAIR),
+        *within("set_stage_2", "set3", CONV_PAIR),
         *((f"lateral_layer{stage + 1}", f"lateral.{stage}") for stage in range(3)),
         *((f"smooth_layer{stage + 1}", f"smooth.{stage}") for stage in range(3)),
         ("Head.fc_bin", "linear.weight"),

@@ -1,10 +1,11 @@
-"""What is said of each family: its marks, its table of names, and how it is built."""
+"""What is known of each family: how its checkpoints are recognised, its table of names, and how it is built."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -13,16 +14,63 @@ from app.gait.base import EmbeddingNetwork
 
 Weights: TypeAlias = Mapping[str, Tensor]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Rows: TypeAlias = tuple[tuple[str, str], ...]
+"""Pairs of names, OpenGait's and ours."""
+
+HEAD: Rows = (
+    ("FCs.fc_bin", "linear.weight"),
+    ("BNNecks.fc_bin", "classifier.weight"),
+    ("BNNecks.bn1d", "classifier.norm"),
+)
+"""The end of most networks: a linear layer for each part, and the classifier."""
+
+RESIDUAL_BLOCK: Rows = (
+    ("conv1", "conv1.conv"),
+    ("bn1", "conv1.norm"),
+    ("conv2", "conv2.conv"),
+    ("bn2", "conv2.norm"),
+    ("downsample.0", "shortcut.conv"),
+    ("downsample.1", "shortcut.norm"),
+)
+
+
+def within(theirs: str, ours: str, rows: Rows) -> Rows:
+    """Return `rows` of names inside of a module, which is called `theirs` there and `ours` here."""
+    return tuple((f"{theirs}.{their}", f"{ours}.{our}") for their, our in rows)
+
+
+def numbered(shapes: Shapes, name: str) -> list[str]:
+    """Return the keys of the layers ``name.format(0)``, ``name.format(1)`` and so on, as many as there are."""
+    return list(takewhile(lambda key: key in shapes, map(name.format, count())))
+
+
+def widths(shapes: Shapes, name: str) -> list[int]:
+    """Return how many channels each of the `numbered` layers gives."""
+    return [shapes[key][0] for key in numbered(shapes, name)]
+
+
+def classes(shapes: Shapes, key: str = "classifier.weight") -> int | None:
+    """Return how many people the classifier knows; None if there is none."""
+    if key not in shapes:
+        return None
+    # A classifier for each part is (parts, inputs, classes); an ordinary linear layer is (classes, inputs).
+    return shapes[key][2] if len(shapes[key]) == 3 else shapes[key][0]
+
+
+def strips(shapes: Shapes, key: str = "linear.weight") -> dict[str, int]:
+    """Return the `parts` and `channels` of the embedding from the linear layers of the parts."""
+    parts, _, channels = shapes[key]
+    return {"parts": parts, "channels": channels}
 
 
 @dataclass(frozen=True)
 class KeyTable:
-    """A two-way table of module names: rows of (theirs, ours), ``*`` standing for the same number in both."""
+    """A two-way table of the names of modules; a ``*`` stands for the same number in both names."""
 
-    rows: tuple[tuple[str, str], ...] = ()
+    rows: Rows = ()
 
     def to_ours(self, key: str) -> str:
-        """Our name of OpenGait's `key`; a key the table does not know stays as it is."""
+        """Our name of OpenGait's `key`; a key that the table does not know stays as it is."""
         return self._rename(key, self.rows)
 
     def to_theirs(self, key: str) -> str:
@@ -30,9 +78,9 @@ class KeyTable:
         return self._rename(key, tuple((ours, theirs) for theirs, ours in self.rows))
 
     @staticmethod
-    def _rename(key: str, rows: tuple[tuple[str, str], ...]) -> str:
+    def _rename(key: str, rows: Rows) -> str:
         for source, target in rows:
-            # A row names a module, or one parameter: what follows it is kept.
+            # A row names a module, or one parameter: what follows the name is kept.
             if found := re.fullmatch(re.escape(source).replace(r"\*", r"(\d+)") + r"(|\..+)", key):
                 *numbers, rest = found.groups()
                 for number in numbers:
@@ -41,39 +89,35 @@ class KeyTable:
         return key
 
 
-def _nothing(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    return {}
-
-
-def _always(weights: Weights) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class Architecture:
     """How a family's checkpoint becomes a network.
 
-    `read` returns what the shapes, by our names, tell of the constructor's arguments, and `configure` what the
-    ``model_cfg`` of OpenGait's YAML tells beyond. Keys that begin (by our names) with one of `training` are left out
-    where the network has no use for them: embedding needs no classifier.
+    `read` takes the shapes of the weights, by our names, and returns what they tell of the constructor's arguments.
+    `configure` takes the ``model_cfg`` of OpenGait's YAML and returns what it tells beyond. Keys that begin (by our
+    names) with one of `training` are left out unless the network needs them: embedding needs no classifier.
     """
 
     network: type[EmbeddingNetwork]
     table: KeyTable
     read: Callable[[Shapes], dict[str, Any]]
-    configure: Callable[[Mapping[str, Any]], dict[str, Any]] = _nothing
+    configure: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda model_cfg: {}
     training: tuple[str, ...] = ("classifier.",)
 
 
 @dataclass(frozen=True)
 class Family:
-    """Networks with the same keys: `marks` are beginnings of OpenGait's keys that tell it from those after it.
+    """Networks that share their keys.
 
-    `architecture` is None where it is known but not supported. `fits` looks at the weights where the keys are those of
-    another family too.
+    A checkpoint belongs to the family if, for each of `marks`, one of its keys (OpenGait's) begins with it, and `fits`
+    says so too where another family has the same keys. `architecture` is None if the family is not supported.
     """
 
     title: str
     marks: tuple[str, ...]
     architecture: Architecture | None = None
-    fits: Callable[[Weights], bool] = _always
+    fits: Callable[[Weights], bool] = lambda weights: True
+
+    def has(self, weights: Weights) -> bool:
+        """Whether weights by OpenGait's names belong to this family."""
+        return all(any(key.startswith(mark) for key in weights) for mark in self.marks) and self.fits(weights)

@@ -64,11 +64,6 @@ _OTHERS = (
 )
 
 
-def _seems(weights: Weights, families: tuple[Family, ...]) -> Family | None:
-    marked = (f for f in families if all(any(key.startswith(mark) for key in weights) for mark in f.marks))
-    return next((f for f in marked if f.fits(weights)), None)
-
-
 def recognise(weights: Weights, path: Path) -> Architecture:
     """Return the architecture whose keys `weights` have.
 
@@ -76,9 +71,9 @@ def recognise(weights: Weights, path: Path) -> Architecture:
         CheckpointError: a family that is not supported yet, or no gait network; the message says what it seems to be.
     """
     supported = ", ".join(family.title for family in FAMILIES if family.architecture)
-    family = _seems(weights, FAMILIES)
+    family = next((family for family in FAMILIES if family.has(weights)), None)
     if family is None:
-        other = _seems(weights, _OTHERS)
+        other = next((other for other in _OTHERS if other.has(weights)), None)
         what = f"it seems to be {other.title}" if other else f"its keys are {', '.join(list(weights)[:3])} ..."
         raise CheckpointError(f"{path} is not a gait network of OpenGait: {what}. Supported: {supported}.")
     if family.architecture is None:

@@ -1,20 +1,19 @@
-"""PoseGait's checkpoints, of our own training: none is published, so the names are ours."""
+"""PoseGait's checkpoints. None is published: they come from our own training, and the names are ours."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.gait.models.posegait import PoseGait
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, classes, widths
 
 
 def read(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes."""
-    stages = sum(f"stages.{stage}.0.weight" in shapes for stage in range(6))
+    """Return the constructor's arguments from the shapes."""
     return {
-        "widths": [shapes[f"stages.{stage}.0.weight"][0] for stage in range(stages)],
+        "widths": widths(shapes, "stages.{}.0.weight"),
         "channels": shapes["linear.weight"][0],
-        "classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else None,
+        "classes": classes(shapes),
     }
 
 

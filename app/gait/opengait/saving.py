@@ -21,13 +21,9 @@ def architecture_for(network: EmbeddingNetwork) -> Architecture:
     Raises:
         CheckpointError: it belongs to none of OpenGait's families.
     """
-    weights = network.state_dict()
     for family in FAMILIES:
         known = family.architecture
-        if known is None or known.network is not type(network):
-            continue
-        theirs = {known.table.to_theirs(key): value for key, value in weights.items()}
-        if all(any(key.startswith(mark) for key in theirs) for mark in family.marks) and family.fits(theirs):
+        if known is not None and known.network is type(network) and family.has(to_theirs(network, known.table)):
             return known
     raise CheckpointError(f"A {network.family} network has no checkpoint format of OpenGait's.")
 

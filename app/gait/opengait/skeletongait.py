@@ -5,20 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
-from app.gait.opengait.deepgaitv2 import (
-    BLOCK_2D_3D,
-    BLOCK_P3D,
-    HEAD,
-    NECK,
-    TABLE_P3D,
-    blocks,
-    configure,
-    depth,
-    head,
-    read,
-    stem,
-)
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
+from app.gait.opengait.deepgaitv2 import BLOCK_P3D, HEAD_OF_STRIPS, NECK, TABLE_P3D, configure, head, read, stem
+from app.gait.opengait.keys import RESIDUAL_BLOCK, Architecture, Family, KeyTable, Shapes, Weights, numbered, within
 
 
 def sees_two_maps(weights: Weights) -> bool:
@@ -28,11 +16,11 @@ def sees_two_maps(weights: Weights) -> bool:
 
 
 def read_plus(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
+    """Return the constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
     stages = ["map_stage", *(f"stages.{stage}" for stage in range(3))]
     return {
         "widths": [shapes[f"{stage}.0.conv1.conv.weight"][0] for stage in stages],
-        "depths": [depth(shapes, stage) for stage in stages],
+        "depths": [len(numbered(shapes, f"{stage}.{{}}.conv1.conv.weight")) for stage in stages],
         "narrow": shapes["fusion.mix.conv.weight"][0],
         **head(shapes),
     }
@@ -45,7 +33,7 @@ TABLE_PLUS = KeyTable(
             for kind in ("map", "sil")
             for row in (
                 *stem(f"{kind}_layer0", f"{kind}_stem"),
-                *blocks(f"{kind}_layer1.forward_block", f"{kind}_stage", BLOCK_2D_3D),
+                *within(f"{kind}_layer1.forward_block.*", f"{kind}_stage.*", RESIDUAL_BLOCK),
             )
         ),
         ("fusion.conv.forward_block.0", "fusion.reduce.conv"),
@@ -53,8 +41,8 @@ TABLE_PLUS = KeyTable(
         ("fusion.conv.forward_block.3", "fusion.mix.conv"),
         ("fusion.conv.forward_block.4", "fusion.mix.norm"),
         ("fusion.conv.forward_block.6", "fusion.expand"),
-        *(row for stage in range(3) for row in blocks(f"layer{stage + 2}", f"stages.{stage}", BLOCK_P3D)),
-        *HEAD,
+        *(row for stage in range(3) for row in within(f"layer{stage + 2}.*", f"stages.{stage}.*", BLOCK_P3D)),
+        *HEAD_OF_STRIPS,
     )
 )
 
