@@ -12,15 +12,15 @@ from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import gait_models
 
 STRIPS = 16
-MARGIN = 10  # columns left out on either side, as for the networks: nothing of a walker is there
+MARGIN = 10  # columns left out on either side, as for the networks: no walker reaches them
 
 
 def energy_image(walk: GaitSequence) -> Floats:
-    """The mean silhouette, mirrored onto itself: float32 (64, 22), 0..1, the left half of a symmetric image.
+    """Return the mean silhouette, mirrored onto itself: float32 (64, 22), 0..1, the left half of a symmetric image.
 
-    A gait is alike on the left and on the right; folding it makes walkers seen from the left comparable with those
-    seen from the right. On the clips it was tried on it raised rank-1, while leaving out the frames that differ most
-    from the median did not.
+    A gait is alike on both sides. Folding the image makes walkers seen from the left comparable with those seen from
+    the right. This raised rank-1 on the clips it was tried on; leaving out the frames that differ most from the median
+    did not.
     """
     mean = walk.silhouettes[:, :, MARGIN:-MARGIN].mean(axis=0, dtype=np.float32) / np.float32(255)
     folded: Floats = (mean + mean[:, ::-1])[:, : mean.shape[1] // 2] / np.float32(2)
@@ -32,8 +32,8 @@ class GaitEnergyImage:
     """Embeds a walk as its gait energy image, in horizontal strips: parts (16, 88).
 
     Args:
-        checkpoint: none is needed.
-        settings: nothing of it is used; every frame counts.
+        checkpoint: not used; no weights are needed.
+        settings: not used; every frame counts.
     """
 
     def __init__(self, checkpoint: CheckpointFile | None = None, settings: GaitSettings | None = None) -> None:

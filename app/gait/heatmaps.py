@@ -1,7 +1,7 @@
 """Skeleton maps, the input of SkeletonGait: a picture of the limbs and one of the joints.
 
 Fan et al., "SkeletonGait: Gait Recognition Using Skeleton Maps", AAAI 2024, section "Skeleton Map". What the paper
-leaves open (sizes, cut-offs, quantisation) was measured on golden vectors, which come out bit for bit.
+leaves open (sizes, cut-offs, quantisation) was measured on golden vectors, which this code reproduces bit for bit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIGMA = 8.0
 _REACH = 3.0 * _SIGMA
 """Nothing is drawn further than this from the box of a joint or limb."""
 _GREY: NDArray[np.float64] = np.floor(np.linspace(0.0, 1.0, 256) * 255.0) / 255.0
-"""256 shades by index. The rounding in `linspace` makes 24 of them one too dark; the published maps have it too."""
+"""256 shades by index. The rounding in `linspace` makes 24 of them one too dark, as in the published maps."""
 _PIXELS: NDArray[np.float64] = np.arange(_CANVAS, dtype=np.float64)
 _HIPS = [11, 12]
 
@@ -37,15 +37,16 @@ def heatmaps(keypoints: NDArray[Any]) -> NDArray[np.uint8]:
     """Draw the skeleton maps of a walk.
 
     Args:
-        keypoints: (T, 17, 3), COCO-17: x px, y px, score 0 to 1 (a little more is cut off). A joint is missing where
-            its score is not above 0.
+        keypoints: (T, 17, 3), COCO-17: x px, y px, score 0 to 1 (a little more is cut off). A joint whose score is
+            not above 0 is missing.
 
     Returns:
-        uint8 (T, 2, 64, 64), channel 0 limbs, 1 joints. Every pose is 42.5 px high, its hips in the middle. Without
-        hips, the middle of the present joints is taken; a pose without height (fewer than two joints) is left black.
+        uint8 (T, 2, 64, 64); channel 0 shows the limbs, channel 1 the joints. Every pose is 42.5 px high, with its hips
+        in the middle. Without hips, the middle of the joints that are there is taken. A pose without height (fewer than
+        two joints) is left black.
 
     Raises:
-        ValueError: another shape, numbers that are not finite, or a score above 2.
+        ValueError: the shape is another, numbers are not finite, or a score is above 2.
     """
     poses = np.asarray(keypoints, np.float64)
     if poses.ndim != 3 or poses.shape[1:] != (17, 3):
@@ -67,7 +68,7 @@ def heatmaps(keypoints: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _normalised(pose: _Array) -> _Array | None:
-    """Return x, y (17, 2) on the canvas, or None where the pose has no height."""
+    """Return x, y (17, 2) on the canvas, or None if the pose has no height."""
     present = pose[:, 2] > 0
     if not present.any():
         return None
@@ -82,7 +83,7 @@ def _normalised(pose: _Array) -> _Array | None:
 
 
 def _exponents(places: _Array, scores: _Array) -> _Array:
-    """Return the logarithm of the maps, (2, 128, 128): the largest joint or limb counts, and one `exp` does for all."""
+    """Return the logarithm of the maps, (2, 128, 128). The largest joint or limb counts, so one `exp` is enough."""
     maps = np.full((2, _CANVAS, _CANVAS), -np.inf)
     present = scores > 0
     weights = np.log(np.where(present, scores, 1.0))
@@ -100,7 +101,7 @@ def _exponents(places: _Array, scores: _Array) -> _Array:
         rows, columns = _window(np.minimum(a, b), np.maximum(a, b))
         dx, dy = _PIXELS[columns] - a[0], (_PIXELS[rows] - a[1])[:, None]
         along, across = dx * ux + dy * uy, dx * uy - dy * ux
-        along -= np.clip(along, 0.0, length)  # what lies beyond either end
+        along -= np.clip(along, 0.0, length)  # the distance beyond either end
         along *= along
         across *= across
         across += along

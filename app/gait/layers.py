@@ -1,4 +1,4 @@
-"""Building blocks the gait networks share."""
+"""Building blocks that the gait networks share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NormalisedConv(nn.Module):
         return normalised
 
     def fuse(self) -> None:
-        """Fold the normalisation into the convolution: the same function in one step, for inference only."""
+        """Fold the normalisation into the convolution, which computes the same in one step. For inference only."""
         if isinstance(self.norm, nn.BatchNorm2d | nn.BatchNorm3d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
@@ -56,7 +56,8 @@ class ConvNorm3d(NormalisedConv):
 def prepare_for_inference(network: nn.Module) -> None:
     """Fold every batch normalisation of `network` (in eval mode) and lay its weights out channels last.
 
-    The same function, nearly twice as fast (see tests/benchmarks/gait.py); it can no longer be trained or saved.
+    The network computes the same, nearly twice as fast (see tests/benchmarks/gait.py). It can no longer be trained or
+    saved.
     """
     for module in network.modules():
         if isinstance(module, NormalisedConv):
@@ -130,8 +131,8 @@ def residual_stage(
 class ConvPair(nn.Module):
     """Two convolutions without normalisation, each followed by a leaky ReLU: the block of the plain networks.
 
-    With `strips`, each horizontal strip of the maps is convolved alone, by the same weights: the focal convolution
-    (Fan et al., "GaitPart", CVPR 2020, section 3.2).
+    If `strips` is above 1, each horizontal strip of the maps is convolved by itself, with the same weights: the focal
+    convolution (Fan et al., "GaitPart", CVPR 2020, section 3.2).
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, strips: int = 1) -> None:
@@ -148,9 +149,9 @@ class ConvPair(nn.Module):
 
 
 class PlainBackbone(nn.Module):
-    """Pairs of convolutions over single frames, halved after the first two: (t, 1, h, w) -> (t, c, h / 4, w / 4).
+    """Pairs of convolutions over single frames: (t, 1, h, w) -> (t, c, h / 4, w / 4), halved after each of two pairs.
 
-    `strips` are those of each pair's focal convolutions; 1 is an ordinary convolution.
+    `strips` says into how many strips each pair's focal convolutions cut the maps; 1 is an ordinary convolution.
     """
 
     def __init__(self, widths: Sequence[int], strips: Sequence[int]) -> None:
@@ -188,7 +189,7 @@ class PartLinear(nn.Module):
 
 
 class PartNeck(nn.Module):
-    """The neck of batch normalisation (Luo et al. 2019): (n, c, parts), of unit length for each part, alike."""
+    """The neck of batch normalisation (Luo et al. 2019): (n, c, parts) of the same shape, each part of unit length."""
 
     def __init__(self, parts: int, inputs: int) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ class PartNeck(nn.Module):
 
 
 class PartClassifier(PartNeck):
-    """The neck and cosine logits, for training: (n, c, parts) -> (n, classes, parts)."""
+    """The neck and the cosine logits after it, for training: (n, c, parts) -> (n, classes, parts)."""
 
     def __init__(self, parts: int, inputs: int, classes: int) -> None:
         super().__init__(parts, inputs)

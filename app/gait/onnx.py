@@ -1,18 +1,19 @@
-"""Gait networks exported to ONNX, through ONNX Runtime: the embedded one, and any other with the same ports.
+"""Gait networks exported to ONNX: the one that comes with Gaitprint, and any other with the same input and output.
 
-Understood are graphs with one input, silhouettes float32 (n, T, 64, columns) in 0..1 with T left open, and one output,
-the embedding (n, C, P); n is open or 1. What else is to be known stands in the metadata properties, all optional:
+A graph has one input, silhouettes float32 (n, T, 64, columns) in 0..1, and one output, the embedding (n, C, P). T is
+open; n is open or 1. The rest stands in the file's metadata properties, which are all optional:
 
 ``licence``, ``note``
-    as shown to the user;
+    What is shown to the user.
 ``flip``
-    ``true``: the embedding is the mean of those of the walk and of its mirror image, as a gait is alike on both sides;
+    With ``true``, the embedding is the mean of those of the walk and of its mirror image, because a gait is alike on
+    both sides.
 ``keep``
-    the share of a walk's silhouettes that the network sees, the most `ordinary` ones; 1 where it is left out;
+    The share of a walk's silhouettes that the network sees, the most `ordinary` ones; by default 1, all of them.
 ``piece``
-    how many silhouettes the network sees at once, for one that was trained on short walks and whose parts have unit
-    length: a longer walk is embedded in pieces of so many, and its parts are the mean of theirs, of unit length again.
-    All at once where it is left out.
+    How many silhouettes the network sees at once, for a network that was trained on short walks and whose parts have
+    unit length. A longer walk is embedded in pieces of this size; its parts are the mean of theirs, brought to unit
+    length again. By default, the network sees the whole walk at once.
 """
 
 from __future__ import annotations
@@ -32,19 +33,18 @@ from app.weights.sessions import open_session
 
 _ROWS = 64
 _TRUNK = 40
-"""Rows of head and trunk, which a stride hardly changes: where they differ, the silhouette is bad."""
+"""Rows of head and trunk. A stride hardly changes them, so a silhouette that differs there is a bad one."""
 
 
 def cut(frames: int, size: int) -> Ints:
     """Cut a walk into the fewest pieces that cover it.
 
     Args:
-        frames: of the walk, at least one.
-        size: of each piece; a shorter walk is one piece.
+        frames: how many frames the walk has, at least one.
+        size: how many frames each piece has; a shorter walk is one piece.
 
     Returns:
-        int64 (K, size) indices: pieces evenly spread from the first frame to the last, neighbours overlapping where
-        they must.
+        int64 (K, size) indices: pieces evenly spread from the first frame to the last, overlapping if they must.
     """
     size = min(size, frames)
     starts = np.linspace(0, frames - size, -(-frames // size)).round().astype(np.int64)
@@ -52,12 +52,11 @@ def cut(frames: int, size: int) -> Ints:
 
 
 def ordinary(silhouettes: Bytes, share: float) -> Ints:
-    """Choose the most ordinary silhouettes of a walk, in their order: those whose head and trunk are most alike the
-    median of all.
+    """Choose the silhouettes of a walk whose head and trunk are most like the median of all.
 
     Args:
         silhouettes: uint8 (T, 64, columns).
-        share: of the frames that are chosen, above 0 to 1; at least one is.
+        share: the share of the frames to choose, above 0 to 1; at least one frame is chosen.
 
     Returns:
         int64 indices, rising.
@@ -66,12 +65,12 @@ def ordinary(silhouettes: Bytes, share: float) -> Ints:
     if count == len(silhouettes):
         return np.arange(count)
     trunks = silhouettes[:, :_TRUNK].astype(np.float32)
-    off = np.abs(trunks - np.median(trunks, axis=0)).sum(axis=(1, 2))
-    return np.sort(np.argsort(off, kind="stable")[:count])
+    difference = np.abs(trunks - np.median(trunks, axis=0)).sum(axis=(1, 2))
+    return np.sort(np.argsort(difference, kind="stable")[:count])
 
 
 def accepts(path: Path) -> bool:
-    """Whether `path` is an ONNX graph with the ports of a gait network."""
+    """Whether `path` is an ONNX graph with the input and output of a gait network."""
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return False
     try:
@@ -104,18 +103,17 @@ class OnnxGait:
 
     Args:
         checkpoint: the ``.onnx`` file.
-        settings: `max_frames` bounds the length of a walk.
+        settings: `max_frames` is how many frames of a walk are used at most.
 
     Raises:
-        CheckpointError: not such a network, or its metadata make no sense.
+        CheckpointError: the file is no such network, or its metadata make no sense.
     """
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: GaitSettings) -> None:
         if checkpoint is None or not accepts(checkpoint.path):
-            name = checkpoint.path if checkpoint else "nothing"
             raise CheckpointError(
                 f"The gait model 'onnx-gait' needs an ONNX network with one input (n, T, 64, 44), T left open, and one "
-                f"output (n, C, P), not {name}."
+                f"output (n, C, P), not {checkpoint.path if checkpoint else 'nothing'}."
             )
         import onnxruntime
 
@@ -167,7 +165,7 @@ class OnnxGait:
         return Embedding(parts, self.card.model_id, len(silhouettes), features)
 
     def _run(self, walks: Bytes) -> Floats:
-        """From uint8 (n, T, 64, 64) to float32 (n, P, C)."""
+        """Run the network: from uint8 (n, T, 64, 64) to float32 (n, P, C)."""
         views = walks[..., self._margin : walks.shape[3] - self._margin] / np.float32(255)
         if self._flip:
             views = np.concatenate([views, views[..., ::-1]])
@@ -180,7 +178,7 @@ class OnnxGait:
 
 
 def _number(properties: Mapping[str, str], name: str, default: float) -> float:
-    """A property as a number; NaN for what is none."""
+    """Return a property as a number, NaN if it is none."""
     try:
         return float(properties.get(name, default))
     except ValueError:

@@ -1,9 +1,10 @@
 """CSTL: Huang et al., "Context-Sensitive Temporal Feature Learning for Gait Recognition", ICCV 2021.
 
-Features of horizontal strips of single frames, then two ways through time: a mixture of three temporal scales whose
-weights depend on the context, and for each strip the frame in which it shows best. Written from the paper: no weights
-were at hand to compare with, so the names of its weights are ours, and where the paper leaves something open (sizes of
-the hidden layers, how the best frame is learnt) it is our reading.
+Features of horizontal strips of single frames go two ways through time: a mixture of three temporal scales whose
+    weights
+depend on the context, and for each strip the frame in which it shows best. This is written from the paper: no weights
+were at hand to compare with, so the names of the weights are ours. Where the paper leaves something open (sizes of the
+hidden layers, how the best frame is learnt), this is our reading of it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class TemporalScales(nn.Module):
 
 
 class AdaptiveAggregation(nn.Module):
-    """Adaptive temporal aggregation (section 3.3): the scales, each weighed in the light of all, then the maximum.
+    """Adaptive temporal aggregation (section 3.3): weighs each scale by what all scales show, and takes the maximum.
 
     Three of (n, c, t, parts) -> (n, 3 c, parts).
     """
@@ -69,9 +70,9 @@ class AdaptiveAggregation(nn.Module):
 
 
 class SalientFrames(nn.Module):
-    """Salient spatial features (section 3.4): of each part, the frame that scores highest.
+    """Salient spatial features (section 3.4): takes for each part the frame that scores highest.
 
-    (n, c, t, parts) -> (n, c, parts). The feature is multiplied by its score, so that the scores are learnt.
+    (n, c, t, parts) -> (n, c, parts). The feature is multiplied by its score, so that training reaches the scores.
     """
 
     def __init__(self, parts: int, channels: int) -> None:

@@ -1,7 +1,8 @@
 """DeepGaitV2: Fan et al., "Exploring Deep Models for Practical Gait Recognition", arXiv:2303.03301, section 4.
 
 GaitBase made deeper: a residual network whose later stages see single frames (2D), frames and time at once (3D), or
-one after the other (pseudo-3D, the published choice); then the maximum over time, strips and a linear layer per strip.
+frames and time in turn (pseudo-3D, the published choice). Then follow the maximum over time, strips and a linear layer
+for each strip.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ BLOCKS: dict[Block, type[BasicBlock3d | BasicBlockP3d]] = {"3d": BasicBlock3d, "
 
 
 class StripHead(nn.Module):
-    """From a walk's feature maps to its embedding, the end that DeepGaitV2 and SkeletonGait share.
+    """The end that DeepGaitV2 and SkeletonGait share, from a walk's feature maps to its embedding.
 
-    The maximum over time, `parts` strips, and a linear layer each; with `use_emb2` the embedding is what the neck makes
-    of it, normalised over the training set and then of unit length.
+    It takes the maximum over time, cuts it into `parts` strips, and gives each strip a linear layer. With `use_emb2`
+    the embedding comes after the neck: normalised over the training set and then of unit length.
     """
 
     def __init__(self, parts: int, inputs: int, channels: int, classes: int | None, use_emb2: bool) -> None:
@@ -51,17 +52,17 @@ class StripHead(nn.Module):
             self.neck = PartNeck(parts, channels)
 
     def features(self, maps: Tensor) -> Tensor:
-        """(n, c, t, h, w) -> (n, C, P) before the neck."""
+        """Return the features before the neck: (n, c, t, h, w) -> (n, C, P)."""
         parts: Tensor = self.linear(pool_strips(maps.amax(2), self.parts))
         return parts
 
     def embed(self, maps: Tensor) -> Tensor:
-        """(n, c, t, h, w) -> the embedding (n, C, P)."""
+        """Return the embedding: (n, c, t, h, w) -> (n, C, P)."""
         features = self.features(maps)
         return self.neck.features(features) if self.use_emb2 and self.neck is not None else features
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What training needs: the features before the neck and, with a classifier, its logits (n, classes, P)."""
+        """Return the features before the neck (n, C, P) and, with a classifier, its logits (n, classes, P)."""
         features = self.features(maps)
         return features, self.neck(features) if isinstance(self.neck, PartClassifier) else None
 
@@ -88,7 +89,7 @@ class DeepGaitV2(StripNetwork):
     """DeepGaitV2 in 3D or pseudo-3D; the published networks have the defaults, or `depths` 1, 1, 1, 1.
 
     Args:
-        block: of the second to the last stage; the first always sees single frames.
+        block: the kind of block from the second stage on; the first stage always sees single frames.
         widths: channels of the four stages; the stem has those of the first.
         depths: residual blocks of each stage.
         strides: stride of each stage's first block.

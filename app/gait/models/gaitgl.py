@@ -21,7 +21,7 @@ from app.gait.layers import PartClassifier, PartLinear
 class GlobalLocal(nn.Module):
     """A 3D convolution of the whole maps and another of each of `strips` strips, (n, c, t, h, w) -> (n, c', t, h, w).
 
-    They are added; or, with `stack`, laid one above the other, which makes h twice as high.
+    The two results are added or, with `stack`, laid one above the other, which makes h twice as high.
     """
 
     def __init__(self, inputs: int, outputs: int, strips: int, stack: bool) -> None:
@@ -47,8 +47,8 @@ class GaitGL(TemporalNetwork):
         strips: horizontal strips that the local convolutions see one by one.
         parts: horizontal strips that are embedded.
         channels: numbers per part in the embedding.
-        neck: whether the batch normalisation belongs to the classifier (BNNeck), and the embedding comes before it;
-            else the embedding is the normalised one.
+        neck: whether the batch normalisation belongs to the classifier (BNNeck). If so, the embedding comes before it;
+            if not, the embedding is the normalised one.
         classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
         input_size: height and width of the silhouettes in px.
     """
@@ -75,14 +75,11 @@ class GaitGL(TemporalNetwork):
         self.temporal = nn.Conv3d(stem, stem, (3, 1, 1), stride=(3, 1, 1), bias=False)
         self.blocks = nn.ModuleList()
         for index, (before, width) in enumerate(pairwise(widths)):
-            self.blocks.append(
-                nn.Sequential(
-                    *(
-                        GlobalLocal(width if step else before, width, strips, stack=(index, step) == (2, depth - 1))
-                        for step in range(depth)
-                    )
-                )
-            )
+            block = nn.Sequential()
+            for step in range(depth):
+                last = (index, step) == (2, depth - 1)
+                block.append(GlobalLocal(width if step else before, width, strips, stack=last))
+            self.blocks.append(block)
         self.power = nn.Parameter(torch.full((1,), 6.5))
         self.linear = PartLinear(parts, widths[-1], channels)
         self.norm = None if neck else nn.BatchNorm1d(channels)
@@ -90,7 +87,7 @@ class GaitGL(TemporalNetwork):
         self.classifier = PartClassifier(parts, channels, classes) if classes is not None and neck else None
 
     def embed_walks(self, walks: Tensor) -> Tensor:
-        repeats = (walks.shape[1] + 2) // walks.shape[1]  # the stride over time swallows three frames at once
+        repeats = (walks.shape[1] + 2) // walks.shape[1]  # the convolution over time takes three frames at a step
         x = walks.repeat(1, repeats, 1, 1)[:, None]
         for conv in self.stem:
             x = F.leaky_relu(conv(x), inplace=True)
@@ -103,7 +100,7 @@ class GaitGL(TemporalNetwork):
         return embedding
 
     def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, P) and, with a classifier, its logits (n, classes, P)."""
+        """Return the embedding (n, C, P) and, with a classifier, its logits (n, classes, P)."""
         embedding = self.embed(silhouettes, lengths)
         classifier = self.logits if self.classifier is None else self.classifier
         return embedding, None if classifier is None else classifier(embedding)

@@ -34,7 +34,7 @@ REACH = 3
 
 
 def adjacency() -> Tensor:
-    """Which joints see which, by their distance: float32 (`REACH` + 1, 17, 17); each column sums to 1 over all."""
+    """Return which joints see which, by their distance: float32 (`REACH` + 1, 17, 17), each column summing to 1."""
     near = torch.eye(JOINTS)
     for a, b in EDGES:
         near[a, b] = near[b, a] = 1
@@ -46,14 +46,14 @@ def adjacency() -> Tensor:
 
 
 def moves(points: Tensor, frames: int) -> Tensor:
-    """How far each joint goes in so many frames, (n, t, 17, 2) alike; zero in the last two frames."""
+    """Return how far each joint moves in so many frames, (n, t, 17, 2) as `points`; zero in the last two frames."""
     moved = torch.zeros_like(points)
     moved[:, :-2] = points[:, frames : points.shape[1] - 2 + frames] - points[:, :-2]
     return moved
 
 
 def branches(keypoints: Tensor) -> Tensor:
-    """What GaitGraph 2 sees of a walk.
+    """Make the input of GaitGraph 2.
 
     Args:
         keypoints: float32 (n, t, 17, 3), COCO-17: x, y, score.
@@ -72,13 +72,13 @@ def branches(keypoints: Tensor) -> Tensor:
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> NormalisedConv:
-    """A convolution over time, (n, c, t, 17) -> (n, c', t', 17), and its batch normalisation."""
+    """Return a convolution over time with its batch normalisation: (n, c, t, 17) -> (n, c', t', 17)."""
     conv = nn.Conv2d(inputs, outputs, (kernel, 1), (stride, 1), (kernel // 2, 0))
     return NormalisedConv(conv, nn.BatchNorm2d(outputs))
 
 
 class GraphConv(nn.Module):
-    """A convolution over the joints nearer than `hops`, with weights for each distance: (n, c, t, 17) alike."""
+    """A convolution over joints nearer than `hops`, weighed by distance: (n, c, t, 17) -> (n, c', t, 17)."""
 
     def __init__(self, inputs: int, outputs: int, hops: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class GraphConv(nn.Module):
 class GraphBlock(nn.Module):
     """A convolution over the joints and one over time; how much each edge counts is learnt.
 
-    With `narrow` they are bottlenecks of so many channels with shortcuts, else there are none.
+    If `narrow` is given, both are bottlenecks of that many channels, with shortcuts around them.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class GraphBlock(nn.Module):
 
 
 class GraphBranch(nn.Module):
-    """The first blocks, one kind of input alone: (n, inputs, t, 17) -> (n, c, t, 17)."""
+    """The first blocks, which see one kind of input: (n, inputs, t, 17) -> (n, c, t, 17)."""
 
     def __init__(self, inputs: int, widths: Sequence[int], reduction: int, hops: int, kernel: int) -> None:
         super().__init__()
@@ -142,59 +142,19 @@ class GraphBranch(nn.Module):
 
 
 class GraphNetwork(JointNetwork):
-    """A residual graph convolution network over one or several kinds of input.
+    """A residual graph convolution network over one or several kinds of input. The defaults are GaitGraph 1's.
 
     Args:
-        inputs: numbers of a joint.
-        branches: kinds of input.
+        inputs: how many numbers each joint has.
+        branches: how many kinds of input there are.
         branch_widths: channels of the blocks of each branch.
-        widths: channels of the blocks after them.
-        strides: over time, of the same blocks.
+        widths: channels of the blocks after the branches.
+        strides: strides over time of the blocks after the branches.
         channels: numbers in the embedding.
         reduction: how many times narrower the bottlenecks are.
         hops: distances in the graph that have weights of their own.
         kernel: frames a convolution over time sees.
     """
-
-    def __init__(
-        self,
-        inputs: int,
-        branches: int,
-        branch_widths: Sequence[int],
-        widths: Sequence[int],
-        strides: Sequence[int],
-        channels: int,
-        reduction: int,
-        hops: int,
-        kernel: int,
-    ) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            GraphBranch(inputs, branch_widths, reduction, hops, kernel) for _ in range(branches)
-        )
-        self.blocks = nn.ModuleList()
-        for (before, width), stride in zip(pairwise([branches * branch_widths[-1], *widths]), strides, strict=True):
-            self.blocks.append(GraphBlock(before, width, width // reduction, stride, hops, kernel))
-        self.linear = nn.Linear(widths[-1], channels)
-
-    def features(self, x: Tensor) -> Tensor:
-        """From all branches (n, branches, inputs, t, 17) to (n, C)."""
-        y = torch.cat([branch(x[:, index]) for index, branch in enumerate(self.branches)], 1)
-        for block in self.blocks:
-            y = block(y, self.branches[0].adjacency)
-        features: Tensor = self.linear(y.mean((2, 3)))
-        return features
-
-
-class GaitGraph1(GraphNetwork):
-    """GaitGraph 1: `embed` takes keypoints of COCO-17, float32 (n, 3, t, 17, 1): x, y, score; published: 24 frames.
-
-    The arguments are those of `GraphNetwork`; the defaults are those of the published network.
-    """
-
-    family: ClassVar[str] = "gaitgraph1"
-    inputs: ClassVar[tuple[str, ...]] = ("keypoints (n, 3, t, 17, 1)",)
-    frames: ClassVar[int] = 24
 
     def __init__(
         self,
@@ -208,20 +168,46 @@ class GaitGraph1(GraphNetwork):
         hops: int = 3,
         kernel: int = 9,
     ) -> None:
-        super().__init__(inputs, branches, branch_widths, widths, strides, channels, reduction, hops, kernel)
+        super().__init__()
+        self.branches = nn.ModuleList(
+            GraphBranch(inputs, branch_widths, reduction, hops, kernel) for _ in range(branches)
+        )
+        self.blocks = nn.ModuleList()
+        for (before, width), stride in zip(pairwise([branches * branch_widths[-1], *widths]), strides, strict=True):
+            self.blocks.append(GraphBlock(before, width, width // reduction, stride, hops, kernel))
+        self.linear = nn.Linear(widths[-1], channels)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Turn the input of all branches (n, branches, inputs, t, 17) into features (n, C)."""
+        y = torch.cat([branch(x[:, index]) for index, branch in enumerate(self.branches)], 1)
+        for block in self.blocks:
+            y = block(y, self.branches[0].adjacency)
+        features: Tensor = self.linear(y.mean((2, 3)))
+        return features
+
+
+class GaitGraph1(GraphNetwork):
+    """GaitGraph 1: `embed` takes keypoints of COCO-17, float32 (n, 3, t, 17, 1): x, y, score; published: 24 frames.
+
+    The arguments are those of `GraphNetwork`, and so are the defaults, which the published network has.
+    """
+
+    family: ClassVar[str] = "gaitgraph1"
+    inputs: ClassVar[tuple[str, ...]] = ("keypoints (n, 3, t, 17, 1)",)
+    frames: ClassVar[int] = 24
 
     @staticmethod
     def seen(keypoints: Tensor) -> Tensor:
         return keypoints.permute(0, 3, 1, 2)[..., None]
 
     def embed(self, keypoints: Tensor) -> Tensor:
-        """The mean of the features of the walk and of the walk backwards, each of unit length: (n, C, 1)."""
+        """Return the mean of the features of the walk and of the walk backwards, each of unit length: (n, C, 1)."""
         require(self.family, keypoints, (3, None, JOINTS, 1))
         ways = [keypoints, keypoints.flip(2)]
         return torch.stack([self(way)[0] for way in ways]).mean(0)
 
     def forward(self, keypoints: Tensor) -> tuple[Tensor, None]:
-        """The features of the walk as it is, of unit length: (n, C, 1)."""
+        """Return the features of the walk as it is, of unit length: (n, C, 1)."""
         return F.normalize(self.features(keypoints[None, ..., 0].transpose(0, 1)))[..., None], None
 
 
@@ -254,14 +240,14 @@ class GaitGraph2(GraphNetwork):
         return branches(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:
-        """The features of the walk, of the walk backwards and of the walk with sides exchanged: (n, 3 C, 1)."""
+        """Return the features of the walk, of the walk backwards, and of its mirror image: (n, 3 C, 1)."""
         require(self.family, x, (None, JOINTS, 3, 5))
-        keypoints = x[..., 0, :3]  # velocities and bones are not symmetric: they are made anew
+        keypoints = x[..., 0, :3]  # velocities and bones are not symmetric, so they are computed again
         ways = [x, branches(keypoints.flip(1)), branches(keypoints[:, :, MIRRORED])]
         return torch.cat([self(way)[0] for way in ways], 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """The features of the walk as it is: (n, C, 1)."""
+        """Return the features of the walk as it is: (n, C, 1)."""
         return self.features(x.permute(0, 3, 4, 1, 2))[..., None], None
 
 

@@ -1,9 +1,10 @@
 """GaitStrips: a small network of our own that looks at frames cheaply and at the walk as a whole thoroughly.
 
 Like GaitSet (Chao et al., AAAI 2019) it takes a walk as a set of frames, and like GaitBase (Fan et al., CVPR 2023) it
-ends in horizontal strips with a linear layer each. Two things differ. Time is pooled early, so the wider layers run
-once for a walk and not once for a frame: a tenth of the work. And it is pooled by the maximum and by the mean, side by
-side: the maximum says what was ever seen, the mean how long. Each part of the embedding has unit length.
+ends in horizontal strips with a linear layer for each. Two things differ. Time is pooled early, so the wider layers run
+once for a walk and not once for a frame, which is a tenth of the work. And it is pooled by the maximum and by the mean,
+side by side: the maximum says what was ever seen, the mean says for how long. Each part of the embedding has unit
+length.
 """
 
 from __future__ import annotations

@@ -21,13 +21,14 @@ FEATURES = 10
 
 
 def joint_features(keypoints: Tensor) -> Tensor:
-    """What GaitTR sees of a walk.
+    """Make the input of GaitTR.
 
     Args:
         keypoints: float32 (n, t, 17, 2) or more numbers of a joint, COCO-17: x, y.
 
     Returns:
-        float32 (n, t, 10, 17, 1): x and y; from the nose; moved in one frame, and in two; from the joint's parent.
+        float32 (n, t, 10, 17, 1), two numbers each, x and y: the joint's place; its place seen from the nose; how far
+        it moves in one frame, and in two; its place seen from its parent.
     """
     points = keypoints[..., :2]
     features = [points, points - points[:, :, :1], moves(points, 1), moves(points, 2), points - points[:, :, PARENTS]]

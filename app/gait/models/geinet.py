@@ -1,9 +1,9 @@
 """GEINet: Shiraga et al., "GEINet: View-Invariant Gait Recognition Using a Convolutional Neural Network", ICB 2016.
 
-Two convolutions over the gait energy image, the mean of a walk's silhouettes. Written from the paper: there are no
-published weights to compare with, so the names of its weights are ours. The embedding is the output of the last hidden
-layer, so that it does not depend on the number of people trained with; and the picture is that of the other networks
-here instead of the paper's 88 rows and 128 columns.
+Two convolutions over the gait energy image, the mean of a walk's silhouettes. This is written from the paper: there are
+no published weights to compare with, so the names of the weights are ours. Two things differ from the paper. The
+embedding is the output of the last hidden layer, so that it does not depend on how many people the network was trained
+with. And the picture has the size of the other networks here, instead of the paper's 88 rows and 128 columns.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GEINet(GaitNetwork):
         return F.relu(self.linear(x.flatten(1)))[..., None]
 
     def forward(self, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, 1) and, with a classifier, its logits (n, classes, 1)."""
+        """Return the embedding (n, C, 1) and, with a classifier, its logits (n, classes, 1)."""
         embedding = self.embed(silhouettes, lengths)
         if self.classifier is None:
             return embedding, None

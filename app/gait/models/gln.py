@@ -1,8 +1,8 @@
 """GLN: Hou et al., "Gait Lateral Network: Learning Discriminative and Compact Representations", ECCV 2020.
 
-A frame-wise and a set-wise pipeline as in GaitSet, whose three stages are brought together from the top down by lateral
-connections; each ends in a horizontal pyramid. The second phase of training adds a compact block, which is a
-classifier here: the embedding that is evaluated is the one before it.
+A frame-wise and a set-wise pipeline as in GaitSet. Lateral connections bring their three stages together from the top
+down, and each stage ends in a horizontal pyramid. The second phase of training adds a compact block, which is a
+classifier here: the embedding that is evaluated comes before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.gait.layers import ConvPair, PartLinear, pool_pyramid
 
 
 class CompactBlock(nn.Module):
-    """All parts at once to a short feature, and from it logits (section 3.3): (n, c, parts) -> (n, classes, 1)."""
+    """Makes a short feature of all parts, and logits of it (section 3.3): (n, c, parts) -> (n, classes, 1)."""
 
     def __init__(self, inputs: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """MTSGait: Zheng et al., "Gait Recognition in the Wild with Multi-hop Temporal Switch", ACM MM 2022, section 3.
 
-The plain baseline in which each convolution but the first also sees the frames around: some channels are exchanged
-with those of other frames, by several hops of time, and the results are added.
+The plain baseline, in which each convolution but the first also sees other frames: some channels are exchanged with
+those of frames several hops of time away, and the results are added.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from app.gait.base import TemporalNetwork
 from app.gait.layers import PartClassifier, PartLinear, pool_pyramid
 
 SHARE = 16
-"""One channel of so many comes from the future, and one from the past."""
+"""Of this many channels, one comes from the future and one from the past."""
 
 
 def switch(x: Tensor, hop: int) -> Tensor:
-    """Take the first channels from `hop` frames later and the last from as many earlier: (n, t, c, h, w) alike.
+    """Take the first channels from `hop` frames later and the last channels from `hop` frames earlier.
 
-    Beyond the ends of the walk there is nothing.
+    From (n, t, c, h, w) to the same shape; beyond the ends of the walk there are zeros.
     """
     count = x.shape[2] // SHARE
     later, same, earlier = torch.split(x, [count, x.shape[2] - 2 * count, count], 2)

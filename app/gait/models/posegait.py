@@ -1,10 +1,10 @@
 """PoseGait: Liao et al., "A model-based gait recognition method with body pose and human prior knowledge", Pattern
 Recognition 98, 2020.
 
-Handmade features of the joints (section 3.2: pose, angles, limb lengths, motion) as a picture, frames side by side, and
-a convolutional network (section 3.3) that is trained with a softmax and a centre loss. Written from the paper, which
-first lifts the joints to three dimensions; here they stay in the two that are seen. There are no published weights, so
-the names of its weights are ours.
+Handmade features of the joints (section 3.2: pose, angles, limb lengths, motion) make a picture whose columns are the
+frames. A convolutional network (section 3.3) sees it and is trained with a softmax and a centre loss. This is written
+from the paper, with one difference: the paper first lifts the joints to three dimensions, while here they stay in two.
+There are no published weights, so the names of the weights are ours.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ LIMBS = (
     (1, 0), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
 )  # fmt: skip
 BENDS = ((1, 2, 3), (2, 3, 4), (1, 5, 6), (5, 6, 7), (1, 8, 9), (8, 9, 10), (1, 11, 12), (11, 12, 13))
-"""Joints at which two limbs meet, in the middle of three."""
+"""Three joints each, at the middle one of which two limbs meet."""
 FEATURES = 2 * JOINTS + len(LIMBS) + len(BENDS) + len(LIMBS) + 2 * JOINTS
 
 
 def pose_features(keypoints: Tensor) -> Tensor:
-    """What PoseGait sees of a walk.
+    """Make the input of PoseGait.
 
     Args:
         keypoints: float32 (n, t, 17, 2) or more numbers of a joint, COCO-17: x, y.
 
     Returns:
-        float32 (n, 90, t): x and y of 14 joints from the neck, in lengths of the trunk (neck to the hips' middle);
-        directions of 13 limbs and angles at 8 joints, in half turns; lengths of the limbs, in those of the trunk; and
-        how far each joint moves to the next frame, zero in the last.
+        float32 (n, 90, t), in this order: x and y of 14 joints, measured from the neck in lengths of the trunk (from
+        the neck to the middle of the hips); directions of 13 limbs and angles at 8 joints, in half turns; lengths of
+        the limbs, in lengths of the trunk; and how far each joint moves to the next frame, zero in the last frame.
     """
     first, second = (list(side) for side in zip(*_SOURCES, strict=True))
     points = (keypoints[:, :, first, :2] + keypoints[:, :, second, :2]) / 2
@@ -119,6 +119,6 @@ class PoseGait(JointNetwork):
         return embedding[..., None]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The embedding (n, C, 1) and, with a classifier, its logits (n, classes, 1)."""
+        """Return the embedding (n, C, 1) and, with a classifier, its logits (n, classes, 1)."""
         embedding = self.embed(x)
         return embedding, None if self.classifier is None else self.classifier(embedding[..., 0])[..., None]

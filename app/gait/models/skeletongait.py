@@ -1,7 +1,7 @@
 """SkeletonGait: Fan et al., "SkeletonGait: Gait Recognition Using Skeleton Maps", AAAI 2024.
 
-DeepGaitV2 on skeleton maps (`app.gait.heatmaps`); SkeletonGait++ also sees the silhouettes: both have first stages of
-their own, whose features are weighed against each other, place by place, and added.
+SkeletonGait is DeepGaitV2 on skeleton maps (`app.gait.heatmaps`). SkeletonGait++ also sees the silhouettes: maps and
+silhouettes have first stages of their own, whose features are weighed against each other, place by place, and added.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class SkeletonGait(DeepGaitV2):
 
 
 class AttentionFusion(nn.Module):
-    """Two feature maps become one, weighed place by place and channel by channel (section "SkeletonGait++").
+    """Makes one feature map of two, weighed place by place and channel by channel (section "SkeletonGait++").
 
     Args:
-        width: channels of either.
+        width: channels of each of the two.
         narrow: channels between the convolutions that find the weights.
     """
 

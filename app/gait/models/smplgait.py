@@ -1,7 +1,7 @@
 """SMPLGait: Zheng et al., "Gait Recognition in the Wild with Dense 3D Representations", CVPR 2022, section 4.
 
-The plain baseline whose feature maps are turned, frame by frame, by a matrix that a second branch makes of the body's
-SMPL parameters (the 3D spatial transformation network).
+The plain baseline, whose feature maps are multiplied, frame by frame, with a matrix that a second branch makes of the
+body's SMPL parameters (the 3D spatial transformation network).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class SMPLGait(PictureNetwork):
 
     Args:
         widths: channels of the pairs of convolutions.
-        smpl_widths: of the first layers of the 3D branch; the last has as many as the matrix, rows of maps squared.
+        smpl_widths: channels of the first layers of the 3D branch; its last layer has one for each number of the
+            matrix.
         bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
         channels: numbers per part in the embedding.
         classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.

@@ -1,7 +1,8 @@
 """OpenGait's checkpoints: the only package that knows their key names.
 
-The folder is the catalogue: a file per family with how it is recognised, its table of names, and how its widths are
-read off the shapes. Adding one is a file in `app.gait.models`, a file here and a row in `loading.FAMILIES`.
+Each family has a file: how its checkpoints are recognised, its table of names, and how its widths follow from the
+shapes of its weights.
+To add a family, write a file in `app.gait.models` and one here, and add a row to `loading.FAMILIES`.
 """
 
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights

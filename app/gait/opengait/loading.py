@@ -31,7 +31,7 @@ from app.gait.opengait.skeletongait import SKELETONGAIT, SKELETONGAIT_PLUS
 from app.gait.opengait.smplgait import MTSGAIT, SMPLGAIT
 from app.weights.checkpoints import load_pickle_safely, load_strictly, need_weights, state_dict_of
 
-# The first that fits is taken: what has a stem of its own before what shares one.
+# The first that fits is taken, so a family whose keys are all its own comes before one that shares its keys.
 FAMILIES = (
     GAITBASE,
     SKELETONGAIT_PLUS,
@@ -68,7 +68,8 @@ def recognise(weights: Weights, path: Path) -> Architecture:
     """Return the architecture whose keys `weights` have.
 
     Raises:
-        CheckpointError: a family that is not supported yet, or no gait network; the message says what it seems to be.
+        CheckpointError: the family is not supported yet, or this is no gait network; the message says what it seems
+            to be.
     """
     supported = ", ".join(family.title for family in FAMILIES if family.architecture)
     family = next((family for family in FAMILIES if family.has(weights)), None)
@@ -85,12 +86,12 @@ def recognise(weights: Weights, path: Path) -> Architecture:
 
 
 def to_theirs(network: nn.Module, table: KeyTable) -> dict[str, Tensor]:
-    """The weights of `network` under OpenGait's key names."""
+    """Return the weights of `network` under OpenGait's key names."""
     return {table.to_theirs(key): value for key, value in network.state_dict().items()}
 
 
 def _arguments(config: Mapping[str, Any] | Path, architecture: Architecture) -> dict[str, Any]:
-    """The constructor's arguments that the user gives: as such, or as OpenGait's YAML file."""
+    """Return the constructor's arguments that the user gives, directly or as OpenGait's YAML file."""
     family = architecture.network.family
     if isinstance(config, Path):
         try:
@@ -108,7 +109,10 @@ def _arguments(config: Mapping[str, Any] | Path, architecture: Architecture) -> 
 
 @dataclass(frozen=True)
 class _Content:
-    """What a checkpoint holds: `weights` and `shapes` by our names, the latter without those for training alone."""
+    """What a checkpoint holds: `weights` and `shapes`, by our names.
+
+    `shapes` leaves out what only training needs, unless the classifier is wanted.
+    """
 
     path: Path
     architecture: Architecture
@@ -126,10 +130,10 @@ class _Content:
         )
 
     def network(self, **given: Any) -> EmbeddingNetwork:
-        """Build the network that the shapes and the user's `given` arguments tell of, still without these weights.
+        """Build the network from the shapes and the user's `given` arguments, still without these weights.
 
         Raises:
-            CheckpointError: keys are missing that tell how it is built.
+            CheckpointError: keys are missing without which it is not known how to build it.
         """
         architecture = self.architecture
         try:
@@ -154,7 +158,7 @@ class _Content:
         return f"a {self.architecture.network.family} network"
 
     def weights_for(self, network: nn.Module) -> dict[str, Tensor]:
-        """All but those for training alone that `network` has no use for."""
+        """Return the weights, without those for training that `network` does not have."""
         own = network.state_dict()
         return {key: value for key, value in self.weights.items() if key in self.shapes or key in own}
 
@@ -179,18 +183,19 @@ def load_network(
 
     Args:
         path: the ``.pt`` file (a dictionary with ``model``, or a bare state dict).
-        config: what the file does not tell, such as strides and `input_size` (the weights look the same whatever
-            they are), by the names of the network's constructor; or OpenGait's YAML file, of which ``model_cfg`` is
-            read. The published defaults else: so the plain baseline, whose file looks like MTSGait's, is to be told
-            with ``{"hops": ()}``, and networks that embed after their neck with ``{"use_emb2": True}``.
-        classifier: keep the classifier of the training set's people, which embedding does not need.
+        config: what the file does not tell, such as strides and `input_size`, because the weights look the same
+            whatever they are. Give the arguments of the network's constructor by name, or OpenGait's YAML file, whose
+            ``model_cfg`` is read; without either, the published values are taken. So the plain baseline, whose file
+            looks like MTSGait's, needs ``{"hops": ()}``, and a network that embeds after its neck needs
+            ``{"use_emb2": True}``.
+        classifier: whether to keep the classifier of the training set's people, which embedding does not need.
 
     Returns:
         The network, in eval mode, on the CPU.
 
     Raises:
-        CheckpointError: unreadable, unsafe, another kind of file, missing and left-over keys, or numbers that are not
-            finite (keys as OpenGait names them).
+        CheckpointError: the file is unreadable, unsafe or of another kind, keys are missing or left over (named as
+            OpenGait does), or numbers are not finite.
         SettingsError: `config` has a key the network does not know, or is not OpenGait's YAML of this family.
     """
     content = _Content.of(path, classifier)

@@ -40,9 +40,9 @@ def save_network(
     """Write a network as OpenGait does: a dictionary of ``model``, ``optimizer``, ``scheduler`` and ``iteration``.
 
     The weights have OpenGait's names and can be loaded there. Strides and other things that weights do not show belong
-    to its YAML. The optimiser's state counts the weights in the order they have here, which need not be the order
-    there: a training that goes on there begins with ``optimizer_reset: true``. `metadata` is ours, and is what
-    `app.weights.checkpoints.metadata_of` finds: whose data the weights come from, and what may be done with them.
+    to its YAML. The optimiser's state counts the weights in the order they have here, which need not be the order in
+    OpenGait, so a training that goes on there must begin with ``optimizer_reset: true``. `metadata` is our addition,
+    which `app.weights.checkpoints.metadata_of` reads: whose data the weights come from, and what may be done with them.
 
     Raises:
         CheckpointError: the network belongs to none of OpenGait's families.
