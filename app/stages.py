@@ -1,7 +1,8 @@
-"""The interfaces of the stages: batch in, batch out, order kept; no paths, no printing, no globals.
+"""The interfaces of the stages.
 
-Something worth telling the user goes to ``logging.getLogger(__name__).warning``; something that stops the work is
-a `GaitprintError`. A stage that learns from the video (background subtraction) starts anew with `start`.
+A stage takes a batch and returns a batch in the same order. It knows no output paths, prints nothing and keeps no
+global state. What the user should know goes to ``logging.getLogger(__name__).warning``; what stops the work is a
+`GaitprintError`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ from app.types import (
 )
 
 
-@runtime_checkable
-class Detector(Protocol):
-    """Finds people."""
+class VideoStage(Protocol):
+    """What the stages that look at frames have in common."""
 
     card: ModelCard
 
     def start(self, video: VideoInfo) -> None:
-        """Forget what was learnt from an earlier video. Networks do nothing here."""
+        """Prepare for another video. A stage that learnt from an earlier video forgets it; networks do nothing."""
+        return
+
+
+@runtime_checkable
+class Detector(VideoStage, Protocol):
+    """Finds people."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, boxes clipped to the frame, sorted by falling score.
@@ -44,53 +50,45 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows people through one video; made anew for each."""
+    """Follows people through one video. Every video needs a new tracker."""
 
     def update(self, detections: Detections) -> TrackedBoxes:
-        """Take the next frame's detections and return the confirmed tracks seen in it. Ids start at 1."""
+        """Take the detections of the next frame and return the confirmed tracks that it shows. Ids start at 1."""
         ...
 
 
 @runtime_checkable
-class Segmenter(Protocol):
+class Segmenter(VideoStage, Protocol):
     """Cuts people out of their background."""
 
-    card: ModelCard
     threshold: float
-    """Probability from which a pixel counts as body, 0..1; the model's own recommendation."""
-
-    def start(self, video: VideoInfo) -> None:
-        """Forget what was learnt from an earlier video. Networks do nothing here."""
+    """Probability from which a pixel counts as body, 0..1, as the model recommends it."""
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
-        """Return for each frame one matte per box ((N, 4) px), the crop being the box with a margin.
+        """Return for each frame one matte per box ((N, 4) px); a matte covers the box with a margin.
 
-        Frames rise in time but may have gaps. The crops of all frames are run as one batch.
+        Frames come in the order of the video, but some may be missing. The crops of all frames run as one batch.
         """
         ...
 
 
 @runtime_checkable
-class PoseEstimator(Protocol):
+class PoseEstimator(VideoStage, Protocol):
     """Finds the joints of people."""
-
-    card: ModelCard
-
-    def start(self, video: VideoInfo) -> None:
-        """Forget what was learnt from an earlier video. Networks do nothing here."""
 
     def estimate(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
         """Return for each frame the keypoints of its boxes ((N, 4) px): float32 (N, 17, 3).
 
-        The joints are COCO's 17, each with its x and y in px of the frame, pixels having their centres at halves as in
-        boxes, and its score in 0..1. A joint may lie outside its box. Frames rise in time but may have gaps.
+        The joints are the 17 of COCO. Each has its x and y in px of the frame, where pixels have their centres at
+        halves as in boxes, and a score in 0..1. A joint may lie outside of its box. Frames come in the order of the
+        video, but some may be missing.
         """
         ...
 
 
 @runtime_checkable
 class GaitModel(Protocol):
-    """Turns walks into embeddings. One whose card says `keypoints` gets walks that have them."""
+    """Turns walks into embeddings. A model whose card says `keypoints` gets walks that have keypoints."""
 
     card: ModelCard
 
@@ -103,8 +101,7 @@ class GaitModel(Protocol):
 class Stages:
     """The models of a run, loaded once and used for every video.
 
-    `tracker` makes a fresh tracker for a video with the given frame rate (1/s); `pose` is None where nothing needs
-    keypoints.
+    `tracker` makes a new tracker for a video of the given frame rate in 1/s. `pose` is None if nothing needs keypoints.
     """
 
     detector: Detector
@@ -120,7 +117,7 @@ class Stages:
         return {"detector": self.detector.card, "segmenter": self.segmenter.card, **pose, "gait": self.gait.card}
 
     def start(self, video: VideoInfo) -> Tracker:
-        """Make every stage forget earlier videos and return a fresh tracker."""
+        """Prepare every stage for another video and return a new tracker for it."""
         self.detector.start(video)
         self.segmenter.start(video)
         if self.pose is not None:
@@ -128,15 +125,15 @@ class Stages:
         return self.tracker(float(video.fps))
 
     def summary(self) -> str:
-        """Name the models in one short line, and the file of each that does not come with the program."""
+        """Name the models in one short line, with the file of each model that does not come with Gaitprint."""
         names: dict[str, dict[str, None]] = {}
         for card in self.cards().values():
             place = card.origin if card.origin in ("embedded", "weight-free") else str(card.file)
             names.setdefault(place, {})[card.name] = None
-        return "Models: " + ", ".join(f"{', '.join(of)} ({place})" for place, of in names.items())
+        return "Models: " + ", ".join(f"{', '.join(here)} ({place})" for place, here in names.items())
 
     def lines(self) -> Iterator[str]:
-        """Say for each stage which model, from where, under which licence."""
+        """Say for each stage which model it uses, where it comes from and what its licence is."""
         where = {"given": "given", "found": "found in", "embedded": "embedded", "weight-free": "weight-free"}
         for stage, card in self.cards().items():
             place = f"{where[card.origin]} {card.file}" if card.file else where[card.origin]

@@ -1,6 +1,6 @@
-"""What flows between the stages: one frozen dataclass per meaning, validated when built.
+"""What the stages hand to each other: frozen dataclasses, which check their contents when they are built.
 
-Boxes are float32 ``x1, y1, x2, y2`` in pixels of the upright frame, ``x2`` and ``y2`` exclusive.
+Boxes are float32 ``x1, y1, x2, y2`` in pixels of the upright frame; ``x2`` and ``y2`` are exclusive.
 Images are uint8 BGR, ``(H, W, 3)``.
 """
 
@@ -24,10 +24,10 @@ Origin: TypeAlias = Literal["given", "found", "embedded", "weight-free"]
 Status: TypeAlias = Literal["identified", "unknown", "unusable"]
 
 SMPL = 85
-"""Numbers of a body: 3 of the camera, 72 of the pose and 10 of the shape, in the order Gait3D stores them."""
+"""How many numbers describe a body: 3 for the camera, 72 for the pose, 10 for the shape, in Gait3D's order."""
 
 _CLEAR, _FAIR = 0.7, 0.55
-"""Confidence from which a decision is called so: the distance is at most 0.65 or 0.9 of that of the border."""
+"""Confidence from which a decision is called clear or fair: the distance is at most 0.65 or 0.9 of the threshold."""
 
 
 def _need(condition: bool, message: str) -> None:
@@ -36,10 +36,10 @@ def _need(condition: bool, message: str) -> None:
 
 
 def _need_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> None:
-    ok = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
-    ok = ok and all(want is None or got == want for got, want in zip(value.shape, shape, strict=True))
-    found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-    _need(ok, f"{name} must be {np.dtype(dtype)} of shape {shape}, not {found}")
+    fits = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
+    fits = fits and all(wanted in (None, size) for size, wanted in zip(value.shape, shape, strict=True))
+    given = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    _need(fits, f"{name} must be {np.dtype(dtype)} of shape {shape}, not {given}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A video's header. `width` and `height` in px after rotation; `frame_count` is a hint, never trusted."""
+    """A video's header: `width` and `height` in px after rotation. `frame_count` is a hint and may be wrong."""
 
     path: Path
     width: int
@@ -114,7 +114,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackedBoxes:
-    """The confirmed tracks visible in one frame: `track_ids` int64 (N,) >= 1, `boxes` (N, 4), `scores` (N,)."""
+    """The confirmed tracks that one frame shows: `track_ids` int64 (N,) >= 1, `boxes` (N, 4), `scores` (N,)."""
 
     track_ids: Ints
     boxes: Floats
@@ -129,7 +129,7 @@ class TrackedBoxes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """One person followed through a video: 0-based rising `frame_indices` (T,), `boxes` (T, 4), `scores` (T,)."""
+    """One person followed through a video: `frame_indices` (T,), rising from 0, `boxes` (T, 4) and `scores` (T,)."""
 
     track_id: int
     frame_indices: Ints
@@ -149,8 +149,8 @@ class Track:
 class Matte:
     """How much each pixel of a crop belongs to a person.
 
-    `alpha` uint8 (h, w), 0 to 255 for probability 0 to 1; its top-left pixel lies at `left`, `top` of the frame
-    and it never leaves the frame.
+    `alpha` is uint8 (h, w), 0 to 255 for a probability of 0 to 1. Its top-left pixel lies at `left`, `top` of the
+    frame, and all of it lies inside of the frame.
     """
 
     left: int
@@ -163,10 +163,10 @@ class Matte:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GaitSequence:
-    """One walk, the same from a video and from a data set.
+    """One walk, from a video or from a data set alike.
 
-    `frame_indices` int64 (T,) rising, `silhouettes` uint8 (T, 64, 64) with 0 or grey up to 255 and the body 64
-    rows high, `keypoints` float32 (T, 17, 3) as x, y px and score or None, `fps` in 1/s.
+    `frame_indices` is int64 (T,), rising. `silhouettes` is uint8 (T, 64, 64), from 0 outside of the body to 255, and
+    the body is 64 rows high. `fps` is in 1/s. `keypoints` is float32 (T, 17, 3), x and y in px and a score, or None.
     """
 
     frame_indices: Ints
@@ -186,7 +186,7 @@ class GaitSequence:
         return len(self.frame_indices)
 
     def part(self, which: slice | Bools) -> GaitSequence:
-        """Return some of the frames, at least one, in their order."""
+        """Return the walk with only some of its frames, at least one, in their order."""
         keypoints = self.keypoints[which] if self.keypoints is not None else None
         return GaitSequence(self.frame_indices[which], self.silhouettes[which], self.fps, keypoints)
 
@@ -248,16 +248,16 @@ class Match:
 
 
 class Sureness(NamedTuple):
-    """How sure a name is, as it is said everywhere: a `text`, and whether the name is `doubtful` and bears a "?"."""
+    """How sure a name is, in the words used everywhere: a `text`, and whether the name is `doubtful` and gets a "?"."""
 
     text: str
     doubtful: bool
 
     @classmethod
     def of(cls, probability: float | None, confidence: float | None) -> Sureness:
-        """Say the probability where it is known ("69 %"), else in a word how clear the decision is ("fair").
+        """Give the probability if it is known ("69 %"), else a word for how clear the decision is ("fair").
 
-        A confidence is never said as a number: it would be read as a probability.
+        A confidence is never shown as a number, because people would read it as a probability.
         """
         if probability is not None:
             percent = 100 * probability

@@ -1,1 +1,1 @@
-"""Pictures of one person, cut for the networks that look at one person at a time."""
+"""Pictures of one person, for the networks that look at one person at a time."""

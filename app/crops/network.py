@@ -1,36 +1,40 @@
-"""ONNX networks that look at one person's crop, through ONNX Runtime: what segmenters and pose estimators share.
+"""ONNX networks that look at one person's crop: what segmenters and pose estimators share.
 
-What the file does not say is read off its graph:
+The graph tells how the picture must look:
 
 - Layout: the dimension of size 3 of the input is the colour, so NHWC and NCHW both work. Colours are RGB.
-- Normalisation: 0..1 for NHWC (MediaPipe), mean 0.5 and standard deviation 0.5 for NCHW (PaddleSeg).
+- Normalisation: 0..1 for NHWC (as in MediaPipe); mean 0.5 and standard deviation 0.5 for NCHW (as in PaddleSeg).
 
-A file can say it in its metadata properties (`onnx.helper.set_model_props`), all optional: ``mean`` and ``std`` as
-``0.5,0.5,0.5`` for colours in 0..1, ``margin`` and ``aspect`` as in `app.crops.windows.CropShape`, ``licence`` and
-``note``.
+A file can say otherwise in its metadata properties (`onnx.helper.set_model_props`). All are optional: ``mean`` and
+``std`` as ``0.5,0.5,0.5`` for colours in 0..1, ``margin`` and ``aspect`` as in `app.crops.windows.CropShape`,
+``licence`` and ``note``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
-from app.crops.windows import CropShape, crop_of
+from app.crops.windows import CropShape, crop_of, crop_windows
 from app.errors import CheckpointError
-from app.types import Floats, Image, Ints, ModelCard
+from app.settings import cores
+from app.types import Floats, Frame, Image, Ints, ModelCard
 from app.weights.checkpoints import CheckpointFile
 from app.weights.sessions import open_session
 
-# Where the input's height and width are left open.
+T = TypeVar("T")
+
 _OPEN_SIZE = 192
+"""Height and width in px of the input, if the graph leaves them open."""
 
 
 def looks_at_crops(path: Path) -> Any | None:
-    """Return a session, good for looking at the graph, of an ONNX network that answers one picture; else None."""
+    """Return a session for reading the graph of an ONNX network that takes one picture; None for any other file."""
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return None
     try:
@@ -48,21 +52,23 @@ def looks_at_crops(path: Path) -> Any | None:
 
 
 class CropNetwork:
-    """One crop in, one answer out, on one thread; may be called from several threads at once.
+    """A network that answers one crop at a time.
 
-    For networks this small, crops side by side are 1.4 to 2.2 times as fast on two cores, the most when nothing else
-    runs, as one crop after the other on both (`tests/benchmarks/segmenters.py`); published files fix their batch at
-    1 anyway. Answers do not depend on the number of threads.
+    Each crop runs on one thread, and several crops run side by side. For networks this small, that is 1.4 to 2.2 times
+    as fast on two cores as one crop after the other on both (`tests/benchmarks/segmenters.py`), and fastest when
+    nothing else runs. Published files fix their batch at 1 anyway. The answers do not depend on the number of threads.
 
     Args:
-        path: a file of which `looks_at_crops` has said that it fits.
+        path: a file that `looks_at_crops` accepts.
+        threads: how many crops run side by side; 0 for one on each core.
 
     Raises:
-        CheckpointError: its metadata cannot be understood.
+        CheckpointError: the metadata cannot be understood.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._session = open_session(path)  # crops run side by side instead
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        self._session = open_session(path)
+        self._pool = ThreadPoolExecutor(threads or cores(), thread_name_prefix="crops")
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.output_shape: list[int | str | None] = self._session.get_outputs()[0].shape
         (into,) = self._session.get_inputs()
@@ -83,18 +89,32 @@ class CropNetwork:
         self._scale, self._shift = 1 / (255 * std), -mean / std
 
     def run(self, crop: Image) -> Floats:
-        """Answer a crop, uint8 BGR (height, width, 3), with the first output, without its batch dimension."""
+        """Return the network's first output for a crop, uint8 BGR (height, width, 3), without the batch dimension."""
         pixels = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) * self._scale + self._shift
         pixels = pixels if self._colour_last else np.ascontiguousarray(pixels.transpose(2, 0, 1))
         answer: Floats = self._session.run(None, {self._name: pixels[None]})[0][0]
         return answer
 
-    def look(self, image: Image, window: Ints) -> Floats:
-        """Answer `window` (left, top, right, bottom px) of a frame (H, W, 3)."""
-        return self.run(crop_of(image, window, self.shape))
+    def each(
+        self, frames: Sequence[Frame], boxes: Sequence[Floats], answer: Callable[[Image, Ints], T]
+    ) -> list[list[T]]:
+        """Call ``answer(crop, window)`` for each box ((N, 4) px) of each frame, several at once, and keep the order.
+
+        The crop is uint8 BGR (height, width, 3); the window is its left, top, right and bottom px in the frame.
+        """
+
+        def cut_and_answer(image: Image, window: Ints) -> T:
+            return answer(crop_of(image, window, self.shape), window)
+
+        futures = []
+        for frame, of_frame in zip(frames, boxes, strict=True):
+            rows, columns = frame.image.shape[:2]
+            windows = crop_windows(of_frame, columns, rows, self.shape)
+            futures.append([self._pool.submit(cut_and_answer, frame.image, window) for window in windows])
+        return [[future.result() for future in of_frame] for of_frame in futures]
 
     def noise(self) -> Image:
-        """Return a crop of noise, the same each time: what the answer to it looks like tells what the network is."""
+        """Return a crop of noise, the same each time. The answer to it shows what kind of network this is."""
         return np.random.default_rng(0).integers(0, 256, (self.shape.height, self.shape.width, 3), np.uint8)
 
     def card(self, stage: str, checkpoint: CheckpointFile) -> ModelCard:

@@ -1,4 +1,4 @@
-"""Crops for networks that look at one person in a small picture, and the way back into the frame."""
+"""Crops of single people for the networks, and the way back into the frame."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.types import Floats, Image, Ints, Matte
 
 @dataclass(frozen=True, slots=True)
 class CropShape:
-    """What a network wants: its input `height` and `width` in px.
+    """What a network takes: its input `height` and `width` in px.
 
-    `margin` is what is added around the box, in shares of its height. `aspect` is the smallest width over height of
-    the window: a person seen from the side has a box four times as high as wide, and a network that stretches it
-    to a square would see a giant. (IoU with 54 standing people of COCO, the MediaPipe selfie network: 0.753 with
-    these, 0.728 without the aspect, 0.713 in square windows, all at probability 0.4.)
+    `margin` is added around the box, in shares of its height. `aspect` is the smallest width over height of the window:
+    a person seen from the side has a box four times as high as wide, and stretching it to a square would show a giant.
+    (The MediaPipe selfie network reaches an IoU of 0.753 with these values on 54 standing people of COCO, 0.728 without
+    the aspect and 0.713 in square windows, all at probability 0.4.)
     """
 
     height: int
@@ -34,7 +34,7 @@ def crop_windows(boxes: Floats, frame_width: int, frame_height: int, shape: Crop
         boxes: float32 (N, 4) px.
         frame_width: px.
         frame_height: px.
-        shape: the network's.
+        shape: what the network takes.
 
     Returns:
         int64 (N, 4): left, top, right, bottom px; inside the frame and at least 1 px wide and high.
@@ -52,9 +52,9 @@ def crop_windows(boxes: Floats, frame_width: int, frame_height: int, shape: Crop
 
 
 def crop_of(image: Image, window: Ints, shape: CropShape) -> Image:
-    """Return `window` of `image` (H, W, 3), stretched to `shape`: uint8 (height, width, 3).
+    """Return `window` of `image` (H, W, 3), scaled to `shape`: uint8 (height, width, 3).
 
-    Large windows are reduced by area, which keeps thin legs whole; others linearly.
+    Large windows are scaled down by area, which keeps thin legs whole; others linearly.
     """
     left, top, right, bottom = window.tolist()
     method = cv2.INTER_AREA if bottom - top > 2 * shape.height else cv2.INTER_LINEAR

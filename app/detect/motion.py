@@ -10,8 +10,8 @@ import numpy as np
 from scipy.signal import find_peaks
 
 from app.settings import DetectorSettings
-from app.types import Bools, Bytes, Detections, Floats, Frame, Ints, ModelCard, VideoInfo
-from app.video.background import BackgroundModel
+from app.types import Bools, Bytes, Detections, Floats, Frame, Ints
+from app.video.background import SubtractsBackground
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 
@@ -32,28 +32,12 @@ _SPECK = 12
     licence="Apache-2.0 (own code)",
     about="background subtraction, weight-free, for fixed cameras",
 )
-class MotionDetector:
+class MotionDetector(SubtractsBackground):
     """Finds what moves and is shaped like a person (`app.stages.Detector`)."""
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
-        """Set up an empty background model; no checkpoint is read.
-
-        `background` may be replaced by that of a segmenter, so that each frame is subtracted only once.
-        """
-        self.card = ModelCard(
-            stage="detector",
-            name="motion",
-            origin="weight-free",
-            licence="Apache-2.0 (own code)",
-            note="background subtraction: only for a camera that stands still",
-            needs_recording=True,
-        )
+        super().__init__("detector")
         self._settings = settings
-        self.background = BackgroundModel()
-
-    def start(self, video: VideoInfo) -> None:
-        """Forget the background of an earlier video."""
-        self.background.start(video)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, boxes clipped to the frame, sorted by falling score.

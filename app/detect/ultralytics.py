@@ -26,7 +26,8 @@ import torch
 from app.detect.letterbox import clipped
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
-from app.types import Detections, Frame, ModelCard, VideoInfo
+from app.stages import Detector
+from app.types import Detections, Frame, ModelCard
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 
@@ -138,7 +139,7 @@ def need_harmless(path: Path) -> None:
     accepts=holds_ultralytics,
     extra="ultralytics",
 )
-class UltralyticsDetector:
+class UltralyticsDetector(Detector):
     """Finds people with an ultralytics network.
 
     Raises:
@@ -192,9 +193,6 @@ class UltralyticsDetector:
             runtime="ultralytics torch float32",
             note="AGPL-3.0: what is built with it must be published under the same licence",
         )
-
-    def start(self, video: VideoInfo) -> None:
-        """Nothing is learnt from a video."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame; all frames run as one batch."""

@@ -20,7 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from app.detect.letterbox import choose_normalise, letterbox, network_size, normalised, people
 from app.errors import CheckpointError
 from app.settings import DetectorSettings
-from app.types import Detections, Frame, ModelCard, VideoInfo
+from app.stages import Detector
+from app.types import Detections, Frame, ModelCard
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, need_weights, state_dict_of
 from app.weights.registry import detectors
 
@@ -287,7 +288,7 @@ def holds_yolox(path: Path) -> bool:
     about="YOLOX nano to x and ByteTrack's detectors, official .pth, .pt or .pth.tar",
     accepts=holds_yolox,
 )
-class YoloxDetector:
+class YoloxDetector(Detector):
     """Finds people with a YOLOX checkpoint.
 
     A network of one class whose file lacks ``best_ap`` (YOLOX's trainer writes it, ByteTrack's does not) is taken
@@ -331,9 +332,6 @@ class YoloxDetector:
             runtime=f"torch {settings.precision}",
             note=f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
         )
-
-    def start(self, video: VideoInfo) -> None:
-        """Nothing is learnt from a video."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame; all frames run as one batch."""

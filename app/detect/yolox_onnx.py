@@ -18,7 +18,8 @@ import numpy as np
 from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, network_size, normalised, people
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings, cores
-from app.types import Detections, Floats, Frame, ModelCard, VideoInfo
+from app.stages import Detector
+from app.types import Detections, Floats, Frame, ModelCard
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 from app.weights.sessions import open_session
@@ -93,7 +94,7 @@ def holds_yolox_onnx(path: Path) -> bool:
     about="YOLOX exported to .onnx, decoded or not, fixed or free in size",
     accepts=holds_yolox_onnx,
 )
-class YoloxOnnxDetector:
+class YoloxOnnxDetector(Detector):
     """Finds people with an exported YOLOX.
 
     The file's metadata may state the input under ``normalise``, and ``name``, ``licence`` and ``note`` for the model
@@ -140,9 +141,6 @@ class YoloxOnnxDetector:
             runtime="onnxruntime float32",
             note="; ".join([f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input", *stated]),
         )
-
-    def start(self, video: VideoInfo) -> None:
-        """Nothing is learnt from a video."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame; as many frames at once as the graph takes."""

@@ -1,23 +1,22 @@
-"""ONNX networks that answer a picture of a person with COCO's 17 keypoints.
+"""ONNX networks that find COCO's 17 keypoints in a picture of a person.
 
 Input, normalisation and metadata are those of `app.crops.network`; the input's size is fixed. The output is float32
-(N, 17, 3): x and y in 0..1 of the crop, score in 0..1. As other networks answer in the same shape (MoveNet has y
-first), the metadata must say ``kind=pose17``.
+(N, 17, 3): x and y in 0..1 of the crop, and a score in 0..1. Other networks give the same shape with another meaning
+(MoveNet has y first), so the metadata must say ``kind=pose17``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from app.crops.network import CropNetwork, looks_at_crops
-from app.crops.windows import crop_windows
 from app.errors import CheckpointError
-from app.settings import PoseSettings, cores
-from app.types import Floats, Frame, Image, Ints, VideoInfo
+from app.settings import PoseSettings
+from app.stages import PoseEstimator
+from app.types import Floats, Frame, Image, Ints
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import pose_models
 
@@ -28,7 +27,7 @@ def _is_pose_network(path: Path) -> bool:
         return False
     fixed = all(isinstance(value, int) for value in session.get_inputs()[0].shape[1:])
     answer = session.get_outputs()[0].shape
-    # Exporters leave open what they cannot infer; the answer to noise shows it.
+    # Exporters leave sizes open that they cannot infer; the answer to noise then shows them.
     fits = [size == want or not isinstance(size, int) for size, want in zip(answer[1:], (17, 3), strict=False)]
     return fixed and len(answer) == 3 and all(fits)
 
@@ -39,23 +38,23 @@ def _is_pose_network(path: Path) -> bool:
     about="an ONNX network, metadata kind=pose17, from a picture to (N, 17, 3): x, y in 0..1 of the crop, score",
     accepts=_is_pose_network,
 )
-class OnnxPose:
-    """Finds joints with an ONNX network; as many crops at once as there are cores (`app.stages.PoseEstimator`)."""
+class OnnxPose(PoseEstimator):
+    """Finds joints with an ONNX network."""
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: PoseSettings) -> None:
         """Load the network.
 
         Args:
             checkpoint: the ``.onnx`` file.
-            settings: `threads`, crops run side by side.
+            settings: `threads` is how many crops run side by side.
 
         Raises:
-            CheckpointError: not such a network, or one whose scores are none.
+            CheckpointError: the file is no such network, or its scores do not lie in 0..1.
         """
         if checkpoint is None or not _is_pose_network(checkpoint.path):
             name = checkpoint.path if checkpoint else "nothing"
             raise CheckpointError(f"The pose model 'onnx-pose' needs an ONNX network with kind=pose17, not {name}.")
-        self._network = CropNetwork(checkpoint.path)
+        self._network = CropNetwork(checkpoint.path, settings.threads)
         answer = self._network.run(self._network.noise())
         if answer.shape != (17, 3):
             raise CheckpointError(f"{checkpoint.path} answers one crop with {answer.shape}, not 17 keypoints (17, 3).")
@@ -66,25 +65,14 @@ class OnnxPose:
                 "lie in 0..1. Export the network with its decoding."
             )
         self.card = self._network.card("pose", checkpoint)
-        self._pool = ThreadPoolExecutor(settings.threads or cores(), thread_name_prefix="pose")
-
-    def start(self, video: VideoInfo) -> None:
-        """Do nothing: the network does not learn from the video."""
 
     def estimate(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
-        """Return the keypoints of each of a frame's `boxes`, for each frame; see `app.stages.PoseEstimator`."""
-        futures = []
-        for frame, frame_boxes in zip(frames, boxes, strict=True):
-            rows, columns = frame.image.shape[:2]
-            windows = crop_windows(frame_boxes, columns, rows, self._network.shape)
-            futures.append([self._pool.submit(self._keypoints, frame.image, window) for window in windows])
-        return [
-            np.array([future.result() for future in of_frame], np.float32).reshape(-1, 17, 3) for of_frame in futures
-        ]
+        people = self._network.each(frames, boxes, self._keypoints)
+        return [np.array(of_frame, np.float32).reshape(-1, 17, 3) for of_frame in people]
 
-    def _keypoints(self, image: Image, window: Ints) -> Floats:
-        """Return the keypoints (17, 3) of whoever fills `window` of a frame (H, W, 3)."""
-        keypoints = self._network.look(image, window).astype(np.float64)
+    def _keypoints(self, crop: Image, window: Ints) -> Floats:
+        """Return the keypoints (17, 3) of the person in `crop`, in px of the frame."""
+        keypoints = self._network.run(crop).astype(np.float64)
         left, top, right, bottom = window.tolist()
         keypoints[:, :2] = keypoints[:, :2] * (right - left, bottom - top) + (left, top)
         keypoints[:, 2] = np.clip(keypoints[:, 2], 0.0, 1.0)  # reduced precision overshoots a little

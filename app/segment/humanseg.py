@@ -1,7 +1,7 @@
-"""PP-HumanSeg and other PaddleSeg networks in deployment form, through ``paddle.inference``.
+"""PP-HumanSeg and other PaddleSeg networks in their deployment form, through ``paddle.inference``.
 
-A deployment folder holds ``deploy.yaml`` (what to do to the picture, what comes out), the network (``model.pdmodel``,
-or ``model.json`` since Paddle 3) and its weights (``model.pdiparams``).
+A deployment folder holds ``deploy.yaml`` (how the picture is prepared, and what the network gives), the network
+(``model.pdmodel``, or ``model.json`` since Paddle 3) and its weights (``model.pdiparams``).
 
 Source: Chu et al., PP-HumanSeg (WACV workshops 2022); PaddleSeg's deployment documentation.
 """
@@ -19,11 +19,13 @@ import numpy.typing as npt
 from app.crops.windows import CropShape, crop_of, crop_windows, matte_of
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import SegmenterSettings, cores
-from app.types import Floats, Frame, Image, Matte, ModelCard, VideoInfo
+from app.stages import Segmenter
+from app.types import Floats, Frame, Image, Matte, ModelCard
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
-# Crops run at once. More is not faster (measured: 4 as fast as 1, 8 and 16 slower), and this bounds the memory.
+# Crops that run at once. More is not faster (measured: 4 is as fast as 1, 8 and 16 are slower), and this bounds the
+# memory.
 _BATCH = 4
 
 
@@ -34,21 +36,21 @@ _BATCH = 4
     accepts=lambda path: (path / "deploy.yaml").is_file(),
     extra="paddle",
 )
-class HumanSeg:
-    """Cuts people out with a PaddleSeg network; two classes, of which the second is the body."""
+class HumanSeg(Segmenter):
+    """Cuts people out with a PaddleSeg network of two classes, of which the second is the body."""
 
     threshold = 0.31
     """The value the earlier demos of gait recognition with PP-HumanSeg cut at."""
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
-        """Build the predictor, once for all crops: building takes as long as several crops.
+        """Build the predictor once for all crops: building it takes as long as several crops.
 
         Args:
             checkpoint: the deployment folder.
-            settings: `threads`, of the network; the threshold is applied by the caller.
+            settings: `threads` of the network; the caller applies the threshold.
 
         Raises:
-            CheckpointError: a file is missing or damaged, or asks for something unknown.
+            CheckpointError: a file is missing or damaged, or asks for something that is not known here.
             MissingExtraError: paddlepaddle is not installed.
         """
         if checkpoint is None:
@@ -75,11 +77,7 @@ class HumanSeg:
             runtime=f"paddle {paddle.__version__}",
         )
 
-    def start(self, video: VideoInfo) -> None:
-        """Do nothing: the network does not learn from the video."""
-
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
-        """Return one matte for each of a frame's `boxes`, for each frame; see `app.stages.Segmenter`."""
         shape = self._deployment.shape
         windows = [
             crop_windows(frame_boxes, frame.image.shape[1], frame.image.shape[0], shape)
@@ -96,7 +94,7 @@ class HumanSeg:
         return [[matte_of(next(bodies), window) for window in of_frame] for of_frame in windows]
 
     def _run(self, crops: list[Image]) -> npt.NDArray[np.float32]:
-        """Return how probable the body is, float32 (N, h, w), in uint8 BGR crops (height, width, 3)."""
+        """Return how probable the body is at each pixel, float32 (N, h, w), in uint8 BGR crops (height, width, 3)."""
         self._input.copy_from_cpu(self._deployment.prepare(crops))
         self._predictor.run()
         return self._deployment.probabilities(self._output.copy_to_cpu())
@@ -118,7 +116,7 @@ class Deployment:
         """Read the folder's ``deploy.yaml`` and look for the files it names.
 
         Raises:
-            CheckpointError: a file is missing, or the description asks for what is not known here.
+            CheckpointError: a file is missing, or the description asks for something that is not known here.
         """
         import yaml
 

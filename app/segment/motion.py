@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from app.settings import SegmenterSettings
-from app.types import Bytes, Floats, Frame, Matte, ModelCard, VideoInfo
-from app.video.background import BackgroundModel
+from app.types import Bytes, Floats, Frame, Matte
+from app.video.background import SubtractsBackground
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
@@ -26,29 +26,13 @@ _WEAK = 48
     licence="Apache-2.0 (own code)",
     about="background subtraction, weight-free, for fixed cameras",
 )
-class MotionSegmenter:
+class MotionSegmenter(SubtractsBackground):
     """Cuts out what differs from the background (`app.stages.Segmenter`)."""
 
     threshold = 0.5
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
-        """Set up an empty background model; no checkpoint is read.
-
-        `background` may be replaced by that of a detector, so that each frame is subtracted only once.
-        """
-        self.card = ModelCard(
-            stage="segmenter",
-            name="motion",
-            origin="weight-free",
-            licence="Apache-2.0 (own code)",
-            note="background subtraction: only for a camera that stands still",
-            needs_recording=True,
-        )
-        self.background = BackgroundModel()
-
-    def start(self, video: VideoInfo) -> None:
-        """Forget the background of an earlier video."""
-        self.background.start(video)
+        super().__init__("segmenter")
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
         """Return for each frame one matte per box ((N, 4) px), the crop being the box with a margin.

@@ -1,24 +1,24 @@
-"""ONNX networks that answer a picture of a person with a matte.
+"""ONNX networks that turn a picture of a person into a matte.
 
-Input, normalisation and metadata are those of `app.crops.network`. The output is (N, H, W, C) or (N, C, H, W): one
-channel is the body; of two the second is. Logits are recognised by the network's answer to noise, and a sigmoid or
-softmax is added. A file can name its ``threshold`` in the metadata too, and with ``flip`` the mean of a crop's matte
-and of its mirror image's is taken: twice the work, and better outlines.
+Input, normalisation and metadata are those of `app.crops.network`. The output is (N, H, W, C) or (N, C, H, W). A single
+channel is the body; of two channels, the second is. A network that gives logits is recognised by its answer to noise,
+and a sigmoid or softmax is added. The metadata can also name a ``threshold``. With ``flip``, a matte is the mean of
+that of the crop and that of its mirror image, which is twice the work and gives better outlines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from app.crops.network import CropNetwork, looks_at_crops
-from app.crops.windows import crop_of, crop_windows, matte_of
+from app.crops.windows import matte_of
 from app.errors import CheckpointError
-from app.settings import SegmenterSettings, cores
-from app.types import Floats, Frame, Image, Ints, Matte, VideoInfo
+from app.settings import SegmenterSettings
+from app.stages import Segmenter
+from app.types import Floats, Frame, Image, Ints, Matte
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
@@ -37,23 +37,23 @@ def _is_matte_network(path: Path) -> bool:
     about="an ONNX network from a picture (NHWC or NCHW) to a matte of one or two channels",
     accepts=_is_matte_network,
 )
-class OnnxMatte:
-    """Cuts people out with an ONNX matting or segmentation network; as many crops at once as there are cores."""
+class OnnxMatte(Segmenter):
+    """Cuts people out with an ONNX matting or segmentation network."""
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
         """Load the network.
 
         Args:
             checkpoint: the ``.onnx`` file.
-            settings: `threads`, crops run side by side; the threshold is applied by the caller.
+            settings: `threads` is how many crops run side by side; the caller applies the threshold.
 
         Raises:
-            CheckpointError: not such a network.
+            CheckpointError: the file is no such network.
         """
         if checkpoint is None or not _is_matte_network(checkpoint.path):
             name = checkpoint.path if checkpoint else "nothing"
             raise CheckpointError(f"The segmenter 'onnx-matte' needs an ONNX network with a matte, not {name}.")
-        self._network = CropNetwork(checkpoint.path)
+        self._network = CropNetwork(checkpoint.path, settings.threads)
         _, second, _, last = self._network.output_shape
         self._channel_last = last in (1, 2) and second not in (1, 2)
         self._two = (last if self._channel_last else second) == 2
@@ -63,30 +63,18 @@ class OnnxMatte:
         self.threshold = float(self._network.properties.get("threshold", 0.31 if self._two else 0.4))
         self._flip = self._network.properties.get("flip") == "true"
         self.card = self._network.card("segmenter", checkpoint)
-        self._pool = ThreadPoolExecutor(settings.threads or cores(), thread_name_prefix="matte")
-
-    def start(self, video: VideoInfo) -> None:
-        """Do nothing: the network does not learn from the video."""
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
-        """Return one matte for each of a frame's `boxes`, for each frame; see `app.stages.Segmenter`."""
-        futures = []
-        for frame, frame_boxes in zip(frames, boxes, strict=True):
-            rows, columns = frame.image.shape[:2]
-            windows = crop_windows(frame_boxes, columns, rows, self._network.shape)
-            futures.append([self._pool.submit(self._matte, frame.image, window) for window in windows])
-        return [[future.result() for future in of_frame] for of_frame in futures]
+        return self._network.each(frames, boxes, self._matte)
 
-    def _matte(self, image: Image, window: Ints) -> Matte:
-        """Return the matte of `window` of a frame (H, W, 3)."""
-        crop = crop_of(image, window, self._network.shape)
+    def _matte(self, crop: Image, window: Ints) -> Matte:
         body = self._body(crop)
         if self._flip:
             body = (body + self._body(np.ascontiguousarray(crop[:, ::-1]))[:, ::-1]) / np.float32(2)
         return matte_of(body, window)
 
     def _body(self, crop: Image) -> Floats:
-        """The probability of body at each of the network's pixels, (h, w)."""
+        """Return how probable the body is at each of the network's pixels, (h, w)."""
         answer = self._channels_last(self._network.run(crop))
         if self._two:
             return answer[..., 1] if not self._logits else _sigmoid(answer[..., 1] - answer[..., 0])

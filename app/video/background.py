@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Protocol, runtime_checkable
 
 import av
 import cv2
 import numpy as np
 
 from app.errors import VideoError
-from app.types import Bytes, Floats, Frame, Image, VideoInfo
+from app.types import Bytes, Floats, Frame, Image, ModelCard, VideoInfo
 
 logger = logging.getLogger(__name__)
 
@@ -93,11 +92,26 @@ class BackgroundModel:
         return [self._foreground[frame.index] for frame in frames]
 
 
-@runtime_checkable
-class SubtractsBackground(Protocol):
-    """A stage that looks at the foreground of a video. Several stages of one run can share one background model."""
+class SubtractsBackground:
+    """A weight-free stage that looks at the foreground of a video.
 
-    background: BackgroundModel
+    Several stages of one run can share one `background`, so that each frame is subtracted only once.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.background = BackgroundModel()
+        self.card = ModelCard(
+            stage=stage,
+            name="motion",
+            origin="weight-free",
+            licence="Apache-2.0 (own code)",
+            note="background subtraction: only for a camera that stands still",
+            needs_recording=True,
+        )
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget the background of an earlier video."""
+        self.background.start(video)
 
 
 def _subtract(frame: Frame, background: _Background, fps: float) -> Bytes:
