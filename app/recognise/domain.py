@@ -1,10 +1,11 @@
 """Whether scores measured elsewhere hold for the videos at hand.
 
-Distances depend on the silhouettes, so on camera, light, detector and segmenter: what is near in one place is far in
-another. But every run brings comparisons of people who surely differ, those seen together and those in the gallery, and
-their distances say how the place differs. As in the normalisation of scores in speaker verification (Auckenthaler et
-al., Digital Signal Processing 2000: Z-norm, T-norm), distances are divided by what the run's impostors say; but by one
-scale alone, as a few pairs tell no spread, and no more of it than they can prove.
+Distances depend on the silhouettes, and so on camera, light, detector and segmenter: a distance that is short in one
+place is long in another. But every run compares people who certainly differ (those seen together, and those in the
+gallery), and their distances say how the place differs. As in the normalisation of scores in speaker verification
+(Auckenthaler et al., Digital Signal Processing 2000: Z-norm, T-norm), distances are divided by what the run's impostors
+say. But they are divided by one scale only, because a few pairs say nothing about the spread, and by no more of it than
+the pairs can prove.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from app.gallery.distances import Distances
 from app.recognise.scores import ScoreModel
 
 PLACES = 0.2
-"""Deviation of the logarithm of the scale between places, before anything of a place is known."""
+"""The standard deviation of the logarithm of the scale between places."""
 ENOUGH = 3
-"""Pairs of different people from which a scale is told: two people alone may be alike by chance."""
+"""The smallest number of pairs of different people that tell a scale. One pair may be alike by chance."""
 FARTHEST = 1.5
-"""Scale, or one over it, beyond which scores are not used: farther than where the rule was tried."""
+"""The largest scale, or one over it, at which scores are used. The rule was not tried beyond it."""
 
 
 @dataclass(frozen=True)
 class Domain:
     """What a run's impostors say about scores measured elsewhere.
 
-    `scores` are those that hold for the run, None where none do; `scale` is how much larger its distances are than
-    those measured; `note` says it to the user.
+    `scores` hold for the run; None where no scores do. `scale` is how many times larger distances are in the run than
+    where the scores were measured. `note` says it to the user.
     """
 
     scores: ScoreModel | None
@@ -39,21 +40,21 @@ class Domain:
 
 
 def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
-    """Fit scores to a run.
+    """Adapt scores to a run.
 
-    The scale is the ratio of the median impostor distances, shrunk towards 1 as far as so few walks may differ by
-    chance (the mean of its posterior, all being log-normal).
+    The scale is the ratio of the median impostor distances, shrunk towards 1 as far as it may be the chance of so few
+    walks (the mean of its posterior, where all distributions are log-normal).
 
     Args:
-        scores: of the run's gait model and metric.
-        impostors: distances between walks of the run that surely are of different people (n,).
-        walks: how many walks took part in them.
+        scores: for the run's gait model and metric.
+        impostors: distances between walks of the run that are certainly of different people (n,).
+        walks: the number of walks that these distances are between.
     """
     if len(impostors) < ENOUGH:
         return Domain(
             None,
             1.0,
-            f"not calibrated for this video: {len(impostors)} pair(s) of people who surely differ are too few",
+            f"not calibrated for this video: {len(impostors)} pair(s) of people who certainly differ are too few",
         )
     measured = math.log(float(np.median(impostors)) / scores.threshold(0.5))
     person, pair = scores.spread
@@ -69,6 +70,6 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
     return Domain(
         scores.scaled(scale),
         scale,
-        f"distances taken as {scale:.2f} times those in {scores.data}, as {len(impostors)} "
-        "pair(s) of different people say",
+        f"distances count as {scale:.2f} times those of {scores.data}, because {len(impostors)} pair(s) of different "
+        "people say so",
     )

@@ -147,7 +147,9 @@ class ScoreModel:
 
     def to_json(self) -> str:
         """Return the content of a scores file."""
-        return json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n"
+        # Five decimals are more than the data can tell.
+        content = json.loads(json.dumps(asdict(self)), parse_float=lambda number: round(float(number), 5))
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ScoreModel:
@@ -210,12 +212,3 @@ def find_scores(card: ModelCard, metric: Metric, gallery: Path | None = None) ->
             metric,
         )
     return None
-
-
-def _rounded(value: object) -> object:
-    """Round to five decimals, which is more than the data can tell."""
-    if isinstance(value, float):
-        return round(value, 5)
-    if isinstance(value, (list, tuple)):
-        return [_rounded(inner) for inner in value]
-    return {key: _rounded(inner) for key, inner in value.items()} if isinstance(value, dict) else value

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageOps
 
 from app.errors import NobodyFoundError, SettingsError, VideoError
 from app.files import written_whole
@@ -27,7 +29,7 @@ from app.progress import Progress
 from app.runs.build import build
 from app.settings import QualitySettings, Settings
 from app.stages import Run, Stages
-from app.types import GaitSequence, Image, Track
+from app.types import Floats, GaitSequence, Image, Track
 from app.video.reader import VideoReader
 from app.video.sources import VIDEO_SUFFIXES
 from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
@@ -42,7 +44,7 @@ TEMPLATE = "labels.csv"
 # Walks of more than twice as many silhouettes are thinned: in the field, networks are given 720 at most.
 _LONGEST = 720
 
-_CROPS, _CROP_HEIGHT, _CROP_WIDTH = 6, 192, 112
+_CROPS, _CROP_SIZE = 6, (112, 192)  # number, width and height in px
 
 
 class Piece(NamedTuple):
@@ -283,14 +285,9 @@ def _picture_name(track: Track) -> str:
     return f"{track.track_id:03d}.jpg"
 
 
-def _crop(image: Image, box: np.ndarray) -> Image:
+def _crop(image: Image, box: Floats) -> Image:
     """Return what is in the box, scaled into a cell that is black around it."""
     rows, columns = image.shape[:2]
-    left, top = int(np.clip(box[0], 0, columns - 1)), int(np.clip(box[1], 0, rows - 1))
-    right, bottom = int(np.clip(np.ceil(box[2]), left + 1, columns)), int(np.clip(np.ceil(box[3]), top + 1, rows))
-    scale = min(_CROP_HEIGHT / (bottom - top), _CROP_WIDTH / (right - left))
-    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-    cell = np.zeros((_CROP_HEIGHT, _CROP_WIDTH, 3), np.uint8)
-    x, y = (_CROP_WIDTH - width) // 2, (_CROP_HEIGHT - height) // 2
-    cell[y : y + height, x : x + width] = cv2.resize(image[top:bottom, left:right], (width, height))
-    return cell
+    left, top, right, bottom = np.clip(box, 0, (columns, rows, columns, rows)).round().astype(int).tolist()
+    inside = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return np.asarray(ImageOps.pad(Pictures.fromarray(inside), _CROP_SIZE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +25,6 @@ Other: TypeAlias = Literal["heatmap", "smpl"]
 
 _READ: dict[Other, Callable[[Path], NDArray[Any]]] = {"heatmap": read_heatmaps, "smpl": read_smpl}
 _PLURALS: dict[Other, str] = {"heatmap": "heatmaps", "smpl": "SMPL parameters"}
-
-_LINKS: dict[str, Callable[[Path, Path], object]] = {
-    "symbolic links": os.symlink,
-    "hard links": os.link,
-    "copies": shutil.copyfile,
-}
-"""The ways in which a file can be put into another folder, best first."""
 
 
 @dataclass(frozen=True)
@@ -81,32 +73,17 @@ def link(
     left_out |= dict.fromkeys(sorted(pictures.keys() - others.keys()), f"has no {_PLURALS[modality]}")
     about = {_PLURALS[modality]: str(other.resolve()), "silhouettes": str(silhouettes.resolve())}
     claim(out, about)
-    way = _possible_way(out, pairs[0]) if pairs else "copies"
-    work = partial(_linked, out=out, modality=modality, way=way)
+    work = partial(_linked, out=out, modality=modality)
     report = convert(pairs, work, out, about, left_out=left_out, workers=workers, progress=progress)
+    example = next((out / "data").rglob("[01]_*"), None)
+    if example is not None and not example.is_symlink():
+        logger.warning("Symbolic links cannot be made in %s. It has hard links or copies instead.", out)
     copy_partition(silhouettes, out)
     copy_partition(other, out)
     return report
 
 
-def _possible_way(out: Path, pair: Pair) -> str:
-    """Return the first of `_LINKS` that works from the folders of both files into `out`."""
-    trial = out / f".link-{os.getpid()}"
-    for way, following in zip(list(_LINKS)[:-1], list(_LINKS)[1:], strict=True):
-        try:
-            for file in (pair.other, pair.silhouettes):
-                try:
-                    _LINKS[way](file, trial)
-                finally:
-                    trial.unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning("%s cannot have %s (%s). The program makes %s instead.", out, way, error.strerror, following)
-        else:
-            return way
-    return "copies"
-
-
-def _linked(pair: Pair, out: Path, modality: Other, way: str) -> Outcome:
+def _linked(pair: Pair, out: Path, modality: Other) -> Outcome:
     try:
         others, frames = len(_READ[modality](pair.other)), len(read_silhouettes(pair.silhouettes, None))
     except DataSetError as error:
@@ -118,5 +95,16 @@ def _linked(pair: Pair, out: Path, modality: Other, way: str) -> Outcome:
     with written_whole(place) as temporary, explained(place):
         temporary.mkdir()
         for order, (name, file) in enumerate(sorted(files)):
-            _LINKS[way](file, temporary / f"{order}_{name}{file.suffix}")
+            _link(file, temporary / f"{order}_{name}{file.suffix}")
     return Outcome(pair.name, frames)
+
+
+def _link(file: Path, place: Path) -> None:
+    """Make `place` a symbolic link to `file`, or else a hard link, or else a copy."""
+    try:
+        place.symlink_to(file)
+    except OSError:
+        try:
+            place.hardlink_to(file)
+        except OSError:
+            shutil.copyfile(file, place)
