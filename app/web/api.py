@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 import app
 from app.gallery.store import EnrolledWalk, GalleryStore, Person
 from app.settings import Blur, MatchSettings
+from app.video.sources import VIDEO_SUFFIXES
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.people import People
@@ -74,6 +75,7 @@ async def session(site: Here, request: Request) -> Response:
         "largest_upload": site.options.largest_upload,
         "blur": site.options.blur,
         "input_videos": str(site.options.input_videos),
+        "suffixes": sorted(VIDEO_SUFFIXES),
     }
     return _with_cookie(JSONResponse(answer), site, key)
 

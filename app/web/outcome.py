@@ -10,13 +10,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
 from pydantic import BaseModel
 
-from app.types import Embedding, Floats, GaitSequence, Ints
+from app.types import Embedding, GaitSequence
 from app.web.options import read_model
 
 
@@ -67,35 +66,13 @@ class KeptWalks:
         with np.load(self._file(track_id), allow_pickle=False) as arrays:
             return Embedding(arrays["parts"], str(arrays["model_id"]), int(arrays["frames"]))
 
-    def sequence(self, track_id: int, part_of: int | None, fps: float) -> GaitSequence:
-        """Return the silhouettes behind an embedding; `part_of` is the track that this one was cut from, if it was."""
+    def sequence(self, track_id: int, fps: float) -> GaitSequence:
+        """Return the silhouettes of a track, from which its embedding was made."""
         with np.load(self._file(track_id), allow_pickle=False) as arrays:
             indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
-        return self._sequence(part_of or track_id, indices, fps, keypoints)
-
-    def cut(self, track_id: int, first: int, last: int, fps: float) -> GaitSequence:
-        """Return the part of a whole track between two frames, both included."""
-        with np.load(self._file(track_id), allow_pickle=False) as arrays:
-            indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
-        inside = (indices >= first) & (indices <= last)
-        return self._sequence(track_id, indices[inside], fps, keypoints[inside] if keypoints is not None else None)
-
-    def write(self, track_id: int, embedding: Embedding, sequence: GaitSequence) -> None:
-        """Keep an embedding, made from these silhouettes of the track or of the one it was cut from."""
-        arrays: dict[str, Any] = {
-            "parts": embedding.parts,
-            "model_id": np.asarray(embedding.model_id),
-            "frames": np.asarray(embedding.frames),
-            "frame_indices": sequence.frame_indices,
-        }
-        if sequence.keypoints is not None:
-            arrays["keypoints"] = sequence.keypoints
-        np.savez(self._file(track_id), **arrays)
-
-    def _file(self, track_id: int) -> Path:
-        return self._features / f"{track_id:03d}.npz"
-
-    def _sequence(self, track_id: int, indices: Ints, fps: float, keypoints: Floats | None) -> GaitSequence:
         folder = self._silhouettes / f"{track_id:03d}"
         pictures = [np.asarray(Picture.open(folder / f"{index:06d}.png"), np.uint8) for index in indices.tolist()]
         return GaitSequence(indices, np.stack(pictures), fps, keypoints)
+
+    def _file(self, track_id: int) -> Path:
+        return self._features / f"{track_id:03d}.npz"

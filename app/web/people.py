@@ -281,6 +281,6 @@ def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWa
         source=result.job.names[seen.video_id],
         track_id=track_id,
         seconds=round((track["frames"][-1] + 1 - track["frames"][0]) / video["fps"], 3),
-        silhouettes=kept.sequence(track_id, track["part_of"], video["fps"]) if keep else None,
+        silhouettes=kept.sequence(track_id, video["fps"]) if keep else None,
         thumbnail=crop.read_bytes() if crop.is_file() else None,
     )

@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from app.files import written_whole
+from app.video.sources import videos_in
 from app.web.inspection import Header, inspect
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
 
@@ -50,6 +51,8 @@ def container_of(head: bytes) -> str | None:
         return ".mpg"
     if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
         return ".ts"
+    if head.startswith(b"OggS"):
+        return ".ogv"
     if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
         return ".wmv"
     return ".flv" if head.startswith(b"FLV\x01") else None
@@ -184,8 +187,7 @@ class VideoLibrary:
         return free
 
     def _input_files(self) -> list[Path]:
-        folder = self._options.input_videos
-        return [path for path in folder.glob("[!.]*") if path.is_file() and container_of(_head(path)) is not None]
+        return [path for path in videos_in(self._options.input_videos) if path.is_file()]
 
     async def _input_videos(self) -> list[Video]:
         """List the videos in the input folder that can be read."""
@@ -225,11 +227,6 @@ class VideoLibrary:
     @staticmethod
     def _read(path: Path) -> Video:
         return read_model(Video, path)
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_HEAD)
 
 
 def _suffix(head: bytes) -> str:

@@ -76,7 +76,7 @@ class Studio:
                     Picture.fromarray(silhouette).save(pictures / f"{index:06d}.png")
                 embedding = Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", len(FRAMES))
                 sequence = GaitSequence(np.asarray(FRAMES), silhouettes, FPS)
-                KeptWalks(folder, stem).write(track_id, embedding, sequence)
+                write_features(folder / "features" / stem, track_id, embedding, sequence)
                 (folder / "run" / "crops" / stem / f"{track_id}.jpg").write_bytes(b"\xff\xd8 picture")
         (folder / "run" / "results.json").write_text(
             json.dumps({"gallery": None, "probes": reports, "models": {}, "timings": {}})
@@ -97,6 +97,17 @@ class Studio:
 
     def names(self) -> list[str]:
         return sorted(self.people.known().names.values())
+
+
+def write_features(folder: Path, track_id: int, embedding: Embedding, sequence: GaitSequence) -> None:
+    """Write a file as runs do."""
+    np.savez(
+        folder / f"{track_id:03d}.npz",
+        parts=embedding.parts,
+        model_id=np.asarray(embedding.model_id),
+        frames=np.asarray(embedding.frames),
+        frame_indices=sequence.frame_indices,
+    )
 
 
 def _report(video: str, tracks: Mapping[int, str | None]) -> dict[str, Any]:
@@ -138,7 +149,7 @@ def test_a_track_is_enrolled_with_all_that_was_kept_of_it(studio: Studio) -> Non
         assert embedding is not None
         np.testing.assert_array_equal(stored.parts, embedding.parts)
         assert silhouettes is not None
-        np.testing.assert_array_equal(silhouettes.silhouettes, kept.sequence(1, None, FPS).silhouettes)
+        np.testing.assert_array_equal(silhouettes.silhouettes, kept.sequence(1, FPS).silhouettes)
         assert gallery.thumbnail("Anna") == b"\xff\xd8 picture"
     assert (person.consent, walk.source, walk.track_id, walk.seconds) == ("said yes", "walk.mp4", 1, 1.2)
     again = JobStore(studio.options.folder)  # the label survives a restart
@@ -365,14 +376,18 @@ def test_a_walk_deleted_elsewhere_is_no_label_any_more(studio: Studio) -> None:
     assert (track["labelled"], track["person"]) == (False, None)
 
 
-def test_pieces_of_a_track_are_cut_from_what_is_kept_of_it(studio: Studio) -> None:
-    result = studio.result({studio.video("walk.mp4"): {1: None}})
-    kept = KeptWalks(result.folder, "walk")
-    whole = kept.sequence(1, None, FPS)
-    late = kept.cut(1, 25, 39, FPS)
-    np.testing.assert_array_equal(late.silhouettes, whole.silhouettes[15:])
-    kept.write(2, Embedding(np.ones((2, 8), np.float32), "gei", 15), late)
-    np.testing.assert_array_equal(kept.sequence(2, 1, FPS).silhouettes, whole.silhouettes[15:])
+def test_a_piece_of_a_track_is_enrolled_with_its_own_silhouettes(studio: Studio) -> None:
+    result = studio.result({studio.video("walk.mp4"): {1: None, 2: None}})
+    file = result.folder / "run" / "results.json"
+    report = json.loads(file.read_text())
+    report["probes"][0]["tracks"][1]["part_of"] = 1
+    file.write_text(json.dumps(report))
+    enrol(studio, RunResult(result.job, result.folder), 0, 2, "Anna")
+    with studio.people.gallery() as gallery:
+        stored = gallery.silhouettes(gallery.walks("Anna")[0].walk_id)
+    assert stored is not None
+    expected = KeptWalks(result.folder, "walk").sequence(2, FPS)
+    np.testing.assert_array_equal(stored.silhouettes, expected.silhouettes)
 
 
 def followed(*folders: Path) -> list[Path]:
@@ -443,8 +458,8 @@ def test_whether_a_walk_is_known_is_decided_by_the_metric_of_the_settings(studio
     embedding = KeptWalks(first.folder, "a").embedding(1)
     assert embedding is not None
     longer = replace(embedding, parts=2 * embedding.parts)  # as near as can be, but only by the cosine
-    sequence = KeptWalks(second.folder, "b").sequence(1, None, FPS)
-    KeptWalks(second.folder, "b").write(1, longer, sequence)
+    sequence = KeptWalks(second.folder, "b").sequence(1, FPS)
+    write_features(second.folder / "features" / "b", 1, longer, sequence)
     people.name_track(first, 0, 1, "Anna", "said yes", None, False)
     people.name_track(second, 0, 1, "Anna", "", None, False)
     with people.gallery() as gallery:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.video.sources import VIDEO_SUFFIXES
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions
 from app.web.videos import Video, VideoLibrary, container_of, safe_stem
 from tests.clips import Scene, write_clip
@@ -141,3 +142,21 @@ def test_the_input_folder_is_listed_but_never_touched(options: WebOptions, clip:
 def test_ids_are_never_paths(options: WebOptions, video_id: str) -> None:
     with pytest.raises(NotThereError):
         VideoLibrary(options).get(video_id)
+
+
+def test_every_kind_of_upload_is_a_video_to_the_command_line_too(options: WebOptions, clip: bytes) -> None:
+    heads = (
+        clip[:512], b"\0\0\0\0ftypqt  ", b"\0\0\0\0moov", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3webm", b"RIFF\0\0\0\0AVI ",
+        b"\0\0\x01\xba", (b"G" + b"\0" * 187) * 3, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\x01", b"OggS",
+    )  # fmt: skip
+    suffixes = {container_of(head) for head in heads}
+    assert None not in suffixes
+    assert suffixes <= VIDEO_SUFFIXES
+
+
+def test_the_input_folder_has_the_videos_that_the_command_line_finds(options: WebOptions, clip: bytes) -> None:
+    options.input_videos.mkdir()
+    for name in ("a.mp4", "b.M4V", ".hidden.mp4", "notes.txt", "without_suffix"):
+        (options.input_videos / name).write_bytes(clip)
+    (options.input_videos / "folder.mp4").mkdir()
+    assert [video.name for video in asyncio.run(VideoLibrary(options).all())] == ["a.mp4", "b.M4V"]

@@ -109,7 +109,7 @@ export async function start({ signal, go, again }) {
 }
 
 function uploadArea(again) {
-  const input = el("input", { type: "file", accept: "video/*,.mkv,.avi,.ts,.flv,.wmv", multiple: true, class: "file", id: "files", onchange: () => send([...input.files]) });
+  const input = el("input", { type: "file", accept: ["video/*", ...session.suffixes].join(","), multiple: true, class: "file", id: "files", onchange: () => send([...input.files]) });
   const waiting = el("div", { class: "uploads" });
   const area = el("div", { class: "drop" },
     input, el("label", { for: "files", class: "button" }, "Add videos"),
