@@ -146,8 +146,9 @@ def test_ids_are_never_paths(options: WebOptions, video_id: str) -> None:
 
 def test_every_kind_of_upload_is_a_video_to_the_command_line_too(options: WebOptions, clip: bytes) -> None:
     heads = (
-        clip[:512], b"\0\0\0\0ftypqt  ", b"\0\0\0\0moov", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3webm", b"RIFF\0\0\0\0AVI ",
-        b"\0\0\x01\xba", (b"G" + b"\0" * 187) * 3, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\x01", b"OggS",
+        clip[:512], b"\0\0\0\0ftypqt  ", b"\0\0\0\0moov", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3webm",
+        b"RIFF\0\0\0\0AVI ", b"\0\0\x01\xba", (b"G" + b"\0" * 187) * 3, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\x01",
+        b"OggS",
     )  # fmt: skip
     suffixes = {container_of(head) for head in heads}
     assert None not in suffixes
