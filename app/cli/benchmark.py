@@ -1,4 +1,4 @@
-"""``python -m app benchmark``: the families of gait networks, trained and judged alike."""
+"""``python -m app benchmark``: the families of gait networks, trained and evaluated under the same conditions."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ def _commands() -> None:
 
 @app.command()
 def walkers(
-    folder: Annotated[Path, typer.Argument(help="Folder of people, networks and table.md. A stopped run goes on.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of all results. A run that was stopped continues.")],
     family: Annotated[
         list[str] | None, typer.Option(help="Only this family, e.g. gaitset; may be repeated. Default: all.")
     ] = None,
-    subjects: Annotated[int, typer.Option(min=2, help="People to learn from.")] = 200,
-    test_subjects: Annotated[int, typer.Option(min=2, help="People to tell apart.")] = 100,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of each training, for a quick look.")] = None,
+    subjects: Annotated[int, typer.Option(min=2, help="Number of training people.")] = 200,
+    test_subjects: Annotated[int, typer.Option(min=2, help="Number of test people.")] = 100,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, for a quick try.")] = None,
     wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj).")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make people; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that record people; 0: one for each core.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
 ) -> None:
-    """Train each family for the same small budget on virtual walkers, and judge it on others."""
+    """Train each family with the same small budget on virtual walkers, and evaluate it on others."""
+    from app.lab.training.gait.config import families
     from app.lab.walkers.body import CACHE
-    from app.lab.zoo.table import GROUPS, cells, families, make_table
+    from app.lab.zoo.table import GROUPS, cells, make_table
 
     bars = ProgressBars()
     tasks: dict[str, TaskID] = {}
@@ -46,7 +47,7 @@ def walkers(
             tasks[what] = bars.add_task(what.capitalize(), total=total)
             bars.start()
         bars.update(tasks[what], completed=done)
-        if done == total:  # Lightning draws a bar of its own while it trains, and there can be one at a time
+        if done == total:  # the training shows a bar of its own, and rich allows one at a time
             bars.stop()
             bars.remove_task(tasks.pop(what))
 
@@ -63,9 +64,9 @@ def walkers(
         table.add_row(*cells(row))
     console.print(table)
     console.print(
-        "Rank-1 (NM, BG, CL) and mAP in %: virtual walkers, CASIA-B's protocol. ms: of one core, for a walk of 20 "
-        "frames. Silhouettes are exact, keypoints and heatmaps have errors as an estimator makes them. The "
-        "networks are small and hardly trained: minutes of one core, where published ones had days of GPUs. It ranks "
-        "neither the papers nor real use."
+        "Rank-1 (NM, BG, CL) and mAP are in %, on virtual walkers, by CASIA-B's protocol. ms is the time of one core "
+        "for a walk of 20 frames. Silhouettes are exact; keypoints and heatmaps have the errors of a pose estimator. "
+        "The networks are small and were trained for minutes on one core, not for days on GPUs like published ones. So "
+        "this table ranks neither the papers nor real use."
     )
     say(f"Wrote {folder / 'table.md'} and {folder / 'results.json'}.")

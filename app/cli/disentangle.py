@@ -1,4 +1,4 @@
-"""``python -m app disentangle``: motion, body and view of skeletons told apart."""
+"""``python -m app disentangle``: gait recognition from skeletons with separate codes of motion, body and view."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from app.cli.terminal import console, say, show_log
 
-app = typer.Typer(help="Tell motion, body and view of skeletons apart (keypoints in OpenGait's layout).")
+app = typer.Typer(help="Separate motion, body and view of skeletons (data sets of keypoints in OpenGait's layout).")
 
-CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="network.pt of a training.")]
+CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="The file network.pt of a training.")]
 DataOption = Annotated[Path, typer.Option(help="Data set in OpenGait's layout with keypoints.")]
-PartitionOption = Annotated[Path | None, typer.Option(help="OpenGait's JSON: who is for testing. Default: everybody.")]
+PartitionOption = Annotated[
+    Path | None, typer.Option(help="OpenGait's JSON that names the test people. Default: everybody is a test person.")
+]
 
 
 @app.command()
 def train(
-    config: Annotated[Path | None, typer.Option(help="YAML of settings. Default: the one in app/training.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings. Default: the one in app/lab/training/configs.")
+    ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. data=data/walkers.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. data=data/walkers; may be repeated."),
     ] = None,
 ) -> None:
-    """Train autoencoder and recognition network; a run that was stopped goes on. TensorBoard's log is in OUT/log."""
+    """Train autoencoder and recognition network. A training that was stopped continues; its log is in OUT/log."""
     from app.lab.training.disentangled import DisentangledTrainSettings
     from app.lab.training.disentangled import train as fit
     from app.lab.training.settings import read_config
@@ -41,30 +45,31 @@ def judge(
     data: DataOption,
     partition: PartitionOption = None,
     protocol: Annotated[
-        str | None, typer.Option(help="As of evaluate. Default: the first walk of everybody is the gallery.")
+        str | None, typer.Option(help="As of evaluate. Default: each person's first walk is the gallery.")
     ] = None,
-    excel: Annotated[Path, typer.Option(help="The tables (extra evaluate).")] = Path("output/disentangled/test.xlsx"),
+    excel: Annotated[Path, typer.Option(help="Excel file of the tables (needs the extra evaluate).")] = Path(
+        "output/disentangled/test.xlsx"
+    ),
 ) -> None:
-    """Judge what was told apart, and who is known again from other views; write Excel tables."""
+    """Evaluate how well the codes are separated, and how many people are recognised; write Excel tables."""
     from rich.progress import track
 
     from app.lab.evaluation.report import write_excel
-    from app.lab.training.disentangled_report import judge as judged
+    from app.lab.training.disentangled_report import judge as evaluate
 
-    found = judged(
+    result = evaluate(
         checkpoint, data, partition, protocol, lambda walks: track(walks, "Reading", console=console, transient=True)
     )
-    console.print("Joints are off by so many per cent of the body's height:")
-    for name, value in found.errors.items():
-        console.print(f"  {name} {value:.2f}", highlight=False)
-    for score in found.evaluation.scores:
+    say("Mean error of the joints, in per cent of the body's height:")
+    for name, value in result.errors.items():
+        say(f"  {name} {value:.2f}")
+    for score in result.evaluation.scores:
         figure = score.metrics["Rank-1"]
-        console.print(
-            f"{escape(score.name)}: rank-1 {_percent(figure.value)} (95 % interval {_percent(figure.low)} to "
-            f"{_percent(figure.high)}) of {found.evaluation.people} people",
-            highlight=False,
+        say(
+            f"{score.name}: rank-1 {_percent(figure.value)} (95 % interval {_percent(figure.low)} to "
+            f"{_percent(figure.high)}) of {result.evaluation.people} people"
         )
-    write_excel([found.evaluation], excel)
+    write_excel([result.evaluation], excel)
     say(f"Wrote {excel}.")
 
 
@@ -80,7 +85,7 @@ def visualize(
     people: Annotated[tuple[int, int], typer.Option(help="Two of the people, counted from 0.")] = (0, 1),
     out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("output/disentangled"),
 ) -> None:
-    """Draw two walks, their motion codes as heat maps, and what comes of exchanging motion, body and view."""
+    """Draw two walks, their motion codes, and the walks that result from exchanging motion, body and view."""
     from app.lab.training.disentangled_report import draw
 
     for path in draw(checkpoint, data, partition, people, out):

@@ -94,14 +94,14 @@ def export(
     """Write a gait network as an ONNX file, which needs no torch, and compare the two."""
     from app.errors import OutputError
     from app.files import need_writable
-    from app.lab.training.gait_export import export_gait
+    from app.lab.training.gait.export import export_checkpoint
     from app.weights.checkpoints import CheckpointFile
 
     if out.exists() and not force:
         raise OutputError(f"{out} is there already. Give another name, or --force.")
     need_writable(out)
     file = CheckpointFile.given(checkpoint)
-    made = export_gait(file.path, out, config, "float16" if half else "float32")
+    made = export_checkpoint(file.path, out, config, "float16" if half else "float32")
     inputs = " and ".join(made.inputs)
     console.print(
         f"Wrote {escape(str(out))}: {made.family}, {made.parameters / 1e6:.1f} million parameters, from {inputs}. ONNX "

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.terminal import ProgressBars, say, show_log
-from app.errors import SettingsError
 from app.weights.checkpoints import HOME
 
 app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
 
-ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings. Default: the one in app/training.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML file of settings. Default: the one in app/lab/training/configs.")
+]
+GaitConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML file: settings as in app/lab/training/configs/gait.yaml, or OpenGait's. Or the name of a "
+        "configuration in families.yaml there, e.g. gaitset. Default: gait.yaml, the embedded network."
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. steps=500; may be repeated.")
 ]
-ExportOption = Annotated[Path | None, typer.Option(help="Where the ONNX file goes. Default: OUT/NETWORK.onnx.")]
-ExportOnlyOption = Annotated[bool, typer.Option("--export-only", help="Do not train, export what OUT holds.")]
+ExportOption = Annotated[Path | None, typer.Option(help="Path of the ONNX file. Default: OUT/NETWORK.onnx.")]
+ExportOnlyOption = Annotated[
+    bool, typer.Option("--export-only", help="Do not train. Export the network that has been trained in OUT.")
+]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
+CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model.")]
 
 EMBEDDED_SEGMENTER = HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
 
@@ -33,8 +44,12 @@ def detector(
     export: ExportOption = None,
     export_only: ExportOnlyOption = False,
 ) -> None:
-    """Train the person detector."""
-    _train("detector", "DetectorTrainSettings", config, set_, export, export_only)
+    """Train the person detector. Needs --set photos=FOLDER, labelled pictures."""
+    from app.lab.training.detector import DetectorTrainSettings, export_network, train
+    from app.lab.training.settings import read_config
+
+    settings = read_config(config, DetectorTrainSettings, set_ or (), "detector")
+    _train("detector", settings, train, export_network, export, export_only)
 
 
 @app.command()
@@ -44,8 +59,12 @@ def segmenter(
     export: ExportOption = None,
     export_only: ExportOnlyOption = False,
 ) -> None:
-    """Train the network that cuts a person out of a crop."""
-    _train("segmenter", "SegmenterTrainSettings", config, set_, export, export_only)
+    """Train the network that cuts a person out of a crop. Needs --set photos=FOLDER, labelled pictures."""
+    from app.lab.training.segmenter import PersonTrainSettings, export_segmenter, train
+    from app.lab.training.settings import read_config
+
+    settings = read_config(config, PersonTrainSettings, set_ or (), "person")
+    _train("segmenter", settings, train, export_segmenter, export, export_only)
 
 
 @app.command()
@@ -55,40 +74,41 @@ def pose(
     export: ExportOption = None,
     export_only: ExportOnlyOption = False,
 ) -> None:
-    """Train the network that finds a person's 17 keypoints."""
-    _train("pose", "PoseTrainSettings", config, set_, export, export_only)
+    """Train the network that finds a person's 17 keypoints: the same training as the segmenter's."""
+    from app.lab.training.segmenter import PersonTrainSettings, export_pose, train
+    from app.lab.training.settings import read_config
+
+    settings = read_config(config, PersonTrainSettings, set_ or (), "person")
+    _train("pose", settings, train, export_pose, export, export_only)
 
 
 @app.command()
 def gait(
-    config: ConfigOption = None,
+    config: GaitConfigOption = None,
     set_: SetOption = None,
     export: ExportOption = None,
     export_only: ExportOnlyOption = False,
 ) -> None:
-    """Train a gait network on data in OpenGait's layout. OpenGait's own YAML files are understood as --config."""
-    if config is not None:
-        from app.lab.zoo.config import is_opengait
+    """Train a gait network, ours or one of the field, on data in OpenGait's layout."""
+    from app.lab.training.gait.config import read_gait_config
+    from app.lab.training.gait.export import export_trained
+    from app.lab.training.gait.task import train
 
-        if is_opengait(config):
-            if export is not None or export_only:
-                raise SettingsError(
-                    "--export is not for OpenGait's YAML: its networks are written as checkpoints (.pt)."
-                )
-            _train_zoo(config, set_ or ())
-            return
-    _train("gait", "GaitTrainSettings", config, set_, export, export_only)
+    settings = read_gait_config(config, set_ or ())
+    _train("gait", settings, train, export_trained, export, export_only)
+    if settings.checkpoint is not None:
+        say(f"The checkpoint in OpenGait's format is {settings.checkpoint}.")
 
 
 @app.command()
 def cutouts(
-    out: Annotated[Path, typer.Option(help="Folder of the cut-outs. A run that was stopped goes on.")],
-    people: Annotated[int, typer.Option(min=1, help="How many walkers; twelve pictures of each.")] = 600,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the cut-outs. A run that was stopped continues.")],
+    people: Annotated[int, typer.Option(min=1, help="Number of walkers; each is drawn twelve times.")] = 600,
+    workers: WorkersOption = 0,
     wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj).")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
+    cache: CacheOption = None,
 ) -> None:
-    """Render virtual walkers without background, for the training pictures of the first three networks."""
+    """Render virtual walkers without background, for training the detector, the segmenter and the pose network."""
     from app.lab.synthesis.cutouts import write_cutouts
     from app.lab.walkers.body import CACHE
 
@@ -103,17 +123,17 @@ def cutouts(
 @app.command()
 def filmed(
     data: Annotated[Path, typer.Option(help="Data set made by: python -m app walkers dataset")],
-    out: Annotated[Path, typer.Option(help="Folder of the new data set. A run that was stopped goes on.")],
-    photos: Annotated[Path, typer.Option(help="Folder of pictures, see app/lab/synthesis/photos.py.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new data set. A run that was stopped continues.")],
+    photos: Annotated[Path, typer.Option(help="Folder of labelled pictures, see app/lab/synthesis/photos.py.")],
     cutouts: Annotated[Path, typer.Option(help="Cut-outs for bystanders: python -m app train cutouts")],
     segmenter: Annotated[Path, typer.Option(help="The segmenter's checkpoint.")] = EMBEDDED_SEGMENTER,
-    people: Annotated[int | None, typer.Option(min=1, help="Only so many, the first.")] = None,
-    walks: Annotated[int, typer.Option(min=1, help="Of each person, by one camera each.")] = 4,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
-    wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes, that of the data set.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
+    people: Annotated[int | None, typer.Option(min=1, help="Only so many people, the first ones.")] = None,
+    walks: Annotated[int, typer.Option(min=1, help="Walks of each person, each from one camera.")] = 4,
+    workers: WorkersOption = 0,
+    wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes, as for the data set.")] = None,
+    cache: CacheOption = None,
 ) -> None:
-    """Draw the walks of virtual walkers in colour and cut them out with a segmenter, for the gait network."""
+    """Film virtual walkers in colour and cut them out with a segmenter, for training the gait network."""
     from app.lab.synthesis.filmed import Studio, write_filmed
     from app.lab.walkers.body import CACHE
 
@@ -126,27 +146,18 @@ def filmed(
     say(f"Wrote {out}.")
 
 
-def _train_zoo(config: Path, assignments: Sequence[str]) -> None:
-    from app.lab.zoo.config import read_opengait
-    from app.lab.zoo.task import train
-
-    settings = read_opengait(config, assignments)
-    with show_log(times=True):
-        train(settings)
-    path = settings.out / "checkpoints" / f"{settings.name}-{settings.steps:05d}.pt"
-    say(f"Wrote {path}, in OpenGait's format.")
-
-
 def _train(
-    name: str, kind: str, config: Path | None, assignments: list[str] | None, export: Path | None, export_only: bool
+    name: str,
+    settings: Any,
+    train: Callable[[Any], object],
+    export_network: Callable[[Any, Path], float],
+    export: Path | None,
+    export_only: bool,
 ) -> None:
-    from app.lab.training.settings import read_config
-
-    module: Any = importlib.import_module(f"app.lab.training.{name}")
-    settings = read_config(config, getattr(module, kind), assignments or (), name)
-    if not export_only:
-        with show_log(times=True):
-            module.train(settings)
+    """Train and export a network, and print how far the exported file is from torch."""
     path = export or settings.out / f"{name}.onnx"
-    difference = module.export_network(settings, path)
-    say(f"Wrote {path}; ONNX Runtime and torch differ by {difference:.1e} at most.")
+    with show_log(times=True):
+        if not export_only:
+            train(settings)
+        difference = export_network(settings, path)
+    say(f"Wrote {path}. ONNX Runtime and torch differ by {difference:.1e} at most.")

@@ -178,7 +178,7 @@ class TestTraining:
         assert losses[-1] < 0.6 * losses[0]
         assert after["reconstruction"] < 0.7 * before["reconstruction"]
         assert after["view"] < 0.7 * before["view"]
-        assert {"reconstruction", "body", "view", "nm"} <= figures.keys()
+        assert {"reconstruction", "body", "view", "NM Rank-1"} <= figures.keys()
 
     def test_batches_are_a_function_of_the_step(self, data: Path, tmp_path: Path) -> None:
         skeletons = Skeletons(data)
@@ -202,6 +202,7 @@ def test_the_command_trains_tests_and_draws(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("xlsxwriter", reason="needs the extra evaluate")
+    pytest.importorskip("matplotlib", reason="needs the extra train")
     monkeypatch.chdir(tmp_path)
     wanted = {"data": data, "out": "run", "steps": 2, "batch": 3, "held_out": 1, "threads": 1, "precision": "32-true"}
     assignments = [word for key, value in wanted.items() for word in ("--set", f"{key}={value}")]

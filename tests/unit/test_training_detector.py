@@ -13,7 +13,7 @@ import torch
 from app.detect.letterbox import cells, decode
 from app.detect.small import SmallDetector
 from app.detect.yolox_onnx import YoloxOnnxDetector
-from app.errors import CheckpointError
+from app.errors import CheckpointError, SettingsError
 from app.lab.evaluation.metrics import Matches
 from app.settings import DetectorSettings
 from app.types import Floats, Frame, Image
@@ -265,7 +265,7 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
 
 def test_a_run_from_photographs_to_a_network(photos: Path) -> None:
     settings = settings_of(photos, precision="32-true")
-    with pytest.raises(CheckpointError, match="Train it first"):
+    with pytest.raises(SettingsError, match="Train it first"):
         training.trained(settings)
     network = training.train(settings)
     kept = training.trained(settings).state_dict()

@@ -15,7 +15,7 @@ from app.errors import SettingsError
 
 pytest.importorskip("lightning")
 
-from app.lab.training.engine import Task, fit
+from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.settings import TrainSettings, read_config
 
 pytestmark = [
@@ -157,5 +157,14 @@ def test_settings_that_cannot_be_used_are_named(tmp_path: Path, line: str, compl
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("out: a\nbatch: 2\nrate: 0.1\n")
-    with pytest.raises(SettingsError, match="'steps'"):
+    with pytest.raises(SettingsError, match=r"'steps' is missing.*--set steps=VALUE"):
         read_config(path, Sized)
+
+
+def test_weights_of_another_network_are_refused(settings: TrainSettings) -> None:
+    settings.out.mkdir()
+    torch.save({**nn.Linear(4, 1).state_dict(), "classifier.weight": torch.zeros(1)}, settings.out / "network.pt")
+    assert not load_trained(nn.Linear(4, 1), settings.out, "line").training
+    for other, out in ((nn.Linear(3, 1), settings.out), (nn.LSTM(4, 1), settings.out), (nn.Linear(4, 1), Path("no"))):
+        with pytest.raises(SettingsError, match=r"does not hold the line .*Train it first"):
+            load_trained(other, out, "line")

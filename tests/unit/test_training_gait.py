@@ -1,4 +1,4 @@
-"""Training of gait networks: what a batch holds, how it is judged, and that it learns and is exported."""
+"""Training of the embedded gait network: its batches, its evaluation, and that it learns, resumes and is exported."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from app.types import Bytes, GaitSequence
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
 from app.errors import SettingsError
-from app.lab.data.opengait import DataSetError, walk_files
-from app.lab.training.gait import GaitBatches, GaitTask, GaitTrainSettings, Walks, network_of, prepare, rank1
-from app.lab.training.silhouettes import moved, worsened
+from app.gait.base import EmbeddingNetwork
+from app.lab.data.opengait import DataSetError, WalkFile
+from app.lab.training.gait.judging import EvaluationSet, as_one_condition, first_walk, with_numbered_views
+from app.lab.training.gait.sampling import GaitBatches
+from app.lab.training.gait.settings import EmbeddedGaitSettings, GaitTrainSettings
+from app.lab.training.gait.task import GaitTask, evaluation_sets, filmed_walks_of, train, walks_of
+from app.lab.training.gait.transforms import Deform
+from app.lab.training.gait.walks import PackedWalks
+from app.lab.training.silhouettes import worsened
 
 SMALL: dict[str, Any] = {"frame_widths": (4, 6), "set_widths": (8, 8), "channels": 6}
 
@@ -37,14 +43,14 @@ def body(width: int, frames: int = 8, columns: int = 64) -> Bytes:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> GaitTrainSettings:
-    """Four people, four walks each, told apart by their width."""
+def small(tmp_path: Path) -> EmbeddedGaitSettings:
+    """Four people with four walks each, told apart by their width."""
     for person in range(4):
         for number in range(4):
             path = tmp_path / "data" / f"{person:03d}" / f"nm-{number + 1:02d}" / "090" / "0.pkl"
             path.parent.mkdir(parents=True)
             path.write_bytes(pickle.dumps(body(10 + 6 * person, 8 + number)))
-    return GaitTrainSettings(
+    return EmbeddedGaitSettings(
         out=tmp_path / "out",
         data=tmp_path,
         steps=20,
@@ -53,102 +59,90 @@ def settings(tmp_path: Path) -> GaitTrainSettings:
         rate=0.01,
         frames=(3, 6),
         held_out=1,
+        workers=0,
+        threads=1,
         **SMALL,
     )
 
 
-class TestWalks:
-    def test_what_is_packed_is_what_was_there(self, settings: GaitTrainSettings) -> None:
-        files = walk_files(settings.data)
-        walks = Walks.packed(files, settings.out / "walks")
-        assert len(walks) == 16
-        assert walks.identities[5] == files[5].identity
-        assert walks.conditions[5] == files[5].condition == "nm-02"
-        np.testing.assert_array_equal(walks[5], body(16, 9)[:, :, 10:54])
-        assert [own.tolist() for own in walks.of(["003", "000"])] == [[12, 13, 14, 15], [0, 1, 2, 3]]
+@pytest.fixture
+def settings(small: EmbeddedGaitSettings) -> GaitTrainSettings:
+    return small.whole()
 
-    def test_a_run_that_goes_on_sees_what_it_saw_or_nothing(self, settings: GaitTrainSettings) -> None:
-        before = prepare(settings)
-        packed = (settings.out / "walks" / "silhouettes.bin").stat().st_mtime_ns
-        assert prepare(settings)[1:] == before[1:] == (["001", "002", "003"], ["000"])
-        assert (settings.out / "walks" / "silhouettes.bin").stat().st_mtime_ns == packed
+
+def batches_of(settings: GaitTrainSettings, filmed: PackedWalks | None = None) -> GaitBatches:
+    walks = walks_of(settings, "train")
+    return GaitBatches(
+        walks, settings.sampling, settings.transforms, seed=settings.seed, people=walks.people[settings.held_out :],
+        filmed=filmed, filmed_share=settings.filmed_share, batches=settings.steps,
+    )  # fmt: skip
+
+
+class TestPackedWalks:
+    def test_a_training_that_continues_sees_the_same_walks_or_none(self, settings: GaitTrainSettings) -> None:
+        walks = walks_of(settings, "train")
+        np.testing.assert_array_equal(walks[5], body(16, 9)[:, :, 10:54])
         partition = settings.data / "partition.json"
         partition.write_text(json.dumps({"TRAIN_SET": ["001", "002"], "TEST_SET": ["000"]}), encoding="utf-8")
         with pytest.raises(SettingsError, match="other walks"):
-            prepare(replace(settings, partition=partition))
+            walks_of(replace(settings, partition=partition), "train")
         with pytest.raises(DataSetError, match="no walks"):
-            prepare(replace(settings, data=settings.data / "nosuch"))
-
-    def test_another_process_gets_the_folder_and_not_the_pictures(self, settings: GaitTrainSettings) -> None:
-        walks = prepare(settings)[0]
-        sent = pickle.dumps(walks)
-        assert len(sent) < 1000
-        np.testing.assert_array_equal(pickle.loads(sent)[7], walks[7])
+            walks_of(replace(settings, data=settings.data / "nosuch"), "train")
 
 
 class TestBatches:
-    def test_a_batch_is_a_function_of_seed_and_step(self, settings: GaitTrainSettings) -> None:
-        walks, people, _ = prepare(settings)
-        batches, again = GaitBatches(walks, people, settings), GaitBatches(walks, people, settings)
+    def test_a_batch_depends_on_seed_and_step_alone(self, settings: GaitTrainSettings) -> None:
+        batches, again = batches_of(settings), batches_of(settings)
         for step in (0, 7):
             for key, value in batches[step].items():
                 torch.testing.assert_close(value, again[step][key], rtol=0, atol=0)
-        other = GaitBatches(walks, people, replace(settings, seed=2))
-        shapes = [
-            (b[step]["silhouettes"].shape, b[step]["people"].tolist()) for b in (batches, other) for step in range(9)
-        ]
+        other = batches_of(replace(settings, seed=2))
+        shapes = [(b[step]["walks"].shape, b[step]["people"].tolist()) for b in (batches, other) for step in range(9)]
         assert shapes[:9] != shapes[9:]
         assert {shape[1] for shape, _ in shapes} == {3, 4, 5, 6}
 
-    def test_people_by_walks_and_nobody_who_is_held_out(self, settings: GaitTrainSettings) -> None:
-        walks, people, held_out = prepare(settings)
-        batches = GaitBatches(walks, people, replace(settings, clean=1.0))
+    def test_nobody_who_is_held_out_is_drawn(self, small: EmbeddedGaitSettings) -> None:
+        batches = batches_of(replace(small, clean=1.0).whole())
         seen = set()
         for step in range(12):
             batch = batches[step]
-            assert batch["silhouettes"].dtype == torch.uint8
-            assert batch["silhouettes"].shape[2:] == (64, 44)
-            first, second = batch["people"].view(2, 2).unbind(0)
-            assert first[0] == first[1] != second[0] == second[1]
-            for walk, person in zip(batch["silhouettes"], batch["people"], strict=True):
+            assert batch["walks"].dtype == torch.uint8
+            assert batch["walks"].shape[2:] == (64, 44)
+            for walk, person in zip(batch["walks"], batch["people"], strict=True):
                 seen.add(int(person))
                 width = float((walk[:, 20] > 127).sum(1).float().mean())
-                assert width == pytest.approx(16 + 6 * int(person), abs=3), "the number is not that of whom we see"
+                assert width == pytest.approx(16 + 6 * int(person), abs=3), "the number is not that of the person"
         assert seen == {0, 1, 2}
-        assert held_out == ["000"]
 
-    def test_the_spoiling_grows(self, settings: GaitTrainSettings) -> None:
-        walks, people, _ = prepare(settings)
-        batches = GaitBatches(walks, people, replace(settings, clean=0.0, steps=1000))
+    def test_the_spoiling_grows(self, small: EmbeddedGaitSettings) -> None:
+        batches = batches_of(replace(small, clean=0.0, steps=1000).whole())
         rough = []
         for start in (0, 500):
-            pictures = torch.cat([batches[start + i]["silhouettes"].flatten(0, 1) for i in range(12)])
+            pictures = torch.cat([batches[start + i]["walks"].flatten(0, 1) for i in range(12)])
             rough.append(float(((pictures > 0) & (pictures < 255)).float().mean()))
         assert rough[1] > 1.1 * rough[0]
 
-    def test_filmed_walks_come_as_often_as_asked_and_as_they_are(self, settings: GaitTrainSettings) -> None:
-        walks, people, _ = prepare(settings)
+    def test_filmed_walks_come_as_often_as_asked_and_are_not_spoilt(self, small: EmbeddedGaitSettings) -> None:
         for person in ("002", "003"):  # nothing was filmed of 001
-            path = settings.out / "film" / "data" / person / "cl-01" / "012" / "0.pkl"
+            path = small.out / "film" / "data" / person / "cl-01" / "012" / "0.pkl"
             path.parent.mkdir(parents=True)
             path.write_bytes(pickle.dumps(body(40)))
-        filmed = Walks.packed(walk_files(settings.out / "film"), settings.out / "filmed")
-        share = replace(settings, clean=0.0, filmed_share=0.5)
-        batches = GaitBatches(walks, people, share, filmed)
+        settings = replace(small, clean=0.0, spoiling=1.0, filmed=small.out / "film", filmed_share=0.5).whole()
+        batches = batches_of(settings, filmed_walks_of(settings))
         counts = {person: [0, 0] for person in range(3)}
         for step in range(60):
-            for walk, person in zip(batches[step]["silhouettes"], batches[step]["people"].tolist(), strict=True):
+            for walk, person in zip(batches[step]["walks"], batches[step]["people"].tolist(), strict=True):
                 wide = float((walk[:, 20] > 127).sum(1).float().mean()) > 33
                 counts[person][int(wide)] += 1
         assert counts[0][1] == 0
         for drawn, film in (counts[1], counts[2]):
             assert 0.35 < film / (drawn + film) < 0.65
 
-    def test_too_few_people_are_told(self, settings: GaitTrainSettings) -> None:
-        walks, people, _ = prepare(settings)
-        for changes in ({"batch": 4}, {"batch": 1}, {"walks_each": 1}):
-            with pytest.raises(SettingsError, match="cannot be drawn from 3 people"):
-                GaitBatches(walks, people, replace(settings, **changes))
+    def test_too_few_people_are_named(self, small: EmbeddedGaitSettings) -> None:
+        with pytest.raises(SettingsError, match="A batch has 4 people, and there are 3"):
+            batches_of(replace(small, batch=4).whole())
+        with pytest.raises(SettingsError, match="at least two walks"):
+            replace(small, walks_each=1, batch=3).whole()
 
 
 class TestSpoiling:
@@ -181,71 +175,132 @@ class TestSpoiling:
         still[:, :10, 30:34] = 255  # something on the right
         mirrored = 0
         for seed in range(40):
-            found = moved(still, np.random.default_rng(seed))
-            assert (found == found[0]).all()
-            mirrored += int(found[0, :10, :22].sum() > found[0, :10, 22:].sum())
+            deformed = Deform()(still, np.random.default_rng(seed))
+            assert (deformed == deformed[0]).all()
+            mirrored += int(deformed[0, :10, :22].sum() > deformed[0, :10, 22:].sum())
         assert 10 <= mirrored <= 30
 
 
-def test_rank1_is_counted_by_hand() -> None:
-    # Two cameras: in the first gallery b stands where a's first probe is, in the second all is well.
-    labels = [("a", "nm-01"), ("a", "nm-01"), ("b", "nm-01"), ("b", "nm-01"), ("a", "nm-02"), ("b", "cl-01")]
-    places = [5.0, 1.0, 1.2, 9.0, 1.1, 8.0]
-    parts = np.array(places, np.float32)[:, None, None]
-    assert rank1(parts, labels) == {"nm": 0.5, "cl": 0.5}
+class Places(EmbeddingNetwork):
+    """Embeds a walk as the mean of its pixels."""
+
+    family = "places"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def embed(self, *inputs: Any, **options: Any) -> torch.Tensor:
+        return inputs[0].mean((1, 2, 3))[:, None, None] * 255
 
 
-def test_it_learns_to_tell_people_apart(settings: GaitTrainSettings) -> None:
+class TestEvaluation:
+    def test_rank1_is_counted_by_hand(self) -> None:
+        # Two cameras: in the first gallery b stands where a's first probe is, in the second everything is right.
+        labels = [("a", "nm-01"), ("a", "nm-01"), ("b", "nm-01"), ("b", "nm-01"), ("a", "nm-02"), ("b", "cl-01")]
+        places = (50, 10, 12, 90, 11, 80)
+        walks = [np.full((3, 64, 44), place, np.uint8) for place in places]
+        angles = ("007", "300", "120", "121", "002", "077")  # drawn at random, so nobody shares one
+        files = with_numbered_views(
+            [WalkFile(*label, view, Path()) for label, view in zip(labels, angles, strict=True)]
+        )
+        test = EvaluationSet("clean", walks, files, first_walk(files))
+        assert test.figures(Places().eval()) == {"clean NM Rank-1": 0.5, "clean CL Rank-1": 0.5}
+
+    def test_walks_of_any_condition_are_numbered(self) -> None:
+        names = [("a", "nm-01", "010"), ("a", "nm-01", "020"), ("b", "cl-02", "100"), ("b", "nm-03", "200")]
+        files = as_one_condition([WalkFile(*name, Path()) for name in names])
+        assert [file.name for file in files] == [f"{p}/walk-{n:03d}/all" for p in "ab" for n in (0, 1)]
+        assert first_walk(files).gallery == ("walk-000",)
+
+    def test_people_held_out_are_evaluated_clean_spoilt_and_filmed(self, small: EmbeddedGaitSettings) -> None:
+        for person in ("000", "001"):
+            for number in range(2):
+                path = small.out / "film" / "data" / person / "cl-01" / f"{number:03d}" / "0.pkl"
+                path.parent.mkdir(parents=True)
+                path.write_bytes(pickle.dumps(body(20)))
+        settings = replace(small, held_out=2, filmed=small.out / "film").whole()
+        tests = evaluation_sets(settings, walks_of(settings, "train"), filmed_walks_of(settings))
+        assert [test.name for test in tests] == ["clean", "spoilt", "filmed"]
+        assert [len(test.walks) for test in tests] == [8, 8, 4]
+        torch.manual_seed(0)
+        network = settings.plan.built(2, False).eval()
+        figures = GaitTask(network, settings, tests).check(network)
+        assert set(figures) == {"clean NM Rank-1", "spoilt NM Rank-1", "filmed WALK Rank-1"}
+
+
+def test_it_learns_to_tell_people_apart(small: EmbeddedGaitSettings) -> None:
     torch.manual_seed(0)
-    walks, people, held_out = prepare(settings)
-    weights = replace(settings, entropy=1.0, triplet=1.0, clean=1.0)
-    task = GaitTask(network_of(weights, len(people)), weights, walks, held_out)
-    batches = GaitBatches(walks, people, weights)
+    settings = replace(small, entropy=1.0, triplet=1.0, clean=1.0).whole()
+    task = GaitTask(settings.plan.built(3, classifier=True), settings)
+    batches = batches_of(settings)
     optimizer = torch.optim.AdamW(task.parameters(), lr=0.01)
     losses = []
     for step in range(30):
-        found = task.loss(batches[step])
+        values = task.loss(batches[step])
         optimizer.zero_grad()
-        found["loss"].backward()
+        torch.autograd.backward(values["loss"])
         optimizer.step()
-        losses.append(float(found["loss"].detach()))
-    assert {"loss", "parts", "walks", "triplet", "entropy", "active"} == set(found)
+        losses.append(float(values["loss"].detach()))
+    assert set(values) == {"loss", "parts", "walks", "triplet", "entropy", "accuracy"}
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    task.network.eval()
-    figures = task.check(task.network)
-    assert set(figures) == {"clean nm", "spoilt nm"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::PendingDeprecationWarning")
+def test_a_stopped_training_ends_bit_by_bit_as_one_that_was_not(small: EmbeddedGaitSettings, tmp_path: Path) -> None:
+    short = replace(small, steps=6, save_every=2, precision="32-true", ema=0.9)
+    whole = train(replace(short, out=tmp_path / "whole").whole()).state_dict()
+    stopped = replace(short, out=tmp_path / "stopped").whole()
+    loss, calls = GaitTask.loss, iter(range(100))
+
+    def failing(self: GaitTask, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if next(calls) == 3:
+            raise RuntimeError("killed")
+        return loss(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GaitTask, "loss", failing)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(stopped)
+    resumed = train(stopped).state_dict()
+    assert all(torch.equal(resumed[key], value) for key, value in whole.items())
+    assert not (stopped.out / "checkpoints").exists(), "OpenGait has no format for this network"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::torch.jit.TracerWarning")  # torch's advice on exporting
-def test_the_export_is_the_network(settings: GaitTrainSettings, tmp_path: Path) -> None:
+def test_the_export_is_the_network(small: EmbeddedGaitSettings, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     from app.gait.onnx import OnnxGait, cut
-    from app.lab.training.gait import export_network, trained
+    from app.lab.training.engine import load_trained
+    from app.lab.training.gait.export import export_trained
     from app.settings import GaitSettings
     from app.weights.checkpoints import CheckpointFile
 
+    settings = replace(small, piece=None).whole()
     with pytest.raises(SettingsError, match="Train it first"):
-        export_network(settings, tmp_path / "gait.onnx")
+        export_trained(settings, tmp_path / "gait.onnx")
     torch.manual_seed(0)
-    settings.out.mkdir()
-    torch.save(network_of(settings, classes=3).state_dict(), settings.out / "network.pt")
-    assert export_network(replace(settings, piece=None), tmp_path / "gait.onnx") < 1e-4
+    settings.out.mkdir(exist_ok=True)
+    torch.save(settings.plan.built(3, classifier=True).state_dict(), settings.out / "network.pt")
+    assert export_trained(settings, tmp_path / "gait.onnx") < 1e-4
     model = OnnxGait(CheckpointFile(tmp_path / "gait.onnx", "given"), GaitSettings())
     assert model.card.licence == "Apache-2.0"
+    network = load_trained(settings.plan.built(0, classifier=False), settings.out, "gait network")
     for frames in (1, 17):
         walk = body(14, frames)
-        found = model.embed([GaitSequence(np.arange(frames), walk, 25.0)])[0].parts
+        parts = model.embed([GaitSequence(np.arange(frames), walk, 25.0)])[0].parts
         views = torch.from_numpy(np.stack([walk, walk[:, :, ::-1]])[:, :, :, 10:54]).float() / 255
         with torch.inference_mode():
-            expected = trained(settings).embed(views).mean(0).T
-        assert found.shape == (16, 6)
-        np.testing.assert_allclose(found, expected.numpy(), atol=5e-3)  # weights are kept as float16
-    export_network(replace(settings, piece=8), tmp_path / "pieces.onnx")
+            expected = network.embed(views).mean(0).T
+        assert parts.shape == (16, 6)
+        np.testing.assert_allclose(parts, expected.numpy(), atol=5e-3)  # weights are kept as float16
+    export_trained(replace(small, piece=8).whole(), tmp_path / "pieces.onnx")
     long = GaitSequence(np.arange(17), body(14, 17), 25.0)
     (pieced,) = OnnxGait(CheckpointFile(tmp_path / "pieces.onnx", "given"), GaitSettings()).embed([long])
-    assert pieced.pieces is not None
     alone = model.embed([long.part(slice(int(piece[0]), int(piece[-1]) + 1)) for piece in cut(17, 8)])
+    assert pieced.pieces is not None
+    assert len(pieced.pieces) == len(alone) == 3
     for piece, by_itself in zip(pieced.pieces, alone, strict=True):
         np.testing.assert_allclose(piece, by_itself.parts, atol=1e-5)
-    with pytest.raises(SettingsError, match="not the gait network of these settings"):
-        trained(replace(settings, channels=7))
+    with pytest.raises(SettingsError, match="does not hold the gait network that these settings describe"):
+        export_trained(replace(small, channels=7).whole(), tmp_path / "gait.onnx")

@@ -15,9 +15,11 @@ import torch
 
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
-from app.lab.training import pose, segmenter
+from app.lab import training
+from app.lab.training import segmenter
+from app.lab.training.detector import DetectorTrainSettings
 from app.lab.training.person import KeypointsOnly, PersonNetwork, decoded
-from app.lab.training.settings import read_config
+from app.lab.training.settings import TrainSettings, read_config
 from app.pose.onnx_pose import OnnxPose
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import PoseSettings, SegmenterSettings
@@ -106,7 +108,7 @@ def test_matte_loss() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> pose.PoseTrainSettings:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> segmenter.PersonTrainSettings:
     """What a training leaves, without one."""
     torch.manual_seed(0)
     out = tmp_path_factory.mktemp("run")
@@ -114,7 +116,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> pose.PoseTrainSettings:
     crops = torch.randn(4, 3, 192, 96)
     network(crops)  # so that the norms have seen something
     torch.save(network.state_dict(), out / "network.pt")
-    return pose.PoseTrainSettings(out=out, steps=1, batch=1, rate=0.0)
+    return segmenter.PersonTrainSettings(out=out, steps=1, batch=1, rate=0.0, photos=out)
 
 
 def convolutions(part: torch.nn.Module) -> int:
@@ -122,13 +124,13 @@ def convolutions(part: torch.nn.Module) -> int:
 
 
 def test_both_halves_are_exported_and_read(
-    trained: pose.PoseTrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: segmenter.PersonTrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx = pytest.importorskip("onnx")
     monkeypatch.setattr(segmenter.PersonTask, "check", lambda task, network: {"iou": 0.81, "pck": 0.72, "ankles": 0.63})
     matte, keypoints = tmp_path / "matte.onnx", tmp_path / "keypoints.onnx"
-    assert segmenter.export_network(trained, matte) < 1e-3
-    assert pose.export_network(trained, keypoints) < 1e-3
+    assert segmenter.export_segmenter(trained, matte) < 1e-3
+    assert segmenter.export_pose(trained, keypoints) < 1e-3
     network = segmenter.trained(trained)
     parts = ((matte, [network.maps], 1), (keypoints, [*network.joins[:2], network.matte], 2))  # 2: the mirror image too
     for file, missing, times in parts:
@@ -158,19 +160,29 @@ def test_both_halves_are_exported_and_read(
 
 
 def test_export_needs_a_trained_network(tmp_path: Path) -> None:
-    settings = pose.PoseTrainSettings(out=tmp_path, steps=1, batch=1, rate=0.0)
+    settings = segmenter.PersonTrainSettings(out=tmp_path, steps=1, batch=1, rate=0.0, photos=tmp_path)
     with pytest.raises(SettingsError, match=r"network\.pt"):
-        pose.export_network(settings, tmp_path / "pose.onnx")
+        segmenter.export_pose(settings, tmp_path / "pose.onnx")
 
 
-def test_both_configurations_name_one_training() -> None:
-    one = read_config(None, segmenter.SegmenterTrainSettings, name="segmenter")
-    other = read_config(None, pose.PoseTrainSettings, name="pose")
-    assert vars(one) == vars(other)
+@pytest.mark.parametrize(
+    ("kind", "name"), [(segmenter.PersonTrainSettings, "person"), (DetectorTrainSettings, "detector")]
+)
+def test_photos_must_be_given(kind: type[TrainSettings], name: str) -> None:
+    with pytest.raises(SettingsError, match=r"'photos' is missing: a folder of labelled pictures.*--set photos=VALUE"):
+        read_config(None, kind, name=name)
+    assert read_config(None, kind, ["photos=mine"], name).photos == Path("mine")
+
+
+def test_no_shipped_setting_points_outside_the_project() -> None:
+    configs = list((Path(training.__file__).parent / "configs").glob("*.yaml"))
+    assert len(configs) >= 5
+    for path in configs:
+        assert ".." not in path.read_text(encoding="utf-8").replace("...", ""), path
 
 
 def test_it_learns_a_little_and_is_judged(shared: Path, tmp_path: Path) -> None:
-    settings = segmenter.SegmenterTrainSettings(
+    settings = segmenter.PersonTrainSettings(
         out=tmp_path, steps=6, batch=4, rate=0.003, warmup=2, ema=0.0, precision="32-true", workers=0, threads=1,
         check_every=100, photos=shared / "train",
     )  # fmt: skip

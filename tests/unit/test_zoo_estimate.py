@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 from app.errors import SettingsError
 from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import Modality, write_array
+from app.lab.training.gait.walks import PackedWalks
 from app.lab.zoo.estimate import estimated
-from app.lab.zoo.walks import SeenWalks
 from app.types import Floats
 
 NOSE, WRISTS, ANKLES = 0, [9, 10], [15, 16]
@@ -92,21 +92,21 @@ def test_modalities_from_data_sets_of_their_own(apart: dict[Modality, Path], tmp
         names.append(name)
         return estimated(name, keypoints)
 
-    walks = SeenWalks.packed(apart, None, "heatmaps with silhouettes", tmp_path / "pack", estimate=noted)
+    walks = PackedWalks.packed(apart, None, "heatmaps with silhouettes", tmp_path / "pack", estimate=noted)
     assert names == ["001/nm-01/090"]
     assert walks[0].shape == (6, 3, 64, 44)
     np.testing.assert_array_equal(walks[0][:, :2], heatmaps(estimated(names[0], standing(6)))[..., 10:54])
     assert (walks[0][:, 2] == 255).all()
 
-    maps = SeenWalks(tmp_path / "pack", "heatmaps")
-    assert maps.sight == "heatmaps"
+    maps = PackedWalks(tmp_path / "pack", "heatmaps")
+    assert maps.form == "heatmaps"
     np.testing.assert_array_equal(maps[0], walks[0][:, :2])
     sent = pickle.loads(pickle.dumps(maps))
     assert sent[0].shape == (6, 2, 64, 44)
     with pytest.raises(SettingsError, match="holds heatmaps with silhouettes, and silhouettes are needed"):
-        SeenWalks(tmp_path / "pack", "silhouettes")
+        PackedWalks(tmp_path / "pack", "silhouettes")
 
 
 def test_keypoints_with_errors(apart: dict[Modality, Path], tmp_path: Path) -> None:
-    walks = SeenWalks.packed(apart["pose"], None, "keypoints", tmp_path / "pack", estimate=estimated)
+    walks = PackedWalks.packed(apart["pose"], None, "keypoints", tmp_path / "pack", estimate=estimated)
     np.testing.assert_array_equal(walks[0], estimated("001/nm-01/090", standing(6)))

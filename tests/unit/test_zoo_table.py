@@ -18,12 +18,16 @@ pytest.importorskip("anny", reason="needs the extra [walkers]")
 from app.cli.benchmark import app as benchmark
 from app.cli.train import app as train_app
 from app.errors import SettingsError
+from app.gait.onnx import OnnxGait
 from app.gait.opengait import load_network
 from app.lab.data.opengait import read_keypoints, write_array
+from app.lab.training.gait.config import families
+from app.lab.training.gait.walks import PackedWalks
 from app.lab.walkers.dataset import Plan
 from app.lab.zoo import table
-from app.lab.zoo.table import RECORDED, Row, cells, families, make_table, milliseconds, parameters, read_family
-from app.lab.zoo.walks import SeenWalks
+from app.lab.zoo.table import RECORDED, Row, cells, make_table, milliseconds, parameters, read_family
+from app.settings import GaitSettings
+from app.weights.checkpoints import CheckpointFile
 
 CONFIG: dict[str, Any] = {
     "data_cfg": {"dataset_root": "", "num_workers": 0},
@@ -114,7 +118,7 @@ def test_keypoints_and_heatmaps_are_of_the_same_people(tmp_path: Path, made: lis
     assert [replace(plan, modalities=("pose",)) for plan in silhouettes] == poses
     assert sorted(path.name for path in tmp_path.glob("people-*")) == ["people-pose", "people-silhouette"]
     packs = [
-        SeenWalks(tmp_path / "people-pose" / f"test-{name}") for name in ("keypoints", "heatmaps-with-silhouettes")
+        PackedWalks(tmp_path / "people-pose" / f"test-{name}") for name in ("keypoints", "heatmaps-with-silhouettes")
     ]
     assert packs[0].files[0].name == packs[1].files[0].name
     exact = read_keypoints(tmp_path / "people-pose" / "test" / "data" / packs[0].files[0].name / "0_pose.pkl")
@@ -123,7 +127,7 @@ def test_keypoints_and_heatmaps_are_of_the_same_people(tmp_path: Path, made: lis
 
 def test_what_every_family_sees_is_recorded(tmp_path: Path) -> None:
     for name in families():
-        assert RECORDED[read_family(name, tmp_path).sight]
+        assert RECORDED[read_family(name, tmp_path).form]
 
 
 def test_parameters_are_those_of_embedding(tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_parameters_are_those_of_embedding(tmp_path: Path) -> None:
     lean = settings.plan.built(50, classifier=False)
     assert parameters(network) == parameters(lean) == sum(value.numel() for value in lean.parameters())
     write_people(tmp_path / "people", Plan(subjects=1, conditions=(("nm", 1),), views=(0, 90)))
-    walks = SeenWalks.packed(tmp_path / "people", None, "silhouettes", tmp_path / "pack")
+    walks = PackedWalks.packed(tmp_path / "people", None, "silhouettes", tmp_path / "pack")
     assert 0 < milliseconds(lean.eval(), walks) < 1000
 
 
@@ -157,8 +161,14 @@ def test_the_train_command_takes_opengaits_yaml(tmp_path: Path) -> None:
     found = CliRunner().invoke(train_app, [*given, "--set", f"out={tmp_path / 'out'}"], catch_exceptions=False)
     assert found.exit_code == 0
     assert "in OpenGait's format" in found.output
+    assert "ONNX Runtime and torch differ by" in found.output
+    model = OnnxGait(CheckpointFile(tmp_path / "out" / "gait.onnx", "given"), GaitSettings())
+    assert model.card.licence.startswith("unknown")
+    again = CliRunner().invoke(train_app, [*given, "--set", f"out={tmp_path / 'out'}", "--export-only"])
+    assert again.exit_code == 0
     load_network(tmp_path / "out" / "checkpoints" / "tiny-00002.pt", tmp_path / "out" / "config.yaml")
-    for more, message in ((["--set", "trainer_cfg.totl=1"], "'total_iter'"), (["--export-only"], "checkpoints")):
+    untrained = ["--set", f"out={tmp_path / 'new'}", "--export-only"]
+    for more, message in ((["--set", "trainer_cfg.totl=1"], "'total_iter'"), (untrained, "Train the network first")):
         found = CliRunner().invoke(train_app, [*given, *more])
         assert isinstance(found.exception, SettingsError)
         assert message in str(found.exception)

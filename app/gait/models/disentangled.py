@@ -1,11 +1,11 @@
-"""Static and dynamic disentanglement: gait recognition from skeletons whose motion, body and view are told apart (IJCB
-2021).
+"""Static and dynamic disentanglement (IJCB 2021): gait recognition from skeletons, with separate codes of motion, body
+and view.
 
-An autoencoder of skeletons after Aberman et al., "Learning Character-Agnostic Motion for Motion Retargeting in 2D",
-SIGGRAPH 2019 (section 4: three encoders, of which those for what does not change are pooled over time, and a decoder)
-and Yang et al., "TransMoMo", CVPR 2020 (section 3: the decoder returns three dimensions, of which two are seen); and
-a recognition network that sees the pose beside the codes. There are no published weights, so the names of its weights
-are ours, and where widths do not say it all it is our reading: see `Disentangled`.
+An autoencoder of skeletons follows Aberman et al., "Learning Character-Agnostic Motion for Motion Retargeting in 2D",
+SIGGRAPH 2019 (section 4: three encoders, two of which are pooled over time because body and view do not change, and a
+decoder) and Yang et al., "TransMoMo", CVPR 2020 (section 3: the decoder returns three dimensions, two of which are
+visible). A recognition network takes the poses and the codes. There are no published weights, so the names of the
+weights are ours. Where the paper leaves something open, the choice is ours: see `Disentangled`.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ FRAMES = 64
 JOINTS = 15
 ROWS = 2 * JOINTS
 STATIC_ROWS = ROWS - 2
-"""Without the root's velocity, which no body and no camera has."""
+"""Rows without the velocity of the root, which depends on neither body nor view."""
 
-# Where each of the 15 joints comes from (nose, neck, right and left arm, hips' middle, right and left leg): one
-# keypoint of COCO-17, or the middle of two.
+# The keypoints of COCO-17 whose midpoint each of the 15 joints is: nose, neck, right and left arm, centre of the hips,
+# right and left leg.
 _SOURCES = (
     (0, 0), (5, 6), (6, 6), (8, 8), (10, 10), (5, 5), (7, 7), (9, 9), (11, 12), (12, 12), (14, 14), (16, 16), (11, 11),
     (13, 13), (15, 15),
 )  # fmt: skip
 ROOT = 8
 PARENTS = (1, 8, 1, 2, 3, 1, 5, 6, 8, 8, 9, 10, 8, 12, 13)
-"""The joint before each on the way to the root, which is its own."""
+"""The neighbour of each joint on the way to the root. The root is its own."""
 _OTHERS = [joint for joint in range(JOINTS) if joint != ROOT]
 _SCALE = 4.0
-"""Poses are in body heights, and taken times this, so that they spread about as wide as 1."""
+"""Poses are in body heights. Multiplied by this, their standard deviation is about 1."""
 _SPEED = 25.0
-"""And the root's velocity, in body heights a frame, times this."""
+"""The same factor for the velocity of the root, in body heights per frame."""
 
 
 def poses_of(keypoints: Tensor) -> Tensor:
-    """From keypoints COCO-17 float32 (n, t, 17, 2 or more), px, to poses (n, t, 15, 2) in body heights.
+    """Convert keypoints COCO-17 float32 (n, t, 17, 2 or more) in px to poses (n, t, 15, 2) in body heights.
 
-    A body's height is the mean of its frames, from the higher of nose and neck to the lower ankle. The origin is the
-    first frame's root.
+    The height of a body, from its highest joint to its lowest, is averaged over the frames. The origin is the root in
+    the first frame.
     """
     first, second = (list(side) for side in zip(*_SOURCES, strict=True))
     points = (keypoints[:, :, first, :2] + keypoints[:, :, second, :2]) / 2
@@ -57,7 +57,7 @@ def poses_of(keypoints: Tensor) -> Tensor:
 
 
 def rows_of(poses: Tensor) -> Tensor:
-    """What the encoders see of poses (n, t, 15, 2): float32 (n, 30, t), 14 joints from the root and its velocity."""
+    """Convert poses (n, t, 15, 2) to rows float32 (n, 30, t): 14 joints relative to the root, and its velocity."""
     root = poses[:, :, ROOT]
     speed = F.pad(root[:, 1:] - root[:, :-1], (0, 0, 1, 0))
     others = poses[:, :, _OTHERS] - root[:, :, None]
@@ -65,7 +65,7 @@ def rows_of(poses: Tensor) -> Tensor:
 
 
 def poses_from(rows: Tensor) -> Tensor:
-    """The poses (n, t, 15, 2) that rows (n, 30, t) tell of: the inverse of `rows_of`."""
+    """Convert rows (n, 30, t) to poses (n, t, 15, 2): the inverse of `rows_of`."""
     n, _, t = rows.shape
     root = (rows[:, STATIC_ROWS:].mT / _SPEED).cumsum(1)
     poses = rows.new_zeros(n, t, JOINTS, 2)
@@ -74,7 +74,7 @@ def poses_from(rows: Tensor) -> Tensor:
 
 
 class Codes(NamedTuple):
-    """What is told apart: motion (n, 128, t / 8), body and view (n, 128, 1)."""
+    """The codes of walks: motion (n, 128, t / 8), body and view (n, 128, 1)."""
 
     motion: Tensor
     body: Tensor
@@ -82,10 +82,10 @@ class Codes(NamedTuple):
 
 
 class Encoder(nn.Sequential):
-    """Convolutions over time, kernel 3, reflection padding, leaky ReLU 0.2; each halves the time.
+    """Convolutions over time with kernel 3, reflection padding and leaky ReLU 0.2. Each halves the time.
 
-    (n, widths[0], t) -> (n, widths[-1], t / 8); with `static` the halving is by the maximum, and so is the rest of time
-    pooled: (n, widths[-1], 1).
+    (n, widths[0], t) -> (n, widths[-1], t / 8). With `static`, time is halved by max pooling, and the rest of it is
+    pooled too: (n, widths[-1], 1).
     """
 
     def __init__(self, widths: Sequence[int], static: bool) -> None:
@@ -100,7 +100,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Nearest upsampling and convolutions over time, kernel 7: (n, widths[0], t) -> (n, widths[-1], 8 t)."""
+    """Nearest upsampling and convolutions over time with kernel 7: (n, widths[0], t) -> (n, widths[-1], 8 t)."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -112,9 +112,9 @@ class Decoder(nn.Sequential):
 
 
 class Recogniser(nn.Module):
-    """3x3 convolutions of 32 and 64 with pooling, a residual pair of 64, the mean over time, a linear layer.
+    """3x3 convolutions of 32 and 64 channels with pooling, a residual pair of 64, the mean over time, a linear layer.
 
-    A picture of one channel, its columns frames: (n, 1, rows, t) -> (n, channels).
+    The input is a picture of one channel whose columns are frames: (n, 1, rows, t) -> (n, channels).
     """
 
     def __init__(self, rows: int, channels: int) -> None:
@@ -134,17 +134,17 @@ class Recogniser(nn.Module):
 
 
 class Disentangled(JointNetwork):
-    """The autoencoder and the recognition network: `embed` takes what `seen` makes of keypoints, float32 (n, 30, 64).
+    """The autoencoder and the recognition network. `embed` takes what `seen` makes of keypoints, float32 (n, 30, 64).
 
-    Input rows are 14 joints from the root and the root's velocity; body and view are read off without the velocity. The
-    decoder returns 45 rows, 15 joints with three coordinates: the first 30, which are those of the input, are seen, and
-    the depth is left to the network. The recognition network sees the 30 rows and the codes of motion and body, drawn
-    out to 64 frames: 286 rows.
+    Input rows are 14 joints relative to the root, and its velocity. Body and view are encoded without the velocity. The
+    decoder returns 45 rows, 15 joints with three coordinates. The first 30 correspond to the input; the depth has no
+    target. The recognition network takes the 30 rows and the codes of motion and body, stretched to 64 frames: 286
+    rows.
 
     Args:
         code: channels of each code.
         channels: numbers in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
+        classes: people of the training set, for the classifier. None leaves it out; embedding does not need it.
     """
 
     family: ClassVar[str] = "disentangled"
@@ -162,28 +162,28 @@ class Disentangled(JointNetwork):
 
     @staticmethod
     def seen(keypoints: Tensor) -> Tensor:
-        """Rows (n, 30, 64); a walk of fewer frames goes back and forth."""
+        """Return rows (n, 30, 64). A walk of fewer frames is continued backwards and forwards."""
         t = keypoints.shape[1]
         turn = torch.arange(FRAMES) % max(1, 2 * t - 2)
         return rows_of(poses_of(keypoints[:, torch.minimum(turn, (2 * t - 2 - turn).abs())]))
 
     def encode(self, rows: Tensor) -> Codes:
-        """Tell apart what rows (n, 30, t) show; t is a multiple of 8."""
+        """Encode rows (n, 30, t); t is a multiple of 8."""
         static = rows[:, :STATIC_ROWS]
         return Codes(self.motion_encoder(rows), self.body_encoder(static), self.view_encoder(static))
 
     def decode(self, codes: Codes) -> Tensor:
-        """Put codes together, of one walk or of several: float32 (n, 45, t), of which the first 30 are rows."""
+        """Decode codes, of one walk or of several: float32 (n, 45, t), of which the first 30 are rows."""
         length = codes.motion.shape[2]
         still = [code.expand(-1, -1, length) for code in (codes.body, codes.view)]
         decoded: Tensor = self.decoder(torch.cat([codes.motion, *still], 1))
         return decoded
 
     def features(self, rows: Tensor, codes: Codes) -> Tensor:
-        """The embedding of walks (n, 30, t), from them and their codes: (n, channels)."""
+        """Return the embedding of walks (n, 30, t) from their rows and codes: (n, channels)."""
         t = rows.shape[2]
-        drawn = [rows, F.interpolate(codes.motion, t), codes.body.expand(-1, -1, t)]
-        features: Tensor = self.recogniser(torch.cat(drawn, 1)[:, None])
+        stretched = [rows, F.interpolate(codes.motion, t), codes.body.expand(-1, -1, t)]
+        features: Tensor = self.recogniser(torch.cat(stretched, 1)[:, None])
         return features
 
     def embed(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checkpoints of static and dynamic disentanglement, of our own training: the names are ours."""
+"""Checkpoints of static and dynamic disentanglement. They come from our own training, so the names are ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes
 
 
 def read(shapes: Shapes) -> dict[str, Any]:
-    """The constructor's arguments from the shapes."""
+    """Return the arguments of the constructor, read off the shapes of the weights."""
     return {
         "code": shapes["motion_encoder.4.weight"][0],
         "channels": shapes["recogniser.linear.weight"][0],

@@ -26,9 +26,9 @@ from app.lab.evaluation.metrics import Matches, Scored, matched
 from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import Photo, frames_of, read_backgrounds, read_photos, read_textures
 from app.lab.synthesis.scenes import Scene, Sources, backgrounds_of, compose, labelled_scene, people_of, taught_scene
-from app.lab.training.engine import Task, fit
+from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
-from app.lab.training.settings import TrainSettings
+from app.lab.training.settings import PHOTOS, TrainSettings
 from app.settings import DetectorSettings
 from app.types import Detections, Floats, Frame, Image
 from app.weights.checkpoints import CheckpointFile
@@ -42,21 +42,21 @@ _LEAST = 20.0
 """Held-out people less high than this at that size do not count."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectorTrainSettings(TrainSettings):
     """Settings of ``train detector``."""
 
-    photos: Path = Path("../shared/train")
-    """Labelled photographs, pictures without people and clips: see `app.lab.synthesis.photos`."""
+    photos: Path = field(metadata={"about": PHOTOS})
+    """Labelled photographs, and pictures without people: see `app.lab.synthesis.photos`."""
     cutouts: Path | None = None
-    """Bank of virtual walkers (``train cutouts``)."""
+    """Folder of rendered walkers, made by ``python -m app train cutouts``. None: real people only."""
     teacher: Path | None = None
-    """A YOLOX detector in ONNX form, whose boxes stand in for labels on `clips` and where photographs lack them."""
+    """A YOLOX detector in ONNX form, whose boxes replace labels on `clips` and where photographs have none."""
     clips: dict[Path, int] = field(default_factory=dict)
-    """Videos for the teacher, and of how many frames one is used. They must be free to train on."""
+    """Videos for the teacher; of so many frames of each, one is used. Their licences must permit training."""
     sizes: tuple[tuple[float, tuple[int, ...]], ...] = ((0.0, (192,)), (0.35, (256,)), (0.6, (256, 256, 384, 448)))
-    """Sides of the training pictures in px, multiples of 32, from each share of the training on; one is drawn for each
-    step. `batch` pictures are of the side 256; of other sides as many are taken as have about as many pixels."""
+    """Sides of the training pictures in px, multiples of 32, from each share of the training on. One of them is drawn
+    for each step. A batch has `batch` pictures of the side 256, or so many of another side as have as many pixels."""
     calm: float = 0.8
     """Share of the training after which pictures are degraded less."""
 
@@ -338,18 +338,8 @@ class _Exported(nn.Module):
 
 
 def trained(settings: DetectorTrainSettings) -> SmallDetector:
-    """Return the network that `train` has left in `settings.out`.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    path = settings.out / "network.pt"
-    network = SmallDetector()
-    try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is no finished training of the detector: {error}. Train it first.") from error
-    return network.eval()
+    """Load the network that a training has left in `settings.out`; see `app.lab.training.engine.load_trained`."""
+    return load_trained(SmallDetector(), settings.out, "person detector")
 
 
 def export_network(settings: DetectorTrainSettings, path: Path) -> float:

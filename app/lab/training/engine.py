@@ -1,16 +1,17 @@
-"""The engine under every training: Lightning, with exact resumption, averaged weights and progress with time left."""
+"""The engine of every training: Lightning, with exact resumption, averaged weights and a bar with the time left."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
+import pickle
 import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,22 +28,23 @@ try:
 except ImportError as missing:
     raise MissingExtraError('Training needs Lightning: pip install -e ".[train]"') from missing
 
+Network = TypeVar("Network", bound=nn.Module)
+
 logger = logging.getLogger(__name__)
 
 
 class Batches(Protocol):
-    """Training data: ``batches[number]`` is a whole batch, a pure function of its number and the settings' seed.
+    """Training data: ``batches[number]`` is a whole batch, and depends on nothing but its number and the seed.
 
-    The number is that of the step, or with `accumulate` counts several for each step.
-
-    So a run that is resumed sees what it would have seen, and several processes can make batches side by side.
+    A resumed run therefore sees the same batches as one that was never stopped, and several processes can prepare
+    batches side by side. The number is that of the step; with `accumulate`, each step has several numbers.
     """
 
     def __getitem__(self, step: int) -> dict[str, Tensor]: ...
 
 
 class Task(pl.LightningModule):
-    """What is learnt: the network, its loss, and how it is judged."""
+    """A network, its loss and its evaluation."""
 
     def __init__(self, network: nn.Module, settings: TrainSettings) -> None:
         super().__init__()
@@ -50,32 +52,32 @@ class Task(pl.LightningModule):
         self.settings = settings
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what is to become small under ``loss``, and whatever else is worth logging."""
+        """Return the loss under the key ``loss``, and any other values that should be logged."""
         raise NotImplementedError
 
     def check(self, network: nn.Module) -> dict[str, float]:
-        """Judge `network` (averaged weights, evaluation mode) on data it was not trained with."""
+        """Evaluate `network`, which has averaged weights and is in evaluation mode, on data it was not trained on."""
         return {}
 
     def share_of_rate(self, name: str) -> float:
-        """Return how much of the learning rate the parameter called `name` takes."""
+        """Return the factor by which the learning rate of the parameter called `name` is multiplied."""
         return 1.0
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        found = self.loss(batch)
-        for name, value in found.items():
+        values = self.loss(batch)
+        for name, value in values.items():
             self.log(f"train/{name}", value.detach(), prog_bar=name == "loss")
-        return found["loss"]
+        return values["loss"]
 
     def configure_optimizers(self) -> Any:
-        """AdamW (Loshchilov & Hutter 2019) without decay of biases and norms; linear warm-up, then a cosine."""
+        """AdamW (Loshchilov & Hutter 2019), without weight decay of biases and norms; linear warm-up, then a cosine."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 decay = self.settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((decay, self.settings.rate * self.share_of_rate(name)), []).append(parameter)
-        of_groups = [{"params": of, "weight_decay": decay, "lr": rate} for (decay, rate), of in groups.items()]
-        optimizer = torch.optim.AdamW(of_groups, lr=self.settings.rate)
+        options = [{"params": params, "weight_decay": decay, "lr": rate} for (decay, rate), params in groups.items()]
+        optimizer = torch.optim.AdamW(options, lr=self.settings.rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -83,25 +85,25 @@ class Task(pl.LightningModule):
         steps, warmup = self.settings.steps, self.settings.warmup
         if step < warmup:
             return (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class _Steps(Sampler[int]):
-    """The numbers of the batches that are still to do; asked anew after each of what Lightning takes for an epoch."""
+    """The numbers of the batches that remain. Lightning asks again after each of what it takes for an epoch."""
 
     def __init__(self, task: Task) -> None:
-        self._task, self._each, self._end = task, task.settings.accumulate, task.settings.steps
+        self._task, self._per_step = task, task.settings.accumulate
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self._task.global_step * self._each, self._end * self._each))
+        return iter(range(self._task.global_step * self._per_step, len(self)))
 
     def __len__(self) -> int:
-        return self._end * self._each
+        return self._task.settings.steps * self._per_step
 
 
 def _ends_step(task: Task, batch_idx: int) -> bool:
-    """Whether the weights were changed after this batch."""
+    """Whether the weights were updated after this batch."""
     return (batch_idx + 1) % task.settings.accumulate == 0
 
 
@@ -114,7 +116,7 @@ class _StepData(Dataset[dict[str, Tensor]]):
 
 
 class _Check(Callback):
-    """Judge now and then, with the averaged weights."""
+    """Evaluates every `check_every` steps, with the averaged weights."""
 
     def __init__(self, average: EMAWeightAveraging | None) -> None:
         self._average = average
@@ -136,7 +138,7 @@ class _Check(Callback):
 
 
 class _Bar(RichProgressBar):
-    """Counts steps, those before a stop too; Lightning's counts the batches of an epoch, which mean nothing here."""
+    """Counts steps, including those before a stop. Lightning's own bar counts the batches of an epoch."""
 
     @property
     def total_train_batches(self) -> int:
@@ -152,13 +154,13 @@ class _Bar(RichProgressBar):
 
 
 class _Ending(Callback):
-    """A checkpoint after the last step; Ctrl-C makes that the one that is being done."""
+    """Writes a checkpoint after the last step. After Ctrl-C, the current step is the last one."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Take the signal; a second one stops at once."""
+        """Handle the signal: finish the current step first, or stop at once if this is the second signal."""
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
@@ -175,11 +177,11 @@ class _Ending(Callback):
 
 
 def judge(task: Task, average: EMAWeightAveraging | None = None) -> dict[str, float]:
-    """Return the task's figures, of the averaged weights where there are some."""
+    """Evaluate the task with the averaged weights, or with the present ones where none are averaged yet."""
     averaged = None if average is None else average._average_model
-    judged = task if averaged is None or not averaged.n_averaged else averaged.module
-    assert isinstance(judged, Task)
-    network = judged.network
+    evaluated = task if averaged is None or not averaged.n_averaged else averaged.module
+    assert isinstance(evaluated, Task)
+    network = evaluated.network
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -191,15 +193,15 @@ def judge(task: Task, average: EMAWeightAveraging | None = None) -> dict[str, fl
 
 
 def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
-    """Train, or go on with a training that was stopped, and return the network with averaged weights.
+    """Train, or continue a training that was stopped, and return the network with averaged weights.
 
-    `settings.out` receives ``last.ckpt`` (every `save_every` steps, at an interruption and at the end), a TensorBoard
-    log and, at the end, ``network.pt``: the network's state dict.
+    `settings.out` receives ``last.ckpt`` (every `save_every` steps, after an interruption and at the end), a
+    TensorBoard log and, at the end, ``network.pt``: the state dict of the network.
 
     Raises:
-        SettingsError: `settings.out` holds the checkpoint of another network or other steps.
+        SettingsError: the checkpoint in `settings.out` has more steps than `settings.steps`.
         OutputError: `settings.out` cannot be written.
-        KeyboardInterrupt: the user stopped it; the checkpoint is written.
+        KeyboardInterrupt: the user stopped the training. Its checkpoint is written.
     """
     out = settings.out
     with explained(out):
@@ -210,11 +212,11 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     pl.seed_everything(settings.seed, verbose=False)
     last = out / "last.ckpt"
     start = _steps_done(last, settings)
-    if start == settings.steps:  # Lightning keeps the averaged weights as those of the task
+    if start == settings.steps:  # in the checkpoint, the weights of the task are the averaged ones
         task.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"])
         return _written(task.network, out)
     average = None
-    if settings.ema:  # not from the start: the weights that were drawn by chance would stay in it for long
+    if settings.ema:  # averaging begins late, because the random first weights would stay in the average for long
         average = EMAWeightAveraging(decay=settings.ema, update_starting_at_step=settings.steps // 10)
     saving = ModelCheckpoint(
         out, filename="last", every_n_train_steps=settings.save_every, save_top_k=1, enable_version_counter=False
@@ -224,7 +226,7 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     if average is not None:
         callbacks.insert(0, average)
     with warnings.catch_warnings():
-        # Advice about loaders and loggers that does not hold here: a batch is a step, its length is known.
+        # Lightning's advice about data loaders and loggers does not apply: here one batch is one step.
         warnings.filterwarnings("ignore", module="lightning")
         trainer = pl.Trainer(
             max_steps=settings.steps,
@@ -252,6 +254,33 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     return _written(task.network, out) if trainer.is_global_zero else task.network.eval()
 
 
+def load_trained(network: Network, out: Path, what: str) -> Network:
+    """Load the weights that `fit` has left in the folder `out` into `network`, and return it in evaluation mode.
+
+    Weights that only training needs, such as a classifier that `network` does not have, are left out.
+
+    Args:
+        network: of the same architecture.
+        out: the folder of the training.
+        what: the network, for the message: "person detector".
+
+    Raises:
+        SettingsError: there are no weights, or they are those of another network.
+    """
+    file = out / "network.pt"
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+        known = network.state_dict()
+        network.load_state_dict({key: value for key, value in weights.items() if key in known})
+    except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(
+            f"{file} does not hold the {what} that these settings describe ({reason}). Train it first, or give the "
+            "settings it was trained with."
+        ) from error
+    return network.eval()
+
+
 def _written(network: nn.Module, out: Path) -> nn.Module:
     with written_whole(out / "network.pt") as temporary:
         torch.save(network.state_dict(), temporary)
@@ -265,9 +294,10 @@ def _steps_done(last: Path, settings: TrainSettings) -> int:
     done = int(content["global_step"])
     if done > settings.steps:
         raise SettingsError(
-            f"{last} has {done} steps already, more than the {settings.steps} asked for. Give another out."
+            f"{last} has {done} steps already, more than the {settings.steps} that are asked for. Give another folder "
+            "as out."
         )
-    logger.info("going on after step %d of %d (%s)", done, settings.steps, last)
+    logger.info("Continuing after step %d of %d (%s).", done, settings.steps, last)
     return done
 
 
@@ -284,7 +314,7 @@ def _loader(batches: Batches, settings: TrainSettings, task: Task) -> DataLoader
 
 
 def _quiet(worker: int) -> None:
-    """One thread in each process that makes batches; Ctrl-C is the main process's business."""
+    """Let a process that prepares batches use one thread, and leave Ctrl-C to the main process."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,15 +1,14 @@
-"""Training of the network that cuts one person out of a crop, together with the one that finds the keypoints.
+"""Training of the segmenter and of the pose network: one network with two heads for crops of one person.
 
-One network with two heads (`app.lab.training.person`) learns both, since most crops have both truths and each helps the
-other. ``train segmenter`` and ``train pose`` are therefore the same training; each exports its head. What one of them
-has trained the other exports with ``--export-only``.
+Both are trained together (`app.lab.training.person`), because most crops have labels for both and each task helps the
+other. ``train segmenter`` and ``train pose`` are therefore the same training, and each of them exports its head. After
+one of them, the other needs ``--export-only`` alone.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +18,45 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.crops.windows import crop_of, crop_windows, matte_of
-from app.errors import SettingsError
 from app.lab.evaluation.metrics import mask_ious, pck
 from app.lab.synthesis.photos import Annotated, Photo, read_photos
 from app.lab.training.crops import SHAPE, Crop, CropBatches
-from app.lab.training.engine import Task, fit
+from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
-from app.lab.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, MatteOnly, PersonNetwork, both_ways
-from app.lab.training.settings import TrainSettings
+from app.lab.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, KeypointsOnly, MatteOnly, PersonNetwork, both_ways
+from app.lab.training.settings import PHOTOS, TrainSettings
 from app.types import Bools, Floats, Image
 
 THRESHOLD = 0.45
-"""Probability from which a pixel is body: the best on average of the held-out people, photographed and rendered."""
+"""Probability from which a pixel belongs to the body: the best one for the held-out people, real and rendered."""
 _SMALLEST = 60
-"""People of fewer px are not judged: their outlines are drawn too coarsely."""
+"""People of less height in px are not evaluated, because their outlines are labelled too coarsely."""
 NOTE = (
     "begun with EfficientNet-Lite0's weights of ImageNet, trained on 165 COCO photographs, some of them for "
     "non-commercial use, and virtual walkers"
 )
-"""In the file, so that whoever runs it sees it."""
+"""Stands in the exported file, so that whoever runs it sees it."""
 
 
-@dataclass(frozen=True)
-class SegmenterTrainSettings(TrainSettings):
-    """Those of the network for crops of one person, both heads."""
+@dataclass(frozen=True, kw_only=True)
+class PersonTrainSettings(TrainSettings):
+    """Settings of ``train segmenter`` and ``train pose``."""
 
-    photos: Path = Path("../shared/train")
+    photos: Path = field(metadata={"about": PHOTOS})
     """Folder of labelled pictures: see `app.lab.synthesis.photos`."""
     cutouts: Path | None = None
-    """Folder of walkers, made by ``python -m app train cutouts``; None: real people only."""
+    """Folder of rendered walkers, made by ``python -m app train cutouts``. None: real people only."""
     gentle: float = 0.2
-    """Share of the steps, at the end, with easier crops."""
+    """Share of the steps, the last ones, with easier crops."""
     keypoint_weight: float = 0.6
-    """Of the keypoints' loss against the matte's."""
+    """Weight of the keypoints' loss; the matte's has the weight 1."""
     backbone_rate: float = 0.25
-    """Share of the learning rate for what begins with weights learnt on ImageNet."""
+    """Factor of the learning rate for the layers that start with weights learnt on ImageNet."""
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A held-out person: the crop uint8 BGR, its window in the picture px, the labels."""
+    """A held-out person: the crop uint8 BGR, its window in px of the picture, and the labels."""
 
     crop: Image
     window: Any
@@ -69,10 +67,10 @@ class Judged:
 class PersonTask(Task):
     """Matte and keypoints of crops of one person."""
 
-    settings: SegmenterTrainSettings
+    settings: PersonTrainSettings
     network: PersonNetwork
 
-    def __init__(self, settings: SegmenterTrainSettings) -> None:
+    def __init__(self, settings: PersonTrainSettings) -> None:
         network = PersonNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(network, settings)
         self._people: list[Judged] | None = None
@@ -89,7 +87,7 @@ class PersonTask(Task):
         return {"loss": outline + self.settings.keypoint_weight * places, "matte": outline, "keypoints": places}
 
     def check(self, network: nn.Module) -> dict[str, float]:
-        """Mean IoU and PCK of the people in the held-out pictures, by their labelled boxes, and of walkers."""
+        """Return mean IoU and PCK of the people in the held-out pictures, cut by their boxes, and of walkers."""
         if self._people is None:
             self._people = judged_people(self.settings.photos)
             if self.settings.cutouts is not None:
@@ -114,18 +112,18 @@ class PersonTask(Task):
 
 
 def normalised(crops: Tensor) -> Tensor:
-    """Return uint8 RGB (N, 3, h, w) as the network takes it, float32."""
+    """Return crops uint8 RGB (N, 3, h, w) as the network takes them: float32, normalised."""
     mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (MEAN, STD))
     return (crops.float() - mean) / std
 
 
 def matte_loss(logits: Tensor, matte: Tensor, known: Tensor) -> Tensor:
-    """Cross entropy, five times as much at the outline, and Dice (Milletari et al. 2016).
+    """Return the cross entropy, weighted five times at the outline, plus the Dice loss (Milletari et al. 2016).
 
     Args:
         logits: (N, 1, h, w).
         matte: (N, 1, h, w) in 0..1.
-        known: (N,), 0 where the matte means nothing.
+        known: (N,), 0 where the matte is not labelled.
     """
     near = functional.avg_pool2d(matte, 5, 1, 2, count_include_pad=False)
     weight = 1 + 16 * near * (1 - near)
@@ -138,11 +136,11 @@ def matte_loss(logits: Tensor, matte: Tensor, known: Tensor) -> Tensor:
 
 
 def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
-    """Cross entropy between places: a Gaussian of 1.3 cells around the keypoint, or "not in the crop".
+    """Return the cross entropy over places: the target is a Gaussian of 1.3 cells, or "not in the crop".
 
     Args:
         logits: (N, 17, cells + 1), see `PersonNetwork.forward`.
-        keypoints: (N, 17, 3): x, y in 0..1 of the crop; above 0 known, -1 outside, 0 without meaning.
+        keypoints: (N, 17, 3): x, y in 0..1 of the crop, and above 0 if labelled, -1 if outside, 0 if not labelled.
     """
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     across = torch.arange(columns, device=logits.device) + 0.5 - keypoints[..., :1] * columns
@@ -157,7 +155,7 @@ def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
 
 
 def judged_people(photos: Path) -> list[Judged]:
-    """Return the people of the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
+    """Return the people in the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
     found = []
     for photo in read_photos(photos, held_out=True):
         image = photo.read()
@@ -185,7 +183,7 @@ def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tupl
 def mask_pairs(
     people: Sequence[Judged], mattes: Floats, threshold: float = THRESHOLD
 ) -> tuple[list[Bools], list[Bools]]:
-    """Return masks and truths, in px of the pictures around the people, of those with an outline."""
+    """Return predicted and true masks of the people with an outline, in px of the picture around each person."""
     masks, truths = [], []
     for one, matte in zip(people, mattes, strict=True):
         truth = one.person.mask(one.photo.height, one.photo.width)
@@ -210,8 +208,8 @@ def keypoint_pairs(people: Sequence[Judged], keypoints: Floats) -> tuple[Floats,
     return np.asarray(predicted, np.float32), np.stack(truth), np.array(heights, np.float32)
 
 
-def train(settings: SegmenterTrainSettings) -> nn.Module:
-    """Train both heads, or go on with a training that was stopped; see `app.lab.training.engine.fit`."""
+def train(settings: PersonTrainSettings) -> nn.Module:
+    """Train both heads, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
     gentle_from = round((1 - settings.gentle) * settings.steps)
     batches = CropBatches(settings.photos, settings.cutouts, settings.batch, settings.seed, gentle_from=gentle_from)
     task = PersonTask(settings)
@@ -219,40 +217,34 @@ def train(settings: SegmenterTrainSettings) -> nn.Module:
     return fit(task, batches, settings)
 
 
-def trained(settings: SegmenterTrainSettings) -> PersonNetwork:
-    """Read the network that a training has left in `settings.out`.
-
-    Raises:
-        SettingsError: there is none, or another network's.
-    """
-    file = settings.out / "network.pt"
-    network = PersonNetwork()
-    try:
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingsError(
-            f"{file} is not a trained network for crops of people ({reason}). Train it first."
-        ) from error
-    return network.eval()
+def trained(settings: PersonTrainSettings) -> PersonNetwork:
+    """Load the network that a training has left in `settings.out`; see `app.lab.training.engine.load_trained`."""
+    return load_trained(PersonNetwork(), settings.out, "network for crops of one person")
 
 
-def export_network(settings: SegmenterTrainSettings, path: Path) -> float:
+def export_segmenter(settings: PersonTrainSettings, path: Path) -> float:
     """Write the matte's half of the trained network as `app.segment.onnx_matte` reads it."""
     network = trained(settings)
-    figures = figures_of(network, settings)
-    text = f"mean IoU {figures['iou']:.2f} of people in held-out COCO pictures"
+    text = f"mean IoU {evaluated(network, settings)['iou']:.2f} of people in held-out COCO pictures"
     return exported(MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text})
 
 
-def figures_of(network: PersonNetwork, settings: SegmenterTrainSettings) -> dict[str, float]:
-    """Judge a trained network; see `PersonTask.check`."""
+def export_pose(settings: PersonTrainSettings, path: Path) -> float:
+    """Write the keypoints' half of the trained network as `app.pose.onnx_pose` reads it."""
+    network = trained(settings)
+    figures = evaluated(network, settings)
+    text = f"PCK at 0.1 {figures['pck']:.2f}, ankles {figures['ankles']:.2f}, of people in held-out COCO pictures"
+    return exported(KeypointsOnly(network), "keypoints", path, {"kind": "pose17", "figures": text})
+
+
+def evaluated(network: PersonNetwork, settings: PersonTrainSettings) -> dict[str, float]:
+    """Evaluate a trained network; see `PersonTask.check`."""
     with torch.inference_mode():
         return PersonTask(settings).check(network)
 
 
 def exported(network: nn.Module, output: str, path: Path, metadata: Mapping[str, str]) -> float:
-    """Write one head as ONNX with what `app.crops.network` wants to know; see `app.lab.training.export.export`."""
+    """Write one head as ONNX with the metadata for `app.crops.network`; see `app.lab.training.export.export`."""
     examples = {"image": torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 4 - 2}
     known = {
         "mean": ",".join(map(str, MEAN)),
@@ -269,5 +261,5 @@ def exported(network: nn.Module, output: str, path: Path, metadata: Mapping[str,
         path,
         dynamic={name: {0: "batch"} for name in ("image", output)},
         metadata=known | dict(metadata),
-        storage="int8",  # costs the held-out people nothing in IoU and 0.001 of PCK
+        storage="int8",  # on the held-out people this costs nothing in IoU and 0.001 of PCK
     )

@@ -1,104 +1,101 @@
-"""What every training is told: the settings the networks share, and how a file of them is read."""
+"""The settings that all trainings share, and how they are read from a YAML file and the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
+from typing import Literal, TypeVar
 
 from app.errors import SettingsError, nearest
+from app.yaml_files import parse_yaml, read_yaml, validated
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What the engine needs. Each network's settings inherit from it and add their own."""
+    """What the engine needs. The settings of each network inherit these and add their own."""
 
     out: Path
-    """Folder of checkpoints and logs. A run that was stopped goes on from there."""
+    """Folder of checkpoints and logs. A training that was stopped continues from there."""
     steps: int
     batch: int
     rate: float
-    """Peak learning rate; it rises linearly, then falls along a cosine to a hundredth."""
+    """Highest learning rate. It rises linearly, then falls along a cosine to a hundredth of this value."""
     warmup: int = 200
-    """Steps until the peak."""
+    """Steps until the learning rate is at its highest."""
     weight_decay: float = 0.02
     ema: float = 0.998
-    """Decay of the moving average of the weights, which is what is kept; 0: none."""
+    """Decay of the moving average of the weights. The averaged weights are the ones that are kept. 0 turns it off."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     seed: int = 1
     workers: int = 1
-    """Processes that make batches; 0: the training process itself."""
+    """Processes that prepare batches. With 0 the training process does it itself."""
     threads: int = 0
-    """Threads of the network on a CPU; 0: one for each core."""
+    """Threads that the network uses on a CPU. 0 means one for each core."""
     save_every: int = 250
+    """Steps between checkpoints."""
     check_every: int = 1000
-    """Steps between judgements on the validation data."""
+    """Steps between evaluations on the validation data."""
     devices: int | str = "auto"
-    """Processors for Lightning: GPUs where there are some, else one process on the CPU."""
+    """Devices for Lightning: the GPUs where there are any, otherwise one process on the CPU."""
     nodes: int = 1
+    """Machines that train together."""
     accumulate: int = 1
-    """Batches of a step, whose gradients are added: a larger batch than fits into the memory."""
+    """Batches whose gradients are added up for one step, where a larger batch does not fit into memory."""
     sync_norms: bool = False
-    """Whether batch normalisations see the walks of all processors."""
+    """Whether batch normalisation uses the statistics of all devices together."""
 
+
+PHOTOS = "a folder of labelled pictures of people, laid out as app/lab/synthesis/photos.py describes it"
+"""What the setting `photos` is, for the message that it is missing."""
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def read_config(path: Path | None, kind: type[Settings], assignments: Sequence[str] = (), name: str = "") -> Settings:
-    """Build settings from a YAML file and ``key=value`` assignments, the last winning.
+    """Build settings from a YAML file and ``key=value`` assignments; the last value of a key wins.
 
     Args:
-        path: the file; None takes the one that comes with the project for the network `name`.
-        kind: the settings' class.
-        assignments: as given to ``--set``; values are YAML.
-        name: the network.
+        path: the file. None takes the one that the project has for the network `name`.
+        kind: the class of the settings.
+        assignments: as given to ``--set``. The values are YAML.
+        name: of the network.
 
     Raises:
-        SettingsError: unreadable file, unknown key, missing key or unusable value; the message names it.
+        SettingsError: the file is unreadable, or a key is unknown, missing or has an unusable value. The message names
+            it.
     """
-    if path is None:
-        where = f"configs/{name}.yaml"
-        text = resources.files("app.lab.training").joinpath(where).read_text(encoding="utf-8")
-    else:
-        where = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"The settings file {path} cannot be read: {error}") from error
-    values = _parsed(text, where)
+    where = str(path) if path is not None else f"configs/{name}.yaml"
+    values = parse_yaml(shipped(where), where, SettingsError) if path is None else read_yaml(path, SettingsError)
     if not isinstance(values, dict):
         raise SettingsError(f"The settings file {where} must hold lines such as 'steps: 10000'.")
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {assignment}: write it as key=value, for example steps=500.")
-        values[key.strip()] = _parsed(value, f"--set {assignment}")
-    known = [field.name for field in fields(kind)]
+        key, value = split_assignment(assignment, "steps=500")
+        values[key] = parse_yaml(value, f"--set {assignment}", SettingsError)
+    known = {field.name: field for field in fields(kind)}
     for key in values:
         if key not in known:
-            hint = nearest(str(key), known) or f" Known: {', '.join(known)}."
+            hint = nearest(str(key), known) or f" The settings are: {', '.join(known)}."
             raise SettingsError(f"{where}: there is no setting '{key}' for this training.{hint}")
-    return _validated(kind, values, where)
+    for key, field in known.items():
+        if key not in values and field.default is field.default_factory is MISSING:
+            about = field.metadata.get("about", "")
+            raise SettingsError(
+                f"The setting '{key}' is missing{f': {about}' if about else ''}. "
+                f"Give it as --set {key}=VALUE, or in the file of --config."
+            )
+    return validated(kind, values, where, SettingsError)
 
 
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{where} is not YAML: {error}") from error
+def shipped(name: str) -> str:
+    """Return the text of a configuration file that comes with the project, such as ``configs/gait.yaml``."""
+    return resources.files("app.lab.training").joinpath(name).read_text(encoding="utf-8")
 
 
-def _validated(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{where}: the setting '{name}' cannot be used: {first['msg']}.") from error
+def split_assignment(assignment: str, example: str) -> tuple[str, str]:
+    """Split ``key=value``, as given to ``--set``; `SettingsError` shows the `example` where there is no ``=``."""
+    key, equals, value = assignment.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {assignment}: write it with an equals sign, for example {example}.")
+    return key.strip(), value

@@ -1,7 +1,7 @@
-"""How silhouettes go wrong: what cameras, boxes and matte networks do to them, for the training of gait networks.
+"""Silhouettes with the errors of cameras, detectors and segmenters, for the training of gait networks.
 
-A network that has only seen clean silhouettes learns outlines that no segmenter draws. Whatever happens here happens
-before the silhouette is scaled to 64 rows again, as in the pipeline: who loses his feet becomes taller.
+A network that has only seen clean silhouettes learns outlines that no segmenter draws. As in the real pipeline, a
+silhouette is spoilt before it is scaled to 64 rows: a body without feet is enlarged.
 """
 
 from __future__ import annotations
@@ -15,45 +15,30 @@ from app.walks.silhouette import normalise
 _ROWS, _COLUMNS = 64, 44
 
 
-def moved(walk: Bytes, rng: np.random.Generator) -> Bytes:
-    """Turn, shear and stretch a walk a little, the same for all its frames, and mirror every other.
-
-    Args:
-        walk: uint8 (T, 64, 44).
-        rng: where chance comes from.
-    """
-    angle, shear = np.radians(rng.normal(0, 2.0)), rng.normal(0, 0.02)
-    stretch = np.exp(rng.normal(0, 0.04)) * (1 if rng.random() < 0.5 else -1)
-    turn = np.array([[stretch, shear - np.sin(angle)], [np.sin(angle), 1.0]])
-    centre = np.array([(_COLUMNS - 1) / 2, (_ROWS - 1) / 2])
-    matrix = np.concatenate([turn, (centre - turn @ centre)[:, None]], axis=1)
-    return np.stack([cv2.warpAffine(frame, matrix, (_COLUMNS, _ROWS)) for frame in walk])
-
-
 def worsened(walk: Bytes, strength: float, rng: np.random.Generator) -> Bytes:
     """Spoil a walk as a poor segmenter would, and scale its silhouettes to 64 rows again.
 
-    Outlines swell and shrink (some of it all the time, some from frame to frame), details are lost, bodies have holes,
-    foreign blobs stick to them, feet, legs and heads are cut off, and boxes are too narrow.
+    Outlines grow and shrink (partly for the whole walk, partly from frame to frame), details are lost, bodies have
+    holes, foreign blobs stick to them, feet, legs and heads are cut off, and boxes are too narrow.
 
     Args:
         walk: uint8 (T, 64, 44).
         strength: 0 (nothing happens) to 1.
-        rng: where chance comes from.
+        rng: for all random draws.
 
     Returns:
-        uint8 (T, 64, 44). Frames of which nothing is left stay as they were.
+        uint8 (T, 64, 44). Frames that would be empty stay as they were.
     """
     blur = 0.3 + strength * rng.uniform(0.2, 2.0)
     bias = _field(rng, strength * 0.10) + np.float32(strength * rng.normal(0, 0.12))
     jitter = strength * rng.uniform(0.02, 0.20)
-    often = strength * rng.uniform(0, 0.3, 4)  # how often each kind of accident happens in this walk
-    feet = strength * max(0.0, rng.normal(0, 2.0))  # rows that the box misses all the time
+    frequency = strength * rng.uniform(0, 0.3, 4)  # of each kind of accident in this walk
+    feet = strength * max(0.0, rng.normal(0, 2.0))  # rows that the box cuts off in all frames
     result = walk.copy()
     for index, frame in enumerate(walk):
         body = cv2.GaussianBlur(frame, (0, 0), blur).astype(np.float32) / np.float32(255)
-        body += (bias + _field(rng, jitter)) * (body > 0.02)  # the outline moves; nothing appears out of nowhere
-        hole, blob, leg, box = rng.random(4) < often
+        body += (bias + _field(rng, jitter)) * (body > 0.02)  # moves the outline, adds nothing elsewhere
+        hole, blob, leg, box = rng.random(4) < frequency
         if hole:
             cv2.ellipse(body, *_ellipse(rng), (0.0,), -1)
         if blob:
@@ -65,7 +50,7 @@ def worsened(walk: Bytes, strength: float, rng: np.random.Generator) -> Bytes:
             _narrow(body, rng)
         if feet >= 1:
             body[_ROWS - int(feet) :] = 0
-        # Not a step: the edge that a mask has after it was scaled.
+        # A slope instead of a step, as a mask has after it was scaled.
         again = normalise(np.clip((body - 0.5) * (4 * 255) + 128, 0, 255).astype(np.uint8))
         if again is not None:
             margin = (again.shape[1] - _COLUMNS) // 2
@@ -74,20 +59,20 @@ def worsened(walk: Bytes, strength: float, rng: np.random.Generator) -> Bytes:
 
 
 def _field(rng: np.random.Generator, deviation: float) -> Floats:
-    """A smooth random surface, (64, 44)."""
+    """Return a smooth random surface, (64, 44)."""
     coarse = rng.standard_normal((7, 5), np.float32) * np.float32(deviation)
     return np.asarray(cv2.resize(coarse, (_COLUMNS, _ROWS), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _ellipse(rng: np.random.Generator) -> tuple[tuple[int, int], tuple[int, int], float, float, float]:
-    """Somewhere on or beside the body: centre, half axes, angle and arc for OpenCV."""
+    """Draw an ellipse on or beside the body: centre, half axes, angle and arc for OpenCV."""
     centre = int(np.clip(rng.normal(22, 7), 0, _COLUMNS)), int(rng.uniform(4, _ROWS))
     axes = int(rng.integers(1, 6)), int(rng.integers(1, 9))
     return centre, axes, float(rng.uniform(0, 180)), 0.0, 360.0
 
 
 def _narrow(body: Floats, rng: np.random.Generator) -> None:
-    """Cut what a box too small on one side misses."""
+    """Cut off what a box that is too small on one side misses."""
     side = int(rng.integers(0, 4))
     if side == 0:
         body[_ROWS - int(rng.integers(1, 10)) :] = 0

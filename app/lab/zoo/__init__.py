@@ -1,1 +1,1 @@
-"""Training of the gait networks of the field, as OpenGait's YAML files describe it."""
+"""The comparison of the families of gait networks on virtual walkers."""

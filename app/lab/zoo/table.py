@@ -1,8 +1,9 @@
-"""The table of the families: each trained alike on virtual walkers for a small budget, and judged on others.
+"""The comparison of the families of gait networks: each is trained for a small budget, and evaluated on other people.
 
-The people are learnt as the embedded gait network learns them (filmed from anywhere, dressed in turn); the test people
-are those of the Walkers benchmark (`app.lab.walkers.benchmark`), judged by CASIA-B's protocol. Silhouettes are exact;
-keypoints, and the heatmaps drawn from them, have the errors of an estimator (`app.lab.zoo.estimate`).
+All are virtual walkers. The training people are those of the embedded gait network: filmed from random places, in
+several sets of clothes. The test people are those of the Walkers benchmark (`app.lab.walkers.benchmark`), with the
+protocol of CASIA-B. Silhouettes are exact. Keypoints, and the heatmaps drawn from them, have the errors of a pose
+estimator (`app.lab.zoo.estimate`).
 """
 
 from __future__ import annotations
@@ -11,28 +12,30 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib import resources
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal, TypeAlias, get_args
 
 import torch
 
-from app.errors import SettingsError, nearest
 from app.files import written_whole
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait.saving import architecture_for
+from app.lab.data.opengait import Modality
+from app.lab.evaluation.protocol import read_protocol
+from app.lab.training.gait.config import families, read_shipped
+from app.lab.training.gait.judging import EvaluationSet, network_input
+from app.lab.training.gait.sampling import tensors
+from app.lab.training.gait.settings import GaitTrainSettings
+from app.lab.training.gait.task import train
+from app.lab.training.gait.walks import Form, PackedWalks
 from app.lab.walkers.benchmark import CHANGE, FRAMES, TEST_FIRST
 from app.lab.walkers.dataset import Plan, write_dataset
-from app.lab.zoo.config import ZooSettings, read_opengait
 from app.lab.zoo.estimate import estimated
-from app.lab.zoo.sampling import tensors
-from app.lab.zoo.task import judged, seen, train
-from app.lab.zoo.walks import SeenWalks, Sight
 
 TRAIN_FIRST = 200_061
-"""Number of the first person learnt from: the embedded network's first who is not held out."""
+"""Number of the first training person: the first one who is not held out from the embedded network's training."""
 GROUPS = ("NM", "BG", "CL")
 _TIMED = 30
 
@@ -40,16 +43,16 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 Part: TypeAlias = Literal["training", "test"]
 Recorded: TypeAlias = Literal["silhouette", "pose", "smpl"]
 
-RECORDED: Mapping[Sight, tuple[Recorded, ...]] = {
+RECORDED: Mapping[Form, tuple[Recorded, ...]] = {
     "silhouettes": ("silhouette",),
     "silhouettes with smpl": ("silhouette", "smpl"),
     "keypoints": ("pose",),
     "heatmaps": ("pose", "silhouette"),
     "heatmaps with silhouettes": ("pose", "silhouette"),
 }
-"""What is recorded of the people, each in a folder of its own, for what a network sees.
+"""What is recorded of the people for each form of walks; every recording has its own folder.
 
-Heatmaps take minutes to draw, so they are drawn once, for both who see them.
+Heatmaps take minutes to draw, so they are drawn once for the two forms that contain them.
 """
 
 logger = logging.getLogger(__name__)
@@ -57,14 +60,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """A family: rank-1 and mAP, 0..1, for plain walks, with bags and in coats.
+    """The results of a family: rank-1 and mAP, 0..1, for normal walks, with bags and in coats.
 
-    `parameters` are those that embedding needs; `milliseconds` of one processor core for a walk of 20 frames (median of
-    30); `steps` and processor `minutes` of its training, `walks` of each step.
+    `sees` is the form in which it takes walks. `parameters` are those that embedding needs. `milliseconds` are those of
+    one processor core for a walk of 20 frames (median of 30). The training had so many `steps`, with so many `walks`
+    in each, and took so many `minutes` of one core.
     """
 
     family: str
-    sees: Sight
+    sees: Form
     rank1: dict[str, float]
     mean_precision: dict[str, float]
     parameters: int
@@ -74,26 +78,16 @@ class Row:
     minutes: float
 
 
-def families() -> list[str]:
-    """The configurations that come with the project."""
-    folder = resources.files("app.lab.training").joinpath("configs/zoo")
-    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
-def read_family(name: str, out: Path, steps: int | None = None) -> ZooSettings:
-    """Read a configuration of the table, to be trained in `out`, for `steps` instead of its own.
+def read_family(name: str, out: Path, steps: int | None = None) -> GaitTrainSettings:
+    """Read the configuration of a family, to be trained in `out`, for `steps` instead of its own number.
 
     Raises:
-        SettingsError: there is none of that name.
+        SettingsError: there is no family of this name.
     """
-    if name not in families():
-        hint = nearest(name, families()) or f" Known: {', '.join(families())}."
-        raise SettingsError(f"There is no configuration of a family '{name}'.{hint}")
     changes = [f"out={json.dumps(str(out))}"]
     if steps is not None:
         changes.append(f"trainer_cfg.total_iter={steps}")
-    with resources.as_file(resources.files("app.lab.training").joinpath(f"configs/zoo/{name}.yaml")) as path:
-        return read_opengait(path, changes)
+    return read_shipped(name, changes)
 
 
 def make_table(
@@ -108,33 +102,33 @@ def make_table(
     steps: int | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Train and judge families, write ``table.md`` and ``results.json`` to `folder`, and return the rows.
+    """Train and evaluate families, write ``table.md`` and ``results.json`` to `folder`, and return the rows.
 
-    A run that was stopped goes on: people who walked, steps that were done and families that were judged stay. The
-    table is written anew after each family, of all that were judged in `folder`.
+    A run that was stopped continues: people that are recorded, steps and finished families are not repeated. The
+    table is rewritten after each family, with all the families that have been evaluated in `folder`.
 
     Args:
         folder: of everything.
-        names: see `families`.
-        subjects: how many people are learnt from.
-        test_subjects: how many are to be told apart.
-        cache: of the body model.
-        wardrobe: clothes for the people learnt from, see `app.lab.walkers.dataset`.
-        workers: processes that make walkers.
-        steps: of each training, instead of the configurations' own.
-        progress: gets what is done, how much of it and all of it.
+        names: of the families, see `app.lab.training.gait.config.families`.
+        subjects: number of training people.
+        test_subjects: number of test people.
+        cache: folder of the body model.
+        wardrobe: clothes for the training people, see `app.lab.walkers.dataset`.
+        workers: processes that record walkers.
+        steps: of each training, instead of the number in its configuration.
+        progress: is called with the name of what is being done, how much of it is done, and how much there is.
 
     Raises:
-        SettingsError: unknown family, or too few people for its batches.
+        SettingsError: a family is unknown, or there are too few people for its batches.
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written, or holds other people.
     """
     every = [read_family(name, folder / name, steps) for name in names]
     todo = [settings for settings in every if not (settings.out / "result.json").is_file()]
-    for recorded in sorted({recorded for settings in todo for recorded in RECORDED[settings.sight]}):
+    for recorded in sorted({recorded for settings in todo for recorded in RECORDED[settings.form]}):
         for part, plan, clothes in (
-            ("training", _learnt(subjects, recorded), wardrobe),
-            ("test", _tested(test_subjects, recorded), None),
+            ("training", _training_people(subjects, recorded), wardrobe),
+            ("test", _test_people(test_subjects, recorded), None),
         ):
             report = None if progress is None else _named(progress, f"{part} people ({recorded}s)")
             write_dataset(
@@ -142,12 +136,12 @@ def make_table(
                 cache=cache, wardrobe=clothes, workers=workers, progress=report,
             )  # fmt: skip
     for settings in todo:
-        _judge(settings, folder, progress)
+        _evaluate(settings, folder, progress)
         write_table(folder)
     return write_table(folder)
 
 
-def _learnt(subjects: int, recorded: Recorded) -> Plan:
+def _training_people(subjects: int, recorded: Recorded) -> Plan:
     return Plan(
         subjects=subjects, first=TRAIN_FIRST, training=subjects, conditions=(("nm", 4), ("bg", 3), ("cl", 3)),
         frames=24, cameras=3, outfits=3, change=CHANGE, heights=(0.4, 5.0), distances=(3.5, 18.0),
@@ -155,40 +149,41 @@ def _learnt(subjects: int, recorded: Recorded) -> Plan:
     )  # fmt: skip
 
 
-def _tested(subjects: int, recorded: Recorded) -> Plan:
+def _test_people(subjects: int, recorded: Recorded) -> Plan:
     return Plan(subjects=subjects, first=TEST_FIRST, frames=FRAMES, change=CHANGE, modalities=(recorded,))
 
 
-def _walks(folder: Path, part: Part, sight: Sight, progress: Progress | None) -> SeenWalks:
-    """What is seen of the people in `folder`, copied into one file unless that was done before."""
-    packed: Sight = "heatmaps with silhouettes" if sight == "heatmaps" else sight
+def _walks(folder: Path, part: Part, form: Form, progress: Progress | None) -> PackedWalks:
+    """Return the walks of the people in `folder`, packed into one file unless that has been done before."""
+    packed: Form = "heatmaps with silhouettes" if form == "heatmaps" else form
     report = None if progress is None else _named(progress, f"reading {packed} ({part})")
-    homes = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[sight]}
-    pack = homes[RECORDED[sight][0]] / f"{part}-{packed.replace(' ', '-')}"
-    SeenWalks.packed({recorded: home / part for recorded, home in homes.items()}, None, packed, pack, report, estimated)
-    return SeenWalks(pack, sight)
+    homes = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[form]}
+    pack = homes[RECORDED[form][0]] / f"{part}-{packed.replace(' ', '-')}"
+    data: dict[Modality, Path] = {recorded: home / part for recorded, home in homes.items()}
+    PackedWalks.packed(data, None, packed, pack, report, estimated)
+    return PackedWalks(pack, form)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(what, done, total)
 
 
-def _judge(settings: ZooSettings, folder: Path, progress: Progress | None) -> None:
-    """Train and judge a family on the people in `folder`."""
-    learnt, tested = (_walks(folder, part, settings.sight, progress) for part in get_args(Part))
+def _evaluate(settings: GaitTrainSettings, folder: Path, progress: Progress | None) -> None:
+    """Train a family on the people in `folder`, and evaluate it."""
+    training, test = (_walks(folder, part, settings.form, progress) for part in get_args(Part))
     spent = settings.out / "seconds"
-    network = _timed_training(settings, learnt, spent)
-    scores = judged(
-        network, tested, replace(settings, protocol="casia-b", partition=None),
-        None if progress is None else _named(progress, f"judging {settings.name}"),
-    )  # fmt: skip
+    network = _timed_training(settings, training, spent)
+    report = None if progress is None else _named(progress, f"evaluating {settings.name}")
+    scores = EvaluationSet("", test, test.files, read_protocol("casia-b")).scores(
+        network, metric=settings.metric, most=settings.most_frames, progress=report
+    )
     row = Row(
         family=settings.name,
-        sees=settings.sight,
+        sees=settings.form,
         rank1={group.name: group.metrics["Rank-1"].value or 0.0 for group in scores},
         mean_precision={group.name: group.metrics["mAP"].value or 0.0 for group in scores},
         parameters=parameters(network),
-        milliseconds=milliseconds(network, tested),
+        milliseconds=milliseconds(network, test),
         steps=settings.steps,
         walks=settings.sampling.people * settings.sampling.walks,
         minutes=float(spent.read_text(encoding="utf-8")) / 60,
@@ -197,25 +192,25 @@ def _judge(settings: ZooSettings, folder: Path, progress: Progress | None) -> No
         temporary.write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
 
 
-def _timed_training(settings: ZooSettings, learnt: SeenWalks, spent: Path) -> EmbeddingNetwork:
-    """Train, or go on, and keep the processor's seconds in `spent`."""
+def _timed_training(settings: GaitTrainSettings, walks: PackedWalks, spent: Path) -> EmbeddingNetwork:
+    """Train, or continue a training, and add the seconds of processor time to those in the file `spent`."""
     before = float(spent.read_text(encoding="utf-8")) if spent.is_file() else 0.0
     start = time.process_time()
     try:
-        return train(settings, learnt)
+        return train(settings, walks)
     finally:
         with written_whole(spent) as temporary:
             temporary.write_text(f"{before + time.process_time() - start:.1f}", encoding="utf-8")
 
 
 def parameters(network: EmbeddingNetwork) -> int:
-    """How many parameters embedding needs: those of the classifier are not counted."""
+    """Return how many parameters embedding needs, which leaves out the classifier."""
     unused = architecture_for(network).training
     return sum(value.numel() for name, value in network.named_parameters() if not name.startswith(unused))
 
 
-def milliseconds(network: EmbeddingNetwork, walks: SeenWalks) -> float:
-    """Processor time of one thread to embed a walk alone: the median of 30 walks."""
+def milliseconds(network: EmbeddingNetwork, walks: PackedWalks) -> float:
+    """Return the processor time of one thread to embed a single walk: the median of 30 walks."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times = []
@@ -224,7 +219,7 @@ def milliseconds(network: EmbeddingNetwork, walks: SeenWalks) -> float:
             for index in range(min(_TIMED, len(walks))):
                 walk = tensors(walks[index][None])
                 start = time.process_time()
-                network.embed(*(seen(network, value) for value in walk.values()))
+                network.embed(*(network_input(network, value) for value in walk.values()))
                 times.append(time.process_time() - start)
     finally:
         torch.set_num_threads(threads)
@@ -232,7 +227,7 @@ def milliseconds(network: EmbeddingNetwork, walks: SeenWalks) -> float:
 
 
 def write_table(folder: Path) -> list[Row]:
-    """Write ``results.json`` and ``table.md`` of all families that were judged in `folder`, and return their rows."""
+    """Write ``results.json`` and ``table.md`` of all families evaluated in `folder`, and return their rows."""
     results = (folder / name / "result.json" for name in families())
     rows = [Row(**json.loads(result.read_text(encoding="utf-8"))) for result in results if result.is_file()]
     rows.sort(key=lambda row: -row.rank1["NM"])
@@ -247,7 +242,7 @@ def write_table(folder: Path) -> list[Row]:
 
 
 def cells(row: Row) -> list[str]:
-    """A row as text: shares in %, mAP the mean over the groups."""
+    """Return a row as text: rank-1 and mAP in %, mAP as the mean over the groups."""
     precision = sum(row.mean_precision.values()) / len(row.mean_precision)
     return [
         row.family,

@@ -27,8 +27,8 @@ from app.gait.opengait.gaitgl import GAITGL
 from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
 from app.gait.opengait.skeletongait import TABLE_PLUS
 from app.gait.opengait.smplgait import TABLE_MTSGAIT, TABLE_SMPLGAIT
-from app.lab.training import gait_export
-from app.lab.training.gait_export import export_gait
+from app.lab.training.gait import export as gait_export
+from app.lab.training.gait.export import export_checkpoint
 from app.settings import GaitSettings
 from app.types import GaitSequence
 from app.weights.checkpoints import CheckpointFile
@@ -59,7 +59,7 @@ def put(name: str, folder: Path) -> Path:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_file_answers_as_torch_does(name: str, tmp_path: Path) -> None:
     checkpoint, path = put(name, tmp_path), tmp_path / "net.onnx"
-    made = export_gait(checkpoint, path)
+    made = export_checkpoint(checkpoint, path)
     assert made.family == name
     assert made.difference < 1e-5
     assert made.usable is NETWORKS[name][2]
@@ -79,7 +79,7 @@ def test_what_does_not_agree_is_not_written(tmp_path: Path, monkeypatch: pytest.
     path.write_text("an earlier one")
     monkeypatch.setattr(gait_export, "TOLERANCE", -1.0)
     with pytest.raises(CheckpointError, match="differ by"):
-        export_gait(put("gaitgraph1", tmp_path), path)
+        export_checkpoint(put("gaitgraph1", tmp_path), path)
     assert path.read_text() == "an earlier one"
 
 
@@ -90,5 +90,5 @@ def test_the_command_says_what_the_file_is_for(tmp_path: Path, capsys: pytest.Ca
     assert main(["models", "export", str(checkpoint), str(tmp_path / "net.txt")]) == 2
     assert "must end in .onnx" in capsys.readouterr().err
     with pytest.raises(OutputError):
-        export_gait(checkpoint, tmp_path / "net.bin")
+        export_checkpoint(checkpoint, tmp_path / "net.bin")
     assert main(["models", "export", str(tmp_path / "nothing.pt"), str(tmp_path / "net.onnx")]) == 2

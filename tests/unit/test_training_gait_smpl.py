@@ -22,11 +22,13 @@ from app.gait.opengait.saving import save_network
 from app.lab.data.opengait import DataSetError, bodies, read_bodies, read_silhouettes, read_smpl, write_array
 from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.files import FileEmbedder, needs_files
-from app.lab.zoo.config import ZooSettings, read_opengait
-from app.lab.zoo.sampling import Sampling, ZooBatches, tensors
-from app.lab.zoo.task import embedded, seen, train, walks_of
-from app.lab.zoo.transforms import RandomHorizontalFlip, RandomRotate
-from app.lab.zoo.walks import SeenWalks
+from app.lab.training.gait.config import read_gait_config
+from app.lab.training.gait.judging import embedded, network_input
+from app.lab.training.gait.sampling import GaitBatches, Sampling, tensors
+from app.lab.training.gait.settings import GaitTrainSettings
+from app.lab.training.gait.task import train, walks_of
+from app.lab.training.gait.transforms import RandomHorizontalFlip, RandomRotate
+from app.lab.training.gait.walks import PackedWalks
 from app.weights.checkpoints import CheckpointFile
 
 SMPLGAIT: dict[str, Any] = {
@@ -72,8 +74,10 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings_for(data: Path, tmp_path: Path) -> Callable[..., ZooSettings]:
-    def made(model: dict[str, Any], losses: list[dict[str, Any]], *assignments: str, **trainer: Any) -> ZooSettings:
+def settings_for(data: Path, tmp_path: Path) -> Callable[..., GaitTrainSettings]:
+    def made(
+        model: dict[str, Any], losses: list[dict[str, Any]], *assignments: str, **trainer: Any
+    ) -> GaitTrainSettings:
         config = {
             "data_cfg": {
                 "dataset_name": "CASIA-B", "dataset_root": str(data), "num_workers": 0,
@@ -90,7 +94,7 @@ def settings_for(data: Path, tmp_path: Path) -> Callable[..., ZooSettings]:
             "run_cfg": {"out": str(tmp_path / "out"), "threads": 1},
         }  # fmt: skip
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        return read_opengait(tmp_path / "config.yaml", assignments)
+        return read_gait_config(tmp_path / "config.yaml", assignments)
 
     return made
 
@@ -136,14 +140,14 @@ class TestReading:
     def test_a_data_set_without_smpl_is_told(self, data: Path, tmp_path: Path) -> None:
         (data / "001/bg-01/000/smpls-seq0.pkl").unlink()
         with pytest.raises(DataSetError, match=r"bg-01/000.*sils-seq0\.pkl holds uint8 .*, not SMPL parameters"):
-            SeenWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
+            PackedWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
 
 
 class TestBatches:
     @pytest.mark.parametrize("ordered", [True, False])
     def test_both_are_of_the_same_frames_and_people(self, data: Path, tmp_path: Path, ordered: bool) -> None:
-        walks = SeenWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
-        batches = ZooBatches(walks, Sampling(2, 3, 4, 4, ordered), (), 1)
+        walks = PackedWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
+        batches = GaitBatches(walks, Sampling(2, 3, 4, 4, "ordered" if ordered else "unordered"), seed=1)
         for step in range(6):
             batch = batches[step]
             assert batch["silhouettes"].shape == (6, 4, 64, 44)
@@ -153,7 +157,7 @@ class TestBatches:
             torch.testing.assert_close(batch["smpl"][:, 0, 1].long(), batch["people"])
 
     def test_a_mirror_turns_bodies_too_and_other_changes_do_not(self, data: Path, tmp_path: Path) -> None:
-        walks = SeenWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
+        walks = PackedWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
         walk, rng = np.array(walks[0]), np.random.default_rng(0)
         walk["smpl"] = rng.normal(size=walk["smpl"].shape)
         found = RandomHorizontalFlip(1.0)(walk, rng)
@@ -168,9 +172,9 @@ class TestBatches:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_smplgait_is_trained_written_and_read_again(settings_for: Callable[..., ZooSettings]) -> None:
+def test_smplgait_is_trained_written_and_read_again(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(SMPLGAIT, [TRIPLET, SOFTMAX], with_test=True)
-    assert settings.sight == "silhouettes with smpl"
+    assert settings.form == "silhouettes with smpl"
     network = train(settings)
     assert isinstance(network, SMPLGait)
     path = settings.out / "checkpoints" / "small-00004.pt"
@@ -180,7 +184,7 @@ def test_smplgait_is_trained_written_and_read_again(settings_for: Callable[..., 
     walks = walks_of(settings, "test")
     found = embedded(network, walks)
     one = tensors(walks[7][None])
-    silhouettes, smpl = seen(network, one["silhouettes"]), seen(network, one["smpl"])
+    silhouettes, smpl = network_input(network, one["silhouettes"]), network_input(network, one["smpl"])
     with torch.inference_mode():
         alone = network.embed(silhouettes, smpl)[0].mT
         other = network.embed(silhouettes, smpl + torch.arange(85.0))[0].mT
@@ -193,9 +197,9 @@ def test_smplgait_is_trained_written_and_read_again(settings_for: Callable[..., 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_gln_learns_from_128_rows_in_two_phases(settings_for: Callable[..., ZooSettings], tmp_path: Path) -> None:
+def test_gln_learns_from_128_rows_in_two_phases(settings_for: Callable[..., GaitTrainSettings], tmp_path: Path) -> None:
     first = settings_for(GLN_1, [TRIPLET], f"out={tmp_path / 'first'}")
-    assert first.sight == "silhouettes of 128 rows"
+    assert first.form == "silhouettes of 128 rows"
     network = train(first)
     assert isinstance(network, GLN)
     assert network.classifier is None
@@ -217,12 +221,12 @@ def test_gln_learns_from_128_rows_in_two_phases(settings_for: Callable[..., ZooS
     np.testing.assert_allclose(embedded(loaded, walks), embedded(compact, walks), atol=1e-6)
 
 
-def test_the_sizes_that_data_sets_are_read_in(settings_for: Callable[..., ZooSettings]) -> None:
-    assert settings_for({**GLN_1, "input_size": [64, 44]}, [TRIPLET]).sight == "silhouettes"
+def test_the_sizes_that_data_sets_are_read_in(settings_for: Callable[..., GaitTrainSettings]) -> None:
+    assert settings_for({**GLN_1, "input_size": [64, 44]}, [TRIPLET]).form == "silhouettes"
     large = settings_for({**SMPLGAIT, "input_size": [128, 88]}, [TRIPLET])
-    assert large.sight == "silhouettes with smpl of 128 rows"
-    assert SeenWalks.packed(large.data, None, large.sight, large.out / "pack")[0].dtype == bodies(128)
-    with pytest.raises(SettingsError, match=r"input_size: silhouettes of 128 rows and 64 columns cannot be read"):
+    assert large.form == "silhouettes with smpl of 128 rows"
+    assert PackedWalks.packed(large.data, None, large.form, large.out / "pack")[0].dtype == bodies(128)
+    with pytest.raises(SettingsError, match="input_size: data sets cannot be read as silhouettes of 128 rows"):
         settings_for({**GLN_1, "input_size": [128, 64]}, [TRIPLET])
     with pytest.raises(SettingsError, match=r"smpl_width is unknown\. Did you mean 'smpl_widths'"):
         settings_for({**SMPLGAIT, "smpl_width": [3]}, [TRIPLET])
@@ -245,7 +249,7 @@ class TestEvaluation:
         middle = read_bodies(view / "sils-seq0.pkl", view / "smpls-seq0.pkl")[2:4][None]
         network = load_network(checkpoint)
         with torch.inference_mode():
-            expected = network.embed(*(seen(network, value) for value in tensors(middle).values()))[0].mT
+            expected = network.embed(*(network_input(network, value) for value in tensors(middle).values()))[0].mT
         np.testing.assert_allclose(found.parts, expected, atol=1e-6)
         judged = evaluate(model, data, "casia-b", cache=tmp_path / "cache")
         assert judged.model.startswith("smplgait@")

@@ -15,10 +15,19 @@ pytest.importorskip("lightning", reason="needs the extra [train]")
 from app.errors import SettingsError
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.gaitgl import GaitGL
+from app.gait.models.gaitstrips import GaitStrips
 from app.gait.models.mtsgait import MTSGait
-from app.lab.zoo.config import ZooSettings, is_opengait, read_opengait
-from app.lab.zoo.table import families, read_family
-from app.lab.zoo.transforms import RandomErasing, RandomHorizontalFlip, RandomPerspective, RandomRotate
+from app.lab.training.gait.config import families, read_gait_config, read_shipped
+from app.lab.training.gait.sampling import Sampling
+from app.lab.training.gait.settings import GaitTrainSettings
+from app.lab.training.gait.transforms import (
+    Deform,
+    PoorSegmentation,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomPerspective,
+    RandomRotate,
+)
 
 GAITBASE = """
 data_cfg:
@@ -97,10 +106,10 @@ trainer_cfg:
 """
 
 
-def read(tmp_path: Path, *assignments: str, **changes: Any) -> ZooSettings:
+def read(tmp_path: Path, *assignments: str, **changes: Any) -> GaitTrainSettings:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(GAITBASE), **changes}), encoding="utf-8")
-    return read_opengait(path, assignments)
+    return read_gait_config(path, assignments)
 
 
 def test_the_published_yaml_of_gaitbase(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -120,7 +129,13 @@ def test_the_published_yaml_of_gaitbase(tmp_path: Path, caplog: pytest.LogCaptur
     assert (triplet.kind, triplet.name, triplet.margin, triplet.weight) == ("TripletLoss", "triplet", 0.3, 1.0)
     assert (softmax.scale, softmax.weight, softmax.smoothing) == (8.0, 0.5, 0.1)
     sampling = settings.sampling
-    assert (sampling.people, sampling.walks, sampling.fewest, sampling.most, sampling.ordered) == (8, 16, 30, 30, False)
+    assert (sampling.people, sampling.walks, sampling.fewest, sampling.most, sampling.order) == (
+        8,
+        16,
+        30,
+        30,
+        "unordered",
+    )
     assert settings.transforms == (
         RandomPerspective(prob=0.2),
         RandomHorizontalFlip(prob=0.3),
@@ -134,7 +149,7 @@ def test_the_published_yaml_of_gaitbase(tmp_path: Path, caplog: pytest.LogCaptur
     assert settings.precision in ("16-mixed", "bf16-mixed")
     assert (settings.metric, settings.most_frames) == ("cosine", 500)
     assert settings.out == Path("output/training/GaitBase_DA")
-    assert "without effect here" in caplog.text
+    assert "have no effect here" in caplog.text
     assert "trainer_cfg.log_iter" in caplog.text
 
 
@@ -142,27 +157,30 @@ def test_what_is_kept_is_what_was_read(tmp_path: Path) -> None:
     settings = read(tmp_path, "trainer_cfg.total_iter=7", "out=elsewhere")
     assert (settings.steps, settings.out) == (7, Path("elsewhere"))
     (tmp_path / "kept.yaml").write_text(settings.text)
-    assert read_opengait(tmp_path / "kept.yaml") == settings
+    assert read_gait_config(tmp_path / "kept.yaml") == settings
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"modell_cfg": {}}, r"config\.yaml: modell_cfg is unknown\. Did you mean 'model_cfg'\?"),
-        ({"loss_cfg": [{"type": "TripletLos"}]}, r"loss_cfg\[0\]\.type: there is no 'TripletLos'.* 'TripletLoss'\?"),
+        (
+            {"loss_cfg": [{"type": "TripletLos"}]},
+            r"loss_cfg\[0\]\.type: 'TripletLos' is not known here.* 'TripletLoss'\?",
+        ),
         ({"loss_cfg": [{"type": "TripletLoss", "margn": 1}]}, r"loss_cfg\[0\]\.margn is unknown\. Did you .*'margin'"),
-        ({"model_cfg": {"model": "GaitSets"}}, r"model_cfg\.model: there is no 'GaitSets' here\. .*'GaitSet'"),
+        ({"model_cfg": {"model": "GaitSets"}}, r"model_cfg\.model: 'GaitSets' is not known here\. .*'GaitSet'"),
         ({"model_cfg": {"model": "GaitSet", "bins": [1], "bin_nu": [1]}}, r"bin_nu is unknown\. Did .*'bin_num'"),
         (
             {"model_cfg": {"model": "GaitSet", "bin_num": [4], "SeparateFCs": {"parts_num": 9}}},
-            r"SeparateFCs\.parts_num: 9 parts do not belong to bins \[4\]",
+            r"SeparateFCs\.parts_num: 9 parts do not go with the bins \[4\]",
         ),
         (
             {"model_cfg": {"model": "GaitSet", "input_size": [64, 64]}},
-            r"input_size: silhouettes of 64 rows and 64 columns cannot be read",
+            r"input_size: data sets cannot be read as silhouettes of 64 rows and 64 columns",
         ),
         ({"optimizer_cfg": {"lr": 0.1, "momentun": 0.9}}, r"optimizer_cfg\.momentun: SGD .*'momentum'"),
-        ({"optimizer_cfg": {"lr": 0.1, "solver": "Adm"}}, r"optimizer_cfg\.solver: there is no 'Adm'.*'Adam'"),
+        ({"optimizer_cfg": {"lr": 0.1, "solver": "Adm"}}, r"optimizer_cfg\.solver: 'Adm' is not known.*'Adam'"),
         ({"optimizer_cfg": {"solver": "Adam"}}, r"optimizer_cfg\.lr is missing"),
         ({"scheduler_cfg": {"scheduler": "MultiStepLR", "milestone": []}}, r"scheduler_cfg\.milestone: .*'milestones'"),
         ({"data_cfg": {"dataset_name": "x"}}, r"data_cfg\.dataset_root is missing"),
@@ -177,20 +195,20 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str, tmp_path:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("trainer_cfg.sampler.sample_type=all_ordered", "whole walks have unlike lengths"),
-        ("trainer_cfg.sampler.sample_type=fixed", r"no 'fixed' here\. Did you mean 'fixed_"),
+        ("trainer_cfg.sampler.sample_type=all_ordered", "whole walks have different lengths"),
+        ("trainer_cfg.sampler.sample_type=fixed", r"'fixed' is not known here\. Did you mean 'fixed_"),
         ("trainer_cfg.sampler.batch_size=[8, 4, 2]", "batch_size: .* cannot be used"),
         ("trainer_cfg.total_iter=many", r"total_iter: 'many' cannot be used"),
-        ("trainer_cfg.restore_hint=40000", "give the checkpoint's path, or 0"),
+        ("trainer_cfg.restore_hint=40000", "give the path of a checkpoint, or 0"),
         (
             "trainer_cfg.transform={type: RandomRotat}",
-            r"transform\[0\]\.type: there is no 'RandomRotat'.*'RandomRotate'",
+            r"transform\[0\]\.type: 'RandomRotat' is not known.*'RandomRotate'",
         ),
-        ("trainer_cfg.transform={type: PointNoise}", "PointNoise is not for networks that see pictures"),
+        ("trainer_cfg.transform={type: PointNoise}", "PointNoise is not for networks that take silhouettes"),
         ("trainer_cfg.transform={type: BaseSilCuttingTransform, cutting: 4}", "44 columns"),
         ("data_cfg.test_dataset_name=unheard-of", "with_test needs"),
         ("sed=3", r"run_cfg\.sed is unknown\. Did you mean 'seed'\?"),
-        ("seed", "write it as section.key=value"),
+        ("seed", "write it with an equals sign"),
     ],
 )
 def test_assignments_are_checked_alike(assignment: str, message: str, tmp_path: Path) -> None:
@@ -200,7 +218,7 @@ def test_assignments_are_checked_alike(assignment: str, message: str, tmp_path: 
 
 def test_unfixed_frames_and_one_loss_alone(tmp_path: Path) -> None:
     settings = read(tmp_path, "trainer_cfg.sampler.sample_type=unfixed_ordered", loss_cfg={"type": "TripletLoss"})
-    assert (settings.sampling.fewest, settings.sampling.most, settings.sampling.ordered) == (25, 50, True)
+    assert (settings.sampling.fewest, settings.sampling.most, settings.sampling.order) == (25, 50, "ordered")
     assert [term.kind for term in settings.losses] == ["TripletLoss"]
 
 
@@ -288,21 +306,56 @@ def test_two_views_and_their_length_come_from_the_transforms(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", families())
 def test_the_configurations_of_the_table(name: str, tmp_path: Path) -> None:
-    settings = read_family(name, tmp_path / "out", steps=5)
+    settings = read_shipped(name, [f"out={tmp_path / 'out'}", "trainer_cfg.total_iter=5"])
     assert (settings.steps, settings.out) == (5, tmp_path / "out")
     classifies = any(term.kind == "CrossEntropyLoss" for term in settings.losses)
     network = settings.plan.built(200, classifies)
     assert 10_000 < sum(value.numel() for value in network.parameters()) < 2_000_000
 
 
-def test_an_unknown_family_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"no configuration of a family 'gaitsett'\. Did you mean 'gaitset'"):
-        read_family("gaitsett", tmp_path)
+def test_both_phases_of_gln_are_there_and_no_rows_of_the_benchmark() -> None:
+    first, second = (read_gait_config(Path(name)) for name in ("gln-phase1", "gln-phase2"))
+    assert first.form == second.form == "silhouettes of 128 rows"
+    assert second.start == first.checkpoint
+    assert not second.strict
+    assert not {"gln-phase1", "gln-phase2"} & set(families())
 
 
-def test_opengaits_files_are_told_from_ours(tmp_path: Path) -> None:
+def test_an_unknown_configuration_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"no configuration 'gaitsett'.*Did you mean 'gaitset'"):
+        read_gait_config(Path("gaitsett"))
+    with pytest.raises(SettingsError, match=r"gaitsett\.yaml cannot be read"):
+        read_gait_config(Path("gaitsett.yaml"))
+
+
+def test_opengaits_files_and_ours_are_read_alike(tmp_path: Path) -> None:
     (tmp_path / "theirs.yaml").write_text(GAITBASE)
-    (tmp_path / "ours.yaml").write_text("steps: 3")
-    assert is_opengait(tmp_path / "theirs.yaml")
-    assert not is_opengait(tmp_path / "ours.yaml")
-    assert not is_opengait(tmp_path / "missing.yaml")
+    (tmp_path / "ours.yaml").write_text("{steps: 3, out: a, batch: 2, rate: 0.1, triplet: 2.0}")
+    assert read_gait_config(tmp_path / "theirs.yaml").plan.network is GaitBase
+    ours = read_gait_config(tmp_path / "ours.yaml", ["steps=4", "frames=[3, 5]"])
+    assert (ours.plan.network, ours.steps, ours.batch) == (GaitStrips, 4, 2)
+    assert ours.sampling == Sampling(2, 4, 3, 5, "either")
+    assert {term.name: term.weight for term in ours.losses} == {"parts": 1.0, "walks": 1.0, "triplet": 2.0}
+    with pytest.raises(SettingsError, match="there is no setting 'trainer_cfg"):
+        read_gait_config(tmp_path / "ours.yaml", ["trainer_cfg.total_iter=4"])
+
+
+def test_our_network_and_augmentations_can_stand_in_opengaits_file(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        "data_cfg.filmed=data/filmed",
+        "data_cfg.held_out=3",
+        "trainer_cfg.transform=[{type: Deform}, {type: PoorSegmentation, prob: 0.6, strength: 0.4, ramp: 0.3}]",
+        model_cfg={"model": "GaitStrips", "channels": 32},
+        loss_cfg=[{"type": "SupConLoss_Re"}, {"type": "SupConLoss_Mean", "temperature": 0.03}],
+    )
+    assert (settings.plan.network, settings.checkpoint) == (GaitStrips, None)
+    assert settings.transforms == (Deform(1.0), PoorSegmentation(0.6, 0.4, 0.3))
+    assert (settings.filmed, settings.held_out) == (Path("data/filmed"), 3)
+
+
+def test_losses_of_pairs_need_two_walks_of_a_person(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="TripletLoss compares walks of one person"):
+        read(tmp_path, "trainer_cfg.sampler.batch_size=[8, 1]")
+    alone = read(tmp_path, "trainer_cfg.sampler.batch_size=[8, 1]", loss_cfg={"type": "CrossEntropyLoss"})
+    assert alone.sampling.walks == 1

@@ -1,4 +1,4 @@
-"""Training networks of the zoo: losses, schedules, what is written, and that it is read again."""
+"""Training from OpenGait's YAML: losses, schedules, the checkpoints, and that they can be loaded again."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import load_network
 from app.gait.opengait.saving import save_network
 from app.lab.data.opengait import write_array
-from app.lab.zoo.config import LossTerm, ZooSettings, read_opengait
-from app.lab.zoo.sampling import ZooBatches
-from app.lab.zoo.task import ZooTask, embedded, judged, loss_of, seen, train, walks_of
+from app.lab.training.gait.config import read_gait_config
+from app.lab.training.gait.judging import embedded, network_input
+from app.lab.training.gait.sampling import GaitBatches
+from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
+from app.lab.training.gait.task import GaitTask, evaluation_sets, loss_of, train, walks_of
 from app.weights.checkpoints import load_pickle_safely, metadata_of
 
 NARROW = (4, 4, 4, 8)
@@ -101,7 +103,7 @@ SOFTMAX = {"type": "CrossEntropyLoss", "log_prefix": "softmax"}
 
 
 @pytest.fixture
-def settings_for(tmp_path: Path) -> Callable[..., ZooSettings]:
+def settings_for(tmp_path: Path) -> Callable[..., GaitTrainSettings]:
     """Four people, of whom the first three are to be learnt: wide and narrow ones, whose limbs are as far apart."""
     for person in range(4):
         for condition in ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "bg-01", "cl-01"):
@@ -117,7 +119,9 @@ def settings_for(tmp_path: Path) -> Callable[..., ZooSettings]:
                 write_array(poses, place / "1_pose.pkl")
     (tmp_path / "part.json").write_text('{"TRAIN_SET": ["001", "002", "003"], "TEST_SET": ["000", "001"]}')
 
-    def made(model: dict[str, Any], losses: list[dict[str, Any]], *assignments: str, **trainer: Any) -> ZooSettings:
+    def made(
+        model: dict[str, Any], losses: list[dict[str, Any]], *assignments: str, **trainer: Any
+    ) -> GaitTrainSettings:
         sampler = {"batch_size": [2, 3], "sample_type": "fixed_ordered", "frames_num_fixed": 4}
         config = {
             "data_cfg": {
@@ -134,7 +138,7 @@ def settings_for(tmp_path: Path) -> Callable[..., ZooSettings]:
             "run_cfg": {"out": str(tmp_path / "out"), "threads": 1},
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        return read_opengait(tmp_path / "config.yaml", assignments)
+        return read_gait_config(tmp_path / "config.yaml", assignments)
 
     return made
 
@@ -148,11 +152,11 @@ def settings_for(tmp_path: Path) -> Callable[..., ZooSettings]:
         (GAITGRAPH, [{"type": "SupConLoss_Lp", "temperature": 0.5}], np.log(2)),
     ],
 )
-def test_networks_learn(model: Any, losses: Any, least: float, settings_for: Callable[..., ZooSettings]) -> None:
+def test_networks_learn(model: Any, losses: Any, least: float, settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(model, losses)
     torch.manual_seed(0)
-    task = ZooTask(settings.plan.built(3, len(losses) > 1), settings, None)
-    batch = ZooBatches(walks_of(settings, "train"), settings.sampling, settings.transforms, 1)[0]
+    task = GaitTask(settings.plan.built(3, len(losses) > 1), settings)
+    batch = GaitBatches(walks_of(settings, "train"), settings.sampling, settings.transforms, seed=1)[0]
     optimizer = torch.optim.Adam(task.parameters(), lr=0.01)
     found = []
     for _ in range(12):
@@ -165,7 +169,7 @@ def test_networks_learn(model: Any, losses: Any, least: float, settings_for: Cal
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_a_training_writes_what_opengait_reads_and_goes_on(settings_for: Callable[..., ZooSettings]) -> None:
+def test_a_training_writes_what_opengait_reads_and_goes_on(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITBASE, [TRIPLET, SOFTMAX])
     network = train(settings)
     names = sorted(path.name for path in (settings.out / "checkpoints").iterdir())
@@ -195,12 +199,12 @@ def test_a_training_writes_what_opengait_reads_and_goes_on(settings_for: Callabl
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_accumulated_batches_are_one_step(settings_for: Callable[..., ZooSettings]) -> None:
+def test_accumulated_batches_are_one_step(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], "accumulate=2", "trainer_cfg.total_iter=3")
     network = train(settings)
     torch.manual_seed(settings.seed)
-    task = ZooTask(settings.plan.built(3, False), settings, None)
-    batches = ZooBatches(walks_of(settings, "train"), settings.sampling, (), settings.seed)
+    task = GaitTask(settings.plan.built(3, False), settings)
+    batches = GaitBatches(walks_of(settings, "train"), settings.sampling, seed=settings.seed)
     made = task.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     for step in range(3):
@@ -214,9 +218,9 @@ def test_accumulated_batches_are_one_step(settings_for: Callable[..., ZooSetting
         torch.testing.assert_close(network.state_dict()[key], value)
 
 
-def test_the_rate_rises_and_falls(settings_for: Callable[..., ZooSettings]) -> None:
+def test_the_rate_rises_and_falls(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], "scheduler_cfg.warmup_iter=3")
-    made = ZooTask(settings.plan.built(3, False), settings, None).configure_optimizers()
+    made = GaitTask(settings.plan.built(3, False), settings).configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(8):
@@ -226,30 +230,30 @@ def test_the_rate_rises_and_falls(settings_for: Callable[..., ZooSettings]) -> N
     assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
 
 
-def test_a_loss_that_is_no_number_ends_the_training(settings_for: Callable[..., ZooSettings]) -> None:
+def test_a_loss_that_is_not_finite_ends_the_training(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET])
-    task = ZooTask(settings.plan.built(3, False), settings, None)
+    task = GaitTask(settings.plan.built(3, False), settings)
     nn.init.constant_(task.network.get_parameter("linear.weight"), torch.nan)
-    batch = ZooBatches(walks_of(settings, "train"), settings.sampling, (), 1)[0]
-    with pytest.raises(SettingsError, match="loss of small is no number any more"):
+    batch = GaitBatches(walks_of(settings, "train"), settings.sampling, seed=1)[0]
+    with pytest.raises(SettingsError, match="loss of small is no longer a finite number"):
         task.loss(batch)
 
 
-def test_what_pytorch_cannot_use_is_told(settings_for: Callable[..., ZooSettings]) -> None:
+def test_what_pytorch_cannot_use_is_told(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], "optimizer_cfg.lr=-1")
     with pytest.raises(SettingsError, match=r"optimizer_cfg or scheduler_cfg: .* Invalid learning rate"):
-        ZooTask(settings.plan.built(3, False), settings, None).configure_optimizers()
+        GaitTask(settings.plan.built(3, False), settings).configure_optimizers()
 
 
-def test_fixed_norms_keep_their_statistics(settings_for: Callable[..., ZooSettings]) -> None:
+def test_fixed_norms_keep_their_statistics(settings_for: Callable[..., GaitTrainSettings]) -> None:
     for fixed in (True, False):
         settings = settings_for(GAITBASE, [TRIPLET], fix_BN=fixed)
-        task = ZooTask(settings.plan.built(3, False), settings, None).train()
+        task = GaitTask(settings.plan.built(3, False), settings).train()
         assert all(m.training is not fixed for m in task.modules() if isinstance(m, nn.BatchNorm2d))
         assert task.network.training
 
 
-def test_early_evaluation_judges_the_test_people(settings_for: Callable[..., ZooSettings]) -> None:
+def test_early_evaluation_judges_the_test_people(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], with_test=True)
     assert settings.test
     assert settings.check_every == 4
@@ -257,12 +261,13 @@ def test_early_evaluation_judges_the_test_people(settings_for: Callable[..., Zoo
     walks = walks_of(settings, "test")
     assert {file.identity for file in walks.files} == {"000", "001"}
     network = settings.plan.built(3, False).eval()
-    figures = ZooTask(network, settings, walks).check(network)
+    tests = evaluation_sets(settings, walks_of(settings, "train"), None)
+    figures = GaitTask(network, settings, tests).check(network)
     assert figures["NM Rank-1"] == figures["CL mAP"] == 1.0, "two people of unlike width are told apart untrained"
-    assert [group.name for group in judged(network, walks, settings)] == ["NM", "BG", "CL"]
+    assert [group.name for group in tests[0].scores(network)] == ["NM", "BG", "CL"]
 
 
-def test_walks_of_unlike_lengths_stay_in_order(settings_for: Callable[..., ZooSettings]) -> None:
+def test_walks_of_unlike_lengths_stay_in_order(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET])
     root = settings.data
     for number, path in enumerate(sorted(root.glob("*/*/*/0_sil.pkl"))):
@@ -277,7 +282,7 @@ def test_walks_of_unlike_lengths_stay_in_order(settings_for: Callable[..., ZooSe
         for index in range(0, len(walks), 5):
             start = max(0, len(walks[index]) - 5) // 2
             middle = torch.from_numpy(walks[index][None, start : start + 5].copy())
-            np.testing.assert_allclose(found[index], network.embed(seen(network, middle))[0].T, atol=1e-6)
+            np.testing.assert_allclose(found[index], network.embed(network_input(network, middle))[0].T, atol=1e-6)
 
 
 def test_losses_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""The sections of OpenGait's YAML: every key of theirs must be known, and has a type."""
+"""Reading the sections of OpenGait's YAML: every key must be known, and its value must have the right type."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, overload
 
 from app.errors import SettingsError, nearest
+from app.yaml_files import validated
 
 Value = TypeVar("Value")
 
@@ -17,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 class Section:
-    """A section that is read key by key; what nobody asked for is unknown.
+    """A section that is read key by key. Keys that nobody has read are unknown, and `close` refuses them.
 
     Args:
-        values: what the YAML holds there.
-        place: where it stands, such as ``trainer_cfg.sampler``.
-        file: of the YAML, for messages.
+        values: the content of the section.
+        place: where the section stands, such as ``trainer_cfg.sampler``.
+        file: the YAML file, for messages.
 
     Raises:
-        SettingsError: `values` is no mapping.
+        SettingsError: `values` is not a mapping.
     """
 
     def __init__(self, values: object, place: str, file: str) -> None:
@@ -39,7 +40,7 @@ class Section:
         return key in self._left
 
     def where(self, key: str) -> str:
-        """The file, and the whole name of a key in it."""
+        """Return the file and the full name of a key in it, for a message."""
         return f"{self.file}: {self.place}.{key}" if self.place else f"{self.file}: {key}"
 
     @overload
@@ -47,41 +48,36 @@ class Section:
     @overload
     def take(self, key: str, kind: Any, default: Any = ...) -> Any: ...
     def take(self, key: str, kind: Any, default: Any = _NEEDED) -> Any:
-        """Return a value as `kind`, anything that pydantic understands.
+        """Return the value of a key as `kind`, which is anything that pydantic understands.
 
         Raises:
-            SettingsError: it is missing and has no `default`, or is not of this kind.
+            SettingsError: the key is missing and there is no `default`, or the value is not of this kind.
         """
-        from pydantic import TypeAdapter, ValidationError
-
         self._known.append(key)
         if key not in self._left:
             if default is _NEEDED:
                 raise SettingsError(f"{self.where(key)} is missing.")
             return default
         value = self._left.pop(key)
-        try:
-            return TypeAdapter(kind).validate_python(value)
-        except ValidationError as error:
-            raise SettingsError(f"{self.where(key)}: {value!r} cannot be used: {error.errors()[0]['msg']}.") from error
+        return validated(kind, value, f"{self.where(key)}: {value!r} cannot be used", SettingsError)
 
     def one_of(self, key: str, known: tuple[str, ...], default: Any = _NEEDED) -> str:
-        """Return a word out of `known`; `SettingsError` names the nearest."""
+        """Return a word that must be one of `known`; otherwise `SettingsError` names the most similar one."""
         word = self.take(key, str, default)
         if word not in known:
-            hint = nearest(word, known) or f" Known: {', '.join(known)}."
-            raise SettingsError(f"{self.where(key)}: there is no '{word}' here.{hint}")
+            hint = nearest(word, known) or f" It can be {', '.join(known)}."
+            raise SettingsError(f"{self.where(key)}: '{word}' is not known here.{hint}")
         return word
 
     @contextmanager
     def within(self, key: str, default: Any = _NEEDED) -> Iterator[Section]:
-        """A section in this one; at the end all of its keys must have been asked for."""
+        """Read a section inside this one. When the block ends, all of its keys must have been read."""
         inner = Section(self.take(key, Any, default), f"{self.place}.{key}" if self.place else key, self.file)
         yield inner
         inner.close()
 
     def each(self, key: str, default: Any = _NEEDED) -> Iterator[Section]:
-        """The sections of a list; one alone may stand without it."""
+        """Read the sections of a list. A single section may stand without a list around it."""
         values = self.take(key, Any, default)
         for number, value in enumerate(values if isinstance(values, list) else [values]):
             inner = Section(value, f"{self.place}.{key}[{number}]" if self.place else f"{key}[{number}]", self.file)
@@ -89,27 +85,28 @@ class Section:
             inner.close()
 
     def rest(self) -> dict[str, Any]:
-        """Everything that is left."""
+        """Return everything that has not been read yet."""
         found, self._left = self._left, {}
         return found
 
     def implied(self, *keys: str) -> None:
-        """Allow keys whose values follow from others."""
+        """Accept keys whose values follow from those of other keys."""
         self._known.extend(keys)
         for key in keys:
             self._left.pop(key, None)
 
     def without_effect(self, *keys: str) -> None:
-        """Allow keys that mean something to OpenGait and nothing here, and tell."""
+        """Accept keys that mean something to OpenGait and nothing here, and log them."""
         self._known.extend(keys)
         idle = [key for key in keys if key in self._left]
         for key in idle:
             del self._left[key]
         if idle:
-            logger.info("%s: without effect here: %s", self.file, ", ".join(f"{self.place}.{key}" for key in idle))
+            names = ", ".join(f"{self.place}.{key}" for key in idle)
+            logger.info("%s: these keys have no effect here: %s", self.file, names)
 
     def close(self) -> None:
-        """Raise `SettingsError` for a key that nobody has asked for."""
+        """Raise `SettingsError` for a key that nobody has read."""
         for key in self._left:
-            hint = nearest(key, self._known) or f" Known: {', '.join(dict.fromkeys(self._known))}."
+            hint = nearest(key, self._known) or f" The keys here are: {', '.join(dict.fromkeys(self._known))}."
             raise SettingsError(f"{self.where(key)} is unknown.{hint}")

@@ -1,15 +1,15 @@
-"""What is done to a walk before it is learnt from, under OpenGait's names.
+"""Augmentations of walks, under OpenGait's names where OpenGait has them.
 
-The changes of pictures are those of GaitBase (Fan et al., CVPR 2023, section 4: flip, rotation, perspective, affine)
-and random erasing (Zhong et al., AAAI 2020, section 3); those of skeletons GaitGraph's (Teepe et al., ICIP 2021,
-section 3.3; CVPRW 2022). All frames of a walk are changed alike, unless a setting says otherwise. Sizes that the papers
-leave open are ours.
+The transforms of pictures are those of GaitBase (Fan et al., CVPR 2023, section 4: flip, rotation, perspective, affine)
+and random erasing (Zhong et al., AAAI 2020, section 3). The transforms of skeletons are those of GaitGraph (Teepe et
+al., ICIP 2021, section 3.3; CVPRW 2022). `Deform` and `PoorSegmentation` are ours. All frames of a walk are changed
+alike, unless the class says otherwise. Where the papers do not give a magnitude, it is our choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import cv2
@@ -19,23 +19,31 @@ from numpy.typing import NDArray
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
 from app.gait.models.smplgait import mirrored
-from app.lab.zoo.sections import Section
+from app.lab.training.gait.sections import Section
+from app.lab.training.gait.walks import Form, Walk
+from app.lab.training.silhouettes import worsened
 from app.types import Floats
-
-Walk = NDArray[Any]
-"""Pictures uint8 (T, ..., h, w), keypoints float32 (T, 17, 3): x, y px and score, or `bodies` (T,) of a data set."""
 
 
 @dataclass(frozen=True)
 class Transform:
     """Changes a walk with probability `prob`."""
 
-    pictures: ClassVar[bool] = True
-    """Whether it is meant for pictures, or else for keypoints."""
+    spoils: ClassVar[bool] = False
+    """Whether it imitates a poor segmenter, which walks that a segmenter has cut out do not need."""
     prob: float = 0.5
 
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        """Whether it can change walks of this form."""
+        return form != "keypoints"
+
+    def at(self, progress: float) -> Transform:
+        """Return the transform as it is after this share of the training, 0..1."""
+        return self
+
     def __call__(self, walk: Walk, rng: np.random.Generator) -> Walk:
-        """Return the walk, changed or not; the one given stays as it is."""
+        """Return the walk, changed or not. The array that is given is never written to."""
         if rng.random() >= self.prob:
             return walk
         if walk.dtype.names is None:
@@ -49,13 +57,13 @@ class Transform:
         raise NotImplementedError
 
     def changed_smpl(self, smpl: Floats) -> Floats:
-        """Return the SMPL parameters (T, 85) of the changed silhouettes: only a mirror changes much of them."""
+        """Return the SMPL parameters (T, 85) of the changed silhouettes. Only a flip changes them much."""
         return smpl
 
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(Transform):
-    """Left and right exchanged."""
+    """Exchanges left and right."""
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return np.ascontiguousarray(walk[..., ::-1])
@@ -66,7 +74,7 @@ class RandomHorizontalFlip(Transform):
 
 @dataclass(frozen=True)
 class RandomRotate(Transform):
-    """Turned by up to `degree` to either side, around the middle."""
+    """Rotates by up to `degree` to either side, around the centre."""
 
     degree: float = 10.0
 
@@ -79,7 +87,7 @@ class RandomRotate(Transform):
 
 @dataclass(frozen=True)
 class RandomAffine(Transform):
-    """Turned by up to `degree`, and three of its corners moved by up to `shift` px."""
+    """Rotates by up to `degree`, and moves three of the corners by up to `shift` px."""
 
     degree: float = 10.0
     shift: float = 4.0
@@ -89,14 +97,14 @@ class RandomAffine(Transform):
         corners = np.array([[0, 0], [columns - 1, 0], [0, rows - 1]], np.float32)
         angle = float(rng.uniform(-self.degree, self.degree))
         turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
-        moved = cv2.transform(corners[None], turn)[0] + rng.uniform(-self.shift, self.shift, (3, 2))
-        matrix = cv2.getAffineTransform(corners, moved.astype(np.float32))
+        places = cv2.transform(corners[None], turn)[0] + rng.uniform(-self.shift, self.shift, (3, 2))
+        matrix = cv2.getAffineTransform(corners, places.astype(np.float32))
         return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows)))
 
 
 @dataclass(frozen=True)
 class RandomPerspective(Transform):
-    """Seen from elsewhere: each corner moves inwards by up to `shift` px, and the picture between is spread out."""
+    """Changes the perspective: corners up to `shift` px further inside are moved to the corners of the picture."""
 
     shift: float = 10.0
 
@@ -111,9 +119,9 @@ class RandomPerspective(Transform):
 
 @dataclass(frozen=True)
 class RandomErasing(Transform):
-    """A rectangle is blackened: of `sl` to `sh` of the picture, its sides as `r1` to 1 / `r1`.
+    """Blackens a rectangle that takes `sl` to `sh` of the picture; its sides are as `r1` to 1 / `r1`.
 
-    `per_frame` draws one for each frame, else one for the walk.
+    With `per_frame` a rectangle is drawn for each frame, otherwise one for the whole walk.
     """
 
     sl: float = 0.05
@@ -140,20 +148,68 @@ class RandomErasing(Transform):
 
 
 @dataclass(frozen=True)
-class FlipSequence(Transform):
-    """The walk backwards."""
+class Deform(Transform):
+    """Rotates, shears and stretches a walk a little, and mirrors every other walk."""
 
-    pictures: ClassVar[bool] = False
+    prob: float = 1.0
+
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        return form in ("silhouettes", "silhouettes of 128 rows")
+
+    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+        rows, columns = walk.shape[-2:]
+        angle, shear = np.radians(rng.normal(0, 2.0)), rng.normal(0, 0.02)
+        stretch = np.exp(rng.normal(0, 0.04)) * (1 if rng.random() < 0.5 else -1)
+        turn = np.array([[stretch, shear - np.sin(angle)], [np.sin(angle), 1.0]])
+        centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+        matrix = np.concatenate([turn, (centre - turn @ centre)[:, None]], axis=1)
+        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows)))
+
+
+@dataclass(frozen=True)
+class PoorSegmentation(Transform):
+    """Spoils silhouettes as a poor segmenter would, frame by frame: see `app.lab.training.silhouettes.worsened`.
+
+    `strength` is 0..1. It is reached after the share `ramp` of the training, and grows linearly until then.
+    """
+
+    spoils: ClassVar[bool] = True
+    prob: float = 0.6
+    strength: float = 0.5
+    ramp: float = 0.0
+
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        return form == "silhouettes"
+
+    def at(self, progress: float) -> Transform:
+        return replace(self, strength=self.strength * min(1.0, progress / self.ramp)) if self.ramp else self
+
+    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+        return worsened(walk, self.strength, rng)
+
+
+@dataclass(frozen=True)
+class PoseTransform(Transform):
+    """Changes keypoints."""
+
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        return form == "keypoints"
+
+
+@dataclass(frozen=True)
+class FlipSequence(PoseTransform):
+    """Reverses the walk in time."""
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return walk[::-1].copy()
 
 
 @dataclass(frozen=True)
-class MirrorPoses(Transform):
-    """Each pose mirrored about its middle; left joints stay called left."""
-
-    pictures: ClassVar[bool] = False
+class MirrorPoses(PoseTransform):
+    """Mirrors each pose about its middle. Joints keep their names, so a left joint stays a left one."""
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         walk = walk.copy()
@@ -162,60 +218,55 @@ class MirrorPoses(Transform):
 
 
 @dataclass(frozen=True)
-class InversePosesPre(Transform):
-    """Left and right joints exchanged."""
-
-    pictures: ClassVar[bool] = False
+class InversePosesPre(PoseTransform):
+    """Exchanges left and right joints."""
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return walk[:, list(MIRRORED)]
 
 
 @dataclass(frozen=True)
-class PointNoise(Transform):
-    """Noise of `std` px on every joint of every frame."""
+class PointNoise(PoseTransform):
+    """Adds noise of `std` px to every joint of every frame."""
 
-    pictures: ClassVar[bool] = False
     prob: float = 1.0
     std: float = 0.15
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
-        return _moved(walk, rng.normal(0, self.std, (len(walk), walk.shape[1], 2)))
+        return _shifted(walk, rng.normal(0, self.std, (len(walk), walk.shape[1], 2)))
 
 
 @dataclass(frozen=True)
-class JointNoise(Transform):
-    """Noise of `std` px on every joint, the same in all frames."""
+class JointNoise(PoseTransform):
+    """Adds noise of `std` px to every joint, the same in all frames."""
 
-    pictures: ClassVar[bool] = False
     prob: float = 1.0
     std: float = 0.5
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
-        return _moved(walk, rng.normal(0, self.std, (1, walk.shape[1], 2)))
+        return _shifted(walk, rng.normal(0, self.std, (1, walk.shape[1], 2)))
 
 
 @dataclass(frozen=True)
-class RandomMove(Transform):
-    """The whole walk moved by up to `random_r` px, in x and in y."""
+class RandomMove(PoseTransform):
+    """Moves the whole walk by up to `random_r` px, in x and in y."""
 
-    pictures: ClassVar[bool] = False
     prob: float = 1.0
     random_r: tuple[float, float] = (4.0, 1.0)
 
     def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
         reach = np.array(self.random_r)
-        return _moved(walk, rng.uniform(-reach, reach))
+        return _shifted(walk, rng.uniform(-reach, reach))
 
 
 TRANSFORMS: Mapping[str, type[Transform]] = {
     kind.__name__: kind
     for kind in (
-        RandomHorizontalFlip, RandomRotate, RandomAffine, RandomPerspective, RandomErasing,
+        RandomHorizontalFlip, RandomRotate, RandomAffine, RandomPerspective, RandomErasing, Deform, PoorSegmentation,
         FlipSequence, MirrorPoses, InversePosesPre, PointNoise, JointNoise, RandomMove,
     )
 }  # fmt: skip
-"""What changes walks."""
+"""The transforms that a configuration can name."""
 PREPARATIONS = {
     "BaseSilTransform": ("divsor", "img_shape"),
     "BaseSilCuttingTransform": ("divsor", "img_w"),
@@ -229,28 +280,32 @@ PREPARATIONS = {
     "SelectSequenceCenter": ("sequence_length",),
     "RandomSelectSequence": ("sequence_length",),  # see `sequence_length`
 }
-"""What happens here anyway: silhouettes are cut to 44 columns and lie in 0..1, a network knows how it sees joints."""
-
+"""Transforms of OpenGait that happen here in any case, and their keys: silhouettes are cut to 44 columns and scaled to
+0..1, and a network computes itself what it needs from the joints."""
 
 _TYPES: Mapping[str, Any] = {"per_frame": bool, "random_r": tuple[float, float]}
 
 
-def read_transforms(sampler_or_trainer: Section, pictures: bool) -> tuple[Transform, ...]:
+def read_transforms(trainer: Section, form: Form) -> tuple[Transform, ...]:
     """Read the list ``transform``, which may hold further lists in ``Compose`` or ``TwoView``.
 
+    Args:
+        trainer: the section with the list.
+        form: of the walks that are to be changed.
+
     Raises:
-        SettingsError: unknown name or key, unusable value, or a change of keypoints for pictures (or the reverse).
+        SettingsError: a name or key is unknown, a value is unusable, or a transform cannot change walks of this form.
     """
-    return tuple(_read(sampler_or_trainer, "transform", pictures))
+    return tuple(_read(trainer, "transform", form))
 
 
 def two_views(transforms: object) -> bool:
-    """Whether a ``transform`` shows every walk twice, changed in two ways (``TwoView``)."""
+    """Whether a ``transform`` list shows every walk twice, changed in two ways (``TwoView``)."""
     return any(entry.get("type") == "TwoView" for entry in _entries(transforms))
 
 
 def sequence_length(transforms: object) -> int | None:
-    """How many frames ``RandomSelectSequence`` takes, where there is one."""
+    """Return how many frames ``RandomSelectSequence`` takes, if the list has it."""
     lengths = [e.get("sequence_length") for e in _entries(transforms) if e.get("type") == "RandomSelectSequence"]
     return next((int(length) for length in lengths if length is not None), None)
 
@@ -262,42 +317,41 @@ def _entries(transforms: object) -> Iterator[Mapping[str, Any]]:
             yield from _entries(entry.get("trf_cfg", []))
 
 
-def _read(parent: Section, key: str, pictures: bool) -> list[Transform]:
-    found: list[Transform] = []
+def _read(parent: Section, key: str, form: Form) -> list[Transform]:
+    transforms: list[Transform] = []
     for entry in parent.each(key, []):
         name = entry.one_of("type", (*TRANSFORMS, *PREPARATIONS, "Compose", "TwoView"))
         if name in ("Compose", "TwoView"):
-            found.extend(_read(entry, "trf_cfg", pictures))
+            transforms.extend(_read(entry, "trf_cfg", form))
         elif name in PREPARATIONS:
             entry.implied(*PREPARATIONS[name])
             if name == "BaseSilCuttingTransform" and entry.take("cutting", int | None, None) not in (None, 10, 20):
                 raise SettingsError(
-                    f"{entry.where('cutting')}: silhouettes are read as 44 columns, 10 being cut off, or as 88 "
-                    "columns, 20 being cut off."
+                    f"{entry.where('cutting')}: silhouettes are read with 44 columns (10 are cut off at each side), or "
+                    "with 88 columns (20 are cut off). Leave this key out."
                 )
         else:
-            found.append(_made(TRANSFORMS[name], entry, pictures))
-    return found
+            transforms.append(_transform(TRANSFORMS[name], entry, form))
+    return transforms
 
 
-def _made(kind: type[Transform], entry: Section, pictures: bool) -> Transform:
-    if kind.pictures != pictures:
-        seen = "pictures" if pictures else "keypoints"
-        raise SettingsError(f"{entry.where('type')}: {kind.__name__} is not for networks that see {seen}.")
+def _transform(kind: type[Transform], entry: Section, form: Form) -> Transform:
+    if not kind.fits(form):
+        raise SettingsError(f"{entry.where('type')}: {kind.__name__} is not for networks that take {form}.")
     options: dict[str, Any] = {}
     for field in fields(kind):
-        name = "probability" if field.name == "prob" and "probability" in entry else field.name  # as skeletons' say it
+        name = "probability" if field.name == "prob" and "probability" in entry else field.name  # as for skeletons
         options[field.name] = entry.take(name, _TYPES.get(field.name, float), field.default)
     return kind(**options)
 
 
 def _each(walk: Walk, change: Callable[[Walk], Walk]) -> Walk:
-    """Change each picture of uint8 (T, ..., h, w)."""
+    """Change each picture of uint8 (T, ..., h, w) by itself."""
     flat = walk.reshape(-1, *walk.shape[-2:])
     return np.stack([change(frame) for frame in flat]).reshape(walk.shape)
 
 
-def _moved(walk: Walk, by: NDArray[np.float64]) -> Floats:
+def _shifted(walk: Walk, by: NDArray[np.float64]) -> Floats:
     walk = np.array(walk, np.float32)
     walk[..., :2] += by.astype(np.float32)
     return walk

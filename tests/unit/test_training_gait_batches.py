@@ -1,4 +1,4 @@
-"""What a batch of the zoo holds: people, walks, frames and how they are changed."""
+"""The batches of the gait trainer: people, walks, frames and transforms."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from app.errors import SettingsError
 from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import DataSetError, write_array
-from app.lab.zoo.sampling import Sampling, ZooBatches
-from app.lab.zoo.transforms import (
+from app.lab.training.gait.sampling import GaitBatches, Order, Sampling
+from app.lab.training.gait.transforms import (
     TRANSFORMS,
     FlipSequence,
     InversePosesPre,
@@ -26,10 +26,10 @@ from app.lab.zoo.transforms import (
     RandomMove,
     Transform,
 )
-from app.lab.zoo.walks import SeenWalks
+from app.lab.training.gait.walks import PackedWalks
 from app.types import Bytes, Floats
 
-PLAIN = Sampling(people=2, walks=3, fewest=4, most=6, ordered=True)
+PLAIN = Sampling(people=2, walks=3, fewest=4, most=6, order="ordered")
 
 
 def skeleton(frames: int, seed: int = 0) -> Floats:
@@ -55,8 +55,8 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def walks(data: Path, tmp_path: Path) -> SeenWalks:
-    return SeenWalks.packed(data, None, "silhouettes", tmp_path / "pack")
+def walks(data: Path, tmp_path: Path) -> PackedWalks:
+    return PackedWalks.packed(data, None, "silhouettes", tmp_path / "pack")
 
 
 class TestFrames:
@@ -70,33 +70,33 @@ class TestFrames:
         assert starts == {0, 1, 2, 3, 4}
 
     def test_skipped_frames_stay_in_order(self) -> None:
-        sampling, rng = Sampling(2, 3, 5, 5, ordered=True, skip=3), np.random.default_rng(0)
+        sampling, rng = Sampling(2, 3, 5, 5, "ordered", skip=3), np.random.default_rng(0)
         gaps = np.concatenate([np.diff(sampling.frames(20, 5, rng)) for _ in range(40)])
         assert gaps.min() == 1
         assert 1 < gaps.max() <= 4
 
     def test_unordered_frames_are_drawn_from_all_and_once(self) -> None:
-        sampling, rng = Sampling(2, 3, 5, 5, ordered=False), np.random.default_rng(0)
+        sampling, rng = Sampling(2, 3, 5, 5, "unordered"), np.random.default_rng(0)
         drawn = [sampling.frames(9, 5, rng) for _ in range(60)]
         assert all(len(set(frames.tolist())) == 5 for frames in drawn)
         assert {int(frame) for frames in drawn for frame in frames} == set(range(9))
         assert any((np.diff(frames) < 0).any() for frames in drawn)
 
-    @pytest.mark.parametrize("ordered", [True, False])
-    def test_a_short_walk_begins_again(self, ordered: bool) -> None:
-        frames = Sampling(2, 3, 7, 7, ordered).frames(3, 7, np.random.default_rng(0))
+    @pytest.mark.parametrize("order", ["ordered", "unordered"])
+    def test_a_short_walk_is_repeated(self, order: Order) -> None:
+        frames = Sampling(2, 3, 7, 7, order).frames(3, 7, np.random.default_rng(0))
         assert sorted(np.bincount(frames).tolist()) == [2, 2, 3]
 
     @pytest.mark.parametrize("numbers", [(1, 4, 5, 5, 0), (2, 1, 5, 5, 0), (2, 2, 6, 5, 0), (2, 2, 0, 5, 0)])
     def test_nonsense_is_refused(self, numbers: Sequence[int]) -> None:
         people, each, fewest, most, skip = numbers
         with pytest.raises(SettingsError, match="A batch"):
-            Sampling(people, each, fewest, most, True, skip)
+            Sampling(people, each, fewest, most, "ordered", skip)
 
 
 class TestBatches:
-    def test_people_by_walks_by_frames(self, walks: SeenWalks) -> None:
-        batches = ZooBatches(walks, PLAIN, (), seed=1)
+    def test_people_by_walks_by_frames(self, walks: PackedWalks) -> None:
+        batches = GaitBatches(walks, PLAIN, seed=1)
         lengths, seen = set(), set()
         for step in range(20):
             batch = batches[step]
@@ -111,10 +111,10 @@ class TestBatches:
         assert lengths == {4, 5, 6}
         assert seen == {0, 1, 2}
 
-    def test_a_batch_is_a_function_of_seed_and_step(self, walks: SeenWalks) -> None:
+    def test_a_batch_is_a_function_of_seed_and_step(self, walks: PackedWalks) -> None:
         changes = (RandomHorizontalFlip(), RandomErasing())
-        batches, again = ZooBatches(walks, PLAIN, changes, 1), ZooBatches(walks, PLAIN, changes, 1)
-        other = ZooBatches(walks, PLAIN, changes, 2)
+        batches, again = GaitBatches(walks, PLAIN, changes, seed=1), GaitBatches(walks, PLAIN, changes, seed=1)
+        other = GaitBatches(walks, PLAIN, changes, seed=2)
         for step in (0, 5):
             torch.testing.assert_close(batches[step], again[step], rtol=0, atol=0)
         assert any(
@@ -122,44 +122,53 @@ class TestBatches:
             for a, b in ((batches[step]["walks"], other[step]["walks"]) for step in range(3))
         )
 
-    def test_every_walk_twice(self, walks: SeenWalks) -> None:
-        batch = ZooBatches(walks, PLAIN, (RandomHorizontalFlip(0.5),), 1, twice=True)[0]
+    def test_every_walk_twice(self, walks: PackedWalks) -> None:
+        batch = GaitBatches(walks, PLAIN, (RandomHorizontalFlip(0.5),), seed=1, twice=True)[0]
         assert len(batch["walks"]) == len(batch["people"]) == 12
 
-    def test_too_few_people_are_told(self, walks: SeenWalks) -> None:
+    def test_too_few_people_are_told(self, walks: PackedWalks) -> None:
         with pytest.raises(SettingsError, match="A batch has 4 people, and there are 3"):
-            ZooBatches(walks, Sampling(4, 2, 3, 3, True), (), 1)
+            GaitBatches(walks, Sampling(4, 2, 3, 3, "ordered"), seed=1)
 
 
-class TestWalks:
-    def test_what_is_packed_is_what_was_there(self, data: Path, walks: SeenWalks) -> None:
+class EvaluationSet:
+    def test_what_is_packed_is_what_was_there(self, data: Path, walks: PackedWalks) -> None:
         assert len(walks) == 12
         assert walks.files[5].name == "001/nm-01/090"
         assert walks[5].shape == (8, 64, 44)
-        assert [own.tolist() for own in walks.by_person()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+        assert [own.tolist() for own in walks.of(walks.people)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
         sent = pickle.dumps(walks)
         assert len(sent) < 1000
         np.testing.assert_array_equal(pickle.loads(sent)[5], walks[5])
 
     def test_keypoints_and_the_maps_drawn_from_them(self, data: Path, tmp_path: Path) -> None:
-        poses = SeenWalks.packed(data, ["001"], "keypoints", tmp_path / "poses")
+        poses = PackedWalks.packed(data, ["001"], "keypoints", tmp_path / "poses")
         assert len(poses) == 4
         np.testing.assert_array_equal(poses[0], skeleton(7, 1))
-        maps = SeenWalks.packed(data, ["001"], "heatmaps", tmp_path / "maps")
+        maps = PackedWalks.packed(data, ["001"], "heatmaps", tmp_path / "maps")
         np.testing.assert_array_equal(maps[0], heatmaps(skeleton(7, 1))[..., 10:54])
-        both = SeenWalks.packed(data, ["001"], "heatmaps with silhouettes", tmp_path / "both")
+        both = PackedWalks.packed(data, ["001"], "heatmaps with silhouettes", tmp_path / "both")
         assert both[0].shape == (7, 3, 64, 44)
         np.testing.assert_array_equal(both[0][:, :2], maps[0])
         assert (both[0][2, 2, :11, :3] == 255).all()
 
-    def test_another_sight_needs_another_pack(self, data: Path, tmp_path: Path, walks: SeenWalks) -> None:
+    def test_other_walks_need_another_pack(self, data: Path, tmp_path: Path, walks: PackedWalks) -> None:
+        packed = (tmp_path / "pack" / "frames.bin").stat().st_mtime_ns
+        assert len(PackedWalks.packed(data, None, "silhouettes", tmp_path / "pack")) == len(walks)
+        assert (tmp_path / "pack" / "frames.bin").stat().st_mtime_ns == packed, (
+            "a training that continues packs nothing"
+        )
+        with pytest.raises(SettingsError, match="holds a training on other walks"):
+            PackedWalks.packed(data, ["001"], "silhouettes", tmp_path / "pack")
+
+    def test_another_form_needs_another_pack(self, data: Path, tmp_path: Path, walks: PackedWalks) -> None:
         with pytest.raises(SettingsError, match="holds silhouettes, and keypoints are needed"):
-            SeenWalks.packed(data, None, "keypoints", tmp_path / "pack")
+            PackedWalks.packed(data, None, "keypoints", tmp_path / "pack")
 
     def test_nothing_is_left_of_a_pack_that_failed(self, data: Path, tmp_path: Path) -> None:
         (data / "002" / "nm-03" / "090" / "0_sil.pkl").write_bytes(b"odd")
         with pytest.raises(DataSetError, match="cannot be read"):
-            SeenWalks.packed(data, None, "silhouettes", tmp_path / "bad")
+            PackedWalks.packed(data, None, "silhouettes", tmp_path / "bad")
         assert not list(tmp_path.glob("*bad*"))
 
 
@@ -170,7 +179,7 @@ def pictures(*channels: int) -> Bytes:
 
 
 class TestTransforms:
-    @pytest.mark.parametrize("name", [name for name, kind in TRANSFORMS.items() if kind.pictures])
+    @pytest.mark.parametrize("name", [name for name, kind in TRANSFORMS.items() if kind.fits("heatmaps")])
     @pytest.mark.parametrize("channels", [(), (2,)])
     def test_pictures_change_alike_in_all_frames(self, name: str, channels: tuple[int, ...]) -> None:
         walk = pictures(*channels)
@@ -185,7 +194,7 @@ class TestTransforms:
 
     @pytest.mark.parametrize("kind", TRANSFORMS.values())
     def test_they_happen_as_often_as_they_should(self, kind: type[Transform]) -> None:
-        walk = pictures() if kind.pictures else skeleton(5)
+        walk = pictures() if kind.fits("silhouettes") else skeleton(5)
         rng = np.random.default_rng(0)
         changed = sum(bool((kind(prob=0.3)(walk, rng) != walk).any()) for _ in range(200))
         assert 40 <= changed <= 80

@@ -1,8 +1,8 @@
-"""``model_cfg`` of OpenGait's YAML: which network, and how it is built."""
+"""The networks that can be trained, and ``model_cfg`` of OpenGait's YAML, which describes one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -18,6 +18,7 @@ from app.gait.models.gaitgl import GaitGL
 from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
 from app.gait.models.gaitpart import GaitPart
 from app.gait.models.gaitset import GaitSet
+from app.gait.models.gaitstrips import GaitStrips
 from app.gait.models.gaittr import GaitTR
 from app.gait.models.geinet import GEINet
 from app.gait.models.gln import GLN
@@ -25,69 +26,69 @@ from app.gait.models.mtsgait import MTSGait
 from app.gait.models.posegait import PoseGait
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
-from app.lab.zoo.sections import Section
-from app.lab.zoo.walks import SHAPES, Sight, sight_of
+from app.lab.training.gait.sections import Section
+from app.lab.training.gait.walks import SHAPES, Form, form_for
 
 Ints = list[int]
 Arguments = dict[str, Any]
 
 _SIZES = {(64, 44): "", (128, 88): " of 128 rows"}
-"""How `app.lab.zoo.walks` names pictures of these sizes."""
+"""What `app.lab.training.gait.walks` adds to the name of a form for pictures of these sizes."""
 
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """A network and its constructor's arguments; `classes` are those of its classifier, where the file tells them."""
+    """A network and the arguments of its constructor. `classes` is the size of its classifier, if the file says it."""
 
     network: type[EmbeddingNetwork]
     arguments: Mapping[str, Any]
-    classes: int | None
+    classes: int | None = None
 
     @property
-    def classifies(self) -> bool:
-        """Whether the network can have a classifier."""
-        return "classes" in signature(self.network).parameters
-
-    @property
-    def sight(self) -> Sight:
-        """What the network sees.
+    def form(self) -> Form:
+        """The form in which the network takes walks.
 
         Raises:
-            SettingsError: something that data sets are not read for.
+            SettingsError: data sets cannot be read in this form.
         """
-        sight = sight_of(self.network)
+        form = form_for(self.network)
         size = tuple(self.arguments.get("input_size", (64, 44)))
         for known in SHAPES:
-            if size in _SIZES and known == sight + _SIZES[size]:
+            if size in _SIZES and known == form + _SIZES[size]:
                 return known
         raise SettingsError(
-            f"model_cfg.input_size: {sight} of {size[0]} rows and {size[1]} columns cannot be read of data sets; "
-            "silhouettes have 64 and 44, or 128 and 88."
+            f"model_cfg.input_size: data sets cannot be read as {form} of {size[0]} rows and {size[1]} columns. "
+            "Silhouettes have 64 rows and 44 columns, or 128 rows and 88 columns."
         )
 
     def built(self, people: int, classifier: bool) -> EmbeddingNetwork:
-        """Make the network, untrained, for so many people to be learnt.
+        """Build the untrained network.
 
-        Its layers begin as He et al. (ICCV 2015, section 2.2) say, so that signals keep their size: with PyTorch's own
-        beginnings, the plain networks without normalisation embed all walks in nearly one point, where triplets have
-        no slope.
+        The layers of the field's networks are initialised as in He et al. (ICCV 2015, section 2.2), which keeps the
+        size of signals. With PyTorch's own initialisation, the plain networks without normalisation embed all walks in
+        nearly one point, where the triplet loss has no gradient.
+
+        Args:
+            people: number of people in the training set.
+            classifier: whether a loss needs a classifier of these people.
 
         Raises:
-            SettingsError: a classifier is needed that the network does not have, or one of fewer classes than people.
+            SettingsError: a classifier is needed and the network has none, or it has fewer classes than people.
         """
-        family = self.network.family
-        if classifier and not self.classifies:
-            raise SettingsError(f"{family} has no classifier, so loss_cfg can have no CrossEntropyLoss.")
-        if not classifier and (self.classes is None or not self.classifies):
-            return _begun(self.network(**self.arguments))
-        if self.classes is not None and self.classes < people:
+        family, can_classify = self.network.family, "classes" in signature(self.network).parameters
+        if classifier and not can_classify:
+            raise SettingsError(f"{family} has no classifier, so loss_cfg cannot have a CrossEntropyLoss.")
+        if can_classify and self.classes is not None and self.classes < people:
             raise SettingsError(
-                f"class_num is {self.classes}, and there are {people} people to be learnt. Leave it out, or raise it."
+                f"class_num is {self.classes}, and there are {people} people in the training set. Raise it, or leave "
+                "it out."
             )
-        return _begun(self.network(**self.arguments, classes=self.classes or people))
+        classes = self.classes or (people if classifier else None)
+        network = self.network(**self.arguments, **({"classes": classes} if can_classify and classes else {}))
+        return network if isinstance(network, GaitStrips) else _initialised(network)
 
 
-def _begun(network: EmbeddingNetwork) -> EmbeddingNetwork:
+def _initialised(network: EmbeddingNetwork) -> EmbeddingNetwork:
     for module in network.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
@@ -97,10 +98,10 @@ def _begun(network: EmbeddingNetwork) -> EmbeddingNetwork:
 
 
 def read_network(model: Section) -> NetworkPlan:
-    """Read ``model_cfg``: OpenGait's keys, or the arguments of the network's constructor by their names.
+    """Read ``model_cfg``, which has OpenGait's keys or the names of the constructor's arguments.
 
     Raises:
-        SettingsError: unknown network or key, or an unusable value.
+        SettingsError: the network or a key is unknown, or a value is unusable.
     """
     name = model.one_of("model", tuple(_READERS))
     network, arguments = _READERS[name](model)
@@ -124,36 +125,36 @@ def _by_constructor(network: type[EmbeddingNetwork]) -> Reader:
 
 
 def _given(**arguments: Any) -> Arguments:
-    """What the file tells; the constructor's defaults stand for the rest."""
+    """Return the arguments that the file gives. The constructor has defaults for the others."""
     return {key: value for key, value in arguments.items() if value is not None}
 
 
 def _head(model: Section, parts: int | None = None) -> Arguments:
-    """``SeparateFCs`` and ``SeparateBNNecks``, which are the end of most networks."""
-    found: Arguments = {}
+    """Read ``SeparateFCs`` and ``SeparateBNNecks``, the last layers of most networks."""
+    arguments: Arguments = {}
     with model.within("SeparateFCs", {}) as head:
-        found["channels"] = head.take("out_channels", int | None, None)
-        found["parts"] = head.take("parts_num", int | None, parts)
+        arguments["channels"] = head.take("out_channels", int | None, None)
+        arguments["parts"] = head.take("parts_num", int | None, parts)
         head.implied("in_channels")
     with model.within("SeparateBNNecks", {}) as neck:
-        found["class_num"] = neck.take("class_num", int | None, None)
+        arguments["class_num"] = neck.take("class_num", int | None, None)
         neck.implied("in_channels", "parts_num")
         neck.without_effect("norm", "parallel_BN1d")
-    return _given(**found)
+    return _given(**arguments)
 
 
 def _pyramid(model: Section) -> Arguments:
-    """A head whose parts are the sum of ``bin_num``."""
+    """Read a head whose number of parts is the sum of ``bin_num``."""
     bins = model.take("bin_num", Ints | None, None)
     head = _head(model)
     parts = head.pop("parts", None)
     if bins and parts is not None and parts not in (sum(bins), 2 * sum(bins)):
-        raise SettingsError(f"{model.where('SeparateFCs.parts_num')}: {parts} parts do not belong to bins {bins}.")
+        raise SettingsError(f"{model.where('SeparateFCs.parts_num')}: {parts} parts do not go with the bins {bins}.")
     return _given(bins=bins, **head)
 
 
 def _plain(backbone: Section) -> tuple[list[int] | None, list[int] | None]:
-    """Widths and strips of pairs of convolutions, from ``BC-32``, ``FC-64-2`` (2 ** 2 strips) and ``M``."""
+    """Read widths and strips of pairs of convolutions from ``BC-32``, ``FC-64-2`` (2 ** 2 strips) and ``M``."""
     backbone.implied("in_channels", "type")
     layers = backbone.take("layers_cfg", list[str] | None, None)
     if layers is None:
@@ -166,7 +167,7 @@ def _plain(backbone: Section) -> tuple[list[int] | None, list[int] | None]:
         raise SettingsError(f"{backbone.where('layers_cfg')}: write layers as BC-32, FC-64-2 and M.") from error
     if widths[::2] != widths[1::2] or [layer for layer in layers if layer == "M"] != ["M", "M"]:
         raise SettingsError(
-            f"{backbone.where('layers_cfg')}: this backbone has pairs of layers of one width, with M after the first "
+            f"{backbone.where('layers_cfg')}: this backbone has pairs of layers of equal width, and M after the first "
             "and the second pair."
         )
     return widths[::2], strips[::2]
@@ -185,7 +186,7 @@ def _gaitpart(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
 
 
 def _gln(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    """The first phase (``Lateral_pretraining``) has no compact block, whatever ``class_num`` says."""
+    """In the first phase (``Lateral_pretraining``) there is no compact block, whatever ``class_num`` says."""
     channels = model.take("in_channels", Ints | None, None)
     lateral, hidden, compact = (
         model.take(key, int | None, None) for key in ("lateral_dim", "hidden_dim", "reduce_dim")
@@ -197,7 +198,7 @@ def _gln(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
 
 
 def _gaitgl(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    """Three ``channels`` are the network of CASIA-B, four the deeper one of OU-MVLP and GREW."""
+    """Three ``channels`` mean the network for CASIA-B, four the deeper one for OU-MVLP and GREW."""
     channels = model.take("channels", Ints, [32, 64, 128])
     head = _head(model)
     head.pop("parts", None)
@@ -206,19 +207,19 @@ def _gaitgl(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
     elif len(channels) == 3:
         own = {"widths": [*channels, channels[-1]]}
     else:
-        raise SettingsError(f"{model.where('channels')}: three or four numbers, not {channels}.")
+        raise SettingsError(f"{model.where('channels')}: give three or four numbers, not {channels}.")
     return GaitGL, {"channels": 128 if len(channels) == 3 else channels[-1], **own, **head}
 
 
 def _baseline(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    """A residual backbone is GaitBase's; a plain one that of the older baseline, MTSGait's without its hops."""
+    """A residual backbone means GaitBase; a plain one the older baseline, which is MTSGait without its hops."""
     with model.within("backbone_cfg", {}) as backbone:
         kind = backbone.one_of("type", ("ResNet9", "Plain"), "ResNet9")
         if kind == "ResNet9":
             backbone.implied("in_channels")
             backbone.one_of("block", ("BasicBlock",), "BasicBlock")
             if backbone.take("maxpool", bool, False):
-                raise SettingsError(f"{backbone.where('maxpool')}: GaitBase has none here.")
+                raise SettingsError(f"{backbone.where('maxpool')}: GaitBase has no max pooling here. Set it to false.")
             names = {"widths": "channels", "depths": "layers", "strides": "strides"}
             own = _given(**{ours: backbone.take(theirs, Ints | None, None) for ours, theirs in names.items()})
         else:
@@ -241,7 +242,7 @@ def _pairs(network: type[EmbeddingNetwork]) -> Reader:
 
 
 def _deep(inputs: int) -> Reader:
-    """DeepGaitV2 (1 input), SkeletonGait (2) and SkeletonGait++ (3): how many maps the backbone sees tells which."""
+    """DeepGaitV2, SkeletonGait and SkeletonGait++ differ in the number of maps the backbone takes: 1, 2 or 3."""
 
     def read(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
         with model.within("Backbone", {}) as backbone:
@@ -253,7 +254,7 @@ def _deep(inputs: int) -> Reader:
         own |= _head(model)
         networks = {1: DeepGaitV2Frames if mode == "2d" else DeepGaitV2, 2: SkeletonGait, 3: SkeletonGaitPlus}
         if maps not in networks or (maps > 1 and mode != "p3d"):
-            raise SettingsError(f"{model.where('Backbone')}: there is no network of {maps} maps in {mode}.")
+            raise SettingsError(f"{model.where('Backbone')}: there is no network for {maps} maps in mode {mode}.")
         if maps == 1 and mode == "2d":
             if use_emb2:
                 raise SettingsError(f"{model.where('use_emb2')}: DeepGaitV2 in 2D has no second embedding here.")
@@ -292,6 +293,7 @@ def _gaittr(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
 
 
 _READERS: Mapping[str, Reader] = {
+    "GaitStrips": _by_constructor(GaitStrips),
     "GEINet": _by_constructor(GEINet),
     "GaitSet": _gaitset,
     "GaitPart": _gaitpart,
@@ -310,6 +312,3 @@ _READERS: Mapping[str, Reader] = {
     "GaitGraph2": _graph(GaitGraph2),
     "GaitTR": _gaittr,
 }
-
-MODELS: Sequence[str] = tuple(_READERS)
-"""Names that ``model_cfg.model`` may have."""

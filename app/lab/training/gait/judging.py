@@ -1,0 +1,184 @@
+"""Evaluation of gait networks during and after a training, with the protocols and metrics of `app.lab.evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.gait.base import EmbeddingNetwork, JointNetwork
+from app.gallery.distances import Metric
+from app.lab.data.opengait import DataSetError, WalkFile
+from app.lab.evaluation.protocol import Protocol, groups_of, views_of
+from app.lab.evaluation.scores import Score, score
+from app.lab.training.gait.sampling import tensors
+from app.lab.training.gait.transforms import Transform
+from app.lab.training.gait.walks import Walks
+from app.types import Floats
+
+BATCH = 16
+"""Walks of one length that are embedded at once."""
+
+
+def network_input(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
+    """Return what a network takes, from one of the `tensors` of walks.
+
+    Pictures become 0..1, and keypoints what `JointNetwork.seen` makes of them. SMPL parameters stay as they are.
+    """
+    if isinstance(network, JointNetwork):
+        return network.seen(walks)
+    return walks.float() / 255 if walks.dtype == torch.uint8 else walks
+
+
+def embedded(
+    network: EmbeddingNetwork,
+    walks: Walks,
+    most: int = 720,
+    progress: Callable[[int, int], None] | None = None,
+    transforms: Sequence[Transform] = (),
+) -> Floats:
+    """Embed walks, in their order: float32 (N, P, C).
+
+    Args:
+        network: in evaluation mode.
+        walks: with at least one frame each.
+        most: of a longer walk only so many frames from its middle are embedded. A network over joints has a limit of
+            its own.
+        progress: is called with the number of walks that are embedded, and of all walks.
+        transforms: change each walk first, always in the same way.
+    """
+    limit = network.frames if isinstance(network, JointNetwork) else most
+    device = next(network.parameters()).device
+    lengths = [min(len(walks[index]), limit) for index in range(len(walks))]
+    features: Floats | None = None
+    done = 0
+    order = sorted(range(len(walks)), key=lambda index: lengths[index])
+    for length, group in groupby(order, key=lambda index: lengths[index]):
+        of_one_length = list(group)
+        for start in range(0, len(of_one_length), BATCH):
+            chosen = of_one_length[start : start + BATCH]
+            batch = []
+            for index in chosen:
+                first = (len(walks[index]) - length) // 2
+                walk = walks[index][first : first + length]
+                rng = np.random.default_rng(index)
+                for transform in transforms:
+                    walk = transform(walk, rng)
+                batch.append(walk)
+            with torch.inference_mode():
+                inputs = (network_input(network, value.to(device)) for value in tensors(np.stack(batch)).values())
+                parts = network.embed(*inputs).mT.float().cpu().numpy()
+            if features is None:
+                features = np.empty((len(walks), *parts.shape[1:]), np.float32)
+            features[chosen] = parts
+            done += len(chosen)
+            if progress is not None:
+                progress(done, len(walks))
+    if features is None:
+        raise DataSetError("There are no walks to embed.")
+    return features
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """Walks that a network is evaluated on by a protocol.
+
+    `files` say who each of the `walks` is, and how and from where it was seen. `transforms` spoil the walks first.
+    `name` distinguishes the figures from those of other test walks.
+    """
+
+    name: str
+    walks: Walks
+    files: Sequence[WalkFile]
+    protocol: Protocol
+    partition: Path | None = None
+    transforms: tuple[Transform, ...] = ()
+
+    def scores(
+        self,
+        network: EmbeddingNetwork,
+        *,
+        metric: Metric = "euclidean",
+        most: int = 720,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Score]:
+        """Evaluate a network in evaluation mode. For `most` and `progress` see `embedded`."""
+        groups = groups_of(self.protocol, self.files, self.partition)
+        features = embedded(network, self.walks, most, progress, self.transforms)
+        people = np.array([file.identity for file in self.files])
+        return score(features, people, views_of(self.protocol, self.files), groups, self.protocol, metric=metric)
+
+    def figures(self, network: EmbeddingNetwork, *, metric: Metric = "euclidean", most: int = 720) -> dict[str, float]:
+        """Return the metrics of each group of probes, 0..1, by name: ``clean NM Rank-1``."""
+        return {
+            f"{self.name} {group.name} {name}".strip(): figure.value
+            for group in self.scores(network, metric=metric, most=most)
+            for name, figure in group.metrics.items()
+            if figure.value is not None
+        }
+
+
+def first_walk(walks: Sequence[WalkFile], metrics: tuple[str, ...] = ("Rank-1",), same_view: bool = True) -> Protocol:
+    """Return the protocol in which each person's first walk is the gallery, one view at a time.
+
+    The first walk is the one called ``nm-01`` in the field's data sets. All others are probes, grouped by the first
+    part of their condition: NM, BG, CL.
+
+    Args:
+        walks: all walks.
+        metrics: to report.
+        same_view: whether probes are also compared with galleries of their own view.
+
+    Raises:
+        DataSetError: all walks have the same condition.
+    """
+    first, *others = sorted({walk.condition for walk in walks}, key=nm_first)
+    if not others:
+        raise DataSetError(f"All walks are called '{first}'. Probes and gallery need two conditions.")
+    kinds: dict[str, tuple[str, ...]] = {}
+    for name in others:
+        kind = name.partition("-")[0].upper()
+        kinds[kind] = (*kinds.get(kind, ()), name)
+    return Protocol(
+        source=f"gallery {first}",
+        probes=kinds,
+        gallery=(first,),
+        gallery_views="each",
+        metrics=metrics,
+        exclude="nothing" if same_view else "same view",
+    )
+
+
+def nm_first(condition: str) -> tuple[bool, str]:
+    """Sort normal walks before all other conditions."""
+    return not condition.startswith("nm"), condition
+
+
+def with_numbered_views(walks: Sequence[WalkFile]) -> list[WalkFile]:
+    """Call the views of each walk 0, 1, 2 ... instead of their angles.
+
+    Virtual walkers are filmed from random angles. Numbered, every person is in the gallery of every view.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    numbered = []
+    for walk in walks:
+        number = counts.get((walk.identity, walk.condition), 0)
+        counts[walk.identity, walk.condition] = number + 1
+        numbered.append(replace(walk, view=str(number)))
+    return numbered
+
+
+def as_one_condition(walks: Sequence[WalkFile]) -> list[WalkFile]:
+    """Number the walks of each person, whatever their condition and view: the first is the gallery of `first_walk`."""
+    counts: dict[str, int] = {}
+    numbered = []
+    for walk in walks:
+        number = counts.get(walk.identity, 0)
+        counts[walk.identity] = number + 1
+        numbered.append(replace(walk, condition=f"walk-{number:03d}", view="all"))
+    return numbered

@@ -1,0 +1,194 @@
+"""The settings of a gait training, and the short form of them that describes the embedded network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from app.errors import SettingsError
+from app.gait.models.gaitstrips import GaitStrips
+from app.gallery.distances import Metric
+from app.lab.training.gait.networks import NetworkPlan
+from app.lab.training.gait.sampling import Sampling
+from app.lab.training.gait.transforms import Deform, PoorSegmentation, Transform
+from app.lab.training.gait.walks import Form
+from app.lab.training.settings import TrainSettings
+
+LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp", "SupConLoss_Mean")
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A loss and its `weight`. `name` is what it is called in the log.
+
+    `margin` belongs to the triplet loss, `scale` and `smoothing` (of the labels) to the cross entropy, and
+    `temperature` to the contrastive losses. Of these, ``SupConLoss_Re`` compares each part of the embeddings by cosine,
+    ``SupConLoss_Lp`` by Euclidean distance, and ``SupConLoss_Mean``, which is ours, compares walks by the mean of the
+    cosines of all parts.
+    """
+
+    kind: str
+    name: str
+    weight: float
+    margin: float = 0.2
+    scale: float = 16.0
+    smoothing: float = 0.0
+    temperature: float = 0.01
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The name of an optimiser or schedule of PyTorch, and its arguments."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaitTrainSettings(TrainSettings):
+    """Training of a gait network: what OpenGait's YAML and our settings file both become."""
+
+    name: str = "network"
+    """The network's name, which begins the names of the checkpoints."""
+    data: Path
+    """Data set in OpenGait's layout."""
+    data_name: str = ""
+    """The name that OpenGait's YAML gives the data set."""
+    partition: Path | None = None
+    """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
+    held_out: int = 0
+    """How many of these people, the first ones, are kept for evaluation."""
+    filmed: Path | None = None
+    """Walks of the same people as a segmenter has cut them out: see `app.lab.synthesis.filmed`."""
+    filmed_share: float = 0.5
+    licence: str = "unknown: depends on the data it was trained on"
+    """What may be done with the weights. Checkpoints and exported files carry it."""
+    note: str = ""
+    """What the exported file says about the training."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Further metadata of the exported file: see `app.gait.onnx`."""
+    plan: NetworkPlan
+    sampling: Sampling
+    transforms: tuple[Transform, ...] = ()
+    twice: bool = False
+    """Whether every walk is in the batch twice, changed in two ways."""
+    losses: tuple[LossTerm, ...]
+    optimizer: Recipe | None = None
+    """None: AdamW and the schedule of `app.lab.training.engine.Task`."""
+    schedule: Recipe | None = None
+    keep_every: int = 10_000
+    """Steps between checkpoints in OpenGait's format."""
+    fixed_norms: bool = False
+    """Whether batch normalisations keep their statistics."""
+    start: Path | None = None
+    """Checkpoint of OpenGait from which the weights are taken at the beginning."""
+    strict: bool = True
+    """Whether all of these weights must fit. Otherwise those of another shape, such as a classifier, are left out."""
+    protocol: str | None = None
+    """The protocol by which the test people are evaluated."""
+    test: bool = False
+    """Whether the test people are evaluated every `check_every` steps."""
+    metric: Metric = "euclidean"
+    most_frames: int = 720
+    """Longest walk that is evaluated."""
+    text: str = ""
+    """OpenGait's YAML, to be written beside the checkpoints."""
+
+    def __post_init__(self) -> None:
+        pairs = [term.kind for term in self.losses if term.kind != "CrossEntropyLoss"]
+        if pairs and self.sampling.walks * (1 + self.twice) < 2:
+            raise SettingsError(
+                f"{pairs[0]} compares walks of one person, so a batch needs at least two walks of each. Raise "
+                "walks_each, or the second number of trainer_cfg.sampler.batch_size."
+            )
+
+    @property
+    def form(self) -> Form:
+        """The form in which the network takes walks."""
+        return self.plan.form
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The last checkpoint in OpenGait's format; None for our own network, for which OpenGait has no format."""
+        own = issubclass(self.plan.network, GaitStrips)
+        return None if own else self.checkpoint_at(self.steps)
+
+    def checkpoint_at(self, step: int) -> Path:
+        """Return the checkpoint after so many steps."""
+        return self.out / "checkpoints" / f"{self.name}-{step:05d}.pt"
+
+
+@dataclass(frozen=True)
+class EmbeddedGaitSettings(TrainSettings):
+    """The settings file of the embedded gait network. A batch has `batch` people with `walks_each` walks each."""
+
+    data: Path = Path("data/walkers")
+    """Data set in OpenGait's layout."""
+    partition: Path | None = None
+    """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
+    filmed: Path | None = None
+    """Walks of the same people as a segmenter has cut them out: see `app.lab.synthesis.filmed`."""
+    filmed_share: float = 0.5
+    """How many of the walks in a batch are filmed ones, for people who have any."""
+    held_out: int = 60
+    """How many of these people, the first ones, are kept for evaluation."""
+    walks_each: int = 4
+    frames: tuple[int, int] = (8, 24)
+    """Fewest and most silhouettes of a walk. The number is drawn for each batch."""
+    clean: float = 0.4
+    """Share of walks whose silhouettes are not spoilt."""
+    spoiling: float = 0.5
+    """How strongly the others are spoilt: see `app.lab.training.silhouettes.worsened`."""
+    ramp: float = 0.3
+    """Share of the steps over which the spoiling grows to this strength."""
+    contrastive: float = 1.0
+    """Weight of the supervised contrastive losses, of each part and of the whole walk."""
+    triplet: float = 0.0
+    """Weight of the batch-all triplet loss."""
+    entropy: float = 0.0
+    """Weight of the cross entropy of the people of the training set."""
+    margin: float = 0.2
+    """Margin of the triplet loss."""
+    frame_widths: tuple[int, ...] = (24, 64)
+    """Channels of the layers that see single frames."""
+    set_widths: tuple[int, ...] = (128, 192)
+    """Channels of the layers that see the walk."""
+    parts: int = 16
+    """Horizontal strips of a silhouette."""
+    channels: int = 128
+    """Numbers in the embedding of each strip."""
+    keep: float = 1.0
+    """Share of a walk's silhouettes that the exported network is given: see `app.gait.onnx.ordinary`."""
+    piece: int | None = 16
+    """Silhouettes that the exported network is given at once: see `app.gait.onnx`. None: the whole walk."""
+
+    def whole(self) -> GaitTrainSettings:
+        """Return the settings of the trainer."""
+        shared = {each.name: getattr(self, each.name) for each in fields(TrainSettings)}
+        losses = (
+            # A single strip says less about who walks than all strips together, hence the higher temperature.
+            LossTerm("SupConLoss_Re", "parts", self.contrastive, temperature=1 / 10),
+            LossTerm("SupConLoss_Mean", "walks", self.contrastive, temperature=1 / 30),
+            LossTerm("TripletLoss", "triplet", self.triplet, margin=self.margin),
+            LossTerm("CrossEntropyLoss", "entropy", self.entropy, smoothing=0.1),
+        )
+        network = {key: getattr(self, key) for key in ("frame_widths", "set_widths", "parts", "channels")}
+        return GaitTrainSettings(
+            **shared,
+            name="gait",
+            data=self.data,
+            partition=self.partition,
+            held_out=self.held_out,
+            filmed=self.filmed,
+            filmed_share=self.filmed_share,
+            licence="Apache-2.0",
+            note="trained on virtual walkers alone",
+            properties={"flip": "true", "keep": str(self.keep)}
+            | ({} if self.piece is None else {"piece": str(self.piece)}),
+            plan=NetworkPlan(GaitStrips, network),
+            sampling=Sampling(self.batch, self.walks_each, *self.frames, order="either"),
+            transforms=(Deform(), PoorSegmentation(1 - self.clean, self.spoiling, self.ramp)),
+            losses=tuple(term for term in losses if term.weight),
+        )

@@ -1,0 +1,241 @@
+"""The walks of a data set, packed into one file in the form that a network takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import SettingsError
+from app.files import written_whole
+from app.gait.base import EmbeddingNetwork, JointNetwork
+from app.gait.heatmaps import heatmaps
+from app.lab.data.opengait import (
+    DataSetError,
+    Modality,
+    WalkFile,
+    bodies,
+    read_bodies,
+    read_heatmaps,
+    read_keypoints,
+    read_silhouettes,
+    walk_files,
+)
+from app.types import Floats, Ints
+
+Walk: TypeAlias = NDArray[Any]
+"""Pictures uint8 (T, ..., h, w), keypoints float32 (T, 17, 3) with x, y in px and a score, or `bodies` (T,)."""
+Form: TypeAlias = Literal[
+    "silhouettes",
+    "silhouettes of 128 rows",
+    "silhouettes with smpl",
+    "silhouettes with smpl of 128 rows",
+    "heatmaps",
+    "heatmaps with silhouettes",
+    "keypoints",
+]
+"""The form in which a network takes a walk."""
+SHAPES: dict[Form, tuple[tuple[int, ...], Any]] = {
+    "silhouettes": ((64, 44), np.uint8),
+    "silhouettes of 128 rows": ((128, 88), np.uint8),
+    "silhouettes with smpl": ((), bodies(64)),
+    "silhouettes with smpl of 128 rows": ((), bodies(128)),
+    "heatmaps": ((2, 64, 44), np.uint8),
+    "heatmaps with silhouettes": ((3, 64, 44), np.uint8),
+    "keypoints": ((17, 3), np.float32),
+}
+"""Shape and number type of one frame in each form."""
+Estimate: TypeAlias = Callable[[str, Floats], Floats]
+"""Gives exact keypoints (T, 17, 3) the errors of a pose estimator, from the walk's name and the keypoints."""
+
+
+class Walks(Protocol):
+    """Walks by their index, in a list or in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Walk: ...
+
+
+def form_for(network: type[EmbeddingNetwork]) -> Form:
+    """Return the form that a network takes, its pictures being 64 rows high.
+
+    Raises:
+        SettingsError: data sets cannot be read in this form.
+    """
+    if issubclass(network, JointNetwork):
+        return "keypoints"
+    wanted = " with ".join(network.inputs)
+    for form in SHAPES:
+        if form == wanted:
+            return form
+    raise SettingsError(f"A {network.family} network takes {wanted}, and data sets cannot be read as that.")
+
+
+class PackedWalks:
+    """Walks in one file, whose memory several processes share: ``walks[i]`` is an array of (T, *frame).
+
+    Args:
+        folder: as `packed` has written it.
+        form: the form that is wanted; heatmaps can be taken out of heatmaps with silhouettes. None takes the form as it
+            was packed.
+
+    Raises:
+        SettingsError: `folder` holds another form.
+    """
+
+    def __init__(self, folder: Path, form: Form | None = None) -> None:
+        self._folder = folder
+        index = json.loads((folder / "walks.json").read_text(encoding="utf-8"))
+        packed: Form = index["form"]
+        self.form: Form = form or packed
+        self.files = [WalkFile(who, how, whence, folder) for who, how, whence in index["names"]]
+        """Identity, condition and view of each walk."""
+        self._starts: list[int] = index["starts"]
+        shape, kind = SHAPES[packed]
+        self._frames: NDArray[Any] = np.memmap(folder / "frames.bin", kind, "r").reshape(-1, *shape)
+        if (self.form, packed) == ("heatmaps", "heatmaps with silhouettes"):
+            self._frames = self._frames[:, :2]
+        elif self.form != packed:
+            raise SettingsError(f"{folder} holds {packed}, and {self.form} are needed. Give another folder as out.")
+
+    def __reduce__(self) -> tuple[type[PackedWalks], tuple[Path, Form]]:
+        return PackedWalks, (self._folder, self.form)  # pickling a memory map would copy all of its content
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Walk:
+        return self._frames[self._starts[index] : self._starts[index + 1]]
+
+    @property
+    def people(self) -> list[str]:
+        """The identities, sorted."""
+        return sorted({file.identity for file in self.files})
+
+    def of(self, people: Sequence[str]) -> list[Ints]:
+        """Return the indices of the walks of each of `people`."""
+        owners = np.array([file.identity for file in self.files])
+        return [np.flatnonzero(owners == person) for person in people]
+
+    @classmethod
+    def packed(
+        cls,
+        data: Path | Mapping[Modality, Path],
+        people: Sequence[str] | None,
+        form: Form,
+        folder: Path,
+        progress: Callable[[int, int], None] | None = None,
+        estimate: Estimate | None = None,
+    ) -> PackedWalks:
+        """Copy the walks of a data set into `folder`, unless this has been done before.
+
+        A training that continues therefore sees the walks that it saw before. Heatmaps are drawn from keypoints if the
+        data set has none.
+
+        Args:
+            data: the data set, or one data set for each modality of the same walks.
+            people: only these.
+            form: the form in which the walks are packed.
+            folder: where the copy goes.
+            progress: is called with the number of walks that are packed, and of all walks.
+            estimate: adds the errors of a pose estimator to the keypoints. None leaves them exact.
+
+        Raises:
+            DataSetError: there are no walks, or a file cannot be read.
+            SettingsError: `folder` holds other walks, or another form of them.
+            OutputError: `folder` cannot be written.
+        """
+        folders = data if isinstance(data, Mapping) else dict.fromkeys(get_args(Modality), data)
+        sources = _sources(folders, people, form)
+        if not folder.is_dir():
+            with written_whole(folder) as temporary:
+                temporary.mkdir()
+                _pack(sources, form, temporary, progress, estimate)
+        walks = cls(folder, form)
+        if [file.name for file in walks.files] != list(sources):
+            where = ", ".join(sorted({str(path) for path in folders.values()}))
+            raise SettingsError(
+                f"{folder.parent} holds a training on other walks than those of {where}. Give another folder as out, "
+                f"or remove {folder} to continue with the new walks."
+            )
+        return walks
+
+
+def _sources(data: Mapping[Modality, Path], people: Sequence[str] | None, form: Form) -> dict[str, list[WalkFile]]:
+    """Return the files of each walk that has every modality that the form needs, by the walk's name."""
+    listed = [walk_files(data[modality], people, modality) for modality in _modalities(data, people, form)]
+    by_name = [{file.name: file for file in files} for files in listed]
+    names = [name for name in by_name[0] if all(name in files for files in by_name)]
+    if not names:
+        folders = ", ".join(sorted({str(path) for path in data.values()}))
+        raise DataSetError(f"{folders}: no walk has everything that {form} are made from.")
+    return {name: [files[name] for files in by_name] for name in names}
+
+
+def _pack(
+    sources: Mapping[str, Sequence[WalkFile]],
+    form: Form,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+    estimate: Estimate | None,
+) -> None:
+    starts = [0]
+    with (folder / "frames.bin").open("wb") as pack:
+        for done, files in enumerate(sources.values(), 1):
+            walk = _read(files, form, estimate)
+            pack.write(walk.tobytes())
+            starts.append(starts[-1] + len(walk))
+            if progress is not None:
+                progress(done, len(sources))
+    names = [(first.identity, first.condition, first.view) for first, *_ in sources.values()]
+    index = {"form": form, "names": names, "starts": starts}
+    (folder / "walks.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _modalities(data: Mapping[Modality, Path], people: Sequence[str] | None, form: Form) -> tuple[Modality, ...]:
+    """Return what is read for a form. Heatmaps come from keypoints, unless the names of the files say heatmap."""
+    if form.startswith("silhouettes"):
+        return ("silhouette", "smpl") if "smpl" in form else ("silhouette",)
+    if form == "keypoints":
+        return ("pose",)
+    maps: Modality = "heatmap" if _has_heatmaps(data, people) else "pose"
+    return (maps,) if form == "heatmaps" else (maps, "silhouette")
+
+
+def _has_heatmaps(data: Mapping[Modality, Path], people: Sequence[str] | None) -> bool:
+    try:
+        return "heatmap" in data and _holds_heatmaps(walk_files(data["heatmap"], people, "heatmap")[0])
+    except DataSetError:
+        return False
+
+
+def _holds_heatmaps(file: WalkFile) -> bool:
+    return "heatmap" in file.path.name.lower()
+
+
+def _read(files: Sequence[WalkFile], form: Form, estimate: Estimate | None) -> Walk:
+    rows = 128 if form.endswith("128 rows") else 64
+    if form.startswith("silhouettes with smpl"):
+        return read_bodies(files[0].path, files[1].path, rows)
+    if form.startswith("silhouettes"):
+        return read_silhouettes(files[0].path, rows)
+    if form == "keypoints":
+        return _keypoints(files[0], estimate)
+    maps = read_heatmaps(files[0].path) if _holds_heatmaps(files[0]) else heatmaps(_keypoints(files[0], estimate))
+    margin = (maps.shape[-1] - 44) // 2
+    maps = np.ascontiguousarray(maps[..., margin : margin + 44])
+    if form == "heatmaps":
+        return maps
+    silhouettes = read_silhouettes(files[1].path)
+    frames = min(len(maps), len(silhouettes))
+    return np.concatenate([maps[:frames], silhouettes[:frames, None]], 1)
+
+
+def _keypoints(file: WalkFile, estimate: Estimate | None) -> Floats:
+    keypoints = read_keypoints(file.path)
+    return keypoints if estimate is None else estimate(file.name, keypoints)
