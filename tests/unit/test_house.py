@@ -198,7 +198,6 @@ def leaves_of(value: object) -> Iterator[str]:
             yield from leaves_of(inner)
 
 
-@pytest.mark.xfail(reason="app/lab/training/configs/*.yaml still name ../shared", strict=False)
 def test_no_default_points_outside_the_project() -> None:
     files = [path for path in (ROOT / "app").rglob("*") if path.suffix in {".py", ".yaml", ".json"}]
     wrong = [
