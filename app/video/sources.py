@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VideoError, nearest
-from app.video.reader import VideoReader
 
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
@@ -102,6 +101,8 @@ def check_headers(probes: Sequence[Path], gallery: Path | None = None) -> None:
     Raises:
         VideoError: the gallery or every probe is no video; all that are none are named.
     """
+    from app.video.reader import VideoReader  # here, so that listing files loads no decoder
+
     reasons: dict[Path, str] = {}
     for path in [*([gallery] if gallery else []), *probes]:
         try:
