@@ -97,14 +97,13 @@ class Workspace:
     def make(cls, folder: Path, own_code: bool = False) -> Workspace:
         """Lay out a clone in `folder`: links to the project or, with `own_code`, copies that may be changed."""
         for name in ("app", "tests", "checkpoints", "run_demo.py", "requirements.txt", "pyproject.toml"):
-            if own_code and name in {"app", "tests", "pyproject.toml"}:
-                source, target = ROOT / name, folder / name
-                if source.is_dir():
-                    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "golden", "e2e"))
-                else:
-                    shutil.copy(source, target)
+            source, target = ROOT / name, folder / name
+            if source.is_file():  # Python looks for `app` beside the file that run_demo.py links to, so it is copied
+                shutil.copy(source, target)
+            elif own_code and name != "checkpoints":
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "golden", "e2e"))
             else:
-                (folder / name).symlink_to(ROOT / name)
+                target.symlink_to(source)
         (folder / "input_videos").mkdir()
         python = folder / ".bin" / "python"
         python.parent.mkdir()

@@ -11,7 +11,8 @@ import pytest
 
 from tests.documentation.pages import ROOT, Workspace, blocks_of
 
-RECIPES = ["detector", "gait-network", "protocol"]
+SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
+RECIPES = [pytest.param("detector", marks=SLOW), pytest.param("gait-network", marks=SLOW), "protocol"]
 
 
 def yard(folder: Path) -> None:
