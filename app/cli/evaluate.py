@@ -80,14 +80,14 @@ def evaluate(
         progress = bars.counters("Embedding")
         for settings in every:
             model, distance = load_model(settings), settings.match.metric
-            for one in sets:
+            for folder, rules, listed in sets:
                 if submission is not None:
-                    submit(model, one, submission, metric=distance, cache=cache, progress=progress)
+                    submit(model, folder, rules, submission, listed, metric=distance, cache=cache, progress=progress)
                     say(f"Wrote {submission}. The server takes it in a zip archive.")
                     return
                 found.append(
                     run(
-                        model, one.folder, one.protocol, one.partition, metric=distance, rerank=rerank, frames=counts,
+                        model, folder, rules, listed, metric=distance, rerank=rerank, frames=counts,
                         cache=cache, progress=progress,
                     )
                 )  # fmt: skip

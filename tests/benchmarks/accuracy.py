@@ -40,7 +40,6 @@ from rich.table import Table as RichTable
 from app.errors import MissingExtraError
 from app.files import written_whole
 from app.gallery.distances import distances_between
-from app.lab.evaluation.bootstrap import bootstrap
 from app.lab.evaluation.metrics import Matches, keypoint_hits, mask_ious, match, matched
 from app.lab.synthesis.photos import read_photos
 from app.lab.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
@@ -59,6 +58,7 @@ from app.walks.archive import read_walks
 from app.weights.checkpoints import CheckpointFile, find_checkpoints
 from app.weights.registry import Registry, detectors, gait_models, pose_models, segmenters
 from tests.benchmarks import tracking as trackers
+from tests.benchmarks.bootstrap import bootstrap
 from tests.benchmarks.detectors import race
 from tests.benchmarks.references import Hog, MoveNet
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.lab.evaluation.bootstrap import Doubles, bootstrap
+from app.lab.evaluation.bootstrap import Doubles
 from app.lab.evaluation.ranking import cells, cmc, mean_with_interval, means_of, reranked, row_means, search
 from app.types import Bools, Ints
+from tests.benchmarks.bootstrap import bootstrap
 
 
 def problem(seed: int, probes: int = 30, gallery: int = 50) -> tuple[Doubles, Ints, Ints, Bools]:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from app.lab.evaluation.bootstrap import bootstrap
 from app.lab.evaluation.metrics import Matches, Scored, keypoint_hits, mask_ious, match, matched, pck
 from app.types import Floats
+from tests.benchmarks.bootstrap import bootstrap
 
 NOBODY = np.zeros((0, 4), np.float32)
 

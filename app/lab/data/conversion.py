@@ -18,7 +18,6 @@ DONE = ".done.jsonl"
 """The file that has a line for each walk that is done, from which a stopped run continues."""
 
 _AT_ONCE = 16
-_MOST_LISTED = 100
 
 
 class Source(Protocol):
@@ -49,7 +48,7 @@ class Report:
 
     `frames_dropped` counts, by reason, the frames that were dropped from the walks that were kept, and
     `walks_with_gaps` has these walks. `walks_dropped` has the reasons for whole walks, and `left_out` the reasons for
-    whatever was not taken for a walk at all. Long lists are cut off at 100 entries; `more` says how many are missing.
+    whatever was not taken for a walk at all.
     """
 
     people: int
@@ -58,18 +57,16 @@ class Report:
     frames_dropped: dict[str, int]
     walks_with_gaps: dict[str, dict[str, int]]
     walks_dropped: dict[str, str]
-    left_out: dict[str, str] = field(default_factory=dict)
-    more: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str]
 
     def lines(self) -> list[str]:
         """Return the report as text for the user."""
         lines = [f"{self.people} people, {self.walks} walks, {self.frames} frames"]
         lines += [f"Frames dropped because they are {reason}: {count}" for reason, count in self.frames_dropped.items()]
-        for what, name in (("Walks dropped", "walks_dropped"), ("Left out", "left_out")):
-            reasons: dict[str, str] = getattr(self, name)
+        for what, reasons in (("Walks dropped", self.walks_dropped), ("Left out", self.left_out)):
             if reasons:
                 common = "; ".join(f"{count} x {reason}" for reason, count in Counter(reasons.values()).most_common(3))
-                lines.append(f"{what}: {len(reasons) + self.more.get(name, 0)} ({common})")
+                lines.append(f"{what}: {len(reasons)} ({common})")
         return lines
 
 
@@ -154,15 +151,14 @@ def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
     frames_dropped: Counter[str] = Counter()
     for outcome in kept:
         frames_dropped.update(outcome.dropped)
-    gaps = {outcome.walk: outcome.dropped for outcome in kept if outcome.dropped}
-    lists: dict[str, dict[str, Any]] = {"walks_with_gaps": gaps, "walks_dropped": dropped, "left_out": left_out}
     return Report(
         people=len({outcome.walk.partition("/")[0] for outcome in kept}),
         walks=len(kept),
         frames=sum(outcome.frames for outcome in kept),
         frames_dropped=dict(frames_dropped.most_common()),
-        more={name: len(found) - _MOST_LISTED for name, found in lists.items() if len(found) > _MOST_LISTED},
-        **{name: dict(list(found.items())[:_MOST_LISTED]) for name, found in lists.items()},
+        walks_with_gaps={outcome.walk: outcome.dropped for outcome in kept if outcome.dropped},
+        walks_dropped=dropped,
+        left_out=left_out,
     )
 
 

@@ -6,14 +6,13 @@ independent: people with all of their walks, for example, because the walks of o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Unit = TypeVar("Unit")
 Doubles = NDArray[np.float64]
 
 _BLOCK = 1 << 20  # counts at once: 8 MiB
@@ -51,31 +50,3 @@ def percentile_interval(values: Any, level: float = 0.95) -> Doubles:
     """Return the lower and the upper end (2, ...) of the interval that holds a share `level` of `values` (n, ...)."""
     ends: Doubles = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return ends
-
-
-def bootstrap(
-    units: Sequence[Unit],
-    statistic: Callable[[Sequence[Unit]], float],
-    seed: int = 0,
-    times: int = 1000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Return the bootstrap interval of any statistic.
-
-    Args:
-        units: what was measured independently: people, pictures, or pieces of a video (single frames are too alike).
-        statistic: computes the figure of a sample, which has as many units. Their order must not matter.
-        seed: of the random draws.
-        times: the number of samples.
-        level: the share of the samples' figures that lie in the interval.
-
-    Raises:
-        ValueError: there are no units.
-    """
-    values = [
-        statistic([units[place] for place in np.repeat(np.arange(len(units)), count.astype(np.int64)).tolist()])
-        for counts in resampled_counts(len(units), times, seed)
-        for count in counts
-    ]
-    low, high = percentile_interval(values, level).tolist()
-    return low, high

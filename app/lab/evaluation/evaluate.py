@@ -19,18 +19,6 @@ from app.stages import GaitModel
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A data set in OpenGait's layout, the protocol it is evaluated by, and OpenGait's JSON that names its test people.
-
-    Without a partition everybody is a test person.
-    """
-
-    folder: Path
-    protocol: str
-    partition: Path | None = None
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """One model on one data set: how it was evaluated, and the figures.
 
@@ -51,8 +39,8 @@ class Evaluation:
 
 def data_sets(
     folders: Sequence[Path], protocols: Sequence[str], partitions: Sequence[Path] = (), *, rerank: bool = False
-) -> list[DataSet]:
-    """Pair data sets with protocols and partitions, as the command line gives them.
+) -> list[tuple[Path, str, Path | None]]:
+    """Return each data set with its protocol and its partition, from what the command line gives.
 
     Raises:
         SettingsError: their numbers do not fit, or a protocol is unknown or, with `rerank`, cannot be re-ranked.
@@ -68,7 +56,7 @@ def data_sets(
         rules = read_protocol(protocol)
         if rerank:
             need_rerankable(rules)
-    return [DataSet(*one) for one in zip(folders, each, listed, strict=True)]
+    return list(zip(folders, each, listed, strict=True))
 
 
 def frame_counts(text: str | None) -> list[int]:
@@ -138,8 +126,10 @@ def evaluate(
 
 def submit(
     model: GaitModel | FileEmbedder,
-    data: DataSet,
+    data: Path,
+    protocol: str,
     path: Path,
+    partition: Path | None = None,
     *,
     metric: Metric = "euclidean",
     cache: Path | None = None,
@@ -149,8 +139,8 @@ def submit(
 
     Arguments and errors are those of `evaluate` and `app.lab.evaluation.submission.write_submission`.
     """
-    rules = read_protocol(data.protocol)
-    walks = walks_for(model, data.folder, data.partition)
-    group, *_ = groups_of(rules, walks.walks, data.partition)
+    rules = read_protocol(protocol)
+    walks = walks_for(model, data, partition)
+    group, *_ = groups_of(rules, walks.walks, partition)
     features = embed_walks(walks, model, fps=rules.fps, cache=cache, progress=progress)
     write_submission(features, walks.walks, group, path, metric)

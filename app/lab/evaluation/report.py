@@ -1,4 +1,4 @@
-"""Evaluations in files: JSON, CSV, Excel and pictures."""
+"""Evaluations in files: JSON, CSV, Excel and pictures. `OutputError` is raised where a file cannot be written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ without meaning are empty, and so is `frames` for whole walks."""
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where evaluations are written. Nothing is written where the path is None."""
+    """The files and the folder into which evaluations are written; None where one is not wanted."""
 
     json: Path | None = None
     csv: Path | None = None
@@ -35,24 +35,21 @@ class Outputs:
     submission: Path | None = None
 
     def check(self, evaluations: int) -> None:
-        """Make sure, before the long work, that everything can be written.
-
-        Args:
-            evaluations: how many there will be.
+        """Make sure, before the long work, that so many evaluations can be written.
 
         Raises:
-            SettingsError: pictures or a submission of more than one evaluation are wanted.
-            MissingExtraError: the extra `evaluate` is needed and not installed.
+            SettingsError: pictures or a submission are wanted of more than one evaluation.
+            MissingExtraError: the extra `evaluate` is not installed.
             OutputError: a file cannot be written.
         """
         if evaluations > 1 and (self.pictures or self.submission):
             raise SettingsError("--pictures and --submission need one model on one data set. Give one of each.")
         if self.pictures is not None:
             need_matplotlib()
-            need_writable(self.pictures / "cmc.png")
         if self.excel is not None:
             _xlsxwriter()
-        for path in (self.json, self.csv, self.excel, self.submission):
+        picture = None if self.pictures is None else self.pictures / "cmc.png"
+        for path in (self.json, self.csv, self.excel, self.submission, picture):
             if path is not None:
                 need_writable(path)
 
@@ -67,11 +64,7 @@ class Outputs:
 
 
 def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
-    """Write all there is: an object for one evaluation, a list for several.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write everything: an object for one evaluation, a list for several."""
     content: Any = [asdict(one) for one in evaluations]
     with written_whole(path) as temporary:
         text = json.dumps(content if len(content) > 1 else content[0], indent=1, allow_nan=False)
@@ -79,11 +72,7 @@ def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
 
 
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:
-    """Write `COLUMNS`; for several evaluations with model, data and protocol before them.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write the rows of `COLUMNS`; for several evaluations with model, data and protocol before them."""
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(_rows_with_header(evaluations))
 
@@ -96,7 +85,6 @@ def write_excel(evaluations: Sequence[Evaluation], path: Path) -> None:
 
     Raises:
         MissingExtraError: the extra `evaluate` is not installed.
-        OutputError: the file cannot be written.
     """
     with written_whole(path) as temporary, _xlsxwriter().Workbook(temporary) as book:
         percent = book.add_format({"num_format": "0.0%"})
@@ -121,7 +109,6 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
 
     Raises:
         MissingExtraError: the extra `evaluate` is not installed.
-        OutputError: `folder` cannot be written.
     """
     title = f"{evaluation.model}, {Path(evaluation.protocol).stem}"
     scores = evaluation.scores
