@@ -75,7 +75,7 @@ def calibrate(
             partition=partition,
             people=people,
             cache=cache,
-            progress=bars.counters("Embedding"),
+            progress=bars.counter("Embedding"),
         )
         called = name or f"{len(set(walks.people))} people of {source.name}"
         found = fit(*walks, model_id=model.card.model_id, metric=settings.match.metric, data=called)

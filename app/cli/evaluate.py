@@ -82,7 +82,10 @@ def evaluate(
             model, distance = load_model(settings), settings.match.metric
             for folder, rules, listed in sets:
                 if submission is not None:
-                    submit(model, folder, rules, submission, listed, metric=distance, cache=cache, progress=progress)
+                    submit(
+                        model, folder, rules, submission, listed, metric=distance, cache=cache,
+                        progress=bars.counter("Embedding"),
+                    )  # fmt: skip
                     say(f"Wrote {submission}. The server takes it in a zip archive.")
                     return
                 found.append(

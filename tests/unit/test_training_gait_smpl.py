@@ -19,7 +19,7 @@ from app.gait.models.gln import GLN
 from app.gait.models.smplgait import SMPLGait, mirrored
 from app.gait.opengait import load_network
 from app.gait.opengait.saving import save_network
-from app.lab.data.opengait import DataSetError, bodies, read_bodies, read_silhouettes, read_smpl, write_array
+from app.lab.data.opengait import DataSetError, WalkFile, bodies, read_bodies, read_silhouettes, read_smpl, write_array
 from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.files import FileEmbedder, needs_files
 from app.lab.training.gait.config import read_gait_config
@@ -244,7 +244,7 @@ class TestEvaluation:
         assert needs_files(checkpoint)
         model = FileEmbedder(CheckpointFile(checkpoint, "given"), 4)
         view = data / "001/nm-01/090"
-        found = model.embed([view / "sils-seq0.pkl", view / "smpls-seq0.pkl"], frames=2)
+        found = model.embed(WalkFile("001", "nm-01", "090", view / "sils-seq0.pkl", view / "smpls-seq0.pkl"), frames=2)
         assert found.frames == 2
         middle = read_bodies(view / "sils-seq0.pkl", view / "smpls-seq0.pkl")[2:4][None]
         network = load_network(checkpoint)
@@ -278,10 +278,10 @@ class TestEvaluation:
         model = FileEmbedder(CheckpointFile(tmp_path / "gln.pt", "given"), 720)
         path = data / "001/nm-01/090/sils-seq0.pkl"
         large, small = read_silhouettes(path, 128), read_silhouettes(path)
-        found = model.embed([path])
+        found = model.embed(WalkFile("001", "nm-01", "090", path))
         with torch.inference_mode():
             expected = network.embed(torch.from_numpy(large[None]) / 255)[0].mT
         np.testing.assert_allclose(found.parts, expected, atol=1e-6)
         write_array(small, path)
-        reduced = model.embed([path])
+        reduced = model.embed(WalkFile("001", "nm-01", "090", path))
         assert not np.allclose(reduced.parts, found.parts, atol=1e-3)

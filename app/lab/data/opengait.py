@@ -44,12 +44,16 @@ class DataSetError(GaitprintError):
 
 @dataclass(frozen=True, slots=True)
 class WalkFile:
-    """The file of one walk from one view. The folders name the person, the condition and the view."""
+    """The file of one walk from one view. The folders name the person, the condition and the view.
+
+    `other` is a file of another modality of the same walk, where it is needed too.
+    """
 
     identity: str
     condition: str
     view: str
     path: Path
+    other: Path | None = None
 
     @property
     def name(self) -> str:
@@ -181,12 +185,9 @@ def read_keypoints(path: Path, joints: int = 17) -> Floats:
             keypoints.
     """
     found = _array(path)
-    if found.ndim != 3 or not len(found) or found.shape[1:] != (joints, 3) or found.dtype.kind not in "fiu":
-        hint = " These are OpenPose's 18 joints." if found.shape[1:] == (18, 3) else ""
-        raise DataSetError(f"{path} holds {_shape(found)}, not keypoints: (T, {joints}, 3).{hint}")
-    if not np.isfinite(found).all():
-        raise DataSetError(f"{path} holds keypoints that are not finite numbers.")
-    return np.asarray(found, np.float32)
+    hint = " These are OpenPose's 18 joints." if found.shape[1:] == (18, 3) else ""
+    fits = found.shape[1:] == (joints, 3) and found.dtype.kind in "fiu"
+    return _finite(found, path, fits, f"keypoints: (T, {joints}, 3).{hint}")
 
 
 def read_heatmaps(path: Path) -> Bytes:
@@ -208,11 +209,8 @@ def read_smpl(path: Path) -> Floats:
         DataSetError: as for `read_keypoints`.
     """
     found = _array(path)
-    if found.ndim != 2 or not len(found) or found.shape[1] != SMPL or found.dtype.kind != "f":
-        raise DataSetError(f"{path} holds {_shape(found)}, not SMPL parameters: float (T, {SMPL}).")
-    if not np.isfinite(found).all():
-        raise DataSetError(f"{path} holds SMPL parameters that are not finite numbers.")
-    return np.asarray(found, np.float32)
+    fits = found.shape[1:] == (SMPL,) and found.dtype.kind == "f"
+    return _finite(found, path, fits, f"SMPL parameters: float (T, {SMPL}).")
 
 
 def bodies(rows: int) -> np.dtype[np.void]:
@@ -257,6 +255,14 @@ def _array(path: Path) -> NDArray[Any]:
     if not isinstance(found, np.ndarray):
         raise DataSetError(f"{path} holds {type(found).__name__}, not an array.")
     return found
+
+
+def _finite(found: NDArray[Any], path: Path, fits: bool, expected: str) -> Floats:
+    if not fits or not len(found):
+        raise DataSetError(f"{path} holds {_shape(found)}, not {expected}")
+    if not np.isfinite(found).all():
+        raise DataSetError(f"{path} holds numbers that are not finite. Expected are {expected}")
+    return np.asarray(found, np.float32)
 
 
 def _shape(array: NDArray[Any]) -> str:

@@ -227,10 +227,7 @@ def _prepared(walk: RawWalk, out: Path, frames: Sequence[str], size: int, min_fr
 
 def _picture(path: Path) -> Bytes | None:
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    try:
-        picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
-    except cv2.error:  # the file is empty
-        return None
+    picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if len(content) else None
     return None if picture is None else np.asarray(picture, np.uint8)
 
 

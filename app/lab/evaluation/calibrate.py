@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Metric, part_distances
 from app.gallery.sqlite import SqliteGallery
-from app.lab.evaluation.charts import draw_curves
-from app.lab.evaluation.embeddings import Walks, embed_walks, walks_for
+from app.lab.evaluation.charts import Curves, draw_curves
+from app.lab.evaluation.embeddings import embed_walks, walks_for
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.pairs import Pairs, fit_scores
 from app.lab.evaluation.reliability import Claims, random_searches
@@ -95,7 +95,7 @@ def known_walks(
     partition: Path | None = None,
     people: int | None = None,
     cache: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> KnownWalks:
     """Embed the walks of a data set, or take the embeddings of a gallery.
 
@@ -116,11 +116,10 @@ def known_walks(
     if data is None:
         return _of_gallery(model.card, source)
     walks = walks_for(model, data, partition)
-    wanted = set(sorted({walk.identity for walk in walks.walks})[:people])
-    chosen = [place for place, walk in enumerate(walks.walks) if walk.identity in wanted]
-    walks = Walks(data, [walks.walks[place] for place in chosen], [walks.files[place] for place in chosen])
+    wanted = set(sorted({walk.identity for walk in walks})[:people])
+    walks = [walk for walk in walks if walk.identity in wanted]
     features = embed_walks(walks, model, cache=cache, progress=progress)
-    return KnownWalks(features, [walk.identity for walk in walks.walks], [walk.condition for walk in walks.walks])
+    return KnownWalks(features, [walk.identity for walk in walks], [walk.condition for walk in walks])
 
 
 def _of_gallery(model: ModelCard, path: Path) -> KnownWalks:
@@ -168,33 +167,25 @@ def draw(calibration: Calibration, folder: Path) -> list[Path]:
     """
     scores, pairs = calibration.scores, calibration.pairs
     edges = np.linspace(0, max(pairs.genuine.max(), pairs.impostor.max()), _BINS + 1)
-    middles = (edges[:-1] + edges[1:]) / 2
-    shares = {
-        name: _points(middles, np.histogram(distances, edges)[0] / len(distances))
+    shares: Curves = {
+        name: ((edges[:-1] + edges[1:]) / 2, np.histogram(distances, edges)[0] / len(distances))
         for name, distances in (("same person", pairs.genuine), ("different people", pairs.impostor))
     }
     x_label = f"{scores.metric} distance"
-    pictures = [draw_curves(folder / "distances.png", scores.model_id, x_label, "pairs of walks, %", shares)]
+    pictures = [draw_curves(folder / "distances.png", scores.model_id, x_label, "pairs of walks", shares)]
     rates = np.geomspace(scores.smallest_rate(), 1, _BINS)
     thresholds = np.quantile(pairs.impostor, rates)
     missed = 1 - np.searchsorted(np.sort(pairs.genuine), thresholds, "right") / len(pairs.genuine)
-    errors = {"pairs of walks": _points(100 * rates, missed)}
-    pictures.append(
-        draw_curves(
-            folder / "errors.png", scores.model_id, "false accepts, %", "false rejects, %", errors, logarithmic=True
-        )
-    )
+    errors: Curves = {"pairs of walks": (100 * rates, missed)}
+    path = folder / "errors.png"
+    pictures.append(draw_curves(path, scores.model_id, "false accepts, %", "false rejects", errors, logarithmic=True))
     if calibration.claims is not None:
-        claims = [(100 * stated, 100 * true) for stated, true, _ in calibration.claims.bins()]
-        curves = {"ideal": [(0.0, 0.0), (100.0, 100.0)], "measured": claims}
+        stated, true, _ = np.array(calibration.claims.bins()).T
+        curves: Curves = {"ideal": ((0, 100), (0, 1)), "measured": (100 * stated, true)}
         title = f"{scores.model_id}, on people the scores were not fitted to"
         path = folder / "reliability.png"
-        pictures.append(draw_curves(path, title, "stated probability, %", "were right, %", curves, 100))
+        pictures.append(draw_curves(path, title, "stated probability, %", "were right", curves, 1))
     return pictures
-
-
-def _points(x: NDArray[np.float64], shares: NDArray[np.float64]) -> list[tuple[float, float]]:
-    return list(zip(x.tolist(), (100 * shares).tolist(), strict=True))
 
 
 def _claims(scores: ScoreModel, features: Floats, people: Names, recordings: Names) -> Claims | None:

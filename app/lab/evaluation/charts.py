@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from app.errors import MissingExtraError
 from app.files import written_whole
 
-Curves = Mapping[str, Sequence[tuple[float, float]]]
+Curves: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
+"""For the name of each curve x (n,) and y (n,), which is a share of 0 to 1 and is shown in %."""
 
 
 def need_matplotlib() -> None:
@@ -29,15 +34,15 @@ def draw_curves(
     *,
     logarithmic: bool = False,
 ) -> Path:
-    """Draw curves, each a name with its points (x, y), into a PNG of 900x560 px.
+    """Draw curves into a PNG of 900x560 px.
 
     Args:
         path: of the picture.
         title: above it.
         x_label: what x is.
         y_label: what y is. Its axis begins at 0.
-        curves: by name.
-        top: the largest y. None: that of the points.
+        curves: x and y by name.
+        top: the largest y. None: that of the curves.
         logarithmic: whether the axis of x, all of which are above 0, is logarithmic.
 
     Returns:
@@ -50,16 +55,18 @@ def draw_curves(
     need_matplotlib()
     from matplotlib.figure import Figure  # without pyplot, which would look for a screen
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import PercentFormatter
 
     figure = Figure(figsize=(9, 5.6), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15))
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=2.5)
+        axes.plot(*points, label=name, linewidth=2.5)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-    elif all(float(x).is_integer() for points in curves.values() for x, _ in points):
+    elif all((np.mod(x, 1) == 0).all() for x, _ in curves.values()):
         axes.locator_params(axis="x", integer=True)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylim(0, None if top is None else 1.02 * top)
     axes.grid(alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)

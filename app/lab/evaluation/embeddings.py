@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -32,17 +32,8 @@ MAX_FRAMES = 720
 _MODALITY_NAMES: dict[Modality, str] = {"pose": "keypoints", "smpl": "SMPL parameters"}
 
 
-@dataclass(frozen=True)
-class Walks:
-    """Walks of a data set, sorted by identity, and the `files` of each: silhouettes, and what else a model needs."""
-
-    data: Path
-    walks: list[WalkFile]
-    files: list[list[Path]]
-
-
-def walks_for(model: GaitModel | FileEmbedder, data: Path, partition: Path | None = None) -> Walks:
-    """List the walks of a data set in OpenGait's layout, with the files that a model needs of each.
+def walks_for(model: GaitModel | FileEmbedder, data: Path, partition: Path | None = None) -> list[WalkFile]:
+    """List the walks of a data set in OpenGait's layout, each with the other file that a model needs, if it does.
 
     Args:
         model: whatever embeds the walks. Keypoints or SMPL parameters must lie beside the silhouettes.
@@ -56,26 +47,26 @@ def walks_for(model: GaitModel | FileEmbedder, data: Path, partition: Path | Non
     walks = walk_files(data, people, partition=partition)
     modality = model.beside if isinstance(model, FileEmbedder) else "pose" if model.card.keypoints else None
     if modality is None:
-        return Walks(data, walks, [[walk.path] for walk in walks])
+        return walks
     others = walk_files(data, people, modality, partition=partition)
-    files = [[walk.path, other.path] for walk, other in zip(walks, others, strict=True)]
-    if any(silhouettes == other for silhouettes, other in files):
+    walks = [replace(walk, other=other.path) for walk, other in zip(walks, others, strict=True)]
+    if any(walk.path == walk.other for walk in walks):
         what = _MODALITY_NAMES[modality]
         raise DataSetError(
             f"The gait model '{model.card.name}' needs {what}, but {data} has only silhouettes. Put both side by side, "
             f"as in identity/condition/view/0_silhouette.pkl and 1_{modality}.pkl."
         )
-    return Walks(data, walks, files)
+    return walks
 
 
 def embed_walks(
-    walks: Walks,
+    walks: Sequence[WalkFile],
     model: GaitModel | FileEmbedder,
     *,
     frames: int | None = None,
     fps: float = 25.0,
     cache: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """Embed every walk, person by person.
 
@@ -83,12 +74,12 @@ def embed_walks(
     and of everything else that shapes the embeddings, so that it can never be out of date.
 
     Args:
-        walks: from `walks_for` the same model.
+        walks: from `walks_for` the same model, sorted by identity.
         model: embeds them.
         frames: the number of consecutive frames taken from the middle of each walk. None: all.
         fps: frame rate of the walks, 1/s.
         cache: folder of the embeddings. Default: `CACHE`.
-        progress: receives what is embedded, the number of walks done and the number of all walks.
+        progress: receives the number of walks done and the number of all walks.
 
     Returns:
         float32 (N, P, C), in the order of `walks`.
@@ -99,17 +90,15 @@ def embed_walks(
     """
     features: Floats = np.zeros((0, 1, 1), np.float32)
     folder = (cache or CACHE) / model.card.model_id
-    title = f"{model.card.name} on {walks.data.name}, {'whole walks' if frames is None else f'{frames} frames'}"
     done = 0
-    for _, group in groupby(walks.walks, key=lambda walk: walk.identity):
-        end = done + len(list(group))
-        parts = _person(walks.files[done:end], model, frames, fps, folder)
+    for _, group in groupby(walks, key=lambda walk: walk.identity):
+        parts = _person(list(group), model, frames, fps, folder)
         if not len(features):
-            features = np.empty((len(walks.walks), *parts.shape[1:]), np.float32)
-        features[done:end] = parts
-        done = end
+            features = np.empty((len(walks), *parts.shape[1:]), np.float32)
+        features[done : done + len(parts)] = parts
+        done += len(parts)
         if progress is not None:
-            progress(title, done, len(walks.walks))
+            progress(done, len(walks))
     return features
 
 
@@ -127,11 +116,12 @@ def sequence_of(silhouettes: Bytes, fps: float = 25.0, keypoints: Floats | None 
 
 
 def _person(
-    walks: Sequence[Sequence[Path]], model: GaitModel | FileEmbedder, frames: int | None, fps: float, folder: Path
+    walks: Sequence[WalkFile], model: GaitModel | FileEmbedder, frames: int | None, fps: float, folder: Path
 ) -> Floats:
     digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
-    for file in (file for walk in walks for file in walk):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for file in (file for walk in walks for file in (walk.path, walk.other)):
+        if file is not None:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
     path = folder / f"{digest.hexdigest()[:32]}.npy"
     if path.is_file():
         cached: Floats = np.load(path, allow_pickle=False)
@@ -145,13 +135,13 @@ def _person(
     return parts
 
 
-def _read(files: Sequence[Path], frames: int | None, fps: float) -> GaitSequence:
-    silhouettes = read_silhouettes(files[0])
-    keypoints = read_keypoints(files[1]) if len(files) > 1 else None
+def _read(walk: WalkFile, frames: int | None, fps: float) -> GaitSequence:
+    silhouettes = read_silhouettes(walk.path)
+    keypoints = None if walk.other is None else read_keypoints(walk.other)
     if keypoints is not None and len(keypoints) != len(silhouettes):
         raise DataSetError(
-            f"{files[1]} has {len(keypoints)} poses, and {files[0]} has {len(silhouettes)} silhouettes. They must be "
-            "of the same frames."
+            f"{walk.other} has {len(keypoints)} poses, and {walk.path} has {len(silhouettes)} silhouettes. They must "
+            "be of the same frames."
         )
     chosen = middle(len(silhouettes), frames)
     return sequence_of(silhouettes[chosen], fps, None if keypoints is None else keypoints[chosen])

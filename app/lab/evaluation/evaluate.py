@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def evaluate(
         rerank: whether to re-rank by k-reciprocal neighbours.
         frames: numbers of frames; the model is also evaluated with so many frames of each walk.
         cache: the folder where embeddings are kept. Default: `app.lab.evaluation.embeddings.CACHE`.
-        progress: see `app.lab.evaluation.embeddings.embed_walks`.
+        progress: receives what is embedded, the number of walks done and the number of all walks.
 
     Raises:
         SettingsError: the protocol is unknown, or a number of frames cannot be used.
@@ -101,13 +102,15 @@ def evaluate(
         raise SettingsError(f"A walk of {min(frames)} frames cannot be evaluated. Give for example --frames 5,10,20.")
     rules = read_protocol(protocol)
     walks = walks_for(model, data, partition)
-    people = np.array([walk.identity for walk in walks.walks])
-    views = views_of(rules, walks.walks)
-    groups = groups_of(rules, walks.walks, partition)
+    people = np.array([walk.identity for walk in walks])
+    views = views_of(rules, walks)
+    groups = groups_of(rules, walks, partition)
     need_comparable(views, groups, rules, rerank)  # before the long work
 
     def score_of(count: int | None) -> list[Score]:
-        features = embed_walks(walks, model, frames=count, fps=rules.fps, cache=cache, progress=progress)
+        title = f"{model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"
+        report = None if progress is None else partial(progress, title)
+        features = embed_walks(walks, model, frames=count, fps=rules.fps, cache=cache, progress=report)
         return score(features, people, views, groups, rules, metric=metric, rerank=rerank)
 
     return Evaluation(
@@ -118,7 +121,7 @@ def evaluate(
         distance=metric,
         reranked=rerank,
         people=len(np.unique(people)),
-        walks=len(walks.walks),
+        walks=len(walks),
         scores=score_of(None),
         by_frames={count: score_of(count) for count in frames},
     )
@@ -133,7 +136,7 @@ def submit(
     *,
     metric: Metric = "euclidean",
     cache: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the file that GREW's server scores.
 
@@ -141,6 +144,6 @@ def submit(
     """
     rules = read_protocol(protocol)
     walks = walks_for(model, data, partition)
-    group, *_ = groups_of(rules, walks.walks, partition)
+    group, *_ = groups_of(rules, walks, partition)
     features = embed_walks(walks, model, fps=rules.fps, cache=cache, progress=progress)
-    write_submission(features, walks.walks, group, path, metric)
+    write_submission(features, walks, group, path, metric)

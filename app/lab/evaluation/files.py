@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from app.gait.embedder import LICENCE, thin
 from app.gait.models.gln import GLN
 from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import architecture_of, load_network
-from app.lab.data.opengait import Modality, read_bodies, read_silhouettes
+from app.lab.data.opengait import Modality, WalkFile, read_bodies, read_silhouettes
 from app.settings import Settings
 from app.stages import GaitModel
 from app.types import Embedding, ModelCard
@@ -78,22 +77,22 @@ class FileEmbedder:
             sha256=checkpoint.sha256(), runtime="torch", note="the weights are for academic use only",
         )  # fmt: skip
 
-    def embed(self, walk: Sequence[Path], frames: int | None = None) -> Embedding:
+    def embed(self, walk: WalkFile, frames: int | None = None) -> Embedding:
         """Embed a walk.
 
         Args:
-            walk: its silhouettes and, where there is a `beside`, that file.
+            walk: its silhouettes and, where there is a `beside`, the other file.
             frames: the number of consecutive frames taken from its middle. None: all.
 
         Raises:
             DataSetError: a file cannot be read, the two have different lengths, or silhouettes are too small.
         """
         network = self._network
-        if isinstance(network, SMPLGait):
-            bodies = read_bodies(walk[0], walk[1], network.input_size[0])
+        if isinstance(network, SMPLGait) and walk.other is not None:
+            bodies = read_bodies(walk.path, walk.other, network.input_size[0])
             silhouettes, more = bodies["silhouettes"], [bodies["smpl"]]
         else:
-            silhouettes, more = read_silhouettes(walk[0], None), []
+            silhouettes, more = read_silhouettes(walk.path, None), []
             network.input_size = (silhouettes.shape[1], silhouettes.shape[2])
         frame_indices = np.arange(len(silhouettes))[middle(len(silhouettes), frames)]
         frame_indices = frame_indices[thin(len(frame_indices), self._max_frames)]

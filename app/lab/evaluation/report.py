@@ -10,10 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from app.errors import MissingExtraError, SettingsError
 from app.files import need_writable, written_whole
 from app.lab.evaluation.bootstrap import Figure
-from app.lab.evaluation.charts import draw_curves, need_matplotlib
+from app.lab.evaluation.charts import Curves, draw_curves, need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
 from app.lab.evaluation.tables import cross_tables
 
@@ -112,27 +114,26 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
     """
     title = f"{evaluation.model}, {Path(evaluation.protocol).stem}"
     scores = evaluation.scores
-    matches = {score.name: [(rank, 100 * share) for rank, share in enumerate(score.cmc, 1)] for score in scores}
-    pictures = [draw_curves(folder / "cmc.png", title, "rank", "found, %", matches, 100)]
-    distance = "re-ranked distance" if evaluation.reranked else f"{evaluation.distance} distance"
+    matches: Curves = {score.name: (range(1, len(score.cmc) + 1), score.cmc) for score in scores}
+    pictures = [draw_curves(folder / "cmc.png", title, "rank", "found", matches, 1)]
+    x_label = "re-ranked distance" if evaluation.reranked else f"{evaluation.distance} distance"
     for score in scores:
-        shares = {"same person": score.distances.own, "different people": score.distances.other}
-        curves = {
-            name: [(x, 100 * y) for x, y in zip(score.distances.distances, values, strict=True)]
-            for name, values in shares.items()
+        found = score.distances
+        shares: Curves = {
+            "same person": (found.distances, found.own),
+            "different people": (found.distances, found.other),
         }
         path = folder / f"distances-{score.name}.png"
-        pictures.append(draw_curves(path, f"{title}, {score.name}", distance, "pairs of walks, %", curves))
+        pictures.append(draw_curves(path, f"{title}, {score.name}", x_label, "pairs of walks", shares))
     if len(evaluation.by_frames) > 1:
         metric = next(iter(scores[0].metrics))
-        by_frames: dict[str, list[tuple[float, float]]] = {score.name: [] for score in scores}
-        for frames, found in sorted(evaluation.by_frames.items()):
-            for score in found:
-                value = score.metrics[metric].value
-                if value is not None:
-                    by_frames[score.name].append((frames, 100 * value))
-        path = folder / "frames.png"
-        pictures.append(draw_curves(path, title, "frames of each walk", f"{metric}, %", by_frames, 100))
+        counts = sorted(evaluation.by_frames)
+        values = {
+            score.name: [evaluation.by_frames[count][place].metrics[metric].value for count in counts]
+            for place, score in enumerate(scores)
+        }
+        by_frames: Curves = {name: (counts, np.array(shares, np.float64)) for name, shares in values.items()}
+        pictures.append(draw_curves(folder / "frames.png", title, "frames of each walk", metric, by_frames, 1))
     return pictures
 
 
