@@ -9,7 +9,7 @@ _ALIKE = 0.5
 
 
 class GaitprintError(Exception):
-    """Base of every error that is the input's fault; the command line prints it and exits with 2."""
+    """Base of every error that the input causes; the command line prints it and exits with 2."""
 
 
 class SettingsError(GaitprintError):
@@ -29,7 +29,7 @@ class MissingExtraError(GaitprintError):
 
 
 class NobodyFoundError(GaitprintError):
-    """A video shows no pedestrian, or a gallery has no walk that can be used."""
+    """A video shows nobody who walks, or a gallery has no usable walk."""
 
 
 class OutputError(GaitprintError):
@@ -37,20 +37,23 @@ class OutputError(GaitprintError):
 
 
 class IncompatibleEmbeddingsError(GaitprintError):
-    """Embeddings of two different models were to be compared."""
+    """Embeddings of two different models cannot be compared."""
 
 
 class GalleryError(GaitprintError):
-    """The gallery lacks what was asked for, or its file cannot be read or written."""
+    """The gallery does not hold what was asked for, or its file cannot be read or written."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the closest of `known`, or an empty string; a common extension says nothing."""
+    """Return `` Did you mean 'x'?`` for the name in `known` that is most like `word`, or an empty string.
+
+    An extension that both have, such as ``.pt``, does not count as a likeness.
+    """
     stem, dot, extension = word.rpartition(".")
     likeness = {}
     for name in known:
-        alike = bool(stem) and name.endswith(dot + extension)
-        pair = (stem, name[: -len(dot + extension)]) if alike else (word, name)
+        shares_extension = bool(stem) and name.endswith(dot + extension)
+        pair = (stem, name.removesuffix(dot + extension)) if shares_extension else (word, name)
         likeness[name] = difflib.SequenceMatcher(None, *pair).ratio()
-    found = max(likeness, key=likeness.__getitem__, default="")
-    return f" Did you mean '{found}'?" if found and likeness[found] >= _ALIKE else ""
+    best = max(likeness, key=likeness.__getitem__, default="")
+    return f" Did you mean '{best}'?" if best and likeness[best] >= _ALIKE else ""

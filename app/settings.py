@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
@@ -181,27 +182,40 @@ class Settings:
     def load(
         cls, config: Path | None = None, assignments: Sequence[str] = (), named: Mapping[str, Any] | None = None
     ) -> Settings:
-        """Defaults, overlaid by a YAML file, by ``section.key=value`` strings and by `named` values.
+        """Return the defaults, changed by a YAML file, then by ``section.key=value`` strings, then by `named` values.
 
         Raises:
-            SettingsError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
+            SettingsError: the file cannot be read, a setting is unknown (the nearest is suggested), or a value does not
+                fit.
         """
-        values: dict[str, Any] = asdict(cls())
-        origins: dict[str, str] = {}
+        given: dict[str, tuple[Any, str]] = {}
         if config is not None:
             content = read_yaml(config, SettingsError)
             if content is not None and not isinstance(content, dict):
                 raise SettingsError(f"The settings file {config} must hold sections, such as 'track:'.")
-            _overlay(values, content or {}, cls, str(config), origins)
+            given |= _flat(content or {}, str(config))
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise SettingsError(f"--set {assignment}: write it as section.key=value, e.g. track.high_score=0.4")
             value = parse_yaml(text, f"The value of --set {assignment}", SettingsError)
-            _overlay(values, _nested(key.strip(), value), cls, f"--set {assignment}", origins)
+            given |= _flat({key.strip(): value}, f"--set {assignment}")
         for key, value in (named or {}).items():
-            _overlay(values, _nested(key, value), cls, key, origins)
-        return _validated(values, origins)
+            given |= _flat({key: value}, key)
+        values: dict[str, Any] = {}
+        for name, (value, _) in given.items():
+            section, _, key = name.rpartition(".")
+            (values.setdefault(section, {}) if section else values)[key] = value
+        try:
+            return TypeAdapter(Settings).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"][:2])
+            where = given[name][1]
+            allowed = _allowed(_known()[name])
+            raise SettingsError(
+                f"{where}: the setting '{name}' cannot be {first['input']!r}: {allowed or first['msg']}."
+            ) from error
 
     def changed(self, named: Mapping[str, Any]) -> Settings:
         """Return these settings with some of them changed, each named like ``match.far``.
@@ -215,67 +229,43 @@ class Settings:
         return _validated(values, origins)
 
 
-def _overlay(
-    values: dict[str, Any],
-    changes: Mapping[str, Any],
-    owner: type,
-    where: str,
-    origins: dict[str, str],
-    prefix: str = "",
-) -> None:
-    """Change `values` in place; `origins` takes where each changed setting was given."""
-    known = {f.name: f for f in fields(owner)}
+@cache
+def _known() -> dict[str, Any]:
+    """The type of every setting by its name, ``section.key``."""
+    known: dict[str, Any] = {}
+    for section, hint in get_type_hints(Settings).items():
+        inner = get_type_hints(hint, include_extras=True) if is_dataclass(hint) else {}
+        known |= {f"{section}.{key}": kind for key, kind in inner.items()} or {section: hint}
+    return known
+
+
+def _flat(changes: Mapping[str, Any], where: str) -> dict[str, tuple[Any, str]]:
+    """Return each changed setting by its name, ``section.key``, with its value and `where` it was given.
+
+    Raises:
+        SettingsError: there is no such setting.
+    """
+    known = _known()
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    flat: dict[str, Any] = {}
     for key, value in changes.items():
-        path = f"{prefix}{key}"
-        if key not in known:
-            every = [f"{prefix}{name}" for name in known]
-            hint = nearest(path, every) or _nearest_anywhere(str(key)) or f" Known here: {', '.join(every)}."
-            raise SettingsError(f"{where}: there is no setting '{path}'.{hint}")
-        default = values[key]
-        if isinstance(default, dict):
-            if not isinstance(value, Mapping):
-                raise SettingsError(f"{where}: '{path}' is a section; give its keys, not {value!r}.")
-            section = getattr(Settings(), key)
-            _overlay(default, value, type(section), where, origins, f"{path}.")
+        if key in sections and not isinstance(value, Mapping):
+            raise SettingsError(f"{where}: '{key}' is a section; give its keys, not {value!r}.")
+        if isinstance(value, Mapping) and (value or key in sections) and key not in known:
+            flat |= {f"{key}.{inner}": inner_value for inner, inner_value in value.items()}
         else:
-            origins[path] = where
-            values[key] = value
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
-
-
-def _nearest_anywhere(key: str) -> str:
-    every = []
-    for f in fields(Settings):
-        default = getattr(Settings(), f.name)
-        every += [f"{f.name}.{g.name}" for g in fields(default)] if is_dataclass(default) else [f.name]
-    tails = {name.rpartition(".")[2]: name for name in every}
-    hint = nearest(key, tails)
-    return hint.replace(f"'{hint[15:-2]}'", f"'{tails[hint[15:-2]]}'") if hint else ""
-
-
-def _validated(values: dict[str, Any], origins: Mapping[str, str]) -> Settings:
-    try:
-        return TypeAdapter(Settings).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        section, *key = (str(part) for part in first["loc"][:2])
-        name = ".".join([section, *key])
-        owner = type(getattr(Settings(), section)) if key else Settings
-        allowed = _allowed(get_type_hints(owner, include_extras=True)[key[0] if key else section])
-        raise SettingsError(
-            f"{origins.get(name, name)}: the setting '{name}' cannot be {first['input']!r}: {allowed or first['msg']}."
-        ) from error
+            flat[str(key)] = value
+    for name in flat:
+        if name not in known:
+            hint = nearest(name, known) or f" The sections are {', '.join(sorted(sections))}."
+            raise SettingsError(f"{where}: there is no setting '{name}'.{hint}")
+    return {name: (value, where) for name, value in flat.items()}
 
 
 def _allowed(hint: Any) -> str:
-    """Say which numbers a type allows; an empty string where it sets no limits."""
+    """Say which numbers a type allows; return an empty string where it sets no limits."""
     if not hasattr(hint, "__metadata__"):
-        return next((said for said in map(_allowed, get_args(hint)) if said), "")
+        return next((text for text in map(_allowed, get_args(hint)) if text), "")
     kind, about = get_args(hint)
     limits = {
         name: getattr(limit, name) for limit in about.metadata for name in ("ge", "gt", "le") if hasattr(limit, name)

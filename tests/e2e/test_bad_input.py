@@ -150,7 +150,7 @@ def test_settings_that_do_not_exist_or_fit(demo: Demo, tmp_path: Path, out: Path
         (("--set", "match.threshold=near"), "match.threshold"),
         *((("--threshold", wrong), "match.threshold") for wrong in ("nan", "inf", "-3")),
         (("--set", "threshold"), "section.key=value"),
-        (("--config", config), "Did you mean 'track'?"),
+        (("--config", config), "Did you mean 'track.high_score'?"),
         (("--config", tmp_path / "absent.yaml"), "absent.yaml"),
         (("--gait", "gie"), "Did you mean 'gei'?"),
         (("--detector", "yolox"), "needs a checkpoint"),

@@ -28,7 +28,9 @@ def test_file_then_assignment_then_option(tmp_path: Path) -> None:
     ("assignment", "said"),
     [
         ("track.high_scor=0.3", "'track.high_score'"),
-        ("trak.high_score=0.3", "'track'"),
+        ("trak.high_score=0.3", "'track.high_score'"),
+        ("lost_secnds=3", "'track.lost_seconds'"),
+        ("xyzzy=3", "The sections are detector, "),
         ("high_score=0.3", "'track.high_score'"),
         ("track.high_score", "section.key=value"),
         ("track.high_score=much", "track.high_score"),
@@ -80,12 +82,22 @@ def test_every_number_has_limits() -> None:
                 pytest.fail(f"{section.name}.{name} takes any number")
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["[1, 2]", "a: b: c", "\x00", "trakc: {}", "track:", "track: {high_score: {a: 1}}", "3: 4", "track: {3: 4}"],
+)
 def test_bad_file_is_named(tmp_path: Path, content: str) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(content)
     with pytest.raises(SettingsError, match=r"c\.yaml"):
         Settings.load(config)
+
+
+def test_a_section_may_be_empty_or_given_at_once(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("track: {}")
+    assert Settings.load(config) == Settings()
+    assert Settings.load(None, ["track={high_score: 0.3}", "track.new_score=0.4"]).track.high_score == 0.3
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
