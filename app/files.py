@@ -88,6 +88,16 @@ class _TriedError(Exception):
     """Ends an attempt, so that nothing of it stays."""
 
 
+def need_space(folder: Path, size: int) -> None:
+    """Make sure that `size` bytes fit on the disk of `folder`.
+
+    Raises:
+        OutputError: they do not.
+    """
+    if size > shutil.disk_usage(folder).free:
+        raise OutputError(f"{folder} lacks the space for {size / 1e6:.0f} MB. Make room there.")
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn an `OSError` about writing `path` into an `OutputError` that says what to do."""

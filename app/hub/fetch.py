@@ -1,9 +1,12 @@
-"""Downloading published checkpoints into the folder of checkpoints.
+"""Download published checkpoints into the folder of checkpoints.
 
-A download that is cut off is kept beside its destination (``.NAME.partial``) and goes on from there (RFC 9110,
-sections 13.1.5 and 14.2). What arrives is measured, its digest compared, archives are unpacked, and the file must be
-recognised by the implementation that is to read it; only then its folder appears, whole. What fails after it has
-arrived is kept as ``NAME.rejected``, which nothing reads.
+A download that breaks off is kept beside its destination (``.NAME.partial``) and is resumed later (RFC 9110, sections
+13.1.5 and 14.2). The size and the digest of a complete download are checked, archives are unpacked, and the
+implementation that reads such files must recognise it. Only then does the whole folder appear. A download that fails
+one of these checks is kept as ``NAME.rejected``, which nothing reads.
+
+The transfer is written with urllib, because pooch cannot resume a download and httpx would replace only the few lines
+that open the connection.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import stat
 import time
 import urllib.request
@@ -28,25 +30,25 @@ from urllib.error import HTTPError, URLError
 
 from app import __version__
 from app.errors import CheckpointError, OutputError
-from app.files import written_whole
+from app.files import explained, need_space, written_whole
 from app.hub.inventory import registry_of
 from app.weights.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
 from app.weights.published import Address, Published
 
 Progress = Callable[[int, int | None], None]
-"""Told the bytes that are there and, where the server says it, how many there will be."""
+"""Is called with the number of bytes received so far and, where the server tells it, the number of all bytes."""
 
-_TIMEOUT = 30.0  # s without a byte
-_CONNECTIONS = 5  # tried where the line keeps breaking
-_BLOCK = 1 << 18
+_TIMEOUT = 30.0  # s without receiving anything
+_CONNECTIONS = 5  # so often a transfer that breaks off is resumed before giving up
+_BLOCK = 1 << 18  # bytes read at once
 _MEMORY = "fetched.json"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was downloaded: from where, when, and the digest, which a later download of the same address must have.
+    """What was downloaded, from where and when. A later download from the same address must have the same digest.
 
-    `known` tells whether the digest was known beforehand, and so was checked.
+    `known` says whether the digest was known beforehand and has been compared.
     """
 
     url: str
@@ -57,12 +59,18 @@ class Fetched:
 
 
 def fetch(model: Published, checkpoints: Path, progress: Progress = lambda done, total: None) -> Fetched:
-    """Download `model` into its folder under `checkpoints`; an earlier one is replaced, once the new one is whole.
+    """Download `model` into its folder under `checkpoints`. An earlier copy is replaced once the new one is complete.
+
+    Args:
+        model: what to download. Its addresses are tried in their order.
+        checkpoints: the folder of checkpoints.
+        progress: is told how far the download is.
 
     Raises:
-        CheckpointError: no address could be reached, or what came is not the file: a web page, the wrong size or
-            digest, an unsafe or damaged archive, no checkpoint of that kind. Says how to do it by hand.
-        OutputError: no space, or no permission to write.
+        CheckpointError: no address could be reached, or the download is not the file: it is a web page, has the wrong
+            size or digest, is an unsafe or damaged archive, or is no checkpoint of that kind. The message says how to
+            download the file by hand.
+        OutputError: there is no space, or no permission to write.
     """
     folder = model.folder(checkpoints)
     failures = []
@@ -81,14 +89,14 @@ def fetch(model: Published, checkpoints: Path, progress: Progress = lambda done,
 
 
 def direct(url: str) -> str:
-    """The address of the file itself where `url` is a page about it: Google Drive, its warning answered."""
+    """Return the address of the file itself where `url` is a page of Google Drive about it."""
     if found := re.fullmatch(r"https://drive\.google\.com/file/d/([\w-]+)/view", url):
         return f"https://drive.usercontent.google.com/download?id={found[1]}&export=download&confirm=t"
     return url
 
 
 def _by_hand(address: Address) -> str:
-    return f"what {address.file} holds" if _is_archive(address) else address.file
+    return f"the content of {address.file}" if _is_archive(address) else address.file
 
 
 def _is_archive(address: Address) -> bool:
@@ -97,7 +105,7 @@ def _is_archive(address: Address) -> bool:
 
 @dataclass(frozen=True)
 class _State:
-    """What a partial download is part of. `validator` is the entity tag, or the date of change, or empty."""
+    """Which file a partial download belongs to. `validator` is its entity tag, or its date of change, or empty."""
 
     url: str
     validator: str
@@ -111,62 +119,65 @@ def _notes(partial: Path) -> Path:
 def _state(partial: Path) -> _State | None:
     try:
         return _State(**json.loads(_notes(partial).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # no partial download, or one that was killed while it began
+    except (OSError, ValueError, TypeError):  # there is no partial download, or the process was killed as it began
         return None
 
 
 def _download(address: Address, partial: Path, progress: Progress) -> None:
-    """Bring the file of `address` to `partial`, going on with what is there of it."""
+    """Download the file of `address` to `partial`; continue a partial download of it."""
     for attempt in range(_CONNECTIONS):
         if attempt:
-            time.sleep(attempt)  # a server that has just broken off is given a moment before it is asked again
+            time.sleep(attempt)  # a server that has just broken off gets a moment to recover
         state = _state(partial)
         have = partial.stat().st_size if partial.is_file() and state and state.url == address.url else 0
         if state and have and have == state.total:
             return
         if _receive(address, partial, have, state.validator if state and have else "", progress):
             return
-    raise CheckpointError(f"The connection to {address.url} keeps breaking; the same command goes on from there.")
+    raise CheckpointError(
+        f"The connection to {address.url} keeps breaking. Run the same command again to continue the download."
+    )
 
 
 def _receive(address: Address, partial: Path, have: int, validator: str, progress: Progress) -> bool:
-    """Receive what one connection brings, after the first `have` bytes; whether the file is whole then."""
+    """Receive what one connection delivers, from byte `have` on.
+
+    Returns:
+        Whether the file is complete.
+    """
     with _opened(address.url, have, validator) as response:
-        if response is None:  # the file is now shorter than what is there of an older one
+        if response is None:  # the server's file is now shorter than the partial download of an older one
             partial.unlink()
             return False
         start = have if response.status == 206 else 0
         if start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise CheckpointError(f"{address.url} answers with another part of the file than was asked for.")
+            raise CheckpointError(f"{address.url} answers with another part of the file than the one requested.")
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         if total is not None and address.bytes is not None and total != address.bytes:
-            raise CheckpointError(f"{address.url} is {total} bytes long, expected are {address.bytes}.")
+            raise CheckpointError(f"{address.url} has {total} bytes instead of {address.bytes}.")
         block = _read(response)
         if response.headers.get_content_type() == "text/html" or (start == 0 and _is_page(block)):
             raise CheckpointError(f"{address.url} answers with a web page instead of the file.")
         state = _State(address.url, _validator(response), total)
-        with _writing(partial):
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            if total is not None and total - start > shutil.disk_usage(partial.parent).free:
-                raise OutputError(f"{partial.parent} lacks the space for {total - start} bytes. Make room there.")
-            stream = partial.open("ab" if start else "wb")  # emptied first, or a kill would join two files
         done = start
-        with stream:
-            with _writing(partial):
+        with explained(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            need_space(partial.parent, (total or 0) - start)
+            # The file is emptied before the notes are written. Otherwise a kill in between would join two files.
+            with partial.open("ab" if start else "wb") as stream:
                 _notes(partial).write_text(json.dumps(asdict(state)), encoding="utf-8")
-            while block:
-                with _writing(partial):
+                while block:
                     stream.write(block)
-                done += len(block)
-                progress(done, total)
-                block = _read(response)
+                    done += len(block)
+                    progress(done, total)
+                    block = _read(response)
     return total is None or done == total
 
 
 @contextmanager
 def _opened(url: str, have: int, validator: str) -> Iterator[HTTPResponse | None]:
-    """Open `url` from byte `have` on; yield None where the server has no such part."""
+    """Open `url` from byte `have` on; yield None if the file has no such byte."""
     request = urllib.request.Request(direct(url), headers={"User-Agent": f"gaitprint/{__version__}"})
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -188,7 +199,7 @@ def _opened(url: str, have: int, validator: str) -> Iterator[HTTPResponse | None
 
 
 def _read(response: HTTPResponse) -> bytes:
-    """The next block; nothing at the end, and where the connection is cut, so that what came is kept."""
+    """Return the next block. It is empty at the end and if the connection breaks, so that what has arrived is kept."""
     try:
         return response.read(_BLOCK)
     except (OSError, HTTPException):
@@ -196,7 +207,7 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _validator(response: HTTPResponse) -> str:
-    """The entity tag if it is a strong one, which is what a part may be tied to; else the date of change."""
+    """Return what identifies this version of the file: its entity tag if that is a strong one, else its date."""
     tag: str = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
@@ -205,48 +216,37 @@ def _is_page(block: bytes) -> bool:
     return block.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}). Make room, change the permissions, or give another folder "
-            "with --checkpoints."
-        ) from error
-
-
 def _checked(model: Published, address: Address, partial: Path, checkpoints: Path) -> Fetched:
-    """Compare size and digest of what came with those that are known."""
+    """Compare size and digest of a complete download with those that are known."""
     size, digest = partial.stat().st_size, CheckpointFile(partial, "given").sha256()
     earlier = _memory(checkpoints).get(model.name)
     remembered = earlier if earlier and earlier["url"] == address.url else None
     if address.bytes not in (None, size):
-        _reject(model, partial, checkpoints, f"it is {size} bytes long, expected are {address.bytes}")
+        _reject(model, partial, checkpoints, f"it has {size} bytes instead of {address.bytes}")
     if address.sha256 not in (None, digest):
-        _reject(model, partial, checkpoints, f"its SHA-256 is {digest}, expected is {address.sha256}")
+        _reject(model, partial, checkpoints, f"its SHA-256 is {digest} instead of {address.sha256}")
     if address.sha256 is None and remembered and remembered["sha256"] != digest:
         _reject(
             model,
             partial,
             checkpoints,
-            f"its SHA-256 is {digest}, but was {remembered['sha256']} on {remembered['date']}. If the authors have "
-            f"replaced it, remove '{model.name}' from {checkpoints / _MEMORY}",
+            f"its SHA-256 is {digest}, but it was {remembered['sha256']} on {remembered['date']}. If the authors have "
+            f"replaced the file, remove '{model.name}' from {checkpoints / _MEMORY}",
         )
     known = address.sha256 is not None or remembered is not None
     return Fetched(address.url, size, digest, date.today().isoformat(), known)
 
 
 def _reject(model: Published, file: Path, checkpoints: Path, reason: str) -> NoReturn:
-    """Put `file` where nothing reads it, and raise the reason."""
+    """Move `file` to where nothing reads it, and raise an error with the reason."""
     rejected = model.folder(checkpoints).with_name(f"{model.name}.rejected")
-    with _writing(rejected):
+    with explained(rejected):
         file.replace(rejected)
-    raise CheckpointError(f"What came is not {model.name}: {reason.rstrip('.')}. It is kept as {rejected}.")
+    raise CheckpointError(f"The download is not {model.name}: {reason.rstrip('.')}. It is kept as {rejected}.")
 
 
 def _install(model: Published, address: Address, partial: Path, folder: Path) -> None:
-    """Make `folder` of what came, once its reader recognises it."""
+    """Make `folder` from a complete download, once its reader recognises it."""
     checkpoints = folder.parent.parent
     with written_whole(folder) as temporary:
         temporary.mkdir()
@@ -264,10 +264,10 @@ def _install(model: Published, address: Address, partial: Path, folder: Path) ->
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip into `folder`, without the one folder that often holds everything.
+    """Unpack a zip archive into `folder`. If everything lies in one folder of the archive, its content is unpacked.
 
     Raises:
-        CheckpointError: damaged, encrypted, or an entry would land elsewhere.
+        CheckpointError: the archive is damaged or encrypted, or an entry would land outside of `folder`.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -275,15 +275,13 @@ def _unpack(archive: Path, folder: Path) -> None:
             for entry in entries:
                 path = PurePosixPath(entry.filename.replace("\\", "/"))
                 if path.is_absolute() or ".." in path.parts or ":" in entry.filename:
-                    raise CheckpointError(f"the archive is unsafe: '{entry.filename}' would land outside its folder")
+                    raise CheckpointError(f"the archive is unsafe: '{entry.filename}' would land outside of its folder")
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     raise CheckpointError(f"the archive is unsafe: '{entry.filename}' is a link")
-            size = sum(entry.file_size for entry in entries)
-            if size > shutil.disk_usage(folder).free:
-                raise OutputError(f"{folder.parent} lacks the space to unpack {size} bytes. Make room there.")
+            need_space(folder, sum(entry.file_size for entry in entries))
             zipped.extractall(folder, entries)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise CheckpointError(f"it is not a whole zip archive ({error})") from error
+        raise CheckpointError(f"it is not a complete zip archive ({error})") from error
     found = list(folder.iterdir())
     if len(found) == 1 and found[0].is_dir():
         inner = found[0].replace(folder / ".inner")
@@ -293,7 +291,13 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _recognise(model: Published, folder: Path) -> None:
-    """Raise `CheckpointError` unless `folder` holds what `model` promises; without a reader, whole and safe weights."""
+    """Check that `folder` holds a file that the reader of `model` recognises.
+
+    For a model without a reader, complete weights that can be opened safely are enough.
+
+    Raises:
+        CheckpointError: it does not.
+    """
     registry = registry_of(model.stage)
     problems: list[str] = []
     found = find_checkpoints((folder.parent,), (folder.name,), lambda _, error: problems.append(str(error)))
@@ -322,7 +326,9 @@ def _memory(checkpoints: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise OutputError(f"{file} cannot be read ({error}). Repair it, or delete it to forget the digests.") from error
+        raise OutputError(
+            f"{file} cannot be read ({error}). Repair it, or delete it; then the digests of earlier downloads are lost."
+        ) from error
     return content
 
 

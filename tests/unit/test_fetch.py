@@ -154,7 +154,7 @@ def test_a_cut_connection_goes_on_where_it_broke(site: Site, model: Published, w
 
 def test_a_later_command_goes_on(site: Site, model: Published, weights: bytes, tmp_path: Path) -> None:
     site.cuts = [700, 0, 0, 0, 0]
-    with pytest.raises(CheckpointError, match="keeps breaking; the same command goes on"):
+    with pytest.raises(CheckpointError, match="keeps breaking"):
         fetch(model, tmp_path)
     partial = tmp_path / "gait" / ".net.partial"
     assert partial.read_bytes() == weights[:700]
@@ -218,14 +218,14 @@ def test_a_server_that_tells_no_length(site: Site, model: Published, weights: by
     fetch(model, tmp_path)
     assert (tmp_path / "gait/net/net.pt").read_bytes() == weights
     site.content = weights[:-9]
-    with pytest.raises(CheckpointError, match=f"is {len(weights) - 9} bytes long, expected are {len(weights)}"):
+    with pytest.raises(CheckpointError, match=f"has {len(weights) - 9} bytes instead of {len(weights)}"):
         fetch(at(site.root + "net.pt", bytes=len(weights)), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("path", "known", "headers", "content", "message"),
     [
-        ("net.pt", {"bytes": 12}, {}, None, "bytes long, expected are 12"),
+        ("net.pt", {"bytes": 12}, {}, None, "bytes instead of 12"),
         ("net.pt", {}, {"Content-Type": "text/html; charset=utf-8"}, None, "a web page instead of the file"),
         ("net.pt", {}, {}, b"\n <!DOCTYPE html><title>Quota exceeded</title>", "a web page instead of the file"),
         ("gone/net.pt", {}, {}, None, "answers 404 Not Found"),
@@ -268,7 +268,7 @@ def test_the_next_address_is_tried(site: Site, model: Published, weights: bytes,
 def test_digests_that_are_known(site: Site, model: Published, weights: bytes, tmp_path: Path) -> None:
     digest = hashlib.sha256(weights).hexdigest()
     assert fetch(at(site.root + "net.pt", sha256=digest, bytes=len(weights)), tmp_path).known
-    with pytest.raises(CheckpointError, match=f"SHA-256 is {digest}, expected is {'0' * 64}"):
+    with pytest.raises(CheckpointError, match=f"SHA-256 is {digest} instead of {'0' * 64}"):
         fetch(at(site.root + "net.pt", sha256="0" * 64), tmp_path)
     assert files(tmp_path) == {"gait/net/net.pt", "gait/net.rejected", "gait/.net.partial.json", "fetched.json"}
     assert gait_models.choose("auto", None, (tmp_path,)).entry.name == "opengait"
@@ -279,7 +279,7 @@ def test_digests_are_remembered(site: Site, model: Published, weights: bytes, tm
     shutil.rmtree(tmp_path / "gait")
     assert fetch(model, tmp_path).known
     site.content = weights + b"\0"
-    with pytest.raises(CheckpointError, match=r"authors have replaced it, remove 'net' from .*fetched\.json"):
+    with pytest.raises(CheckpointError, match=r"authors have replaced the file, remove 'net' from .*fetched\.json"):
         fetch(model, tmp_path)
     assert (tmp_path / "gait/net/net.pt").read_bytes() == weights, "the good one stays"
 
@@ -331,11 +331,11 @@ def test_a_deployment_folder_in_an_archive(site: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("../evil.pt", "outside its folder"),
-        ("a/../../evil.pt", "outside its folder"),
-        ("/evil.pt", "outside its folder"),
-        ("..\\evil.pt", "outside its folder"),
-        ("C:evil.pt", "outside its folder"),
+        ("../evil.pt", "outside of its folder"),
+        ("a/../../evil.pt", "outside of its folder"),
+        ("/evil.pt", "outside of its folder"),
+        ("..\\evil.pt", "outside of its folder"),
+        ("C:evil.pt", "outside of its folder"),
         ("link", "is a link"),
     ],
 )
@@ -349,7 +349,7 @@ def test_unsafe_archives(site: Site, weights: bytes, tmp_path: Path, name: str, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04 and no more", "not a whole zip archive"),
+        (b"PK\x03\x04 and no more", "not a complete zip archive"),
         (zipped({}), "holds no weights"),
         (zipped({"notes.md": "nothing"}), "holds no weights"),
     ],
@@ -362,11 +362,11 @@ def test_archives_without_use(site: Site, tmp_path: Path, content: bytes, messag
 
 
 def test_no_space(site: Site, model: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.hub.fetch.shutil.disk_usage", lambda path: SimpleNamespace(free=9))
+    monkeypatch.setattr("app.files.shutil.disk_usage", lambda path: SimpleNamespace(free=9))
     with pytest.raises(OutputError, match="lacks the space"):
         fetch(model, tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be made"):
         fetch(model, tmp_path / "file")
 
 
