@@ -1,32 +1,28 @@
-"""``python -m app models``: what is there, what a run would use, what could be fetched."""
+"""``python -m app models``: which models are here, which a run uses and why, and which could be fetched."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.terminal import console, error_console, show_log
+from app.cli.terminal import console, error_console, say, show_log
 
 if TYPE_CHECKING:
     from app.hub.inventory import GaitFamily, Model
     from app.weights.published import Published
-    from app.weights.registry import Entry
-
+    from app.weights.registry import Registry
 
 CheckpointsOption = Annotated[Path, typer.Option(help="Folder of checkpoints.")]
-
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -36,49 +32,45 @@ def models(
     context: typer.Context,
     checkpoints: CheckpointsOption = Path("checkpoints"),
     details: Annotated[
-        bool, typer.Option("--details", help="Say all: licences, figures, papers, what can be read and fetched.")
+        bool, typer.Option("--details", help="Show everything: licences, figures, papers, which files can be read.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the networks that are there, which a run uses by default, and those that can be read; or export one."""
-    if context.invoked_subcommand is None:
-        with show_log(error_console):
-            _list(checkpoints, details, json_)
-
-
-def _list(checkpoints: Path, details: bool, as_json: bool) -> None:
-    """Print the list, for people or as JSON."""
+    """List the models that are here, which of them a run uses and why, and what else can be read; or export one."""
+    if context.invoked_subcommand is not None:
+        return
     from app.hub.inventory import gait_families, models_of, registries
     from app.weights.published import published
 
-    if as_json:
-        found = [model for stage in registries() for model in models_of(stage, checkpoints)]
+    with show_log(error_console):
+        here = {stage: list(models_of(stage, checkpoints)) for stage in registries()}
+    if json_:
         listed = {
-            "models": [asdict(model) for model in found],
-            "published": [published_json(model, checkpoints) for model in published().values()],
+            "models": [asdict(model) for found in here.values() for model in found],
+            "published": [
+                {**asdict(model), "supported": model.supported, "folder": folder, "here": folder.exists()}
+                for model in published().values()
+                for folder in [model.folder(checkpoints)]
+            ],
             "gait_families": [asdict(family) for family in gait_families()],
         }
         print(json.dumps(listed, indent=1, default=str))
         return
-    for stage in registries():
-        here = list(models_of(stage, checkpoints))
-        _show_default(console, stage.stage, here, checkpoints)
+    for stage, found in here.items():
+        _show_default(stage.stage, found, checkpoints)
         if details:
-            for model in here:
-                _show_model(console, model, checkpoints)
-            _show_readers(console, stage.entries())
+            _show_details(stage, found, checkpoints)
         else:
-            _show_models(console, here)
+            _show_models(found)
         console.print()
+    _show_families(gait_families(), details=details)
     if details:
-        _show_family_details(console, gait_families())
         console.print()
-        show_published(console, list(published().values()), checkpoints)
+        show_published(list(published().values()), checkpoints)
         return
-    _show_families(console, gait_families())
     console.print(
-        f"`python -m app models --details` says all of them; `python -m app fetch --list` lists the {len(published())} "
-        "checkpoints that can be fetched.",
+        f"`python -m app models --details` shows everything about them; `python -m app fetch --list` lists the "
+        f"{len(published())} checkpoints that can be fetched.",
         highlight=False,
     )
 
@@ -86,38 +78,39 @@ def _list(checkpoints: Path, details: bool, as_json: bool) -> None:
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Gait network, e.g. GaitBase_DA-60000.pt.")],
-    out: Annotated[Path, typer.Argument(help="The .onnx file.")],
-    config: Annotated[Path | None, typer.Option(help="OpenGait's YAML, for what the checkpoint does not tell.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Keep the weights as float16: a file of half the size.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT where it is there.")] = False,
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    config: Annotated[
+        Path | None, typer.Option(help="OpenGait's YAML file, for settings that the checkpoint does not hold.")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights as float16; the file has half the size.")] = (
+        False
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
-    """Write a gait network as an ONNX file, which needs no torch, and compare the two."""
+    """Write a gait network as an ONNX file, which needs no torch, and compare the results of both."""
     from app.errors import OutputError
     from app.files import need_writable
     from app.lab.training.gait.export import export_checkpoint
     from app.weights.checkpoints import CheckpointFile
 
     if out.exists() and not force:
-        raise OutputError(f"{out} is there already. Give another name, or --force.")
+        raise OutputError(f"{out} exists already. Give another name, or --force to replace it.")
     need_writable(out)
     file = CheckpointFile.given(checkpoint)
     made = export_checkpoint(file.path, out, config, "float16" if half else "float32")
-    inputs = " and ".join(made.inputs)
-    console.print(
-        f"Wrote {escape(str(out))}: {made.family}, {made.parameters / 1e6:.1f} million parameters, from {inputs}. ONNX "
-        f"Runtime and torch differ by {made.difference:.1e} of the largest number, at most.",
-        soft_wrap=True,
+    say(
+        f"Wrote {out}: {made.family}, {made.parameters / 1e6:.1f} million parameters, from "
+        f"{' and '.join(made.inputs)}. The results of ONNX Runtime and torch differ by at most "
+        f"{made.difference:.1e} of the largest number."
     )
-    use = (
-        f"Use it with --gait-checkpoint {escape(str(out))}."
-        if made.usable
-        else ("It is for other programs: runs here take ONNX files from silhouettes of 64 rows alone.")
-    )
-    console.print(use, soft_wrap=True)
+    if made.usable:
+        say(f"Use it with --gait-checkpoint {out}.")
+    else:
+        say("The file is for other programs: Gaitprint reads only ONNX files that take silhouettes of 64 rows.")
 
 
-def _show_default(console: Console, stage: str, here: Sequence[Model], checkpoints: Path) -> None:
-    """Say which model of a stage a run uses."""
+def _show_default(stage: str, here: Sequence[Model], checkpoints: Path) -> None:
+    """Say which model of a stage a run uses, and why."""
     default = next((model for model in here if model.used), None)
     if default is None:
         chosen, reason = "none", "no file is found, and every implementation needs one"
@@ -125,129 +118,98 @@ def _show_default(console: Console, stage: str, here: Sequence[Model], checkpoin
         chosen = default.name + (f", {_below(default.file, checkpoints)}" if default.file else "")
         reason = default.reason
     console.print(Text.assemble((stage, "bold"), ", used by default: ", (chosen, "green")), soft_wrap=True)
-    _indented(console, f"because {reason}", "dim")
+    _indented(f"because {reason}", "dim")
 
 
-def _show_models(console: Console, here: Sequence[Model]) -> None:
-    """Print the models of a stage that are there, a line for each; what cannot be used below."""
+def _show_models(here: Sequence[Model]) -> None:
+    """Print one line for each usable model of a stage; below, which files cannot be used and why."""
     table = _table("model", "file", "from", "size", "licence")
     for model in here:
         if not model.problem:
             name, file = Text(model.name, style="green" if model.used else ""), model.file.name if model.file else ""
-            table.add_row(name, Text(file), model.origin, size_text(model.bytes), Text(_short(model.licence)))
+            licence = re.split(r"[;:(]", model.licence)[0].strip()  # without the remarks that follow it
+            table.add_row(name, Text(file), model.origin, size_text(model.bytes), Text(licence))
     if table.row_count:
         console.print(table)
     for model in here:
-        if model.problem:
-            _indented(console, _problem(model), "red")
+        _show_problem(model)
 
 
-def _show_model(console: Console, model: Model, checkpoints: Path) -> None:
-    """Print everything about a model that is there."""
-    place = _below(model.file, checkpoints) if model.file else ""
-    about = ", ".join(text for text in (model.origin, size_text(model.bytes), place) if text)
-    name = (model.name, "green" if model.used else "bold")
-    console.print(Text.assemble(name, f": {about}"), soft_wrap=True)
+def _show_details(stage: Registry[Any, Any], here: Sequence[Model], checkpoints: Path) -> None:
+    """Print everything about the models of a stage, and which files its implementations read."""
+    for model in here:
+        place = _below(model.file, checkpoints) if model.file else ""
+        about = ", ".join(filter(None, (model.origin, size_text(model.bytes), place)))
+        console.print(Text.assemble((model.name, "green" if model.used else "bold"), f": {about}"), soft_wrap=True)
+        _show_problem(model)
+        if not model.problem:
+            licence = model.licence and f"licence: {model.licence}"
+            source = f"published as {model.published}" if model.published else ""
+            card = f"card: {_below(model.card, checkpoints)}" if model.card else ""
+            for line in filter(None, (licence, model.figures, model.note, source, card)):
+                _indented(line)
+    for entry in stage.entries():
+        if entry.accepts is not None:
+            extra = f'; pip install -e ".[{entry.extra}]"' if entry.extra else ""
+            _indented(f"{entry.name} reads {entry.about}{extra}", "dim")
+
+
+def _show_problem(model: Model) -> None:
+    """Say why a file cannot be used, with its name in place of its long path."""
     if model.problem:
-        _indented(console, _problem(model), "red")
-        return
-    source = f"published as {model.published}" if model.published else ""
-    card = f"card: {_below(model.card, checkpoints)}" if model.card else ""
-    for told in (model.licence and f"licence: {model.licence}", model.figures, model.note, source, card):
-        if told:
-            _indented(console, told)
+        problem = model.problem.replace(str(model.file), model.name)
+        _indented(problem if model.name in problem else f"{model.name}: {problem}", "red")
 
 
-def show_published(console: Console, listed: Sequence[Published], checkpoints: Path) -> None:
-    """Print published checkpoints, and which of them are there."""
+def show_published(listed: Sequence[Published], checkpoints: Path) -> None:
+    """Print published checkpoints, and which of them are here."""
     table = _table("published", "size", "licence", "published figures, notes")
     for model in listed:
         state = "here" if model.folder(checkpoints).exists() else "" if model.supported else "not read yet"
-        told = Text(", ".join(text for text in (model.figures_line(), model.note) if text))
+        notes = Text(", ".join(filter(None, (model.figures_line(), model.note))))
         if state:
-            told.append(f"{'; ' if told else ''}{state}", style="green" if state == "here" else "")
+            notes.append(f"{'; ' if notes else ''}{state}", style="green" if state == "here" else "")
         style = "" if model.supported else "dim"
-        table.add_row(Text(model.name), size_text(model.addresses[0].bytes), model.licence.short, told, style=style)
+        table.add_row(Text(model.name), size_text(model.addresses[0].bytes), model.licence.short, notes, style=style)
     console.print(table)
     console.print(
-        "Figures as published; of gait networks rank-1 in per cent. `python -m app fetch NAME` downloads one, "
-        "after showing its licence.",
+        "Figures are as published; those of gait networks are rank-1 in per cent. The checkpoints of a stage are in the "
+        "order in which runs prefer them. `python -m app fetch NAME` downloads one, after showing its licence.",
         highlight=False,
     )
 
 
-def _show_families(console: Console, families: Sequence[GaitFamily]) -> None:
-    """Print the families of gait networks, a line for each."""
-    table = _table("gait network", "M", "sees", "weights")
+def _show_families(families: Sequence[GaitFamily], *, details: bool) -> None:
+    """Print the families of gait networks: one line for each, or everything about them."""
+    table = _table("gait network", "M", "input", "weights")
     for family in families:
-        style = "dim" if family.network is None else ""
+        size = "" if family.parameters is None else f"{family.parameters / 1e6:.1f}"
+        weights = f"{len(family.published)}, {family.licence}" if family.published else "your own"
+        weights = "not read yet" if family.network is None else weights
         table.add_row(
-            *(Text(text) for text in (family.name, _millions(family), family.inputs, _weights(family))), style=style
+            *map(Text, (family.name, size, family.inputs, weights)), style="dim" if family.network is None else ""
         )
-    console.print(table)
-    console.print(_FAMILIES, highlight=False)
-
-
-def _show_family_details(console: Console, families: Sequence[GaitFamily]) -> None:
-    """Print everything about the families of gait networks."""
-    for family in families:
-        size = f"{_millions(family)} M, " if family.parameters else ""
-        sees = f"from {family.inputs}; " if family.inputs else ""
-        console.print(
-            Text.assemble((family.name, "bold"), f": {size}{sees}weights: {_weights(family)}"), soft_wrap=True
-        )
-        figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
-        _indented(console, family.paper + (f". Rank-1, %: {figures}" if figures else ""))
-    console.print(_FAMILIES, highlight=False)
-
-
-_FAMILIES = (
-    "M: millions of parameters, published size, without the classifier; weights: how many files can be fetched, or "
-    "those you train. Figures are as published; those of different papers come of different trainings."
-)
-
-
-def _millions(family: GaitFamily) -> str:
-    return "" if family.parameters is None else f"{family.parameters / 1e6:.1f}"
-
-
-def _weights(family: GaitFamily) -> str:
-    if family.network is None:
-        return "not read yet"
-    return f"{len(family.published)}, {family.licence}" if family.published else "your own"
-
-
-def published_json(model: Published, checkpoints: Path) -> dict[str, Any]:
-    """A published checkpoint as JSON holds it."""
-    folder = model.folder(checkpoints)
-    return {**asdict(model), "supported": model.supported, "folder": folder, "here": folder.exists()}
+        if details:
+            about = ", ".join(filter(None, (size and f"{size} M", family.inputs, f"weights: {weights}")))
+            console.print(Text.assemble((family.name, "bold"), f": {about}"), soft_wrap=True)
+            figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
+            _indented(family.paper + (f". Rank-1, %: {figures}" if figures else ""))
+    if not details:
+        console.print(table)
+    console.print(
+        "M: millions of parameters of the published size, without the classifier. Weights: how many files can be "
+        "fetched, or that you train your own. Figures are as published; those of different papers come from different "
+        "training.",
+        highlight=False,
+    )
 
 
 def size_text(size: int | None) -> str:
-    """Bytes in MB, for people; nothing where they are unknown."""
+    """Write bytes in MB, for people; return an empty string if the size is unknown."""
     return "" if size is None else f"{size / 1e6:.1f} MB"
 
 
-def _show_readers(console: Console, entries: Iterable[Entry[Any, Any]]) -> None:
-    """Say what files the stage's implementations read."""
-    for entry in entries:
-        if entry.accepts is not None:
-            extra = f'; pip install -e ".[{entry.extra}]"' if entry.extra else ""
-            _indented(console, f"{entry.name} reads {entry.about}{extra}", "dim")
-
-
-def _problem(model: Model) -> str:
-    """Why a file cannot be used; its name stands for its long path."""
-    told = model.problem.replace(str(model.file), model.name)
-    return told if model.name in told else f"{model.name}: {told}"
-
-
-def _short(licence: str) -> str:
-    """The licence without what is said of it."""
-    return re.split(r"[;:(]", licence)[0].strip()
-
-
-def _indented(console: Console, text: str, style: str = "") -> None:
+def _indented(text: str, style: str = "") -> None:
     console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 

@@ -443,7 +443,7 @@ def test_what_is_there_is_not_fetched_again(command: Command, site: Site) -> Non
     assert command("net", "--yes")[0] == 0
     code, text = command("net", "--yes")
     assert code == 0
-    assert "net is there already" in text
+    assert "net is here already" in text
     assert len(site.asked) == 1
     assert command("net", "--yes", "--again")[0] == 0
     assert len(site.asked) == 2
