@@ -1,13 +1,14 @@
-"""Every setting, with its default defined once, here.
+"""Every setting. This is the only place that defines the defaults.
 
-Precedence: defaults, then ``--config FILE.yaml``, then ``--set section.key=value``, then the named options.
+A later source changes what an earlier one says: the defaults, then ``--config FILE.yaml``, then
+``--set section.key=value``, then options with a name of their own, such as ``--output``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
@@ -27,70 +28,73 @@ def cores() -> int:
     """Return the number of processors this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not say
+    except AttributeError:  # macOS and Windows do not have it
         return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """Finding people. `name` is ``auto`` or one of ``python -m app models``."""
+    """Finding people. `name` is ``auto`` or an implementation that ``python -m app models`` lists."""
 
     name: str = "auto"
     checkpoint: Path | None = None
     score: Share = 0.1
-    """Detections below this are dropped; ByteTrack uses weak ones too, so keep it at the track's `low_score`."""
+    """Detections with a lower score are dropped. ByteTrack uses weak detections too, so this should equal the tracker's
+    `low_score`."""
     nms_iou: Share = 0.7
-    """Of two boxes that overlap more than this the weaker goes. ByteTrack's value: people in groups overlap."""
+    """Of two boxes with a larger IoU, the weaker one is dropped. This is ByteTrack's value, because people in groups
+    overlap."""
     input_size: tuple[Side, Side] | None = None
-    """Height and width in px the frame is scaled into; None is the checkpoint's own test size."""
+    """Height and width in px that each frame is scaled to fit into; None is the checkpoint's own test size."""
     normalise: Literal["auto", "raw", "imagenet"] = "auto"
-    """What a YOLOX network takes: raw BGR 0..255 or ImageNet-normalised RGB; auto recognises ByteTrack's models."""
+    """What a YOLOX network takes: raw BGR 0..255, or RGB normalised as for ImageNet. auto recognises ByteTrack's
+    models, which take the latter."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 halves the time of torch networks on CPUs that have it. YOLOX-nano's boxes on real clips move by 0.2 to
-    0.9 px (median; 95 % by less than 3.1), their scores by 0.003, none is lost."""
+    """bfloat16 halves the time of torch networks on CPUs that support it. On real clips it moves YOLOX-nano's boxes by
+    0.2 to 0.9 px (median; 95 % by less than 3.1) and its scores by 0.003; no box is lost."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Frames taken from the video at once."""
+    """How many frames the detector gets at once."""
     threads: Threads = 0
     """Threads the detector may use; 0 is one for each core."""
 
 
 @dataclass(frozen=True)
 class TrackSettings:
-    """ByteTrack (Zhang et al. 2022), thresholds as published; times in seconds, so any frame rate works."""
+    """ByteTrack (Zhang et al. 2022) with its published thresholds. Times are in seconds, so any frame rate works."""
 
     high_score: Share = 0.5
     new_score: Share = 0.6
     low_score: Share = 0.1
     match_iou: Share = 0.2
-    """Smallest IoU with a strong detection, times its score (published as the cost 0.8)."""
+    """Smallest IoU with a strong detection, multiplied by its score (published as the cost 0.8)."""
     low_match_iou: Share = 0.5
     tentative_match_iou: Share = 0.3
     lost_seconds: Amount = 1.0
-    """How long a person may be hidden and keep the id (30 frames at 30 frames/s)."""
+    """For how long a person may be hidden without losing the track's number (published: 30 frames at 30 frames/s)."""
 
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """Cutting silhouettes."""
+    """Cutting people out of crops."""
 
     name: str = "auto"
     checkpoint: Path | None = None
     threshold: Share | None = None
-    """Probability from which a pixel is body; None is the model's own."""
+    """Probability from which a pixel counts as body; None is the model's own."""
     max_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    """Silhouettes a second, at most; only videos above this skip frames."""
+    """Most silhouettes per second. Only videos with a higher frame rate skip frames."""
     threads: Threads = 0
     """Threads the segmenter may use; 0 is one for each core."""
 
 
 @dataclass(frozen=True)
 class PoseSettings:
-    """Finding joints. A run needs a pose network only where something asks for keypoints."""
+    """Finding keypoints. A run loads a pose network only if something needs keypoints."""
 
     name: str = "auto"
     checkpoint: Path | None = None
     when: Literal["auto", "always", "never"] = "auto"
-    """auto: where the gait model needs keypoints or they are painted. always: also to keep them with the features."""
+    """auto: if the gait model needs keypoints or they are painted. always: also to write them with the features."""
     paint: bool = False
     """Whether the painted videos show skeletons."""
     threads: Threads = 0
@@ -104,12 +108,13 @@ class GaitSettings:
     name: str = "auto"
     checkpoint: Path | None = None
     max_frames: Annotated[int, Field(ge=8)] = 240
-    """Longest walk handed to the network; longer ones are thinned evenly. Bounds time and memory."""
+    """Most silhouettes of a walk that the network gets; a longer walk is thinned evenly, which limits time
+    and memory."""
 
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """When a walk cannot be used."""
+    """What a walk must have to be usable."""
 
     min_seconds: Amount = 1.0
     """About one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
@@ -117,11 +122,11 @@ class QualitySettings:
     min_height: Amount = 48.0
     """Median box height in px."""
     border_margin: Amount = 2.0
-    """A box closer than this to the frame's edge, in px, is cut."""
+    """A box closer than this to the edge of the frame, in px, counts as cut off."""
     max_occlusion: Share = 0.35
-    """Share of a box hidden by somebody nearer, from which the frame is not used."""
+    """A frame is not used if a larger share of the person's box is hidden by somebody nearer to the camera."""
     min_motion: Amount = 0.25
-    """Smallest leg motion (see `app.walks.quality`) of somebody who walks."""
+    """Leg motion (see `app.walks.quality`) below which a person does not count as walking."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ class MatchSettings:
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
     threshold: Amount | None = None
-    """Largest distance that is still the same person; None derives it (see `app.recognise.calibration`)."""
+    """Largest distance at which two walks count as the same person's. None: it is derived from the run (see
+    `app.recognise.calibration`)."""
     far: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.05
     """False accept rate: the share of comparisons with a stranger that may pass the threshold, where calibrated scores
     say what a distance means."""
@@ -140,7 +146,7 @@ class MatchSettings:
     """Whether everybody in the probe is in the gallery. Then every walk gets the best name that the video allows, and
     there is no threshold."""
     join_fragments: bool = True
-    """Whether pieces of one person's broken track share an identity."""
+    """Whether the pieces of a track that broke off and began again are joined as one person."""
 
 
 Blur: TypeAlias = Literal["none", "faces", "unknown", "everyone"]
@@ -154,19 +160,20 @@ class OutputSettings:
     silhouettes: bool = True
     features: bool = True
     summary: bool = True
-    """`summary.gif`, a short side by side of gallery and probe."""
+    """Whether to write `summary.gif`, which shows gallery and probe side by side for a short while."""
     report: bool = True
-    """`report.html`, everything a run found on one page."""
+    """Whether to write `report.html`, a page with all results of the run."""
     embed_videos: bool = False
-    """Whether the page holds the painted videos, so that it can be passed on alone; else it plays those beside it."""
+    """Whether the page contains the painted videos, so that the one file can be passed on. Otherwise it plays the files
+    beside it."""
     blur: Blur = "none"
-    """Who is made unrecognisable in videos and pages. faces: everybody's head. unknown: the whole of everybody who is
-    not identified. everyone: the whole of everybody. Somebody the detector never sees is never blurred."""
+    """Who is blurred in videos and pages. faces: everybody's head. unknown: the whole body of everybody who is not
+    identified. everyone: the whole body of everybody. A person whom the detector misses is not blurred."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All of them."""
+    """All settings, by section."""
 
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
@@ -202,31 +209,35 @@ class Settings:
             given |= _flat({key.strip(): value}, f"--set {assignment}")
         for key, value in (named or {}).items():
             given |= _flat({key: value}, key)
-        values: dict[str, Any] = {}
-        for name, (value, _) in given.items():
-            section, _, key = name.rpartition(".")
-            (values.setdefault(section, {}) if section else values)[key] = value
-        try:
-            return TypeAdapter(Settings).validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"][:2])
-            where = given[name][1]
-            allowed = _allowed(_known()[name])
-            raise SettingsError(
-                f"{where}: the setting '{name}' cannot be {first['input']!r}: {allowed or first['msg']}."
-            ) from error
+        return _validated(given)
 
     def changed(self, named: Mapping[str, Any]) -> Settings:
         """Return these settings with some of them changed, each named like ``match.far``.
 
         Raises:
-            SettingsError: a name is unknown (the nearest is named), or a value does not fit.
+            SettingsError: a setting is unknown (the nearest is suggested), or a value does not fit.
         """
-        values, origins = asdict(self), dict[str, str]()
+        given = _flat(asdict(self), "")
         for key, value in named.items():
-            _overlay(values, _nested(key, value), type(self), key, origins)
-        return _validated(values, origins)
+            given |= _flat({key: value}, key)
+        return _validated(given)
+
+
+def _validated(given: Mapping[str, tuple[Any, str]]) -> Settings:
+    """Make settings from `given`: by name, the value and where it was given."""
+    values: dict[str, Any] = {}
+    for name, (value, _) in given.items():
+        section, _, key = name.rpartition(".")
+        (values.setdefault(section, {}) if section else values)[key] = value
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][:2])
+        allowed = _allowed(_known()[name]) or first["msg"]
+        raise SettingsError(
+            f"{given[name][1]}: the setting '{name}' cannot be {first['input']!r}: {allowed}."
+        ) from error
 
 
 @cache
@@ -268,11 +279,13 @@ def _allowed(hint: Any) -> str:
         return next((text for text in map(_allowed, get_args(hint)) if text), "")
     kind, about = get_args(hint)
     limits = {
-        name: getattr(limit, name) for limit in about.metadata for name in ("ge", "gt", "le") if hasattr(limit, name)
+        name: getattr(limit, name)
+        for limit in about.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if hasattr(limit, name)
     }
-    number = "a whole number" if kind is int else "a number"
-    if "gt" in limits:
-        return f"give {number} above {limits['gt']}"
-    return f"give {number} " + (
-        f"from {limits['ge']} to {limits['le']}" if "le" in limits else f"from {limits['ge']} on"
+    low = f"above {limits['gt']}" if "gt" in limits else f"from {limits['ge']}"
+    high = f" to {limits['le']}" if "le" in limits else f" and below {limits['lt']}" if "lt" in limits else ""
+    return f"give {'a whole number' if kind is int else 'a number'} {low}{high}" + (
+        "" if high or "gt" in limits else " on"
     )

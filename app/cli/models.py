@@ -173,8 +173,8 @@ def show_published(listed: Sequence[Published], checkpoints: Path) -> None:
         table.add_row(Text(model.name), size_text(model.addresses[0].bytes), model.licence.short, notes, style=style)
     console.print(table)
     console.print(
-        "Figures are as published; those of gait networks are rank-1 in per cent. The checkpoints of a stage are in the "
-        "order in which runs prefer them. `python -m app fetch NAME` downloads one, after showing its licence.",
+        "Figures are as published; those of gait networks are rank-1 in per cent. Runs prefer the checkpoints of a "
+        "stage in this order. `python -m app fetch NAME` downloads one, after showing its licence.",
         highlight=False,
     )
 
