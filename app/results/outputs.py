@@ -1,7 +1,7 @@
 """The files of a run: painted videos, tables, the page, and the silhouettes and features of each walk.
 
 Everything is written after the decisions, so that the files agree with `results.json`: there is a folder of silhouettes
-for each of its tracks, and a file of features for each track that could be used.
+and a file of features for each of its tracks. Those of a track that cannot be used hold what there is, and the reason.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[in
             number = walk.track.track_id
             if silhouettes is not None:
                 _write_silhouettes(sequence, silhouettes / f"{number:03d}")
-            if features is not None and walk.embedding is not None:
+            if features is not None:
                 _write_features(walk, sequence, features / f"{number:03d}.npz")
             if output.report:
                 pictures[number] = pictures_of(sequence, crops.get(number))
@@ -160,15 +160,16 @@ def _write_silhouettes(sequence: GaitSequence | None, folder: Path) -> None:
 
 
 def _write_features(walk: AnalysedWalk, sequence: GaitSequence | None, file: Path) -> None:
-    assert walk.embedding is not None
-    assert sequence is not None
+    """Write the embedding of a walk; of one that cannot be used, no parts and the reason."""
+    embedding = walk.embedding
     arrays: dict[str, Any] = {
-        "parts": walk.embedding.parts,
-        "model_id": np.asarray(walk.embedding.model_id),
-        "frames": np.asarray(walk.embedding.frames),
-        "frame_indices": sequence.frame_indices,
+        "parts": embedding.parts if embedding else np.zeros((0, 0), np.float32),
+        "model_id": np.asarray(embedding.model_id if embedding else ""),
+        "frames": np.asarray(embedding.frames if embedding else 0),
+        "frame_indices": sequence.frame_indices if sequence else np.zeros(0, np.int64),
+        "reason": np.asarray(walk.reason or ""),
     }
-    if sequence.keypoints is not None:
+    if sequence is not None and sequence.keypoints is not None:
         arrays["keypoints"] = sequence.keypoints
     np.savez(file, **arrays)
 

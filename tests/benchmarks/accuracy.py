@@ -50,7 +50,6 @@ from app.runs.compare import compare_walks
 from app.runs.videos import walks_of
 from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
 from app.stages import Detector, GaitModel, PoseEstimator, Run, Segmenter, Stages
-from app.track.bytetrack import iou
 from app.types import Bools, Detections, Embedding, Floats, Frame, GaitSequence, Image, ModelCard
 from app.video.reader import VideoReader
 from app.walks.analyse import AnalysedVideo
@@ -61,6 +60,7 @@ from tests.benchmarks import tracking as trackers
 from tests.benchmarks.bootstrap import bootstrap
 from tests.benchmarks.detectors import race
 from tests.benchmarks.references import Hog, MoveNet
+from tests.truth import boxes_of, person_of
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = 2
@@ -417,25 +417,6 @@ def noise(height: int, width: int) -> Image:
 
 
 # Gait, and the whole pipeline
-
-
-def boxes_of(path: Path) -> dict[int, dict[int, Floats]]:
-    """Boxes (4,) px by frame (from 0) and person, from a file of the MOT challenge's format."""
-    truth: dict[int, dict[int, Floats]] = {}
-    for frame, person, left, top, width, height in np.loadtxt(path, delimiter=",", usecols=range(6)).tolist():
-        box = np.array([left, top, left + width, top + height], np.float32)
-        truth.setdefault(int(frame) - 1, {})[int(person)] = box
-    return truth
-
-
-def person_of(track: TrackReport, truth: dict[int, dict[int, Floats]]) -> int | None:
-    """Whom a track follows: the person it covers (IoU 0.5) in most frames, None where nobody in half of them."""
-    votes: Counter[int | None] = Counter()
-    for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
-        if people := truth.get(index):
-            shares = iou(box[None], np.stack(list(people.values())))[0]
-            votes[list(people)[int(shares.argmax())] if shares.max() >= 0.5 else None] += 1
-    return votes.most_common(1)[0][0] if votes else None
 
 
 @dataclass(frozen=True, eq=False)

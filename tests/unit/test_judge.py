@@ -142,9 +142,13 @@ def test_files_on_disk_are_exactly_the_tracks_of_the_results(tmp_path: Path) -> 
         silhouettes = output.folder / "GaitSilhouette" / named.video.name
         features = output.folder / "GaitFeatures" / named.video.name
         assert {path.name for path in silhouettes.iterdir()} == set(tracks)
-        usable = {number for number, track in tracks.items() if track.status != "unusable"}
-        assert {path.stem for path in features.iterdir()} == usable
-        for number in usable:
+        assert {path.stem for path in features.iterdir()} == set(tracks)
+        for number, track in tracks.items():
+            if track.status == "unusable":
+                with np.load(features / f"{number}.npz") as arrays:
+                    assert arrays["parts"].size == 0
+                    assert str(arrays["reason"]) == track.reason
+                continue
             with np.load(features / f"{number}.npz") as arrays:
                 frames = arrays["frame_indices"].tolist()
                 parts = arrays["parts"]
