@@ -283,8 +283,7 @@ def gallery_service(
     from app.gallery.service import GalleryService
     from app.gallery.sqlite import SqliteGallery
 
-    with show_log(to), SqliteGallery(path, create=create) as store:
-        gallery = GalleryService(store, [output], metric)
+    with show_log(to), GalleryService(SqliteGallery(path, create=create), [output], metric) as gallery:
         try:
             forgotten = gallery.expire()
         except GaitprintError as error:

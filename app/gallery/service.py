@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from app.errors import GalleryError
 from app.gallery.distances import Metric
-from app.gallery.store import GalleryStore, NewWalk, Person, clean_name, name_key
+from app.gallery.store import EnrolledWalk, GalleryStore, NewWalk, Person, clean_name, name_key
 from app.gallery.transfer import read_gallery, write_gallery
 from app.progress import Progress, Silent
 from app.workspace import clear_cache
+
+Self = TypeVar("Self", bound="GalleryService")
 
 _SAME_WALK = 1e-4
 """Two walks whose distance is below this, relative to the size of the embedding, are one and the same recording."""
@@ -45,7 +48,7 @@ class Enrolment:
 
 
 class GalleryService:
-    """A gallery, and everything that depends on it.
+    """A gallery, and everything that depends on it. A context manager, which closes the store.
 
     Every method raises `GalleryError` as `GalleryStore` does.
     """
@@ -73,7 +76,25 @@ class GalleryService:
         self._metric = metric
         self._before_forgetting = before_forgetting
 
-    def enrol(
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; the gallery cannot be used afterwards."""
+        self.store.close()
+
+    def people(self) -> list[Person]:
+        """Return everybody, in the order of their names."""
+        return self.store.people()
+
+    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
+        """Return the walks of one person, or of everybody, in the order in which they were added."""
+        return self.store.walks(name)
+
+    def add_walks(
         self,
         name: str,
         walks: Sequence[NewWalk],
@@ -188,14 +209,14 @@ class GalleryService:
         self._clear(*expired)
         return self.store.expire(now)
 
-    def export(self, path: Path, progress: Progress | None = None) -> tuple[int, int]:
+    def export(self, path: str | Path, progress: Progress | None = None) -> tuple[int, int]:
         """Write everybody into one file; return how many people and walks it holds (`write_gallery`)."""
-        people, walks = write_gallery(self.store, path, progress or Silent())
+        people, walks = write_gallery(self.store, Path(path), progress or Silent())
         self.store.record("export", people=people, walks=walks)
         return people, walks
 
     def import_file(
-        self, path: Path, *, merge: bool = False, progress: Progress | None = None, total: int | None = None
+        self, path: str | Path, *, merge: bool = False, progress: Progress | None = None, total: int | None = None
     ) -> tuple[int, int]:
         """Add the people of a file that `export` wrote, all or none; return how many people and walks came in.
 
@@ -208,7 +229,7 @@ class GalleryService:
         with (progress or Silent()).stage("Importing people", total) as advance:
 
             def records() -> Iterator[tuple[Person, list[NewWalk]]]:
-                for record in read_gallery(path):
+                for record in read_gallery(Path(path)):
                     yield record
                     advance(1)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from app.errors import GalleryError
@@ -113,9 +112,7 @@ class GalleryStore(Protocol):
 
     def __enter__(self: Store) -> Store: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def close(self) -> None:
         """Close the store; it cannot be used afterwards."""

@@ -66,7 +66,7 @@ def enrol_video(
     Raises:
         VideoError: the video cannot be read.
         NobodyFoundError: no walk in it can be used.
-        GalleryError: it shows several walks and none is chosen, or see `GalleryService.enrol`.
+        GalleryError: it shows several walks and none is chosen, or see `GalleryService.add_walks`.
     """
     output = run.settings.output.folder
     with in_use(output):
@@ -145,7 +145,7 @@ def enrol_person(
             failures.append(error)
     try:
         if walks:
-            enrolment = gallery.enrol(name, walks, consent=options.consent, retain_days=options.retain_days)
+            enrolment = gallery.add_walks(name, walks, consent=options.consent, retain_days=options.retain_days)
             return enrolment, failures
     except GalleryError as error:
         failures.append(error)

@@ -14,13 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from app.errors import VideoError
 from app.gallery.service import Enrolment, GalleryService
 from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import EnrolledWalk, Person
 from app.progress import Progress, Silent
 from app.results.result import Result
 from app.runs.build import build
@@ -38,40 +36,19 @@ SettingsLike: TypeAlias = "Settings | Mapping[str, Any] | None"
 """Settings; or those that differ from the defaults, such as ``{"match.far": 0.01}``; None for the defaults."""
 
 
-class Gallery:
-    """People who agreed to be known, kept in one file. Made by `open_gallery`; a context manager.
+class Gallery(GalleryService):
+    """People who agreed to be recognised, kept in one file. Made by `open_gallery`; a context manager.
 
     Forgetting somebody also clears the caches of the output folder, because those may hold silhouettes of the person.
-    Every method raises `GalleryError` for a name or walk that is not there and for a file that cannot be used.
+    Every method raises `GalleryError` for a name or walk that does not exist and for a file that cannot be used.
     """
 
     def __init__(self, store: SqliteGallery, settings: Settings) -> None:
-        self.store = store
+        super().__init__(store, [settings.output.folder], settings.match.metric)
         self.settings = settings
-        self._service = GalleryService(store, [settings.output.folder], settings.match.metric)
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return len(self.people())
-
-    def close(self) -> None:
-        """Let go of the file; the gallery cannot be used afterwards."""
-        self.store.close()
-
-    def people(self) -> list[Person]:
-        """Return everybody, by name."""
-        return self.store.people()
-
-    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
-        """Return the walks of one person, or all walks, in the order in which they came."""
-        return self.store.walks(name)
 
     def enrol(
         self,
@@ -108,39 +85,7 @@ class Gallery:
         tracks = [track] if isinstance(track, int) else track
         options = EnrolOptions(consent, tracks, view, retain_days, keep_silhouettes, thumbnail)
         run = Run(_stages(self.settings), progress or Silent())
-        return enrol_video(name, find_video(str(video)), self._service, run, options)
-
-    def rename(self, name: str, new: str) -> None:
-        """Give a person another name, which must be free."""
-        self._service.rename(name, new)
-
-    def merge(self, name: str, into: str) -> Person:
-        """Give all walks of one person to another, because both are the same person; return who stays."""
-        return self._service.merge(name, into)
-
-    def move(self, walk_id: int, name: str) -> None:
-        """Give a walk to the person whose it is."""
-        self._service.move(walk_id, name)
-
-    def forget(self, name: str) -> int:
-        """Remove a person and everything derived from them, in the caches too; return how many walks they had."""
-        return self._service.forget(name)
-
-    def forget_walk(self, walk_id: int) -> Person:
-        """Remove one walk, and the caches; return whose it was."""
-        return self._service.forget_walk(walk_id)
-
-    def expire(self) -> list[str]:
-        """Forget everybody whose time is over, and return their names."""
-        return self._service.expire()
-
-    def export(self, path: str | Path) -> tuple[int, int]:
-        """Write everybody into one file; return how many people and walks it holds."""
-        return self._service.export(Path(path))
-
-    def import_file(self, path: str | Path, *, merge: bool = False) -> tuple[int, int]:
-        """Add the people of a file that `export` wrote; return how many people and walks came in."""
-        return self._service.import_file(Path(path), merge=merge)
+        return enrol_video(name, find_video(str(video)), self, run, options)
 
 
 def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:

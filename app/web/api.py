@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -49,16 +49,12 @@ def _site(request: Request) -> Site:
 
 
 Here = Annotated[Site, Depends(_site)]
+Name = Annotated[str, Body(embed=True, min_length=1, max_length=100)]
+"""The name of a person: ``{"name": ...}``."""
 router = APIRouter(prefix="/api")
 
 
 # Sessions
-
-
-class Password(BaseModel):
-    """The password that somebody types."""
-
-    password: str = Field(max_length=1000)
 
 
 @router.get("/session")
@@ -81,14 +77,14 @@ async def session(site: Here, request: Request) -> Response:
 
 
 @router.post("/login")
-async def login(site: Here, request: Request, given: Password) -> Response:
+async def login(site: Here, request: Request, password: Annotated[str, Body(embed=True, max_length=1000)]) -> Response:
     """Begin a session that may do everything, if the password is right."""
     address = request.client.host if request.client else ""
     wait = site.sessions.wait(address)
     if wait:
         detail = f"Too many wrong passwords. Try again in {wait:.0f} s."
         return JSONResponse({"detail": detail}, 429, {"Retry-After": str(round(wait) + 1)})
-    if not site.sessions.is_password(given.password):
+    if not site.sessions.is_password(password):
         site.sessions.count_wrong(address)
         return JSONResponse({"detail": "The password is wrong."}, 401)
     site.sessions.end(request.cookies.get(COOKIE))
@@ -343,24 +339,6 @@ async def unname_track(site: Here, found: Found, place: int, track_id: int) -> R
 # People
 
 
-class NewName(BaseModel):
-    """The new name of a person."""
-
-    name: str = Field(min_length=1, max_length=100)
-
-
-class Into(BaseModel):
-    """The person into whom another one is merged."""
-
-    person_id: int
-
-
-class To(BaseModel):
-    """The person whose walk it is."""
-
-    name: str = Field(min_length=1, max_length=100)
-
-
 @router.get("/people")
 def people(site: Here) -> list[dict[str, Any]]:
     """Return everybody in the gallery."""
@@ -388,17 +366,18 @@ def picture(site: Here, person_id: int) -> Response:
 
 
 @router.patch("/people/{person_id}")
-def rename(site: Here, person_id: int, new: NewName) -> Response:
+def rename(site: Here, person_id: int, name: Name) -> Response:
     """Give a person another name."""
-    site.people.rename(person_id, new.name)
+    with site.people.service() as gallery:
+        gallery.rename(site.people.get(gallery, person_id).name, name)
     return _done()
 
 
 @router.post("/people/{person_id}/merge")
-async def merge(site: Here, person_id: int, into: Into) -> Response:
+async def merge(site: Here, person_id: int, into: Annotated[int, Body(embed=True, alias="person_id")]) -> Response:
     """Give all walks of one person to another, because both are the same person."""
     async with site.queue.at_rest():
-        await asyncio.to_thread(site.people.merge, person_id, into.person_id)
+        await asyncio.to_thread(site.people.merge, person_id, into)
     return _done()
 
 
@@ -434,9 +413,10 @@ async def forget_walk(site: Here, walk_id: int) -> Response:
 
 
 @router.post("/walks/{walk_id}/move")
-def move_walk(site: Here, walk_id: int, to: To) -> Response:
+def move_walk(site: Here, walk_id: int, name: Name) -> Response:
     """Give a walk to the person whose it is."""
-    site.people.move_walk(walk_id, to.name)
+    with site.people.service() as gallery:
+        gallery.move(walk_id, name)
     return _done()
 
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from threading import RLock
@@ -53,8 +53,15 @@ class People:
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
 
+    @contextmanager
+    def service(self) -> Iterator[GalleryService]:
+        """Open the gallery, and do things with it one after the other."""
+        folders = [self._options.folder / "work"]
+        with self._lock, self.gallery() as store:
+            yield GalleryService(store, folders, self._metric, self._before_forgetting)
+
     def gallery(self) -> SqliteGallery:
-        """Open the gallery."""
+        """Open the gallery to read from it."""
         return SqliteGallery(self._options.gallery)
 
     def known(self) -> Known:
@@ -91,7 +98,7 @@ class People:
                 "with --gallery-db, or another --folder."
             )
 
-    def get(self, gallery: GalleryStore, person_id: int) -> Person:
+    def get(self, gallery: GalleryStore | GalleryService, person_id: int) -> Person:
         """Return a person.
 
         Raises:
@@ -124,9 +131,9 @@ class People:
             GalleryError: the name cannot be used, or there is no consent.
         """
         walk = _new_walk(result, place, track_id, keep)
-        with self._lock, self.gallery() as store:
+        with self.service() as gallery:
             # The gallery may have this walk already: from this run, or from another run of the same video.
-            enrolment = self._service(store).enrol(name, [walk], consent=consent, retain_days=retain_days, move=True)
+            enrolment = gallery.add_walks(name, [walk], consent=consent, retain_days=retain_days, move=True)
             (result.job.labels[f"{place}/{track_id}"],) = enrolment.walk_ids
             self._jobs.save(result.job)
         return enrolment.person.person_id
@@ -141,26 +148,16 @@ class People:
         walk_id = result.job.labels.get(f"{place}/{track_id}")
         if walk_id is None:
             raise NotThereError("This walk is not in the gallery.")
-        with self._lock, self.gallery() as store:
-            if any(walk.walk_id == walk_id for walk in store.walks()):  # it may have been removed elsewhere
-                self._service(store).forget_walk(walk_id)
+        with self.service() as gallery:
+            if any(walk.walk_id == walk_id for walk in gallery.walks()):  # it may have been removed elsewhere
+                gallery.forget_walk(walk_id)
             del result.job.labels[f"{place}/{track_id}"]
             self._jobs.save(result.job)
 
     def merge(self, person_id: int, into_id: int) -> None:
         """Give all walks of one person to another, because both are the same person."""
-        with self.gallery() as store:
-            self._service(store).merge(self.get(store, person_id).name, self.get(store, into_id).name)
-
-    def rename(self, person_id: int, name: str) -> None:
-        """Give a person another name."""
-        with self.gallery() as store:
-            self._service(store).rename(self.get(store, person_id).name, name)
-
-    def move_walk(self, walk_id: int, name: str) -> None:
-        """Give a walk to the person whose it is."""
-        with self.gallery() as store:
-            self._service(store).move(walk_id, name)
+        with self.service() as gallery:
+            gallery.merge(self.get(gallery, person_id).name, self.get(gallery, into_id).name)
 
     def forget_walk(self, walk_id: int) -> None:
         """Remove one walk.
@@ -168,8 +165,8 @@ class People:
         Raises:
             GalleryError: there is no such walk, or another program uses one of the folders.
         """
-        with self.gallery() as store:
-            self._service(store).forget_walk(walk_id)
+        with self.service() as gallery:
+            gallery.forget_walk(walk_id)
 
     def traces(self, person_id: int) -> Traces:
         """Find everything that shows a person."""
@@ -196,13 +193,13 @@ class People:
         Raises:
             GalleryError: another program uses one of the folders. Then nobody is forgotten.
         """
-        with self._lock, self.gallery() as store:
-            return self._service(store).forget(self.get(store, person_id).name)
+        with self.service() as gallery:
+            return gallery.forget(self.get(gallery, person_id).name)
 
     def expire(self, now: datetime | None = None) -> None:
         """Forget everybody whose time is over, as `forget` does."""
-        with self._lock, self.gallery() as store:
-            self._service(store).expire(now)
+        with self.service() as gallery:
+            gallery.expire(now)
 
     def names_forgotten(self, results: Sequence[RunResult] | None = None) -> bool:
         """Whether results (None: any) name somebody who was forgotten elsewhere, such as on the command line."""
@@ -227,12 +224,9 @@ class People:
         Raises:
             GalleryError: another program uses one of the folders.
         """
-        with self.gallery() as store:
-            self._service(store).clear_caches()
+        with self.service() as gallery:
+            gallery.clear_caches()
         self._empty_own_cache()
-
-    def _service(self, store: GalleryStore) -> GalleryService:
-        return GalleryService(store, [self._options.folder / "work"], self._metric, self._before_forgetting)
 
     def _before_forgetting(self, people: Sequence[Person]) -> None:
         self._empty_own_cache()

@@ -45,36 +45,36 @@ def names(service: GalleryService) -> dict[str, int]:
 
 def test_a_recording_is_enrolled_once(store: SqliteGallery) -> None:
     service = GalleryService(store)
-    first = service.enrol("Anna", [walk(1), walk(2)], consent="form 7")
+    first = service.add_walks("Anna", [walk(1), walk(2)], consent="form 7")
     assert (first.person.name, first.added, first.present) == ("Anna", (1, 2), ())
-    again = service.enrol(" anna ", [walk(2), walk(3)])
+    again = service.add_walks(" anna ", [walk(2), walk(3)])
     assert (again.added, [walk_id for _, walk_id in again.present]) == ((3,), [2])
     assert sorted(again.walk_ids) == [2, 3]
     assert (again.person.walks, again.person.consent) == (3, "form 7")
-    third = service.enrol("Anna", [walk(1)], consent="form 8")
+    third = service.add_walks("Anna", [walk(1)], consent="form 8")
     assert (third.added, third.walk_ids, third.person.walks) == ((), (1,), 3)
     with pytest.raises(GalleryError, match="no walk"):
-        service.enrol("Anna", [])
+        service.add_walks("Anna", [])
 
 
 def test_nobody_new_is_enrolled_without_consent(store: SqliteGallery) -> None:
     service = GalleryService(store)
     with pytest.raises(GalleryError, match="What has Anna agreed to"):
-        service.enrol("Anna", [walk(1)], consent=" ")
+        service.add_walks("Anna", [walk(1)], consent=" ")
     assert names(service) == {}
 
 
 def test_a_walk_of_somebody_else_is_an_error_or_moves(store: SqliteGallery) -> None:
     service = GalleryService(store)
-    service.enrol("Anna", [walk(1), walk(2)], consent="yes")
-    service.enrol("Ben", [walk(3)], consent="yes")
+    service.add_walks("Anna", [walk(1), walk(2)], consent="yes")
+    service.add_walks("Ben", [walk(3)], consent="yes")
     with pytest.raises(GalleryError, match=r"walk 2 of 'Anna'.*If this is Ben.*gallery move"):
-        service.enrol("Ben", [walk(2), walk(4)], consent="yes")
+        service.add_walks("Ben", [walk(2), walk(4)], consent="yes")
     assert names(service) == {"Anna": 2, "Ben": 1}
-    moved = service.enrol("Ben", [walk(2)], consent="yes", move=True)
+    moved = service.add_walks("Ben", [walk(2)], consent="yes", move=True)
     assert (moved.added, moved.walk_ids) == ((), (2,))
     assert names(service) == {"Anna": 1, "Ben": 2}
-    renamed = service.enrol("Cleo", [walk(2)], consent="yes", move=True)
+    renamed = service.add_walks("Cleo", [walk(2)], consent="yes", move=True)
     assert names(service) == {"Anna": 1, "Ben": 1, "Cleo": 1}
     assert [found.walk_id for found in store.walks("Cleo")] == list(renamed.walk_ids)
 
@@ -82,7 +82,7 @@ def test_a_walk_of_somebody_else_is_an_error_or_moves(store: SqliteGallery) -> N
 @pytest.mark.parametrize(("metric", "known"), [("cosine", True), ("euclidean", False)])
 def test_the_metric_says_whether_a_recording_is_known(store: SqliteGallery, metric: str, known: bool) -> None:
     service = GalleryService(store, metric="cosine" if metric == "cosine" else "euclidean")
-    service.enrol("Anna", [walk(1)], consent="yes")
+    service.add_walks("Anna", [walk(1)], consent="yes")
     found = service.find(walk(1, scale=2.0))
     assert (found is not None) == known
     if found is not None:
@@ -103,8 +103,8 @@ def test_caches_go_first_and_the_person_last(store: SqliteGallery, tmp_path: Pat
             raise OSError("the disk is full")
 
     service = GalleryService(store, [tmp_path / "out"], before_forgetting=check)
-    service.enrol("Anna", [walk(1)], consent="yes", retain_days=1)
-    service.enrol("Ben", [walk(2)], consent="yes")
+    service.add_walks("Anna", [walk(1)], consent="yes", retain_days=1)
+    service.add_walks("Ben", [walk(2)], consent="yes")
     assert service.expire() == []
     assert tmp_path / "out" in service.folders
     assert len(service.folders) == (1 if store.path is None else 2)
@@ -134,7 +134,7 @@ def test_caches_go_first_and_the_person_last(store: SqliteGallery, tmp_path: Pat
 
 def test_nothing_is_cleared_for_nobody(store: SqliteGallery, tmp_path: Path) -> None:
     service = GalleryService(store, [tmp_path / "out"])
-    service.enrol("Anna", [walk(1)], consent="yes")
+    service.add_walks("Anna", [walk(1)], consent="yes")
     caches = fill_caches(service)
     with pytest.raises(GalleryError, match="no 'Zoe'"):
         service.forget("Zoe")
@@ -146,8 +146,8 @@ def test_nothing_is_cleared_for_nobody(store: SqliteGallery, tmp_path: Path) -> 
 
 def test_corrections(store: SqliteGallery) -> None:
     service = GalleryService(store)
-    service.enrol("Anna", [walk(1), walk(2)], consent="yes")
-    service.enrol("Ben", [walk(3)], consent="yes")
+    service.add_walks("Anna", [walk(1), walk(2)], consent="yes")
+    service.add_walks("Ben", [walk(3)], consent="yes")
     service.rename("Ben", "Benno")
     service.move(1, "Benno")
     assert names(service) == {"Anna": 1, "Benno": 2}
@@ -157,7 +157,7 @@ def test_corrections(store: SqliteGallery) -> None:
 
 def test_export_and_import(store: SqliteGallery, tmp_path: Path) -> None:
     service, progress = GalleryService(store), Remembered()
-    service.enrol("Anna", [walk(1), walk(2)], consent="yes")
+    service.add_walks("Anna", [walk(1), walk(2)], consent="yes")
     assert service.export(tmp_path / "people.gz", progress) == (1, 2)
     assert store.log(1)[0].details == {"people": 1, "walks": 2}
     with SqliteGallery(None) as other:

@@ -1,0 +1,78 @@
+"""The gallery corrected through the web interface: the requests that the page sends, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra 'web'")
+pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
+
+from starlette.testclient import TestClient
+
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
+from app.types import Embedding
+from app.web.options import WebOptions
+from app.web.security import TOKEN_HEADER
+from app.web.server import create_app
+from app.workspace import in_use
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    rng = np.random.default_rng(0)
+    with SqliteGallery(tmp_path / "gallery.db") as gallery:
+        for name in ("Anna", "Ben", "Cleo"):
+            parts = rng.normal(size=(2, 8)).astype(np.float32)
+            gallery.enrol(name, [NewWalk(Embedding(parts, "gei", 9), f"{name}.mp4")], consent="yes")
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+        client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
+        yield client
+
+
+def people(client: TestClient) -> dict[str, int]:
+    return {person["name"]: person["walks"] for person in client.get("/api/people").json()}
+
+
+def test_people_are_corrected_and_forgotten(client: TestClient) -> None:
+    anna, ben, cleo = (person["person_id"] for person in client.get("/api/people").json())
+    assert client.patch(f"/api/people/{ben}", json={"name": "Benno"}).status_code == 204
+    (walk,) = client.get(f"/api/people/{ben}").json()["walk_list"]
+    assert client.post(f"/api/walks/{walk['walk_id']}/move", json={"name": "Cleo"}).status_code == 204
+    assert people(client) == {"Anna": 1, "Benno": 0, "Cleo": 2}
+    assert client.post(f"/api/people/{cleo}/merge", json={"person_id": anna}).status_code == 204
+    assert people(client) == {"Anna": 3, "Benno": 0}
+    assert client.delete(f"/api/walks/{walk['walk_id']}").status_code == 204
+    assert people(client) == {"Anna": 2, "Benno": 0}
+    assert client.delete(f"/api/people/{anna}").json() == {"walks": 2, "results": 0}
+    assert people(client) == {"Benno": 0}
+    events = [event["event"] for event in client.get("/api/log").json()]
+    assert events[:5] == ["forget", "forget walk", "merge", "move", "rename"]
+
+
+def test_what_cannot_be_done_says_why(client: TestClient, tmp_path: Path) -> None:
+    anna, ben, _ = (person["person_id"] for person in client.get("/api/people").json())
+    for method, path, content, status, why in (
+        ("PATCH", f"/api/people/{anna}", {"name": "Ben"}, 422, "There is a 'Ben' already"),
+        ("PATCH", f"/api/people/{anna}", {"name": ""}, 422, "at least 1 character"),
+        ("PATCH", f"/api/people/{anna}", {}, 422, "required"),
+        ("PATCH", "/api/people/99", {"name": "Zoe"}, 404, "not in the gallery"),
+        ("POST", f"/api/people/{anna}/merge", {"person_id": anna}, 422, "cannot be merged"),
+        ("POST", f"/api/people/{anna}/merge", {"person_id": 99}, 404, "not in the gallery"),
+        ("POST", f"/api/people/{anna}/merge", {"person_id": "Ben"}, 422, "integer"),
+        ("POST", "/api/walks/1/move", {"name": "Zoe"}, 422, "no 'Zoe'"),
+        ("DELETE", "/api/walks/99", None, 422, "no walk 99"),
+    ):
+        answer = client.request(method, path, json=content)
+        assert answer.status_code == status, (method, path, content, answer.text)
+        assert why in answer.text, (method, path, content, answer.text)
+    with in_use(tmp_path):
+        for path in ("/api/walks/1", f"/api/people/{ben}"):
+            answer = client.delete(path)
+            assert (answer.status_code, "Another program is at work" in answer.text) == (422, True)
+    assert people(client) == {"Anna": 1, "Ben": 1, "Cleo": 1}
