@@ -17,6 +17,7 @@ SHEET = "-walks.png"
 _PLACES = ("OutputVideos", "GaitSilhouette", "GaitFeatures", "cache")
 _HALF = ".*.partial*"  # see `app.files.written_whole`
 _CACHED = (f"{'?' * 32}.zip", f"*{SHEET}")  # archives with everybody's silhouettes, and pictures of everybody
+_DUE = ".clear"  # a file in the cache which says that it must be cleared as soon as nobody uses the folder
 _PATIENCE = 30.0  # s that another program may take to clear the folder
 
 
@@ -37,17 +38,22 @@ def in_use(output: Path) -> Iterator[None]:
     finally:
         with closing(lock), suppress(OSError):  # Windows keeps a file that is open
             if _alone(lock):
+                _clear(output)
                 file.unlink()
         for folder in made:
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
 
-def clear_cache(output: Path) -> bool:
+def clear_cache(output: Path, *, later: bool = False) -> bool:
     """Delete everything about videos in the cache of an output folder, because anybody may be seen in it.
 
+    Args:
+        output: the folder.
+        later: whether to do it as soon as nobody uses the folder any more, if another program uses it now.
+
     Returns:
-        Whether it was done; it is not while another program uses the folder.
+        Whether it was done now; it is not while another program uses the folder.
 
     Raises:
         OutputError: there is no permission.
@@ -57,9 +63,10 @@ def clear_cache(output: Path) -> bool:
         return True
     with explained(file.parent), closing(_locked(file)) as lock:
         if not _alone(lock):
+            if later:
+                (file.parent / _DUE).touch()
             return False
-        for path in [cached for pattern in _CACHED for cached in file.parent.glob(pattern)]:
-            path.unlink()
+        _empty(file.parent)
         with suppress(OSError):  # Windows keeps a file that is open
             file.unlink()
     with suppress(OSError):  # not empty
@@ -104,8 +111,15 @@ def _alone(lock: sqlite3.Connection) -> bool:
     return True
 
 
+def _empty(cache: Path) -> None:
+    for path in [cached for pattern in (*_CACHED, _DUE) for cached in cache.glob(pattern)]:
+        path.unlink()
+
+
 def _clear(output: Path) -> None:
-    """Remove half-written files."""
+    """Remove half-written files, and what is in the cache if that is due."""
+    if (output / "cache" / _DUE).exists():
+        _empty(output / "cache")
     for path in [half for place in _PLACES for half in (output / place).glob(_HALF)]:
         if path.is_dir():
             shutil.rmtree(path)

@@ -279,20 +279,14 @@ def gallery_service(
         output: a folder whose cache may show people of the gallery.
         metric: of the settings.
     """
-    from app.errors import GaitprintError
     from app.gallery.service import GalleryService
     from app.gallery.sqlite import SqliteGallery
 
     with show_log(to), GalleryService(SqliteGallery(path, create=create), [output], metric) as gallery:
-        try:
-            forgotten = gallery.expire()
-        except GaitprintError as error:
-            message = f"The time is over of people in {path}, but they cannot be forgotten now: {error}"
-            say(message, "yellow", to=to)
-        else:
-            if forgotten:
-                message = f"Forgotten, because their time was over: {', '.join(forgotten)}."
-                say(f"{message} What was kept of all videos in {gallery.caches} is deleted too.", "yellow", to=to)
+        forgotten = gallery.expire()
+        if forgotten:
+            message = f"Forgotten, because their time was over: {', '.join(forgotten)}."
+            say(f"{message} What was kept of all videos in {gallery.caches} is deleted too.", "yellow", to=to)
         yield gallery
 
 

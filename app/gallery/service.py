@@ -2,12 +2,13 @@
 
 `GalleryStore` keeps people and their walks. Forgetting somebody concerns more than the store: output folders keep the
 silhouettes of videos that were analysed, so that these need not be analysed again. These caches go first and the person
-goes last. Whatever is interrupted can therefore simply be done again, and while another program uses one of the
-folders, nobody is forgotten.
+goes last. Whatever is interrupted can therefore simply be done again. While another program uses one of the folders,
+nobody is forgotten, unless their time is over.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,6 +23,8 @@ from app.gallery.store import EnrolledWalk, GalleryStore, NewWalk, Person, clean
 from app.gallery.transfer import read_gallery, write_gallery
 from app.progress import Progress, Silent
 from app.workspace import clear_cache
+
+logger = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="GalleryService")
 
@@ -182,7 +185,8 @@ class GalleryService:
             GalleryError: nobody has that name, or another program uses one of the folders; then nobody is forgotten.
         """
         person = self.store.person(name)
-        self._clear(person)
+        self.clear_caches()
+        self._prepare([person])
         return self.store.forget(person.name)
 
     def forget_walk(self, walk_id: int) -> Person:
@@ -192,21 +196,27 @@ class GalleryService:
             GalleryError: there is no such walk, or another program uses one of the folders.
         """
         owner = self.store.owner(walk_id)
-        self._clear()
+        self.clear_caches()
+        self._prepare([])
         self.store.forget_walk(walk_id)
         return self.store.person(owner.name)
 
     def expire(self, now: datetime | None = None) -> list[str]:
         """Forget everybody whose time is over, as `forget` does, and return their names.
 
-        Raises:
-            GalleryError: somebody's time is over, but another program uses one of the folders; nobody is forgotten.
+        Nobody is kept longer because another program uses one of the folders. Its cache is then cleared as soon as
+        nobody uses the folder any more.
         """
         now = now or datetime.now(timezone.utc)
         expired = [person for person in self.store.people() if person.expires is not None and person.expires <= now]
         if not expired:
             return []
-        self._clear(*expired)
+        for folder in self.folders:
+            if not clear_cache(folder, later=True):
+                logger.warning(
+                    "Another program is at work in %s. What is kept of videos there is deleted when it ends.", folder
+                )
+        self._prepare(expired)
         return self.store.expire(now)
 
     def export(self, path: str | Path, progress: Progress | None = None) -> tuple[int, int]:
@@ -253,7 +263,6 @@ class GalleryService:
         """The caches that are cleared when somebody is forgotten, for people to read."""
         return " and ".join(str(folder / "cache") for folder in self.folders)
 
-    def _clear(self, *people: Person) -> None:
-        self.clear_caches()
+    def _prepare(self, people: Sequence[Person]) -> None:
         if self._before_forgetting is not None:
             self._before_forgetting(people)

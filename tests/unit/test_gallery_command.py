@@ -215,16 +215,15 @@ def test_those_whose_time_is_over_are_forgotten_by_any_command(run: Run, db: Pat
 
 
 @pytest.mark.usefixtures("over")
-def test_who_cannot_be_forgotten_now_is_forgotten_by_the_next_command(run: Run, db: Path, tmp_path: Path) -> None:
+def test_nobody_is_kept_longer_because_a_program_is_at_work(run: Run, db: Path, tmp_path: Path) -> None:
     files = followed(tmp_path)
     with in_use(tmp_path):
         told = run("stats")
-    assert "Another program is at work" in told
-    assert "time is over" in told
-    assert people(db) == {"Ben": 1, "Old": 2}
-    assert all(file.exists() for file in files)
-    assert "Forgotten, because their time was over: Old" in run("stats")
-    assert people(db) == {"Ben": 1}
+        assert "Another program is at work" in told
+        assert "Forgotten, because their time was over: Old" in told
+        assert people(db) == {"Ben": 1}
+        assert all(file.exists() for file in files)
+    assert not any(file.exists() for file in files), "deleted when that program ended"
 
 
 def test_a_gallery_that_is_not_there_is_not_made(run: Run, db: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import OutputError
-from app.workspace import in_use
+from app.workspace import clear_cache, in_use
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = "import sys; from pathlib import Path; from app.workspace import in_use\n"
@@ -68,3 +68,34 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "output").write_bytes(b"")
     with pytest.raises(OutputError, match="Give another folder"), in_use(tmp_path / "output"):
         pass
+
+
+def test_a_cache_that_is_in_use_is_cleared_when_everybody_has_left(tmp_path: Path) -> None:
+    archive, mine = tmp_path / "cache" / f"{'0a' * 16}.zip", tmp_path / "cache" / "mine.zip"
+    with in_use(tmp_path):
+        archive.write_bytes(b"walks")
+        mine.write_bytes(b"not ours")
+        assert not clear_cache(tmp_path)
+        assert archive.exists()
+    assert archive.exists(), "nobody asked for it to be done later"
+    with in_use(tmp_path), in_use(tmp_path):
+        assert not clear_cache(tmp_path, later=True)
+        assert archive.exists()
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mine.zip"]
+
+
+def test_a_killed_program_leaves_the_cache_to_be_cleared_by_the_next(tmp_path: Path) -> None:
+    archive = tmp_path / "cache" / f"{'0a' * 16}.zip"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "in\n"
+    archive.write_bytes(b"walks")
+    assert not clear_cache(tmp_path, later=True)
+    other.kill()
+    other.communicate()
+    assert archive.exists()
+    with in_use(tmp_path):
+        assert not archive.exists()
+    assert not (tmp_path / "cache" / ".clear").exists()

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -435,7 +434,7 @@ def test_a_walk_forgotten_on_the_command_line_clears_the_cache_here(studio: Stud
 @pytest.mark.parametrize("place", ["beside the gallery", "in the web folder"])
 def test_nobody_is_forgotten_by_halves(studio: Studio, place: str) -> None:
     result = studio.result({studio.video("a.mp4"): {1: None}})
-    anna = studio.people.name_track(result, 0, 1, "Anna", "for a day", 1, False)
+    anna = enrol(studio, result, 0, 1, "Anna")
     folder = studio.options.gallery.parent if place == "beside the gallery" else studio.options.folder / "work"
     with in_use(folder):
         with pytest.raises(GalleryError, match="Another program is at work"):
@@ -444,8 +443,6 @@ def test_nobody_is_forgotten_by_halves(studio: Studio, place: str) -> None:
             studio.people.forget_walk(1)
         with pytest.raises(GalleryError, match="Another program is at work"):
             studio.people.unname_track(result, 0, 1)
-        with pytest.raises(GalleryError, match="Another program is at work"):
-            studio.people.expire(datetime.now(timezone.utc) + timedelta(days=2))
     assert studio.names() == ["Anna"]
     assert result.job.labels == {"0/1": 1}
     assert result.folder.is_dir()
