@@ -50,7 +50,7 @@ RATES = (0.01, 0.1)
 """False-positive identification rates at which the false-negative rate is measured."""
 WALKS_FOR_CLAIMS = 1200
 GROUPS = (3, 4, 8)
-"""Numbers of people seen together, whose distances tell the scale."""
+"""Numbers of people seen together, whose distances give the scale."""
 SEARCHES = 2000
 ASKED = 0.1
 """The false accept rate whose threshold is tried in other places."""
@@ -192,9 +192,9 @@ def carried_over(walks: Walks, scores: ScoreModel) -> Iterator[Table]:
     together = np.array([rng.choice(np.flatnonzero(walks.people[chosen] == person)) for person in range(10)])
     impostors = distances[np.ix_(together, together)][np.triu_indices(10, 1)]
     domain = adapt(scores, impostors, len(together))
-    for title, judged in (("as they are", scores), (domain.note, domain.scores)):
-        if judged is not None:
-            yield claims_table(title, random_searches(judged, distances, walks.people[chosen], recordings))
+    for title, tried in (("as they are", scores), (domain.note, domain.scores)):
+        if tried is not None:
+            yield claims_table(title, random_searches(tried, distances, walks.people[chosen], recordings))
 
 
 def ratio(scores: ScoreModel, impostors: Distances, walks: int) -> ScoreModel:
@@ -236,23 +236,23 @@ def other_places(model: GaitModel, folder: Path, people: int) -> Table:
     files = sorted(first.values(), key=lambda walk: walk.name)
     owners = np.searchsorted(names, [walk.identity for walk in files])
     takes = np.array([walk.condition for walk in files])
-    learnt = np.isin(owners, np.random.default_rng(0).permutation(len(names))[: len(names) // 2])
+    fitted = np.isin(owners, np.random.default_rng(0).permutation(len(names))[: len(names) // 2])
     silhouettes = [read_silhouettes(walk.path) for walk in files]
     clean = parts_of(model, [sequence_of(walk) for walk in silhouettes])
     rng = np.random.default_rng(5)
     spoilt = parts_of(model, [sequence_of(worsened(walk, 1.0, rng)) for walk in silhouettes])
-    own = [names[owner] for owner in owners[learnt]]
-    pairs = Pairs.of(clean[learnt], own, takes[learnt].tolist(), "euclidean")
+    own = [names[owner] for owner in owners[fitted]]
+    pairs = Pairs.of(clean[fitted], own, takes[fitted].tolist(), "euclidean")
     scores = fit_scores(pairs, model_id=model.card.model_id, metric="euclidean", data="half of them")
     table = Table("place", "group", "rule", f"false accepts, {ASKED:.0%} asked", "true accepts", "log loss", "wrong by")
     table.title = f"Scores elsewhere (the scale's deviation between places: {PLACES})"
     for place, features, stretch in (
         ("the same", clean, 1.0), ("x 0.7", clean, 0.7), ("x 1.3", clean, 1.3), ("spoilt", spoilt, 1.0)
     ):  # fmt: skip
-        distances = stretch * part_distances(features[~learnt], features[~learnt])
+        distances = stretch * part_distances(features[~fitted], features[~fitted])
         for size in GROUPS:
             for rule, adapt_to in RULES.items():
-                false, true, claims = searched(scores, adapt_to, distances, owners[~learnt], takes[~learnt], size)
+                false, true, claims = searched(scores, adapt_to, distances, owners[~fitted], takes[~fitted], size)
                 table.add_row(
                     place, str(size), rule, f"{100 * false:.1f} %", f"{100 * true:.0f} %",
                     f"{claims.log_loss():.3f}", f"{100 * claims.error():.1f} %",
@@ -268,7 +268,7 @@ def searched(
     takes: np.ndarray[tuple[int], np.dtype[np.str_]],
     size: int,
 ) -> tuple[float, float, Claims]:
-    """Search in groups of `size` people, whose own distances tell the scale: false and true accepts, and the claims."""
+    """Search in groups of `size` people, whose own distances give the scale: false and true accepts, and the claims."""
     rng = np.random.default_rng(1)
     names = np.unique(owners)
     rows, false, true = [], [], []
@@ -286,10 +286,10 @@ def searched(
         false.append(float((others <= threshold).mean()))
         if known:
             true.append(float(found[place] <= threshold))
-        said = float(here.probabilities(found[None])[0, nearest])
-        rows.append((said, known and nearest == place, size))
-    said_, right, sizes = (np.array(column) for column in zip(*rows, strict=True))
-    return float(np.mean(false)), float(np.mean(true)), Claims(said_, right, sizes)
+        stated = float(here.probabilities(found[None])[0, nearest])
+        rows.append((stated, known and nearest == place, size))
+    probability, right, sizes = (np.array(column) for column in zip(*rows, strict=True))
+    return float(np.mean(false)), float(np.mean(true)), Claims(probability, right, sizes)
 
 
 def main() -> None:

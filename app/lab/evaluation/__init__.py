@@ -1,1 +1,1 @@
-"""Gait networks judged by the protocols of the published data sets: ``python -m app evaluate``."""
+"""Evaluate gait networks by the protocols of published data sets (``python -m app evaluate``), and fit scores."""

@@ -81,8 +81,8 @@ def match(detections: Scored, truth: Floats, ignore: Floats, iou: float = 0.5) -
     Args:
         detections: boxes (N, 4) and scores (N,), in any order.
         truth: the boxes of the people (M, 4).
-        ignore: regions (K, 4) with unlabelled people. A detection that is nobody's does not count if more than half
-            of its area lies in one of them.
+        ignore: regions (K, 4) with unlabelled people. A detection without a person does not count if more than half of
+            its area lies in one of them.
         iou: the smallest intersection over union that counts as the person.
     """
     boxes, scores = detections

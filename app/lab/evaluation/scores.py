@@ -183,8 +183,7 @@ class _Comparison:
     def score(self) -> Score:
         found = self.searches
         values = {name: _values(name, found) for name in self.protocol.metrics}
-        kept = self.counted.ravel()
-        first, own, other = found.first.ravel()[kept], found.own.ravel()[kept], found.other.ravel()[kept]
+        first, own, other = (values[self.counted] for values in (found.first, found.own, found.other))
         known = np.isfinite(own)
         mated = np.where(own < other, own, np.inf)[known]
         rates = FALSE_POSITIVE_RATES if known.any() else ()
