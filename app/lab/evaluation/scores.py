@@ -183,7 +183,7 @@ class _Comparison:
     def score(self) -> Score:
         found = self.searches
         values = {name: _values(name, found) for name in self.protocol.metrics}
-        first, own, other = (values[self.counted] for values in (found.first, found.own, found.other))
+        first, own, other = found.first[self.counted], found.own[self.counted], found.other[self.counted]
         known = np.isfinite(own)
         mated = np.where(own < other, own, np.inf)[known]
         rates = FALSE_POSITIVE_RATES if known.any() else ()
