@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from app.cli.terminal import ProgressBars, console, say
+from app.lab.walkers.choices import CONDITIONS, Condition, Place, View
 
 if TYPE_CHECKING:
     from app.lab.walkers.body import BodyModel
-    from app.lab.walkers.choices import Condition, Place, View
     from app.lab.walkers.wardrobe import Wardrobe
-
-Choice = TypeVar("Choice", bound=str)
 
 app = typer.Typer(help="Virtual walkers: parametric people with their own gait, and the truth about them.")
 
@@ -27,20 +24,21 @@ WardrobeOption = Annotated[
 ]
 
 
+WorkersOption = Annotated[int, typer.Option(min=0, help="How many processes work. 0: one for each core.")]
+
+
 @app.command()
 def scene(
     out: Annotated[Path, typer.Option(help="Folder for scene.mp4 and truth.json.")],
-    people: Annotated[int, typer.Option(min=1, max=12, help="How many.")] = 4,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same scene.")] = 7,
-    condition: Annotated[str, typer.Option(help="nm (plain), bg (bags) or cl (coats).")] = "nm",
-    camera: Annotated[
-        str, typer.Option(help="front, raised, back, side, oblique, surveillance or handheld.")
-    ] = "front",
-    place: Annotated[str | None, typer.Option(help="street, park, square, hall or corridor. Default: drawn.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Duration.")] = 8.0,
+    people: Annotated[int, typer.Option(min=1, max=12, help="How many people walk.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scene.")] = 7,
+    condition: Annotated[Condition, typer.Option(help="nm: plain clothes. bg: with bags. cl: in coats.")] = "nm",
+    camera: Annotated[View, typer.Option(help="Where the camera stands.")] = "front",
+    place: Annotated[Place | None, typer.Option(help="Where the people walk. Default: drawn at random.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long the scene lasts.")] = 8.0,
     fps: Annotated[int, typer.Option(min=5, max=60, help="Frames per second.")] = 25,
-    size: Annotated[str, typer.Option(help="Width x height in px.")] = "854x480",
-    blur: Annotated[int, typer.Option(min=1, max=8, help="Pictures averaged for motion blur.")] = 1,
+    size: Annotated[str, typer.Option(help="Width x height of the video in px.")] = "854x480",
+    blur: Annotated[int, typer.Option(min=1, max=8, help="Pictures averaged into each frame as motion blur.")] = 1,
     masks: Annotated[bool, typer.Option("--masks", help="Also write masks.npz: who is at every pixel.")] = False,
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
@@ -52,7 +50,7 @@ def scene(
     width, height = _size(size)
     model, clothes = _load(cache, wardrobe)
     made = make_scene(
-        model, people=people, seed=seed, condition=_condition(condition), view=_view(camera), place=_place(place),
+        model, people=people, seed=seed, condition=condition, view=camera, place=place,
         seconds=seconds, fps=fps, width=width, height=height, exposures=blur, wardrobe=clothes,
     )  # fmt: skip
     with ProgressBars() as bars:
@@ -67,22 +65,23 @@ def scene(
 def dataset(
     out: Annotated[Path, typer.Option(help="Folder of the data set. A run that was stopped goes on.")],
     subjects: Annotated[int, typer.Option(min=1, help="How many people.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 1,
-    conditions: Annotated[str, typer.Option(help="Conditions and walks of each.")] = "nm:6,bg:2,cl:2",
-    views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees.")] = 11,
+    conditions: Annotated[str, typer.Option(help="Each condition with its number of walks.")] = "nm:6,bg:2,cl:2",
+    views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees (behind).")] = 11,
     frames: Annotated[int, typer.Option(min=1, help="Frames of each walk, at 25 per second.")] = 40,
-    modalities: Annotated[str, typer.Option(help="silhouette, pose, body, heatmap, smpl; separated by commas.")] = (
-        "silhouette"
-    ),
-    size: Annotated[int, typer.Option(help="Of the silhouettes: 64 or 128 px.")] = 64,
+    modalities: Annotated[
+        str,
+        typer.Option(help="What to write: silhouette, pose, body, heatmap, smpl; separated by commas."),
+    ] = "silhouette",
+    size: Annotated[int, typer.Option(help="Height of the silhouettes: 64 or 128 px.")] = 64,
     cameras: Annotated[
-        int, typer.Option(min=0, max=72, help="Film each walk with so many cameras anywhere around, not --views.")
+        int, typer.Option(min=0, max=72, help="Cameras at random places all around each walk, in place of --views.")
     ] = 0,
-    outfits: Annotated[int, typer.Option(min=1, max=9, help="Sets of clothes, worn in turn.")] = 1,
+    outfits: Annotated[int, typer.Option(min=1, max=9, help="Sets of clothes of each person, worn in turn.")] = 1,
     change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
-    training: Annotated[int, typer.Option(min=0, help="So many of the subjects are for training.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    training: Annotated[int, typer.Option(min=0, help="How many of the subjects are in the training set.")] = 0,
+    workers: WorkersOption = 0,
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -110,12 +109,12 @@ def dataset(
 @app.command()
 def benchmark(
     folder: Annotated[Path, typer.Argument(help="Folder of the walks and of results.json. A stopped run goes on.")],
-    subjects: Annotated[int, typer.Option(min=2, help="Test people; as many for training. 100: walkers-100.")] = 100,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    subjects: Annotated[int, typer.Option(min=2, help="How many people to test; as many more are for training.")] = 100,
+    workers: WorkersOption = 0,
     cache: CacheOption = None,
 ) -> None:
-    """Run the Walkers benchmark: how well simple means know the walkers again, across views and clothes."""
-    from app.lab.walkers.benchmark import CONDITIONS, run
+    """Run the Walkers benchmark: how well simple methods recognise the walkers across views and clothes."""
+    from app.lab.walkers.benchmark import run
     from app.lab.walkers.body import CACHE
 
     with ProgressBars() as bars:
@@ -149,7 +148,7 @@ def sheet(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the clips.")] = Path("input_videos"),
-    only: Annotated[list[str] | None, typer.Option(help="Only this clip; may be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Make only this clip; may be repeated.")] = None,
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -176,33 +175,5 @@ def _size(text: str) -> tuple[int, int]:
 
     width, cross, height = text.partition("x")
     if not (cross and width.isdigit() and height.isdigit() and 64 <= int(width) <= 4096 and 64 <= int(height) <= 4096):
-        raise SettingsError(f"The size '{text}' is not understood; write for example 854x480 (64 to 4096 px).")
+        raise SettingsError(f"The size '{text}' is not understood. Write for example 854x480; each from 64 to 4096 px.")
     return int(width), int(height)
-
-
-def _condition(text: str) -> Condition:
-    from app.lab.walkers.choices import CONDITIONS
-
-    return _one_of(text, CONDITIONS, "condition")
-
-
-def _view(text: str) -> View:
-    from app.lab.walkers.choices import VIEWS
-
-    return _one_of(text, VIEWS, "camera")
-
-
-def _place(text: str | None) -> Place | None:
-    from app.lab.walkers.choices import PLACES
-
-    return None if text is None else _one_of(text, PLACES, "place")
-
-
-def _one_of(text: str, known: Sequence[Choice], what: str) -> Choice:
-    from app.errors import SettingsError, nearest
-
-    for choice in known:
-        if choice == text:
-            return choice
-    hint = nearest(text, known) or f" Known: {', '.join(known)}."
-    raise SettingsError(f"There is no {what} '{text}'.{hint}")

@@ -42,8 +42,7 @@ from app.files import written_whole
 from app.gallery.distances import distances_between
 from app.lab.evaluation.metrics import Matches, keypoint_hits, mask_ious, match, matched
 from app.lab.synthesis.photos import read_photos
-from app.lab.walkers.benchmark import CHANGE, FRAMES, TRAIN_FIRST, Discriminant, flat, judge, walk_people
-from app.lab.walkers.dataset import Plan
+from app.lab.walkers.benchmark import TRAIN_FIRST, Discriminant, embedded_people, energy_images, film, judge
 from app.results.report import TrackReport, VideoReport
 from app.runs.build import build
 from app.runs.compare import compare_walks
@@ -494,8 +493,7 @@ class EnergyDiscriminant:
         self._discriminant = discriminant
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
-        images = [walk.silhouettes[:, :, 10:54].mean(axis=0, dtype=np.float32).ravel() / 255 for walk in walks]
-        features = self._discriminant(np.stack(images).astype(np.float32))
+        features = self._discriminant(np.concatenate([energy_images(walk.silhouettes[None]) for walk in walks]))
         return [Embedding(one[None], self.card.name, len(walk)) for one, walk in zip(features, walks, strict=True)]
 
 
@@ -515,9 +513,8 @@ def gait(given: Given) -> Iterator[Table]:
 def virtual_walks(given: Given, models: Sequence[tuple[str, GaitModel]]) -> Table:
     """The Walkers benchmark (`app.lab.walkers.benchmark`); its walks are made once and kept in the cache."""
     folder, workers = given.cache / "walkers-100", os.cpu_count() or 1
-    plan = Plan(subjects=PEOPLE, first=TRAIN_FIRST, frames=FRAMES, change=CHANGE)
-    train = walk_people(plan, folder / "walks", workers)
-    linear = EnergyDiscriminant(Discriminant.fit(flat(train), train.subjects))
+    train, energies = embedded_people(film(folder, TRAIN_FIRST, PEOPLE, workers=workers), energy_images)
+    linear = EnergyDiscriminant(Discriminant.fit(energies, train.subjects))
     rows: list[dict[str, Cell]] = []
     for name, model in (*models, (linear.card.name, linear)):
         shares = judge(model, folder, PEOPLE, workers)

@@ -36,7 +36,8 @@ from app.lab.evaluation.pairs import Pairs, fit_scores
 from app.lab.evaluation.rates import equal_error_rate, false_negative_identification_rate
 from app.lab.evaluation.reliability import Claims, random_searches
 from app.lab.training.silhouettes import worsened
-from app.lab.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS
+from app.lab.walkers.benchmark import GALLERY_WALKS
+from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS
 from app.recognise.domain import PLACES, adapt
 from app.recognise.scores import ScoreModel, find_scores
 from app.settings import GaitSettings
@@ -81,7 +82,7 @@ class Walks:
         """Return the distance from walks to people: that of the nearest plain walk from another view (n, people)."""
         gallery = np.flatnonzero((self.conditions == 0) & (self.walks < GALLERY_WALKS))
         table = np.empty((len(chosen), int(self.people.max()) + 1))
-        for view in VIEWS:
+        for view in CASIA_VIEWS:
             own = np.flatnonzero(self.views[chosen] == view)
             others = gallery[self.views[gallery] != view]
             distances = part_distances(self.features[chosen[own]], self.features[others])

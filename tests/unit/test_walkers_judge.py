@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from app.errors import SettingsError
-from app.lab.walkers.benchmark import CONDITIONS, VIEWS, WALKS, Labels, judge, rank1, rank1_of_people
+from app.lab.walkers.benchmark import WALKS, Labels, judge, rank1, rank1_of_people
+from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS
 from app.lab.walkers.dataset import Plan
 from app.types import Embedding, GaitSequence, ModelCard
 
@@ -36,7 +37,7 @@ def filmed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             (plan.first + index, code, walk, view)
             for code, count in enumerate(WALKS)
             for walk in range(count)
-            for view in VIEWS
+            for view in CASIA_VIEWS
         ]
         grey = [100 if index == 0 and code == 2 else 50 * (index + 1) for _, code, _, _ in labels]
         silhouettes = np.zeros((len(labels), 2, 64, 64), np.uint8) + np.array(grey, np.uint8)[:, None, None, None]
@@ -46,7 +47,7 @@ def filmed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(path)
 
     monkeypatch.setattr("app.lab.walkers.benchmark._film_person", film)
-    monkeypatch.setattr("app.lab.walkers.benchmark.BodyModel.load", lambda cache: None)
+    monkeypatch.setattr("app.lab.walkers.jobs.BodyModel.load", lambda cache: None)
     return made
 
 
@@ -74,7 +75,7 @@ def test_parts_are_compared_each_and_the_mean_over_people_is_the_rank() -> None:
         for person in (4, 7, 9)
         for code, count in enumerate(WALKS)
         for walk in range(count)
-        for view in VIEWS
+        for view in CASIA_VIEWS
     ]
     labels = Labels(*np.array(rows, np.int64).T)
     # One part is far off once: the mean of distances forgives what the distance of the concatenation would not.

@@ -10,31 +10,33 @@ import numpy as np
 import pytest
 
 from app.errors import SettingsError
-from app.lab.walkers.benchmark import CONDITIONS, GALLERY_WALKS, VIEWS, WALKS, Discriminant, EnergyImages, rank1, run
+from app.lab.walkers.benchmark import GALLERY_WALKS, WALKS, Discriminant, Labels, energy_images, rank1, run
+from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS
 from app.lab.walkers.dataset import Plan
 
 
-def _people(count: int) -> EnergyImages:
+def _people(count: int) -> tuple[Labels, np.ndarray]:
+    """The labels of everybody's walks, and an image (64 * 44,) of each."""
     rng = np.random.default_rng(0)
-    labels = np.array(
+    rows = np.array(
         [
             (subject, code, number, view)
             for subject in range(count)
             for code, walks in enumerate(WALKS)
             for number in range(walks)
-            for view in VIEWS
+            for view in CASIA_VIEWS
         ]
     )
-    own = rng.normal(size=(count, 64, 44))
-    seen = {view: rng.normal(size=(64, 44)) for view in VIEWS}
-    images = [own[s] + 0.8 * seen[v] * (1 + c) + rng.normal(size=(64, 44)) * 6 for s, c, _, v in labels]
-    return EnergyImages(np.array(images, np.float32), *labels.T.copy())
+    own = rng.normal(size=(count, 64 * 44))
+    by_view = {view: rng.normal(size=64 * 44) for view in CASIA_VIEWS}
+    images = [own[s] + 0.8 * by_view[v] * (1 + c) + rng.normal(size=64 * 44) * 6 for s, c, _, v in rows]
+    return Labels(*rows.T), np.array(images, np.float32)
 
 
-def _naive_rank1(people: EnergyImages, features: np.ndarray, condition: int) -> float:
+def _naive_rank1(people: Labels, features: np.ndarray, condition: int) -> float:
     pairs = []
-    for probe_view in VIEWS:
-        for gallery_view in VIEWS:
+    for probe_view in CASIA_VIEWS:
+        for gallery_view in CASIA_VIEWS:
             if probe_view == gallery_view:
                 continue
             hits = []
@@ -56,8 +58,8 @@ def _naive_rank1(people: EnergyImages, features: np.ndarray, condition: int) -> 
 
 
 def test_rank1_is_the_casia_b_protocol() -> None:
-    people = _people(3)
-    features = people.images.reshape(len(people.images), -1)[:, ::40].astype(np.float64)
+    people, images = _people(3)
+    features = images[:, ::40].astype(np.float64)
     found = rank1(people, features)
     assert list(found) == list(CONDITIONS)
     for code, condition in enumerate(CONDITIONS):
@@ -66,15 +68,15 @@ def test_rank1_is_the_casia_b_protocol() -> None:
 
 
 def test_the_identical_view_does_not_count() -> None:
-    people = _people(3)
-    view_alone = (people.views[:, None] == np.array(VIEWS)) * 100.0
+    people, _ = _people(3)
+    view_alone = (people.views[:, None] == np.array(CASIA_VIEWS)) * 100.0
     assert rank1(people, view_alone + 0.0)["nm"] == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_missing_walks_are_an_error() -> None:
-    people = _people(2)
+    people, _ = _people(2)
     kept = people.views != 90
-    fewer = EnergyImages(*(value[kept] for value in vars(people).values()))
+    fewer = people.of(kept)
     with pytest.raises(ValueError, match="at 90 degrees"):
         rank1(fewer, np.zeros((kept.sum(), 4)))
 
@@ -90,30 +92,36 @@ def test_the_discriminant_finds_the_direction_that_tells_people_apart() -> None:
     assert np.allclose(np.linalg.norm(found(features.astype(np.float32)), axis=1), 1, atol=1e-5)
 
 
-def test_energy_images_survive_a_file(tmp_path: Path) -> None:
-    people = _people(1)
-    people.save(tmp_path / "people.npz")
-    again = EnergyImages.load(tmp_path / "people.npz")
-    assert all(np.array_equal(a, b) for a, b in zip(vars(people).values(), vars(again).values(), strict=True))
+def test_energy_images_are_mean_silhouettes_without_the_outer_columns() -> None:
+    silhouettes = np.zeros((2, 4, 64, 64), np.uint8)
+    silhouettes[0, :2, :, 20] = 255
+    silhouettes[1, :, :, :10] = 255
+    images = energy_images(silhouettes).reshape(2, 64, 44)
+    assert np.all(images[0, :, 10] == 0.5)
+    assert images[0].sum() == pytest.approx(32)
+    assert not images[1].any()
 
 
 def test_a_stopped_run_goes_on_and_ends_with_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everybody = _people(3)
+    labels, images = _people(3)
     walked: list[Path] = []
     limit = [4]
 
-    def walk(plan: Plan, cache: Path, index: int, path: Path) -> None:
+    def film(plan: Plan, cache: Path, index: int, path: Path) -> None:
         if len(walked) == limit[0]:
             raise KeyboardInterrupt
         walked.append(path)
-        person = everybody.of(everybody.subjects == index)
-        replace(person, subjects=person.subjects + plan.first).save(path)
+        chosen = labels.subjects == index
+        own = replace(labels.of(chosen), subjects=np.full(chosen.sum(), plan.first + index))
+        grey = np.clip(images[chosen] * 9 + 128, 0, 255).astype(np.uint8).reshape(-1, 1, 64, 44)[:, :, ::8]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            np.savez(
+                file, silhouettes=np.pad(grey, ((0, 0),) * 3 + ((10, 10),)), labels=np.stack([*vars(own).values()], 1)
+            )
 
-    monkeypatch.setattr("app.lab.walkers.benchmark._walk_person", walk)
-    monkeypatch.setattr("app.lab.walkers.benchmark.BodyModel.load", lambda cache: None)
-    monkeypatch.setattr(
-        "app.lab.walkers.benchmark.flat", lambda walks: walks.images.reshape(len(walks.images), -1)[:, ::40]
-    )
+    monkeypatch.setattr("app.lab.walkers.benchmark._film_person", film)
+    monkeypatch.setattr("app.lab.walkers.jobs.BodyModel.load", lambda cache: None)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, subjects=3)
     assert len(walked) == 4

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import Place
-from app.lab.walkers.renderer import Light, kernels
+from app.lab.walkers.renderer import Light, compiled
 from app.types import Floats
 
 _FRONT, _HEDGE, _CROWN, _POST, _INDOORS, _GLASS = range(6)
@@ -43,7 +43,7 @@ class Background:
     def render(self, camera: Camera, fine: int = 2) -> Floats:
         """Return the place without people, float32 BGR 0..1 (height, width, 3)."""
         out = np.empty((camera.height, camera.width, 3), np.float32)
-        kernels().backdrop(
+        compiled("_place_loops").backdrop(
             camera.rotation.astype(np.float64), np.array(camera.position, np.float64), float(camera.focal),
             camera.width / 2, camera.height / 2, fine, self.walls, self.floor, self.ceiling, self.sky,
             np.array(self.light.towards, np.float64), out,
@@ -93,9 +93,16 @@ def _intrinsics(focal: float, x: float, y: float) -> NDArray[np.float64]:
     return np.array([[focal, 0.0, x], [0.0, focal, y], [0.0, 0.0, 1.0]])
 
 
-def _row(axis: int, place: float, start: float, end: float, height: float, kind: int, colour: Any, seed: float,
-         option: float = 0.0, bottom: float = 0.0) -> list[float]:  # fmt: skip
-    return [axis, place, start, end, bottom, bottom + height, kind, 1.0, *colour, seed, option]
+def _wall(
+    axis: int, place: float, start: float, end: float, height: float, kind: int, colour: Any, seed: float,
+    option: float = 0.0, bottom: float = 0.0,
+) -> list[float]:  # fmt: skip
+    """Return a wall as a row of numbers for the compiled loops, see `app.lab.walkers._place_loops`."""
+    return [axis, place, start, end, bottom, bottom + height, kind, *colour, seed, option]
+
+
+def _any_seed(rng: np.random.Generator) -> float:
+    return float(rng.integers(1000))
 
 
 _FRONTS = ((0.62, 0.72, 0.78), (0.42, 0.50, 0.66), (0.70, 0.74, 0.76), (0.34, 0.40, 0.58), (0.56, 0.66, 0.66),
@@ -126,9 +133,9 @@ def _trees(rng: np.random.Generator, y: float, start: float, end: float, gap: fl
     for x in np.arange(start, end, gap):
         x = float(x + rng.uniform(-0.25, 0.25) * gap)
         width, height = rng.uniform(3.6, 5.6), rng.uniform(3.8, 6.0)
-        seed, green = float(rng.integers(1000)), _GREENS[rng.integers(3)]
-        rows.append(_row(1, y, x - 0.13, x + 0.13, 3.0, _POST, (0.20, 0.26, 0.33), seed))
-        rows.append(_row(1, y - 0.02 * np.sign(y), x - width / 2, x + width / 2, height, _CROWN, green, seed, 0, 2.1))
+        seed, green = _any_seed(rng), _GREENS[rng.integers(3)]
+        rows.append(_wall(1, y, x - 0.13, x + 0.13, 3.0, _POST, (0.20, 0.26, 0.33), seed))
+        rows.append(_wall(1, y - 0.02 * np.sign(y), x - width / 2, x + width / 2, height, _CROWN, green, seed, 0, 2.1))
     return rows
 
 
@@ -140,25 +147,16 @@ def _street(rng: np.random.Generator, room: float) -> Background:
         while x < 70.0:
             length = 2.6 * rng.integers(4, 8)
             front = _FRONTS[rng.integers(len(_FRONTS))]
-            walls.append(
-                _row(
-                    1,
-                    y + rng.uniform(0, 0.3) * np.sign(y),
-                    x,
-                    x + length,
-                    3.1 * rng.integers(2, 5) + 0.7,
-                    _FRONT,
-                    front,
-                    float(rng.integers(1000)),
-                    float(rng.random() < 0.5),
-                )
-            )
+            walls.append(_wall(
+                1, y + rng.uniform(0, 0.3) * np.sign(y), x, x + length, 3.1 * rng.integers(2, 5) + 0.7, _FRONT, front,
+                _any_seed(rng), float(rng.random() < 0.5),
+            ))  # fmt: skip
             x += length
     for x in (-70.0, 70.0):
-        walls.append(_row(0, x, -30, 30, 14.0, _FRONT, _FRONTS[rng.integers(len(_FRONTS))], float(rng.integers(1000))))
+        walls.append(_wall(0, x, -30, 30, 14.0, _FRONT, _FRONTS[rng.integers(len(_FRONTS))], _any_seed(rng)))
     for y in (-6.6 * room, 6.6 * room):
         walls += _trees(rng, y, -42, 42, 12.0)
-    floor = np.array([0, 0.60, 0.62, 0.63, 0.0, 99.0, 0.8, 0.0, 0, 0])
+    floor = np.array([0, 0.60, 0.62, 0.63, 0.0, 99.0, 0.8, 0.0])
     return Background("street", np.array(walls, np.float64), floor, 0.0, sky, light)
 
 
@@ -166,12 +164,12 @@ def _park(rng: np.random.Generator, room: float) -> Background:
     sky, light = _outdoors(rng)
     walls = []
     for y in (-11.0 * room, 11.0 * room):
-        walls.append(_row(1, y, -80, 80, 2.0, _HEDGE, _GREENS[rng.integers(3)], float(rng.integers(1000))))
+        walls.append(_wall(1, y, -80, 80, 2.0, _HEDGE, _GREENS[rng.integers(3)], _any_seed(rng)))
         walls += _trees(rng, y * 0.86, -40, 40, 7.0)
         walls += _trees(rng, y * 1.7, -60, 60, 6.0)
     for x in (-45.0, 45.0):
-        walls.append(_row(0, x, -40, 40, 5.0, _HEDGE, _GREENS[rng.integers(3)], float(rng.integers(1000))))
-    floor = np.array([1, 0.58, 0.66, 0.72, 0.0, 3.6 * room, 0.6, 0.0, 0, 0])
+        walls.append(_wall(0, x, -40, 40, 5.0, _HEDGE, _GREENS[rng.integers(3)], _any_seed(rng)))
+    floor = np.array([1, 0.58, 0.66, 0.72, 0.0, 3.6 * room, 0.6, 0.0])
     return Background("park", np.array(walls, np.float64), floor, 0.0, sky, light)
 
 
@@ -181,13 +179,11 @@ def _square(rng: np.random.Generator, room: float) -> Background:
     for axis in (0, 1):
         for place in (-22.0 * room, 22.0 * room):
             front = _FRONTS[rng.integers(len(_FRONTS))]
-            walls.append(
-                _row(axis, place, -44, 44, 12.9, _FRONT, front, float(rng.integers(1000)), float(rng.random() < 0.5))
-            )
+            walls.append(_wall(axis, place, -44, 44, 12.9, _FRONT, front, _any_seed(rng), float(rng.random() < 0.5)))
     for y in (-15.0 * room, 15.0 * room):
-        walls.append(_row(1, y, -30, 30, 1.0, _HEDGE, _GREENS[rng.integers(3)], float(rng.integers(1000))))
+        walls.append(_wall(1, y, -30, 30, 1.0, _HEDGE, _GREENS[rng.integers(3)], _any_seed(rng)))
         walls += _trees(rng, y * 1.04, -28, 28, 8.0)
-    floor = np.array([0, 0.56, 0.62, 0.66, 0.0, 99.0, 1.0, 0.0, 0, 0])
+    floor = np.array([0, 0.56, 0.62, 0.66, 0.0, 99.0, 1.0, 0.0])
     return Background("square", np.array(walls, np.float64), floor, 0.0, sky, light)
 
 
@@ -197,11 +193,11 @@ def _indoors(rng: np.random.Generator, place: Place, half: float, height: float)
     glass = 1 if rng.random() < 0.5 else -1
     for sign in (-1, 1):
         kind = _GLASS if sign == glass and place == "hall" else _INDOORS
-        walls.append(_row(1, sign * half, -60, 60, height, kind, tone, float(rng.integers(1000))))
+        walls.append(_wall(1, sign * half, -60, 60, height, kind, tone, _any_seed(rng)))
     for x in (-34.0, 34.0):
-        walls.append(_row(0, x, -half, half, height, _INDOORS, tone * 0.93, float(rng.integers(1000))))
+        walls.append(_wall(0, x, -half, half, height, _INDOORS, tone * 0.93, _any_seed(rng)))
     base = np.array([[0.62, 0.66, 0.70], [0.55, 0.57, 0.58], [0.50, 0.56, 0.64]])[rng.integers(3)]
-    floor = np.array([2, *base, 0.0, 99.0, float(rng.choice([0.6, 0.9])), 0.28, 0, 0])
+    floor = np.array([2, *base, 0.0, 99.0, float(rng.choice([0.6, 0.9])), 0.28])
     light = Light((0.18, float(0.3 * glass), 0.94), direct=0.40, ambient=0.62, shadow=0.30, softness=0.09)
     return Background(place, np.array(walls, np.float64), floor, height, np.full((2, 3), 0.8), light)
 

@@ -1,4 +1,4 @@
-"""The Walkers benchmark, ``walkers-100``: how well is a virtual walker known again, by simple means?
+"""The Walkers benchmark, ``walkers-100``: how well do simple means recognise a virtual walker?
 
 CASIA-B's protocol (Yu et al., ICPR 2006) on people who were never used for training: nm-01 to nm-04 are the gallery,
 nm-05 and nm-06, bg-01 and bg-02, cl-01 and cl-02 the probes; every probe view against every other gallery view, the
@@ -9,12 +9,10 @@ These figures rank models and code against each other. They say nothing by thems
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache, partial
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +20,15 @@ from numpy.typing import NDArray
 from app.errors import SettingsError
 from app.files import written_whole
 from app.gallery.distances import part_distances
-from app.lab.walkers.body import CACHE, BodyModel
+from app.lab.walkers.body import CACHE
+from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS
 from app.lab.walkers.dataset import Plan, subject_walks
+from app.lab.walkers.jobs import body_model, make_missing, write_json
 from app.stages import GaitModel
-from app.types import Bools, Floats, GaitSequence, Ints
-from app.workers import side_by_side
+from app.types import Bools, Bytes, Floats, GaitSequence, Ints
 
-_Maker: TypeAlias = Callable[[Plan, Path, int, Path], None]
-
-CONDITIONS = ("nm", "bg", "cl")
 WALKS = (6, 2, 2)
 """Walks under each condition."""
-VIEWS = tuple(range(0, 181, 18))
 GALLERY_WALKS = 4
 TEST_FIRST, TRAIN_FIRST = 1, 100_001
 """Numbers of the first test and the first training person."""
@@ -45,128 +40,87 @@ CHANGE = 2.4
 """How much more than usual people differ from day to day: tuned until simple means are neither lost nor enough."""
 
 
-class Labelled(Protocol):
-    """Whose N walks, how and whence: `subjects`, `conditions` (index into `CONDITIONS`), `walks` (from 0) and `views`
-    (degrees), each int64 (N,)."""
-
-    @property
-    def subjects(self) -> Ints: ...
-    @property
-    def conditions(self) -> Ints: ...
-    @property
-    def walks(self) -> Ints: ...
-    @property
-    def views(self) -> Ints: ...
-
-
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """`Labelled`, and nothing else."""
+    """Of N walks: whose they are, under which condition, which walk, from which view.
 
-    subjects: Ints
-    conditions: Ints
-    walks: Ints
-    views: Ints
-
-
-@dataclass(frozen=True, eq=False)
-class EnergyImages:
-    """The mean silhouette of N walks.
-
-    `images` float32 (N, 64, 44), 0..1; `subjects`, `conditions` (index into `CONDITIONS`), `walks` (from 0) and
-    `views` (degrees) int64 (N,).
+    `subjects`, `conditions` (index into `CONDITIONS`), `walks` (from 0) and `views` (degrees) are int64 (N,).
     """
 
-    images: Floats
     subjects: Ints
     conditions: Ints
     walks: Ints
     views: Ints
 
-    def save(self, path: Path) -> None:
-        """Write everything to a ``.npz``, whole or not at all."""
-        with written_whole(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> EnergyImages:
-        """Read what `save` has written."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{name: file[name] for name in file.files})
-
-    @classmethod
-    def joined(cls, parts: Sequence[EnergyImages]) -> EnergyImages:
-        """Return the walks of all `parts`, in order."""
-        return cls(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(cls)))
-
-    def of(self, chosen: Bools) -> EnergyImages:
-        """Return the chosen walks."""
-        return EnergyImages(*(value[chosen] for value in vars(self).values()))
+    def of(self, chosen: Bools) -> Labels:
+        """Return those of the chosen walks."""
+        return Labels(*(values[chosen] for values in vars(self).values()))
 
 
-def walk_people(
-    plan: Plan,
+def film(
     folder: Path,
+    first: int,
+    subjects: int,
+    *,
+    body: bool = True,
+    gait: bool = True,
     workers: int = 1,
     cache: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
-) -> EnergyImages:
-    """Let the people of `plan` walk and keep their energy images: those of `write_dataset`'s silhouettes.
+) -> list[Path]:
+    """Let people walk, `first` being the number of the first, and keep their silhouettes, a file for each person.
 
-    The result does not depend on the number of `workers`. Every person is a file in `folder`, written when their walks
-    are done; people who are there already do not walk again.
+    The files do not depend on the number of `workers`. People whose file is there already do not walk again. Without
+    `body` or without `gait` everybody has the same one.
+
+    Returns:
+        The files of all these people, see `read_person`.
 
     Raises:
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written.
     """
-    varied = "both" if plan.body and plan.gait else "body" if plan.body else "gait"
-    home = folder / f"{varied}-{plan.frames}-{plan.change:g}-{plan.seed}"
-    paths = _everybody(_walk_person, plan, home, workers, cache, progress)
-    return EnergyImages.joined([EnergyImages.load(path) for path in paths])
-
-
-def _everybody(
-    make: _Maker, plan: Plan, home: Path, workers: int, cache: Path, progress: Callable[[int, int], None] | None
-) -> list[Path]:
-    """Let `make` write the file of every person of `plan` whose file is not in `home` yet, and return all of them."""
-    paths = [home / f"{plan.first + index:06d}.npz" for index in range(plan.subjects)]
-    todo = [index for index, path in enumerate(paths) if not path.is_file()]
-    done = plan.subjects - len(todo)
-    if progress is not None:
-        progress(done, plan.subjects)
-    if todo:
-        BodyModel.load(cache)  # made here, once, not by every worker
-    for _ in side_by_side(make, [(plan, cache, index, paths[index]) for index in todo], workers):
-        done += 1
-        if progress is not None:
-            progress(done, plan.subjects)
+    plan = Plan(subjects=subjects, first=first, frames=FRAMES, change=CHANGE, body=body, gait=gait)
+    same = [name for name, differs in (("body", body), ("gait", gait)) if not differs]
+    home = folder / "-same-".join(["silhouettes", *same])
+    paths = [home / f"{first + index:06d}.npz" for index in range(subjects)]
+    jobs = {path: (plan, cache, index, path) for index, path in enumerate(paths)}
+    make_missing(_film_person, jobs, cache, workers, progress)
     return paths
-
-
-def _walk_person(plan: Plan, cache: Path, index: int, path: Path) -> None:
-    images, labels = [], []
-    for condition, number, view, arrays in subject_walks(plan, index, _model(cache)):
-        images.append(arrays["silhouette"][:, :, 10:54].mean(axis=0, dtype=np.float32) / np.float32(255))
-        labels.append((plan.first + index, CONDITIONS.index(condition), number - 1, view))
-    EnergyImages(np.stack(images), *np.array(labels, np.int64).T.copy()).save(path)
 
 
 def _film_person(plan: Plan, cache: Path, index: int, path: Path) -> None:
     silhouettes, labels = [], []
-    for condition, number, view, arrays in subject_walks(plan, index, _model(cache)):
+    for condition, number, view, arrays in subject_walks(plan, index, body_model(cache)):
         silhouettes.append(arrays["silhouette"])
         labels.append((plan.first + index, CONDITIONS.index(condition), number - 1, view))
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, silhouettes=np.stack(silhouettes), labels=np.array(labels, np.int64))
 
 
-@lru_cache(maxsize=1)
-def _model(cache: Path) -> BodyModel:
-    return BodyModel.load(cache)
+def read_person(path: Path) -> tuple[Bytes, Ints]:
+    """Return a person's silhouettes, uint8 (N, T, 64, 64), and the labels (N, 4) of their walks, as in `Labels`."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["silhouettes"], file["labels"]
 
 
-def rank1(people: Labelled, features: NDArray[np.floating]) -> dict[str, float]:
+def energy_images(silhouettes: Bytes) -> Floats:
+    """Return the mean silhouettes, (N, 64 * 44) and 0..1, of walks (N, T, 64, 64)."""
+    images = silhouettes[..., 10:54].mean(axis=1, dtype=np.float32) / np.float32(255)
+    return np.asarray(images.reshape(len(images), -1), np.float32)
+
+
+def embedded_people(paths: Sequence[Path], embed: Callable[[Bytes], Floats]) -> tuple[Labels, Floats]:
+    """Return the labels and the features (N, ...) of all walks of the people in `paths`, by `embed`, one by one."""
+    features, labels = [], []
+    for path in paths:
+        silhouettes, of_person = read_person(path)
+        features.append(embed(silhouettes))
+        labels.append(of_person)
+    return Labels(*np.concatenate(labels).T), np.concatenate(features)
+
+
+def rank1(people: Labels, features: NDArray[np.floating]) -> dict[str, float]:
     """Return the cross-view rank-1 of each condition, 0..1.
 
     Args:
@@ -179,28 +133,29 @@ def rank1(people: Labelled, features: NDArray[np.floating]) -> dict[str, float]:
     return {condition: float(np.mean(shares)) for condition, shares in rank1_of_people(people, features).items()}
 
 
-def rank1_of_people(people: Labelled, features: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
+def rank1_of_people(people: Labels, features: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
     """Return the `rank1` of each person's own probes, (people,) by rising number: what a bootstrap draws from."""
     parts = np.asarray(features, np.float32).reshape(len(features), -1, features.shape[-1])
     in_gallery = (people.conditions == 0) & (people.walks < GALLERY_WALKS)
     names = np.unique(people.subjects)
-    result = {}
+    result: dict[str, NDArray[np.float64]] = {}
     for code, condition in enumerate(CONDITIONS):
         is_probe = (people.conditions == code) & ~in_gallery
         for walks, role in ((in_gallery, "the gallery"), (is_probe, f"the probes of '{condition}'")):
-            missing = sorted(set(VIEWS) - set(people.views[walks].tolist()))
+            missing = sorted(set(CASIA_VIEWS) - set(people.views[walks].tolist()))
             if missing:
                 raise ValueError(f"{role} have no walks at {', '.join(map(str, missing))} degrees")
         pairs = []
-        for gallery_view in VIEWS:
+        for gallery_view in CASIA_VIEWS:
             gallery = np.flatnonzero(in_gallery & (people.views == gallery_view))
             probes = np.flatnonzero(is_probe & (people.views != gallery_view))
             nearest = gallery[part_distances(parts[probes], parts[gallery]).argmin(axis=1)]
-            found = people.subjects[nearest] == people.subjects[probes]
+            is_right = people.subjects[nearest] == people.subjects[probes]
             owners = np.searchsorted(names, people.subjects[probes])
-            for seen in (people.views[probes] == view for view in VIEWS if view != gallery_view):
-                hits = np.bincount(owners[seen], found[seen], len(names))
-                pairs.append(hits / np.bincount(owners[seen], minlength=len(names)))
+            for view in set(CASIA_VIEWS) - {gallery_view}:
+                of_view = people.views[probes] == view
+                hits = np.bincount(owners[of_view], is_right[of_view], len(names))
+                pairs.append(hits / np.bincount(owners[of_view], minlength=len(names)))
         result[condition] = np.mean(pairs, axis=0)
     return result
 
@@ -213,26 +168,26 @@ def judge(
     cache: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Let the test people walk before `model`, and return `rank1_of_people`.
+    """Let `model` recognise the test people, and return `rank1_of_people`.
 
-    Their silhouettes, `FRAMES` of each walk, are kept in `folder`, a file for each person; a run that was stopped goes
-    on. `progress` gets the people done and all of them.
+    Their silhouettes are kept in `folder`, see `film`, whose errors are raised here too.
 
     Raises:
-        MissingExtraError: the extra `walkers` is not installed.
-        OutputError: `folder` cannot be written.
         SettingsError: fewer than two subjects.
     """
+    _need_two(subjects)
+
+    def embed(silhouettes: Bytes) -> Floats:
+        walks = [GaitSequence(np.arange(len(walk)), walk, Plan.fps) for walk in silhouettes]
+        return np.stack([embedding.parts for embedding in model.embed(walks)])
+
+    paths = film(folder, TEST_FIRST, subjects, workers=workers, cache=cache, progress=progress)
+    return rank1_of_people(*embedded_people(paths, embed))
+
+
+def _need_two(subjects: int) -> None:
     if subjects < 2:
         raise SettingsError("A benchmark needs at least two people. Give --subjects 2 or more.")
-    plan = Plan(subjects=subjects, first=TEST_FIRST, frames=FRAMES, change=CHANGE)
-    labels, features = [], []
-    for path in _everybody(_film_person, plan, folder / "silhouettes", workers, cache, progress):
-        with np.load(path, allow_pickle=False) as file:
-            walks = [GaitSequence(np.arange(len(walk)), walk, plan.fps) for walk in file["silhouettes"]]
-            labels.append(file["labels"])
-        features.append(np.stack([embedding.parts for embedding in model.embed(walks)]))
-    return rank1_of_people(Labels(*np.concatenate(labels).T), np.concatenate(features))
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,13 +221,8 @@ class Discriminant:
 
     def __call__(self, features: Floats) -> Floats:
         """Project (N, D) and scale to unit length."""
-        found = (features - self.mean) @ self.projection
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
-
-
-def flat(people: EnergyImages) -> Floats:
-    """The images as vectors, (N, 64 * 44)."""
-    return people.images.reshape(len(people.images), -1)
+        projected = (features - self.mean) @ self.projection
+        return np.asarray(projected / np.linalg.norm(projected, axis=1, keepdims=True), np.float32)
 
 
 @dataclass(frozen=True)
@@ -295,36 +245,34 @@ def run(
     """Make the walks of the benchmark in `folder`, judge the baselines and write ``results.json`` there.
 
     `subjects` test and as many training people (100 make ``walkers-100``; fewer are a quick look and easier). A run
-    that was stopped goes on where it was. `progress` gets a description, the people done and all of them.
+    that was stopped goes on where it was. `progress` gets a description, the people done and all of them. Raises what
+    `film` raises.
 
     Raises:
-        MissingExtraError: the extra `walkers` is not installed.
-        OutputError: `folder` cannot be written.
         SettingsError: fewer than two subjects.
     """
-    if subjects < 2:
-        raise SettingsError("A benchmark needs at least two people. Give --subjects 2 or more.")
+    _need_two(subjects)
 
-    def people(what: str, first: int, count: int, body: bool = True, gait: bool = True) -> EnergyImages:
-        plan = Plan(subjects=count, first=first, frames=FRAMES, body=body, gait=gait, change=CHANGE)
+    def people(what: str, first: int, count: int, body: bool = True, gait: bool = True) -> tuple[Labels, Floats]:
         report = None if progress is None else partial(progress, what)
-        return walk_people(plan, folder / "walks", workers, cache, report)
+        paths = film(folder, first, count, body=body, gait=gait, workers=workers, cache=cache, progress=report)
+        return embedded_people(paths, energy_images)
 
-    train = people("training people", TRAIN_FIRST, subjects)
-    discriminant = Discriminant.fit(flat(train), train.subjects)
+    train, energies = people("training people", TRAIN_FIRST, subjects)
+    discriminant = Discriminant.fit(energies, train.subjects)
     few = min(ABLATION, subjects)
-    test = people("body and gait", TEST_FIRST, subjects)
-    tests = [("body and gait", test)]
+    test, energies = people("body and gait", TEST_FIRST, subjects)
+    tests = [("body and gait", test, energies)]
     if few < subjects:
-        tests.append(("body and gait", test.of(test.subjects < TEST_FIRST + few)))
-    tests.append(("body alone", people("body alone", TEST_FIRST, few, gait=False)))
-    tests.append(("gait alone", people("gait alone", TEST_FIRST, few, body=False)))
+        chosen = test.subjects < TEST_FIRST + few
+        tests.append(("body and gait", test.of(chosen), energies[chosen]))
+    tests.append(("body alone", *people("body alone", TEST_FIRST, few, gait=False)))
+    tests.append(("gait alone", *people("gait alone", TEST_FIRST, few, body=False)))
     results = [
-        Result(what, len(np.unique(walks.subjects)), name, rank1(walks, features))
-        for what, walks in tests
-        for name, features in (("GEI + L2", flat(walks)), ("GEI + PCA + LDA", discriminant(flat(walks))))
+        Result(what, len(np.unique(labels.subjects)), name, rank1(labels, features))
+        for what, labels, energies in tests
+        for name, features in (("GEI + L2", energies), ("GEI + PCA + LDA", discriminant(energies)))
     ]
     content = {"frames": FRAMES, "change": CHANGE, "results": [asdict(result) for result in results]}
-    with written_whole(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(folder / "results.json", content)
     return results

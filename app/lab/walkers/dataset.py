@@ -6,13 +6,10 @@ number of workers, and a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from app.errors import OutputError, SettingsError
-from app.files import explained, written_whole
+from app.errors import SettingsError
+from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import MODALITIES, Condition, Modality
+from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in, write_json
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
-from app.lab.walkers.renderer import kernels
+from app.lab.walkers.renderer import compiled
 from app.lab.walkers.smpl import NOTE, parameters
 from app.lab.walkers.wardrobe import Wardrobe
 from app.walks.silhouette import normalise
-from app.workers import side_by_side
 
 _POSED = 128
 """Body height, in px, of the pictures whose px poses are in."""
@@ -130,58 +127,21 @@ def write_dataset(
     Raises:
         OutputError: `folder` holds another data set, or cannot be written.
     """
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    about = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
+    about: dict[str, Any] = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
     if "smpl" in plan.modalities:
         about["note"] = NOTE
-    about = json.loads(json.dumps(about))
-    manifest = folder / "dataset.json"
-    if manifest.is_file():
-        try:  # an older data set does not say how high its silhouettes are
-            same = {"rows": 64, **json.loads(manifest.read_text(encoding="utf-8"))} == about
-        except (ValueError, TypeError):
-            same = False
-        if not same:
-            raise OutputError(f"{folder} holds another data set (see {manifest}). Give another --out folder.")
-    else:
-        _write_json(manifest, about)
+    claim(folder / "dataset.json", about, {"rows": 64})
     names = [plan.identity(index) for index in range(plan.subjects)]
     partition = {"TRAIN_SET": names[: plan.training], "TEST_SET": names[plan.training :]}
-    _write_json(folder / "partition.json", partition)
-    BodyModel.load(cache)  # made here, once, not by every worker
-    todo = [index for index in range(plan.subjects) if not (folder / "data" / names[index]).is_dir()]
-    for index in todo:  # what a killed run has left would look like people to a loader that lists the folder
-        for leftover in (folder / "data").glob(f".{names[index]}.*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    done = plan.subjects - len(todo)
-    if progress is not None:
-        progress(done, plan.subjects)
-    for _ in side_by_side(write_subject, [(folder, plan, index, cache, wardrobe) for index in todo], workers):
-        done += 1
-        if progress is not None:
-            progress(done, plan.subjects)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _model(cache: Path) -> BodyModel:
-    return BodyModel.load(cache)
-
-
-@lru_cache(maxsize=1)
-def _wardrobe(folder: Path) -> Wardrobe:
-    return Wardrobe(folder)
+    write_json(folder / "partition.json", partition)
+    jobs = {folder / "data" / name: (folder, plan, index, cache, wardrobe) for index, name in enumerate(names)}
+    make_missing(write_subject, jobs, cache, workers, progress)
 
 
 def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: Path | None = None) -> None:
     """Write all walks of person `index` of the plan, or nothing."""
     with written_whole(folder / "data" / plan.identity(index)) as temporary:
-        for condition, number, view, arrays in subject_walks(plan, index, _model(cache), wardrobe):
+        for condition, number, view, arrays in subject_walks(plan, index, body_model(cache), wardrobe):
             place = temporary / f"{condition}-{number:02d}" / f"{view:03d}"
             place.mkdir(parents=True)
             for order, (modality, array) in enumerate(arrays.items()):
@@ -221,7 +181,7 @@ def walks_of(
     plan: Plan, index: int, model: BodyModel, wardrobe: Path | None = None, only: Collection[int] | None = None
 ) -> Iterator[Walk]:
     """Yield the walks of person `index` of the plan: all, or those whose places in `Plan.walks` are in `only`."""
-    clothes = None if wardrobe is None else _wardrobe(wardrobe)
+    clothes = wardrobe_in(wardrobe)
     person = Person.sample(1_000_003 * plan.seed + plan.first + index)
     same = Person.sample(0)
     if not plan.body:
@@ -274,16 +234,16 @@ def _record(
     keypoints = motion.keypoints if posed else np.zeros((frames, 17, 3), np.float32)
     screen = np.empty_like(figure.vertices)
     mask = np.empty((drawn, 2 * drawn), np.uint8)
-    compiled = kernels()
+    loops = compiled("_figure_loops")
     for frame in range(frames):
         vertices, _ = motion.skinned(frame)
         for index, camera in enumerate(cameras):
             eye = np.array(camera.position, np.float32)
-            scale, left, top = compiled.window(vertices, camera.rotation, eye, *mask.shape, screen)
+            scale, left, top = loops.window(vertices, camera.rotation, eye, *mask.shape, screen)
             windows[index, frame] = scale, left, top
             if "silhouette" in modalities:
                 mask[:] = 0
-                compiled.fill(screen, figure.faces, mask)
+                loops.fill(screen, figure.faces, mask)
                 small = normalise(mask, rows)
                 if small is not None:
                     silhouettes[index, frame] = small

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -103,19 +104,18 @@ class Tile:
 
 
 @cache
-def kernels() -> Any:
-    """Compile the loops, or load them from numba's cache."""
+def compiled(name: str) -> Any:
+    """Return the module `name` of this folder with its loops, which numba compiles, or loads from its cache."""
     try:
-        from app.lab.walkers import _kernels
+        return import_module(f"app.lab.walkers.{name}")
     except ImportError as error:
         raise MissingExtraError('Virtual walkers need numba: pip install -e ".[walkers]"') from error
-    return _kernels
 
 
 def skin(figure: Figure, transforms: Floats) -> tuple[Floats, Floats]:
     """Return the vertices and normals of `figure`, (N, 3) each, moved by the bones' `transforms` (J, 3, 4)."""
     vertices, normals = np.empty_like(figure.vertices), np.empty_like(figure.normals)
-    kernels().skin(
+    compiled("_figure_loops").skin(
         figure.vertices, figure.normals, figure.bones, figure.shares, np.float32(transforms), vertices, normals
     )
     return vertices, normals
@@ -133,8 +133,8 @@ def draw(figure: Figure, vertices: Floats, normals: Floats, camera: Camera, ligh
     colour = np.zeros((rows, columns, 3), np.float32)
     screen = screen.copy()
     screen[:, :2] = (screen[:, :2] - (left, top)) * fine
-    compiled = kernels()
-    compiled.paint(
+    loops = compiled("_figure_loops")
+    loops.paint(
         screen, vertices, normals, figure.uv, figure.faces, figure.material, figure.materials,
         np.array(camera.position, np.float32), np.array(light.towards, np.float32), np.float32(light.direct),
         np.float32(light.ambient), depth, colour,
@@ -142,14 +142,14 @@ def draw(figure: Figure, vertices: Floats, normals: Floats, camera: Camera, ligh
     small = (bottom - top, right - left)
     coverage, small_colour = np.empty(small, np.float32), np.empty((*small, 3), np.float32)
     small_depth = np.empty(small, np.float32)
-    compiled.shrink(depth, colour, fine, NO_DEPTH, coverage, small_colour, small_depth)
+    loops.shrink(depth, colour, fine, NO_DEPTH, coverage, small_colour, small_depth)
     return Tile(left, top, coverage, small_colour, small_depth)
 
 
 def coverage(figure: Figure, screen: Floats, width: int, height: int) -> Bytes:
     """Return the silhouette of already projected vertices, (N, 3) x px, y px, depth."""
     mask = np.zeros((height, width), np.uint8)
-    kernels().fill(np.ascontiguousarray(screen, np.float32), figure.faces, mask)
+    compiled("_figure_loops").fill(np.ascontiguousarray(screen, np.float32), figure.faces, mask)
     return mask
 
 

@@ -1,0 +1,85 @@
+"""Work on many people, one file or folder for each, that can be stopped and goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from app.errors import OutputError
+from app.files import explained, written_whole
+from app.lab.walkers.body import BodyModel
+from app.lab.walkers.wardrobe import Wardrobe
+from app.workers import side_by_side
+
+
+def claim(manifest: Path, about: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
+    """Write into `manifest` what its folder is made of, or make sure that the folder was made like that before.
+
+    `defaults` are what older manifests do not say.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+    """
+    with explained(manifest.parent):
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+    about = json.loads(json.dumps(about))
+    if not manifest.is_file():
+        write_json(manifest, about)
+        return
+    try:
+        same = {**(defaults or {}), **json.loads(manifest.read_text(encoding="utf-8"))} == about
+    except (ValueError, TypeError):
+        same = False
+    if not same:
+        raise OutputError(
+            f"{manifest.parent} was made with other settings, which {manifest} lists. Give another --out folder."
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def make_missing(
+    make: Callable[..., object],
+    jobs: Mapping[Path, tuple[Any, ...]],
+    cache: Path,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Call ``make(*arguments)`` for each of `jobs` whose path is not there yet, in several processes.
+
+    `jobs` maps the path that appears when a job is done to its arguments; `cache` is the folder of the body model;
+    `progress` gets how many are done, and all of them.
+    """
+    todo = [path for path in jobs if not path.exists()]
+    for path in todo:  # what a killed run has left would look like people to a loader that lists the folder
+        for leftover in path.parent.glob(f".{path.stem}.*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    done = len(jobs) - len(todo)
+    if progress is not None:
+        progress(done, len(jobs))
+    if todo:
+        BodyModel.load(cache)  # made here, once, not by every worker
+    for _ in side_by_side(make, [jobs[path] for path in todo], workers):
+        done += 1
+        if progress is not None:
+            progress(done, len(jobs))
+
+
+@lru_cache(maxsize=1)
+def body_model(cache: Path) -> BodyModel:
+    """Return the body model, read once in every process."""
+    return BodyModel.load(cache)
+
+
+@lru_cache(maxsize=1)
+def wardrobe_in(folder: Path | None) -> Wardrobe | None:
+    """Return the wardrobe of a folder, read once in every process; None where there is no folder."""
+    return None if folder is None else Wardrobe(folder)
