@@ -57,12 +57,12 @@ def test_a_stopped_run_goes_on_and_another_is_refused(studio: Studio, tmp_path: 
     (before,) = walk_files(tmp_path / "filmed")
     written = before.path.stat().st_mtime_ns
     write_filmed(tmp_path / "filmed", studio, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(2, 2)]
+    assert seen == [(1, 2), (2, 2)]
     assert before.path.stat().st_mtime_ns == written
     assert {walk.identity for walk in walk_files(tmp_path / "filmed")} == {"00077", "00078"}
     manifest = tmp_path / "filmed" / "filmed.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text(encoding="utf-8")), "walks": 3}), encoding="utf-8")
-    with pytest.raises(OutputError, match="filmed otherwise"):
+    with pytest.raises(OutputError, match="made with other settings"):
         write_filmed(tmp_path / "filmed", studio)
 
 

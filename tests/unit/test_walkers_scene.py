@@ -274,5 +274,5 @@ def test_a_stopped_run_goes_on_and_another_plan_is_refused(dataset: Path, body_c
     write_dataset(dataset, PLAN, cache=body_cache)
     assert files(dataset) == before
     assert (dataset / "data/00001/nm-01/000/0_silhouette.pkl").stat().st_mtime_ns == kept
-    with pytest.raises(OutputError, match="another data set"):
+    with pytest.raises(OutputError, match="made with other settings"):
         write_dataset(dataset, replace(PLAN, seed=10), cache=body_cache)

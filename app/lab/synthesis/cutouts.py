@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import OutputError, SettingsError
+from app.errors import SettingsError
 from app.files import written_whole
+from app.lab.walkers.camera import Camera
+from app.lab.walkers.choices import CONDITIONS
+from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in
+from app.lab.walkers.path import Path as Route
+from app.lab.walkers.person import Dressed, Motion, Person
+from app.lab.walkers.renderer import SKIN_DEPTH, Light, draw
 from app.types import Bytes, Floats
-from app.workers import side_by_side
-
-if TYPE_CHECKING:
-    from app.lab.walkers.body import BodyModel
-    from app.lab.walkers.renderer import Light
-    from app.lab.walkers.wardrobe import Wardrobe
 
 PICTURES = 12
 """Cut-outs of one person."""
 _HEIGHTS = (120, 320)
+"""How tall people are in the cut-outs, px."""
 _SEED = 0xC07
-"""Persons of the bank have numbers of their own: nobody of a benchmark is among them."""
 _FIRST = 900_001
+"""Number of the first person: nobody of a benchmark is among these people."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """One walker. `pixels` uint8 (h, w, 4) BGRA, alpha is the coverage and the colour is not multiplied by it;
-    `keypoints` float32 (17, 3): x, y px in it and 2 seen, 1 hidden by the walker's own body."""
+    """One walker.
+
+    `pixels` uint8 (h, w, 4) BGRA: alpha is the coverage, and the colour is not multiplied by it; `keypoints` float32
+    (17, 3): x, y px in it and 2 seen, 1 hidden by the walker's own body; `identity` the person's number.
+    """
 
     pixels: Bytes
     keypoints: Floats
@@ -85,70 +86,47 @@ def write_cutouts(
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written, or holds another bank.
     """
-    from app.lab.walkers.body import BodyModel
-
-    about = {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None}
-    manifest = folder / "about.json"
-    if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")) != about:
-        raise OutputError(f"{folder} holds other cut-outs. Give another --out folder.")
-    with written_whole(manifest) as temporary:
-        temporary.write_text(json.dumps(about), encoding="utf-8")
-    BodyModel.load(cache)
+    claim(folder / "about.json", {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None})
     numbers = range(first, first + people)
-    todo = [number for number in numbers if not _part(folder, number).is_file()]
-    made = side_by_side(_write_person, [(folder, number, cache, wardrobe) for number in todo], workers)
-    for done, _ in enumerate(made, people - len(todo) + 1):
-        if progress is not None:
-            progress(done, people)
-    starts, shapes, keypoints, identities, end = [], [], [], [], 0
+    parts = [folder / "people" / f"{number}.npz" for number in numbers]
+    jobs = {part: (part, number, cache, wardrobe) for part, number in zip(parts, numbers, strict=True)}
+    make_missing(_write_person, jobs, cache, workers, progress)
+    shapes, keypoints = [], []
     with written_whole(folder / "pixels.bin") as temporary, temporary.open("wb") as pixels:
-        for number in numbers:
-            with np.load(_part(folder, number), allow_pickle=False) as part:
-                for shape, points in zip(part["shapes"], part["keypoints"], strict=True):
-                    starts.append(end)
-                    shapes.append(shape)
-                    keypoints.append(points)
-                    identities.append(number)
-                    end += int(shape.prod()) * 4
+        for path in parts:
+            with np.load(path, allow_pickle=False) as part:
+                shapes.append(part["shapes"])
+                keypoints.append(part["keypoints"])
                 pixels.write(part["pixels"].tobytes())
+    sizes = 4 * np.concatenate(shapes).prod(axis=1)
     with written_whole(folder / "index.npz") as temporary:
         np.savez(
             temporary,
-            starts=np.array(starts),
-            shapes=np.stack(shapes),
-            keypoints=np.stack(keypoints),
-            identities=np.array(identities),
+            starts=np.cumsum(sizes) - sizes,
+            shapes=np.concatenate(shapes),
+            keypoints=np.concatenate(keypoints),
+            identities=np.repeat(numbers, [len(of_person) for of_person in shapes]),
         )
 
 
-def _part(folder: Path, number: int) -> Path:
-    return folder / "people" / f"{number}.npz"
-
-
-def _write_person(folder: Path, number: int, cache: Path, wardrobe: Path | None) -> None:
-    found = list(cutouts_of(number, cache, wardrobe))
-    with written_whole(_part(folder, number)) as temporary:
+def _write_person(path: Path, number: int, cache: Path, wardrobe: Path | None) -> None:
+    cutouts = list(cutouts_of(number, cache, wardrobe))
+    with written_whole(path) as temporary:
         np.savez(
             temporary,
-            pixels=np.concatenate([one.pixels.ravel() for one in found]),
-            shapes=np.array([one.pixels.shape[:2] for one in found]),
-            keypoints=np.stack([one.keypoints for one in found]),
+            pixels=np.concatenate([cutout.pixels.ravel() for cutout in cutouts]),
+            shapes=np.array([cutout.pixels.shape[:2] for cutout in cutouts]),
+            keypoints=np.stack([cutout.keypoints for cutout in cutouts]),
         )
 
 
 def cutouts_of(number: int, cache: Path, wardrobe: Path | None = None) -> Iterator[Cutout]:
     """Draw person `number` `PICTURES` times: from all around, near and far, walking and standing, in any light."""
-    from app.lab.walkers.camera import Camera
-    from app.lab.walkers.choices import CONDITIONS
-    from app.lab.walkers.path import Path as Route
-    from app.lab.walkers.person import Dressed, Person
-    from app.lab.walkers.renderer import draw, skin
-
-    model, clothes = _model(cache), _clothes(wardrobe)
+    model, clothes = body_model(cache), wardrobe_in(wardrobe)
     rng = np.random.default_rng([number, _SEED])
     person = Person.sample(number)
     made = 0
-    while made < PICTURES:
+    while True:
         condition = CONDITIONS[rng.choice(3, p=(0.5, 0.3, 0.2))]
         session = person.session(int(rng.integers(1_000_000)), condition, int(rng.integers(3)))
         dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
@@ -157,61 +135,43 @@ def cutouts_of(number: int, cache: Path, wardrobe: Path | None = None) -> Iterat
             session.gait, Route.line((0.0, 0.0), 0.0, 20.0), speed, 12.0, 2.0, session.seed, float(rng.random())
         )
         for frame in rng.choice(len(motion), 4, replace=False).tolist():
-            vertices, normals = skin(dressed.figure, motion.transforms[frame])
-            angle, distance = rng.uniform(0, 2 * np.pi), float(np.exp(rng.uniform(np.log(2.5), np.log(25))))
-            height = 0.3 + 5.0 * rng.random() ** 2
-            x, y = motion.joints[frame, 0, :2]
-            position = (float(x + distance * np.cos(angle)), float(y + distance * np.sin(angle)), float(height))
-            camera = Camera.look_at(position, (float(x), float(y), 0.9), 900, 900)
-            rows = float(rng.uniform(*_HEIGHTS))
-            tall = np.ptp(camera.project(vertices)[:, 1])
-            camera = replace(camera, focal=camera.focal * rows / float(tall), roll=float(rng.normal(0, 0.03)))
-            tile = draw(dressed.figure, vertices, normals, camera, light(rng))
-            if tile is None or tile.left == 0 or tile.top == 0:
-                continue
-            points = camera.project(motion.keypoints[frame])
-            column = np.clip(points[:, 0].astype(int) - tile.left, 0, tile.coverage.shape[1] - 1)
-            row = np.clip(points[:, 1].astype(int) - tile.top, 0, tile.coverage.shape[0] - 1)
-            seen = tile.depth[row, column] > points[:, 2] - _INSIDE
-            rows_of = np.flatnonzero(tile.coverage.max(1) > 0.02)
-            columns_of = np.flatnonzero(tile.coverage.max(0) > 0.02)
-            top, left = int(rows_of[0]), int(columns_of[0])
-            inner = np.s_[top : rows_of[-1] + 1, left : columns_of[-1] + 1]
-            cover = tile.coverage[inner]
-            colour = tile.colour[inner] / np.maximum(cover, 1e-3)[..., None]
-            pixels = np.concatenate([np.clip(colour, 0, 1), cover[..., None]], axis=2)
-            place = points[:, :2] - (tile.left + left, tile.top + top)
-            keypoints = np.concatenate([place, np.where(seen, 2, 1)[:, None]], axis=1)
-            yield Cutout(np.round(pixels * 255).astype(np.uint8), keypoints.astype(np.float32), number)
-            made += 1
-            if made == PICTURES:
-                return
+            cutout = _cutout(motion, frame, number, rng)
+            if cutout is not None:
+                yield cutout
+                made += 1
+                if made == PICTURES:
+                    return
 
 
-_INSIDE = 0.13
-"""A joint lies in the body: this much surface, m, in front of it does not hide it."""
+def _cutout(motion: Motion, frame: int, number: int, rng: np.random.Generator) -> Cutout | None:
+    """Draw one frame of a walk from somewhere; None where the walker does not fit into the picture."""
+    vertices, normals = motion.skinned(frame)
+    angle, distance = rng.uniform(0, 2 * np.pi), float(np.exp(rng.uniform(np.log(2.5), np.log(25))))
+    height = 0.3 + 5.0 * rng.random() ** 2
+    x, y = motion.joints[frame, 0, :2]
+    position = (float(x + distance * np.cos(angle)), float(y + distance * np.sin(angle)), float(height))
+    camera = Camera.look_at(position, (float(x), float(y), 0.9), 900, 900)
+    rows = float(rng.uniform(*_HEIGHTS))
+    tall = np.ptp(camera.project(vertices)[:, 1])
+    camera = replace(camera, focal=camera.focal * rows / float(tall), roll=float(rng.normal(0, 0.03)))
+    tile = draw(motion.dressed.figure, vertices, normals, camera, light(rng))
+    if tile is None or tile.left == 0 or tile.top == 0:
+        return None
+    points = camera.project(motion.keypoints[frame])
+    column = np.clip(points[:, 0].astype(int) - tile.left, 0, tile.coverage.shape[1] - 1)
+    row = np.clip(points[:, 1].astype(int) - tile.top, 0, tile.coverage.shape[0] - 1)
+    is_seen = tile.depth[row, column] > points[:, 2] - SKIN_DEPTH
+    left, top, right, bottom = tile.extent(0.02)
+    cover, colour = tile.coverage[top:bottom, left:right, None], tile.colour[top:bottom, left:right]
+    pixels = np.concatenate([np.clip(colour / np.maximum(cover, 1e-3), 0, 1), cover], axis=2)
+    place = points[:, :2] - (tile.left + left, tile.top + top)
+    keypoints = np.concatenate([place, np.where(is_seen, 2, 1)[:, None]], axis=1)
+    return Cutout(np.round(pixels * 255).astype(np.uint8), keypoints.astype(np.float32), number)
 
 
 def light(rng: np.random.Generator) -> Light:
     """Draw a lamp from somewhere above, and how strong it is."""
-    from app.lab.walkers.renderer import Light
-
     towards = np.array([rng.normal(), rng.normal(), rng.uniform(0.3, 1.5)])
-    towards /= np.linalg.norm(towards)
+    x, y, z = (towards / np.linalg.norm(towards)).tolist()
     direct = float(rng.uniform(0.1, 0.75))
-    x, y, z = towards.tolist()
     return Light((x, y, z), direct=direct, ambient=float(rng.uniform(0.3, 0.95) - 0.4 * direct))
-
-
-@lru_cache(maxsize=1)
-def _model(cache: Path) -> BodyModel:
-    from app.lab.walkers.body import BodyModel
-
-    return BodyModel.load(cache)
-
-
-@lru_cache(maxsize=1)
-def _clothes(folder: Path | None) -> Wardrobe | None:
-    from app.lab.walkers.wardrobe import Wardrobe
-
-    return None if folder is None else Wardrobe(folder)

@@ -13,28 +13,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
-from app.errors import OutputError
-from app.files import explained, written_whole
+from app.files import written_whole
 from app.lab.data.opengait import DataSetError, write_array
 from app.lab.synthesis.cutouts import Cutout, Cutouts, light
 from app.lab.synthesis.photos import read_backgrounds, read_image, read_textures
 from app.lab.synthesis.pictures import degrade
+from app.lab.walkers.camera import Camera
+from app.lab.walkers.dataset import Plan, Walk, walks_of
+from app.lab.walkers.jobs import body_model, claim, make_missing
+from app.lab.walkers.renderer import draw
 from app.settings import SegmenterSettings
 from app.stages import Segmenter
 from app.types import Bytes, Floats, Frame, Image
 from app.walks.silhouette import cut, normalise
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
-from app.workers import side_by_side
-
-if TYPE_CHECKING:
-    from app.lab.walkers.camera import Camera
-    from app.lab.walkers.dataset import Plan, Walk
 
 FRAMES = 16
 """Pictures of a walk."""
@@ -78,23 +76,12 @@ def write_filmed(
         DataSetError: the data set was not made by ``python -m app walkers dataset``.
         OutputError: `folder` holds walks filmed otherwise, or cannot be written.
     """
-    from app.lab.walkers.body import BodyModel
-
     plan = _plan(studio.data)
     segmenter = CheckpointFile.given(studio.segmenter).sha256()
-    about = json.loads(json.dumps({"data": asdict(plan), "walks": studio.walks, "segmenter": segmenter}))
-    manifest = folder / "filmed.json"
-    if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")) != about:
-        raise OutputError(f"{folder} holds walks that were filmed otherwise. Give another --out folder.")
-    with explained(folder), written_whole(manifest) as temporary:
-        temporary.write_text(json.dumps(about), encoding="utf-8")
-    BodyModel.load(studio.cache)
+    claim(folder / "filmed.json", {"data": asdict(plan), "walks": studio.walks, "segmenter": segmenter})
     chosen = range(plan.subjects if people is None else min(people, plan.subjects))
-    todo = [index for index in chosen if not (folder / "data" / plan.identity(index)).is_dir()]
-    made = side_by_side(write_person, [(folder, studio, index) for index in todo], workers)
-    for done, _ in enumerate(made, len(chosen) - len(todo) + 1):
-        if progress is not None:
-            progress(done, len(chosen))
+    jobs = {folder / "data" / plan.identity(index): (folder, studio, index) for index in chosen}
+    make_missing(write_person, jobs, studio.cache, workers, progress)
 
 
 def write_person(folder: Path, studio: Studio, index: int) -> None:
@@ -113,13 +100,11 @@ def filmed(studio: Studio, index: int) -> Iterator[tuple[Walk, int, Bytes]]:
 
     Walks of which less than half can be cut out are left out.
     """
-    from app.lab.walkers.dataset import walks_of
-
     plan, segmenter = _plan(studio.data), _segmenter(studio.segmenter)
     rng = np.random.default_rng([plan.seed, plan.first + index, _SEED])
     count = sum(number for _, number in plan.conditions)
     chosen = set(rng.choice(count, min(studio.walks, count), replace=False).tolist())
-    for walk in walks_of(plan, index, _model(studio.cache), studio.wardrobe, chosen):
+    for walk in walks_of(plan, index, body_model(studio.cache), studio.wardrobe, chosen):
         view = int(rng.choice(list(walk.cameras)))
         silhouettes = []
         for frame, box, others in _pictures(walk, walk.cameras[view], studio, rng):
@@ -137,9 +122,7 @@ def _pictures(
 ) -> Iterator[tuple[Frame, Floats, Floats]]:
     """Film `walk`: the picture around the walker, their box in it (4,) as a detector would give it, and those of
     bystanders (n, 4)."""
-    from app.lab.walkers.renderer import draw, skin
-
-    figure, motion = walk.motion.dressed.figure, walk.motion
+    motion = walk.motion
     first = int(rng.integers(0, max(1, len(motion) - FRAMES + 1)))
     frames = range(first, min(first + FRAMES, len(motion)))
     camera = _fitted(camera, motion.joints[frames.start : frames.stop], float(np.exp(rng.uniform(*np.log(_ROWS)))))
@@ -152,31 +135,29 @@ def _pictures(
     gain = float(np.exp(rng.normal(0, 0.15)))
     loose, drift = rng.normal(0.01, 0.03, 4), np.zeros(4)
     for index in frames:
-        vertices, normals = skin(figure, motion.transforms[index])
-        tile = draw(figure, vertices, normals, camera, lamp)
+        tile = draw(motion.dressed.figure, *motion.skinned(index), camera, lamp)
         drift = 0.8 * drift + rng.normal(0, 0.012, 4)
         if tile is None:
             continue
-        rows, columns = np.flatnonzero(tile.coverage.max(1) > 0.3), np.flatnonzero(tile.coverage.max(0) > 0.3)
-        if len(rows) < 2 or len(columns) < 2:
+        box = np.array(tile.extent(0.3), np.float32)
+        if box[2] - box[0] < 2 or box[3] - box[1] < 2:
             continue
-        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
         box += np.array([tile.left, tile.top] * 2, np.float32)
         height = float(box[3] - box[1])
         box += ((loose + drift) * height * (-0.6, -1, 0.6, 1)).astype(np.float32)
         box = np.clip(box, 0, [camera.width, camera.height] * 2).astype(np.float32)
         picture = ground.copy()
-        part = picture[tile.top : tile.top + tile.coverage.shape[0], tile.left : tile.left + tile.coverage.shape[1]]
-        seen = part * (1 - tile.coverage[..., None]) + np.clip(tile.colour * gain, 0, 1) * 255
-        part[:] = np.clip(np.round(seen), 0, 255)
-        # Only what is near the walker is looked at, so only that need be spoilt.
+        walker = np.clip(tile.colour * gain, 0, 1) * 255
+        lit = picture[tile.region] * (1 - tile.coverage[..., None]) + walker
+        picture[tile.region] = np.clip(np.round(lit), 0, 255)
+        # Only what is near the walker is looked at, so only that need be degraded.
         reach = 0.3 * height
         left, top = max(0, int(box[0] - reach)), max(0, int(box[1] - reach))
         window = np.ascontiguousarray(picture[top : int(box[3] + reach), left : int(box[2] + reach)])
         origin = np.array([left, top] * 2, np.float32)
-        # The same draws in every picture: a camera does not change its mind.
-        spoilt = degrade(window, np.random.default_rng(look), strength)
-        yield Frame(index, index / walk.fps, spoilt), box - origin, others - origin
+        # The same draws in every picture: a camera does not change within a walk.
+        degraded = degrade(window, np.random.default_rng(look), strength)
+        yield Frame(index, index / walk.fps, degraded), box - origin, others - origin
 
 
 def _fitted(camera: Camera, joints: Floats, rows: float) -> Camera:
@@ -225,12 +206,9 @@ def _bystanders(ground: Image, tall: float, people: Cutouts, rng: np.random.Gene
 
 @lru_cache(maxsize=1)
 def _plan(data: Path) -> Plan:
-    from app.lab.walkers.dataset import Plan
-
     try:
         found: dict[str, Any] = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
-        found.pop("wardrobe", None)
-        return Plan(**{key: _tuples(value) for key, value in found.items()})
+        return Plan(**{key: _tuples(value) for key, value in found.items() if key not in ("wardrobe", "note")})
     except (OSError, ValueError, TypeError) as error:
         raise DataSetError(f"{data} is no data set of virtual walkers: {error}") from error
 
@@ -252,10 +230,3 @@ def _backgrounds(photos: Path) -> Sequence[Image]:
 @lru_cache(maxsize=1)
 def _cutouts(folder: Path) -> Cutouts:
     return Cutouts(folder)
-
-
-@lru_cache(maxsize=1)
-def _model(cache: Path) -> Any:
-    from app.lab.walkers.body import BodyModel
-
-    return BodyModel.load(cache)

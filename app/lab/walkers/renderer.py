@@ -96,6 +96,16 @@ class Tile:
         height, width = self.coverage.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def extent(self, least: float) -> tuple[int, int, int, int]:
+        """Return the box in the tile (x1, y1, x2, y2, ends exclusive) that is covered by more than `least` somewhere.
+
+        It is empty where nothing is.
+        """
+        rows, columns = (np.flatnonzero(self.coverage.max(axis) > least) for axis in (1, 0))
+        if not len(rows):
+            return 0, 0, 0, 0
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
     def lay_over(self, picture: Floats) -> None:
         """Lay the figure over `picture`, float32 BGR (H, W, 3), in place."""
         part = picture[self.region]
