@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,19 +34,12 @@ def silhouettes(
     workers: WorkersOption = 0,
 ) -> None:
     """Cut out, scale and centre the silhouettes of a published data set, as OpenGait does."""
-    from app.errors import SettingsError
     from app.lab.data.raw import prepare_silhouettes, read_layout
-    from app.settings import cores
 
-    if size not in (64, 128):
-        raise SettingsError(f"--size {size}: silhouettes are 64 or 128 px.")
     layout = read_layout(dataset)
-    with ProgressBars() as bars:
-        report = prepare_silhouettes(
-            layout, raw, out, size=size, min_frames=min_frames, partition=partition, workers=workers or cores(),
-            progress=bars.counter("Walks"),
-        )  # fmt: skip
-    _show(report, out)
+    _prepare(
+        partial(prepare_silhouettes, layout, raw, size=size, min_frames=min_frames, partition=partition), out, workers
+    )
 
 
 @app.command()
@@ -60,15 +55,9 @@ def heatmaps(
 ) -> None:
     """Draw skeleton maps, the input of SkeletonGait, from keypoints. A run that was stopped continues."""
     from app.lab.data.skeleton_maps import prepare_heatmaps
-    from app.settings import cores
 
     out = save_root / (f"{dataset_name}_{ext_name}" if ext_name else dataset_name)
-    with ProgressBars() as bars:
-        report = prepare_heatmaps(
-            pose_data_path, out, openpose=transfer_to_coco17, workers=workers or cores(),
-            progress=bars.counter("Walks"),
-        )  # fmt: skip
-    _show(report, out)
+    _prepare(partial(prepare_heatmaps, pose_data_path, openpose=transfer_to_coco17), out, workers)
 
 
 @app.command()
@@ -82,17 +71,11 @@ def link(
     """Link silhouettes side by side with skeleton maps or SMPL parameters, for SkeletonGait++ or SMPLGait."""
     from app.errors import SettingsError
     from app.lab.data.link import link as make_links
-    from app.settings import cores
 
     other = heatmaps or smpl
     if other is None or (heatmaps and smpl):
         raise SettingsError("Silhouettes are linked with one other data set: give --heatmaps or --smpl.")
-    with ProgressBars() as bars:
-        report = make_links(
-            other, silhouettes, out, "heatmap" if heatmaps else "smpl", workers=workers or cores(),
-            progress=bars.counter("Walks"),
-        )  # fmt: skip
-    _show(report, out)
+    _prepare(partial(make_links, other, silhouettes, modality="heatmap" if heatmaps else "smpl"), out, workers)
 
 
 @app.command()
@@ -129,6 +112,15 @@ def from_videos(
         "identities: all tracks of one person get the same, and people whom you do not want get none. Then run: "
         f"{again}"
     )
+
+
+def _prepare(make: Callable[..., Report], out: Path, workers: int) -> None:
+    """Make a data set in `out` with a progress bar, and show the report."""
+    from app.settings import cores
+
+    with ProgressBars() as bars:
+        report = make(out=out, workers=workers or cores(), progress=bars.counter("Walks"))
+    _show(report, out)
 
 
 def _show(report: Report, out: Path) -> None:

@@ -260,4 +260,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "1 people, 1 walks, 6 frames" in told
     assert "Walks dropped: 1 (1 x 2 silhouettes of 5 needed)" in told
     assert main([*command, "--size", "100"]) == 2
-    assert "64 or 128 px" in capsys.readouterr().err
+    assert "--size 64 or --size 128" in capsys.readouterr().err

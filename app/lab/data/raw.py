@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import cv2
 import numpy as np
 
+from app.errors import SettingsError
 from app.files import written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, convert, write_json
 from app.lab.data.definitions import known_names, read_definition
@@ -166,9 +167,12 @@ def prepare_silhouettes(
         progress: receives the number of walks done and of all walks.
 
     Raises:
+        SettingsError: silhouettes cannot have this size.
         DataSetError: no walks are found, all are dropped, or the partition is wrong.
         OutputError: `out` holds another data set or cannot be written.
     """
+    if size not in (64, 128):
+        raise SettingsError(f"Silhouettes have 64 or 128 px, not {size}: give --size 64 or --size 128.")
     walks, left_out = raw_walks(raw, layout)
     people = sorted({walk.name.partition("/")[0] for walk in walks})
     parts = _partition(layout, partition, people, left_out)
