@@ -129,10 +129,12 @@ class Database:
         )
         try:
             db.execute("BEGIN")
-            version, ours = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
+            version, application = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")
+            )
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             db.execute("COMMIT")
-            if tables and ours != APPLICATION_ID:
+            if tables and application != APPLICATION_ID:
                 raise GalleryError(f"{self.name} is a database of another program, not a gallery. Give another file.")
             if version > len(MIGRATIONS):
                 raise GalleryError(

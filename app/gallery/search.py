@@ -58,16 +58,16 @@ class Block:
         )
         for start in range(0, n, _STRIP // 4):
             rows = slice(start, start + _STRIP // 4)
-            given = walks[rows].transpose(1, 0, 2).astype(np.float64)
-            largest = np.abs(given).max((0, 2), initial=0.0)
+            exact = walks[rows].transpose(1, 0, 2).astype(np.float64)
+            largest = np.abs(exact).max((0, 2), initial=0.0)
             scale = np.maximum(largest / _LARGEST, np.finfo(np.float32).tiny).astype(np.float32)
             block.scale[rows] = scale
-            kept = np.rint(given / scale[:, None]).clip(-_LARGEST, _LARGEST)
-            block.codes[:, rows] = kept
-            kept *= scale[:, None]
-            block.square[:, rows] = np.einsum("pnc,pnc->pn", kept, kept)
-            kept -= given
-            block.error[:, rows] = np.sqrt(np.einsum("pnc,pnc->pn", kept, kept)) * (1 + 4 * _ROUNDING)
+            rounded = np.rint(exact / scale[:, None]).clip(-_LARGEST, _LARGEST)
+            block.codes[:, rows] = rounded
+            rounded *= scale[:, None]
+            block.square[:, rows] = np.einsum("pnc,pnc->pn", rounded, rounded)
+            rounded -= exact
+            block.error[:, rows] = np.sqrt(np.einsum("pnc,pnc->pn", rounded, rounded)) * (1 + 4 * _ROUNDING)
         return block
 
     def __len__(self) -> int:
@@ -83,9 +83,9 @@ class Block:
             np.concatenate([self.error, other.error], 1),
         )
 
-    def only(self, kept: NDArray[np.bool_]) -> Block:
-        """Return a block with the walks for which `kept` (n,) is true."""
-        return Block(self.ids[kept], self.codes[:, kept], self.scale[kept], self.square[:, kept], self.error[:, kept])
+    def only(self, mask: NDArray[np.bool_]) -> Block:
+        """Return a block with the walks for which `mask` (n,) is true."""
+        return Block(self.ids[mask], self.codes[:, mask], self.scale[mask], self.square[:, mask], self.error[:, mask])
 
 
 class WalkIndex:
@@ -120,11 +120,11 @@ class WalkIndex:
 
     def keep(self, ids: Ints) -> None:
         """Remove all walks but these."""
-        gone = np.setdiff1d(self.ids, ids, assume_unique=True)
+        removed = np.setdiff1d(self.ids, ids, assume_unique=True)
         for number, block in enumerate(self.blocks):
-            dropped = np.isin(block.ids, gone)
-            if dropped.any():
-                self.blocks[number] = block.only(~dropped)
+            is_removed = np.isin(block.ids, removed)
+            if is_removed.any():
+                self.blocks[number] = block.only(~is_removed)
         self.blocks = [block for block in self.blocks if len(block)]
 
     def search(self, queries: Floats, k: int, metric: Metric, exact: Exact) -> list[tuple[Ints, Distances]]:
@@ -145,13 +145,15 @@ class WalkIndex:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         ids = self.ids
-        found = []
+        nearest = []
         batch = max(1, min(_QUERIES, _BOUNDS // max(1, len(ids))))
         for start in range(0, len(queries), batch):
             some = queries[start : start + batch]
             bounds = self._bounds(some, metric)
-            found += [_nearest(query, bound, ids, k, metric, exact) for query, bound in zip(some, bounds, strict=True)]
-        return found
+            nearest += [
+                _nearest(query, bound, ids, k, metric, exact) for query, bound in zip(some, bounds, strict=True)
+            ]
+        return nearest
 
     def _bounds(self, queries: Floats, metric: Metric) -> Floats:
         """Return lower bounds of the distances, float32 (n, N)."""
@@ -220,14 +222,14 @@ def _distances(query: Floats, ids: Ints, metric: Metric, exact: Exact) -> Distan
     equal walks have equal distances to the last bit.
     """
     x = query.astype(np.float64)
-    found = [np.zeros(0)]
+    distances = [np.zeros(0)]
     for start in range(0, len(ids), _STRIP):
         y = exact(ids[start : start + _STRIP]).astype(np.float64)
         if metric == "cosine":
             dot = (x * y).sum(2)
             lengths = np.maximum(np.linalg.norm(x, axis=1), 1e-12) * np.maximum(np.linalg.norm(y, axis=2), 1e-12)
-            found.append((1 - dot / lengths).mean(1))
+            distances.append((1 - dot / lengths).mean(1))
         else:
             y -= x
-            found.append(np.linalg.norm(y, axis=2).mean(1))
-    return np.concatenate(found)
+            distances.append(np.linalg.norm(y, axis=2).mean(1))
+    return np.concatenate(distances)

@@ -157,14 +157,15 @@ class SqliteGallery:
             person, other = self._person(db, name), self._person(db, into)
             if person.person_id == other.person_id:
                 raise GalleryError(f"'{other.name}' cannot be merged into '{other.name}'.")
-            moved, kept = person.person_id, other.person_id
-            db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept, moved))
+            moved_id, kept_id = person.person_id, other.person_id
+            db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept_id, moved_id))
             db.execute(
-                "INSERT OR IGNORE INTO former_name SELECT ?, name FROM former_name WHERE person_id = ?", (kept, moved)
+                "INSERT OR IGNORE INTO former_name SELECT ?, name FROM former_name WHERE person_id = ?",
+                (kept_id, moved_id),
             )
-            db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (kept, person.name))
-            self._unite(db, kept, person)
-            db.execute("DELETE FROM person WHERE person_id = ?", (moved,))
+            db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (kept_id, person.name))
+            self._unite(db, kept_id, person)
+            db.execute("DELETE FROM person WHERE person_id = ?", (moved_id,))
             self._log(db, "merge", name=person.name, into=other.name, walks=person.walks)
 
     def move_walk(self, walk_id: int, name: str) -> None:
@@ -218,12 +219,12 @@ class SqliteGallery:
     # Embeddings
 
     def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
-        wanted = model.card.model_id
+        model_id = model.card.model_id
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT walk_id, fps IS NOT NULL AND (keypoints IS NOT NULL OR NOT ?) FROM embedding "
                 "LEFT JOIN silhouettes USING (walk_id) WHERE model_id <> ? ORDER BY walk_id",
-                (model.card.keypoints, wanted),
+                (model.card.keypoints, model_id),
             ).fetchall()
         todo, lacking = [row[0] for row in rows if row[1]], [row[0] for row in rows if not row[1]]
         done = 0
@@ -235,7 +236,7 @@ class SqliteGallery:
                     advance(len(batch))
         finally:
             if done:
-                self.record("re-embed", model_id=wanted, walks=done)
+                self.record("re-embed", model_id=model_id, walks=done)
         return done, lacking
 
     def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
@@ -306,14 +307,14 @@ class SqliteGallery:
         with self._file.writing() as db:
             for person, walks in records:
                 name = clean_name(person.name)
-                here = _find_person(db, name)
-                if here and not merge:
+                known = _find_person(db, name)
+                if known and not merge:
                     raise GalleryError(
-                        f"There is a '{here.name}' already. With --merge, people of one name are the same person; "
+                        f"There is a '{known.name}' already. With --merge, people of one name are the same person; "
                         "otherwise rename one of them first."
                     )
-                if here:
-                    person_id = here.person_id
+                if known:
+                    person_id = known.person_id
                     self._unite(db, person_id, person)
                 else:
                     expires = _text(person.expires) if person.expires is not None else None
@@ -326,7 +327,7 @@ class SqliteGallery:
                 for walk in new:
                     self._insert_walk(db, person_id, walk, _now())
                 added += len(new)
-                if new or not here:
+                if new or not known:
                     changed.append(name)
             self._log(db, "import", people=len(changed), walks=added, names=changed)
         return len(changed), added
@@ -545,11 +546,11 @@ def _find_person(db: sqlite3.Connection, name: str) -> Person | None:
 
     Older programs allowed two names that differ in case alone; then it is the one that is written exactly so.
     """
-    wanted = name_key(name)
+    key = name_key(name)
     ids = [
         (known != composed(name), person_id)
         for person_id, known in db.execute("SELECT person_id, name FROM person")
-        if isinstance(known, str) and name_key(known) == wanted
+        if isinstance(known, str) and name_key(known) == key
     ]
     return _person(db.execute(f"{_PEOPLE} WHERE person_id = ?", (min(ids)[1],)).fetchone()) if ids else None
 

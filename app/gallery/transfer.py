@@ -161,11 +161,11 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
                 stream.write(line.model_dump_json().encode() + b"\n")
 
             write(_Header(made=datetime.now(timezone.utc)))
-            for person, theirs in gallery.records():
+            for person, their_walks in gallery.records():
                 write(_Person(**{name: getattr(person, name) for name in ("name", "consent", "enrolled", "expires")}))
-                for walk in theirs:
+                for walk in their_walks:
                     write(_Walk.of(walk))
-                people, walks = people + 1, walks + len(theirs)
+                people, walks = people + 1, walks + len(their_walks)
                 advance(1)
             write(_End(people=people, walks=walks))
     return people, walks
@@ -186,18 +186,18 @@ def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
         raise GalleryError(f"{path} was exported by a newer Gaitprint. Update the program.")
     people = walks = 0
     person: _Person | None = None
-    theirs: list[NewWalk] = []
+    their_walks: list[NewWalk] = []
     for number, line in enumerate(lines, 2):
         if isinstance(line, _Walk) and person is not None:
             try:
-                theirs.append(line.new_walk())
+                their_walks.append(line.new_walk())
             except ValueError as error:
                 raise _damaged(path, f"line {number}: {error}") from error
             walks += 1
             continue
         if person is not None:
-            yield Person(0, person.name, person.consent, person.enrolled, person.expires, len(theirs)), theirs
-        person, theirs = None, []
+            yield Person(0, person.name, person.consent, person.enrolled, person.expires, len(their_walks)), their_walks
+        person, their_walks = None, []
         if isinstance(line, _Person):
             person = line
             people += 1

@@ -60,12 +60,12 @@ router = APIRouter(prefix="/api")
 @router.get("/session")
 async def session(site: Here, request: Request) -> Response:
     """Return the session of the browser, the token that its requests need, and what the page needs to know."""
-    key, found = request.cookies.get(COOKIE), site.sessions.find(request.cookies.get(COOKIE))
-    if key is None or found is None:
-        key, found = site.sessions.begin()
+    key, session = request.cookies.get(COOKIE), site.sessions.find(request.cookies.get(COOKIE))
+    if key is None or session is None:
+        key, session = site.sessions.begin()
     answer = {
-        "token": found.token,
-        "signed_in": found.signed_in,
+        "token": session.token,
+        "signed_in": session.signed_in,
         "password": site.sessions.need_password,
         "version": app.__version__,
         "largest_upload": site.options.largest_upload,
@@ -88,8 +88,8 @@ async def login(site: Here, request: Request, password: Annotated[str, Body(embe
         site.sessions.count_wrong(address)
         return JSONResponse({"detail": "The password is wrong."}, 401)
     site.sessions.end(request.cookies.get(COOKIE))
-    key, found = site.sessions.begin(signed_in=True)  # a new key, which nobody can have learnt before
-    return _with_cookie(JSONResponse({"token": found.token}), site, key)
+    key, session = site.sessions.begin(signed_in=True)  # a new key, which nobody can have learnt before
+    return _with_cookie(JSONResponse({"token": session.token}), site, key)
 
 
 @router.post("/logout")
@@ -163,16 +163,16 @@ async def jobs(site: Here) -> list[dict[str, Any]]:
 
 
 @router.post("/jobs", status_code=201)
-async def start(site: Here, wanted: NewJob) -> dict[str, Any]:
+async def start(site: Here, new_job: NewJob) -> dict[str, Any]:
     """Put a run into the queue."""
-    if (wanted.kind == "compare") != (wanted.gallery is not None):
+    if (new_job.kind == "compare") != (new_job.gallery is not None):
         raise WebError("Choose the video of the people to recognise, or the gallery.")
     job = Job(
-        kind=wanted.kind,
-        gallery=wanted.gallery,
-        probes=wanted.probes,
-        blur=wanted.blur or site.options.blur,
-        far=wanted.far,
+        kind=new_job.kind,
+        gallery=new_job.gallery,
+        probes=new_job.probes,
+        blur=new_job.blur or site.options.blur,
+        far=new_job.far,
         names={},
     )
     if len(set(job.videos)) < len(job.videos):
@@ -223,9 +223,9 @@ async def events(site: Here) -> Response:
         while not queue.closing:
             revision, changed = await queue.changes(revision, _HEARTBEAT)
             for job_id in changed:
-                found = site.jobs.find(job_id)
-                content = _public(site, found) if found else {"job_id": job_id}
-                yield f"event: {'job' if found else 'gone'}\ndata: {json.dumps(content)}\n\n"
+                job = site.jobs.find(job_id)
+                content = _public(site, job) if job else {"job_id": job_id}
+                yield f"event: {'job' if job else 'gone'}\ndata: {json.dumps(content)}\n\n"
             if not changed:
                 yield ": alive\n\n"
 
@@ -249,11 +249,11 @@ def _public(site: Site, job: Job) -> dict[str, Any]:
 
 async def _result(site: Here, job_id: str) -> RunResult:
     job = site.jobs.get(job_id)
-    found = RunResult(job, site.jobs.result(job))
-    if await asyncio.to_thread(site.people.names_forgotten, [found]):
+    result = RunResult(job, site.jobs.result(job))
+    if await asyncio.to_thread(site.people.names_forgotten, [result]):
         await _follow_gallery(site)
         raise NotThereError("This run named somebody who has been forgotten since, so its result was deleted.")
-    return found
+    return result
 
 
 async def _follow_gallery(site: Site) -> None:
@@ -279,38 +279,38 @@ async def _deleting_runs(site: Site) -> AsyncIterator[None]:
         await site.queue.announce(job_id)
 
 
-Found = Annotated[RunResult, Depends(_result)]
+JobResult = Annotated[RunResult, Depends(_result)]
 
 
 @router.get("/jobs/{job_id}/result")
-def result(site: Here, found: Found) -> dict[str, Any]:
+def result(site: Here, result: JobResult) -> dict[str, Any]:
     """Return the result of a run."""
-    return found.view(site.people.known())
+    return result.view(site.people.known())
 
 
 @router.get("/jobs/{job_id}/videos/{place}/boxes")
-def boxes(found: Found, place: int) -> dict[int, dict[str, Any]]:
+def boxes(result: JobResult, place: int) -> dict[int, dict[str, Any]]:
     """Return the boxes of everybody in each frame of a video."""
-    return found.boxes(place)
+    return result.boxes(place)
 
 
 @router.get("/jobs/{job_id}/videos/{place}/crops/{track_id}")
-def crop(found: Found, place: int, track_id: int) -> Response:
+def crop(result: JobResult, place: int, track_id: int) -> Response:
     """Return a picture of a track."""
-    return _file(found.crop(place, track_id))
+    return _file(result.crop(place, track_id))
 
 
 @router.get("/jobs/{job_id}/files/{name}")
-def file(found: Found, name: str) -> Response:
+def file(result: JobResult, name: str) -> Response:
     """Return a file of a run: a painted video, `results.json`, `report.html` ..."""
-    for path in (found.folder / "run").iterdir():
+    for path in (result.folder / "run").iterdir():
         if path.name == name and path.is_file():  # the name is compared, and never becomes part of a path
             policy = {"Content-Security-Policy": REPORT_POLICY} if path.suffix == ".html" else {}
             return _file(path, policy)
     raise NotThereError("This run has no such file.")
 
 
-class Named(BaseModel):
+class Naming(BaseModel):
     """The name that somebody gives a track."""
 
     name: str = Field(min_length=1, max_length=100)
@@ -320,19 +320,19 @@ class Named(BaseModel):
 
 
 @router.post("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
-def name_track(site: Here, found: Found, place: int, track_id: int, given: Named) -> dict[str, Any]:
+def name_track(site: Here, result: JobResult, place: int, track_id: int, naming: Naming) -> dict[str, Any]:
     """Enrol a track under a name, or correct its name."""
     person_id = site.people.name_track(
-        found, place, track_id, given.name, given.consent, given.retain_days, given.keep_silhouettes
+        result, place, track_id, naming.name, naming.consent, naming.retain_days, naming.keep_silhouettes
     )
     return {"person_id": person_id}
 
 
 @router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
-async def unname_track(site: Here, found: Found, place: int, track_id: int) -> Response:
+async def unname_track(site: Here, result: JobResult, place: int, track_id: int) -> Response:
     """Take a track out of the gallery again."""
     async with site.queue.at_rest():
-        await asyncio.to_thread(site.people.unname_track, found, place, track_id)
+        await asyncio.to_thread(site.people.unname_track, result, place, track_id)
     return _done()
 
 
@@ -350,9 +350,9 @@ def people(site: Here) -> list[dict[str, Any]]:
 def person(site: Here, person_id: int) -> dict[str, Any]:
     """Return one person, with their walks."""
     with site.people.gallery() as gallery:
-        found = site.people.get(gallery, person_id)
-        walks = [_walk(walk) for walk in gallery.walks(found.name)]
-        return {**_person(gallery, found), "walk_list": walks}
+        one = site.people.get(gallery, person_id)
+        walks = [_walk(walk) for walk in gallery.walks(one.name)]
+        return {**_person(gallery, one), "walk_list": walks}
 
 
 @router.get("/people/{person_id}/picture")
@@ -385,11 +385,11 @@ async def merge(site: Here, person_id: int, into: Annotated[int, Body(embed=True
 def traces_of(site: Here, person_id: int) -> dict[str, Any]:
     """Return what is deleted when a person is forgotten, and what stays."""
     with site.people.gallery() as gallery:
-        found = site.people.get(gallery, person_id)
+        one = site.people.get(gallery, person_id)
     traces = site.people.traces(person_id)
     return {
-        "name": found.name,
-        "walks": found.walks,
+        "name": one.name,
+        "walks": one.walks,
         "results": [_public(site, job) for job in traces.results],
         **{key: [video.name for video in getattr(traces, key)] for key in ("only", "shared", "files")},
     }

@@ -53,7 +53,7 @@ class Outcome(BaseModel):
         return read_model(cls, result / "outcome.json")
 
 
-class KeptWalks:
+class StoredWalks:
     """The embeddings and silhouettes of a video in a result, by track id."""
 
     def __init__(self, result: Path, name: str) -> None:

@@ -20,7 +20,7 @@ from app.gallery.store import Event, GalleryStore, NewWalk, Person
 from app.settings import Settings
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
-from app.web.outcome import KeptWalks
+from app.web.outcome import StoredWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
 
@@ -264,17 +264,17 @@ class People:
 def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWalk:
     """Make a walk for the gallery from what a run has kept of a track."""
     video, track = result.track(place, track_id)
-    seen = result.outcome.videos[place]
-    kept = KeptWalks(result.folder, seen.name)
-    embedding = kept.embedding(track_id)
+    used = result.outcome.videos[place]
+    stored = StoredWalks(result.folder, used.name)
+    embedding = stored.embedding(track_id)
     if track["status"] == "unusable" or embedding is None:
         raise WebError(f"This walk cannot be used: {track['reason']}.")
     crop = result.crop(place, track_id)
     return NewWalk(
         embedding,
-        source=result.job.names[seen.video_id],
+        source=result.job.names[used.video_id],
         track_id=track_id,
         seconds=round((track["frames"][-1] + 1 - track["frames"][0]) / video["fps"], 3),
-        silhouettes=kept.sequence(track_id, video["fps"]) if keep else None,
+        silhouettes=stored.sequence(track_id, video["fps"]) if keep else None,
         thumbnail=crop.read_bytes() if crop.is_file() else None,
     )

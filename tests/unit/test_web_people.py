@@ -23,7 +23,7 @@ from app.types import Embedding, GaitSequence
 from app.web.inspection import Header
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
-from app.web.outcome import KeptWalks, KnownIdentity, Outcome, SeenVideo
+from app.web.outcome import StoredWalks, KnownIdentity, Outcome, SeenVideo
 from app.web.people import People
 from app.web.results import RunResult
 from app.web.videos import Video, VideoLibrary
@@ -142,7 +142,7 @@ def test_a_track_is_enrolled_with_all_that_was_kept_of_it(studio: Studio) -> Non
     person_id = enrol(studio, result, 0, 1, "Anna")
     with studio.people.gallery() as gallery:
         (person,), (walk,) = gallery.people(), gallery.walks("Anna")
-        kept, silhouettes = KeptWalks(result.folder, "walk"), gallery.silhouettes(walk.walk_id)
+        kept, silhouettes = StoredWalks(result.folder, "walk"), gallery.silhouettes(walk.walk_id)
         stored = gallery.embeddings([walk.walk_id])[0]
         embedding = kept.embedding(1)
         assert embedding is not None
@@ -385,7 +385,7 @@ def test_a_piece_of_a_track_is_enrolled_with_its_own_silhouettes(studio: Studio)
     with studio.people.gallery() as gallery:
         stored = gallery.silhouettes(gallery.walks("Anna")[0].walk_id)
     assert stored is not None
-    expected = KeptWalks(result.folder, "walk").sequence(2, FPS)
+    expected = StoredWalks(result.folder, "walk").sequence(2, FPS)
     np.testing.assert_array_equal(stored.silhouettes, expected.silhouettes)
 
 
@@ -452,10 +452,10 @@ def test_whether_a_walk_is_known_is_decided_by_the_metric_of_the_settings(studio
     studio.options = replace(studio.options, assignments=("match.metric=cosine",))
     people = started_anew(studio)
     first, second = (studio.result({studio.video(f"{name}.mp4"): {1: None}}) for name in "ab")
-    embedding = KeptWalks(first.folder, "a").embedding(1)
+    embedding = StoredWalks(first.folder, "a").embedding(1)
     assert embedding is not None
     longer = replace(embedding, parts=2 * embedding.parts)  # as near as can be, but only by the cosine
-    sequence = KeptWalks(second.folder, "b").sequence(1, FPS)
+    sequence = StoredWalks(second.folder, "b").sequence(1, FPS)
     write_features(second.folder / "features" / "b", 1, longer, sequence)
     people.name_track(first, 0, 1, "Anna", "said yes", None, False)
     people.name_track(second, 0, 1, "Anna", "", None, False)
