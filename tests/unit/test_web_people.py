@@ -23,7 +23,7 @@ from app.types import Embedding, GaitSequence
 from app.web.inspection import Header
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
-from app.web.outcome import StoredWalks, KnownIdentity, Outcome, SeenVideo
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo, StoredWalks
 from app.web.people import People
 from app.web.results import RunResult
 from app.web.videos import Video, VideoLibrary
