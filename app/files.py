@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.errors import OutputError
 
-_NO_PLACE = (
+_NO_SUCH_PLACE = (
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
@@ -28,16 +28,16 @@ _unfinished: set[Path] = set()
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a hidden temporary path beside `path`; rename it to `path` on success, remove it on any exception.
+    """Yield a hidden temporary path beside `path`. On success it is renamed to `path`, on an exception it is removed.
 
-    The block may make a file or a folder. A folder replaces an earlier one of the same name. Parents are made where
-    they are missing, and removed again on an exception unless something else lies in them.
+    The block may make a file or a folder. A folder replaces an earlier one of the same name. Missing parent folders are
+    made; on an exception they are removed again, unless something else lies in them.
 
     Raises:
-        OutputError: no permission, no space left, or `path` lies where no folder can be made.
+        OutputError: there is no permission or no space, or `path` lies where no folder can be made.
     """
-    # The suffix stays last, because encoders choose the format by it; the name must not outgrow a file system's 255
-    # bytes, of which a character may take four.
+    # The suffix stays last, because encoders choose the format by it. The stem is cut, because file systems allow names
+    # of at most 255 bytes, and a character may take four.
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     made = [parent for parent in path.parents if not parent.exists()]
     _unfinished.add(temporary)
@@ -58,7 +58,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Remove all that `written_whole` is writing at the moment, for a program that ends without unwinding."""
+    """Remove everything that `written_whole` is writing at the moment, before a process ends without unwinding."""
     for temporary in list(_unfinished):
         _remove(temporary)
 
@@ -67,15 +67,15 @@ def _remove(temporary: Path) -> None:
     if temporary.is_dir():
         shutil.rmtree(temporary, ignore_errors=True)
     else:
-        with suppress(OSError):  # the parent may be a file
+        with suppress(OSError):  # the parent may be a file instead of a folder
             temporary.unlink(missing_ok=True)
 
 
 def need_writable(path: Path) -> None:
-    """Make sure that a file can be written to `path`, before the work for it; nothing is left of the attempt.
+    """Make sure that a file can be written to `path` before the work for it begins. The attempt leaves nothing behind.
 
     Raises:
-        OutputError: see `written_whole`; or `path` is a folder.
+        OutputError: see `written_whole`, or `path` is a folder.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file.")
@@ -85,7 +85,7 @@ def need_writable(path: Path) -> None:
 
 
 class _TriedError(Exception):
-    """Ends an attempt, so that nothing of it stays."""
+    """Ends the attempt of `need_writable`, so that nothing of it stays."""
 
 
 def need_space(folder: Path, size: int) -> None:
@@ -105,18 +105,18 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(f"No space is left to write {path}. Free some, or give another folder.") from error
+            raise OutputError(f"No space is left to write {path}. Free some space, or give another folder.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(
                 f"No permission to write {path}. Give another folder, or change its permissions."
             ) from error
-        if error.errno in _NO_PLACE or (error.errno == errno.ENOENT and _concerns(error, path)):
+        if error.errno in _NO_SUCH_PLACE or (error.errno == errno.ENOENT and _concerns(error, path)):
             raise OutputError(f"{path} cannot be made: {error.strerror}. Give another folder.") from error
         raise
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether it is `path`, what is written beside it, or a folder above it, that is not there; not some input."""
+    """Whether the missing file is `path`, lies beside it or is a folder above it, and is not some input file."""
     if error.filename is None:
         return True
     missing = Path(os.fsdecode(error.filename))

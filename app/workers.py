@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], workers: int) -> Iterator[T]:
-    """Yield ``work(*arguments)`` for each of `todo`, as they come.
+    """Yield ``work(*arguments)`` for each item of `todo`, in the order in which they are done.
 
-    With several workers each is a process of its own with one thread, `work` being a function of a module. Ctrl-C
-    reaches this process alone, and the workers end with it, even when it is killed.
+    Several workers are processes with one thread each; `work` must then be a function of a module. Ctrl-C reaches this
+    process only. The workers end when it ends, even if it is killed.
 
     Raises:
         GaitprintError: a worker was killed.
@@ -31,14 +31,14 @@ def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], worker
         for arguments in todo:
             yield work(*arguments)
         return
-    with _one_thread(), ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _obedient) as pool:
+    with _one_thread(), ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _set_up_worker) as pool:
         futures = [pool.submit(work, *arguments) for arguments in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise GaitprintError(
-                "A worker was killed, for lack of memory perhaps. Run again: what is done counts."
+                "A worker was killed, perhaps because memory ran out. Run the command again; finished work is kept."
             ) from error
         finally:
             for future in futures:
@@ -47,7 +47,7 @@ def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], worker
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let the workers' NumPy use one thread each: they are as many as there are cores."""
+    """Let NumPy use one thread in each worker, because there are as many workers as cores."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, "1"))
     try:
@@ -60,8 +60,8 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _obedient() -> None:
-    """Leave Ctrl-C and the other cores to others, and end with the process that started this one."""
+def _set_up_worker() -> None:
+    """Set up a worker: it ignores Ctrl-C, uses one core, and ends with the process that started it."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

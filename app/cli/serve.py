@@ -12,42 +12,39 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from app.cli.terminal import console
+from app.cli.options import ConfigOption, SetOption, load_settings
+from app.cli.terminal import console, say
 from app.errors import MissingExtraError, SettingsError
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen at. Others than this machine's need a password.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen at. Any but this machine's own needs a password.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8765,
     password: Annotated[
         str | None,
-        typer.Option(envvar="GAITPRINT_PASSWORD", help="Asked for by the page. Better given in the variable."),
+        typer.Option(envvar="GAITPRINT_PASSWORD", help="Password of the page. The variable is safer than the option."),
     ] = None,
     host_name: Annotated[
-        list[str] | None, typer.Option(help="A further name under which the page is called; may be repeated.")
+        list[str] | None, typer.Option(help="A further host name under which browsers reach the page; may be repeated.")
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="PEM file, to serve over TLS.")] = None,
-    key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
-    gallery_db: Annotated[Path, typer.Option(help="Database of the people who are known.")] = Path("output/gallery.db"),
-    folder: Annotated[Path, typer.Option(help="Where uploads, runs and results are kept.")] = Path("output/web"),
-    input_videos: Annotated[Path, typer.Option(help="Videos of this folder can be picked.")] = Path("input_videos"),
-    max_upload: Annotated[int, typer.Option(min=1, help="Largest upload, MiB.")] = 2048,
-    max_uploads: Annotated[int, typer.Option(min=0, help="Most uploads that are kept.")] = 100,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings, for every run.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
-    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate, to serve over HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's private key.")] = None,
+    gallery_db: Annotated[Path, typer.Option(help="File of the gallery.")] = Path("output/gallery.db"),
+    folder: Annotated[Path, typer.Option(help="Folder for uploads, runs and results.")] = Path("output/web"),
+    input_videos: Annotated[Path, typer.Option(help="Folder of videos that the page offers.")] = Path("input_videos"),
+    max_upload: Annotated[int, typer.Option(min=1, help="Largest upload in MiB.")] = 2048,
+    max_uploads: Annotated[int, typer.Option(min=0, help="How many uploads are kept at most.")] = 100,
+    config: ConfigOption = None,
+    set_: SetOption = None,
 ) -> None:
-    """Serve a web page: upload videos, watch results, look after the people of the gallery."""
-    from app.settings import Settings
-
-    settings = Settings.load(config, set_ or [])  # a mistake is said now, not by the first run
+    """Serve a web page on which people upload videos, watch results and look after the gallery."""
+    settings = load_settings(config, set_)  # a mistake is reported now, not by the first run
     local = _is_local(host)
     if not local and not password:
         raise SettingsError(
-            f"--host {host} lets other machines in, so a password is needed: set GAITPRINT_PASSWORD or give --password."
+            f"--host {host} lets other machines in, so a password is needed. Set GAITPRINT_PASSWORD or give --password."
         )
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together: give both, or neither.")
@@ -79,13 +76,9 @@ def serve(
         address = f"http{'s' if certificate else ''}://{shown}:{listener.getsockname()[1]}"
         console.print(f"Gaitprint is at [bold]{escape(address)}[/] (Ctrl-C ends it).", soft_wrap=True)
         if not local and certificate is None:
-            console.print(
-                "[yellow]Warning: without --certificate the password and all videos cross the network in the clear.[/]",
-                soft_wrap=True,
-            )
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # there is nothing to say: runs go on at the next start
+            say("Warning: without --certificate the password and all videos cross the network unencrypted.", "yellow")
+        # Ctrl-C ends the server without the usual message, because runs continue at the next start by themselves.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             serve(options, listener, certificate, key)
 

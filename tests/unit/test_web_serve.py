@@ -25,10 +25,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--host", "0.0.0.0"], "a password is needed: set GAITPRINT_PASSWORD"),
+        (["--host", "0.0.0.0"], "a password is needed. Set GAITPRINT_PASSWORD"),
         (["--host", "gait.example"], "a password is needed"),
         (["--host", "0.0.0.0", "--password", ""], "a password is needed"),
-        (["--set", "detecter.name=motion"], "Did you mean 'detector'?"),
+        (["--set", "detecter.name=motion"], "Did you mean 'detector.name'?"),
         (["--certificate", "cert.pem"], "belong together"),
         (["--certificate", "cert.pem", "--key", "key.pem"], "There is no file cert.pem"),
         (["--host", "192.0.2.1", "--password", "x"], "The server cannot listen at 192.0.2.1"),
