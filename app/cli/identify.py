@@ -92,7 +92,7 @@ def _watch(
     from app.files import explained
     from app.runs.build import build
     from app.runs.live import LiveOptions, watch
-    from app.video.live import LiveSource, is_file, said
+    from app.video.live import LiveSource, is_file, public_name
     from app.video.sources import find_video
 
     if is_file(source):
@@ -111,7 +111,7 @@ def _watch(
             print(json.dumps(event, ensure_ascii=False), file=out, flush=True)
 
         stop = stack.enter_context(_stopped_by_signals())
-        say(f"Watching {said(source)}. Ctrl-C ends it.", to=error_console)
+        say(f"Watching {public_name(source)}. Ctrl-C ends it.", to=error_console)
         playing = stack.enter_context(LiveSource(source, loop=loop))
         live = LiveOptions(seconds=seconds)
         seen = watch(playing, gallery, stages, emit, live, save=save, stop=stop)

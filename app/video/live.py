@@ -1,4 +1,4 @@
-"""Pictures as they come: from a camera, from the network, or from a file played at its own speed."""
+"""Live sources: a camera, an address on the network, or a file that is played at its own speed."""
 
 from __future__ import annotations
 
@@ -32,110 +32,118 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 10.0
-"""Seconds to wait for a camera or the network."""
+"""Seconds to wait for an answer from a camera or an address."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds before each attempt to find a source again; the last is that of all further ones."""
-_FAREWELL = 1.0
-"""Seconds to wait at the end for who is still waiting for the network."""
+"""Seconds to wait before each attempt to open a source again; the last value also holds for all later attempts."""
+_LONGEST_FAREWELL = 1.0
+"""Seconds to wait at the end for the thread, which may itself be waiting for the network."""
 _FALLBACK_RATE = Fraction(25)
-_BELIEVABLE = (1, 240)
-"""Frame rates, 1/s, that a source may claim."""
+_SLOWEST_RATE, _FASTEST_RATE = 1, 240
+"""Frame rates in 1/s that are believed if a source claims them."""
 _WAIT = 0.2
-_BUSY, _LEAST_IDLE, _WAITED = 1.0, 0.1, 0.005
-"""Who did not wait for the network for a tenth of the last second is too slow for it, and pictures pile up on the way.
-They are thrown away undecoded, up to the first key picture that had to be waited for, for 5 ms."""
+"""Seconds that `take` waits for the next frame."""
+_OBSERVED, _LEAST_IDLE, _CAUGHT_UP = 1.0, 0.1, 0.005
+"""How a backlog of pictures is noticed and removed.
+
+A reader that keeps up spends time waiting for the network. If it has waited for less than a tenth of the last second,
+it is too slow and pictures pile up on the way. They are then thrown away without decoding them, until a key picture
+comes for which the reader had to wait 5 ms: the backlog is gone.
+"""
 _DEVICES = Path("/dev")
 
 _OPTIONS = {
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,hls,crypto,data,rtmp,rtmps,srt",
-    "rtsp_flags": "prefer_tcp",  # nothing is lost on the way; UDP where the camera has nothing else
+    "rtsp_flags": "prefer_tcp",  # TCP loses nothing on the way; UDP is used if the camera offers nothing else
     "allowed_media_types": "video",
 }
-"""FFmpeg's, for addresses. What comes from the network may not open files of this machine, as playlists could."""
+"""FFmpeg's options for addresses. What comes from the network must not open files of this machine, as playlists can."""
 _BACKENDS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
-"""OpenCV's way to the cameras of each system. Left to itself it tries others too, which complain in the log."""
-_ENDED = "it was ended there"
-_SPELT = "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
+"""How OpenCV reaches the cameras of each system. Without a choice it tries others too, which complain in the log."""
+_ENDED = "the other side ended it"
+_SPELLING = "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (
         av.HTTPUnauthorizedError,
-        f"it asks for another user name or password. Write scheme://NAME:PASSWORD@..., and in both of them {_SPELT}",
+        f"it asks for another user name or password. Write scheme://NAME:PASSWORD@..., and in both of them {_SPELLING}",
     ),
-    (av.ArgumentError, f"the address is not spelt well. In names and passwords write {_SPELT}"),
+    (av.ArgumentError, f"the address is not spelt correctly. In names and passwords write {_SPELLING}"),
     (av.HTTPForbiddenError, "this user may not see it"),
-    (av.HTTPNotFoundError, "it answers, but has nothing at this path"),
-    (ConnectionRefusedError, "nothing listens at this port. See whether the camera is on and the port right"),
-    (av.ProtocolNotFoundError, "this kind of address is not known. Common are rtsp:// and http://"),
-    (av.InvalidDataError, "what comes from there is no video"),
+    (av.HTTPNotFoundError, "it answers, but there is nothing at this path"),
+    (ConnectionRefusedError, "nothing listens at this port. Check that the camera is on and that the port is right"),
+    (av.ProtocolNotFoundError, "this kind of address is not known. Common ones are rtsp:// and http://"),
+    (av.InvalidDataError, "what it sends is no video"),
     (av.ExitError, f"there was no answer for {_PATIENCE:.0f} s"),
 )
 
 _Pictures: TypeAlias = Generator[tuple[float | None, Image | None], None, None]
-"""Pictures, None for one that was skipped, with the time, in s from the first, at which to show them; None: at once."""
+"""Pairs of a time and a picture. The time is in s from the first picture, and None for a picture that is shown at once.
+The picture is None if it was skipped."""
 
 
 def is_file(name: str) -> bool:
-    """Whether the name of a source is that of a file: no camera's number, no address."""
+    """Whether the name of a source means a file, and not the number of a camera or an address."""
     return not (name.isdigit() or "://" in name)
 
 
-def said(name: str) -> str:
-    """Say the name of a source so that it may stand in a log: no password of an address, no folders of a file."""
+def public_name(name: str) -> str:
+    """Return the name of a source as it may stand in a log: an address without its password, a file without folders."""
     if is_file(name):
         return Path(name).name
     if name.isdigit():
         return f"camera {name}"
-    # Not by the rules of addresses: a password that breaks them must not be said either.
+    # Not parsed by the rules of addresses, because a password that breaks them must not appear either.
     scheme, _, rest = name.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0].partition('#')[0]}"
 
 
 @dataclass(frozen=True)
 class Outage:
-    """The source broke off, for a `reason`; it is tried again and again, and its next frame says that it is back."""
+    """The source broke off, for a `reason`. It is opened again as soon as possible; its next frame says it is back."""
 
     reason: str
 
 
 class Source(Protocol):
-    """Where frames come from that do not wait."""
+    """Gives frames as they come, whether or not somebody takes them."""
 
     name: str
-    """For logs: without a password, or the place of a file."""
+    """The name for logs, as `public_name` gives it."""
     info: VideoInfo
     is_file: bool
     dropped: int
-    """Frames that came and were not kept."""
+    """How many frames came that nobody took."""
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether no more frames will come."""
         ...
 
     def take(self) -> Frame | Outage | None:
-        """Return what comes next; None where nothing came for a while, or nothing will come."""
+        """Return what comes next, or None if nothing came for a while or nothing more will come."""
         ...
 
 
 class LiveSource:
-    """A source whose frames do not wait: those for which there is no room are dropped and counted.
+    """A camera, an address or a file, read in a thread; a context manager.
 
-    A camera or an address that breaks off is opened again, as often as it takes. Frames are numbered by their time, at
-    the rate that the source claims, dropped ones too; numbers rise. All have the size of the first one; where the
-    source changes it they are scaled. Files, those at an address too, are played at their own speed. A context manager.
+    Frames do not wait for the reader: a frame that finds no room is dropped and counted. A camera or an address that
+    breaks off is opened again, as often as it takes. A file, also one at an address, is played at its own speed.
+
+    Frames are numbered by their time at the rate that the source claims, also those that are dropped, and the numbers
+    rise. All frames have the size of the first one: if the source changes its size, they are scaled.
 
     Args:
         name: the number of a camera, an address (``rtsp://``, ``http://`` ...), or a file.
-        depth: frames that may wait. When so many do, new ones are dropped: what comes through is then evenly spaced, as
-            one is let in for each that is taken, and not old.
-        loop: whether a file begins anew when it ends.
+        depth: how many frames may wait. When that many wait, new ones are dropped. One frame is then let in for each
+            frame that is taken, so the frames that come through are evenly spaced and recent.
+        loop: whether a file starts again when it ends.
 
     Raises:
-        VideoError: it cannot be opened, or gives no picture.
+        VideoError: the source cannot be opened, or gives no picture.
     """
 
     def __init__(self, name: str, *, depth: int = 4, loop: bool = False) -> None:
-        self.name, self.is_file, self._loop = said(name), is_file(name), loop
+        self.name, self.is_file, self._loop = public_name(name), is_file(name), loop
         self._address = name
         self._feed: _Feed | None = None
         if self.is_file:
@@ -163,13 +171,13 @@ class LiveSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed.set()
-        self._thread.join(_FAREWELL)
+        self._thread.join(_LONGEST_FAREWELL)
 
     def take(self) -> Frame | Outage | None:
-        """Return what comes next; None where nothing came within 0.2 s, or nothing will come (`ended`).
+        """Return what comes next, or None if nothing came within 0.2 s or nothing more will come (`ended`).
 
         Raises:
-            VideoError: a file broke off.
+            VideoError: the file broke off.
         """
         with self._changed:
             if not self._waiting and not self._ended:
@@ -182,15 +190,15 @@ class LiveSource:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will come any more, an error neither."""
+        """Whether nothing more will come, not even an error."""
         with self._changed:
             return self._ended and not self._waiting and self._error is None
 
-    def offer(self, one: Frame | Outage) -> None:
+    def offer(self, event: Frame | Outage) -> None:
         """Let a frame wait, or drop it. An outage is never dropped."""
         with self._changed:
-            if len(self._waiting) < self._depth or isinstance(one, Outage):
-                self._waiting.append(one)
+            if len(self._waiting) < self._depth or isinstance(event, Outage):
+                self._waiting.append(event)
             else:
                 self.dropped += 1
             self._changed.notify()
@@ -198,16 +206,16 @@ class LiveSource:
     def _work(self) -> None:
         error: BaseException | None = None
         try:
-            for one in self._played() if self._feed is None else self._captured(self._feed):
-                self.offer(one)
-        except Exception as caught:  # it belongs to whoever takes the frames
+            for event in self._played() if self._feed is None else self._captured(self._feed):
+                self.offer(event)
+        except Exception as caught:  # raised again where the frames are taken
             error = caught
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify()
 
     def _played(self) -> Iterator[Frame]:
-        """The frames of the file, each when its time has come."""
+        """Yield the frames of the file, each at its time."""
         begun, index, offset = time.monotonic(), 0, 0.0
         while True:
             shown = 0.0
@@ -223,7 +231,7 @@ class LiveSource:
             offset = shown + float(1 / self.info.fps)
 
     def _captured(self, feed: _Feed) -> Iterator[Frame | Outage]:
-        """The frames as they arrive, and where they stop doing so."""
+        """Yield the frames as they arrive, and an outage each time the source breaks off."""
         begun, index, rate = time.monotonic(), -1, float(self.info.fps)
         while True:
             reason = _ENDED
@@ -246,17 +254,17 @@ class LiveSource:
                 feed.rest.close()
             if feed.recorded:
                 return
-            logger.warning("'%s' broke off: %s. It is tried again until it is back.", self.name, reason)
+            logger.warning("'%s' broke off: %s. Gaitprint keeps trying to open it again.", self.name, reason)
             yield Outage(reason)
             lost = time.monotonic()
-            again = self._found_again()
-            if again is None:
+            reopened = self._reopened()
+            if reopened is None:
                 return
             logger.info("'%s' is back after %.0f s.", self.name, time.monotonic() - lost)
-            feed = again
+            feed = reopened
 
-    def _found_again(self) -> _Feed | None:
-        """Open the source as soon as that is possible; None when it is to be closed."""
+    def _reopened(self) -> _Feed | None:
+        """Open the source as soon as that is possible; return None if the source is being closed."""
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             if self._closed.wait(pause):
                 break
@@ -267,7 +275,7 @@ class LiveSource:
         return None
 
     def _sized(self, picture: Image) -> Image:
-        """The picture in the size of the first one."""
+        """Return the picture in the size of the first one."""
         height, width = size = picture.shape[:2]
         if size == (self.info.height, self.info.width):
             return picture
@@ -282,9 +290,9 @@ class LiveSource:
 
 @dataclass(frozen=True)
 class _Feed:
-    """A camera or an address that is open: its `first` picture, the `rest`, which is to be closed, and its `rate`.
+    """An open camera or address: its `first` picture, the `rest`, which must be closed, and the frame `rate` in 1/s.
 
-    `recorded` says that it is a file, which has an end.
+    `recorded` says whether it is a file on a server, which has an end.
     """
 
     first: Image
@@ -297,36 +305,40 @@ def _opened(name: str) -> _Feed:
     """Open a camera or an address.
 
     Raises:
-        VideoError: it is not there, or gives no picture.
+        VideoError: it is not there, or it gives no picture.
     """
     recorded, rate, pictures = _camera(int(name)) if name.isdigit() else _address(name)
     try:
         first = next(pictures, None)
     except VideoError as error:
-        raise VideoError(f"'{said(name)}' was opened but gives no picture: {error}.") from None
+        raise VideoError(f"'{public_name(name)}' was opened but gives no picture: {error}.") from None
     if first is None or first[1] is None:
-        raise VideoError(f"'{said(name)}' was opened but gives no picture.")
-    believable = rate is not None and _BELIEVABLE[0] <= rate <= _BELIEVABLE[1]
-    return _Feed(first[1], pictures, rate if rate is not None and believable else _FALLBACK_RATE, recorded)
+        raise VideoError(f"'{public_name(name)}' was opened but gives no picture.")
+    if rate is None or not _SLOWEST_RATE <= rate <= _FASTEST_RATE:
+        rate = _FALLBACK_RATE
+    return _Feed(first[1], pictures, rate, recorded)
 
 
 def _camera(number: int) -> tuple[bool, Fraction, _Pictures]:
-    """Open a camera of this machine, with OpenCV, which knows them by number on every system."""
+    """Open a camera of this machine with OpenCV, which numbers cameras on every system."""
     if sys.platform == "linux" and not (_DEVICES / f"video{number}").exists():
         others = ", ".join(sorted(path.name.removeprefix("video") for path in _DEVICES.glob("video*")))
-        here = f"There are: {others}." if others else "There is none at all (/dev/video*)."
-        raise VideoError(f"There is no camera {number}. {here}")
+        known = f"There are: {others}." if others else "This machine has none (/dev/video*)."
+        raise VideoError(f"There is no camera {number}. {known}")
     capture = cv2.VideoCapture(number, _BACKENDS.get(sys.platform, cv2.CAP_ANY))
     if not capture.isOpened():
         capture.release()
-        raise VideoError(f"Camera {number} cannot be opened. Is it there, may you use it, and is nobody else using it?")
+        raise VideoError(
+            f"Camera {number} cannot be opened. Check that it is there, that you may use it, and that no other program "
+            "uses it."
+        )
 
     def pictures() -> _Pictures:
         try:
             while True:
                 good, picture = capture.read()
                 if not good or picture is None:
-                    raise VideoError("it gives no picture any more")
+                    raise VideoError("it stopped giving pictures")
                 yield None, np.asarray(picture, np.uint8)
         finally:
             capture.release()
@@ -335,26 +347,27 @@ def _camera(number: int) -> tuple[bool, Fraction, _Pictures]:
 
 
 def _address(address: str) -> tuple[bool, Fraction | None, _Pictures]:
-    """Open an address, with PyAV."""
+    """Open an address with PyAV."""
     try:
         container = av.open(address, options=dict(_OPTIONS), timeout=_PATIENCE, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:  # its text holds the address, password and all
-        reason = _reason(error, "there is no machine of this name, or it ended the connection")
-        raise VideoError(f"'{said(address)}' cannot be opened: {reason}.") from None
+    except (av.FFmpegError, OSError, ValueError) as error:  # its text contains the address with the password
+        reason = _reason(error, "there is no machine of this name, or it closed the connection")
+        raise VideoError(f"'{public_name(address)}' cannot be opened: {reason}.") from None
     if not container.streams.video:
         container.close()
-        raise VideoError(f"'{said(address)}' has no picture, only sound.")
+        raise VideoError(f"'{public_name(address)}' has no picture, only sound.")
     stream = container.streams.video[0]
-    stream.thread_type = "SLICE"  # threads for whole pictures would hold some of them back
+    stream.thread_type = "SLICE"  # threads for whole pictures would delay some of them
     recorded = bool(container.duration)
     return recorded, stream.average_rate or stream.guessed_rate, _decoded(container, stream, recorded)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> _Pictures:
+    """Decode the pictures of an address; of a live stream, skip those that pile up (see `_OBSERVED`)."""
     start: float | None = None
     packets = container.demux()
-    heard = last = time.monotonic()
-    idle, skipping = 1.0, False
+    last_picture = last_packet = time.monotonic()
+    idle, skipping = 1.0, False  # `idle` is the share of the last second that was spent waiting
     try:
         while True:
             asked = time.monotonic()
@@ -362,25 +375,25 @@ def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> 
             if packet is None:
                 return
             now = time.monotonic()
-            if now - heard > _PATIENCE:  # sound alone, or nothing that can be decoded
+            if now - last_picture > _PATIENCE:  # only sound, or nothing that can be decoded
                 raise VideoError(f"there was no picture for {_PATIENCE:.0f} s")
             if packet.stream is not stream:
                 continue
             if not recorded:
-                waited, passed = now - asked, max(now - last, 1e-6)
-                idle += min(1.0, passed / _BUSY) * (waited / passed - idle)
-                last = now
+                waited, passed = now - asked, max(now - last_packet, 1e-6)
+                idle += min(1.0, passed / _OBSERVED) * (waited / passed - idle)
+                last_packet = now
                 if idle < _LEAST_IDLE:
                     skipping = True
-                elif skipping and packet.is_keyframe and waited > _WAITED:
-                    skipping, idle = False, 3 * _LEAST_IDLE  # soon again where it is no better
+                elif skipping and packet.is_keyframe and waited > _CAUGHT_UP:
+                    skipping, idle = False, 3 * _LEAST_IDLE  # low, so that skipping soon starts again if need be
             if skipping:
-                heard = now
+                last_picture = now
                 yield None, None
                 continue
             try:
                 pictures = stream.decode(packet)
-            except (av.FFmpegError, ValueError):  # a damaged packet costs that packet
+            except (av.FFmpegError, ValueError):  # only the damaged packet is lost
                 continue
             for picture in pictures:
                 stamp: float | None = None
@@ -389,7 +402,7 @@ def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> 
                     stamp = picture.time - start
                 yield stamp, _square(picture, stream)
             if pictures:
-                heard = time.monotonic()
+                last_picture = time.monotonic()
     except (av.FFmpegError, OSError) as error:
         raise VideoError(_reason(error, _ENDED)) from None
     finally:
@@ -397,12 +410,15 @@ def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> 
 
 
 def _square(picture: VideoFrame, stream: VideoStream) -> Image:
-    width = round(picture.width * (stream.sample_aspect_ratio or 1))  # pixels need not be square
+    width = round(picture.width * (stream.sample_aspect_ratio or 1))  # pixels may not be square
     return np.asarray(picture.to_ndarray(format="bgr24", width=width, height=picture.height), np.uint8)
 
 
 def _reason(error: Exception, input_output: str) -> str:
-    """Why, without the address that FFmpeg's errors repeat; `input_output` is what its error of that name means."""
+    """Say what is wrong without the address, which FFmpeg's errors repeat.
+
+    `input_output` says what FFmpeg's "Input/output error" means here.
+    """
     for kind, advice in _ADVICE:
         if isinstance(error, kind):
             return advice

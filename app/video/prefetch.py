@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from queue import SimpleQueue
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 @contextmanager
 def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
-    """Run `items` in a thread, at most `depth` items ahead of whoever takes them.
+    """Run `items` in a thread, at most `depth` items ahead of the code that takes them.
 
-    Worth it where making an item releases the interpreter lock, as decoding does. What `items` raises, the taker
-    gets, after the items before it. The thread has ended when the block is left, however it is left; an `items`
-    with a ``close`` method (a generator) is closed then.
+    This pays off if making an item releases the interpreter lock, as decoding does. An error that `items` raises is
+    raised again where the items are taken, after the items before it. However the block is left, the thread ends, and
+    an `items` with a ``close`` method (a generator) is closed.
 
     Args:
         items: iterated once, in the thread.
@@ -25,52 +25,26 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     """
     if depth < 1:
         raise ValueError(f"a prefetch depth of {depth} is not at least 1")
-    # Each queue entry is one item, or none and the error that ended the items (None: they just ended).
-    ready: SimpleQueue[tuple[list[T], BaseException | None]] = SimpleQueue()
-    room = threading.Semaphore(depth)
-    left = threading.Event()
+    iterator = iter(items)
+    waiting: deque[Future[list[T]]] = deque()
 
-    def work() -> None:
-        error: BaseException | None = None
-        try:
-            iterator = iter(items)
-            try:
-                while True:
-                    room.acquire()
-                    if left.is_set():
-                        break
-                    try:
-                        item = next(iterator)
-                    except StopIteration:
-                        break
-                    ready.put(([item], None))
-                    del item
-            finally:
-                close = getattr(iterator, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as caught:  # it belongs to the taker, KeyboardInterrupt and SystemExit too
-            error = caught
-        ready.put(([], error))
+    def make() -> list[T]:
+        for item in iterator:
+            return [item]
+        return []
 
     def take() -> Generator[T, None, None]:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if not item:
-                return
-            room.release()
-            yield item.pop()
+        waiting.extend(thread.submit(make) for _ in range(depth))
+        while made := waiting.popleft().result():
+            waiting.append(thread.submit(make))
+            yield made.pop()  # not kept here: an item may be large
 
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    taken = take()
-    try:
-        thread.start()  # in here, as Ctrl-C may come while it is started
-        yield taken
-    finally:
-        left.set()
-        room.release()
-        with suppress(RuntimeError):  # not running yet: it will see that `left` is set and touch nothing
-            thread.join()
-        taken.close()  # nothing can be taken once the thread is gone
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        taken = take()
+        try:
+            yield taken
+        finally:
+            thread.shutdown(cancel_futures=True)
+            taken.close()
+            if isinstance(iterator, Generator):
+                iterator.close()

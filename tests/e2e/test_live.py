@@ -32,7 +32,7 @@ from app.settings import MatchSettings, OutputSettings, Settings
 from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import Frame
-from app.video.live import LiveSource, Outage, Source, said
+from app.video.live import LiveSource, Outage, Source, public_name
 from app.video.reader import VideoReader
 from app.walks.analyse import analyse
 
@@ -188,9 +188,9 @@ def test_full_means_one_in_for_each_one_out(studio: Path) -> None:
 
 
 def test_no_password_is_said() -> None:
-    assert said("rtsp://me:secret@10.0.0.7:554/cam?token=x") == "rtsp://10.0.0.7:554/cam"
-    assert said("0") == "camera 0"
-    assert said("/home/me/street.mp4") == "street.mp4"
+    assert public_name("rtsp://me:secret@10.0.0.7:554/cam?token=x") == "rtsp://10.0.0.7:554/cam"
+    assert public_name("0") == "camera 0"
+    assert public_name("/home/me/street.mp4") == "street.mp4"
 
 
 def test_sources_that_cannot_be_watched(studio: Path, known: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from app.errors import VideoError
 from app.types import Frame
 from app.video import live
-from app.video.live import LiveSource, Outage, said
+from app.video.live import LiveSource, Outage, public_name
 
 PASSWORD = "s3c@ret"
 ADDRESS = "me:s3c%40ret@127.0.0.1"
@@ -131,7 +131,7 @@ def test_a_camera_that_dies_is_found_again(camera: Camera, caplog: pytest.LogCap
         camera.shutdown()
         camera.server_close()
         assert isinstance(first[-1], Outage)
-        assert "ended there" in first[-1].reason
+        assert "the other side ended it" in first[-1].reason
         time.sleep(0.5)
         with Camera(camera.server_port) as again:
             again.connections = 4
@@ -206,10 +206,10 @@ def test_what_piles_up_on_the_way_is_thrown_away(camera: Camera, monkeypatch: py
         ("http://127.0.0.1:{port}/stream", "another user name or password"),
         ("http://me:s3cret@127.0.0.1:{port}/stream", "another user name or password"),
         ("http://" + ADDRESS + ":{port}/nothing", "nothing at this path"),
-        ("http://" + ADDRESS + ":{port}/page", "ended the connection|no video"),
+        ("http://" + ADDRESS + ":{port}/page", "closed the connection|no video"),
         ("http://" + ADDRESS.replace("127.0.0.1", "camera.invalid") + "/", "no machine of this name"),
         ("rtsp://" + ADDRESS + ":9/stream", "nothing listens at this port"),
-        ("rtsp://me:s3c/ret@127.0.0.1:9/stream", "not spelt well.*%2F"),
+        ("rtsp://me:s3c/ret@127.0.0.1:9/stream", "not spelt correctly.*%2F"),
         ("foo://" + ADDRESS + "/stream", "not known"),
     ],
 )
@@ -225,7 +225,7 @@ def test_what_cannot_be_opened_says_why_and_no_password(
 
 @pytest.mark.parametrize("password", ["secret", "se@cret", "se/cret", "se?cret", "se#cret", "se:cret"])
 def test_no_password_is_said_however_it_is_spelt(password: str) -> None:
-    assert said(f"rtsp://me:{password}@10.0.0.7:554/cam?token=x#y") == "rtsp://10.0.0.7:554/cam"
+    assert public_name(f"rtsp://me:{password}@10.0.0.7:554/cam?token=x#y") == "rtsp://10.0.0.7:554/cam"
 
 
 class Capture:
@@ -282,10 +282,10 @@ def test_a_camera_is_asked_for_in_the_way_of_its_system(
 
 def test_a_camera_that_is_not_there_or_taken(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(VideoError, match=r"There is no camera 0\. There is none at all"):
+    with pytest.raises(VideoError, match=r"There is no camera 0\. This machine has none"):
         LiveSource("0")
     (devices / "video5").touch()
-    with pytest.raises(VideoError, match="nobody else using it"):
+    with pytest.raises(VideoError, match="no other program uses it"):
         LiveSource("5")
 
 

@@ -10,7 +10,7 @@ from app.video.prefetch import prefetched
 
 
 def alive() -> int:
-    return sum(thread.name == "prefetch" for thread in threading.enumerate())
+    return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
 
 def test_loses_nothing_and_keeps_the_order() -> None:
