@@ -1,7 +1,7 @@
 """Background subtraction without weights, for a camera that stands still.
 
-The background is chosen from pictures spread over the whole video, not from the past alone, so that somebody who
-stands for a minute does not melt into it and the first frames are as good as the last.
+The background is learnt from pictures spread over the whole video and not only from the past. So somebody who stands
+for a minute does not become part of it, and the first frames are as good as the last.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ from app.types import Bytes, Floats, Frame, Image, ModelCard, VideoInfo
 logger = logging.getLogger(__name__)
 
 _LONGEST_SIDE = 768
-"""px; larger pictures are scaled down, since a silhouette is 64 px high in the end and memory is to stay bounded."""
+"""Larger pictures, in px, are scaled down: a silhouette is 64 px high in the end, and memory must stay bounded."""
 _SAMPLES = 40
 _SAME_COLOUR = 14
-"""Largest difference, in grey levels, of two pictures of the same surface: sensor noise and compression."""
+"""Largest difference, in grey levels, between two pictures of one surface, from sensor noise and compression."""
 _AGREE = 204
-"""Share of a neighbourhood, of 255, that must be alike."""
+"""Share of a neighbourhood, out of 255, that must be alike."""
 _WEAK = 32
-"""Difference, of 255, from which a place no longer counts as empty."""
+"""Difference, out of 255, from which a place no longer counts as empty."""
 _LEAST_CHANGE = 12.0
-"""Smallest difference from the background, in grey levels, that is foreground; noisy places need more."""
+"""Smallest difference from the background, in grey levels, that counts as foreground; noisy places need more."""
 _SHADOW = 0.25
-"""A surface may lose this share of its light to a soft shadow, if it keeps its hue."""
+"""A surface may lose this share of its light to a soft shadow if it keeps its hue."""
 _DRIFT_SECONDS = 10.0
-"""In which the background follows a slow change, where nobody is."""
+"""Seconds in which the background follows a slow change, where nobody is."""
 _UPDATE_EVERY = 5
 _SMALLEST_SUPPORT = 0.3
-"""Share of the samples that shows the background of a pixel, on average; less means that there is none."""
+"""Share of the samples that show the background of a pixel, on average. If it is less, there is no background."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Background:
-    """What the camera sees when nobody is there: Y, Cr, Cb, each float32 (h, w), and how a difference becomes alpha."""
+    """What the camera sees when nobody is there: Y, Cr and Cb, each float32 (h, w), and the scales from a difference to
+    alpha.
+    """
 
     planes: tuple[Floats, ...]
     luma_scale: Floats
@@ -68,11 +70,11 @@ class BackgroundModel:
         """Return how much each pixel differs from the background.
 
         Args:
-            frames: rising in time. Those of the preceding call are not computed again.
+            frames: in the order of the video. Frames of the preceding call are not computed again.
 
         Returns:
-            For each frame uint8 (h, w): 128 from where a pixel counts as foreground. `h` and `w` are the frame's,
-            scaled down so that the longer is at most 768 px.
+            For each frame uint8 (h, w), where pixels of 128 and more count as foreground. `h` and `w` are those of the
+            frame, scaled down so that the longer one is at most 768 px.
 
         Raises:
             RuntimeError: `start` has not been called.
@@ -115,14 +117,14 @@ class SubtractsBackground:
 
 
 def _subtract(frame: Frame, background: _Background, fps: float) -> Bytes:
-    """Return the foreground of `frame`; every few frames `background` follows what has slowly changed."""
+    """Return the foreground of `frame`. Every few frames, let `background` follow slow changes."""
     height, width = background.planes[0].shape
     planes = cv2.split(cv2.cvtColor(_shrunk(frame.image, width, height), cv2.COLOR_BGR2YCrCb))
     luma, red, blue = (
         _without_drift(np.asarray(cv2.subtract(plane, empty, dtype=cv2.CV_32F), np.float32))
         for plane, empty in zip(planes, background.planes, strict=True)
     )
-    # A shadow is darker and has the hue of the ground: only what is darker still counts.
+    # A shadow is darker and keeps the hue of the ground, so only what is darker than a shadow counts.
     darker = cv2.addWeighted(luma, -1, background.planes[0], -_SHADOW, 0)
     light = cv2.multiply(cv2.max(luma, darker), background.luma_scale)
     hue = cv2.multiply(np.abs(red) + np.abs(blue), background.chroma_scale)
@@ -136,14 +138,15 @@ def _subtract(frame: Frame, background: _Background, fps: float) -> Bytes:
 
 
 def _without_drift(difference: Floats) -> Floats:
-    """Take away what the whole picture has changed by: clouds, automatic exposure. People cover the smaller part."""
+    """Subtract the change of the whole picture (clouds, automatic exposure); people cover less than half of it."""
     return difference - np.median(difference[::8, ::8])
 
 
 def _calm(alpha: Bytes) -> Bytes:
-    """Return 255 where nothing is near that differs at all from the background, else 0.
+    """Return 255 where nothing nearby differs from the background, else 0.
 
-    Wide, because clothes that resemble the background must not become part of it while somebody stands there.
+    "Nearby" reaches far, because clothes that resemble the background must not become part of it while somebody stands
+    there.
     """
     height, width = alpha.shape
     coarse = cv2.resize(alpha, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
@@ -153,7 +156,7 @@ def _calm(alpha: Bytes) -> Bytes:
 
 
 def _learn(video: VideoInfo) -> _Background:
-    """Choose for each pixel the colour that returns again and again over the whole video."""
+    """Learn for each pixel the colour that returns again and again over the whole video."""
     scale = min(1.0, _LONGEST_SIDE / max(video.width, video.height))
     width, height = max(1, round(video.width * scale)), max(1, round(video.height * scale))
     samples = _samples(video, width, height)
@@ -175,7 +178,7 @@ def _learn(video: VideoInfo) -> _Background:
     if camera_moves or float(weight.mean()) < _SMALLEST_SUPPORT * len(pictures):
         logger.warning(
             "%s: the camera moves or the scene changes, but background subtraction needs a camera that stands still. "
-            "Detections and silhouettes will be poor; give a detector and a segmenter with weights.",
+            "Detections and silhouettes will be poor; use a detector and a segmenter with weights.",
             video.path.name,
         )
     luma_noise, chroma_noise = 2 * deviation[:, :, 0], 2 * deviation[:, :, 1:].sum(axis=2)
@@ -189,9 +192,9 @@ def _learn(video: VideoInfo) -> _Background:
 def _lasting(pictures: Bytes) -> Bytes:
     """Return for each pixel the index of the picture (N, h, w, 3) that shows the background, at half the size.
 
-    Pictures vote for each other where they agree, the more the further apart they are in time: a person who stands
-    still agrees with himself for a while, the background agrees over the whole video. Agreement is that of a
-    neighbourhood: two people in dark trousers are alike in patches, the background in its texture.
+    Pictures vote for each other where they agree, and the vote counts more the further apart they are in time: a person
+    who stands still looks the same for a while, the background does so over the whole video. A whole neighbourhood must
+    agree: two people in dark trousers are alike in patches, the background is alike in its texture.
     """
     half = (-(-pictures.shape[2] // 2), -(-pictures.shape[1] // 2))
     small = [cv2.resize(picture, half, interpolation=cv2.INTER_AREA).transpose(2, 0, 1).copy() for picture in pictures]
@@ -209,7 +212,7 @@ def _samples(video: VideoInfo, width: int, height: int) -> list[Image]:
     """Return up to 40 BGR pictures (height, width, 3) spread evenly over the video, in order.
 
     Raises:
-        VideoError: not one picture can be decoded.
+        VideoError: no picture at all can be decoded.
     """
     samples = _key_pictures(video, width, height)
     if len(samples) < _SAMPLES // 2:
@@ -220,7 +223,7 @@ def _samples(video: VideoInfo, width: int, height: int) -> list[Image]:
 
 
 def _key_pictures(video: VideoInfo, width: int, height: int) -> list[Image]:
-    """Seek through the video: it leads to key pictures, cheap to decode and dense enough in all but short videos."""
+    """Seek through the video to its key pictures, which are cheap to decode and dense enough except in short videos."""
     pictures: dict[int, Image] = {}
     with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
         stream = container.streams.video[0]
@@ -235,7 +238,7 @@ def _key_pictures(video: VideoInfo, width: int, height: int) -> list[Image]:
 
 
 def _every_nth_picture(video: VideoInfo, width: int, height: int) -> list[Image]:
-    """Decode the whole video; thinned whenever there are too many, as its length is not known for sure."""
+    """Decode the whole video and keep pictures spread over it; its length is not certain beforehand."""
     kept: list[Image] = []
     step = 1
     with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
@@ -262,10 +265,11 @@ def _shrunk(image: Image, width: int, height: int) -> Image:
 
 
 def _camera_moves(samples: Sequence[Image]) -> bool:
-    """Return whether the scenery is elsewhere in the next sample, in a quarter of the samples.
+    """Return whether the scenery moves from one sample to the next, in at least a quarter of the samples.
 
-    Asked are the points of an even grid, lest a walker before a plain wall has all the say, of which optical flow finds
-    the texture again, there and back; most of those on people are gone. A camera that moves leaves hardly any in place.
+    Optical flow follows the points of an even grid to the next sample and back; points that do not return are left out,
+    which are most of those on people. An even grid is used because otherwise a walker before a plain wall would have
+    all the points. If the camera moves, hardly any point stays in place.
     """
     width = 320
     height = max(1, round(samples[0].shape[0] * width / samples[0].shape[1]))

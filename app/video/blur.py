@@ -1,4 +1,4 @@
-"""Making people unrecognisable in pictures: heads, or whole people, are left as a few blotches of colour."""
+"""Making people unrecognisable in pictures: of heads or whole people, only a few blotches of colour are left."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from app.types import Floats, Image
 
-# Blotches across the shorter side of a region. A head is half as wide as its region, so about two fall on a face.
+# Blotches across the shorter side of a region. A head is half as wide as its region, so about two fall on the face.
 _CELLS = 3
-# A head with room for error: 1/5 of the body (it is 1/7 to 1/8) or, where legs are out of sight, of what is wide.
+# The size of a head with room for error: a share of the height (a head is 1/7 to 1/8 of it) or, if the legs are out of
+# sight, of the width.
 _OF_HEIGHT, _OF_WIDTH = 0.2, 0.5
-_ROOM = 0.04  # in body heights round a box, which may cut hair, hands and feet
+_ROOM = 0.04  # margin around a box in body heights, because boxes may cut hair, hands and feet
 _FACE = slice(0, 5)  # nose, eyes and ears of COCO's joints
 _SURE = 0.3
 _SURE_JOINTS = 2
@@ -24,10 +25,10 @@ def head_region(box: Floats, keypoints: Floats | None = None) -> Floats:
 
     Args:
         box: float32 (4,) x1, y1, x2, y2 px.
-        keypoints: float32 (17, 3) x, y px and score 0..1; used where two joints of the face are sure.
+        keypoints: float32 (17, 3) x, y px and score 0..1; used if two joints of the face are sure.
 
     Returns:
-        float32 (4,) px: a square round the face, else the upper part of the box in its full width.
+        float32 (4,) px: a square around the face, or the upper part of the box in its full width.
     """
     x1, y1, x2, y2 = box.tolist()
     side = max(_OF_HEIGHT * (y2 - y1), _OF_WIDTH * (x2 - x1))
@@ -48,10 +49,10 @@ def body_region(box: Floats) -> Floats:
 
 
 def blur(image: Image, regions: Iterable[Floats]) -> Image:
-    """Blur the `regions`, float32 (4,) x1, y1, x2, y2 px each, of `image`, uint8 (H, W, 3), itself, and return it.
+    """Blur the `regions`, float32 (4,) x1, y1, x2, y2 px each, of `image` itself, uint8 (H, W, 3), and return it.
 
-    What is left of a region are the mean colours of three cells across its shorter side, so the picture does not hold
-    what would be needed to undo it. Regions may leave the picture.
+    Only the mean colours of a few cells are left, three of them across the shorter side of a region. The picture no
+    longer holds what would be needed to undo this. Regions may reach beyond the picture.
     """
     height, width = image.shape[:2]
     for region in regions:

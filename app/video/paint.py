@@ -1,4 +1,6 @@
-"""Painting who is who into pictures: boxes, skeletons, labels and a legend in colours colour-blind eyes tell apart."""
+"""Painting who is who into pictures: boxes, skeletons, labels and a legend, in colours that colour-blind people can
+tell apart.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ logger = logging.getLogger(__name__)
 Colour: TypeAlias = tuple[int, int, int]
 Rectangle: TypeAlias = tuple[int, int, int, int]
 
-# RGB. Seven of Okabe and Ito (2008), without their black, which no dark scene shows, and a deep violet.
+# RGB: seven colours of Okabe and Ito (2008), without their black, which cannot be seen in a dark scene, and a deep
+# violet.
 _BASIC: tuple[Colour, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -38,16 +41,16 @@ _DARK: Colour = (20, 20, 20)
 _WHITE: Colour = (255, 255, 255)
 _LEGEND_ROWS = 10
 _LEGEND_OPACITY = 0.6
-_LARGEST_LEGEND = 0.25  # of the picture; a larger one, in a tiny picture, would hide people and is left out
-# Skeletons: joints scored lower than this are not drawn, nor are eyes and ears.
+_LARGEST_LEGEND = 0.25  # share of the picture; a larger legend would hide people in a tiny picture and is left out
+# Joints with a lower score are not drawn, and neither are eyes and ears.
 _SURE = 0.3
-_NOSE, _NECK, _SHOULDERS = 0, 17, [5, 6]  # of COCO's joints; the neck, between the shoulders, is added
+_NOSE, _NECK, _SHOULDERS = 0, 17, [5, 6]  # COCO's joints, and a neck that is added between the shoulders
 _LIMBS: tuple[tuple[int, int], ...] = (
     (0, 17), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
     (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
-_SHIFT = 3  # fractional bits of the coordinates handed to OpenCV
-# Asked in turn for text that Pillow's own font (Latin) cannot write; which of them exist depends on the system.
+_SHIFT = 3  # fractional bits of the coordinates that OpenCV gets
+# Tried in turn for text that Pillow's own (Latin) font cannot write; which of them exist depends on the system.
 _FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -61,11 +64,16 @@ _FONTS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Label:
-    """What is written at one person.
+    """What is painted at one person.
 
-    `box` float32 (4,) px; `identity` or None for somebody unknown; `sureness` says how sure the name is, e.g. "69 %";
-    `note` a few words that follow, such as why a walk cannot be used; `usable` False draws dashed lines; `keypoints`
-    float32 (17, 3), x, y px and score 0..1, draw a skeleton; a `doubtful` name bears a "?".
+    Attributes:
+        box: float32 (4,) px.
+        identity: the name, None for somebody unknown.
+        sureness: how sure the name is, such as "69 %".
+        note: a few words that follow, such as why a walk cannot be used.
+        usable: False draws dashed lines.
+        keypoints: float32 (17, 3), x, y px and score 0..1; draws a skeleton.
+        doubtful: whether the name gets a "?".
     """
 
     box: Floats
@@ -78,7 +86,7 @@ class Label:
 
     @property
     def text(self) -> str:
-        """What the plate says."""
+        """The text of the label."""
         who = self.identity or ("unknown" if self.usable else "")
         if self.identity:
             who += ("?" if self.doubtful else "") + (f"  {self.sureness}" if self.sureness else "")
@@ -86,26 +94,24 @@ class Label:
 
 
 def colour_of(place: int) -> Colour:
-    """Return the RGB colour of the gallery's identity number `place`, from 0.
+    """Return the RGB colour of the gallery's identity number `place`, counted from 0.
 
-    Eight colours, then the same lighter, then darker; after 24 they repeat, as no eye tells more apart: the name in
-    the label decides.
+    There are eight colours, then the same ones lighter, then darker. After 24 they repeat, because nobody can tell more
+    colours apart; the name in the label counts.
     """
-    basic = _BASIC[place % len(_BASIC)]
-    shade = place // len(_BASIC) % 3
-    target, share = ((0, 0.0), (255, 0.5), (0, 0.45))[shade]
-    red, green, blue = (round(value + share * (target - value)) for value in basic)
+    target, share = ((0, 0.0), (255, 0.5), (0, 0.45))[place // len(_BASIC) % 3]
+    red, green, blue = (round(value + share * (target - value)) for value in _BASIC[place % len(_BASIC)])
     return red, green, blue
 
 
 class Painter:
     """Paints labels into the pictures of one video.
 
-    An identity's colour is fixed by its place in `identities`, so it is the same in every video of a run.
-    Lines and letters grow with the shorter side of the picture.
+    The place of an identity in `identities` decides its colour, so it is the same in every video of a run. Lines and
+    letters grow with the shorter side of the picture.
 
     Args:
-        identities: the gallery's names, in the gallery's order.
+        identities: the names in the gallery, in its order.
         width: of the pictures, px.
         height: of the pictures, px.
     """
@@ -116,11 +122,12 @@ class Painter:
         self._line = max(1, round(shorter / 240))
         self._letters = max(11, round(shorter / 30))
         self._colours = {name: colour_of(place) for place, name in reversed(list(enumerate(identities)))}
-        unwritable = [name for name in self._colours if not _writable(name)]
+        unwritable = [name for name in self._colours if not _written(name, 16)[2]]
         if unwritable:
             logger.warning(
-                f"No font of this system can write {', '.join(unwritable)}: boxes stand for the letters in the painted "
-                "videos. Install a font such as Noto Sans CJK."
+                "No font of this system can write %s, so the painted videos show boxes for the letters. Install a font "
+                "such as Noto Sans CJK.",
+                ", ".join(unwritable),
             )
         self._legend = self._draw_legend(list(dict.fromkeys(identities)))
         margin = self._letters // 2
@@ -130,10 +137,10 @@ class Painter:
             self._legend_area = (0, 0, 0, 0)
 
     def paint(self, image: Image, labels: Sequence[Label]) -> Image:
-        """Draw `labels` into `image`, uint8 (height, width, 3) BGR, itself, and return it.
+        """Draw `labels` into `image` itself, uint8 (height, width, 3) BGR, and return it.
 
-        A plate with the text stands at each box, inside the picture and, where there is room, off the other plates
-        and the legend.
+        A plate with the text stands at each box. It lies inside the picture and, if there is room, beside the other
+        plates and the legend.
         """
         if image.shape != (self.height, self.width, 3):
             raise ValueError(f"the picture must have shape {(self.height, self.width, 3)}, not {image.shape}")
@@ -169,7 +176,7 @@ class Painter:
         return x1, y1, x2, y2
 
     def _draw_box(self, image: Image, x1: int, y1: int, x2: int, y2: int, colour: Colour, *, dashed: bool) -> None:
-        """Draw the outline, on a wider one of the opposite lightness so that it shows on any ground."""
+        """Draw the outline over a wider one that is dark if it is light, so that it shows on any background."""
         inner = self._line + 1
         for tone, thickness in ((_contrast(colour), inner + 2 * -(-self._line // 2)), (colour, inner)):
             bgr = tone[::-1]
@@ -185,7 +192,7 @@ class Painter:
                     cv2.line(image, (x, y), (x, min(y + dash, y2)), bgr, thickness)
 
     def _draw_skeleton(self, image: Image, keypoints: Floats, height: int, colour: Colour) -> None:
-        """Draw the limbs and joints the network is sure of, as thin as suits a person of `height` px."""
+        """Draw the limbs and joints that the network is sure of, with lines to suit a person of `height` px."""
         neck = (*keypoints[_SHOULDERS, :2].mean(axis=0), keypoints[_SHOULDERS, 2].min())
         joints = np.vstack([keypoints, neck])
         sure = joints[:, 2] >= _SURE
@@ -203,7 +210,7 @@ class Painter:
                     cv2.circle(image, places[joint], radius, bgr, -1, cv2.LINE_AA, _SHIFT)
 
     def _place(self, width: int, height: int, corners: Rectangle, taken: Sequence[Rectangle]) -> tuple[int, int]:
-        """Return the top left corner for a plate: the first place round the box that covers least of `taken`."""
+        """Return the top left corner for a plate: the first place around the box that covers the least of `taken`."""
         x1, y1, x2, y2 = corners
         gap = self._line
         left, right = x1 - gap, x2 + gap + 1 - width
@@ -227,10 +234,10 @@ class Painter:
         return best
 
     def _draw_legend(self, identities: list[str]) -> tuple[Image, Floats]:
-        """Draw a row for each identity, as many as there is room for, and one for everybody else.
+        """Draw a row for each identity, as far as there is room, and one for everybody else.
 
         Returns:
-            The picture, BGR, and its opacity 0..1, float32: the ground lets the video through, the writing does not.
+            The picture, BGR, and its opacity 0..1, float32: the video shines through the background, not the text.
         """
         pad, letters = self._letters // 3, self._letters
         step = round(1.45 * letters)
@@ -264,12 +271,6 @@ def _contrast(colour: Colour) -> Colour:
     return _DARK if luminance > 0.179 else _WHITE
 
 
-def _writable(text: str) -> bool:
-    """Whether some font at hand has every character of `text`, accents aside."""
-    forms = (_printable(text), _without_accents(_printable(text)))
-    return any(_covers(_font_for(form, 16), form) for form in forms)
-
-
 @lru_cache(maxsize=512)
 def _plate(text: str, letters: int, colour: Colour, limit: int) -> Image:
     """Return `text` on a plate of `colour`, BGR, at most `limit` px wide."""
@@ -282,11 +283,7 @@ def _plate(text: str, letters: int, colour: Colour, limit: int) -> Image:
 @lru_cache(maxsize=512)
 def _text(text: str, letters: int, limit: int) -> Image:
     """Return the opacity 0..255 of `text`, `letters` px high; shortened in the middle to be at most `limit` px wide."""
-    text = _printable(text)
-    font = _font_for(text, letters)
-    if not _covers(font, text):  # at least the letters, without their accents
-        text = _without_accents(text)
-        font = _font_for(text, letters)
+    text, font, _ = _written(text, letters)
     short, keep = text, min(len(text), 5 * limit // letters + 1)  # no letter is narrower than a fifth of its height
     while font.getlength(short) > limit and keep > 1:
         keep -= 1
@@ -298,21 +295,22 @@ def _text(text: str, letters: int, limit: int) -> Image:
     return np.asarray(canvas, np.uint8)
 
 
-def _printable(text: str) -> str:
-    # Composed, as macOS hands out decomposed file names; control characters have no shape.
-    return "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))
+def _written(text: str, letters: int) -> tuple[str, ImageFont.FreeTypeFont, bool]:
+    """Return `text` as it can be written, the first font that has all of its characters, and whether there is one.
 
-
-def _without_accents(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-
-
-def _font_for(text: str, letters: int) -> ImageFont.FreeTypeFont:
-    """Return the first font that has every character of `text`; Pillow's own where none has."""
+    If no font has them all, the accents are left out; if that does not help either, the font is Pillow's own.
+    """
+    # Composed, because macOS gives file names decomposed; control characters have no shape.
+    text = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    for form in (text, plain):
+        for name in ("", *_FONTS):
+            font = _font(name, letters)
+            if font is not None and _covers(font, form):
+                return form, font, True
     own = _font("", letters)
     assert own is not None
-    candidates = (_font(name, letters) for name in ("", *_FONTS))
-    return next((font for font in candidates if font is not None and _covers(font, text)), own)
+    return plain, own, False
 
 
 @lru_cache(maxsize=32)
@@ -327,6 +325,6 @@ def _font(name: str, letters: int) -> ImageFont.FreeTypeFont | None:
 
 
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    """Whether `font` draws each character unlike one that it certainly lacks."""
+    """Whether `font` draws each character differently from one that it certainly lacks."""
     missing = bytes(font.getmask("\U0010fffd"))
     return all(c.isspace() or bytes(font.getmask(c)) != missing for c in set(text))

@@ -30,17 +30,17 @@ _TURN = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTAT
 class VideoReader:
     """A video as an iterable of `Frame`; a context manager, iterable once.
 
-    Times are the presentation times, counted from the first picture, and rise strictly; a picture without one
-    comes one frame duration after its predecessor. Pictures are turned upright by the rotation that phones
-    record, and pixels that are not square are made so by scaling the width. A picture whose size differs from the
-    first one's is scaled to it. Damaged packets are skipped and a video that breaks off is read up to there, each
-    with a line in `warnings` once the end is reached.
+    Times are the presentation times, counted from the first picture, and always rise; a picture without a time comes
+    one frame duration after the one before. Pictures are turned upright by the rotation that phones record. Pixels that
+    are not square are made square by scaling the width. Pictures of another size are scaled to that of the first one.
+    Damaged packets are skipped, and a video that breaks off is read up to there; `warnings` tells of both after the
+    last frame.
 
     Args:
         path: a file in any format and codec that FFmpeg knows.
 
     Raises:
-        VideoError: missing, unreadable, not a video, audio only, or without a single picture.
+        VideoError: the file is missing, unreadable or no video, or it holds only sound or not a single picture.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file; harmless when done twice."""
+        """Close the file. It may be closed twice."""
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -99,7 +99,7 @@ class VideoReader:
         self._report(index, time + duration)
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """Yield what can be decoded: a damaged packet costs that packet, a damaged container the rest."""
+        """Yield what can be decoded. Damage in a packet loses that packet; damage in the container loses the rest."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -138,7 +138,7 @@ class VideoReader:
         return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
 
     def _report(self, count: int, end: float) -> None:
-        """Tell about damage once, at the end of the video."""
+        """Warn about damage, once, at the end of the video."""
         parts = []
         if self._damaged:
             pieces = "piece was" if self._damaged == 1 else "pieces were"
@@ -152,15 +152,15 @@ class VideoReader:
             self._warn(f"{self.path} is damaged: {'; '.join(parts)}. The readable part is used.")
 
     def _expected_count(self, count: int, end: float) -> int:
-        """Frames the header promises, or 0 where it says nothing that could be trusted to a second."""
+        """Return how many frames the header promises if the video has clearly fewer, else 0."""
         if self._stream.frames:
             return self._stream.frames if count < 0.99 * self._stream.frames - 2 else 0
-        # A second of slack: headers round, and a variable rate makes the last duration a guess.
+        # A second of tolerance, because headers round, and a variable rate makes the last duration a guess.
         seconds = self._promised()
         return round(seconds * float(self.info.fps)) if end < 0.99 * seconds - 1 else 0
 
     def _promised(self) -> float:
-        """Return the duration of the header in s, or 0 where that of the pictures is not known."""
+        """Return the duration that the header gives for the pictures in s, or 0 if it gives none."""
         stream, container = self._stream, self._container
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
@@ -180,7 +180,7 @@ def _open(path: Path) -> InputContainer:
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise VideoError(f"{path} is an empty file.")
-        # "file:" keeps a colon in the name from being read as a protocol, and a playlist from reaching the network.
+        # With "file:", a colon in the name is not taken for a protocol, and a playlist cannot reach the network.
         container = av.open(
             f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
         )
@@ -225,7 +225,7 @@ def _rotation(picture: VideoFrame) -> int:
 def _square_pixels(picture: VideoFrame, stream: VideoStream) -> tuple[int, int]:
     """Return the width and height in px, before rotation, that show the picture undistorted."""
     ratio = stream.sample_aspect_ratio
-    # Below one percent it is a rounding of the container's, not worth a resampling.
+    # Less than one percent is a rounding of the container and not worth resampling.
     if not ratio or abs(ratio - 1) < Fraction(1, 100) or not Fraction(1, 4) <= ratio <= 4:
         return picture.width, picture.height
     return round(picture.width * ratio), picture.height

@@ -1,4 +1,4 @@
-"""`summary.gif`: gallery and probe side by side, for chats and READMEs."""
+"""`summary.gif`: the gallery and a probe side by side, for chats and READMEs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.types import Image
 from app.video.paint import colour_of
 from app.video.reader import VideoReader
 
-_RATE = 10  # frames/s: whole hundredths of a second, as GIF counts, and enough to see legs swing
+_RATE = 10  # frames/s: GIF counts in hundredths of a second, and this is enough to see legs swing
 _AREA = 200_000  # px of the two pictures together
 _COLOURS = 128
-_STILL = 12  # grey levels: less is noise, which would cost more bytes than the people do
+_STILL = 12  # grey levels; smaller changes are noise, which would need more bytes than the people
 
 
 def write_summary(
@@ -38,9 +38,9 @@ def write_summary(
         gallery: the painted gallery, left.
         probe: the painted probe, right.
         out: the GIF; it appears when it is complete.
-        seconds: how long, at most; both videos are cut to the shorter.
-        height: of the GIF, px; less where two wide videos would make it larger than a chat takes.
-        gallery_start: where to begin, s; earlier where the video would end before `seconds` are over.
+        seconds: the longest duration; both videos are cut to the shorter one.
+        height: the height of the GIF in px; it is lowered if two wide videos would make it too large for a chat.
+        gallery_start: the time in s at which to start; earlier if the video would end before `seconds` are over.
         probe_start: the same for the probe.
 
     Raises:
@@ -73,12 +73,12 @@ def write_summary(
 
 
 def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Image]:
-    """Reduce the pictures to one palette and keep still what hardly changes: a fifth of the time, half of the bytes.
+    """Reduce the pictures to one palette and keep pixels that hardly change: a fifth of the time, half of the bytes.
 
-    MoviePy's writer gives each picture a palette of its own, so that even a still wall changes from one to the next.
+    MoviePy's writer would give each picture a palette of its own, so that even a still wall would change all the time.
     """
     sample = np.concatenate([picture[::2, ::2] for picture in pictures[:: max(1, len(pictures) // 6)]])
-    # Boxes are small, but their colours say who is who: enough of each for a place in the palette.
+    # Boxes are small, but their colours show who is who. Enough of each is added to get it into the palette.
     marks = np.array([colour_of(place) for place in range(8)], np.uint8).repeat(sample.shape[1] * 4, axis=0)
     sample = np.concatenate([sample, marks.reshape(-1, sample.shape[1], 3)])
     palette = Pictures.fromarray(sample).quantize(_COLOURS, method=Pictures.Quantize.MEDIANCUT)

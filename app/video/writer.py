@@ -1,4 +1,4 @@
-"""Writing video with PyAV (FFmpeg): H.264 that every browser plays, whole or not at all."""
+"""Writing video with PyAV (FFmpeg): H.264 that every browser plays. A file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ _OPTIONS = {"preset": "superfast", "crf": "22"}
 
 
 class VideoWriter:
-    """Writes BGR pictures as H.264, yuv420p, BT.709, without sound, the index in front; a context manager.
+    """Writes BGR pictures as H.264, yuv420p, BT.709, without sound, with the index in front; a context manager.
 
-    The picture times of the source are kept, so a variable frame rate and the duration survive. The file appears
-    under its name only when the block is left cleanly; otherwise, Ctrl-C included, nothing is left behind.
-    An odd width or height is padded by one pixel, a copy of the edge, because yuv420p needs even ones.
+    Each picture keeps its time, so a variable frame rate and the duration survive. The file appears under its name only
+    if the block ends without an error; otherwise, also after Ctrl-C, nothing is left behind. An odd width or height is
+    padded by one pixel, a copy of the edge, because yuv420p needs even ones.
 
     Args:
-        path: the MP4 file; its folder is made where it is missing. An older file of that name is replaced.
-        width: of the pictures, px.
-        height: of the pictures, px.
-        fps: average frame rate, 1/s; also how long the last picture is shown.
+        path: the MP4 file; its folder is made if it is missing. An older file of that name is replaced.
+        width: the width of the pictures in px.
+        height: the height of the pictures in px.
+        fps: the average frame rate in 1/s; it also says how long the last picture is shown.
 
     Raises:
-        OutputError: no permission, no space, no picture written.
+        OutputError: there is no permission or no space, or no picture was written.
     """
 
     def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
         self.path = path
         self.width, self.height = width, height
-        # Fine enough for any variable rate, and a constant one falls on whole ticks.
+        # Fine enough for any variable frame rate, while pictures of a constant rate fall on whole ticks.
         ticks = fps.numerator * -(-90_000 // fps.numerator)
         self._time_base = Fraction(1, ticks if ticks <= 1_000_000 else 90_000)
         self._last_duration = max(1, round(1 / fps / self._time_base))
         self._last_pts = -1
-        self._held: Packet[Any] | None = None  # the newest packet waits, as the last one needs a duration
+        self._held: Packet[Any] | None = None  # the newest packet waits, because the last one needs a duration
         self._first_dts: int | None = None
         self._reformatter = VideoReformatter()
         with ExitStack() as stack:
@@ -62,9 +62,10 @@ class VideoWriter:
             self._stack = stack.pop_all()
 
     def _open(self, fps: Fraction) -> None:
-        # Opened here first: FFmpeg would report a missing permission only with the first bytes.
+        # Opened here first, because FFmpeg would report a missing permission only with the first bytes.
         self._temporary.open("xb").close()
-        # The whole film is timed as finely as its pictures; the default, milliseconds, would cut the last one short.
+        # The whole video counts time as finely as its pictures. The default, milliseconds, would cut the last one
+        # short.
         options = {"movflags": "+faststart", "movie_timescale": str(self._time_base.denominator)}
         self._container = av.open(f"file:{self._temporary}", "w", format="mp4", options=options)
         self._stream = self._container.add_stream("libx264", rate=fps, options=dict(_OPTIONS))
@@ -83,7 +84,7 @@ class VideoWriter:
     def write(self, image: Image, time: float) -> None:
         """Append `image`, uint8 (height, width, 3) BGR, to be shown at `time` s.
 
-        A time that does not rise is moved behind the picture before it, by the smallest step there is.
+        A time that is not after that of the picture before is moved behind it by the smallest possible step.
         """
         if image.shape != (self.height, self.width, 3):
             raise ValueError(f"the picture must have shape {(self.height, self.width, 3)}, not {image.shape}")
@@ -106,20 +107,20 @@ class VideoWriter:
                     self._first_dts = packet.dts
 
     def _finish(self) -> None:
-        """Encode what the encoder still holds and let the last picture be shown as long as it should."""
+        """Encode what the encoder still holds, and set how long the last picture is shown."""
         self._encode(None)
         if self._held is None:
             raise OutputError(f"{self.path} was not written: there was no picture to write.")
         with _explained(self.path):
             if self._held.dts is not None and self._first_dts is not None:
-                # MP4 counts decoding times, whose last picture need not be the last one shown.
+                # MP4 counts decoding times, and the last picture to be decoded need not be the last one shown.
                 decoded = self._held.dts - self._first_dts
                 self._held.duration = max(1, self._last_pts + self._last_duration - decoded)
             self._container.mux(self._held)
             self._container.close()
 
     def _close(self) -> None:
-        with suppress(av.FFmpegError, OSError):  # already closed, or failing for the reason already raised
+        with suppress(av.FFmpegError, OSError):  # already closed, or failing for the reason that was already raised
             self._container.close()
 
     def __exit__(
