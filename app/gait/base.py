@@ -44,8 +44,10 @@ class JointNetwork(EmbeddingNetwork):
 class PictureNetwork(EmbeddingNetwork):
     """A network that sees pictures of a walk.
 
-    `input_size` is the height and width in px that it was trained with. A body is always 64 (or 128) rows high, so
-    pictures of another size are a mistake that scaling cannot mend. `classifier` gives the logits in training.
+    Two arguments mean the same in all of these networks. `input_size` is the height and width in px of the pictures
+    that the network is trained with: a body is always 64 (or 128) rows high, so pictures of another size are a mistake
+    that scaling cannot mend. `classes` is the number of people in the training set, for the `classifier` that gives the
+    logits in training; None leaves it out, because embedding needs none.
     """
 
     maps: ClassVar[tuple[int, ...]] = ()

@@ -93,8 +93,6 @@ class CSTL(TemporalNetwork):
         parts: horizontal strips.
         hidden: channels of the bottleneck that weighs the temporal scales.
         channels: numbers per part in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "cstl"

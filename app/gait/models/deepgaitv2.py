@@ -95,9 +95,7 @@ class DeepGaitV2(StripNetwork):
         strides: stride of each stage's first block.
         parts: horizontal strips.
         channels: numbers per strip in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
         use_emb2: embed with the normalised features of the neck (OpenGait's name; published networks do not).
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "deepgaitv2"
@@ -136,15 +134,4 @@ class DeepGaitV2Frames(GaitBase):
     """DeepGaitV2 in 2D: GaitBase with more blocks; it sees single frames."""
 
     family: ClassVar[str] = "deepgaitv2-2d"
-
-    def __init__(
-        self,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        depths: Sequence[int] = (1, 4, 4, 1),
-        strides: Sequence[int] = (1, 2, 2, 1),
-        parts: int = 16,
-        channels: int = 256,
-        classes: int | None = None,
-        input_size: tuple[int, int] = (64, 44),
-    ) -> None:
-        super().__init__(widths, depths, strides, parts, channels, classes, input_size)
+    published_depths: ClassVar[tuple[int, ...]] = (1, 4, 4, 1)

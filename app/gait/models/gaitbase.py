@@ -20,20 +20,19 @@ class GaitBase(FramewiseNetwork):
 
     Args:
         widths: channels of the four stages; the stem has those of the first.
-        depths: residual blocks of each stage.
+        depths: residual blocks of each stage; None stands for `published_depths`.
         strides: stride of each stage's first block.
         parts: horizontal strips.
         channels: numbers per strip in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "gaitbase"
+    published_depths: ClassVar[tuple[int, ...]] = (1, 1, 1, 1)
 
     def __init__(
         self,
         widths: Sequence[int] = (64, 128, 256, 512),
-        depths: Sequence[int] = (1, 1, 1, 1),
+        depths: Sequence[int] | None = None,
         strides: Sequence[int] = (1, 2, 2, 1),
         parts: int = 16,
         channels: int = 256,
@@ -42,6 +41,7 @@ class GaitBase(FramewiseNetwork):
     ) -> None:
         super().__init__(input_size)
         self.parts = parts
+        depths = self.published_depths if depths is None else depths
         self.stem = ConvNorm(1, widths[0])
         self.stages = nn.Sequential()
         for before, width, depth, stride in zip([widths[0], *widths[:-1]], widths, depths, strides, strict=True):

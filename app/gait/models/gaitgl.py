@@ -49,8 +49,6 @@ class GaitGL(TemporalNetwork):
         channels: numbers per part in the embedding.
         neck: whether the batch normalisation belongs to the classifier (BNNeck). If so, the embedding comes before it;
             if not, the embedding is the normalised one.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "gaitgl"

@@ -48,7 +48,6 @@ class GaitPart(TemporalNetwork):
         parts: horizontal strips that are embedded.
         hidden: channels of the bottleneck over time; None stands for the paper's quarter.
         channels: numbers per part in the embedding.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "gaitpart"

@@ -26,7 +26,6 @@ class GaitSet(GaitNetwork):
         widths: channels of the three blocks.
         bins: strips at each scale of the pyramid; the embedding has twice their sum of parts.
         channels: numbers per part in the embedding.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "gaitset"

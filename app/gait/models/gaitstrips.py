@@ -29,8 +29,6 @@ class GaitStrips(GaitNetwork):
         set_widths: channels of the residual blocks that see the walk; from the second on they halve its columns.
         parts: horizontal strips.
         channels: numbers per strip in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "gaitstrips"

@@ -24,8 +24,6 @@ class GEINet(GaitNetwork):
     Args:
         widths: channels of the two convolutions.
         channels: numbers of the last hidden layer, the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "geinet"

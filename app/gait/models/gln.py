@@ -49,7 +49,6 @@ class GLN(GaitNetwork):
         dropout: share of the embedding's numbers that the compact block does not see in training.
         classes: people of the training set, for the compact block of the second phase; None leaves it out, as in the
             first phase.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "gln"

@@ -60,8 +60,6 @@ class MTSGait(TemporalNetwork):
         hops: frames between those that exchange channels.
         bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
         channels: numbers per part in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "mtsgait"

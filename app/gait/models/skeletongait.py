@@ -58,9 +58,7 @@ class SkeletonGaitPlus(StripNetwork):
         narrow: channels inside of the fusion.
         parts: horizontal strips.
         channels: numbers per strip in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
         use_emb2: embed with the normalised features of the neck (OpenGait's name; published networks do not).
-        input_size: height and width of the maps in px.
     """
 
     family: ClassVar[str] = "skeletongait++"

@@ -39,8 +39,6 @@ class SMPLGait(PictureNetwork):
             matrix.
         bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
         channels: numbers per part in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
-        input_size: height and width of the silhouettes in px.
     """
 
     family: ClassVar[str] = "smplgait"
