@@ -1,4 +1,4 @@
-"""People as blobs of the foreground: no weights, for a camera that stands still."""
+"""Detection without weights for a camera that stands still: people are blobs of the foreground."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from app.weights.registry import detectors
 
 # An upright person is 0.25 (from the side, legs together) to 0.65 (a long stride) as wide as high.
 _ASPECTS = (0.12, 0.25, 0.65, 1.1)
-# From this width over height on, two people may stand beside each other.
+# From this width over height on, a blob may be two people side by side.
 _PAIR = 0.5
-# Their heads are then not closer than this share of the height: shoulders, somewhat overlapping.
+# Their heads are then at least this share of the height apart, because of their shoulders, which may overlap a little.
 _SHOULDERS = 0.2
 _FILLS = (0.2, 0.4)
 _HEIGHTS = (14, 28)
@@ -60,7 +60,7 @@ class MotionDetector(SubtractsBackground):
 def person_boxes(alpha: Bytes) -> Floats:
     """Return the boxes of bodies in a foreground: float32 (N, 5), xyxy px and the area in px.
 
-    Pieces of one body, one above the other, are joined; blobs as wide as two people are cut between their heads.
+    Pieces of one body that lie above each other are joined. Blobs as wide as two people are cut between the heads.
     """
     mask = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)[1]
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 3), np.uint8))
@@ -84,7 +84,7 @@ def person_boxes(alpha: Bytes) -> Floats:
 
 
 def person_scores(boxes: Floats, areas: Floats) -> Floats:
-    """Score how much blobs look like upright people, from `boxes` (N, 4) and areas (N,) in px: 0 to 0.9."""
+    """Return how much blobs look like upright people, 0 to 0.9, from `boxes` (N, 4) and areas (N,) in px."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     shape = np.interp(width / height, _ASPECTS, (0.0, 1.0, 1.0, 0.0))
     solid = np.interp(areas / (width * height), _FILLS, (0.0, 1.0))
@@ -93,7 +93,7 @@ def person_scores(boxes: Floats, areas: Floats) -> Floats:
 
 
 def _joined(boxes: Floats) -> list[Ints]:
-    """Group pieces (N, 5) that stand one above the other with a small gap and together are shaped like a person."""
+    """Group pieces (N, 5) that lie above each other with a small gap and together are shaped like a person."""
     groups = [np.array([row]) for row in np.argsort(-boxes[:, 4], kind="stable")]
     kept: list[Ints] = []
     for group in groups:
@@ -114,11 +114,11 @@ def _joined(boxes: Floats) -> list[Ints]:
 
 
 def _people(blob: Bools) -> list[tuple[int, int]]:
-    """Cut a wide blob (h, w) in the valleys of its outline: return the first and last + 1 column of each person."""
+    """Cut a wide blob (h, w) where its outline is lowest; return the first and the last + 1 column of each person."""
     height, width = blob.shape
     if width <= _PAIR * height:
         return [(0, width)]
-    # How far each column reaches above the ground: heads are peaks, and a stride has only one.
+    # How far each column reaches above the ground. Heads are peaks, and one walker has only one, whatever the stride.
     reach = np.where(blob.any(axis=0), height - blob.argmax(axis=0), 0).astype(np.float32)
     reach = cv2.blur(reach[None], (max(1, height // 12) | 1, 1), borderType=cv2.BORDER_REPLICATE)[0]
     padded = np.concatenate([[0], reach, [0]])

@@ -1,10 +1,10 @@
-"""The small person detector that comes with the project, in torch, as it is trained; ONNX Runtime runs its export.
+"""The small person detector that comes with Gaitprint, in torch, for training; ONNX Runtime runs its export.
 
-Anchor-free on the strides 8, 16 and 32 like YOLOX (Ge et al. 2021, arXiv 2107.08430), so that `app.detect.letterbox`
-reads its answers, but of plain 3x3 convolutions and ReLU, which CPUs run faster than depthwise ones: residual stages
-(He et al. 2016), pooling over several windows (He et al. 2015), a path-aggregation pyramid (Liu et al. 2018) with sums
-in place of concatenations, and a head whose convolutions the levels share while each keeps its own batch norms (Lyu et
-al. 2022, arXiv 2212.07784).
+Like YOLOX (Ge et al. 2021, arXiv 2107.08430) it is free of anchors and has the strides 8, 16 and 32, so that
+`app.detect.letterbox` reads its output. Unlike YOLOX it consists of plain 3x3 convolutions and ReLU, which CPUs run
+faster than depthwise ones: residual stages (He et al. 2016), pooling over several windows (He et al. 2015), a
+path-aggregation pyramid (Liu et al. 2018) with sums in place of concatenations, and a head whose convolutions all
+levels share, each with its own batch norms (Lyu et al. 2022, arXiv 2212.07784).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _WIDTHS = (32, 64, 96, 160)
 _PYRAMID = 64
 _HEAD = 48
 _RARE = 0.01
-"""How probable a person is in a cell before anything is learnt (Lin et al. 2017, section 3.3)."""
+"""The probability of a person in a cell before training (Lin et al. 2017, section 3.3)."""
 
 
 class Block(nn.Sequential):
     """Convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
-        # An even kernel has its window in the middle of the stride, so that cells lie over their pixels.
+        # An even kernel is centred on the stride, so that cells lie over their pixels.
         padding = kernel // 2 if kernel % 2 else (kernel - stride) // 2
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
@@ -46,7 +46,7 @@ class Block(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """1x1 convolution to `hidden` channels, or 3x3 where they are as many, then 3x3, and round it the input."""
+    """A convolution to `hidden` channels (1x1, or 3x3 if the number stays the same), a 3x3 one, and the input added."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Residual(nn.Module):
 
 
 class Pooling(nn.Module):
-    """The largest values over 5, 9 and 13 cells beside the cells themselves."""
+    """Maxima over 5, 9 and 13 cells, beside the cells themselves."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Pooling(nn.Module):
 
 
 class Shared(nn.Module):
-    """One convolution for every level, with a batch norm for each."""
+    """One convolution for all levels, with a batch norm for each of them."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -96,7 +96,8 @@ class Shared(nn.Module):
 class SmallDetector(nn.Module):
     """Raw BGR 0..255 (N, 3, H, W), H and W multiples of 32, to (N, A, 5), A the cells of the strides 8, 16 and 32.
 
-    Of each cell: centre x, y in cells from its corner, logarithms of width and height in strides, logit of a person.
+    Each cell gives the centre x and y in cells from its corner, the logarithms of width and height in strides, and the
+    logit of a person.
     """
 
     def __init__(self) -> None:
@@ -136,7 +137,7 @@ class SmallDetector(nn.Module):
         return torch.cat([self._cells(y, level) for level, y in enumerate((y8, y16, y32))], dim=1)
 
     def fused(self) -> SmallDetector:
-        """A copy with its batch norms folded into the convolutions, for inference only."""
+        """Return a copy with its batch norms folded into the convolutions, for inference only."""
         copied = copy.deepcopy(self).eval()
         for module in list(copied.modules()):
             if isinstance(module, Block | Shared):

@@ -1,11 +1,11 @@
 """Any detector of the optional package `ultralytics` (YOLOv5u to YOLO26), from its ``.pt`` files.
 
-The package and its weights are AGPL-3.0, which asks for the source of whatever is built with them, even behind a
-web page; it is therefore never imported unless such a file is used, and says so then.
+The package and its weights are AGPL-3.0, which demands the source of whatever is built with them, even behind a web
+page. So the package is only imported if such a file is used, and a warning says so.
 
-Its files are whole pickled models: opening one runs what it names. Before the package sees a file, its pickle is
-played through with inert stand-ins, and refused if it names anything but layers, losses and tensors, or calls a
-layer's constructor, which may evaluate text (`ultralytics.nn.tasks` does).
+The files are whole pickled models, and opening one runs what it names. Before the package sees a file, its pickle is
+read with harmless stand-ins for everything that it names. It is refused if it names anything but layers, losses and
+tensors, or if it calls a layer's constructor, which may evaluate text (`ultralytics.nn.tasks` does).
 
 Tried with ultralytics 8.4.190, torch 2.15.0, torchvision 0.29.2 (YOLOv5n, 8n, 10n, 11n, 12n, 26n at random weights).
 """
@@ -37,7 +37,7 @@ _RESTORED = re.compile(
     r"|ultralytics(\.yolo)?\.nn\.(tasks|modules|modules\.\w+)"
     r"|ultralytics(\.yolo)?\.utils\.(loss|tal)) (v\d+)?[A-Z]\w*"
 )
-# What may be called. Nothing else of ultralytics.utils: its settings classes write files when filled.
+# What may be called. Of ultralytics.utils nothing else is allowed, because its settings classes write files.
 _CALLED = re.compile(
     r"ultralytics(\.yolo)?\.utils IterableSimpleNamespace|collections OrderedDict"
     r"|(builtins|__builtin__) (set|slice|complex|bytearray)"
@@ -49,7 +49,7 @@ _CALLED = re.compile(
 
 
 class _Called(type):
-    """The type of stand-ins for what may be called: every call gives an empty stand-in."""
+    """The type of stand-ins for what may be called; every call gives an empty stand-in."""
 
     def __call__(cls, *_args: object, **_keywords: object) -> Any:
         return _StandIn()
@@ -63,7 +63,7 @@ class _Restored(type):
 
 
 class _StandIn:
-    """Takes whatever a pickle does to an object, and does nothing."""
+    """Accepts whatever a pickle does to an object, and does nothing."""
 
     def __new__(cls, *_args: object) -> _StandIn:
         return object.__new__(cls)
@@ -80,7 +80,7 @@ class _StandIn:
 
 
 class _DryRun(pickle.Unpickler):
-    """Plays a pickle through without importing, calling or building anything it names."""
+    """Reads a pickle without importing, calling or building anything that it names."""
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module} {name}"
@@ -95,7 +95,7 @@ class _DryRun(pickle.Unpickler):
 
 
 def _records(path: Path) -> Any:
-    # torch's own reader: another zip reader could be shown another pickle than the one torch opens.
+    # This is torch's own reader, because a crafted file could show another zip reader another pickle.
     return torch._C.PyTorchFileReader(str(path))
 
 
@@ -110,10 +110,10 @@ def holds_ultralytics(path: Path) -> bool:
 
 
 def need_harmless(path: Path) -> None:
-    """Make sure that opening the ultralytics file `path` runs nothing but the restoring of layers and tensors.
+    """Make sure that opening the ultralytics file `path` only restores layers and tensors.
 
     Raises:
-        CheckpointError: it would run something else, or cannot be read; says what.
+        CheckpointError: the file would run something else, or it cannot be read; the message says what.
     """
     try:
         records = _records(path)
@@ -127,7 +127,7 @@ def need_harmless(path: Path) -> None:
         ) from error
     except CheckpointError:
         raise
-    except Exception as error:  # a damaged pickle fails in any way it likes
+    except Exception as error:  # a damaged pickle can fail in any way
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} is damaged: {first}") from error
 
@@ -143,7 +143,7 @@ class UltralyticsDetector(Detector):
     """Finds people with an ultralytics network.
 
     Raises:
-        CheckpointError: no checkpoint, a file that would run code, or a network that knows no people.
+        CheckpointError: there is no checkpoint, the file would run code, or the network does not detect people.
         MissingExtraError: the package is not installed.
     """
 
@@ -152,7 +152,7 @@ class UltralyticsDetector(Detector):
             raise CheckpointError("The detector 'ultralytics' needs a checkpoint: give --detector-checkpoint FILE.")
         path = checkpoint.path
         need_harmless(path)
-        # Read once, when the package is imported: it would install packages and call home otherwise.
+        # The package reads these when it is imported; without them it would install packages and call home.
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         os.environ.setdefault("YOLO_OFFLINE", "true")
         try:
@@ -162,18 +162,20 @@ class UltralyticsDetector(Detector):
                 f'{path} needs the package ultralytics (AGPL-3.0): pip install -e ".[ultralytics]".'
             ) from error
         log = logging.getLogger(__name__)
-        log.warning("The detector %s runs with ultralytics, which is AGPL-3.0, as its weights are.", path.name)
+        log.warning("The detector %s runs with ultralytics. The package and its weights are AGPL-3.0.", path.name)
         if settings.precision != "float32":
             log.warning("detector.precision=%s has no effect on ultralytics' networks.", settings.precision)
         try:
             self._model = YOLO(str(path), task="detect")
             names: dict[int, str] = self._model.names
-        except Exception as error:  # the package raises what it likes
+        except Exception as error:  # the package raises errors of any class
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path} cannot be opened by ultralytics: {first}") from error
         persons = [index for index, name in names.items() if name == "person"]
         if not persons and len(names) > 1:
-            raise CheckpointError(f"{path} detects {', '.join(list(names.values())[:5])} ..., but no 'person'.")
+            raise CheckpointError(
+                f"{path} detects {', '.join(list(names.values())[:5])} ..., but no 'person'. Give a network that does."
+            )
         self._options: dict[str, Any] = {
             "conf": settings.score,
             "iou": settings.nms_iou,

@@ -1,9 +1,9 @@
 """YOLOX in torch, from the official ``.pth`` files and ByteTrack's ``.pth.tar``.
 
 Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430: CSPDarknet (Wang et al. 2020) with a Focus stem,
-a path-aggregation pyramid (Liu et al. 2018) and a decoupled, anchor-free head. The modules carry the names of the
-published state dicts, so that a strict load needs no renaming; depth, width, class count and depthwise convolutions
-are read from the weights.
+a path-aggregation pyramid (Liu et al. 2018) and a decoupled, anchor-free head. The modules have the names of the
+published state dicts, so that a strict load needs no renaming. The weights tell the depth, the width, the number of
+classes and whether there are depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _DEPTHWISE = "backbone.backbone.dark2.0.dconv.conv.weight"
 _BOTTLENECK = "backbone.backbone.dark2.1.m.{}.conv1.conv.weight"
 _CLASSES = "head.cls_preds.0.weight"
 
-# The stem of YOLOX-S; nano and tiny are narrower and were made for smaller pictures.
+# The width of the stem of YOLOX-S; nano and tiny are narrower and were made for smaller pictures.
 _SMALL = 32
 _SIZES = {(1, 16): "nano", (1, 24): "tiny", (1, 32): "s", (2, 48): "m", (3, 64): "l", (4, 80): "x"}
 
 
 @dataclass(frozen=True)
 class YoloxLayout:
-    """What tells the members of the family apart: the stem's `channels`, `blocks` per stage, `classes`, `depthwise`."""
+    """What the sizes of the network differ in: the stem's `channels`, `blocks` per stage, `classes`, `depthwise`."""
 
     channels: int
     blocks: int
@@ -46,7 +46,7 @@ class YoloxLayout:
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> YoloxLayout:
-        """Read the layout off a state dict that holds the stem and the class predictors (`KeyError` otherwise)."""
+        """Read the layout from a state dict with the stem and the class predictors; without them, raise `KeyError`."""
         blocks = 0
         while _BOTTLENECK.format(blocks) in weights:
             blocks += 1
@@ -54,7 +54,7 @@ class YoloxLayout:
 
     @property
     def name(self) -> str:
-        """The published size, such as ``x``, or the layout in words."""
+        """The published size, such as ``x``, or the width and depth."""
         return _SIZES.get((self.blocks, self.channels), f"w{self.channels}d{self.blocks}")
 
 
@@ -94,7 +94,7 @@ def _spatial(inputs: int, outputs: int, stride: int, depthwise: bool) -> nn.Modu
 
 
 class Focus(nn.Module):
-    """Put each 2x2 square of pixels into the channels, column by column, then convolve."""
+    """Puts each 2x2 square of pixels into the channels, column by column, and convolves."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Focus(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 and 3x3 convolution, with a residual where `shortcut`."""
+    """A 1x1 and a 3x3 convolution, with a residual if `shortcut` is true."""
 
     def __init__(self, channels: int, shortcut: bool, depthwise: bool) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Bottleneck(nn.Module):
 
 
 class CSPBlock(nn.Module):
-    """Half of the channels pass `blocks` bottlenecks, the other half go round them (Wang et al. 2020)."""
+    """Half of the channels go through `blocks` bottlenecks, the other half around them (Wang et al. 2020)."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int, shortcut: bool, depthwise: bool) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class CSPBlock(nn.Module):
 
 
 class SpatialPyramid(nn.Module):
-    """Maxima over 5, 9 and 13 px side by side (He et al. 2015); two 5s in a row see 9, three see 13."""
+    """Maxima over 5, 9 and 13 px side by side (He et al. 2015); two poolings over 5 px in a row see 9, three see 13."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class CSPDarknet(nn.Module):
 
 
 class PathAggregation(nn.Module):
-    """The backbone with the pyramid: coarse features flow up, then fine ones down (Liu et al. 2018)."""
+    """The backbone with the pyramid: coarse features flow up, then fine features flow down (Liu et al. 2018)."""
 
     def __init__(self, layout: YoloxLayout) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class PathAggregation(nn.Module):
 
 
 class DecoupledHead(nn.Module):
-    """One branch for the class, one for box and objectness, at each stride."""
+    """At each stride, one branch for the class and one for box and objectness."""
 
     def __init__(self, layout: YoloxLayout) -> None:
         super().__init__()
@@ -248,9 +248,9 @@ class Yolox(nn.Module):
         return self.head(self.backbone(x))  # type: ignore[no-any-return]
 
     def for_inference(self, dtype: torch.dtype = torch.float32) -> Yolox:
-        """Fold the batch norms and lay the weights out channels-last, in place. Not to be trained afterwards.
+        """Fold the batch norms and lay the weights out channels-last, in place. Afterwards it cannot be trained.
 
-        With bfloat16 the last, 1x1 layers stay float32: they cost nothing, and a box's size is an exponential.
+        With bfloat16, the last 1x1 layers stay float32: they take no time, and the size of a box is an exponential.
         """
         self.eval()
         for module in self.modules():
@@ -266,7 +266,7 @@ def holds_yolox(path: Path) -> bool:
     """Whether `path` is a torch checkpoint with YOLOX's keys. Weights are mapped, not read; nothing is executed.
 
     Raises:
-        CheckpointError: it has keys that only YOLOX has, but not all of them, or others too; they are named.
+        CheckpointError: it has keys that only YOLOX has, but some are missing or left over; the message names them.
     """
     if path.suffix.lower() not in {".pth", ".pt", ".tar"} or not path.is_file():
         return False
@@ -291,13 +291,14 @@ def holds_yolox(path: Path) -> bool:
 class YoloxDetector(Detector):
     """Finds people with a YOLOX checkpoint.
 
-    A network of one class whose file lacks ``best_ap`` (YOLOX's trainer writes it, ByteTrack's does not) is taken
-    for ByteTrack's: ImageNet-normalised input and a test size of 800x1440 px (608x1088 for nano and tiny). All
-    others take raw pixels at 640x640 (416x416). A file may state its input itself under the key ``normalise``;
-    `DetectorSettings.normalise` and `input_size` override all that.
+    A network of one class whose file lacks ``best_ap`` is taken for one of ByteTrack's, because YOLOX's trainer writes
+    that key and ByteTrack's does not. It gets ImageNet-normalised input within 800x1440 px (608x1088 for nano and
+    tiny). All others get raw pixels within 640x640 px (416x416). A file may state its input under the key
+    ``normalise``. `DetectorSettings.normalise` and `input_size` override all of this.
 
     Raises:
-        CheckpointError: no checkpoint, not a YOLOX file, missing or left-over keys, or a pickle that would run code.
+        CheckpointError: there is no checkpoint, it is no YOLOX file, keys are missing or left over, or it is a pickle
+            that would run code.
     """
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
@@ -338,7 +339,7 @@ class YoloxDetector(Detector):
         if not frames:
             return []
         boxed = letterbox([frame.image for frame in frames], self.input_size)
-        # Raw pixels travel as bytes and become floats in torch, which keeps the channels last without a copy.
+        # Raw pixels stay bytes until they are in torch, which keeps the channels last without a copy.
         pixels = boxed.pixels if self.normalise == "raw" else normalised(boxed.pixels, self.normalise)
         with torch.inference_mode():
             inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(self._dtype)

@@ -1,9 +1,9 @@
 """YOLOX exported to ONNX, through ONNX Runtime.
 
-Understood are the official exports and their relatives: one input (N, 3, H, W), one output (N, A, 5 + classes) with
-A the cells of the strides 8, 16 and 32; batch, height and width fixed or free; boxes as the network gives them or
-decoded in the graph. The last is no part of the format, so it is found out with one grey picture: decoded centres
-lie on the grid of cells, others do not.
+The official exports and their relatives are understood: one input (N, 3, H, W) and one output (N, A, 5 + classes), A
+being the cells of the strides 8, 16 and 32. Batch, height and width are fixed or free. Boxes are as the network gives
+them or decoded in the graph. The format does not say which, so one grey picture is tried: decoded centres lie on the
+grid of cells, others do not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 from app.weights.sessions import open_session
 
-# Not square, so that a transposed output is not mistaken for one of YOLOX.
+# Not square, so that a transposed output is not mistaken for YOLOX's.
 _PROBE = (64, 96)
 
 
@@ -48,7 +48,7 @@ def _has_the_cells(rows: int, columns: int, size: tuple[int, int]) -> bool:
 
 
 def _run(session: Any, images: Floats) -> Floats:
-    """Run images (N, 3, H, W), in pieces where the graph's batch is fixed."""
+    """Run images (N, 3, H, W), in pieces if the graph's batch is fixed."""
     port = session.get_inputs()[0]
     images = images.astype(np.float16 if "float16" in port.type else np.float32, copy=False)
     step = port.shape[0] if isinstance(port.shape[0], int) else len(images)
@@ -64,14 +64,14 @@ def _run(session: Any, images: Floats) -> Floats:
 
 
 def _grey(session: Any) -> Floats:
-    """What the network makes of one grey picture: (A, 5 + classes)."""
+    """Return the output for one grey picture: (A, 5 + classes)."""
     grey = np.full((1, 3, *(_fixed_size(session) or _PROBE)), PAD, np.float32)
     output: Floats = _run(session, grey)[0]
     return output
 
 
 def holds_yolox_onnx(path: Path) -> bool:
-    """Whether `path` is an ONNX graph of YOLOX's shape; where that is free, one small picture tells."""
+    """Whether `path` is an ONNX graph of YOLOX's shape; if the shape is free, one small picture is tried."""
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return False
     try:
@@ -84,7 +84,7 @@ def holds_yolox_onnx(path: Path) -> bool:
             return _has_the_cells(rows, columns, size)
         rows, columns = _grey(session).shape
         return _has_the_cells(rows, columns, size or _PROBE)
-    except Exception:  # the runtime has no common class for what a damaged file does to it
+    except Exception:  # the runtime has no common class for the errors of damaged files
         return False
 
 
@@ -98,12 +98,13 @@ class YoloxOnnxDetector(Detector):
     """Finds people with an exported YOLOX.
 
     The file's metadata may state the input under ``normalise``, and ``name``, ``licence`` and ``note`` for the model
-    card; without the first, a network of one class is taken for ByteTrack's (ImageNet-normalised), any other takes raw
-    pixels. A graph of free size runs at 640x640 px, ByteTrack's at 800x1440. `settings.threads` work on one picture.
+    card. Without ``normalise``, a network of one class is taken for one of ByteTrack's, whose input is
+    ImageNet-normalised; any other takes raw pixels. A graph of free size runs within 640x640 px, ByteTrack's within
+    800x1440. `settings.threads` threads work on one picture.
 
     Raises:
-        CheckpointError: no checkpoint, not ONNX, or not a YOLOX graph.
-        SettingsError: an `input_size` for a graph of another, fixed size.
+        CheckpointError: there is no checkpoint, or it is no ONNX file or no YOLOX graph.
+        SettingsError: `input_size` is given, but the graph has another, fixed size.
     """
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
@@ -116,7 +117,7 @@ class YoloxOnnxDetector(Detector):
         self.decoded = _on_the_grid(outputs, cells(*(self._fixed or _PROBE)))
         if settings.precision != "float32":
             logging.getLogger(__name__).warning(
-                "ONNX Runtime runs %s as exported: detector.precision=%s has no effect on it.",
+                "ONNX Runtime runs %s as it was exported, so detector.precision=%s has no effect.",
                 path.name,
                 settings.precision,
             )
@@ -143,7 +144,7 @@ class YoloxOnnxDetector(Detector):
         )
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Return the people of each frame; as many frames at once as the graph takes."""
+        """Return the people of each frame; as many frames run at once as the graph takes."""
         if not frames:
             return []
         boxed = letterbox([frame.image for frame in frames], self.input_size, full=self._fixed is not None)
@@ -171,7 +172,7 @@ class YoloxOnnxDetector(Detector):
 
 
 def _on_the_grid(output: Floats, grid: Floats) -> bool:
-    """Whether the centres of `output` (A, 5 + classes) are in px: they then follow the cells of `grid` (A, 3)."""
+    """Whether the centres of `output` (A, 5 + classes) are in px, in which case they follow the `grid` (A, 3)."""
     centres = (grid[:, :2] + np.float32(0.5)) * grid[:, 2:]
     wanted = centres - centres.mean(axis=0)
     given = output[:, :2] - output[:, :2].mean(axis=0)

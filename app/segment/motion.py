@@ -1,4 +1,4 @@
-"""Silhouettes from the foreground: no weights, for a camera that stands still."""
+"""Silhouettes without weights for a camera that stands still: they are cut from the foreground."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
 _MARGIN = 0.1
-"""Added around a box, in shares of its height: what it may miss of a foot or a hat."""
+"""Margin around a box in shares of its height, because it may miss part of a foot or a hat."""
 _HOLE = 0.07
 """Largest hole in the body that is filled, in shares of the box's height; the gap between the legs is wider."""
 _WEAK = 48
-"""Evidence, of 255, that is enough there."""
+"""Evidence, out of 255, that is enough inside of a body."""
 
 
 @segmenters.register(
@@ -48,7 +48,7 @@ class MotionSegmenter(SubtractsBackground):
 
 
 def _without_holes(alpha: Bytes, height: float) -> Bytes:
-    """Let weak evidence (h, w) count inside a body of `height` px: clothes like the background leave holes."""
+    """Let weak evidence (h, w) count inside of a body of `height` px: clothes like the background leave holes."""
     size = max(1, round(_HOLE * height)) | 1
     body = cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)[1]
     body = cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
@@ -65,7 +65,7 @@ def _matte(alpha: Bytes, box: Floats, width: int, height: int) -> Matte:
     left, top = first.tolist()
     if alpha.shape == (height, width):
         return Matte(left, top, _without_holes(alpha[top : last[1], left : last[0]], box_height))
-    # The foreground of a large picture is smaller: read it at the middle of each pixel of the crop.
+    # The foreground of a large picture is scaled down, so it is read at the middle of each pixel of the crop.
     scale = alpha.shape[1] / width, alpha.shape[0] / height
     shift = [(start + 0.5) * factor - 0.5 for start, factor in zip((left, top), scale, strict=True)]
     back = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])

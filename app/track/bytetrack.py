@@ -1,6 +1,6 @@
 """ByteTrack: follow every detection box, also the weak ones (Zhang et al. 2022, arXiv 2110.06864, algorithm 1).
 
-Weak detections are often people half hidden: they may continue a track, but never start one.
+Weak detections are often people who are half hidden: they may continue a track, but never start one.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class ByteTracker:
         """Take the next frame's detections and return the confirmed tracks seen in it.
 
         Returns:
-            Ids, boxes and scores sorted by id. The boxes are those of the detections: they belong to
-            this very frame, and filtered ones lie no closer on the people (see DESIGN.md).
+            Ids, boxes and scores, sorted by id. The boxes are those of the detections, because they belong to this very
+            frame, and filtered boxes fit people no better (measured).
         """
         settings = self._settings
         self._frame += 1
         self._filter.predict(self._states == _State.LOST)
         boxes, scores = detections.boxes, detections.scores
         overlap = iou(self._filter.boxes(), boxes)
-        weighed = overlap * scores  # Sure detections choose first.
+        weighed = overlap * scores  # sure detections choose first
 
         strong = np.flatnonzero(scores > settings.high_score)
         weak = np.flatnonzero((scores > settings.low_score) & (scores <= settings.high_score))
@@ -86,7 +86,8 @@ class ByteTracker:
         self._seen[rows] = self._frame
         tracked = TrackedBoxes(self._ids[rows], boxes[found], scores[found])
         newcomers = strong[(track_of[strong] < 0) & (scores[strong] >= settings.new_score)]
-        # A second box on somebody already followed would make a second person, who then takes an identity away.
+        # A second box on somebody who is already followed would become a second person, who then takes an identity
+        # away.
         doubled = iou(boxes[newcomers], boxes[found]).max(axis=1, initial=0.0) >= _SAME_PERSON
         newcomers = newcomers[~doubled]
         self._forget_and_start(boxes[newcomers])
@@ -126,7 +127,7 @@ def iou(first: Floats, second: Floats) -> Floats:
 
 
 def match(likeness: Floats, least: float) -> list[tuple[int, int]]:
-    """Pair rows with columns so that the sum of `likeness` is largest, using only values of at least `least`."""
+    """Pair rows with columns so that the sum of `likeness` is largest; only values of at least `least` count."""
     allowed = np.where(likeness >= least, likeness, 0.0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
     good: NDArray[np.bool_] = allowed[rows, columns] > 0

@@ -1,8 +1,8 @@
 """A Kalman filter of constant velocity for boxes, all tracks of a frame at once.
 
 The state is that of SORT and DeepSORT (Wojke et al. 2017, section 2.1): centre x and y, aspect ratio w/h and height,
-with their velocities, and noise in proportion to the height. None of these four influences another and all noise is
-independent, so the usual 8x8 covariance falls apart into four 2x2 ones, and the matrix algebra into a few products.
+with their velocities, and the noise is proportional to the height. None of these four influences another and all noise
+is independent. So the usual 8x8 covariance splits into four of 2x2, and the matrix algebra becomes a few products.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from app.types import Floats
 
 Doubles = NDArray[np.float64]
 
-# DeepSORT's noise: a position is known to 1/20 of the height, a velocity changes by 1/160 of it from one frame to the
-# next. The aspect ratio has its own scale, as it does not grow with the person. Measured at 10 frames/s, noise that
-# grows with the time between frames lets tracks jump to their neighbours (see DESIGN.md), so it is per frame.
+# DeepSORT's noise: a position is known to 1/20 of the height, and a velocity changes by 1/160 of it from one frame to
+# the next. The aspect ratio has its own scale, because it does not grow with the person. Noise is counted per frame: at
+# 10 frames/s, noise that grows with the time between frames lets tracks jump to their neighbours (measured).
 _POSITION = 1 / 20
 _VELOCITY = 1 / 160
 _ASPECT, _ASPECT_VELOCITY, _ASPECT_MEASURED = 1e-2, 1e-5, 1e-1
@@ -53,7 +53,7 @@ class BoxFilter:
         return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
     def predict(self, hidden: NDArray[np.bool_]) -> None:
-        """Move on by one frame; those `hidden` (N,) keep their height, lest they grow or shrink without limit."""
+        """Move on by one frame. Tracks that are `hidden` (N,) keep their height, or it could grow without limit."""
         self.velocity[hidden, _HEIGHT] = 0.0
         noise = _variance(self.position, _POSITION, _ASPECT)
         drift = _variance(self.position, _VELOCITY, _ASPECT_VELOCITY)

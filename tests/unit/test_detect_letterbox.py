@@ -73,7 +73,7 @@ def test_suppression_equals_its_naive_twin(most: float) -> None:
     random = np.random.default_rng(3)
     start = random.uniform(0, 40, (200, 2))
     boxes = np.concatenate([start, start + random.uniform(5, 40, (200, 2))], axis=1).astype(np.float32)
-    scores = (random.integers(0, 50, 200) / 50).astype(np.float32)  # with ties
+    scores = (random.integers(1, 51, 200) / 50).astype(np.float32)  # with ties
     assert nms(boxes, scores, most).tolist() == naive_nms(boxes, scores, most)
     assert nms(boxes[:0], scores[:0], most).tolist() == []
 
