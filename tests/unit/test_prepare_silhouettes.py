@@ -13,8 +13,9 @@ import pytest
 from app.cli.main import main
 from app.errors import OutputError, SettingsError
 from app.lab.data.conversion import DONE
+from app.lab.data.definitions import known_names
 from app.lab.data.opengait import DataSetError, read_partition, read_silhouettes, walk_files
-from app.lab.data.raw import known_layouts, prepare_silhouettes, raw_walks, read_layout
+from app.lab.data.raw import FOLDER, prepare_silhouettes, raw_walks, read_layout
 from app.types import Bytes
 from app.walks.silhouette import normalise
 
@@ -58,7 +59,7 @@ def draw(raw: Path, walk: str, steps: int = 6, first: int = 1, digits: int = 3) 
         assert cv2.imwrite(str(path), mask(step))
 
 
-@pytest.mark.parametrize("name", known_layouts())
+@pytest.mark.parametrize("name", known_names(FOLDER))
 def test_every_published_data_set(tmp_path: Path, name: str) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     for walk in WALKS[name]:
@@ -199,8 +200,8 @@ class TestPartition:
 
 class TestLayouts:
     def test_all_say_where_they_are_from(self) -> None:
-        assert known_layouts() == sorted(WALKS)
-        assert all(read_layout(name).source for name in known_layouts())
+        assert known_names(FOLDER) == sorted(WALKS)
+        assert all(read_layout(name).source for name in known_names(FOLDER))
 
     def test_one_of_the_users_own(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"

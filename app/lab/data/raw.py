@@ -21,7 +21,7 @@ import numpy as np
 from app.errors import SettingsError
 from app.files import written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, convert, write_json
-from app.lab.data.definitions import known_names, read_definition
+from app.lab.data.definitions import read_definition
 from app.lab.data.opengait import DataSetError, read_partition, write_array
 from app.types import Bytes
 from app.walks.silhouette import normalise
@@ -90,11 +90,6 @@ class RawWalk:
 
     name: str
     folder: Path
-
-
-def known_layouts() -> list[str]:
-    """Return the names of the layouts that come with the project."""
-    return known_names(FOLDER)
 
 
 def read_layout(name: str) -> Layout:

@@ -46,11 +46,6 @@ class Claims:
         """Return the expected calibration error: by how much a claim's bin is wrong on average (Naeini 2015)."""
         return sum(count * abs(stated - true) for stated, true, count in self.bins()) / len(self.right)
 
-    def log_loss(self) -> float:
-        """Return the mean of -log of the probability that was given to the truth."""
-        given = np.where(self.right, self.probability, 1 - self.probability)
-        return float(-np.log(np.maximum(given, 1e-12)).mean())
-
 
 def random_searches(
     scores: ScoreModel,

@@ -46,14 +46,14 @@ class Outputs:
         """
         if evaluations > 1 and (self.pictures or self.submission):
             raise SettingsError("--pictures and --submission need one model on one data set. Give one of each.")
-        if self.pictures is not None:
-            need_matplotlib()
-        if self.excel is not None:
-            _xlsxwriter()
         picture = None if self.pictures is None else self.pictures / "cmc.png"
         for path in (self.json, self.csv, self.excel, self.submission, picture):
             if path is not None:
                 need_writable(path)
+        if self.pictures is not None:
+            need_matplotlib()
+        if self.excel is not None:
+            _xlsxwriter()
 
     def write(self, evaluations: Sequence[Evaluation]) -> Iterator[Path]:
         """Write the evaluations; yield each path once it is written."""
