@@ -4,6 +4,7 @@ A block is run unless an HTML comment stands directly above it:
 
 - ``<!-- not run: REASON -->``: it needs a network, hours, a camera, or files that are not part of the project. The
   options of its commands are still compared with ``--help``.
+- ``<!-- needs: PACKAGE -->``: it is run where that package is installed.
 - ``<!-- slow -->``: it is run only under ``python -m pytest -m slow``.
 
 A block with a title writes a file (``python``, ``yaml``) or changes one (``diff``): the lines with ``+`` are put behind
@@ -12,6 +13,7 @@ the lines that stand above them in the block.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -70,6 +72,8 @@ def blocks_of(page: Path) -> list[Block]:
                 text.append(inner)
             title = re.search(r'title="([^"]+)"', attributes)
             reason = re.search(r"<!--\s*not run:\s*(.+?)\s*-->", comment)
+            package = re.search(r"<!--\s*needs:\s*(\S+)\s*-->", comment)
+            absent = package is not None and importlib.util.find_spec(package[1]) is None
             blocks.append(
                 Block(
                     page,
@@ -77,7 +81,7 @@ def blocks_of(page: Path) -> list[Block]:
                     language,
                     title[1] if title else None,
                     "\n".join(text) + "\n",
-                    reason[1] if reason else None,
+                    reason[1] if reason else "its package is missing" if absent else None,
                     "<!-- slow -->" in comment,
                 )
             )
@@ -137,7 +141,7 @@ class Workspace:
             text=True,
             encoding="utf-8",
             errors="replace",
-            timeout=220,
+            timeout=800,
         )
         assert ended.returncode == 0, f"{block} ended with {ended.returncode}:\n{block.text}\n{ended.stdout}"
 

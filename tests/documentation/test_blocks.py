@@ -32,6 +32,7 @@ def pages(slow: bool) -> list[object]:
     return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if runnable(page, slow)]
 
 
+@pytest.mark.timeout(900)  # on a busy machine
 @pytest.mark.parametrize("page", pages(slow=False))
 def test_blocks_run(page: Path, workspace: Callable[..., Workspace]) -> None:
     clone = workspace(known=page.name not in FRESH)
@@ -126,9 +127,9 @@ def test_named_files_and_modules_exist(page: Path) -> None:
 
 def written_by_a_run(name: str) -> bool:
     """Whether a path is one that the program writes, or a folder that users make."""
-    return name.startswith(("checkpoints/fetched", "checkpoints/detector", "checkpoints/gait")) or any(
-        block.title == name for page in DOCS.rglob("*.md") for block in blocks_of(page)
-    )
+    return name.startswith(
+        ("checkpoints/fetched", "checkpoints/default", "checkpoints/detector", "checkpoints/gait")
+    ) or any(block.title == name for page in DOCS.rglob("*.md") for block in blocks_of(page))
 
 
 def test_readme_is_short() -> None:

@@ -11,8 +11,11 @@ import pytest
 
 from tests.documentation.pages import ROOT, Workspace, blocks_of
 
-SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
-RECIPES = [pytest.param("detector", marks=SLOW), pytest.param("gait-network", marks=SLOW), "protocol"]
+RECIPES = [
+    pytest.param("detector", marks=pytest.mark.slow),
+    pytest.param("gait-network", marks=pytest.mark.slow),
+    "protocol",
+]
 
 
 def yard(folder: Path) -> None:
@@ -32,6 +35,7 @@ def yard(folder: Path) -> None:
     (folder / "partition.json").write_text(json.dumps({"TRAIN_SET": [], "TEST_SET": ["00001", "00002"]}))
 
 
+@pytest.mark.timeout(900)  # on a busy machine
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_can_be_followed(recipe: str, workspace: Callable[..., Workspace]) -> None:
     clone = workspace(own_code=True)
