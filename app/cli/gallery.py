@@ -23,7 +23,6 @@ from app.cli.terminal import ProgressBars, console, error_console, say, show_log
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.gallery.service import GalleryService
-    from app.gallery.store import GalleryStore
 
 app = typer.Typer(
     help="Look after the people in the gallery: list, rename, merge, forget, export, import.", no_args_is_help=True
@@ -45,7 +44,7 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 @app.command("list")
 def list_(gallery_db: GalleryOption = GALLERY_DB, json_: JsonOption = False) -> None:
     """List everybody."""
-    with opened(gallery_db, to=error_console if json_ else console) as gallery:
+    with gallery_service(gallery_db, to=error_console if json_ else console) as gallery:
         people = gallery.people()
     if json_:
         print(json.dumps([asdict(person) for person in people], indent=1, default=str, ensure_ascii=False))
@@ -62,8 +61,8 @@ def list_(gallery_db: GalleryOption = GALLERY_DB, json_: JsonOption = False) -> 
 @app.command()
 def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
     """Show a person and their walks."""
-    with opened(gallery_db) as gallery:
-        person, walks = gallery.person(name), gallery.walks(name)
+    with gallery_service(gallery_db) as gallery:
+        person, walks = gallery.store.person(name), gallery.walks(name)
     console.print(Text(person.name, style="bold"))
     until = f"kept until {_day(person.expires)}" if person.expires is not None else "kept until forgotten"
     console.print(Text(f"Enrolled {_day(person.enrolled)}, {until}. Consent: {person.consent}"), soft_wrap=True)
@@ -191,8 +190,8 @@ def import_(
 @app.command()
 def stats(gallery_db: GalleryOption = GALLERY_DB) -> None:
     """Print how much the gallery holds."""
-    with opened(gallery_db) as gallery:
-        people, walks, models = gallery.people(), gallery.walks(), gallery.model_ids()
+    with gallery_service(gallery_db) as gallery:
+        people, walks, models = gallery.people(), gallery.walks(), gallery.store.model_ids()
     files = [gallery_db, *(gallery_db.with_name(gallery_db.name + end) for end in ("-wal", "-shm"))]
     size = sum(file.stat().st_size for file in files if file.exists())
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -217,8 +216,8 @@ def log(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Print what was done with the gallery, the newest entry last."""
-    with opened(gallery_db, to=error_console if json_ else console) as gallery:
-        events = gallery.log(limit)[::-1]
+    with gallery_service(gallery_db, to=error_console if json_ else console) as gallery:
+        events = gallery.store.log(limit)[::-1]
     if json_:
         for event in events:
             print(json.dumps(asdict(event), default=str, ensure_ascii=False))
@@ -243,10 +242,10 @@ def re_embed(
     from app.weights.registry import gait_models
 
     settings = load_settings(named={"gait.checkpoint": checkpoint, "gait.name": gait})
-    with opened(gallery_db) as gallery:
+    with gallery_service(gallery_db) as gallery:
         model = gait_models.build(settings.gait, checkpoint_roots(settings.checkpoints))
         with ProgressBars(transient=True) as bars:
-            done, lacking = gallery.re_embed(model, bars)
+            done, lacking = gallery.store.re_embed(model, bars)
     say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
     if lacking:
         what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
@@ -288,13 +287,6 @@ def gallery_service(
             message = f"Forgotten, because their time was over: {', '.join(forgotten)}."
             say(f"{message} What was kept of all videos in {gallery.caches} is deleted too.", "yellow", to=to)
         yield gallery
-
-
-@contextmanager
-def opened(path: Path, *, to: Console = console, output: Path = OUTPUT) -> Iterator[GalleryStore]:
-    """Open a gallery as `gallery_service` does, to read from it."""
-    with gallery_service(path, to=to, output=output) as gallery:
-        yield gallery.store
 
 
 def _table(*columns: str) -> Table:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.gallery import GALLERY_DB, GalleryOption, opened
+from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
 from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.terminal import ProgressBars, console, error_console, say
 from app.errors import SettingsError, VideoError
@@ -68,10 +68,10 @@ def _name(videos: list[str], gallery_db: Path, settings: Settings, fresh: bool, 
         raise VideoError("There is no video: give files, or --live SOURCE.")
     paths = find_videos(videos)
     check_headers(paths)
-    with opened(gallery_db, to=console) as gallery:
+    with gallery_service(gallery_db, output=settings.output.folder) as gallery:
         with ProgressBars.of_frames() as progress:
             run = begin(settings, progress, partial(show_models, console, verbose=verbose))
-            result = identify(paths, gallery, run, fresh=fresh)
+            result = identify(paths, gallery.store, run, fresh=fresh)
             folder = result.write()
         show_result(console, result.report(), folder)
     result.refuse_failures()
@@ -98,7 +98,7 @@ def _watch(
     if is_file(source):
         source = str(find_video(source))
     with ExitStack() as stack:
-        gallery = stack.enter_context(opened(gallery_db, to=error_console))
+        gallery = stack.enter_context(gallery_service(gallery_db, to=error_console, output=settings.output.folder))
         stages = build(settings)
         show_models(error_console, stages, verbose=verbose)
         out = sys.stdout
@@ -114,7 +114,7 @@ def _watch(
         say(f"Watching {public_name(source)}. Ctrl-C ends it.", to=error_console)
         playing = stack.enter_context(LiveSource(source, loop=loop))
         live = LiveOptions(seconds=seconds)
-        seen = watch(playing, gallery, stages, emit, live, save=save, stop=stop)
+        seen = watch(playing, gallery.store, stages, emit, live, save=save, stop=stop, expire=gallery.expire)
     altogether = seen.frames + seen.dropped
     say(
         f"Watched for {seen.seconds:.1f} s: {seen.frames} frames, {seen.dropped} of {altogether} dropped."

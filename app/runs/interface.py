@@ -89,7 +89,7 @@ class Gallery(GalleryService):
 
 
 def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:
-    """Open a gallery of named people; the file is made where there is none.
+    """Open a gallery of named people; the file is made where there is none. Whose time is over is forgotten.
 
     Args:
         path: of the SQLite file.
@@ -99,7 +99,9 @@ def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:
         GalleryError: the file is not a gallery or cannot be used.
         SettingsError: an unknown setting, or a value that does not fit.
     """
-    return Gallery(SqliteGallery(Path(path)), _settings(settings))
+    gallery = Gallery(SqliteGallery(Path(path)), _settings(settings))
+    gallery.expire()
+    return gallery
 
 
 def analyse(
@@ -172,8 +174,8 @@ def identify(
         return identify_videos(paths, gallery.store, run, fresh=fresh)
     if _is_gallery_file(Path(gallery)):
         check_headers(paths)
-        with SqliteGallery(Path(gallery), create=False) as store:
-            return identify_videos(paths, store, run, fresh=fresh)
+        with open_gallery(gallery, chosen) as opened:
+            return identify_videos(paths, opened.store, run, fresh=fresh)
     known = find_video(str(gallery))
     check_headers(paths, known)
     return compare(known, paths, run, fresh=fresh)

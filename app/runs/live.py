@@ -47,6 +47,7 @@ class LiveOptions:
 
     `window` is how much of a walk is looked at, `every` how often, `votes` how many of the last looks are counted,
     `report_drops` the shortest time between two reports of dropped frames; `seconds` ends the watch, None never does.
+    `expire_every` is how often people whose time is over are forgotten.
     """
 
     window: float = 4.0
@@ -54,6 +55,7 @@ class LiveOptions:
     votes: int = 8
     report_drops: float = 5.0
     seconds: float | None = None
+    expire_every: float = 60.0
 
 
 @dataclass
@@ -114,6 +116,7 @@ def watch(
     *,
     save: Path | None = None,
     stop: Flag | None = None,
+    expire: Callable[[], object] | None = None,
 ) -> Seen:
     """Watch a source until it ends or `stop` is set, and tell who comes, who it is, and who goes.
 
@@ -130,6 +133,7 @@ def watch(
         live: how the source is watched.
         save: a painted video to be written.
         stop: ends the watch.
+        expire: forgets everybody in the gallery whose time is over (`app.gallery.service.GalleryService.expire`).
 
     Raises:
         VideoError: a recording broke off.
@@ -139,10 +143,14 @@ def watch(
     stop, broken = stop or Flag(), None
     watcher = Watcher(source, gallery, stages, emit, live)
     with _painting(save, watcher) as paint:
-        begun = time.monotonic()
+        begun = expired = time.monotonic()
         while not (stop.is_set() or source.ended):
-            if live.seconds is not None and time.monotonic() - begun >= live.seconds:
+            now = time.monotonic()
+            if live.seconds is not None and now - begun >= live.seconds:
                 break
+            if expire is not None and now - expired >= live.expire_every:
+                expire()
+                expired = now
             try:
                 came = source.take()
             except VideoError as error:  # what was seen so far is kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +26,7 @@ import pytest
 from app.detect.motion import MotionDetector
 from app.errors import SettingsError, VideoError
 from app.gait.gei import GaitEnergyImage
+from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.runs.enrol import enrol_walks
 from app.runs.live import LiveOptions, Seen, Watcher, watch
@@ -123,6 +126,21 @@ def test_one_person_enrolled_is_known_once_two_were_seen_together(studio: Path, 
         live = LiveOptions(window=2.0, every=0.4)
         watch(Played(gallery_video), gallery, own, events.append, live)
     assert {event["name"] for event in events if event["event"] == "named"} == {"Anna"}
+
+
+def test_people_whose_time_ends_are_forgotten_meanwhile(studio: Path, known: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    copy = shutil.copy(known, tmp_path / "copy.db")
+    with GalleryService(SqliteGallery(Path(copy))) as gallery:
+        later = datetime.now(timezone.utc) + timedelta(days=2)
+        (walk,) = next(walks for person, walks in gallery.store.records() if person.name == "Anna")
+        gallery.store.enrol("Anna", [walk], consent="yes", retain_days=1)
+        live = LiveOptions(window=2.0, every=0.4, expire_every=0.0)
+        own = replace(stages(tmp_path), settings=replace(stages(tmp_path).settings, match=MatchSettings(threshold=0.9)))
+        probe = Played(studio / "input_videos" / "probe1.mp4")
+        watch(probe, gallery.store, own, events.append, live, expire=lambda: gallery.expire(later))
+        assert [person.name for person in gallery.people()] == ["Ben"]
+    assert {event["name"] for event in events if event["event"] == "named"} == {"Ben"}
 
 
 def test_dropped_frames_are_told_and_names_are_found_without_them(studio: Path, known: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,14 @@ def test_the_interface_is_there_without_anything_heavy() -> None:
     assert callable(load_network)
     with pytest.raises(AttributeError):
         app.nothing  # noqa: B018
+
+
+def test_nobody_is_recognised_after_their_time(gallery: Gallery, tmp_path: Path) -> None:
+    over = sqlite3.connect(tmp_path / "people.db")
+    with over:
+        over.execute("UPDATE person SET expires = '2020-01-01T00:00:00+00:00' WHERE name = 'Anna'")
+    over.close()
+    result = identify("probe1.mp4", tmp_path / "people.db", gallery.settings)
+    assert result.people == ["Ben"]
+    assert [person.name for person in open_gallery(tmp_path / "people.db").people()] == ["Ben"]
+    assert "expire" in {event.event for event in gallery.store.log()}
