@@ -19,7 +19,7 @@ from app.gait.gei import GaitEnergyImage
 from app.gait.models.posegait import PoseGait
 from app.gait.models.skeletongait import SkeletonGait
 from app.gait.opengait import to_theirs
-from app.gait.opengait.deepgaitv2 import TABLE_P3D
+from app.gait.opengait.residual import TABLE_P3D
 from app.lab.data.opengait import DataSetError, WalkFile
 from app.lab.evaluation.evaluate import Evaluation, evaluate
 from app.lab.evaluation.protocol import Group

@@ -23,11 +23,9 @@ from app.gait.models.mtsgait import MTSGait, switch
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import FAMILIES, KeyTable, to_theirs
-from app.gait.opengait.deepgaitv2 import TABLE_2D, TABLE_3D, TABLE_P3D
-from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
-from app.gait.opengait.gaittr import TABLE as TABLE_GAITTR
-from app.gait.opengait.skeletongait import TABLE_PLUS
-from app.gait.opengait.smplgait import TABLE_MTSGAIT, TABLE_SMPLGAIT
+from app.gait.opengait.plain import TABLE_MTSGAIT, TABLE_SMPLGAIT
+from app.gait.opengait.residual import TABLE_2D, TABLE_3D, TABLE_P3D, TABLE_PLUS
+from app.gait.opengait.skeletons import TABLE_GAITGRAPH, TABLE_GAITTR
 from app.settings import GaitSettings
 from app.types import GaitSequence
 from app.weights.checkpoints import CheckpointFile

@@ -18,15 +18,14 @@ from app.gait.models.deepgaitv2 import DeepGaitV2
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.gaitgraph import GaitGraph2
 from app.gait.opengait import FAMILIES, KeyTable, architecture_of, load_network, to_theirs
-from app.gait.opengait.deepgaitv2 import TABLE_P3D
-from app.gait.opengait.gaitbase import TABLE
-from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
+from app.gait.opengait.residual import TABLE_GAITBASE, TABLE_P3D
+from app.gait.opengait.skeletons import TABLE_GAITGRAPH
 from app.hub.inventory import gait_families, models_of
 from app.weights.published import published
 from app.weights.registry import gait_models
 
 NETWORKS: dict[str, tuple[Callable[[], EmbeddingNetwork], KeyTable]] = {
-    "gaitbase": (lambda: GaitBase((4, 6, 8, 10), parts=4, channels=5), TABLE),
+    "gaitbase": (lambda: GaitBase((4, 6, 8, 10), parts=4, channels=5), TABLE_GAITBASE),
     "deepgaitv2": (lambda: DeepGaitV2("p3d", (4, 6, 8, 10), (1, 1, 1, 1), parts=4, channels=5), TABLE_P3D),
     "cstl": (lambda: CSTL((4, 8), 4, 8, 8), KeyTable()),
     "gaitgraph2": (lambda: GaitGraph2(branch_widths=(8, 8), widths=(16, 16), channels=6, reduction=4), TABLE_GAITGRAPH),

@@ -23,10 +23,9 @@ from app.gait.models.skeletongait import SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
 from app.gait.onnx import OnnxGait
 from app.gait.opengait import KeyTable, to_theirs
-from app.gait.opengait.gaitgl import GAITGL
-from app.gait.opengait.gaitgraph import TABLE as TABLE_GAITGRAPH
-from app.gait.opengait.skeletongait import TABLE_PLUS
-from app.gait.opengait.smplgait import TABLE_MTSGAIT, TABLE_SMPLGAIT
+from app.gait.opengait.plain import GAITGL, TABLE_MTSGAIT, TABLE_SMPLGAIT
+from app.gait.opengait.residual import TABLE_PLUS
+from app.gait.opengait.skeletons import TABLE_GAITGRAPH
 from app.lab.training.gait import export as gait_export
 from app.lab.training.gait.export import export_checkpoint
 from app.settings import GaitSettings

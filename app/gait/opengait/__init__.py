@@ -1,8 +1,8 @@
 """OpenGait's checkpoints: the only package that knows their key names.
 
-Each family has a file: how its checkpoints are recognised, its table of names, and how its widths follow from the
-shapes of its weights.
-To add a family, write a file in `app.gait.models` and one here, and add a row to `loading.FAMILIES`.
+For each family, one of the files here says how its checkpoints are recognised, which names its weights have, and how
+its widths follow from their shapes. To add a family, write its network in `app.gait.models`, describe it here, and add
+a row to `loading.FAMILIES`.
 """
 
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights

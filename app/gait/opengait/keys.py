@@ -24,15 +24,6 @@ HEAD: Rows = (
 )
 """The end of most networks: a linear layer for each part, and the classifier."""
 
-RESIDUAL_BLOCK: Rows = (
-    ("conv1", "conv1.conv"),
-    ("bn1", "conv1.norm"),
-    ("conv2", "conv2.conv"),
-    ("bn2", "conv2.norm"),
-    ("downsample.0", "shortcut.conv"),
-    ("downsample.1", "shortcut.norm"),
-)
-
 
 def within(theirs: str, ours: str, rows: Rows) -> Rows:
     """Return `rows` of names inside of a module, which is called `theirs` there and `ours` here."""

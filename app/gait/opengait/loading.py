@@ -14,46 +14,33 @@ from torch import Tensor, nn
 
 from app.errors import CheckpointError, SettingsError, nearest
 from app.gait.base import EmbeddingNetwork
-from app.gait.opengait.cstl import CSTL_FAMILY
-from app.gait.opengait.deepgaitv2 import DEEPGAITV2_2D, DEEPGAITV2_3D, DEEPGAITV2_P3D
-from app.gait.opengait.disentangled import DISENTANGLED
-from app.gait.opengait.gaitbase import GAITBASE
-from app.gait.opengait.gaitgl import GAITGL, GAITGL_DEEP
-from app.gait.opengait.gaitgraph import GAITGRAPH1, GAITGRAPH2
-from app.gait.opengait.gaitpart import GAITPART
-from app.gait.opengait.gaitset import GAITSET
-from app.gait.opengait.gaittr import GAITTR
-from app.gait.opengait.geinet import GEINET
-from app.gait.opengait.gln import GLN_FAMILY
+from app.gait.opengait import disentangled, plain, residual, skeletons
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
-from app.gait.opengait.posegait import POSEGAIT
-from app.gait.opengait.skeletongait import SKELETONGAIT, SKELETONGAIT_PLUS
-from app.gait.opengait.smplgait import MTSGAIT, SMPLGAIT
 from app.weights.checkpoints import load_pickle_safely, load_strictly, need_weights, state_dict_of
 
 # The first that fits is taken, so a family whose keys are all its own comes before one that shares its keys.
 FAMILIES = (
-    GAITBASE,
-    SKELETONGAIT_PLUS,
+    residual.GAITBASE,
+    residual.SKELETONGAIT_PLUS,
     Family("SwinGait", ("transformer.patch_embed.", "layer0.forward_block.")),
-    SKELETONGAIT,
-    DEEPGAITV2_2D,
-    DEEPGAITV2_3D,
-    DEEPGAITV2_P3D,
-    GAITPART,
-    SMPLGAIT,
-    MTSGAIT,
-    GAITSET,
-    GLN_FAMILY,
-    GAITGL_DEEP,
-    GAITGL,
-    GEINET,
-    CSTL_FAMILY,
-    GAITGRAPH2,
-    GAITGRAPH1,
-    GAITTR,
-    DISENTANGLED,
-    POSEGAIT,
+    residual.SKELETONGAIT,
+    residual.DEEPGAITV2_2D,
+    residual.DEEPGAITV2_3D,
+    residual.DEEPGAITV2_P3D,
+    plain.GAITPART,
+    plain.SMPLGAIT,
+    plain.MTSGAIT,
+    plain.GAITSET,
+    plain.GLN_FAMILY,
+    plain.GAITGL_DEEP,
+    plain.GAITGL,
+    plain.GEINET,
+    plain.CSTL_FAMILY,
+    skeletons.GAITGRAPH2,
+    skeletons.GAITGRAPH1,
+    skeletons.GAITTR,
+    disentangled.DISENTANGLED,
+    skeletons.POSEGAIT,
 )
 
 # Files people mix up with gait checkpoints.

@@ -1,0 +1,208 @@
+"""Checkpoints of the residual networks: GaitBase, DeepGaitV2 in 2D, 3D and P3D, SkeletonGait and SkeletonGait++."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
+from app.gait.models.gaitbase import GaitBase
+from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
+from app.gait.opengait.keys import (
+    HEAD,
+    Architecture,
+    Family,
+    KeyTable,
+    Rows,
+    Shapes,
+    Weights,
+    classes,
+    numbered,
+    strips,
+    widths,
+    within,
+)
+
+RESIDUAL_BLOCK: Rows = (
+    ("conv1", "conv1.conv"),
+    ("bn1", "conv1.norm"),
+    ("conv2", "conv2.conv"),
+    ("bn2", "conv2.norm"),
+    ("downsample.0", "shortcut.conv"),
+    ("downsample.1", "shortcut.norm"),
+)
+
+
+def read_gaitbase(shapes: Shapes) -> dict[str, Any]:
+    """Return the constructor's arguments from the shapes; the strides cannot be seen."""
+    stages = widths(shapes, "stages.{}.0.conv1.conv.weight")
+    depths = [len(numbered(shapes, f"stages.{stage}.{{}}.conv1.conv.weight")) for stage in range(len(stages))]
+    return {"widths": stages, "depths": depths, **strips(shapes), "classes": classes(shapes)}
+
+
+def configure_strides(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the strides from OpenGait's YAML."""
+    return {"strides": model_cfg["backbone_cfg"]["strides"]}
+
+
+TABLE_GAITBASE = KeyTable(
+    (
+        ("Backbone.forward_block.conv1.conv", "stem.conv"),
+        ("Backbone.forward_block.bn1", "stem.norm"),
+        *(
+            row
+            for stage in range(4)
+            for row in within(f"Backbone.forward_block.layer{stage + 1}.*", f"stages.{stage}.*", RESIDUAL_BLOCK)
+        ),
+        *HEAD,
+    )
+)
+
+GAITBASE = Family(
+    "GaitBase",
+    ("Backbone.forward_block.layer1.", "FCs."),
+    Architecture(GaitBase, TABLE_GAITBASE, read_gaitbase, configure_strides),
+)
+
+
+BLOCK_P3D: Rows = (
+    ("conv1.forward_block.0", "conv1.conv"),
+    ("conv1.forward_block.1", "conv1.norm"),
+    ("shortcut3d", "temporal.conv"),
+    ("sbn", "temporal.norm"),
+    ("conv2.forward_block.0", "conv2.conv"),
+    ("conv2.forward_block.1", "conv2.norm"),
+    ("downsample.0", "shortcut.conv"),
+    ("downsample.1", "shortcut.norm"),
+)
+HEAD_OF_STRIPS: Rows = (
+    ("FCs.fc_bin", "head.linear.weight"),
+    ("BNNecks.fc_bin", "head.neck.weight"),
+    ("BNNecks.bn1d", "head.neck.norm"),
+)
+
+
+def stem(theirs: str, ours: str) -> Rows:
+    """Return the rows of a first convolution and its batch normalisation."""
+    return (f"{theirs}.forward_block.0", f"{ours}.conv"), (f"{theirs}.forward_block.1", f"{ours}.norm")
+
+
+def head(shapes: Shapes) -> dict[str, Any]:
+    """Return the arguments that the end of the network tells."""
+    return {**strips(shapes, "head.linear.weight"), "classes": classes(shapes, "head.neck.weight")}
+
+
+def read_deepgaitv2(shapes: Shapes) -> dict[str, Any]:
+    """Return the constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
+    return {
+        "block": "p3d" if "stages.1.0.temporal.conv.weight" in shapes else "3d",
+        "widths": [shapes[f"stages.{stage}.0.conv1.conv.weight"][0] for stage in range(4)],
+        "depths": [len(numbered(shapes, f"stages.{stage}.{{}}.conv1.conv.weight")) for stage in range(4)],
+        **head(shapes),
+    }
+
+
+def configure_neck(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which of the two embeddings OpenGait's YAML asks for."""
+    return {"use_emb2": bool(model_cfg.get("use_emb2", False))}
+
+
+def configure_2d(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse the other embedding, which the 2D network does not have."""
+    if model_cfg.get("use_emb2", False):
+        raise ValueError("use_emb2 is not supported for DeepGaitV2 in 2D")
+    return {}
+
+
+TABLE_2D = KeyTable(
+    (
+        *stem("layer0", "stem"),
+        *(
+            row
+            for stage in range(4)
+            for row in within(f"layer{stage + 1}.forward_block.*", f"stages.{stage}.*", RESIDUAL_BLOCK)
+        ),
+        *HEAD,
+    )
+)
+
+
+def _table(later: Rows) -> KeyTable:
+    return KeyTable(
+        (
+            *stem("layer0", "stem"),
+            *within("layer1.forward_block.*", "stages.0.*", RESIDUAL_BLOCK),
+            *(row for stage in range(1, 4) for row in within(f"layer{stage + 1}.*", f"stages.{stage}.*", later)),
+            *HEAD_OF_STRIPS,
+        )
+    )
+
+
+TABLE_3D, TABLE_P3D = _table(RESIDUAL_BLOCK), _table(BLOCK_P3D)
+NECK = ("head.neck.",)
+
+DEEPGAITV2_2D = Family(
+    "DeepGaitV2 (2D)",
+    ("layer0.forward_block.", "layer2.forward_block."),
+    Architecture(DeepGaitV2Frames, TABLE_2D, read_gaitbase, configure_2d),
+)
+DEEPGAITV2_3D = Family(
+    "DeepGaitV2 (3D)",
+    ("layer0.forward_block.", "layer2.0.bn1."),
+    Architecture(DeepGaitV2, TABLE_3D, read_deepgaitv2, configure_neck, NECK),
+)
+DEEPGAITV2_P3D = Family(
+    "DeepGaitV2 (P3D)",
+    ("layer0.forward_block.", "layer2.0.shortcut3d."),
+    Architecture(DeepGaitV2, TABLE_P3D, read_deepgaitv2, configure_neck, NECK),
+)
+
+
+def sees_two_maps(weights: Weights) -> bool:
+    """Whether the first convolution takes limbs and joints: nothing else tells SkeletonGait from DeepGaitV2."""
+    first = weights.get("layer0.forward_block.0.weight")
+    return first is not None and (first.shape[1],) == SkeletonGait.maps
+
+
+def read_skeletongait_plus(shapes: Shapes) -> dict[str, Any]:
+    """Return the constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
+    stages = ["map_stage", *(f"stages.{stage}" for stage in range(3))]
+    return {
+        "widths": [shapes[f"{stage}.0.conv1.conv.weight"][0] for stage in stages],
+        "depths": [len(numbered(shapes, f"{stage}.{{}}.conv1.conv.weight")) for stage in stages],
+        "narrow": shapes["fusion.mix.conv.weight"][0],
+        **head(shapes),
+    }
+
+
+TABLE_PLUS = KeyTable(
+    (
+        *(
+            row
+            for kind in ("map", "sil")
+            for row in (
+                *stem(f"{kind}_layer0", f"{kind}_stem"),
+                *within(f"{kind}_layer1.forward_block.*", f"{kind}_stage.*", RESIDUAL_BLOCK),
+            )
+        ),
+        ("fusion.conv.forward_block.0", "fusion.reduce.conv"),
+        ("fusion.conv.forward_block.1", "fusion.reduce.norm"),
+        ("fusion.conv.forward_block.3", "fusion.mix.conv"),
+        ("fusion.conv.forward_block.4", "fusion.mix.norm"),
+        ("fusion.conv.forward_block.6", "fusion.expand"),
+        *(row for stage in range(3) for row in within(f"layer{stage + 2}.*", f"stages.{stage}.*", BLOCK_P3D)),
+        *HEAD_OF_STRIPS,
+    )
+)
+
+SKELETONGAIT = Family(
+    "SkeletonGait",
+    ("layer0.forward_block.", "layer2.0.shortcut3d."),
+    Architecture(SkeletonGait, TABLE_P3D, read_deepgaitv2, configure_neck, NECK),
+    sees_two_maps,
+)
+SKELETONGAIT_PLUS = Family(
+    "SkeletonGait++",
+    ("sil_layer0.", "map_layer0."),
+    Architecture(SkeletonGaitPlus, TABLE_PLUS, read_skeletongait_plus, configure_neck, NECK),
+)
