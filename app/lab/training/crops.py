@@ -1,8 +1,8 @@
-"""Crops of single people with matte and keypoints, to train the segmenter and the pose network with.
+"""Crops of single people with matte and keypoints, for training the segmenter and the pose network.
 
-A crop is either cut from a real picture, or a walker or real person is pasted onto another picture. In both, further
-people may stand before and behind, things may hide a part, the box that the crop is cut by is as loose as a detector's,
-and the picture is as bad as a surveillance camera's. The crop is cut as at inference (`app.crops.windows`).
+A crop is either cut from a real picture, or a walker or real person is pasted onto another picture. In both cases,
+other people may stand in front and behind, objects may hide a part, the box is as inaccurate as a detector's, and the
+picture is as bad as a surveillance camera's. The crop is cut as at inference (`app.crops.windows`).
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from app.types import Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
 IN_PLACE, PASTED = 0.45, 0.2
-"""Shares of real people where they are, and of real people pasted elsewhere; the others are walkers."""
+"""Shares of real people in their own picture, and of real people pasted elsewhere. All others are walkers."""
 OVERLAID = 0.2
-"""Share of crops, at full hardness, with boxes and words drawn into the picture."""
+"""Share of crops, at full hardness, that have boxes and words drawn into the picture."""
 GENTLE = 0.6
-"""How hard the crops at the end of a training are: closer to what the network will meet."""
+"""Hardness of the crops at the end of a training, where they are closer to those of real videos."""
 _SMALLEST = 32
-"""Real people of fewer px are left out: their labels are too coarse."""
+"""Real people of less height in px are left out, because their labels are too coarse."""
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
     """One training sample.
 
-    `image` uint8 BGR (192, 96, 3); `matte` uint8 (192, 96) of the person whose crop it is, without what hides them, or
-    None where it is not known; `keypoints` float32 (17, 3): x, y in 0..1 of the crop and 2 seen, 1 hidden, 0 not known,
+    `image` is uint8 BGR (192, 96, 3). `matte` uint8 (192, 96) shows the visible part of the person, and is None if it
+    is not labelled. `keypoints` float32 (17, 3) are x, y in 0..1 of the crop and 2 visible, 1 hidden, 0 not labelled,
     -1 outside the crop.
     """
 
@@ -52,7 +52,7 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class _Body:
-    """Somebody to paste: `pixels` uint8 (h, w, 4) BGRA, colours multiplied by alpha; `keypoints` (17, 3)."""
+    """A person to paste: `pixels` uint8 (h, w, 4) BGRA with colours multiplied by alpha, and `keypoints` (17, 3)."""
 
     pixels: Bytes
     keypoints: Floats
@@ -60,7 +60,7 @@ class _Body:
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """A picture at full, half, quarter ... size, so that any crop of it can be sampled without aliasing."""
+    """A picture at full, half, quarter ... size, so that every crop can be sampled without aliasing."""
 
     levels: tuple[Image, ...]
 
@@ -74,7 +74,7 @@ class _Scene:
         return cls(tuple(levels))
 
     def drawn(self, view: Floats) -> Image:
-        """The picture seen through `view`, float (2, 3) from its px to the crop's."""
+        """Return the picture transformed by `view`, float (2, 3), from px of the picture to px of the crop."""
         scale = float(np.sqrt(abs(np.linalg.det(view[:, :2]))))
         level = int(np.clip(np.round(-np.log2(scale)), 0, len(self.levels) - 1))
         finer = view.copy()
@@ -83,7 +83,7 @@ class _Scene:
 
 
 class _Walkers(Sequence[_Body]):
-    """The walkers of a bank, those of every twentieth person only for validation."""
+    """Rendered walkers. Every twentieth person is for validation only."""
 
     def __init__(self, cutouts: Cutouts, held_out: bool) -> None:
         self._cutouts = cutouts
@@ -98,10 +98,10 @@ class _Walkers(Sequence[_Body]):
 
 
 class CropBatches:
-    """Batches of crops: ``batches[step]`` is a function of seed and step alone.
+    """Batches of crops: ``batches[step]`` depends on nothing but the seed and the step.
 
-    A batch has ``image`` uint8 (N, 3, 192, 96) RGB, ``matte`` uint8 (N, 1, 192, 96), ``known`` float32 (N,): 1 where
-    the matte is, and ``keypoints`` float32 (N, 17, 3) as in `Crop`.
+    A batch has ``image`` uint8 (N, 3, 192, 96) RGB, ``matte`` uint8 (N, 1, 192, 96), ``known`` float32 (N,), which is
+    1 where the matte is labelled, and ``keypoints`` float32 (N, 17, 3) as in `Crop`.
     """
 
     def __init__(
@@ -114,15 +114,15 @@ class CropBatches:
         held_out: bool = False,
         gentle_from: int | None = None,
     ) -> None:
-        """Read all pictures into memory, which processes that make batches share.
+        """Read all pictures into memory. The processes that prepare batches share it.
 
         Args:
             photos: folder of labelled pictures and backgrounds, see `app.lab.synthesis.photos`.
-            cutouts: folder of walkers; None: real people only.
+            cutouts: folder of rendered walkers. None: real people only.
             batch: crops in a batch.
             seed: of the random draws.
-            held_out: take the pictures and the walkers (one of twenty) that are for validation.
-            gentle_from: the step from which crops are `GENTLE` only.
+            held_out: take the pictures and the walkers that are for validation.
+            gentle_from: the step from which the hardness is `GENTLE`.
 
         Raises:
             SettingsError: a folder does not hold what it should.
@@ -140,7 +140,9 @@ class CropBatches:
             and (person.polygons or _labelled(person.keypoints))
         ]
         heights = [self._photos[number].people[index].box[[1, 3]] for number, index in self._targets]
-        weights = np.clip(np.diff(heights)[:, 0] / 96, 0.3, 1)  # coarse ones, whose labels are vague, less often
+        weights = np.clip(
+            np.diff(heights)[:, 0] / 96, 0.3, 1
+        )  # small people, whose labels are inaccurate, are drawn less often
         self._weights = np.cumsum(weights / weights.sum())
         self._people: Sequence[_Body] = [
             body
@@ -164,7 +166,7 @@ class CropBatches:
         }
 
     def crop(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
-        """Draw one sample; `hardness` scales how often there are others, things in the way and bad pictures."""
+        """Draw one sample. `hardness` scales how often there are other people, hiding objects and bad pictures."""
         kind = rng.random()
         if kind < IN_PLACE:
             return self._in_place(rng, hardness)
@@ -173,7 +175,7 @@ class CropBatches:
         return self.walker(rng, hardness)
 
     def walker(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
-        """Draw a sample whose person is a walker; there must be some. `hardness` as in `crop`."""
+        """Draw a sample whose person is a walker, of which there must be some. `hardness` is as in `crop`."""
         assert self._walkers is not None
         return self._pasted(rng, self._walkers, hardness)
 
@@ -185,7 +187,9 @@ class CropBatches:
         matte = None
         if person.polygons:
             matte = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)
-            outlines = [_moved(polygon, view) * 16 for polygon in person.polygons]  # in sixteenths, at twice the size
+            outlines = [
+                _moved(polygon, view) * 16 for polygon in person.polygons
+            ]  # in 1/16 px
             cv2.fillPoly(matte, [np.round(2 * outline).astype(np.int32) for outline in outlines], 255, shift=4)
             matte = np.asarray(cv2.resize(matte, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
         keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
@@ -219,7 +223,7 @@ class CropBatches:
         return source[int(rng.integers(len(source)))]
 
     def _ground(self, view: Floats, height: float, rng: np.random.Generator) -> Image:
-        """Some place of some picture, mostly one without people."""
+        """Return a part of some picture, mostly one without people."""
         scenes = self._backgrounds if rng.random() < 0.65 else self._scenes
         scene = scenes[rng.integers(len(scenes))]
         rows, columns = scene.levels[0].shape[:2]
@@ -232,8 +236,8 @@ class CropBatches:
     def _others(
         self, height: float, width: float, hardness: float, rng: np.random.Generator
     ) -> list[tuple[_Body, Floats, bool]]:
-        """Further people: who, where (2 and a row: from their px to the target's), and whether before the target."""
-        found = []
+        """Draw other people: who, a matrix (3, 3) from their px to the target's, and whether they are in front."""
+        others = []
         count = int(rng.choice(4, p=(0.35, 0.35, 0.2, 0.1))) if rng.random() < hardness else 0
         for _ in range(count):
             body = self._anybody(rng)
@@ -242,8 +246,8 @@ class CropBatches:
             middle = width / 2 + float(rng.uniform(-0.6, 0.6)) * height
             bottom = height * (1 + 0.08 * nearness)
             x, y = middle - scale * body.pixels.shape[1] / 2, bottom - scale * body.pixels.shape[0]
-            found.append((body, np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]], np.float32), nearness > 0))
-        return sorted(found, key=lambda other: float(other[1][1, 2] + other[1][0, 0] * other[0].pixels.shape[0]))
+            others.append((body, np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]], np.float32), nearness > 0))
+        return sorted(others, key=lambda other: float(other[1][1, 2] + other[1][0, 0] * other[0].pixels.shape[0]))
 
     def _finished(
         self,
@@ -256,7 +260,7 @@ class CropBatches:
         hardness: float,
         rng: np.random.Generator,
     ) -> Crop:
-        """Hide a part now and then, spoil the picture, mirror it, and say which keypoints are outside."""
+        """Hide a part of some crops, degrade the picture, mirror every other, and mark keypoints that are outside."""
         if rng.random() < crowd:
             for other, place, _ in self._others(float(box[3] - box[1]), float(box[2] - box[0]), hardness, rng)[:1]:
                 place[:2, 2] += box[:2]
@@ -280,7 +284,7 @@ class CropBatches:
     def _occluded(
         self, image: Image, matte: Bytes | None, keypoints: Floats, rng: np.random.Generator
     ) -> tuple[Image, Bytes | None, Floats]:
-        """A thing before the person: a patch of another picture."""
+        """Hide a part of the person behind an object: a patch of another picture."""
         scene = self._things[rng.integers(len(self._things))].levels[0]
         rows, columns = int(rng.integers(12, HEIGHT // 2)), int(rng.integers(6, WIDTH))
         top, left = int(rng.integers(0, scene.shape[0] - rows)), int(rng.integers(0, scene.shape[1] - columns))
@@ -296,8 +300,8 @@ def _labelled(keypoints: Floats | None) -> bool:
 
 
 def _bodies(photo: Photo, image: Image) -> list[_Body]:
-    """The people of a picture whose outline is known, to be pasted."""
-    found = []
+    """Return the people of a picture who can be pasted because their outline is labelled."""
+    bodies = []
     for person in photo.people:
         mask = None if person.crowd else person.mask(photo.height, photo.width)
         if mask is None or not mask.any():
@@ -309,24 +313,24 @@ def _bodies(photo: Photo, image: Image) -> list[_Body]:
         alpha = cv2.GaussianBlur(mask[inner].astype(np.uint8) * 255, (0, 0), 0.8)
         keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
         keypoints[:, :2] -= columns[0], rows[0]
-        found.append(_Body(_multiplied(np.dstack([image[inner], alpha])), keypoints))
-    return found
+        bodies.append(_Body(_multiplied(np.dstack([image[inner], alpha])), keypoints))
+    return bodies
 
 
 def _view(box: Floats, frame: Floats, rng: np.random.Generator) -> Floats:
-    """Return how inference would cut, with a box as loose as a detector's.
+    """Return how a crop is cut at inference, with a box as inaccurate as a detector's.
 
     Args:
         box: (4,) of the person, px of the source.
-        frame: (4,) where the picture ends, px of the source.
-        rng: of the draws.
+        frame: (4,) borders of the picture, px of the source.
+        rng: for all random draws.
 
     Returns:
         float32 (2, 3), from px of the source to px of the crop.
     """
     x1, y1, x2, y2 = frame.tolist()
     width, height = float(box[2] - box[0]), float(box[3] - box[1])
-    if rng.random() < 0.15:  # the picture ends within the person
+    if rng.random() < 0.15:  # the border of the picture cuts the person
         side, share = int(rng.choice(4, p=(0.2, 0.15, 0.2, 0.45))), float(rng.uniform(0.0, 0.45))
         ends = (box[0] + share * width, box[1] + share * height, box[2] - share * width, box[3] - share * height)
         frame = frame.copy()
@@ -337,7 +341,7 @@ def _view(box: Floats, frame: Floats, rng: np.random.Generator) -> Floats:
         * (-1, -1, 1, 1)
         * np.tile((max(width, 0.4 * height), height), 2)
     )
-    if rng.random() < 0.08:  # a box of the upper part
+    if rng.random() < 0.08:  # the box contains the upper part only
         loose[3] -= float(rng.uniform(0.0, 0.4)) * height
     seen = np.clip(box + loose, (x1, y1, x1, y1), (x2, y2, x2, y2)) - (x1, y1, x1, y1)
     columns, rows = max(2, round(x2 - x1)), max(2, round(y2 - y1))
@@ -355,7 +359,7 @@ def _moved(points: Floats, view: Floats) -> Floats:
 
 
 def _warped(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> Bytes:
-    """`image` seen through `view`, whose px have their corners, not their middles, at whole numbers."""
+    """Transform `image` by `view`, in whose coordinates corners of px, not their centres, are at whole numbers."""
     centred = view.astype(np.float64)
     centred[:, 2] += centred[:, :2].sum(axis=1) / 2 - 0.5
     return np.asarray(
@@ -364,13 +368,13 @@ def _warped(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> By
 
 
 def _multiplied(pixels: Bytes) -> Bytes:
-    """BGRA, with colours multiplied by alpha, so that what is mixed at the edges has no dark seam."""
+    """Multiply the colours of BGRA by alpha, so that blending leaves no dark seam at the edges."""
     alpha = cv2.cvtColor(pixels[..., 3], cv2.COLOR_GRAY2BGR)
     return np.dstack([cv2.multiply(np.ascontiguousarray(pixels[..., :3]), alpha, scale=1 / 255), pixels[..., 3]])
 
 
 def _pasted_on(image: Image, pixels: Bytes, view: Floats) -> tuple[Image, Bytes]:
-    """Return `image` with `pixels` before it, and the alpha of what was pasted."""
+    """Return `image` with `pixels` pasted in front, and their alpha."""
     drawn = _warped(pixels, view)
     alpha = np.ascontiguousarray(drawn[..., 3])
     behind = cv2.multiply(image, cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2BGR), scale=1 / 255)
@@ -380,7 +384,7 @@ def _pasted_on(image: Image, pixels: Bytes, view: Floats) -> tuple[Image, Bytes]
 def _hidden(
     image: Image, matte: Bytes | None, keypoints: Floats, pixels: Bytes, view: Floats
 ) -> tuple[Image, Bytes | None, Floats]:
-    """Paste something before the person, unless too little of the person would be left to say who is meant."""
+    """Paste something in front of the person, unless too little of the person would remain visible."""
     pasted, alpha = _pasted_on(image, pixels, view)
     if matte is None:
         left = alpha
@@ -398,17 +402,17 @@ def _hidden(
 
 
 def _lit(pixels: Bytes, rng: np.random.Generator) -> Bytes:
-    """Somebody in other light than the background's."""
+    """Change the light on a person, so that it differs from that on the background."""
     gains = float(np.exp(rng.normal(0, 0.2))) * np.exp(rng.normal(0, 0.05, 3))
     table = np.clip(np.arange(256)[:, None] * np.append(gains, 1), 0, 255).astype(np.uint8)
     return np.asarray(np.minimum(cv2.LUT(pixels, table[None]), pixels[..., 3:]), np.uint8)
 
 
 def _shaded(image: Image, pixels: Bytes, view: Floats, rng: np.random.Generator) -> Image:
-    """The shadow that a body casts onto the ground."""
+    """Draw the shadow that a body casts onto the ground."""
     height = pixels.shape[0]
     flat, lean = float(rng.uniform(-0.35, 0.35)), float(rng.normal(0, 0.6))
-    # The feet stay; what is above them falls to the side and towards or away from the camera.
+    # The feet stay in place. Everything above them falls to the side, and towards or away from the camera.
     cast = np.array([[1, -lean, lean * height], [0, flat, height * (0.98 - flat)], [0, 0, 1]], np.float32)
     shadow = _warped(np.ascontiguousarray(pixels[..., 3]), view @ cast)
     shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(0.6, 3))), np.uint8)
@@ -417,7 +421,7 @@ def _shaded(image: Image, pixels: Bytes, view: Floats, rng: np.random.Generator)
 
 
 def _spoilt(image: Image, rng: np.random.Generator, strength: float) -> Image:
-    """Take the crop as a camera would: often of fewer px, which inference enlarges."""
+    """Degrade the crop as a camera would. It often has fewer px, and is then enlarged as at inference."""
     if rng.random() > 0.7 * strength:
         return degrade(image, rng, strength)
     rows = float(np.exp(rng.uniform(np.log(40), np.log(HEIGHT))))

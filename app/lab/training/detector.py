@@ -1,8 +1,8 @@
 """Training of the small person detector (`app.detect.small`) on composed scenes (`app.lab.synthesis.scenes`).
 
-Cells are given to people by the cost of the network's own answers (SimOTA: Ge et al. 2021, arXiv 2107.08430, section
-2.1); the score learns the overlap that the cell's box reaches (quality focal loss: Li et al. 2020, arXiv 2006.04388)
-and the box the generalised IoU (Rezatofighi et al. 2019, arXiv 1902.09630).
+Cells are assigned to people by the cost of the network's own outputs (SimOTA: Ge et al. 2021, arXiv 2107.08430, section
+2.1). The score learns the IoU of the cell's box with the person (quality focal loss: Li et al. 2020, arXiv 2006.04388).
+The box learns by the generalised IoU (Rezatofighi et al. 2019, arXiv 1902.09630).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import logit
 from torch import Tensor, nn
 
 from app.detect.letterbox import cells, corners, decode, letterbox, nms
@@ -37,9 +38,9 @@ _MOST_CELLS = 10
 _RADIUS = 1.5
 _NMS = DetectorSettings().nms_iou
 _SEEN_AT = 640
-"""Longer side in px of the pictures the network is judged and calibrated on, and runs at when nothing else is said."""
+"""Longer side in px of pictures in evaluation and calibration, and by default at inference."""
 _LEAST = 20.0
-"""Held-out people less high than this at that size do not count."""
+"""Held-out people of less height than this, at that size, do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,10 @@ class DetectorTrainSettings(TrainSettings):
 
 
 class SceneBatches:
-    """Batches of composed scenes: ``image`` uint8 (B, 3, S, S), ``boxes`` and ``ignore`` float32 (B, M, 4) px, rows
-    without a person being zero."""
+    """Batches of composed scenes: ``image`` uint8 (B, 3, S, S), ``boxes`` and ``ignore`` float32 (B, M, 4) px.
+
+    Rows without a person are zero.
+    """
 
     def __init__(self, sources: Sources, settings: DetectorTrainSettings) -> None:
         self._sources = sources
@@ -94,7 +97,7 @@ def _padded(boxes: Sequence[Floats]) -> Tensor:
 
 
 def sources_of(settings: DetectorTrainSettings) -> Sources:
-    """Read and decode everything that scenes are composed from, once; processes that make batches share the memory."""
+    """Read everything that scenes are composed from, once. The processes that prepare batches share the memory."""
     teacher = None if settings.teacher is None else _Teacher(settings.teacher)
     photos = read_photos(settings.photos, held_out=False)
     frames: list[Scene] = []
@@ -111,7 +114,7 @@ def sources_of(settings: DetectorTrainSettings) -> Sources:
 
 
 class _Teacher:
-    """A finished detector, asked picture by picture."""
+    """A trained detector that is run on single pictures."""
 
     def __init__(self, path: Path) -> None:
         from app.detect.yolox_onnx import YoloxOnnxDetector
@@ -124,7 +127,7 @@ class _Teacher:
 
 
 class DetectorTask(Task):
-    """Learns boxes and scores; is judged on the held-out photographs."""
+    """Trains boxes and scores, and evaluates them on the held-out photographs."""
 
     settings: DetectorTrainSettings
 
@@ -138,7 +141,7 @@ class DetectorTask(Task):
         return detection_loss(self.network(images).float(), grid, batch["boxes"], batch["ignore"])
 
     def check(self, network: nn.Module) -> dict[str, float]:
-        """Recall at precision 0.8 on the held-out photographs: of everybody, and of people seen from head to foot."""
+        """Return recall at precision 0.8 on the held-out photographs: of everybody, and of people shown completely."""
         if not self._held_out:
             self._held_out = [(photo, photo.read()) for photo in read_photos(self.settings.photos, held_out=True)]
         detections = [detected(network, image, _SEEN_AT, 0.1) for _, image in self._held_out]
@@ -150,7 +153,7 @@ class DetectorTask(Task):
 
 
 def detected(network: nn.Module, image: Image, size: int, score: float = 0.02) -> Scored:
-    """Boxes (N, 4) px of the image and scores (N,) of a picture whose longer side is scaled to `size`."""
+    """Return boxes (N, 4) in px of the image, and scores (N,). The picture's longer side is scaled to `size`."""
     boxed = letterbox([image], (size, size))
     with torch.inference_mode():
         pixels = torch.from_numpy(boxed.pixels).permute(0, 3, 1, 2).float()
@@ -163,9 +166,9 @@ def detected(network: nn.Module, image: Image, size: int, score: float = 0.02) -
 
 
 def judged(detections: Sequence[Scored], photos: Sequence[Photo], *, full: bool) -> Matches:
-    """Compare `detections` with the people of `photos`; groups, the tiny and the unlabelled do not count.
+    """Compare `detections` with the people of `photos`. Groups, tiny people and people without labels do not count.
 
-    With `full` only people seen from head to foot are to be found, and finding others does not count either.
+    With `full`, only people who are shown from head to foot should be found, and detections of others do not count.
     """
     truth, ignore = [], []
     for photo in photos:
@@ -184,16 +187,16 @@ def _stacked(boxes: Sequence[Floats]) -> Floats:
 
 
 def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor) -> dict[str, Tensor]:
-    """The loss of raw outputs.
+    """Return the loss of raw outputs.
 
     Args:
         outputs: (B, A, 5) of `SmallDetector`.
         grid: (A, 3) of `app.detect.letterbox.cells`.
-        truth: people, (B, M, 4) px, rows without one being zero.
-        ignore: (B, K, 4) px likewise; cells in them that belong to nobody learn nothing.
+        truth: boxes of people, (B, M, 4) px. Rows without a person are zero.
+        ignore: (B, K, 4) px likewise. Cells in these boxes that belong to nobody have no loss.
 
     Returns:
-        ``loss``, its parts ``score`` and ``box``, and ``overlap``, the mean IoU of boxes with their people.
+        ``loss``, its terms ``score`` and ``box``, and ``overlap``, the mean IoU of boxes with their people.
     """
     boxes, logits = decoded(outputs, grid), outputs[..., 4]
     centres = (grid[:, :2] + 0.5) * grid[:, 2:]
@@ -213,7 +216,7 @@ def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor)
 
 
 def decoded(outputs: Tensor, grid: Tensor) -> Tensor:
-    """Boxes x1, y1, x2, y2 px (B, A, 4) of raw outputs (B, A, 5)."""
+    """Return the boxes x1, y1, x2, y2 in px (B, A, 4) of raw outputs (B, A, 5)."""
     stride = grid[:, 2:]
     centre = (outputs[..., :2] + grid[:, :2]) * stride
     half = outputs[..., 2:4].clamp(max=6).exp() * stride / 2
@@ -221,18 +224,18 @@ def decoded(outputs: Tensor, grid: Tensor) -> Tensor:
 
 
 def assigned(boxes: Tensor, logits: Tensor, centres: Tensor, strides: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Give cells to people (SimOTA).
+    """Assign cells to people (SimOTA).
 
-    Each person gets as many cells as the best ten boxes overlap it in sum, at least one, of those whose centre lies in
-    the person's box or near its middle: those of the least cost, which is that of the score plus three times the
-    negative logarithm of the IoU.
+    A cell may belong to a person if its centre lies in the person's box or near the centre of the box. The number of a
+    person's cells is the sum of the ten best IoUs, and at least one. The cells of the lowest cost are taken. The cost
+    is that of the score plus three times the negative logarithm of the IoU.
 
     Args:
         boxes: (B, A, 4) px.
         logits: (B, A).
         centres: (A, 2) px.
         strides: (A,) px.
-        truth: (B, M, 4) px, rows without a person being zero.
+        truth: (B, M, 4) px. Rows without a person are zero.
 
     Returns:
         The number of the cell's person or -1, int64 (B, A), and the IoU of its box with that person, (B, A).
@@ -250,15 +253,15 @@ def assigned(boxes: Tensor, logits: Tensor, centres: Tensor, strides: Tensor, tr
     cheapest = cost.topk(most, dim=-1, largest=False)
     taken = (torch.arange(most, device=boxes.device) < number[..., None]) & (cheapest.values < 1e9)
     chosen = torch.zeros_like(allowed).scatter(-1, cheapest.indices, taken)
-    # A cell that several people want goes to the one it costs least.
+    # A cell that several people could have goes to the one of the lowest cost.
     least, person = cost.masked_fill(~chosen, 1e9).min(dim=1)
     none = least >= 1e9
-    found = overlap.gather(1, person[:, None])[:, 0]
-    return person.masked_fill(none, -1), found.masked_fill(none, 0)
+    own_overlap = overlap.gather(1, person[:, None])[:, 0]
+    return person.masked_fill(none, -1), own_overlap.masked_fill(none, 0)
 
 
 def _within(centres: Tensor, boxes: Tensor) -> Tensor:
-    """Whether each of (A, 2) points lies in each of (B, M, 4) boxes: (B, M, A)."""
+    """Return whether each of (A, 2) points lies in each of (B, M, 4) boxes: (B, M, A)."""
     x, y = centres[:, 0], centres[:, 1]
     x1, y1, x2, y2 = boxes[..., None].unbind(dim=-2)
     return (x > x1) & (x < x2) & (y > y1) & (y < y2)
@@ -281,7 +284,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def train(settings: DetectorTrainSettings) -> nn.Module:
-    """Train, or go on with a training that was stopped; see `app.lab.training.engine.fit`."""
+    """Train, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
     network = SmallDetector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fit(DetectorTask(network, settings), SceneBatches(sources_of(settings), settings), settings)
 
@@ -294,25 +297,24 @@ class Calibration(NamedTuple):
 
 
 def calibrated(matches: Matches) -> Calibration:
-    """Fit scores to the share of detections that are right (Platt 1999), so that of those scored 0.5 half are.
+    """Fit scores to the share of correct detections (Platt 1999), so that half of those scored 0.5 are correct.
 
-    Only detections that count are given; the strongest may be all right, so the slope is held back a little as in the
-    paper, by targets that stay away from 0 and 1.
+    All of the strongest detections may be correct. As in the paper, targets that stay away from 0 and 1 keep the slope
+    finite.
 
     Args:
-        matches: of a network's uncalibrated scores.
+        matches: of a network's uncalibrated scores. Only detections that count are among them.
 
     Raises:
-        CheckpointError: the scores tell nothing.
+        CheckpointError: correct detections do not have higher scores than others.
     """
     right, wrong = int(matches.hits.sum()), int((~matches.hits).sum())
     target = np.where(matches.hits, (right + 1) / (right + 2), 1 / (wrong + 2))
-    score = np.clip(matches.scores.astype(np.float64), 1e-6, 1 - 1e-6)
-    logits = np.log(score / (1 - score))
+    logits = logit(np.clip(matches.scores.astype(np.float64), 1e-6, 1 - 1e-6))
 
     def cost(weights: NDArray[np.float64]) -> float:
-        found = weights[0] * logits + weights[1]
-        return float(np.mean(np.logaddexp(0, found) - target * found))
+        fitted = weights[0] * logits + weights[1]
+        return float(np.mean(np.logaddexp(0, fitted) - target * fitted))
 
     gain, offset = minimize(cost, np.array([1.0, 0.0])).x.tolist()
     if not right or not wrong or gain <= 0:
@@ -324,7 +326,7 @@ def calibrated(matches: Matches) -> Calibration:
 
 
 class _Exported(nn.Module):
-    """What the file holds: boxes as YOLOX has them, the calibrated score as objectness, and one certain class."""
+    """The exported network: boxes as YOLOX returns them, the calibrated score as objectness, and one certain class."""
 
     def __init__(self, network: SmallDetector, calibration: Calibration) -> None:
         super().__init__()
@@ -332,9 +334,9 @@ class _Exported(nn.Module):
         self.calibration = calibration
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.network(images)
-        score = (found[..., 4:] * self.calibration.gain + self.calibration.offset).sigmoid()
-        return torch.cat([found[..., :4], score, torch.ones_like(score)], dim=-1)
+        output: Tensor = self.network(images)
+        score = (output[..., 4:] * self.calibration.gain + self.calibration.offset).sigmoid()
+        return torch.cat([output[..., :4], score, torch.ones_like(score)], dim=-1)
 
 
 def trained(settings: DetectorTrainSettings) -> SmallDetector:
@@ -343,15 +345,16 @@ def trained(settings: DetectorTrainSettings) -> SmallDetector:
 
 
 def export_network(settings: DetectorTrainSettings, path: Path) -> float:
-    """Write the trained network as ONNX, readable by `app.detect.yolox_onnx`, its scores calibrated (`calibrated`).
+    """Write the trained network as ONNX for `app.detect.yolox_onnx`, with calibrated scores (`calibrated`).
 
-    The scores are fitted on the held-out photographs alone. Height and width are free, multiples of 32.
+    The scores are fitted on the held-out photographs. Height and width are free and must be multiples of 32.
 
     Returns:
         The largest difference between ONNX Runtime and torch.
 
     Raises:
-        CheckpointError: `settings.out` holds no trained network, or one that finds nobody.
+        SettingsError: `settings.out` holds no trained network.
+        CheckpointError: the network finds nobody.
     """
     network = trained(settings)
     photos = read_photos(settings.photos, held_out=True)

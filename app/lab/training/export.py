@@ -1,4 +1,4 @@
-"""From a trained network to an ONNX file that ONNX Runtime answers as torch does."""
+"""Writing a trained network as an ONNX file, and comparing ONNX Runtime with torch."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def export(
     metadata: Mapping[str, str],
     storage: Storage = "float16",
 ) -> float:
-    """Write `network` to `path`, and compare.
+    """Write `network` to `path`, and compare the outputs of ONNX Runtime and torch.
 
     Args:
-        network: takes the examples in their order; put into evaluation mode.
+        network: takes the examples in their order. It is put into evaluation mode.
         examples: inputs by name.
-        outputs: names of what it returns.
+        outputs: names of what the network returns.
         path: the ``.onnx`` file.
-        dynamic: axes that may have another size, by input or output: ``{"image": {0: "batch"}}``.
-        metadata: properties of the file.
-        storage: how the file keeps the weights, which are float32 when the network runs. ``int8`` is for the kernels
-            of convolutions, each with its own scale; everything else is float16 then.
+        dynamic: axes of inputs and outputs whose size is free: ``{"image": {0: "batch"}}``.
+        metadata: metadata properties of the file.
+        storage: how the file stores the weights, which are float32 when the network runs. With ``int8``, kernels of
+            convolutions are stored as int8 with a scale each, and all other weights as float16.
 
     Returns:
-        The largest absolute difference between ONNX Runtime and torch on the examples, torch with the weights that
-        the file holds.
+        The largest absolute difference between ONNX Runtime and torch on the examples. Torch uses the weights as they
+        are stored in the file.
 
     Raises:
         MissingExtraError: the package `onnx` is not installed.
@@ -63,7 +63,7 @@ def export(
                 if tensor.is_floating_point():
                     tensor.copy_(torch.from_numpy(_rounded(tensor.float().numpy(), storage)))
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this exporter is the older one, and about folding norms, see below
+        warnings.simplefilter("ignore")  # about the age of this exporter, and about folding norms (see below)
         raw = Path(folder) / "raw.onnx"
         torch.onnx.export(
             network,
@@ -73,7 +73,8 @@ def export(
             output_names=list(outputs),
             dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
             opset_version=OPSET,
-            training=torch.onnx.TrainingMode.PRESERVE,  # else norms are folded into weights that are not yet rounded
+            # Otherwise norms would be folded into weights that are not rounded yet.
+            training=torch.onnx.TrainingMode.PRESERVE,
             dynamo=False,
         )
         model = onnx.load(str(raw))
@@ -88,24 +89,24 @@ def export(
 
 
 def largest_difference(path: Path, examples: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> float:
-    """How far ONNX Runtime's answers of the file `path` are from `expected`, at most."""
+    """Return the largest absolute difference between the outputs of the ONNX file `path` and `expected`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    answers = session.run(None, {name: tensor.numpy() for name, tensor in examples.items()})
+    outputs = session.run(None, {name: tensor.numpy() for name, tensor in examples.items()})
     wanted = [expected] if isinstance(expected, Tensor) else list(expected)
-    return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(answers, wanted, strict=True))
+    return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(outputs, wanted, strict=True))
 
 
 def _levels(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """The kernels (N, ...) of a convolution as whole numbers and the N scales they are multiplied by."""
+    """Return the kernels (N, ...) of a convolution as int8, and the N scales by which they are multiplied."""
     scale = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
     scale = np.maximum(scale.astype(np.float32), np.float32(1e-12))
     return np.round(weight / scale).astype(np.int8), scale
 
 
 def _rounded(weight: Floats, storage: Storage) -> Floats:
-    """What is left of a weight in the file."""
+    """Return a weight with the precision that it has in the file."""
     if storage == "int8" and weight.ndim == 4:
         levels, scale = _levels(weight)
         return levels * scale
@@ -113,7 +114,7 @@ def _rounded(weight: Floats, storage: Storage) -> Floats:
 
 
 def _shrink(model, storage: Storage) -> None:  # type: ignore[no-untyped-def]
-    """Keep large float32 weights small, with what makes them float32 again: ONNX Runtime does it once, at loading."""
+    """Store large float32 weights in fewer bits, with nodes that convert them back when ONNX Runtime loads the file."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts, scales = [], []

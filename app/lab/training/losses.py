@@ -1,4 +1,8 @@
-"""What embeddings of walks are trained with, part by part."""
+"""Losses of embeddings of walks, computed for each part of the embeddings.
+
+Libraries of metric learning have these losses for one vector per walk. Here an embedding has many parts, which share a
+batch, so the losses are written for all parts at once.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,22 @@ from torch.nn import functional as F
 def batch_all_triplet(embeddings: Tensor, people: Tensor, margin: float = 0.2) -> tuple[Tensor, Tensor]:
     """The batch-all triplet loss (Hermans et al. 2017, "In Defense of the Triplet Loss", section 2), of each part.
 
-    For every anchor, every other walk of the same person and every walk of somebody else: the distance to the first
-    is to be smaller than to the second by `margin`. The mean is over the triplets that violate it.
+    A triplet is an anchor, another walk of the same person and a walk of somebody else. The distance from the anchor to
+    the first should be smaller than to the second by `margin`. The mean is over the triplets that violate this.
 
     Args:
         embeddings: (n, C, P).
-        people: int (n,), who walks.
+        people: int (n,), the person of each walk.
         margin: in units of the embedding.
 
     Returns:
-        The loss and the share of triplets that violate the margin, both means over the parts, float32 scalars.
+        The loss, and the share of triplets that violate the margin. Both are means over the parts, float32 scalars.
 
     Raises:
-        ValueError: no person has two walks, or all walks are of one.
+        ValueError: no person has two walks, or all walks are of one person.
     """
     points = embeddings.float().permute(2, 0, 1)  # (P, n, C)
-    # Differences of large sums lose digits in bfloat16; the square root has no slope at 0.
+    # Differences of large sums lose digits in bfloat16, and the square root has no derivative at 0.
     with torch.autocast(points.device.type, enabled=False):
         squares = points.square().sum(2)
         between = squares[:, :, None] + squares[:, None] - 2 * points @ points.mT
@@ -46,13 +50,13 @@ def batch_all_triplet(embeddings: Tensor, people: Tensor, margin: float = 0.2) -
 def contrastive(similarities: Tensor, people: Tensor, scale: float) -> Tensor:
     """The supervised contrastive loss (Khosla et al. 2020, "Supervised Contrastive Learning", equation 2).
 
-    From each walk's likeness to all others, its own person's are to be told: unlike triplets it learns from every pair
-    from the first step on, and cannot be content with embeddings that are all alike.
+    Among the similarities of a walk to all others, those to walks of the same person should be the highest. Unlike the
+    triplet loss, it learns from every pair from the first step on, and equal embeddings of all walks do not satisfy it.
 
     Args:
-        similarities: (..., n, n), cosines of walks.
-        people: int (n,), who walks.
-        scale: the inverse of the temperature; the cosines are multiplied by it.
+        similarities: (..., n, n), of all pairs of walks, such as cosines.
+        people: int (n,), the person of each walk.
+        scale: the inverse of the temperature, by which the similarities are multiplied.
 
     Raises:
         ValueError: no person has two walks.
@@ -71,8 +75,8 @@ def part_cross_entropy(logits: Tensor, people: Tensor, scale: float = 16.0, smoo
     Args:
         logits: (n, classes, P), cosines.
         people: int (n,), the class of each walk.
-        scale: the cosines are multiplied by it, as they alone cannot be sure.
-        smoothing: share of the truth that is spread over all classes.
+        scale: the cosines are multiplied by it, because their softmax would be nearly uniform otherwise.
+        smoothing: share of the target probability that is spread over all classes.
     """
     of_parts = people[:, None].expand(-1, logits.shape[2])
     return F.cross_entropy(logits.float() * scale, of_parts, label_smoothing=smoothing)

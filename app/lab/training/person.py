@@ -1,9 +1,9 @@
-"""The network that looks at one person: an encoder for crops with two heads, the matte and the keypoints.
+"""The network for crops of one person: an encoder with two heads, for the matte and the keypoints.
 
-The encoder (`app.lab.training.backbone`) goes from half to a thirty-second of the crop and begins with what was
-learnt on ImageNet. A decoder adds the levels again from below (Lin et al. 2017, FPN). Both heads take their last
-doubling of the resolution from channels (Shi et al. 2016, sub-pixel convolution). As a crop is centred on its person,
-the deepest level also learns a map of places: whoever stands in the middle is meant.
+The encoder (`app.lab.training.backbone`) has levels from a half to a thirty-second of the crop, and starts with weights
+learnt on ImageNet. A decoder adds the levels up, beginning with the deepest (Lin et al. 2017, FPN). Both heads double
+the resolution at the end by sub-pixel convolution (Shi et al. 2016). A crop is centred on its person, so the deepest
+level also learns a map of places, which tells the person in the centre from others.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from app.gait.models.gaitgraph import MIRRORED
 from app.lab.training.backbone import CHANNELS, Backbone
 
 HEIGHT, WIDTH = 192, 96
-"""The crop, px."""
+"""Size of the crop in px."""
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-"""Of the colours red, green, blue in 0..1."""
+"""Normalisation of the colours red, green, blue in 0..1."""
 JOINTS = 17
 CELL = 4
-"""Size of a cell of the keypoints' maps, px."""
+"""Size in px of a cell of the keypoints' maps."""
 _WIDTHS = (16, 32, 96, 128)
-"""Channels of the decoder at a half to a sixteenth."""
+"""Channels of the decoder at a half to a sixteenth of the crop."""
 
 
 def _convolution(inside: int, outside: int, size: int = 3, stride: int = 1, *, active: bool = True) -> nn.Sequential:
@@ -34,7 +34,7 @@ def _convolution(inside: int, outside: int, size: int = 3, stride: int = 1, *, a
 
 
 class _Joined(nn.Module):
-    """A finer level, to which the coarser one is added."""
+    """Adds a coarser level to a finer one."""
 
     def __init__(self, fine: int, coarse: int, width: int) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class PersonNetwork(nn.Module):
         self.absent = nn.Linear(last, JOINTS)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the matte's logits (N, 1, 192, 96), and the keypoints' (N, 17, 48 * 24 + 1).
+        """Return the logits of the matte (N, 1, 192, 96) and of the keypoints (N, 17, 48 * 24 + 1).
 
-        The latter are those of the cells of a map, row by row, and last that the keypoint is not in the crop.
+        The latter are those of the cells of a map, row by row. The last one says that the keypoint is not in the crop.
         """
         *fine, last = self.backbone(crops)
         last = last + self.places
@@ -82,8 +82,8 @@ class PersonNetwork(nn.Module):
 def decoded(logits: Tensor) -> Tensor:
     """Return the keypoints (N, 17, 3) of logits (N, 17, 48 * 24 + 1): x, y in 0..1 of the crop, and a score.
 
-    The score is the probability of the 5x5 cells that hold the most, about 5 % of the crop's height to each side; the
-    place is their mean. (The mean over all cells would lie between two people.)
+    The score is the probability of the 5x5 cells that have the highest sum, about 5 % of the crop's height to each
+    side. The place is their mean. (The mean over all cells would lie between two people.)
     """
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     shares = logits.softmax(dim=2)[..., :-1].reshape(-1, JOINTS, rows, columns)
@@ -111,14 +111,14 @@ class MatteOnly(nn.Module):
 
 
 def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a `PersonNetwork` says of crops and of their mirror images, on average.
+    """Return the average output of a `PersonNetwork` for crops and their mirror images.
 
     Args:
-        network: to be asked.
+        network: in evaluation mode.
         crops: (N, 3, 192, 96), normalised.
 
     Returns:
-        The probability of body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decoded`.
+        The probability of the body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decoded`.
     """
     matte, places = network(crops)
     mirrored, there = network(crops.flip(3))

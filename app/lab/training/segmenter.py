@@ -94,11 +94,11 @@ class PersonTask(Task):
                 unseen = CropBatches(self.settings.photos, self.settings.cutouts, 1, 0, held_out=True)
                 self._walkers = [unseen.walker(np.random.default_rng([0, number]), 0.0) for number in range(120)]
         mattes, keypoints = answers(network, [one.crop for one in self._people])
-        found = pck(*keypoint_pairs(self._people, keypoints))
+        keypoint_hits = pck(*keypoint_pairs(self._people, keypoints))
         figures = {
             "iou": float(np.mean(mask_ious(*mask_pairs(self._people, mattes)))),
-            "pck": found.overall,
-            "ankles": found.ankles,
+            "pck": keypoint_hits.overall,
+            "ankles": keypoint_hits.ankles,
         }
         if self._walkers:
             mattes, keypoints = answers(network, [one.image for one in self._walkers])
@@ -156,7 +156,7 @@ def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
 
 def judged_people(photos: Path) -> list[Judged]:
     """Return the people in the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
-    found = []
+    people = []
     for photo in read_photos(photos, held_out=True):
         image = photo.read()
         for person in photo.people:
@@ -164,8 +164,8 @@ def judged_people(photos: Path) -> list[Judged]:
             if person.crowd or person.box[3] - person.box[1] < _SMALLEST or not known:
                 continue
             window = crop_windows(person.box[None], photo.width, photo.height, SHAPE)[0]
-            found.append(Judged(crop_of(image, window, SHAPE), window, photo, person))
-    return found
+            people.append(Judged(crop_of(image, window, SHAPE), window, photo, person))
+    return people
 
 
 def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats]:

@@ -86,8 +86,8 @@ class Section:
 
     def rest(self) -> dict[str, Any]:
         """Return everything that has not been read yet."""
-        found, self._left = self._left, {}
-        return found
+        rest, self._left = self._left, {}
+        return rest
 
     def implied(self, *keys: str) -> None:
         """Accept keys whose values follow from those of other keys."""
