@@ -30,9 +30,9 @@ from app.lab.training.disentangled import (
     DisentangledTrainSettings,
     SkeletonBatches,
     Skeletons,
-    changed,
-    crossed,
     errors,
+    exchange,
+    with_other_body,
 )
 from app.lab.training.disentangled_report import judge
 
@@ -101,7 +101,7 @@ class TestRows:
 
     def test_another_body_moves_alike(self) -> None:
         rows = Disentangled.seen(torch.stack([walk(0, 1, 0.4), walk(0, 1, 1.0)]))
-        both = changed(rows, 0.25, np.random.default_rng(0))
+        both = with_other_body(rows, 0.25, np.random.default_rng(0))
         torch.testing.assert_close(both[:, 0], rows)
         for view in range(2):
             own, other = poses_from(both[view])
@@ -143,7 +143,7 @@ class TestNetwork:
 
     def test_what_is_exchanged_comes_from_the_other(self) -> None:
         network, rows = Disentangled().eval(), torch.rand(3, 2, 2, 30, 64)
-        found = crossed(network, rows, network.encode(rows.flatten(0, 2)))
+        found = exchange(network, rows, network.encode(rows.flatten(0, 2)))
         one, other, turned = (network.encode(rows[1, i, j][None]) for i, j in ((0, 0), (0, 1), (1, 0)))
         body, wanted = found["body"]
         torch.testing.assert_close(body[1, 0, 0], network.decode(Codes(one.motion, other.body, one.view))[0, :30])

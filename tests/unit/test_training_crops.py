@@ -120,7 +120,7 @@ def test_truth_lies_where_the_picture_shows_it(photos: Path, cutouts: Path, kind
         batches._scenes = batches._backgrounds  # where nobody else is in red
     draw = {
         "in place": lambda rng: batches._in_place(rng, 0.0),
-        "pasted": lambda rng: batches._pasted(rng, people, 0.0),
+        "pasted": lambda rng: batches._paste_person(rng, people, 0.0),
         "walker": lambda rng: batches.walker(rng, 0.0),
     }[kind]
     flips = []
@@ -143,7 +143,7 @@ def test_truth_lies_where_the_picture_shows_it(photos: Path, cutouts: Path, kind
 def test_what_stands_before_the_person_is_not_the_person(
     photos: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_spoilt", lambda image, rng, strength: image)
+    monkeypatch.setattr(module, "_degrade", lambda image, rng, strength: image)
     batches = CropBatches(photos, cutouts, 1, 0)
     grey = np.full((40, 200, 4), 255, np.uint8)
     monkeypatch.setattr(

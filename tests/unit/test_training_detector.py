@@ -80,7 +80,7 @@ def naive(boxes: Floats, logits: Floats, truth: Floats) -> list[int]:
 @pytest.mark.parametrize("seed", range(4))
 def test_cells_are_given_as_the_paper_does(seed: int) -> None:
     boxes, logits = guesses(seed)
-    person, overlap = training.assigned(boxes, logits, CENTRES, GRID[:, 2], TRUTH)
+    person, overlap = training.assign(boxes, logits, CENTRES, GRID[:, 2], TRUTH)
     for picture in range(2):
         assert person[picture].tolist() == naive(
             boxes[picture].numpy(), logits[picture].numpy(), TRUTH[picture].numpy()
@@ -115,7 +115,7 @@ def test_nothing_is_learnt_where_labels_are_missing() -> None:
 
 def test_right_answers_cost_nothing() -> None:
     boxes = TRUTH[:, :1].expand(-1, len(GRID), -1)
-    person, _ = training.assigned(boxes, torch.zeros(2, len(GRID)), CENTRES, GRID[:, 2], TRUTH[:, :1])
+    person, _ = training.assign(boxes, torch.zeros(2, len(GRID)), CENTRES, GRID[:, 2], TRUTH[:, :1])
     logits = torch.where(person >= 0, 15.0, -15.0)
     found = training.detection_loss(raw(boxes, logits), GRID, TRUTH[:, :1], NOTHING)
     assert found["loss"] < 1e-4
@@ -127,7 +127,7 @@ def test_right_answers_cost_nothing() -> None:
 def test_boxes_are_decoded_as_when_running() -> None:
     boxes, logits = guesses(1, batch=1)
     outputs = raw(boxes, logits)
-    np.testing.assert_allclose(training.decoded(outputs, GRID), boxes, atol=1e-3)
+    np.testing.assert_allclose(training.boxes_of(outputs, GRID), boxes, atol=1e-3)
     centred = decode(outputs[0, :, :4].numpy(), GRID.numpy())
     np.testing.assert_allclose(centred[:, :2], (boxes[0, :, :2] + boxes[0, :, 2:]) / 2, atol=1e-3)
 
@@ -162,11 +162,11 @@ def test_scores_become_the_share_that_is_right() -> None:
     logits = random.normal(0, 2, 4000)
     hits = random.random(4000) < 1 / (1 + np.exp(-(1.7 * logits - 0.6)))
     scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
-    gain, offset = training.calibrated(Matches(scores, hits, int(hits.sum())))
+    gain, offset = training.calibrate(Matches(scores, hits, int(hits.sum())))
     assert gain == pytest.approx(1.7, abs=0.2)
     assert offset == pytest.approx(-0.6, abs=0.2)
     with pytest.raises(CheckpointError, match="0 wrong"):
-        training.calibrated(Matches(scores, np.ones(4000, np.bool_), 4000))
+        training.calibrate(Matches(scores, np.ones(4000, np.bool_), 4000))
 
 
 def street(seed: int) -> tuple[Image, list[list[float]]]:
@@ -256,7 +256,7 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
     assert detector.card.name == "own"
     assert "M parameters" in detector.card.note
     (found_there,) = detector.detect([Frame(0, 0.0, images[0])])
-    wanted, _ = training.detected(training.trained(settings), images[0], 160, 1e-4)
+    wanted, _ = training.detect(training.load(settings), images[0], 160, 1e-4)
     assert len(found_there.scores) > 0
     best = int(found_there.scores.argmax())
     off = np.abs(np.clip(wanted, 0, [160, 120, 160, 120]) - found_there.boxes[best]).max(axis=1)
@@ -266,9 +266,9 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
 def test_a_run_from_photographs_to_a_network(photos: Path) -> None:
     settings = settings_of(photos, precision="32-true")
     with pytest.raises(SettingsError, match="Train it first"):
-        training.trained(settings)
+        training.load(settings)
     network = training.train(settings)
-    kept = training.trained(settings).state_dict()
+    kept = training.load(settings).state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
     figures = training.DetectorTask(SmallDetector(), settings).check(living_network())
     assert set(figures) == {"recall", "recall_full"}

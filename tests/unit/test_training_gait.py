@@ -67,7 +67,7 @@ def small(tmp_path: Path) -> EmbeddedGaitSettings:
 
 @pytest.fixture
 def settings(small: EmbeddedGaitSettings) -> GaitTrainSettings:
-    return small.whole()
+    return small.trainer_settings()
 
 
 def batches_of(settings: GaitTrainSettings, filmed: PackedWalks | None = None) -> GaitBatches:
@@ -102,7 +102,7 @@ class TestBatches:
         assert {shape[1] for shape, _ in shapes} == {3, 4, 5, 6}
 
     def test_nobody_who_is_held_out_is_drawn(self, small: EmbeddedGaitSettings) -> None:
-        batches = batches_of(replace(small, clean=1.0).whole())
+        batches = batches_of(replace(small, clean=1.0).trainer_settings())
         seen = set()
         for step in range(12):
             batch = batches[step]
@@ -115,7 +115,7 @@ class TestBatches:
         assert seen == {0, 1, 2}
 
     def test_the_spoiling_grows(self, small: EmbeddedGaitSettings) -> None:
-        batches = batches_of(replace(small, clean=0.0, steps=1000).whole())
+        batches = batches_of(replace(small, clean=0.0, steps=1000).trainer_settings())
         rough = []
         for start in (0, 500):
             pictures = torch.cat([batches[start + i]["walks"].flatten(0, 1) for i in range(12)])
@@ -127,7 +127,9 @@ class TestBatches:
             path = small.out / "film" / "data" / person / "cl-01" / "012" / "0.pkl"
             path.parent.mkdir(parents=True)
             path.write_bytes(pickle.dumps(body(40)))
-        settings = replace(small, clean=0.0, spoiling=1.0, filmed=small.out / "film", filmed_share=0.5).whole()
+        settings = replace(
+            small, clean=0.0, spoiling=1.0, filmed=small.out / "film", filmed_share=0.5
+        ).trainer_settings()
         batches = batches_of(settings, filmed_walks_of(settings))
         counts = {person: [0, 0] for person in range(3)}
         for step in range(60):
@@ -140,9 +142,9 @@ class TestBatches:
 
     def test_too_few_people_are_named(self, small: EmbeddedGaitSettings) -> None:
         with pytest.raises(SettingsError, match="A batch has 4 people, and there are 3"):
-            batches_of(replace(small, batch=4).whole())
+            batches_of(replace(small, batch=4).trainer_settings())
         with pytest.raises(SettingsError, match="at least two walks"):
-            replace(small, walks_each=1, batch=3).whole()
+            replace(small, walks_each=1, batch=3).trainer_settings()
 
 
 class TestSpoiling:
@@ -219,20 +221,20 @@ class TestEvaluation:
                 path = small.out / "film" / "data" / person / "cl-01" / f"{number:03d}" / "0.pkl"
                 path.parent.mkdir(parents=True)
                 path.write_bytes(pickle.dumps(body(20)))
-        settings = replace(small, held_out=2, filmed=small.out / "film").whole()
+        settings = replace(small, held_out=2, filmed=small.out / "film").trainer_settings()
         tests = evaluation_sets(settings, walks_of(settings, "train"), filmed_walks_of(settings))
         assert [test.name for test in tests] == ["clean", "spoilt", "filmed"]
         assert [len(test.walks) for test in tests] == [8, 8, 4]
         torch.manual_seed(0)
-        network = settings.plan.built(2, False).eval()
+        network = settings.plan.build(2, False).eval()
         figures = GaitTask(network, settings, tests).check(network)
         assert set(figures) == {"clean NM Rank-1", "spoilt NM Rank-1", "filmed WALK Rank-1"}
 
 
 def test_it_learns_to_tell_people_apart(small: EmbeddedGaitSettings) -> None:
     torch.manual_seed(0)
-    settings = replace(small, entropy=1.0, triplet=1.0, clean=1.0).whole()
-    task = GaitTask(settings.plan.built(3, classifier=True), settings)
+    settings = replace(small, entropy=1.0, triplet=1.0, clean=1.0).trainer_settings()
+    task = GaitTask(settings.plan.build(3, classifier=True), settings)
     batches = batches_of(settings)
     optimizer = torch.optim.AdamW(task.parameters(), lr=0.01)
     losses = []
@@ -249,8 +251,8 @@ def test_it_learns_to_tell_people_apart(small: EmbeddedGaitSettings) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::PendingDeprecationWarning")
 def test_a_stopped_training_ends_bit_by_bit_as_one_that_was_not(small: EmbeddedGaitSettings, tmp_path: Path) -> None:
     short = replace(small, steps=6, save_every=2, precision="32-true", ema=0.9)
-    whole = train(replace(short, out=tmp_path / "whole").whole()).state_dict()
-    stopped = replace(short, out=tmp_path / "stopped").whole()
+    whole = train(replace(short, out=tmp_path / "whole").trainer_settings()).state_dict()
+    stopped = replace(short, out=tmp_path / "stopped").trainer_settings()
     loss, calls = GaitTask.loss, iter(range(100))
 
     def failing(self: GaitTask, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -276,16 +278,16 @@ def test_the_export_is_the_network(small: EmbeddedGaitSettings, tmp_path: Path) 
     from app.settings import GaitSettings
     from app.weights.checkpoints import CheckpointFile
 
-    settings = replace(small, piece=None).whole()
+    settings = replace(small, piece=None).trainer_settings()
     with pytest.raises(SettingsError, match="Train it first"):
         export_trained(settings, tmp_path / "gait.onnx")
     torch.manual_seed(0)
     settings.out.mkdir(exist_ok=True)
-    torch.save(settings.plan.built(3, classifier=True).state_dict(), settings.out / "network.pt")
+    torch.save(settings.plan.build(3, classifier=True).state_dict(), settings.out / "network.pt")
     assert export_trained(settings, tmp_path / "gait.onnx") < 1e-4
     model = OnnxGait(CheckpointFile(tmp_path / "gait.onnx", "given"), GaitSettings())
     assert model.card.licence == "Apache-2.0"
-    network = load_trained(settings.plan.built(0, classifier=False), settings.out, "gait network")
+    network = load_trained(settings.plan.build(0, classifier=False), settings.out, "gait network")
     for frames in (1, 17):
         walk = body(14, frames)
         parts = model.embed([GaitSequence(np.arange(frames), walk, 25.0)])[0].parts
@@ -294,7 +296,7 @@ def test_the_export_is_the_network(small: EmbeddedGaitSettings, tmp_path: Path) 
             expected = network.embed(views).mean(0).T
         assert parts.shape == (16, 6)
         np.testing.assert_allclose(parts, expected.numpy(), atol=5e-3)  # weights are kept as float16
-    export_trained(replace(small, piece=8).whole(), tmp_path / "pieces.onnx")
+    export_trained(replace(small, piece=8).trainer_settings(), tmp_path / "pieces.onnx")
     long = GaitSequence(np.arange(17), body(14, 17), 25.0)
     (pieced,) = OnnxGait(CheckpointFile(tmp_path / "pieces.onnx", "given"), GaitSettings()).embed([long])
     alone = model.embed([long.part(slice(int(piece[0]), int(piece[-1]) + 1)) for piece in cut(17, 8)])
@@ -303,4 +305,4 @@ def test_the_export_is_the_network(small: EmbeddedGaitSettings, tmp_path: Path) 
     for piece, by_itself in zip(pieced.pieces, alone, strict=True):
         np.testing.assert_allclose(piece, by_itself.parts, atol=1e-5)
     with pytest.raises(SettingsError, match="does not hold the gait network that these settings describe"):
-        export_trained(replace(small, channels=7).whole(), tmp_path / "gait.onnx")
+        export_trained(replace(small, channels=7).trainer_settings(), tmp_path / "gait.onnx")

@@ -56,7 +56,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def walks(data: Path, tmp_path: Path) -> PackedWalks:
-    return PackedWalks.packed(data, None, "silhouettes", tmp_path / "pack")
+    return PackedWalks.pack(data, None, "silhouettes", tmp_path / "pack")
 
 
 class TestFrames:
@@ -142,33 +142,33 @@ class EvaluationSet:
         np.testing.assert_array_equal(pickle.loads(sent)[5], walks[5])
 
     def test_keypoints_and_the_maps_drawn_from_them(self, data: Path, tmp_path: Path) -> None:
-        poses = PackedWalks.packed(data, ["001"], "keypoints", tmp_path / "poses")
+        poses = PackedWalks.pack(data, ["001"], "keypoints", tmp_path / "poses")
         assert len(poses) == 4
         np.testing.assert_array_equal(poses[0], skeleton(7, 1))
-        maps = PackedWalks.packed(data, ["001"], "heatmaps", tmp_path / "maps")
+        maps = PackedWalks.pack(data, ["001"], "heatmaps", tmp_path / "maps")
         np.testing.assert_array_equal(maps[0], heatmaps(skeleton(7, 1))[..., 10:54])
-        both = PackedWalks.packed(data, ["001"], "heatmaps with silhouettes", tmp_path / "both")
+        both = PackedWalks.pack(data, ["001"], "heatmaps with silhouettes", tmp_path / "both")
         assert both[0].shape == (7, 3, 64, 44)
         np.testing.assert_array_equal(both[0][:, :2], maps[0])
         assert (both[0][2, 2, :11, :3] == 255).all()
 
     def test_other_walks_need_another_pack(self, data: Path, tmp_path: Path, walks: PackedWalks) -> None:
         packed = (tmp_path / "pack" / "frames.bin").stat().st_mtime_ns
-        assert len(PackedWalks.packed(data, None, "silhouettes", tmp_path / "pack")) == len(walks)
+        assert len(PackedWalks.pack(data, None, "silhouettes", tmp_path / "pack")) == len(walks)
         assert (tmp_path / "pack" / "frames.bin").stat().st_mtime_ns == packed, (
             "a training that continues packs nothing"
         )
         with pytest.raises(SettingsError, match="holds a training on other walks"):
-            PackedWalks.packed(data, ["001"], "silhouettes", tmp_path / "pack")
+            PackedWalks.pack(data, ["001"], "silhouettes", tmp_path / "pack")
 
     def test_another_form_needs_another_pack(self, data: Path, tmp_path: Path, walks: PackedWalks) -> None:
         with pytest.raises(SettingsError, match="holds silhouettes, and keypoints are needed"):
-            PackedWalks.packed(data, None, "keypoints", tmp_path / "pack")
+            PackedWalks.pack(data, None, "keypoints", tmp_path / "pack")
 
     def test_nothing_is_left_of_a_pack_that_failed(self, data: Path, tmp_path: Path) -> None:
         (data / "002" / "nm-03" / "090" / "0_sil.pkl").write_bytes(b"odd")
         with pytest.raises(DataSetError, match="cannot be read"):
-            PackedWalks.packed(data, None, "silhouettes", tmp_path / "bad")
+            PackedWalks.pack(data, None, "silhouettes", tmp_path / "bad")
         assert not list(tmp_path.glob("*bad*"))
 
 

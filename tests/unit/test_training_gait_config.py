@@ -120,7 +120,7 @@ def test_the_published_yaml_of_gaitbase(tmp_path: Path, caplog: pytest.LogCaptur
     assert settings.plan.network is GaitBase
     assert settings.plan.classes == 74
     with torch.device("meta"):
-        network = settings.plan.built(74, classifier=True)
+        network = settings.plan.build(74, classifier=True)
     assert isinstance(network, GaitBase)
     assert network.linear.weight.shape == (16, 512, 256)
     assert network.classifier is not None
@@ -265,13 +265,13 @@ def test_model_cfg_becomes_a_network(model: str, kind: str, expected: dict[str, 
     assert plan.network.family == kind
     assert {key: value for key, value in plan.arguments.items() if key != "input_size"} == expected
     with torch.device("meta"):
-        plan.built(3, classifier=False)
+        plan.build(3, classifier=False)
 
 
 def test_baselines_differ_in_their_backbones(tmp_path: Path) -> None:
     plain = {"type": "Plain", "layers_cfg": ["BC-16", "BC-16", "M", "BC-32", "BC-32", "M"]}
     plan = read(tmp_path, model_cfg={"model": "Baseline", "backbone_cfg": plain}).plan
-    network = plan.built(3, classifier=True)
+    network = plan.build(3, classifier=True)
     assert isinstance(network, MTSGait)
     assert all(conv.hops == () for conv in network.convs)
 
@@ -279,14 +279,14 @@ def test_baselines_differ_in_their_backbones(tmp_path: Path) -> None:
 def test_a_classifier_is_for_as_many_as_are_learnt(tmp_path: Path) -> None:
     plan = read(tmp_path).plan
     with pytest.raises(SettingsError, match="class_num is 74, and there are 75 people"):
-        plan.built(75, classifier=True)
+        plan.build(75, classifier=True)
     without = read(tmp_path, model_cfg={"model": "GaitGL", "channels": [4, 4, 4]}).plan
-    network = without.built(5, classifier=True)
+    network = without.build(5, classifier=True)
     assert isinstance(network, GaitGL)
     assert network.logits is not None
     assert network.logits.weight.shape[2] == 5
     with pytest.raises(SettingsError, match="gaitset has no classifier"):
-        read(tmp_path, model_cfg={"model": "GaitSet"}).plan.built(5, classifier=True)
+        read(tmp_path, model_cfg={"model": "GaitSet"}).plan.build(5, classifier=True)
 
 
 def test_two_views_and_their_length_come_from_the_transforms(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_the_configurations_of_the_table(name: str, tmp_path: Path) -> None:
     settings = read_shipped(name, [f"out={tmp_path / 'out'}", "trainer_cfg.total_iter=5"])
     assert (settings.steps, settings.out) == (5, tmp_path / "out")
     classifies = any(term.kind == "CrossEntropyLoss" for term in settings.losses)
-    network = settings.plan.built(200, classifies)
+    network = settings.plan.build(200, classifies)
     assert 10_000 < sum(value.numel() for value in network.parameters()) < 2_000_000
 
 

@@ -34,7 +34,7 @@ from app.gait.opengait import load_network
 from app.gait.opengait.saving import save_network
 from app.lab.data.opengait import write_array
 from app.lab.training.gait.config import read_gait_config
-from app.lab.training.gait.judging import embedded, network_input
+from app.lab.training.gait.judging import embed_walks, network_input
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
 from app.lab.training.gait.task import GaitTask, evaluation_sets, loss_of, train, walks_of
@@ -155,7 +155,7 @@ def settings_for(tmp_path: Path) -> Callable[..., GaitTrainSettings]:
 def test_networks_learn(model: Any, losses: Any, least: float, settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(model, losses)
     torch.manual_seed(0)
-    task = GaitTask(settings.plan.built(3, len(losses) > 1), settings)
+    task = GaitTask(settings.plan.build(3, len(losses) > 1), settings)
     batch = GaitBatches(walks_of(settings, "train"), settings.sampling, settings.transforms, seed=1)[0]
     optimizer = torch.optim.Adam(task.parameters(), lr=0.01)
     found = []
@@ -183,7 +183,7 @@ def test_a_training_writes_what_opengait_reads_and_goes_on(settings_for: Callabl
     assert metadata_of(content)["note"] == f"trained here on {settings.data_name or settings.data.name}, 8 steps"
     loaded = load_network(settings.out / "checkpoints" / names[1], settings.out / "config.yaml")
     walks = walks_of(settings, "test")
-    np.testing.assert_array_equal(embedded(loaded, walks), embedded(network, walks))
+    np.testing.assert_array_equal(embed_walks(loaded, walks), embed_walks(network, walks))
     assert list((settings.out / "log").glob("events.*"))
 
     again = settings_for(GAITBASE, [TRIPLET, SOFTMAX], "trainer_cfg.total_iter=10", "out=" + str(settings.out))
@@ -203,7 +203,7 @@ def test_accumulated_batches_are_one_step(settings_for: Callable[..., GaitTrainS
     settings = settings_for(GAITSET, [TRIPLET], "accumulate=2", "trainer_cfg.total_iter=3")
     network = train(settings)
     torch.manual_seed(settings.seed)
-    task = GaitTask(settings.plan.built(3, False), settings)
+    task = GaitTask(settings.plan.build(3, False), settings)
     batches = GaitBatches(walks_of(settings, "train"), settings.sampling, seed=settings.seed)
     made = task.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -220,7 +220,7 @@ def test_accumulated_batches_are_one_step(settings_for: Callable[..., GaitTrainS
 
 def test_the_rate_rises_and_falls(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], "scheduler_cfg.warmup_iter=3")
-    made = GaitTask(settings.plan.built(3, False), settings).configure_optimizers()
+    made = GaitTask(settings.plan.build(3, False), settings).configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(8):
@@ -232,7 +232,7 @@ def test_the_rate_rises_and_falls(settings_for: Callable[..., GaitTrainSettings]
 
 def test_a_loss_that_is_not_finite_ends_the_training(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET])
-    task = GaitTask(settings.plan.built(3, False), settings)
+    task = GaitTask(settings.plan.build(3, False), settings)
     nn.init.constant_(task.network.get_parameter("linear.weight"), torch.nan)
     batch = GaitBatches(walks_of(settings, "train"), settings.sampling, seed=1)[0]
     with pytest.raises(SettingsError, match="loss of small is no longer a finite number"):
@@ -242,13 +242,13 @@ def test_a_loss_that_is_not_finite_ends_the_training(settings_for: Callable[...,
 def test_what_pytorch_cannot_use_is_told(settings_for: Callable[..., GaitTrainSettings]) -> None:
     settings = settings_for(GAITSET, [TRIPLET], "optimizer_cfg.lr=-1")
     with pytest.raises(SettingsError, match=r"optimizer_cfg or scheduler_cfg: .* Invalid learning rate"):
-        GaitTask(settings.plan.built(3, False), settings).configure_optimizers()
+        GaitTask(settings.plan.build(3, False), settings).configure_optimizers()
 
 
 def test_fixed_norms_keep_their_statistics(settings_for: Callable[..., GaitTrainSettings]) -> None:
     for fixed in (True, False):
         settings = settings_for(GAITBASE, [TRIPLET], fix_BN=fixed)
-        task = GaitTask(settings.plan.built(3, False), settings).train()
+        task = GaitTask(settings.plan.build(3, False), settings).train()
         assert all(m.training is not fixed for m in task.modules() if isinstance(m, nn.BatchNorm2d))
         assert task.network.training
 
@@ -260,7 +260,7 @@ def test_early_evaluation_judges_the_test_people(settings_for: Callable[..., Gai
     torch.manual_seed(0)
     walks = walks_of(settings, "test")
     assert {file.identity for file in walks.files} == {"000", "001"}
-    network = settings.plan.built(3, False).eval()
+    network = settings.plan.build(3, False).eval()
     tests = evaluation_sets(settings, walks_of(settings, "train"), None)
     figures = GaitTask(network, settings, tests).check(network)
     assert figures["NM Rank-1"] == figures["CL mAP"] == 1.0, "two people of unlike width are told apart untrained"
@@ -276,8 +276,8 @@ def test_walks_of_unlike_lengths_stay_in_order(settings_for: Callable[..., GaitT
         write_array(walk, path)
     walks = walks_of(settings, "train")
     torch.manual_seed(0)
-    network = settings.plan.built(3, False).eval()
-    found = embedded(network, walks, most=5)
+    network = settings.plan.build(3, False).eval()
+    found = embed_walks(network, walks, most=5)
     with torch.inference_mode():
         for index in range(0, len(walks), 5):
             start = max(0, len(walks[index]) - 5) // 2

@@ -23,7 +23,7 @@ from app.lab.data.opengait import DataSetError, WalkFile, bodies, read_bodies, r
 from app.lab.evaluation.evaluate import evaluate
 from app.lab.evaluation.files import FileEmbedder, needs_files
 from app.lab.training.gait.config import read_gait_config
-from app.lab.training.gait.judging import embedded, network_input
+from app.lab.training.gait.judging import embed_walks, network_input
 from app.lab.training.gait.sampling import GaitBatches, Sampling, tensors
 from app.lab.training.gait.settings import GaitTrainSettings
 from app.lab.training.gait.task import train, walks_of
@@ -140,13 +140,13 @@ class TestReading:
     def test_a_data_set_without_smpl_is_told(self, data: Path, tmp_path: Path) -> None:
         (data / "001/bg-01/000/smpls-seq0.pkl").unlink()
         with pytest.raises(DataSetError, match=r"bg-01/000.*sils-seq0\.pkl holds uint8 .*, not SMPL parameters"):
-            PackedWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
+            PackedWalks.pack(data, None, "silhouettes with smpl", tmp_path / "pack")
 
 
 class TestBatches:
     @pytest.mark.parametrize("ordered", [True, False])
     def test_both_are_of_the_same_frames_and_people(self, data: Path, tmp_path: Path, ordered: bool) -> None:
-        walks = PackedWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
+        walks = PackedWalks.pack(data, None, "silhouettes with smpl", tmp_path / "pack")
         batches = GaitBatches(walks, Sampling(2, 3, 4, 4, "ordered" if ordered else "unordered"), seed=1)
         for step in range(6):
             batch = batches[step]
@@ -157,7 +157,7 @@ class TestBatches:
             torch.testing.assert_close(batch["smpl"][:, 0, 1].long(), batch["people"])
 
     def test_a_mirror_turns_bodies_too_and_other_changes_do_not(self, data: Path, tmp_path: Path) -> None:
-        walks = PackedWalks.packed(data, None, "silhouettes with smpl", tmp_path / "pack")
+        walks = PackedWalks.pack(data, None, "silhouettes with smpl", tmp_path / "pack")
         walk, rng = np.array(walks[0]), np.random.default_rng(0)
         walk["smpl"] = rng.normal(size=walk["smpl"].shape)
         found = RandomHorizontalFlip(1.0)(walk, rng)
@@ -182,7 +182,7 @@ def test_smplgait_is_trained_written_and_read_again(settings_for: Callable[..., 
     for key, value in network.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[key], value, rtol=0, atol=0)
     walks = walks_of(settings, "test")
-    found = embedded(network, walks)
+    found = embed_walks(network, walks)
     one = tensors(walks[7][None])
     silhouettes, smpl = network_input(network, one["silhouettes"]), network_input(network, one["smpl"])
     with torch.inference_mode():
@@ -218,14 +218,14 @@ def test_gln_learns_from_128_rows_in_two_phases(settings_for: Callable[..., Gait
         torch.testing.assert_close(compact.state_dict()[key], value, rtol=0, atol=1e-6)
     loaded = load_network(tmp_path / "second/checkpoints/small-00001.pt", tmp_path / "second/config.yaml")
     walks = walks_of(second, "test")
-    np.testing.assert_allclose(embedded(loaded, walks), embedded(compact, walks), atol=1e-6)
+    np.testing.assert_allclose(embed_walks(loaded, walks), embed_walks(compact, walks), atol=1e-6)
 
 
 def test_the_sizes_that_data_sets_are_read_in(settings_for: Callable[..., GaitTrainSettings]) -> None:
     assert settings_for({**GLN_1, "input_size": [64, 44]}, [TRIPLET]).form == "silhouettes"
     large = settings_for({**SMPLGAIT, "input_size": [128, 88]}, [TRIPLET])
     assert large.form == "silhouettes with smpl of 128 rows"
-    assert PackedWalks.packed(large.data, None, large.form, large.out / "pack")[0].dtype == bodies(128)
+    assert PackedWalks.pack(large.data, None, large.form, large.out / "pack")[0].dtype == bodies(128)
     with pytest.raises(SettingsError, match="input_size: data sets cannot be read as silhouettes of 128 rows"):
         settings_for({**GLN_1, "input_size": [128, 64]}, [TRIPLET])
     with pytest.raises(SettingsError, match=r"smpl_width is unknown\. Did you mean 'smpl_widths'"):

@@ -18,7 +18,7 @@ from app.gait.models.gaitgraph import MIRRORED
 from app.lab import training
 from app.lab.training import segmenter
 from app.lab.training.detector import DetectorTrainSettings
-from app.lab.training.person import KeypointsOnly, PersonNetwork, decoded
+from app.lab.training.person import KeypointsOnly, PersonNetwork, decode
 from app.lab.training.settings import TrainSettings, read_config
 from app.pose.onnx_pose import OnnxPose
 from app.segment.onnx_matte import OnnxMatte
@@ -43,7 +43,7 @@ def place_logits(x: float, y: float, height: float = 8.0, spread: float = 1.3) -
 
 @pytest.mark.parametrize(("x", "y"), [(0.5, 0.5), (0.31, 0.777), (0.9, 0.12)])
 def test_keypoints_are_decoded_between_the_cells(x: float, y: float) -> None:
-    found = decoded(place_logits(x, y, height=12))[0]
+    found = decode(place_logits(x, y, height=12))[0]
     assert (found[:, 0] - x).abs().max() < 0.2 / 24
     assert (found[:, 1] - y).abs().max() < 0.2 / 48
     assert (found[:, 2] > 0.75).all()
@@ -51,7 +51,7 @@ def test_keypoints_are_decoded_between_the_cells(x: float, y: float) -> None:
 
 def test_of_two_places_the_likelier_and_not_the_middle() -> None:
     both = torch.logaddexp(place_logits(0.25, 0.5, height=12), place_logits(0.75, 0.5, height=12.5))
-    found = decoded(both)[0]
+    found = decode(both)[0]
     assert (found[:, 0] - 0.75).abs().max() < 0.01
     assert ((found[:, 2] > 0.4) & (found[:, 2] < 0.65)).all()
 
@@ -59,7 +59,7 @@ def test_of_two_places_the_likelier_and_not_the_middle() -> None:
 def test_what_is_absent_has_a_low_score() -> None:
     logits = place_logits(0.5, 0.5).clone()
     logits[..., -1] = 20
-    assert (decoded(logits)[..., 2] < 1e-3).all()
+    assert (decode(logits)[..., 2] < 1e-3).all()
 
 
 def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
@@ -69,7 +69,7 @@ def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
     with torch.no_grad():
         network.network.maps[-1].weight *= 100  # so that one place is clearly the best
         there, mirrored = network(crops), network(crops.flip(3))
-        alone = decoded(network.network(crops)[1])
+        alone = decode(network.network(crops)[1])
     mirrored[..., 0] = 1 - mirrored[..., 0]
     assert torch.allclose(mirrored[:, list(MIRRORED)], there, atol=1e-5)
     assert not torch.allclose(alone, there, atol=1e-3)
@@ -131,7 +131,7 @@ def test_both_halves_are_exported_and_read(
     matte, keypoints = tmp_path / "matte.onnx", tmp_path / "keypoints.onnx"
     assert segmenter.export_segmenter(trained, matte) < 1e-3
     assert segmenter.export_pose(trained, keypoints) < 1e-3
-    network = segmenter.trained(trained)
+    network = segmenter.load(trained)
     parts = ((matte, [network.maps], 1), (keypoints, [*network.joins[:2], network.matte], 2))  # 2: the mirror image too
     for file, missing, times in parts:
         wanted = times * (convolutions(network) - sum(map(convolutions, missing)))
@@ -151,7 +151,7 @@ def test_both_halves_are_exported_and_read(
     windows = segmenter.crop_windows(boxes, 400, 300, segmenter.SHAPE)
     crops = [segmenter.crop_of(image, window, segmenter.SHAPE) for window in windows]
     with torch.inference_mode():
-        expected, places = segmenter.answers(network, crops)
+        expected, places = segmenter.predict(network, crops)
     for index, (left, top, right, bottom) in enumerate(windows.tolist()):
         alpha = segmenter.matte_of(expected[index], windows[index]).alpha
         assert np.abs(mattes[index].alpha.astype(int) - alpha).max() <= 3
@@ -188,7 +188,7 @@ def test_it_learns_a_little_and_is_judged(shared: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     network = segmenter.train(settings)
     task = segmenter.PersonTask(settings)
-    task._people = segmenter.judged_people(settings.photos)[:12]
+    task._people = segmenter.held_out_people(settings.photos)[:12]
     with torch.inference_mode():
         figures = task.check(network)
         before = task.check(task.network.eval())

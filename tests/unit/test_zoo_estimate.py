@@ -14,7 +14,7 @@ from app.errors import SettingsError
 from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import Modality, write_array
 from app.lab.training.gait.walks import PackedWalks
-from app.lab.zoo.estimate import estimated
+from app.lab.zoo.estimate import with_errors
 from app.types import Floats
 
 NOSE, WRISTS, ANKLES = 0, [9, 10], [15, 16]
@@ -32,17 +32,17 @@ def standing(frames: int, height: float = 128.0) -> Floats:
 def test_the_errors_of_a_walk_are_always_the_same() -> None:
     exact = standing(10)
     before = exact.copy()
-    found = estimated("001/nm-01/090", exact)
+    found = with_errors("001/nm-01/090", exact)
     assert found.shape == (10, 17, 3)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(exact, before)
-    np.testing.assert_array_equal(found, estimated("001/nm-01/090", exact))
-    assert not np.array_equal(found, estimated("001/nm-01/108", exact))
+    np.testing.assert_array_equal(found, with_errors("001/nm-01/090", exact))
+    assert not np.array_equal(found, with_errors("001/nm-01/108", exact))
 
 
 def test_they_are_as_large_as_measured() -> None:
     exact = standing(20)
-    found = np.stack([estimated(str(walk), exact) for walk in range(500)])
+    found = np.stack([with_errors(str(walk), exact) for walk in range(500)])
     right = np.isclose(found[..., 2], 0.84)
     errors = (found - exact)[..., :2] / 128
     lasting = errors.mean(axis=1)
@@ -57,7 +57,7 @@ def test_they_are_as_large_as_measured() -> None:
 
 def test_ankles_are_mistaken_for_each_other_for_some_frames() -> None:
     exact = standing(4000)
-    found = estimated("long", exact)
+    found = with_errors("long", exact)
     wrong = found[..., 2] < 0.7
     assert not wrong[:, :7].any(), "nobody mistakes heads and shoulders"
     assert wrong[:, ANKLES].mean() == pytest.approx(0.131, abs=0.03)
@@ -69,7 +69,7 @@ def test_ankles_are_mistaken_for_each_other_for_some_frames() -> None:
 
 
 def test_the_size_in_px_does_not_matter() -> None:
-    small, large = (estimated("a", standing(6, height)) - standing(6, height) for height in (64.0, 128.0))
+    small, large = (with_errors("a", standing(6, height)) - standing(6, height) for height in (64.0, 128.0))
     still = np.isclose(small[..., 2], small[0, 0, 2])
     np.testing.assert_allclose(2 * small[still][:, :2], large[still][:, :2], atol=1e-3)
 
@@ -90,12 +90,12 @@ def test_modalities_from_data_sets_of_their_own(apart: dict[Modality, Path], tmp
 
     def noted(name: str, keypoints: Floats) -> Floats:
         names.append(name)
-        return estimated(name, keypoints)
+        return with_errors(name, keypoints)
 
-    walks = PackedWalks.packed(apart, None, "heatmaps with silhouettes", tmp_path / "pack", estimate=noted)
+    walks = PackedWalks.pack(apart, None, "heatmaps with silhouettes", tmp_path / "pack", estimate=noted)
     assert names == ["001/nm-01/090"]
     assert walks[0].shape == (6, 3, 64, 44)
-    np.testing.assert_array_equal(walks[0][:, :2], heatmaps(estimated(names[0], standing(6)))[..., 10:54])
+    np.testing.assert_array_equal(walks[0][:, :2], heatmaps(with_errors(names[0], standing(6)))[..., 10:54])
     assert (walks[0][:, 2] == 255).all()
 
     maps = PackedWalks(tmp_path / "pack", "heatmaps")
@@ -108,5 +108,5 @@ def test_modalities_from_data_sets_of_their_own(apart: dict[Modality, Path], tmp
 
 
 def test_keypoints_with_errors(apart: dict[Modality, Path], tmp_path: Path) -> None:
-    walks = PackedWalks.packed(apart["pose"], None, "keypoints", tmp_path / "pack", estimate=estimated)
-    np.testing.assert_array_equal(walks[0], estimated("001/nm-01/090", standing(6)))
+    walks = PackedWalks.pack(apart["pose"], None, "keypoints", tmp_path / "pack", estimate=with_errors)
+    np.testing.assert_array_equal(walks[0], with_errors("001/nm-01/090", standing(6)))

@@ -132,11 +132,11 @@ def test_what_every_family_sees_is_recorded(tmp_path: Path) -> None:
 
 def test_parameters_are_those_of_embedding(tmp_path: Path) -> None:
     settings = read_family("gaitbase", tmp_path)
-    network = settings.plan.built(50, classifier=True)
-    lean = settings.plan.built(50, classifier=False)
+    network = settings.plan.build(50, classifier=True)
+    lean = settings.plan.build(50, classifier=False)
     assert parameters(network) == parameters(lean) == sum(value.numel() for value in lean.parameters())
     write_people(tmp_path / "people", Plan(subjects=1, conditions=(("nm", 1),), views=(0, 90)))
-    walks = PackedWalks.packed(tmp_path / "people", None, "silhouettes", tmp_path / "pack")
+    walks = PackedWalks.pack(tmp_path / "people", None, "silhouettes", tmp_path / "pack")
     assert 0 < milliseconds(lean.eval(), walks) < 1000
 
 

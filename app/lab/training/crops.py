@@ -73,13 +73,13 @@ class _Scene:
             )
         return cls(tuple(levels))
 
-    def drawn(self, view: Floats) -> Image:
+    def sample(self, view: Floats) -> Image:
         """Return the picture transformed by `view`, float (2, 3), from px of the picture to px of the crop."""
         scale = float(np.sqrt(abs(np.linalg.det(view[:, :2]))))
         level = int(np.clip(np.round(-np.log2(scale)), 0, len(self.levels) - 1))
         finer = view.copy()
         finer[:, :2] *= 2**level
-        return _warped(self.levels[level], finer, cv2.BORDER_REFLECT_101)
+        return _warp(self.levels[level], finer, cv2.BORDER_REFLECT_101)
 
 
 class _Walkers(Sequence[_Body]):
@@ -94,7 +94,7 @@ class _Walkers(Sequence[_Body]):
 
     def __getitem__(self, index: Any) -> Any:
         chosen = self._cutouts[self._chosen[index]]
-        return _Body(_multiplied(chosen.pixels), chosen.keypoints)
+        return _Body(_premultiply(chosen.pixels), chosen.keypoints)
 
 
 class CropBatches:
@@ -137,7 +137,7 @@ class CropBatches:
             for index, person in enumerate(photo.people)
             if not person.crowd
             and person.box[3] - person.box[1] >= _SMALLEST
-            and (person.polygons or _labelled(person.keypoints))
+            and (person.polygons or _has_keypoints(person.keypoints))
         ]
         heights = [self._photos[number].people[index].box[[1, 3]] for number, index in self._targets]
         weights = np.clip(
@@ -171,13 +171,13 @@ class CropBatches:
         if kind < IN_PLACE:
             return self._in_place(rng, hardness)
         if kind < IN_PLACE + PASTED or self._walkers is None:
-            return self._pasted(rng, self._people, hardness)
+            return self._paste_person(rng, self._people, hardness)
         return self.walker(rng, hardness)
 
     def walker(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
         """Draw a sample whose person is a walker, of which there must be some. `hardness` is as in `crop`."""
         assert self._walkers is not None
-        return self._pasted(rng, self._walkers, hardness)
+        return self._paste_person(rng, self._walkers, hardness)
 
     def _in_place(self, rng: np.random.Generator, hardness: float) -> Crop:
         number, index = self._targets[int(np.searchsorted(self._weights, rng.random() * self._weights[-1]))]
@@ -187,16 +187,14 @@ class CropBatches:
         matte = None
         if person.polygons:
             matte = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)
-            outlines = [
-                _moved(polygon, view) * 16 for polygon in person.polygons
-            ]  # in 1/16 px
+            outlines = [_transform_points(polygon, view) * 16 for polygon in person.polygons]  # in 1/16 px
             cv2.fillPoly(matte, [np.round(2 * outline).astype(np.int32) for outline in outlines], 255, shift=4)
             matte = np.asarray(cv2.resize(matte, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
         keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
-        keypoints[:, :2] = _moved(keypoints[:, :2], view)
-        return self._finished(scene.drawn(view), matte, keypoints, person.box, view, 0.3, hardness, rng)
+        keypoints[:, :2] = _transform_points(keypoints[:, :2], view)
+        return self._finish(scene.sample(view), matte, keypoints, person.box, view, 0.3, hardness, rng)
 
-    def _pasted(self, rng: np.random.Generator, source: Sequence[_Body], hardness: float) -> Crop:
+    def _paste_person(self, rng: np.random.Generator, source: Sequence[_Body], hardness: float) -> Crop:
         body = source[int(rng.integers(len(source)))]
         height, width = body.pixels.shape[:2]
         box = np.array([0, 0, width, height], np.float32)
@@ -206,17 +204,17 @@ class CropBatches:
         others = self._others(height, width, hardness, rng)
         for other, place, nearer in others:
             if not nearer:
-                image, _ = _pasted_on(image, other.pixels, view @ place)
+                image, _ = _paste(image, other.pixels, view @ place)
         if rng.random() < 0.3:
-            image = _shaded(image, body.pixels, view, rng)
+            image = _cast_shadow(image, body.pixels, view, rng)
         matte: Bytes | None
-        image, matte = _pasted_on(image, _lit(body.pixels, rng), view)
+        image, matte = _paste(image, _relight(body.pixels, rng), view)
         keypoints = body.keypoints.copy()
-        keypoints[:, :2] = _moved(keypoints[:, :2], view)
+        keypoints[:, :2] = _transform_points(keypoints[:, :2], view)
         for other, place, nearer in others:
             if nearer:
-                image, matte, keypoints = _hidden(image, matte, keypoints, other.pixels, view @ place)
-        return self._finished(image, matte, keypoints, box, view, 0.0, hardness, rng)
+                image, matte, keypoints = _hide(image, matte, keypoints, other.pixels, view @ place)
+        return self._finish(image, matte, keypoints, box, view, 0.0, hardness, rng)
 
     def _anybody(self, rng: np.random.Generator) -> _Body:
         source = self._people if self._walkers is None or rng.random() < 0.35 else self._walkers
@@ -231,7 +229,7 @@ class CropBatches:
         scale = size / height
         x = rng.uniform(0, columns) - scale * height * 0.2
         y = rng.uniform(0, max(1.0, rows - size))
-        return scene.drawn(_placed(view, _inverse(np.array([[scale, 0, x], [0, scale, y]], np.float32))))
+        return scene.sample(_combine(view, _invert(np.array([[scale, 0, x], [0, scale, y]], np.float32))))
 
     def _others(
         self, height: float, width: float, hardness: float, rng: np.random.Generator
@@ -249,7 +247,7 @@ class CropBatches:
             others.append((body, np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]], np.float32), nearness > 0))
         return sorted(others, key=lambda other: float(other[1][1, 2] + other[1][0, 0] * other[0].pixels.shape[0]))
 
-    def _finished(
+    def _finish(
         self,
         image: Image,
         matte: Bytes | None,
@@ -264,12 +262,12 @@ class CropBatches:
         if rng.random() < crowd:
             for other, place, _ in self._others(float(box[3] - box[1]), float(box[2] - box[0]), hardness, rng)[:1]:
                 place[:2, 2] += box[:2]
-                image, matte, keypoints = _hidden(image, matte, keypoints, other.pixels, view @ place)
+                image, matte, keypoints = _hide(image, matte, keypoints, other.pixels, view @ place)
         if rng.random() < 0.15 * hardness:
-            image, matte, keypoints = self._occluded(image, matte, keypoints, rng)
+            image, matte, keypoints = self._occlude(image, matte, keypoints, rng)
         if rng.random() < OVERLAID * hardness:
-            image = overlaid(image, _moved(box.reshape(2, 2), view).ravel(), rng)
-        image = _spoilt(image, rng, 0.6 * hardness)
+            image = overlaid(image, _transform_points(box.reshape(2, 2), view).ravel(), rng)
+        image = _degrade(image, rng, 0.6 * hardness)
         x, y, known = keypoints.T
         outside = (np.minimum(x, y) < 0) | (x >= WIDTH) | (y >= HEIGHT)
         keypoints[:, 2] = np.where((known > 0) & outside, -1, known)
@@ -281,7 +279,7 @@ class CropBatches:
             keypoints[:, 0] = 1 - keypoints[:, 0]
         return Crop(image, matte, keypoints)
 
-    def _occluded(
+    def _occlude(
         self, image: Image, matte: Bytes | None, keypoints: Floats, rng: np.random.Generator
     ) -> tuple[Image, Bytes | None, Floats]:
         """Hide a part of the person behind an object: a patch of another picture."""
@@ -292,10 +290,10 @@ class CropBatches:
         x, y = rng.uniform(-columns / 2, WIDTH - columns / 2), rng.uniform(0, HEIGHT - rows / 2)
         turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), float(rng.normal(0, 8)), 1.0)
         turn[:, 2] += np.array((x, y))
-        return _hidden(image, matte, keypoints, patch, turn.astype(np.float32))
+        return _hide(image, matte, keypoints, patch, turn.astype(np.float32))
 
 
-def _labelled(keypoints: Floats | None) -> bool:
+def _has_keypoints(keypoints: Floats | None) -> bool:
     return keypoints is not None and bool((keypoints[:, 2] > 0).any())
 
 
@@ -313,7 +311,7 @@ def _bodies(photo: Photo, image: Image) -> list[_Body]:
         alpha = cv2.GaussianBlur(mask[inner].astype(np.uint8) * 255, (0, 0), 0.8)
         keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
         keypoints[:, :2] -= columns[0], rows[0]
-        bodies.append(_Body(_multiplied(np.dstack([image[inner], alpha])), keypoints))
+        bodies.append(_Body(_premultiply(np.dstack([image[inner], alpha])), keypoints))
     return bodies
 
 
@@ -354,11 +352,11 @@ def _view(box: Floats, frame: Floats, rng: np.random.Generator) -> Floats:
     return view.astype(np.float32)
 
 
-def _moved(points: Floats, view: Floats) -> Floats:
+def _transform_points(points: Floats, view: Floats) -> Floats:
     return np.asarray(points @ view[:, :2].T + view[:, 2], np.float32)
 
 
-def _warped(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> Bytes:
+def _warp(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> Bytes:
     """Transform `image` by `view`, in whose coordinates corners of px, not their centres, are at whole numbers."""
     centred = view.astype(np.float64)
     centred[:, 2] += centred[:, :2].sum(axis=1) / 2 - 0.5
@@ -367,25 +365,25 @@ def _warped(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> By
     )
 
 
-def _multiplied(pixels: Bytes) -> Bytes:
+def _premultiply(pixels: Bytes) -> Bytes:
     """Multiply the colours of BGRA by alpha, so that blending leaves no dark seam at the edges."""
     alpha = cv2.cvtColor(pixels[..., 3], cv2.COLOR_GRAY2BGR)
     return np.dstack([cv2.multiply(np.ascontiguousarray(pixels[..., :3]), alpha, scale=1 / 255), pixels[..., 3]])
 
 
-def _pasted_on(image: Image, pixels: Bytes, view: Floats) -> tuple[Image, Bytes]:
+def _paste(image: Image, pixels: Bytes, view: Floats) -> tuple[Image, Bytes]:
     """Return `image` with `pixels` pasted in front, and their alpha."""
-    drawn = _warped(pixels, view)
+    drawn = _warp(pixels, view)
     alpha = np.ascontiguousarray(drawn[..., 3])
     behind = cv2.multiply(image, cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2BGR), scale=1 / 255)
     return np.asarray(cv2.add(behind, np.ascontiguousarray(drawn[..., :3])), np.uint8), alpha
 
 
-def _hidden(
+def _hide(
     image: Image, matte: Bytes | None, keypoints: Floats, pixels: Bytes, view: Floats
 ) -> tuple[Image, Bytes | None, Floats]:
     """Paste something in front of the person, unless too little of the person would remain visible."""
-    pasted, alpha = _pasted_on(image, pixels, view)
+    pasted, alpha = _paste(image, pixels, view)
     if matte is None:
         left = alpha
         if float(alpha.mean()) > 255 * 0.3:
@@ -401,26 +399,26 @@ def _hidden(
     return pasted, None if matte is None else left, covered
 
 
-def _lit(pixels: Bytes, rng: np.random.Generator) -> Bytes:
+def _relight(pixels: Bytes, rng: np.random.Generator) -> Bytes:
     """Change the light on a person, so that it differs from that on the background."""
     gains = float(np.exp(rng.normal(0, 0.2))) * np.exp(rng.normal(0, 0.05, 3))
     table = np.clip(np.arange(256)[:, None] * np.append(gains, 1), 0, 255).astype(np.uint8)
     return np.asarray(np.minimum(cv2.LUT(pixels, table[None]), pixels[..., 3:]), np.uint8)
 
 
-def _shaded(image: Image, pixels: Bytes, view: Floats, rng: np.random.Generator) -> Image:
+def _cast_shadow(image: Image, pixels: Bytes, view: Floats, rng: np.random.Generator) -> Image:
     """Draw the shadow that a body casts onto the ground."""
     height = pixels.shape[0]
     flat, lean = float(rng.uniform(-0.35, 0.35)), float(rng.normal(0, 0.6))
     # The feet stay in place. Everything above them falls to the side, and towards or away from the camera.
     cast = np.array([[1, -lean, lean * height], [0, flat, height * (0.98 - flat)], [0, 0, 1]], np.float32)
-    shadow = _warped(np.ascontiguousarray(pixels[..., 3]), view @ cast)
+    shadow = _warp(np.ascontiguousarray(pixels[..., 3]), view @ cast)
     shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(0.6, 3))), np.uint8)
     dark = cv2.convertScaleAbs(shadow, alpha=-float(rng.uniform(0.2, 0.7)), beta=0)
     return np.asarray(cv2.multiply(image, cv2.cvtColor(255 - dark, cv2.COLOR_GRAY2BGR), scale=1 / 255), np.uint8)
 
 
-def _spoilt(image: Image, rng: np.random.Generator, strength: float) -> Image:
+def _degrade(image: Image, rng: np.random.Generator, strength: float) -> Image:
     """Degrade the crop as a camera would. It often has fewer px, and is then enlarged as at inference."""
     if rng.random() > 0.7 * strength:
         return degrade(image, rng, strength)
@@ -432,9 +430,9 @@ def _spoilt(image: Image, rng: np.random.Generator, strength: float) -> Image:
     return np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _placed(view: Floats, place: Floats) -> Floats:
+def _combine(view: Floats, place: Floats) -> Floats:
     return np.asarray(view @ np.vstack([place, (0, 0, 1)]), np.float32)
 
 
-def _inverse(view: Floats) -> Floats:
+def _invert(view: Floats) -> Floats:
     return np.asarray(cv2.invertAffineTransform(view), np.float32)

@@ -144,15 +144,15 @@ class DetectorTask(Task):
         """Return recall at precision 0.8 on the held-out photographs: of everybody, and of people shown completely."""
         if not self._held_out:
             self._held_out = [(photo, photo.read()) for photo in read_photos(self.settings.photos, held_out=True)]
-        detections = [detected(network, image, _SEEN_AT, 0.1) for _, image in self._held_out]
+        detections = [detect(network, image, _SEEN_AT, 0.1) for _, image in self._held_out]
         photos = [photo for photo, _ in self._held_out]
         return {
-            "recall": judged(detections, photos, full=False).best_recall()[0],
-            "recall_full": judged(detections, photos, full=True).best_recall()[0],
+            "recall": matches_with(detections, photos, full=False).best_recall()[0],
+            "recall_full": matches_with(detections, photos, full=True).best_recall()[0],
         }
 
 
-def detected(network: nn.Module, image: Image, size: int, score: float = 0.02) -> Scored:
+def detect(network: nn.Module, image: Image, size: int, score: float = 0.02) -> Scored:
     """Return boxes (N, 4) in px of the image, and scores (N,). The picture's longer side is scaled to `size`."""
     boxed = letterbox([image], (size, size))
     with torch.inference_mode():
@@ -165,7 +165,7 @@ def detected(network: nn.Module, image: Image, size: int, score: float = 0.02) -
     return boxes[kept].astype(np.float32), scores[strong][kept].astype(np.float32)
 
 
-def judged(detections: Sequence[Scored], photos: Sequence[Photo], *, full: bool) -> Matches:
+def matches_with(detections: Sequence[Scored], photos: Sequence[Photo], *, full: bool) -> Matches:
     """Compare `detections` with the people of `photos`. Groups, tiny people and people without labels do not count.
 
     With `full`, only people who are shown from head to foot should be found, and detections of others do not count.
@@ -198,10 +198,10 @@ def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor)
     Returns:
         ``loss``, its terms ``score`` and ``box``, and ``overlap``, the mean IoU of boxes with their people.
     """
-    boxes, logits = decoded(outputs, grid), outputs[..., 4]
+    boxes, logits = boxes_of(outputs, grid), outputs[..., 4]
     centres = (grid[:, :2] + 0.5) * grid[:, 2:]
     with torch.no_grad():
-        person, overlap = assigned(boxes, logits, centres, grid[:, 2], truth)
+        person, overlap = assign(boxes, logits, centres, grid[:, 2], truth)
         positive = person >= 0
         counted = positive | ~_within(centres, ignore).any(dim=1)
         target = torch.where(positive, overlap, torch.zeros_like(overlap))
@@ -215,7 +215,7 @@ def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor)
     return {"loss": score + 2 * box, "score": score, "box": box, "overlap": overlap[positive].sum() / number}
 
 
-def decoded(outputs: Tensor, grid: Tensor) -> Tensor:
+def boxes_of(outputs: Tensor, grid: Tensor) -> Tensor:
     """Return the boxes x1, y1, x2, y2 in px (B, A, 4) of raw outputs (B, A, 5)."""
     stride = grid[:, 2:]
     centre = (outputs[..., :2] + grid[:, :2]) * stride
@@ -223,7 +223,7 @@ def decoded(outputs: Tensor, grid: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def assigned(boxes: Tensor, logits: Tensor, centres: Tensor, strides: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def assign(boxes: Tensor, logits: Tensor, centres: Tensor, strides: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Assign cells to people (SimOTA).
 
     A cell may belong to a person if its centre lies in the person's box or near the centre of the box. The number of a
@@ -296,7 +296,7 @@ class Calibration(NamedTuple):
     offset: float
 
 
-def calibrated(matches: Matches) -> Calibration:
+def calibrate(matches: Matches) -> Calibration:
     """Fit scores to the share of correct detections (Platt 1999), so that half of those scored 0.5 are correct.
 
     All of the strongest detections may be correct. As in the paper, targets that stay away from 0 and 1 keep the slope
@@ -339,13 +339,13 @@ class _Exported(nn.Module):
         return torch.cat([output[..., :4], score, torch.ones_like(score)], dim=-1)
 
 
-def trained(settings: DetectorTrainSettings) -> SmallDetector:
+def load(settings: DetectorTrainSettings) -> SmallDetector:
     """Load the network that a training has left in `settings.out`; see `app.lab.training.engine.load_trained`."""
     return load_trained(SmallDetector(), settings.out, "person detector")
 
 
 def export_network(settings: DetectorTrainSettings, path: Path) -> float:
-    """Write the trained network as ONNX for `app.detect.yolox_onnx`, with calibrated scores (`calibrated`).
+    """Write the trained network as ONNX for `app.detect.yolox_onnx`, with calibrated scores (`calibrate`).
 
     The scores are fitted on the held-out photographs. Height and width are free and must be multiples of 32.
 
@@ -356,10 +356,10 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
         SettingsError: `settings.out` holds no trained network.
         CheckpointError: the network finds nobody.
     """
-    network = trained(settings)
+    network = load(settings)
     photos = read_photos(settings.photos, held_out=True)
-    matches = judged([detected(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
-    calibration = calibrated(matches)
+    matches = matches_with([detect(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
+    calibration = calibrate(matches)
     random = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, 96, 128), generator=random).float()
     return export(

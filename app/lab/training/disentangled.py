@@ -41,7 +41,7 @@ class DisentangledTrainSettings(TrainSettings):
     """Share of the steps, the first ones, in which the recognition network gets only one walk of a batch. It takes most
     of the time."""
     scaling: float = SCALING
-    """The limbs of changed bodies are longer or shorter by up to this share."""
+    """The limbs of the other bodies are longer or shorter by up to this share."""
     reconstruction: float = 10000.0
     exchange: float = 10000.0
     """Weight of the loss of exchanged codes. This weight and those below are the paper's."""
@@ -91,7 +91,7 @@ class SkeletonBatches:
     """Batches for the engine, which depend on nothing but the seed and the step.
 
     ``rows`` float32 (n, 2, 2, 30, 64) holds two views of each walk, each with the real body and with another body that
-    moves alike (see `changed`). ``people`` int64 (n,) are counted from 0.
+    moves alike (see `with_other_body`). ``people`` int64 (n,) are counted from 0.
     """
 
     def __init__(self, skeletons: Skeletons, people: Sequence[str], settings: DisentangledTrainSettings) -> None:
@@ -113,11 +113,11 @@ class SkeletonBatches:
             for walk in rng.choice(len(own), settings.walks_each, replace=len(own) < settings.walks_each):
                 views = own[walk][rng.choice(len(own[walk]), 2, replace=False)]
                 start = int(rng.integers(0, max(1, views.shape[1] - FRAMES + 1)))
-                rows.append(changed(Disentangled.seen(views[:, start : start + FRAMES]), settings.scaling, rng))
+                rows.append(with_other_body(Disentangled.seen(views[:, start : start + FRAMES]), settings.scaling, rng))
         return {"rows": torch.stack(rows), "people": torch.from_numpy(people.repeat(settings.walks_each))}
 
 
-def changed(rows: Tensor, scaling: float, rng: np.random.Generator) -> Tensor:
+def with_other_body(rows: Tensor, scaling: float, rng: np.random.Generator) -> Tensor:
     """Add another body to two views of a walk: rows (2, 30, t) become (2 views, 2 bodies, 30, t).
 
     The limbs of the other body keep their directions and get other lengths, the same on both sides (Yang et al.,
@@ -134,7 +134,7 @@ def changed(rows: Tensor, scaling: float, rng: np.random.Generator) -> Tensor:
     return torch.stack([rows, rows_of(scaled)], 1)
 
 
-def crossed(network: Disentangled, rows: Tensor, codes: Codes) -> dict[str, tuple[Tensor, Tensor]]:
+def exchange(network: Disentangled, rows: Tensor, codes: Codes) -> dict[str, tuple[Tensor, Tensor]]:
     """Decode codes after an exchange of bodies, and of views.
 
     Args:
@@ -178,7 +178,7 @@ class DisentangledTask(Task):
         flat = rows.flatten(0, 2)
         codes = network.encode(flat)
         losses = {"reconstruction": F.mse_loss(network.decode(codes)[:, :ROWS], flat)}
-        exchanged = [F.mse_loss(made, wanted) for made, wanted in crossed(network, rows, codes).values()]
+        exchanged = [F.mse_loss(made, wanted) for made, wanted in exchange(network, rows, codes).values()]
         losses["exchange"] = torch.stack(exchanged).mean()
         motion, body, view = (code.reshape(*rows.shape[:3], *code.shape[1:]) for code in codes)
         losses["motion"] = _spread(motion, (1, 2))
@@ -222,14 +222,14 @@ def errors(network: Disentangled, walks: Sequence[Tensor], scaling: float = SCAL
     Args:
         network: in evaluation mode.
         walks: rows (views, 30, 64) of each walk. The first two views are used.
-        scaling: of the limbs, see `changed`.
+        scaling: of the limbs, see `with_other_body`.
     """
     rng = np.random.default_rng(0)
-    rows = torch.stack([changed(views[:2], scaling, rng) for views in walks])
+    rows = torch.stack([with_other_body(views[:2], scaling, rng) for views in walks])
     codes = network.encode(rows.flatten(0, 2))
     plain = network.decode(codes)[:, :ROWS].reshape(rows.shape)
     results = {"reconstruction": _error(plain[:, :, 0], rows[:, :, 0])}
-    for what, (decoded, correct) in crossed(network, rows, codes).items():
+    for what, (decoded, correct) in exchange(network, rows, codes).items():
         results |= {what: _error(decoded, correct), f"{what} kept": _error(plain, correct)}
     return results
 

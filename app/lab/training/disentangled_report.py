@@ -18,6 +18,7 @@ from app.gait.opengait import load_network
 from app.lab.data.opengait import DataSetError, WalkFile, read_keypoints, read_partition, walk_files
 from app.lab.evaluation.charts import need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
+from app.lab.evaluation.files import middle
 from app.lab.evaluation.protocol import read_protocol
 from app.lab.training.disentangled import errors
 from app.lab.training.gait.judging import EvaluationSet, first_walk, nm_first
@@ -53,8 +54,7 @@ def _test_files(data: Path, partition: Path | None) -> list[WalkFile]:
 
 def _rows(keypoints: Floats) -> Tensor:
     """Return what the network takes of a walk, its middle frames: float32 (1, 30, 64)."""
-    start = max(0, (len(keypoints) - FRAMES) // 2)
-    return Disentangled.seen(torch.from_numpy(keypoints[None, start : start + FRAMES]))
+    return Disentangled.seen(torch.from_numpy(keypoints[None, middle(len(keypoints), FRAMES)]))
 
 
 def judge(

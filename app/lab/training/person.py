@@ -79,7 +79,7 @@ class PersonNetwork(nn.Module):
         return functional.pixel_shuffle(self.matte(x), 2), keypoints
 
 
-def decoded(logits: Tensor) -> Tensor:
+def decode(logits: Tensor) -> Tensor:
     """Return the keypoints (N, 17, 3) of logits (N, 17, 48 * 24 + 1): x, y in 0..1 of the crop, and a score.
 
     The score is the probability of the 5x5 cells that have the highest sum, about 5 % of the crop's height to each
@@ -118,7 +118,7 @@ def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
         crops: (N, 3, 192, 96), normalised.
 
     Returns:
-        The probability of the body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decoded`.
+        The probability of the body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decode`.
     """
     matte, places = network(crops)
     mirrored, there = network(crops.flip(3))
@@ -126,7 +126,7 @@ def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
     maps = there[..., :-1].unflatten(2, (-1, WIDTH // CELL)).flip(3).flatten(2)
     there = torch.cat([maps, there[..., -1:]], dim=2)[:, list(MIRRORED)]
     shares = (places.float().softmax(dim=2) + there) / 2
-    return (matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)) / 2, decoded(shares.log())
+    return (matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)) / 2, decode(shares.log())
 
 
 class KeypointsOnly(nn.Module):

@@ -32,7 +32,7 @@ THRESHOLD = 0.45
 _SMALLEST = 60
 """People of less height in px are not evaluated, because their outlines are labelled too coarsely."""
 NOTE = (
-    "begun with EfficientNet-Lite0's weights of ImageNet, trained on 165 COCO photographs, some of them for "
+    "started from EfficientNet-Lite0's weights of ImageNet, trained on 165 COCO photographs, some of them for "
     "non-commercial use, and virtual walkers"
 )
 """Stands in the exported file, so that whoever runs it sees it."""
@@ -55,7 +55,7 @@ class PersonTrainSettings(TrainSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class HeldOutPerson:
     """A held-out person: the crop uint8 BGR, its window in px of the picture, and the labels."""
 
     crop: Image
@@ -73,14 +73,14 @@ class PersonTask(Task):
     def __init__(self, settings: PersonTrainSettings) -> None:
         network = PersonNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(network, settings)
-        self._people: list[Judged] | None = None
+        self._people: list[HeldOutPerson] | None = None
         self._walkers: list[Crop] = []
 
     def share_of_rate(self, name: str) -> float:
         return self.settings.backbone_rate if name.startswith("network.backbone.") else 1.0
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        crops = normalised(batch["image"]).contiguous(memory_format=torch.channels_last)
+        crops = normalise(batch["image"]).contiguous(memory_format=torch.channels_last)
         matte, keypoints = self.network(crops)
         outline = matte_loss(matte.float(), batch["matte"].float() / 255, batch["known"])
         places = keypoint_loss(keypoints.float(), batch["keypoints"])
@@ -89,11 +89,11 @@ class PersonTask(Task):
     def check(self, network: nn.Module) -> dict[str, float]:
         """Return mean IoU and PCK of the people in the held-out pictures, cut by their boxes, and of walkers."""
         if self._people is None:
-            self._people = judged_people(self.settings.photos)
+            self._people = held_out_people(self.settings.photos)
             if self.settings.cutouts is not None:
                 unseen = CropBatches(self.settings.photos, self.settings.cutouts, 1, 0, held_out=True)
                 self._walkers = [unseen.walker(np.random.default_rng([0, number]), 0.0) for number in range(120)]
-        mattes, keypoints = answers(network, [one.crop for one in self._people])
+        mattes, keypoints = predict(network, [one.crop for one in self._people])
         keypoint_hits = pck(*keypoint_pairs(self._people, keypoints))
         figures = {
             "iou": float(np.mean(mask_ious(*mask_pairs(self._people, mattes)))),
@@ -101,7 +101,7 @@ class PersonTask(Task):
             "ankles": keypoint_hits.ankles,
         }
         if self._walkers:
-            mattes, keypoints = answers(network, [one.image for one in self._walkers])
+            mattes, keypoints = predict(network, [one.image for one in self._walkers])
             truths = [one.matte > 127 for one in self._walkers if one.matte is not None]
             scale = np.array([WIDTH, HEIGHT, 1], np.float32)
             truth = np.stack([one.keypoints for one in self._walkers]) * scale
@@ -111,7 +111,7 @@ class PersonTask(Task):
         return figures
 
 
-def normalised(crops: Tensor) -> Tensor:
+def normalise(crops: Tensor) -> Tensor:
     """Return crops uint8 RGB (N, 3, h, w) as the network takes them: float32, normalised."""
     mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (MEAN, STD))
     return (crops.float() - mean) / std
@@ -154,7 +154,7 @@ def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
     return entropy.sum() / (here + outside).sum().clamp(min=1)
 
 
-def judged_people(photos: Path) -> list[Judged]:
+def held_out_people(photos: Path) -> list[HeldOutPerson]:
     """Return the people in the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
     people = []
     for photo in read_photos(photos, held_out=True):
@@ -164,16 +164,16 @@ def judged_people(photos: Path) -> list[Judged]:
             if person.crowd or person.box[3] - person.box[1] < _SMALLEST or not known:
                 continue
             window = crop_windows(person.box[None], photo.width, photo.height, SHAPE)[0]
-            people.append(Judged(crop_of(image, window, SHAPE), window, photo, person))
+            people.append(HeldOutPerson(crop_of(image, window, SHAPE), window, photo, person))
     return people
 
 
-def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats]:
+def predict(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats]:
     """Return the mattes (N, 192, 96) and keypoints (N, 17, 3) of crops, uint8 BGR: see `both_ways`."""
     mattes, keypoints = [], []
     for start in range(0, len(crops), batch):
         pixels = np.stack([crop[..., ::-1].transpose(2, 0, 1) for crop in crops[start : start + batch]])
-        seen = normalised(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
+        seen = normalise(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
         matte, places = both_ways(network, seen)
         mattes.append(matte[:, 0].numpy())
         keypoints.append(places.numpy())
@@ -181,7 +181,7 @@ def answers(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tupl
 
 
 def mask_pairs(
-    people: Sequence[Judged], mattes: Floats, threshold: float = THRESHOLD
+    people: Sequence[HeldOutPerson], mattes: Floats, threshold: float = THRESHOLD
 ) -> tuple[list[Bools], list[Bools]]:
     """Return predicted and true masks of the people with an outline, in px of the picture around each person."""
     masks, truths = [], []
@@ -195,7 +195,7 @@ def mask_pairs(
     return masks, truths
 
 
-def keypoint_pairs(people: Sequence[Judged], keypoints: Floats) -> tuple[Floats, Floats, Floats]:
+def keypoint_pairs(people: Sequence[HeldOutPerson], keypoints: Floats) -> tuple[Floats, Floats, Floats]:
     """Return predicted (n, 17, 2) and true (n, 17, 3) keypoints, px of the pictures, and the boxes' heights (n,)."""
     predicted, truth, heights = [], [], []
     for one, places in zip(people, keypoints, strict=True):
@@ -217,33 +217,35 @@ def train(settings: PersonTrainSettings) -> nn.Module:
     return fit(task, batches, settings)
 
 
-def trained(settings: PersonTrainSettings) -> PersonNetwork:
+def load(settings: PersonTrainSettings) -> PersonNetwork:
     """Load the network that a training has left in `settings.out`; see `app.lab.training.engine.load_trained`."""
     return load_trained(PersonNetwork(), settings.out, "network for crops of one person")
 
 
 def export_segmenter(settings: PersonTrainSettings, path: Path) -> float:
     """Write the matte's half of the trained network as `app.segment.onnx_matte` reads it."""
-    network = trained(settings)
-    text = f"mean IoU {evaluated(network, settings)['iou']:.2f} of people in held-out COCO pictures"
-    return exported(MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text})
+    network = load(settings)
+    text = f"mean IoU {evaluate(network, settings)['iou']:.2f} of people in held-out COCO pictures"
+    return export_head(
+        MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text}
+    )
 
 
 def export_pose(settings: PersonTrainSettings, path: Path) -> float:
     """Write the keypoints' half of the trained network as `app.pose.onnx_pose` reads it."""
-    network = trained(settings)
-    figures = evaluated(network, settings)
+    network = load(settings)
+    figures = evaluate(network, settings)
     text = f"PCK at 0.1 {figures['pck']:.2f}, ankles {figures['ankles']:.2f}, of people in held-out COCO pictures"
-    return exported(KeypointsOnly(network), "keypoints", path, {"kind": "pose17", "figures": text})
+    return export_head(KeypointsOnly(network), "keypoints", path, {"kind": "pose17", "figures": text})
 
 
-def evaluated(network: PersonNetwork, settings: PersonTrainSettings) -> dict[str, float]:
+def evaluate(network: PersonNetwork, settings: PersonTrainSettings) -> dict[str, float]:
     """Evaluate a trained network; see `PersonTask.check`."""
     with torch.inference_mode():
         return PersonTask(settings).check(network)
 
 
-def exported(network: nn.Module, output: str, path: Path, metadata: Mapping[str, str]) -> float:
+def export_head(network: nn.Module, output: str, path: Path, metadata: Mapping[str, str]) -> float:
     """Write one head as ONNX with the metadata for `app.crops.network`; see `app.lab.training.export.export`."""
     examples = {"image": torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 4 - 2}
     known = {

@@ -40,7 +40,7 @@ _EXTENT = 0.853
 """Distance from the highest to the lowest keypoint, as a share of the body's height."""
 
 
-def estimated(name: str, keypoints: Floats) -> Floats:
+def with_errors(name: str, keypoints: Floats) -> Floats:
     """Return the keypoints of a walk with the errors of an estimator.
 
     Args:

@@ -32,7 +32,7 @@ from app.lab.training.gait.task import train
 from app.lab.training.gait.walks import Form, PackedWalks
 from app.lab.walkers.benchmark import CHANGE, FRAMES, TEST_FIRST
 from app.lab.walkers.dataset import Plan, write_dataset
-from app.lab.zoo.estimate import estimated
+from app.lab.zoo.estimate import with_errors
 
 TRAIN_FIRST = 200_061
 """Number of the first training person: the first one who is not held out from the embedded network's training."""
@@ -160,7 +160,7 @@ def _walks(folder: Path, part: Part, form: Form, progress: Progress | None) -> P
     homes = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[form]}
     pack = homes[RECORDED[form][0]] / f"{part}-{packed.replace(' ', '-')}"
     data: dict[Modality, Path] = {recorded: home / part for recorded, home in homes.items()}
-    PackedWalks.packed(data, None, packed, pack, report, estimated)
+    PackedWalks.pack(data, None, packed, pack, report, with_errors)
     return PackedWalks(pack, form)
 
 

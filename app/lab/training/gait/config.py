@@ -29,13 +29,13 @@ def read_gait_config(config: Path | None = None, assignments: Sequence[str] = ()
             says which and where.
     """
     if config is None:
-        return read_config(None, EmbeddedGaitSettings, assignments, "gait").whole()
+        return read_config(None, EmbeddedGaitSettings, assignments, "gait").trainer_settings()
     if not config.exists() and config.suffix not in (".yaml", ".yml"):
         return read_shipped(str(config), assignments)
     content = read_yaml(config, SettingsError)
     if isinstance(content, Mapping) and not {"model_cfg", "trainer_cfg"}.isdisjoint(content):
         return settings_from(content, str(config), assignments)
-    return read_config(config, EmbeddedGaitSettings, assignments).whole()
+    return read_config(config, EmbeddedGaitSettings, assignments).trainer_settings()
 
 
 def families() -> list[str]:

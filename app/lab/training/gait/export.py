@@ -111,7 +111,7 @@ def export_trained(settings: GaitTrainSettings, path: Path) -> float:
         CheckpointError, OutputError, MissingExtraError: see `export_checkpoint`.
     """
     if settings.checkpoint is None:
-        network = load_trained(settings.plan.built(0, classifier=False), settings.out, "gait network")
+        network = load_trained(settings.plan.build(0, classifier=False), settings.out, "gait network")
     elif settings.checkpoint.is_file():
         network = load_network(settings.checkpoint, settings.plan.arguments)
     else:

@@ -14,6 +14,7 @@ from torch import Tensor
 from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gallery.distances import Metric
 from app.lab.data.opengait import DataSetError, WalkFile
+from app.lab.evaluation.files import middle
 from app.lab.evaluation.protocol import Protocol, groups_of, views_of
 from app.lab.evaluation.scores import Score, score
 from app.lab.training.gait.sampling import tensors
@@ -35,7 +36,7 @@ def network_input(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
     return walks.float() / 255 if walks.dtype == torch.uint8 else walks
 
 
-def embedded(
+def embed_walks(
     network: EmbeddingNetwork,
     walks: Walks,
     most: int = 720,
@@ -64,8 +65,7 @@ def embedded(
             chosen = of_one_length[start : start + BATCH]
             batch = []
             for index in chosen:
-                first = (len(walks[index]) - length) // 2
-                walk = walks[index][first : first + length]
+                walk = walks[index][middle(len(walks[index]), length)]
                 rng = np.random.default_rng(index)
                 for transform in transforms:
                     walk = transform(walk, rng)
@@ -107,9 +107,9 @@ class EvaluationSet:
         most: int = 720,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Score]:
-        """Evaluate a network in evaluation mode. For `most` and `progress` see `embedded`."""
+        """Evaluate a network in evaluation mode. For `most` and `progress` see `embed_walks`."""
         groups = groups_of(self.protocol, self.files, self.partition)
-        features = embedded(network, self.walks, most, progress, self.transforms)
+        features = embed_walks(network, self.walks, most, progress, self.transforms)
         people = np.array([file.identity for file in self.files])
         return score(features, people, views_of(self.protocol, self.files), groups, self.protocol, metric=metric)
 

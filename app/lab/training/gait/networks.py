@@ -61,7 +61,7 @@ class NetworkPlan:
             "Silhouettes have 64 rows and 44 columns, or 128 rows and 88 columns."
         )
 
-    def built(self, people: int, classifier: bool) -> EmbeddingNetwork:
+    def build(self, people: int, classifier: bool) -> EmbeddingNetwork:
         """Build the untrained network.
 
         The layers of the field's networks are initialised as in He et al. (ICCV 2015, section 2.2), which keeps the

@@ -47,15 +47,11 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaitTrainSettings(TrainSettings):
-    """Training of a gait network: what OpenGait's YAML and our settings file both become."""
+class _DataSettings(TrainSettings):
+    """What a gait network learns from."""
 
-    name: str = "network"
-    """The network's name, which begins the names of the checkpoints."""
-    data: Path
+    data: Path = Path("data/walkers")
     """Data set in OpenGait's layout."""
-    data_name: str = ""
-    """The name that OpenGait's YAML gives the data set."""
     partition: Path | None = None
     """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
     held_out: int = 0
@@ -63,6 +59,17 @@ class GaitTrainSettings(TrainSettings):
     filmed: Path | None = None
     """Walks of the same people as a segmenter has cut them out: see `app.lab.synthesis.filmed`."""
     filmed_share: float = 0.5
+    """How many of the walks in a batch are filmed ones, for people who have any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaitTrainSettings(_DataSettings):
+    """Training of a gait network: what OpenGait's YAML and our settings file both become."""
+
+    name: str = "network"
+    """The network's name, which begins the names of the checkpoints."""
+    data_name: str = ""
+    """The name that OpenGait's YAML gives the data set."""
     licence: str = "unknown: depends on the data it was trained on"
     """What may be done with the weights. Checkpoints and exported files carry it."""
     note: str = ""
@@ -120,20 +127,12 @@ class GaitTrainSettings(TrainSettings):
         return self.out / "checkpoints" / f"{self.name}-{step:05d}.pt"
 
 
-@dataclass(frozen=True)
-class EmbeddedGaitSettings(TrainSettings):
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedGaitSettings(_DataSettings):
     """The settings file of the embedded gait network. A batch has `batch` people with `walks_each` walks each."""
 
-    data: Path = Path("data/walkers")
-    """Data set in OpenGait's layout."""
-    partition: Path | None = None
-    """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
-    filmed: Path | None = None
-    """Walks of the same people as a segmenter has cut them out: see `app.lab.synthesis.filmed`."""
-    filmed_share: float = 0.5
-    """How many of the walks in a batch are filmed ones, for people who have any."""
     held_out: int = 60
-    """How many of these people, the first ones, are kept for evaluation."""
+    """How many people, the first ones, are kept for evaluation."""
     walks_each: int = 4
     frames: tuple[int, int] = (8, 24)
     """Fewest and most silhouettes of a walk. The number is drawn for each batch."""
@@ -164,9 +163,9 @@ class EmbeddedGaitSettings(TrainSettings):
     piece: int | None = 16
     """Silhouettes that the exported network is given at once: see `app.gait.onnx`. None: the whole walk."""
 
-    def whole(self) -> GaitTrainSettings:
+    def trainer_settings(self) -> GaitTrainSettings:
         """Return the settings of the trainer."""
-        shared = {each.name: getattr(self, each.name) for each in fields(TrainSettings)}
+        shared = {each.name: getattr(self, each.name) for each in fields(_DataSettings)}
         losses = (
             # A single strip says less about who walks than all strips together, hence the higher temperature.
             LossTerm("SupConLoss_Re", "parts", self.contrastive, temperature=1 / 10),
@@ -178,11 +177,6 @@ class EmbeddedGaitSettings(TrainSettings):
         return GaitTrainSettings(
             **shared,
             name="gait",
-            data=self.data,
-            partition=self.partition,
-            held_out=self.held_out,
-            filmed=self.filmed,
-            filmed_share=self.filmed_share,
             licence="Apache-2.0",
             note="trained on virtual walkers alone",
             properties={"flip": "true", "keep": str(self.keep)}

@@ -183,7 +183,7 @@ def walks_of(settings: GaitTrainSettings, part: Literal["train", "test"]) -> Pac
         SettingsError: `settings.out` holds a training on other walks.
     """
     people = None if settings.partition is None else read_partition(settings.partition, part)
-    return PackedWalks.packed(settings.data, people, settings.form, settings.out / f"{part}-walks")
+    return PackedWalks.pack(settings.data, people, settings.form, settings.out / f"{part}-walks")
 
 
 def filmed_walks_of(settings: GaitTrainSettings) -> PackedWalks | None:
@@ -192,7 +192,7 @@ def filmed_walks_of(settings: GaitTrainSettings) -> PackedWalks | None:
         return None
     if settings.form != "silhouettes":
         raise SettingsError(f"filmed walks are silhouettes of 64 rows, and this network takes {settings.form}.")
-    return PackedWalks.packed(settings.filmed, None, settings.form, settings.out / "filmed-walks")
+    return PackedWalks.pack(settings.filmed, None, settings.form, settings.out / "filmed-walks")
 
 
 def evaluation_sets(settings: GaitTrainSettings, walks: PackedWalks, filmed: PackedWalks | None) -> list[EvaluationSet]:
@@ -286,7 +286,7 @@ def _untrained(settings: GaitTrainSettings, people: int) -> EmbeddingNetwork:
     """Return the network before the first step, with random weights or those of the checkpoint to start from."""
     torch.manual_seed(settings.seed)
     classifies = any(term.kind == "CrossEntropyLoss" for term in settings.losses)
-    network = settings.plan.built(people, classifies)
+    network = settings.plan.build(people, classifies)
     if settings.start is not None:
         given = load_network(settings.start, settings.plan.arguments, classifier=True)
         if type(given) is not type(network):

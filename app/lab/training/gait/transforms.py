@@ -47,16 +47,16 @@ class Transform:
         if rng.random() >= self.prob:
             return walk
         if walk.dtype.names is None:
-            return self.changed(walk, rng)
+            return self.change(walk, rng)
         bodies = walk.copy()
-        bodies["silhouettes"], bodies["smpl"] = self.changed(walk["silhouettes"], rng), self.changed_smpl(walk["smpl"])
+        bodies["silhouettes"], bodies["smpl"] = self.change(walk["silhouettes"], rng), self.change_smpl(walk["smpl"])
         return bodies
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         """Return the changed walk."""
         raise NotImplementedError
 
-    def changed_smpl(self, smpl: Floats) -> Floats:
+    def change_smpl(self, smpl: Floats) -> Floats:
         """Return the SMPL parameters (T, 85) of the changed silhouettes. Only a flip changes them much."""
         return smpl
 
@@ -65,10 +65,10 @@ class Transform:
 class RandomHorizontalFlip(Transform):
     """Exchanges left and right."""
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return np.ascontiguousarray(walk[..., ::-1])
 
-    def changed_smpl(self, smpl: Floats) -> Floats:
+    def change_smpl(self, smpl: Floats) -> Floats:
         return mirrored(smpl)
 
 
@@ -78,7 +78,7 @@ class RandomRotate(Transform):
 
     degree: float = 10.0
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         rows, columns = walk.shape[-2:]
         angle = float(rng.uniform(-self.degree, self.degree))
         matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
@@ -92,7 +92,7 @@ class RandomAffine(Transform):
     degree: float = 10.0
     shift: float = 4.0
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         rows, columns = walk.shape[-2:]
         corners = np.array([[0, 0], [columns - 1, 0], [0, rows - 1]], np.float32)
         angle = float(rng.uniform(-self.degree, self.degree))
@@ -108,7 +108,7 @@ class RandomPerspective(Transform):
 
     shift: float = 10.0
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         rows, columns = walk.shape[-2:]
         corners = np.array([[0, 0], [columns - 1, 0], [columns - 1, rows - 1], [0, rows - 1]], np.float32)
         inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
@@ -129,7 +129,7 @@ class RandomErasing(Transform):
     r1: float = 0.3
     per_frame: bool = False
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         walk = walk.copy()
         for frames in walk[:, None] if self.per_frame else [walk]:
             self._erase(frames, rng)
@@ -157,7 +157,7 @@ class Deform(Transform):
     def fits(cls, form: Form) -> bool:
         return form in ("silhouettes", "silhouettes of 128 rows")
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         rows, columns = walk.shape[-2:]
         angle, shear = np.radians(rng.normal(0, 2.0)), rng.normal(0, 0.02)
         stretch = np.exp(rng.normal(0, 0.04)) * (1 if rng.random() < 0.5 else -1)
@@ -186,7 +186,7 @@ class PoorSegmentation(Transform):
     def at(self, progress: float) -> Transform:
         return replace(self, strength=self.strength * min(1.0, progress / self.ramp)) if self.ramp else self
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return worsened(walk, self.strength, rng)
 
 
@@ -203,7 +203,7 @@ class PoseTransform(Transform):
 class FlipSequence(PoseTransform):
     """Reverses the walk in time."""
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return walk[::-1].copy()
 
 
@@ -211,7 +211,7 @@ class FlipSequence(PoseTransform):
 class MirrorPoses(PoseTransform):
     """Mirrors each pose about its middle. Joints keep their names, so a left joint stays a left one."""
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         walk = walk.copy()
         walk[..., 0] = 2 * walk[..., 0].mean(1, keepdims=True) - walk[..., 0]
         return walk
@@ -221,7 +221,7 @@ class MirrorPoses(PoseTransform):
 class InversePosesPre(PoseTransform):
     """Exchanges left and right joints."""
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return walk[:, list(MIRRORED)]
 
 
@@ -232,7 +232,7 @@ class PointNoise(PoseTransform):
     prob: float = 1.0
     std: float = 0.15
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return _shifted(walk, rng.normal(0, self.std, (len(walk), walk.shape[1], 2)))
 
 
@@ -243,7 +243,7 @@ class JointNoise(PoseTransform):
     prob: float = 1.0
     std: float = 0.5
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         return _shifted(walk, rng.normal(0, self.std, (1, walk.shape[1], 2)))
 
 
@@ -254,7 +254,7 @@ class RandomMove(PoseTransform):
     prob: float = 1.0
     random_r: tuple[float, float] = (4.0, 1.0)
 
-    def changed(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
         reach = np.array(self.random_r)
         return _shifted(walk, rng.uniform(-reach, reach))
 

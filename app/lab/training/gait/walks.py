@@ -80,7 +80,7 @@ class PackedWalks:
     """Walks in one file, whose memory several processes share: ``walks[i]`` is an array of (T, *frame).
 
     Args:
-        folder: as `packed` has written it.
+        folder: as `pack` has written it.
         form: the form that is wanted; heatmaps can be taken out of heatmaps with silhouettes. None takes the form as it
             was packed.
 
@@ -123,7 +123,7 @@ class PackedWalks:
         return [np.flatnonzero(owners == person) for person in people]
 
     @classmethod
-    def packed(
+    def pack(
         cls,
         data: Path | Mapping[Modality, Path],
         people: Sequence[str] | None,
