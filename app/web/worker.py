@@ -1,9 +1,9 @@
-"""One run, in a process of its own: ``python -m app.web.worker``.
+"""One run in a separate process: ``python -m app.web.worker``.
 
-A `Task` comes as the first line of standard input, whose end means that the server is gone. What happens is told on
-standard output, one JSON object a line: ``step`` with the seconds ``left`` of the whole run (null: nobody can know
-yet), ``model``, ``warning`` or ``error``. Nothing heavy is imported before
-the work starts, because the server takes `Task` from here.
+A `Task` is the first line of standard input; the end of standard input means that the server is gone. Messages go to
+standard output, one JSON object a line: ``step`` with the seconds ``left`` of the whole run (null while that cannot be
+estimated), ``model``, ``warning`` or ``error``. Nothing heavy is imported before the work starts, because the server
+imports `Task` from here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RATE_OVER = 10.0  # s
 
 
 class TaskVideo(BaseModel):
-    """A video by its id; `frames`, a hint, and `pixels` of each say how long it may take."""
+    """A video by its id. `frames`, which is a hint, and the `pixels` of a frame say how long it may take."""
 
     video_id: str
     path: Path
@@ -49,8 +49,10 @@ class TaskVideo(BaseModel):
 
 
 class Task(BaseModel):
-    """What is to be done: `gallery` is the video of the people to know, to ``compare`` with; `database` holds those to
-    ``identify``, at the false accept rate `far`.
+    """What the worker must do.
+
+    `gallery` is the video whose people ``compare`` recognises. `database` is the gallery whose people ``identify``
+    recognises, at the false accept rate `far`.
     """
 
     kind: Kind
@@ -65,11 +67,11 @@ class Task(BaseModel):
 
     @property
     def videos(self) -> list[TaskVideo]:
-        """All videos, the gallery first."""
+        """All videos, the gallery video first."""
         return [*([self.gallery] if self.gallery else []), *self.probes]
 
     def seen(self) -> list[SeenVideo]:
-        """Return what the folders and the painted copy of each video are called."""
+        """Return the names of the folders and of the painted copy of each video."""
         from app.results.outputs import painted_names
         from app.video.sources import distinct_names
 
@@ -81,7 +83,7 @@ class Task(BaseModel):
         ]
 
     def plan(self) -> list[PlannedStep]:
-        """Return the steps of the pipeline, titled as it titles them."""
+        """Return the steps of the run, with the titles that the run gives them."""
         videos = list(zip(self.videos, self.seen(), strict=True))
         return [
             *(PlannedStep(f"{seen.name}: follow and cut out", video.frames) for video, seen in videos),
@@ -89,14 +91,14 @@ class Task(BaseModel):
         ]
 
     def without_paths(self, text: str) -> str:
-        """Return a message with the names of videos instead of where they lie."""
+        """Return a message with the names of videos instead of their paths."""
         for video in self.videos:
             text = text.replace(str(video.path), video.path.name)
         return text
 
 
 class Reporter:
-    """Tells the server how the work goes; a `Progress` of the pipeline."""
+    """Sends progress and messages to the server; it is an `app.progress.Progress`."""
 
     def __init__(self, out: TextIO, forecast: Forecast) -> None:
         self._out, self._forecast = out, forecast
@@ -107,7 +109,7 @@ class Reporter:
         self._out.flush()
 
     def announce(self, stages: Stages) -> None:
-        """Tell of the models."""
+        """Send a line about each model."""
         for line in stages.lines():
             self.say("model", line)
 
@@ -120,7 +122,7 @@ class Reporter:
         def tell(now: float) -> None:
             since, before = marks[0]
             rate = (done - before) / (now - since) if done > before and now > since else None
-            # A header's frame count is a hint: nothing is ever done to 105 %.
+            # The frame count in a header is a hint; this avoids 105 %.
             most = max(total, done) if total is not None else None
             self.say("step", Step(title=title, done=done, total=most, rate=rate).model_dump(), left=forecast.left())
 
@@ -145,7 +147,7 @@ class Reporter:
 
 
 def work(task: Task, reporter: Reporter) -> None:
-    """Do a task; its result folder is there, whole, when this returns.
+    """Do a task. When this returns, its result folder exists and is complete.
 
     Raises:
         GaitprintError: the videos or the settings cannot be used.
@@ -178,7 +180,7 @@ def work(task: Task, reporter: Reporter) -> None:
 
 
 def _compare(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
-    """Name people after those of a gallery video."""
+    """Recognise the people of a gallery video."""
     from app.runs.compare import compare
 
     assert task.gallery is not None
@@ -188,20 +190,20 @@ def _compare(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
 
 
 def _identify(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
-    """Name people after those of the gallery that is kept."""
+    """Recognise the people of the gallery."""
     from app.gallery.sqlite import SqliteGallery
     from app.runs.identify import identify
 
     with SqliteGallery(task.database) as gallery:
         before = _persons(gallery)
         result = identify([video.path for video in task.probes], gallery, run)
-        # Whoever was renamed or forgotten meanwhile may stand in the result all the same.
+        # People who were renamed or forgotten during the run may still be named in the result.
         persons = _persons(gallery) | before
     return result, _identities(set(result.identities), set(result.people), persons)
 
 
 def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
-    """Return the id and the walks' ids of everybody by name."""
+    """Return the id of everybody and the ids of their walks, by name."""
     walks: dict[int, list[int]] = defaultdict(list)
     for walk in gallery.walks():
         walks[walk.person_id].append(walk.walk_id)
@@ -209,7 +211,7 @@ def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
 
 
 def _survey(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
-    """Find everybody who walks, and name nobody."""
+    """Find people, and name nobody."""
     from app.runs.identify import survey
 
     return survey([video.path for video in task.probes], run), []
@@ -219,7 +221,7 @@ _KINDS = {"compare": _compare, "identify": _identify, "survey": _survey}
 
 
 def _identities(named: set[str], near: set[str], persons: Mapping[str, tuple[int, list[int]]]) -> list[KnownIdentity]:
-    """Give the names, in alphabetical order as runs do, the colours of the painted videos."""
+    """Return the names in a result, with the colours that they have in the painted videos."""
     from app.video.paint import colour_of
 
     colours = {name: "#{:02x}{:02x}{:02x}".format(*colour_of(place)) for place, name in enumerate(sorted(named))}
@@ -242,8 +244,8 @@ class _Warnings(logging.Handler):
 
 
 def _end_with_server() -> None:
-    """Wait until the server is gone, then end at once: the next server may start any moment, and clears up."""
-    while os.read(0, 1):  # not sys.stdin, whose lock this thread would hold when the program ends
+    """Wait until the server is gone, then end at once, because the next server may start any moment."""
+    while os.read(0, 1):  # not from sys.stdin, because this thread would hold its lock when the program ends
         pass
     os._exit(1)
 
@@ -253,13 +255,13 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Do the task on standard input.
+    """Do the task that comes on standard input.
 
     Returns:
-        0 when it is done, 2 when the input is at fault, 143 when it was told to stop.
+        0 when it is done, 2 if the videos or settings cannot be used, 143 when it was told to stop.
     """
     signal.signal(signal.SIGTERM, _unwind)
-    # Whatever a library prints must not be taken for a message.
+    # What a library prints must not be read as a message.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     task = Task.model_validate_json(sys.stdin.readline())
