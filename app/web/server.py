@@ -73,8 +73,8 @@ async def _keep_following(queue: JobQueue, people: People) -> None:
                 for step in (people.follow_gallery, people.expire):
                     try:
                         await asyncio.to_thread(step)
-                    except GaitprintError as error:  # a command may use the gallery's folder: try again later
-                        logger.warning("%s", error)
+                    except Exception:  # whatever it was, it must be tried again: people rely on being forgotten
+                        logger.exception("The gallery could not be followed.")
         await asyncio.sleep(_FOLLOW_EVERY)
 
 
