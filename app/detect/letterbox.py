@@ -161,16 +161,16 @@ def people(outputs: Floats, frames: Letterboxed, *, decoded: bool, score: float,
         One for each frame: boxes in px of the frame, clipped to it, by falling score.
     """
     grid = cells(frames.pixels.shape[1], frames.pixels.shape[2])
-    found = []
+    detections = []
     for output, ratio, (height, width) in zip(outputs, frames.ratios, frames.sizes, strict=True):
         scores = output[:, 4] * output[:, 5 + PERSON]
         strong = np.flatnonzero(scores >= score)
         # Only strong boxes are decoded, because there are tens of thousands of cells.
         boxes = corners(output[strong, :4] if decoded else decode(output[strong, :4], grid[strong]))
         scores = scores[strong]
-        kept = nms(boxes, scores, nms_iou)
-        found.append(clipped(boxes[kept] / ratio, scores[kept], int(height), int(width)))
-    return found
+        best = nms(boxes, scores, nms_iou)
+        detections.append(clipped(boxes[best] / ratio, scores[best], int(height), int(width)))
+    return detections
 
 
 def clipped(boxes: Floats, scores: Floats, height: int, width: int) -> Detections:

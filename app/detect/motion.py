@@ -45,7 +45,7 @@ class MotionDetector(SubtractsBackground):
         Raises:
             RuntimeError: `start` has not been called.
         """
-        found = []
+        detections = []
         for frame, alpha in zip(frames, self.background.foreground(frames), strict=True):
             boxes = person_boxes(alpha)
             scores = person_scores(boxes[:, :4], boxes[:, 4])
@@ -53,8 +53,8 @@ class MotionDetector(SubtractsBackground):
             order = order[scores[order] >= self._settings.score]
             height, width = frame.image.shape[:2]
             scale = np.array([width / alpha.shape[1], height / alpha.shape[0]] * 2, np.float32)
-            found.append(Detections(boxes[order, :4] * scale, scores[order]))
-        return found
+            detections.append(Detections(boxes[order, :4] * scale, scores[order]))
+        return detections
 
 
 def person_boxes(alpha: Bytes) -> Floats:
@@ -68,7 +68,7 @@ def person_boxes(alpha: Bytes) -> Floats:
     pieces = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= _SPECK) + 1
     x, y, width, height, area = stats[pieces].T
     boxes = np.column_stack([x, y, x + width, y + height, area]).astype(np.float32)
-    found = []
+    bodies = []
     for members in _joined(boxes):
         group = boxes[members]
         left, top = group[:, :2].min(axis=0).astype(int)
@@ -79,8 +79,8 @@ def person_boxes(alpha: Bytes) -> Floats:
             rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
             if len(rows):
                 x1, x2 = left + first + columns[0], left + first + columns[-1] + 1
-                found.append((x1, top + rows[0], x2, top + rows[-1] + 1, part.sum()))
-    return np.array(found, np.float32).reshape(-1, 5)
+                bodies.append((x1, top + rows[0], x2, top + rows[-1] + 1, part.sum()))
+    return np.array(bodies, np.float32).reshape(-1, 5)
 
 
 def person_scores(boxes: Floats, areas: Floats) -> Floats:
@@ -95,10 +95,10 @@ def person_scores(boxes: Floats, areas: Floats) -> Floats:
 def _joined(boxes: Floats) -> list[Ints]:
     """Group pieces (N, 5) that lie above each other with a small gap and together are shaped like a person."""
     groups = [np.array([row]) for row in np.argsort(-boxes[:, 4], kind="stable")]
-    kept: list[Ints] = []
+    joined: list[Ints] = []
     for group in groups:
         x1, y1, x2, y2, _ = boxes[group[0]]
-        for index, other in enumerate(kept):
+        for index, other in enumerate(joined):
             left, top = boxes[other, :2].min(axis=0)
             right, bottom = boxes[other, 2:4].max(axis=0)
             beside = min(x2, right) - max(x1, left)
@@ -106,11 +106,11 @@ def _joined(boxes: Floats) -> list[Ints]:
             height = max(y2, bottom) - min(y1, top)
             width = max(x2, right) - min(x1, left)
             if beside >= 0.5 * min(x2 - x1, right - left) and gap <= 0.2 * height and width <= 0.65 * height:
-                kept[index] = np.append(other, group)
+                joined[index] = np.append(other, group)
                 break
         else:
-            kept.append(group)
-    return kept
+            joined.append(group)
+    return joined
 
 
 def _people(blob: Bools) -> list[tuple[int, int]]:

@@ -146,5 +146,5 @@ class SmallDetector(nn.Module):
 
     def _cells(self, x: Tensor, level: int) -> Tensor:
         x = self.common(x, level)
-        found = torch.cat([self.box(self.where(x, level)), self.person(self.whether(x, level))], dim=1)
-        return found.flatten(2).transpose(1, 2)
+        cells = torch.cat([self.box(self.where(x, level)), self.person(self.whether(x, level))], dim=1)
+        return cells.flatten(2).transpose(1, 2)

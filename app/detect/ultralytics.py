@@ -201,10 +201,10 @@ class UltralyticsDetector(Detector):
         if not frames:
             return []
         results = self._model.predict([frame.image for frame in frames], **self._options)
-        found = []
+        detections = []
         for frame, result in zip(frames, results, strict=True):
             boxes = result.boxes.xyxy.numpy().astype("float32")
             scores = result.boxes.conf.numpy().astype("float32")
             order = (-scores).argsort(kind="stable")
-            found.append(clipped(boxes[order], scores[order], *frame.image.shape[:2]))
-        return found
+            detections.append(clipped(boxes[order], scores[order], *frame.image.shape[:2]))
+        return detections

@@ -59,8 +59,8 @@ def _run(session: Any, images: Floats) -> Floats:
         if missing:
             piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
         outputs.append(session.run(None, {port.name: piece})[0][: step - missing])
-    found: Floats = np.concatenate(outputs).astype(np.float32, copy=False)
-    return found
+    joined: Floats = np.concatenate(outputs).astype(np.float32, copy=False)
+    return joined
 
 
 def _grey(session: Any) -> Floats:
@@ -154,7 +154,7 @@ class YoloxOnnxDetector(Detector):
 
     def _grey_output(self, path: Path) -> Floats:
         ports = (*self._session.get_inputs(), *self._session.get_outputs())
-        found = f"its input and output are {[list(port.shape) for port in ports]}"
+        shape = f"its input and output are {[list(port.shape) for port in ports]}"
         if _has_the_ports(self._session):
             try:
                 output = _grey(self._session)
@@ -164,9 +164,9 @@ class YoloxOnnxDetector(Detector):
             rows, columns = output.shape
             if _has_the_cells(rows, columns, _fixed_size(self._session) or _PROBE):
                 return output
-            found = f"its output is {list(output.shape)}"
+            shape = f"its output is {list(output.shape)}"
         raise CheckpointError(
-            f"{path} is not a YOLOX export: {found}, expected one input (N, 3, H, W) and one output "
+            f"{path} is not a YOLOX export: {shape}, expected one input (N, 3, H, W) and one output "
             "(N, A, 5 + classes), A being the cells of the strides 8, 16 and 32."
         )
 
@@ -174,6 +174,6 @@ class YoloxOnnxDetector(Detector):
 def _on_the_grid(output: Floats, grid: Floats) -> bool:
     """Whether the centres of `output` (A, 5 + classes) are in px, in which case they follow the `grid` (A, 3)."""
     centres = (grid[:, :2] + np.float32(0.5)) * grid[:, 2:]
-    wanted = centres - centres.mean(axis=0)
-    given = output[:, :2] - output[:, :2].mean(axis=0)
-    return bool((wanted * given).sum() > 0.8 * np.sqrt((wanted**2).sum() * (given**2).sum()))
+    expected = centres - centres.mean(axis=0)
+    actual = output[:, :2] - output[:, :2].mean(axis=0)
+    return bool((expected * actual).sum() > 0.8 * np.sqrt((expected**2).sum() * (actual**2).sum()))

@@ -37,7 +37,7 @@ class JointNetwork(EmbeddingNetwork):
 
     @staticmethod
     @abstractmethod
-    def seen(keypoints: Tensor) -> Tensor:
+    def input_of(keypoints: Tensor) -> Tensor:
         """Make what `embed` takes from the keypoints of walks, float32 (n, t, 17, 3): COCO-17, x, y and score."""
 
 

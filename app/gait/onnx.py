@@ -155,11 +155,11 @@ class OnnxGait:
         return [self._embed(walk.silhouettes[thin(len(walk), self._max_frames)]) for walk in walks]
 
     def _embed(self, silhouettes: Bytes) -> Embedding:
-        seen = silhouettes[ordinary(silhouettes, self._keep)]
+        chosen = silhouettes[ordinary(silhouettes, self._keep)]
         if not self._piece:
-            return Embedding(self._run(seen[None])[0], self.card.model_id, len(silhouettes))
-        frames = cut(len(seen), self._piece)
-        features = self._run(seen[frames])
+            return Embedding(self._run(chosen[None])[0], self.card.model_id, len(silhouettes))
+        frames = cut(len(chosen), self._piece)
+        features = self._run(chosen[frames])
         mean = features.mean(axis=0)
         parts = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return Embedding(parts, self.card.model_id, len(silhouettes), features)

@@ -79,16 +79,16 @@ class ByteTracker:
             for row, column in match(likeness[np.ix_(rows, columns)], least):
                 track_of[columns[column]] = rows[row]
 
-        found = np.flatnonzero(track_of >= 0)
-        rows = track_of[found]
-        self._filter.correct(rows, boxes[found])
+        matched = np.flatnonzero(track_of >= 0)
+        rows = track_of[matched]
+        self._filter.correct(rows, boxes[matched])
         self._confirm(rows)
         self._seen[rows] = self._frame
-        tracked = TrackedBoxes(self._ids[rows], boxes[found], scores[found])
+        tracked = TrackedBoxes(self._ids[rows], boxes[matched], scores[matched])
         newcomers = strong[(track_of[strong] < 0) & (scores[strong] >= settings.new_score)]
         # A second box on somebody who is already followed would become a second person, who then takes an identity
         # away.
-        doubled = iou(boxes[newcomers], boxes[found]).max(axis=1, initial=0.0) >= _SAME_PERSON
+        doubled = iou(boxes[newcomers], boxes[matched]).max(axis=1, initial=0.0) >= _SAME_PERSON
         newcomers = newcomers[~doubled]
         self._forget_and_start(boxes[newcomers])
         if self._frame == 0:

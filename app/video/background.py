@@ -239,18 +239,18 @@ def _key_pictures(video: VideoInfo, width: int, height: int) -> list[Image]:
 
 def _every_nth_picture(video: VideoInfo, width: int, height: int) -> list[Image]:
     """Decode the whole video and keep pictures spread over it; its length is not certain beforehand."""
-    kept: list[Image] = []
+    pictures: list[Image] = []
     step = 1
     with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for index, picture in enumerate(container.decode(stream)):
             if index % step == 0:
-                kept.append(_upright(picture, width, height))
-                if len(kept) == 2 * _SAMPLES:
-                    del kept[1::2]
+                pictures.append(_upright(picture, width, height))
+                if len(pictures) == 2 * _SAMPLES:
+                    del pictures[1::2]
                     step *= 2
-    return kept[:: -(-len(kept) // _SAMPLES) or 1]
+    return pictures[:: -(-len(pictures) // _SAMPLES) or 1]
 
 
 def _upright(picture: av.VideoFrame, width: int, height: int) -> Image:
@@ -280,8 +280,8 @@ def _camera_moves(samples: Sequence[Image]) -> bool:
     for before, after in pairwise(greys):
         there, forward, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.empty_like(points))
         back, backward, _ = cv2.calcOpticalFlowPyrLK(after, before, there, np.empty_like(points))
-        found = (np.linalg.norm(back - points, axis=2) < 0.5) & (forward > 0) & (backward > 0)
-        if found.mean() >= 0.1:
-            still = np.linalg.norm(there - points, axis=2)[found] < 0.5
+        tracked = (np.linalg.norm(back - points, axis=2) < 0.5) & (forward > 0) & (backward > 0)
+        if tracked.mean() >= 0.1:
+            still = np.linalg.norm(there - points, axis=2)[tracked] < 0.5
             moved.append(float(still.mean()) < 0.2)
     return len(moved) > 0 and float(np.mean(moved)) >= 0.25

@@ -218,17 +218,17 @@ class LiveSource:
         """Yield the frames of the file, each at its time."""
         begun, index, offset = time.monotonic(), 0, 0.0
         while True:
-            shown = 0.0
+            now = 0.0
             with VideoReader(self.info.path) as reader:
                 for frame in reader:
-                    shown = offset + frame.time
-                    if self._closed.wait(max(0.0, begun + shown - time.monotonic())):
+                    now = offset + frame.time
+                    if self._closed.wait(max(0.0, begun + now - time.monotonic())):
                         return
-                    yield Frame(index, shown, frame.image)
+                    yield Frame(index, now, frame.image)
                     index += 1
             if not self._loop:
                 return
-            offset = shown + float(1 / self.info.fps)
+            offset = now + float(1 / self.info.fps)
 
     def _captured(self, feed: _Feed) -> Iterator[Frame | Outage]:
         """Yield the frames as they arrive, and an outage each time the source breaks off."""

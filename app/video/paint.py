@@ -242,10 +242,10 @@ class Painter:
         pad, letters = self._letters // 3, self._letters
         step = round(1.45 * letters)
         room = max(1, min(_LEGEND_ROWS, int(0.45 * self.height / step) - 1))
-        shown = identities if len(identities) <= room else identities[: max(1, room - 1)]
-        rows: list[tuple[str, Colour | None]] = [(name, self._colours[name]) for name in shown]
-        if len(shown) < len(identities):
-            rows.append((f"+{len(identities) - len(shown)} more", None))
+        listed = identities if len(identities) <= room else identities[: max(1, room - 1)]
+        rows: list[tuple[str, Colour | None]] = [(name, self._colours[name]) for name in listed]
+        if len(listed) < len(identities):
+            rows.append((f"+{len(identities) - len(listed)} more", None))
         rows.append(("unknown", UNKNOWN))
         texts = [_text(name, letters, self.width // 4) for name, _ in rows]
         size = (step * len(rows) + pad, 3 * pad + letters + max(text.shape[1] for text in texts))

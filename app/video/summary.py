@@ -83,9 +83,9 @@ def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Image]:
     sample = np.concatenate([sample, marks.reshape(-1, sample.shape[1], 3)])
     palette = Pictures.fromarray(sample).quantize(_COLOURS, method=Pictures.Quantize.MEDIANCUT)
     table = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    shown = pictures[0]
+    current = pictures[0]
     for picture in pictures:
-        still = np.abs(picture.astype(np.int16) - shown).max(axis=2, keepdims=True) < _STILL
-        shown = np.where(still, shown, picture)
-        places = Pictures.fromarray(shown).quantize(palette=palette, dither=Pictures.Dither.NONE)
+        still = np.abs(picture.astype(np.int16) - current).max(axis=2, keepdims=True) < _STILL
+        current = np.where(still, current, picture)
+        places = Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)
         yield table[np.asarray(places)]

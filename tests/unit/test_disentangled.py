@@ -90,17 +90,17 @@ class TestRows:
     def test_place_and_size_in_the_picture_do_not_matter(self) -> None:
         keypoints = walk(0, 1, 0.4)[None]
         moved = 3 * keypoints + torch.tensor([50.0, 20.0, 0.0])
-        torch.testing.assert_close(Disentangled.seen(keypoints), Disentangled.seen(moved), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(Disentangled.input_of(keypoints), Disentangled.input_of(moved), rtol=1e-4, atol=1e-4)
 
     def test_a_short_walk_goes_back_and_forth(self) -> None:
-        seen = Disentangled.seen(walk(0, 1, 0.4, frames=30)[None])
+        seen = Disentangled.input_of(walk(0, 1, 0.4, frames=30)[None])
         assert seen.shape == (1, 30, 64)
         torch.testing.assert_close(seen[:, :28, 28], seen[:, :28, 30])
         torch.testing.assert_close(seen[:, :28, 0], seen[:, :28, 58])
-        assert Disentangled.seen(walk(0, 1, 0.4, frames=1)[None]).shape == (1, 30, 64)
+        assert Disentangled.input_of(walk(0, 1, 0.4, frames=1)[None]).shape == (1, 30, 64)
 
     def test_another_body_moves_alike(self) -> None:
-        rows = Disentangled.seen(torch.stack([walk(0, 1, 0.4), walk(0, 1, 1.0)]))
+        rows = Disentangled.input_of(torch.stack([walk(0, 1, 0.4), walk(0, 1, 1.0)]))
         both = with_other_body(rows, 0.25, np.random.default_rng(0))
         torch.testing.assert_close(both[:, 0], rows)
         for view in range(2):
@@ -160,7 +160,7 @@ class TestTraining:
         given = replace(settings(data, tmp_path), batch=2, alone=0.5)
         task = DisentangledTask(Disentangled(classes=3), given, skeletons, skeletons.people[:1])
         batches = SkeletonBatches(skeletons, skeletons.people[1:], given)
-        rows = [Disentangled.seen(views) for views in skeletons.walks[skeletons.people[1]].values()]
+        rows = [Disentangled.input_of(views) for views in skeletons.walks[skeletons.people[1]].values()]
         with torch.inference_mode():
             before = errors(task.network.eval(), rows)
         optimiser = torch.optim.AdamW(task.parameters(), 2e-3)

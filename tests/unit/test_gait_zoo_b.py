@@ -299,7 +299,7 @@ def test_networks_on_joints_see_the_middle_of_a_walk(name: str, tmp_path: Path) 
     silhouettes = np.zeros((count, 64, 64), np.uint8)
     walks = [GaitSequence(np.arange(count), silhouettes, 25.0, keypoints.numpy()) for _ in range(2)]
     with torch.inference_mode():
-        expected = network.embed(network.seen(keypoints[None, 2 : 2 + network.frames]))[0].T
+        expected = network.embed(network.input_of(keypoints[None, 2 : 2 + network.frames]))[0].T
     for embedding in model.embed(walks):
         np.testing.assert_allclose(embedding.parts, expected, rtol=1e-3, atol=1e-4)
         assert embedding.frames == network.frames

@@ -67,8 +67,8 @@ def test_a_checkpoint_is_a_gait_model(tmp_path: Path) -> None:
     loaded = load_network(tmp_path / "net.pt")
     keypoints = walk(0, 0, 70)
     with torch.inference_mode():
-        expected = network.embed(network.seen(keypoints[None, 5:65]))
-        torch.testing.assert_close(loaded.embed(PoseGait.seen(keypoints[None, 5:65])), expected)
+        expected = network.embed(network.input_of(keypoints[None, 5:65]))
+        torch.testing.assert_close(loaded.embed(PoseGait.input_of(keypoints[None, 5:65])), expected)
     model = NetworkEmbedder(CheckpointFile(tmp_path / "net.pt", "given"), GaitSettings())
     silhouettes = np.zeros((70, 64, 64), np.uint8)
     (embedding,) = model.embed([GaitSequence(np.arange(70), silhouettes, 25.0, keypoints.numpy())])
@@ -82,7 +82,7 @@ def test_it_learns_who_walks() -> None:
     optimiser = torch.optim.Adam(network.parameters(), 5e-3)
     losses = []
     for step in range(40):
-        x = torch.cat([network.seen(walk(int(p), 100 * step + i)[None]) for i, p in enumerate(people)])
+        x = torch.cat([network.input_of(walk(int(p), 100 * step + i)[None]) for i, p in enumerate(people)])
         _, logits = network(x)
         assert logits is not None
         loss = F.cross_entropy(logits[..., 0], people)
@@ -92,7 +92,7 @@ def test_it_learns_who_walks() -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
     with torch.inference_mode():
-        fresh = torch.cat([network.seen(walk(int(p), 99_000 + i)[None]) for i, p in enumerate(people)])
+        fresh = torch.cat([network.input_of(walk(int(p), 99_000 + i)[None]) for i, p in enumerate(people)])
         units = F.normalize(network.embed(fresh)[..., 0])
     near = units @ units.T - 2 * torch.eye(16)
     assert (people[near.argmax(1)] == people).float().mean() > 0.6  # by chance 0.2

@@ -134,7 +134,8 @@ class Recogniser(nn.Module):
 
 
 class Disentangled(JointNetwork):
-    """The autoencoder and the recognition network. `embed` takes what `seen` makes of keypoints, float32 (n, 30, 64).
+    """The autoencoder and the recognition network. `embed` takes what `input_of` makes of keypoints, float32 (n, 30,
+    64).
 
     Input rows are 14 joints relative to the root, and its velocity. Body and view are encoded without the velocity. The
     decoder returns 45 rows, 15 joints with three coordinates. The first 30 correspond to the input; the depth has no
@@ -161,7 +162,7 @@ class Disentangled(JointNetwork):
         self.classifier = nn.Linear(channels, classes) if classes is not None else None
 
     @staticmethod
-    def seen(keypoints: Tensor) -> Tensor:
+    def input_of(keypoints: Tensor) -> Tensor:
         """Return rows (n, 30, 64). A walk of fewer frames is continued backwards and forwards."""
         t = keypoints.shape[1]
         turn = torch.arange(FRAMES) % max(1, 2 * t - 2)

@@ -197,7 +197,7 @@ class GaitGraph1(GraphNetwork):
     frames: ClassVar[int] = 24
 
     @staticmethod
-    def seen(keypoints: Tensor) -> Tensor:
+    def input_of(keypoints: Tensor) -> Tensor:
         return keypoints.permute(0, 3, 1, 2)[..., None]
 
     def embed(self, keypoints: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ class GaitGraph2(GraphNetwork):
         super().__init__(inputs, branches, branch_widths, widths, strides, channels, reduction, hops, kernel)
 
     @staticmethod
-    def seen(keypoints: Tensor) -> Tensor:
+    def input_of(keypoints: Tensor) -> Tensor:
         return branches(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class GaitTR(JointNetwork):
         self.linear = nn.Conv1d(widths[-1], channels, 1)
 
     @staticmethod
-    def seen(keypoints: Tensor) -> Tensor:
+    def input_of(keypoints: Tensor) -> Tensor:
         return joint_features(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class PoseGait(JointNetwork):
         self.classifier = nn.Linear(channels, classes) if classes is not None else None
 
     @staticmethod
-    def seen(keypoints: Tensor) -> Tensor:
+    def input_of(keypoints: Tensor) -> Tensor:
         return pose_features(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:

@@ -113,7 +113,9 @@ class SkeletonBatches:
             for walk in rng.choice(len(own), settings.walks_each, replace=len(own) < settings.walks_each):
                 views = own[walk][rng.choice(len(own[walk]), 2, replace=False)]
                 start = int(rng.integers(0, max(1, views.shape[1] - FRAMES + 1)))
-                rows.append(with_other_body(Disentangled.seen(views[:, start : start + FRAMES]), settings.scaling, rng))
+                rows.append(
+                    with_other_body(Disentangled.input_of(views[:, start : start + FRAMES]), settings.scaling, rng)
+                )
         return {"rows": torch.stack(rows), "people": torch.from_numpy(people.repeat(settings.walks_each))}
 
 
@@ -206,7 +208,9 @@ class DisentangledTask(Task):
         """Return `errors` and rank-1 of the people held out."""
         assert isinstance(network, Disentangled)
         rows = [
-            Disentangled.seen(views) for person in self._held_out for views in self._skeletons.walks[person].values()
+            Disentangled.input_of(views)
+            for person in self._held_out
+            for views in self._skeletons.walks[person].values()
         ]
         ranks = self._skeletons.test(self._held_out).figures(network)
         return {**errors(network, rows, self.settings.scaling), **ranks}

@@ -54,7 +54,7 @@ def _test_files(data: Path, partition: Path | None) -> list[WalkFile]:
 
 def _rows(keypoints: Floats) -> Tensor:
     """Return what the network takes of a walk, its middle frames: float32 (1, 30, 64)."""
-    return Disentangled.seen(torch.from_numpy(keypoints[None, middle(len(keypoints), FRAMES)]))
+    return Disentangled.input_of(torch.from_numpy(keypoints[None, middle(len(keypoints), FRAMES)]))
 
 
 def judge(

@@ -65,7 +65,7 @@ def example(network: EmbeddingNetwork, frames: int) -> dict[str, Tensor]:
     """
     noise = torch.Generator().manual_seed(frames)
     if isinstance(network, JointNetwork):
-        return {"joints": network.seen(64 * torch.rand(1, frames, 17, 3, generator=noise))}
+        return {"joints": network.input_of(64 * torch.rand(1, frames, 17, 3, generator=noise))}
     assert isinstance(network, PictureNetwork)
     size = (1 + isinstance(network, GaitStrips), frames, *network.maps, *network.input_size)
     pictures = {network.inputs[0].replace(" ", "_"): (torch.rand(size, generator=noise) > 0.5).float()}

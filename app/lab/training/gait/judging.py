@@ -29,10 +29,10 @@ BATCH = 16
 def network_input(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
     """Return what a network takes, from one of the `tensors` of walks.
 
-    Pictures become 0..1, and keypoints what `JointNetwork.seen` makes of them. SMPL parameters stay as they are.
+    Pictures become 0..1, and keypoints what `JointNetwork.input_of` makes of them. SMPL parameters stay as they are.
     """
     if isinstance(network, JointNetwork):
-        return network.seen(walks)
+        return network.input_of(walks)
     return walks.float() / 255 if walks.dtype == torch.uint8 else walks
 
 
