@@ -50,7 +50,7 @@ def test_bodies_are_as_tall_as_they_say(model: BodyModel, seed: int) -> None:
     assert np.ptp(shape.vertices[:13380, 2]) == pytest.approx(traits.stature, abs=1e-3)
     assert 30 < shape.mass < 180
     assert shape.vertices[:13380, 2].min() == pytest.approx(0, abs=1e-4)
-    assert 0.44 < shape.skeleton.leg_length / traits.stature < 0.57
+    assert 0.44 < shape.skeleton_in_shoes(0.0).leg_length / traits.stature < 0.57
 
 
 def test_sliders_do_what_they_say(model: BodyModel) -> None:
@@ -60,7 +60,7 @@ def test_sliders_do_what_they_say(model: BodyModel) -> None:
     heavy, light = (model.shape(replace(traits, weight=weight)) for weight in (0.9, 0.2))
     assert heavy.mass > light.mass + 10
     long, short = (model.shape(replace(traits, local=(leg, leg, *traits.local[2:]))) for leg in (0.9, -0.9))
-    assert long.skeleton.leg_length > short.skeleton.leg_length + 0.02
+    assert long.skeleton_in_shoes(0.0).leg_length > short.skeleton_in_shoes(0.0).leg_length + 0.02
 
 
 def test_a_person_is_the_same_everywhere_and_each_day_a_little_different() -> None:

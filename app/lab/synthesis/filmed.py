@@ -21,7 +21,7 @@ import numpy as np
 from app.files import written_whole
 from app.lab.data.opengait import DataSetError, write_array
 from app.lab.synthesis.cutouts import Cutout, Cutouts, light
-from app.lab.synthesis.photos import read_backgrounds, read_image, read_textures
+from app.lab.synthesis.photos import read_grounds
 from app.lab.synthesis.pictures import degrade
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import Plan, Walk, walks_of
@@ -224,7 +224,7 @@ def _segmenter(path: Path) -> Segmenter:
 
 @lru_cache(maxsize=1)
 def _backgrounds(photos: Path) -> Sequence[Image]:
-    return [read_image(path) for path in (*read_backgrounds(photos), *read_textures(photos))]
+    return read_grounds(photos)
 
 
 @lru_cache(maxsize=1)

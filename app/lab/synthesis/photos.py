@@ -129,6 +129,11 @@ def read_textures(folder: Path) -> list[Path]:
     return sorted((folder / "textures").glob("*.png"))
 
 
+def read_grounds(folder: Path) -> list[Image]:
+    """Read the pictures without people, and those of plain surfaces."""
+    return [read_image(path) for path in (*read_backgrounds(folder), *read_textures(folder))]
+
+
 def frames_of(path: Path, every: int) -> list[Image]:
     """Return every `every`-th picture of a clip (also an animated GIF), uint8 BGR."""
     from app.video.reader import VideoReader

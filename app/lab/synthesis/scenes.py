@@ -1,16 +1,15 @@
 """Training pictures for the detector, composed on the fly from photographs, frames of clips and cut-out people.
 
-Four kinds: a piece of a labelled photograph; a piece of a clip's frame with a teacher's boxes; either with further
-people pasted in; and a picture without people filled with pasted ones (Dwibedi et al. 2017, arXiv 1708.01642), who
-walk before each other as pedestrians do. The box of somebody pasted reaches round the whole body, also where another
-hides a part, as in the ground truth of tracking.
+There are four kinds: a piece of a labelled photograph; a piece of a clip's frame with a teacher's boxes; either with
+further people pasted in; and a picture without people filled with pasted ones (Dwibedi et al. 2017, arXiv 1708.01642),
+who pass in front of each other as pedestrians do. The box of a pasted person reaches round the whole body, also where
+another person hides a part, as in the ground truth of tracking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import cv2
@@ -19,18 +18,20 @@ from numpy.typing import NDArray
 
 from app.errors import SettingsError
 from app.lab.synthesis.cutouts import Cutouts
-from app.lab.synthesis.photos import Photo, read_image
+from app.lab.synthesis.photos import Photo
 from app.lab.synthesis.pictures import degrade
 from app.types import Bytes, Detections, Floats, Image
 
 T = TypeVar("T")
 Owners: TypeAlias = NDArray[np.int16]
+"""For every pixel the number of the pasted person who is seen there; -1 for a thing, 0 for the picture itself."""
 
 PAD = 114
-_LEAST = 9.0
+"""Grey level beyond the picture."""
+_SMALLEST = 9.0
 """People less high than this, in px of the training picture, are too small to be learnt and are ignored."""
-_SEEN = 0.25
-"""Share of a pasted person that must be visible; with less than half of it there is nobody, between is ignored."""
+_VISIBLE = 0.25
+"""Share of a pasted person that must be visible. Less than half of it is no person, what lies between is ignored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +45,11 @@ class Scene:
 
 @dataclass
 class Sources:
-    """What scenes are made of: labelled scenes of any size, pictures without people, cut-out people.
+    """What scenes are made of.
 
-    `labelled` and `frames` are `Scene`s (photographs; frames of clips with a teacher's boxes); `real` are people
-    of photographs, uint8 BGRA (h, w, 4).
+    `labelled` are photographs and `frames` pictures of clips with a teacher's boxes, of any size; `backgrounds` are
+    pictures without people; `real` are people cut out of photographs, uint8 BGRA (h, w, 4), and `walkers` a bank of
+    virtual ones. `shares` are those of photographs and of frames among the scenes; the others are composed.
 
     Raises:
         SettingsError: there is nobody to paste.
@@ -58,22 +60,21 @@ class Sources:
     backgrounds: Sequence[Image]
     real: Sequence[Bytes]
     walkers: Cutouts | None = None
-    shares: tuple[float, float] = field(default=(0.42, 0.13))
-    """Of photographs and of frames among the scenes; the others are composed."""
+    shares: tuple[float, float] = (0.42, 0.13)
 
     def __post_init__(self) -> None:
         if not self.real and self.walkers is None:
             raise SettingsError(
-                "There is nobody to compose scenes of: give a bank of walkers (cutouts=FOLDER, made by 'python -m app "
-                "train cutouts'), or photographs with polygons of people seen from head to foot."
+                "There is nobody to compose scenes of. Give a bank of walkers (cutouts=FOLDER, made by 'python -m app "
+                "train cutouts'), or photographs with polygons of people who are seen from head to foot."
             )
 
 
 def labelled_scene(photo: Photo, teacher: Callable[[Image], Detections] | None) -> Scene:
     """Return a photograph with its people. Groups are ignored.
 
-    Where people without labels are in it, what the `teacher` finds beside the labels is ignored, and the whole picture
-    where there is no teacher.
+    Where the picture also shows people without labels, whatever the `teacher` detects beside the labels is ignored,
+    and the whole picture where there is no teacher.
     """
     image = photo.read()
     boxes = [person.box for person in photo.people if not person.crowd]
@@ -86,20 +87,20 @@ def labelled_scene(photo: Photo, teacher: Callable[[Image], Detections] | None) 
     return Scene(image, _rows(boxes), _rows(ignore))
 
 
-def taught_scene(image: Image, found: Detections, sure: float = 0.5) -> Scene:
-    """Return a picture with a teacher's boxes: people from the score `sure` on, below it they are ignored."""
-    people = found.scores >= sure
-    return Scene(image, found.boxes[people], found.boxes[~people])
+def taught_scene(image: Image, detections: Detections) -> Scene:
+    """Return a picture with a teacher's boxes: people from the score 0.5 on; below it they are ignored."""
+    people = detections.scores >= 0.5
+    return Scene(image, detections.boxes[people], detections.boxes[~people])
 
 
 def people_of(photo: Photo, tallest: int = 320) -> list[Bytes]:
     """Cut the people with polygons and feet out of a photograph, uint8 BGRA (h, w, 4), at most `tallest` px high."""
     image = photo.read()
-    found = []
+    people = []
     for person in photo.people:
-        feet = person.full or (person.keypoints is not None and bool((person.keypoints[15:, 2] > 0).any()))
+        shows_feet = person.full or (person.keypoints is not None and bool((person.keypoints[15:, 2] > 0).any()))
         mask = person.mask(photo.height, photo.width)
-        if mask is None or person.crowd or not feet:  # half a person would teach boxes round halves
+        if mask is None or person.crowd or not shows_feet:  # half a person would teach boxes round halves
             continue
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows) < 60 or len(rows) < 1.2 * len(columns):  # too small, or hardly upright
@@ -108,8 +109,8 @@ def people_of(photo: Photo, tallest: int = 320) -> list[Bytes]:
         alpha = cv2.GaussianBlur(mask[inner].astype(np.uint8) * 255, (3, 3), 0)
         pixels = np.dstack([image[inner], alpha])
         scale = min(1.0, tallest / len(rows))
-        found.append(np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8))
-    return found
+        people.append(np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8))
+    return people
 
 
 def compose(sources: Sources, size: int, rng: np.random.Generator, strength: float = 1.0) -> Scene:
@@ -134,6 +135,56 @@ def compose(sources: Sources, size: int, rng: np.random.Generator, strength: flo
     return Scene(degrade(scene.image, rng, strength), scene.boxes, scene.ignore)
 
 
+@dataclass(frozen=True)
+class _Window:
+    """The part of a picture from `left`, `top` px that becomes a training picture of `size` x `size` px.
+
+    It is scaled `across` times in x and `scale` times in y.
+    """
+
+    left: float
+    top: float
+    across: float
+    scale: float
+    size: int
+
+    def cut(self, image: Image) -> Image:
+        """Return the part of `image`; what lies beyond the picture is grey."""
+        height, width = image.shape[:2]
+        x1, y1 = max(0, int(self.left)), max(0, int(self.top))
+        x2 = min(width, int(np.ceil(self.left + self.size / self.across)))
+        y2 = min(height, int(np.ceil(self.top + self.size / self.scale)))
+        canvas = np.full((self.size, self.size, 3), PAD, np.uint8)
+        if x2 <= x1 or y2 <= y1:
+            return canvas
+        columns, rows = max(1, round((x2 - x1) * self.across)), max(1, round((y2 - y1) * self.scale))
+        method = cv2.INTER_AREA if self.scale < 0.6 else cv2.INTER_LINEAR
+        part = np.asarray(cv2.resize(image[y1:y2, x1:x2], (columns, rows), interpolation=method), np.uint8)
+        x, y = round((x1 - self.left) * self.across), round((y1 - self.top) * self.scale)
+        target, inner = _overlap(x, y, part, self.size)
+        canvas[target] = inner
+        return canvas
+
+    def moved(self, boxes: Floats) -> tuple[Floats, Floats]:
+        """Return `boxes` (N, 4) of the picture in px of the window, clipped to it, and the share that is inside."""
+        moved = boxes - np.array([self.left, self.top] * 2, np.float32)
+        moved *= np.array([self.across, self.scale] * 2, np.float32)
+        clipped = np.clip(moved, 0, self.size).astype(np.float32)
+        return clipped, np.asarray(_areas(clipped) / np.maximum(_areas(moved), 1e-6), np.float32)
+
+
+def _overlap(x: int, y: int, part: Bytes, size: int) -> tuple[tuple[slice, slice], Bytes]:
+    """Where in a square of `size` px a part at `x`, `y` lies, and what of it is inside."""
+    inner = part[max(0, -y) : max(0, size - y), max(0, -x) : max(0, size - x)]
+    x, y = max(0, x), max(0, y)
+    return (slice(y, y + inner.shape[0]), slice(x, x + inner.shape[1])), inner
+
+
+def _areas(boxes: Floats) -> Floats:
+    areas: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
 def _piece(scene: Scene, size: int, rng: np.random.Generator, strength: float) -> Scene:
     """Cut a square out of `scene`, mostly round one of its people, scaled so that this one is small or large."""
     height, width = scene.image.shape[:2]
@@ -143,59 +194,27 @@ def _piece(scene: Scene, size: int, rng: np.random.Generator, strength: float) -
         scale = float(np.exp(rng.uniform(np.log(0.12 * size), np.log(0.9 * size)))) / tall
         scale = float(np.clip(scale, 0.95 * size / max(height, width), 2.5))
         reach = size / scale
-        left = _window(x1, x2, reach, width, rng)
-        top = _window(y1, y2, reach, height, rng)
+        left = _start(x1, x2, reach, width, rng)
+        top = _start(y1, y2, reach, height, rng)
     else:
         scale = size / float(rng.uniform(0.5, 1.0) * max(height, width))
         reach = size / scale
         left = float(rng.uniform(min(0, width - reach), max(0, width - reach)))
         top = float(rng.uniform(min(0, height - reach), max(0, height - reach)))
-    across = scale * float(np.exp(rng.normal(0, 0.06 * strength)))
-    image = _cut(scene.image, left, top, across, scale, size)
-    boxes, inside = _moved(scene.boxes, left, top, across, scale, size)
-    ignore, partly = _moved(scene.ignore, left, top, across, scale, size)
-    tall_enough = boxes[:, 3] - boxes[:, 1] >= _LEAST
-    kept = (inside >= 0.5) & tall_enough
-    doubtful = ~kept & (inside > 0.1)
-    return Scene(image, boxes[kept], np.concatenate([ignore[partly > 0], boxes[doubtful]]))
+    window = _Window(left, top, scale * float(np.exp(rng.normal(0, 0.06 * strength))), scale, size)
+    boxes, inside = window.moved(scene.boxes)
+    ignore, partly = window.moved(scene.ignore)
+    clear = (inside >= 0.5) & (boxes[:, 3] - boxes[:, 1] >= _SMALLEST)
+    doubtful = ~clear & (inside > 0.1)
+    return Scene(window.cut(scene.image), boxes[clear], np.concatenate([ignore[partly > 0], boxes[doubtful]]))
 
 
-def _window(low: float, high: float, reach: float, length: int, rng: np.random.Generator) -> float:
+def _start(low: float, high: float, reach: float, length: int, rng: np.random.Generator) -> float:
     """Where a window of `reach` px begins that shows `low`..`high`, if it can, and little beyond the picture."""
     start, end = sorted((high - reach, low))
     least, most = sorted((0.0, length - reach))
     start, end = float(np.clip(start, least, most)), float(np.clip(end, least, most))
     return start + (end - start) * float(rng.random())
-
-
-def _cut(image: Image, left: float, top: float, across: float, scale: float, size: int) -> Image:
-    """The window from (left, top), scaled; what lies beyond the picture is grey."""
-    height, width = image.shape[:2]
-    x1, y1 = max(0, int(left)), max(0, int(top))
-    x2, y2 = min(width, int(np.ceil(left + size / across))), min(height, int(np.ceil(top + size / scale)))
-    canvas = np.full((size, size, 3), PAD, np.uint8)
-    if x2 <= x1 or y2 <= y1:
-        return canvas
-    columns, rows = max(1, round((x2 - x1) * across)), max(1, round((y2 - y1) * scale))
-    method = cv2.INTER_AREA if scale < 0.6 else cv2.INTER_LINEAR
-    part = cv2.resize(image[y1:y2, x1:x2], (columns, rows), interpolation=method)
-    x, y = round((x1 - left) * across), round((y1 - top) * scale)
-    inner = part[max(0, -y) : size - y, max(0, -x) : size - x]
-    x, y = max(0, x), max(0, y)
-    canvas[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
-    return canvas
-
-
-def _moved(boxes: Floats, left: float, top: float, across: float, scale: float, size: int) -> tuple[Floats, Floats]:
-    """Boxes of the source in px of the window, clipped to it, and the share of each that is inside."""
-    moved = (boxes - np.array([left, top, left, top], np.float32)) * np.array([across, scale] * 2, np.float32)
-    clipped = np.clip(moved, 0, size).astype(np.float32)
-    return clipped, np.asarray(_areas(clipped) / np.maximum(_areas(moved), 1e-6), np.float32)
-
-
-def _areas(boxes: Floats) -> Floats:
-    areas: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
 
 
 def _ground(sources: Sources, size: int, rng: np.random.Generator) -> Image:
@@ -204,48 +223,49 @@ def _ground(sources: Sources, size: int, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     reach = float(rng.uniform(0.35, 1.0)) * min(height, width)
     left, top = rng.uniform(0, width - reach), rng.uniform(0, height - reach)
-    return _cut(image, float(left), float(top), size / reach, size / reach, size)
+    return _Window(float(left), float(top), size / reach, size / reach, size).cut(image)
 
 
 def _peopled(scene: Scene, sources: Sources, count: int, rng: np.random.Generator) -> Scene:
-    """Paste `count` people, the nearer before the farther, and things that are nobody."""
+    """Paste about `count` people, the farther before the nearer, and things that are nobody."""
     size = scene.image.shape[0]
-    image = scene.image
-    boxes, doubtful = scene.boxes, scene.ignore
+    bodies = _bodies(sources, count, size, rng)
+    things = int(rng.poisson(0.35)) if count else 0
+    owner = np.zeros((size, size), np.int16)
+    areas: list[float] = []
+    for number, (box, pixels) in enumerate(bodies, 1):
+        if things and rng.random() < 0.4:
+            _thing(scene.image, owner, sources, rng)
+            things -= 1
+        areas.append(_paste(scene.image, owner, number, box, pixels, rng))
+    for _ in range(things):
+        _thing(scene.image, owner, sources, rng)
+    shares = np.bincount(owner.ravel().clip(0), minlength=len(bodies) + 1)[1:] / np.maximum(areas or [1.0], 1)
+    pasted = _rows([np.clip(box, 0, size) for box, _ in bodies])
+    shares = shares[: len(bodies)]
+    hidden = pasted[(shares >= _VISIBLE / 2) & (shares < _VISIBLE)]
+    boxes, ignore = scene.boxes, scene.ignore
+    if len(boxes) and bodies:  # who was in the picture before may be hidden now
+        covered = np.array(
+            [(owner[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1] != 0).mean() for x1, y1, x2, y2 in boxes]
+        )
+        ignore = np.concatenate([ignore, boxes[(covered >= 0.5) & (covered < 0.8)]])
+        boxes = boxes[covered < 0.5]
+    people = np.concatenate([boxes, pasted[shares >= _VISIBLE]])
+    return Scene(scene.image, people, np.concatenate([ignore, hidden]))
+
+
+def _bodies(sources: Sources, count: int, size: int, rng: np.random.Generator) -> list[tuple[Floats, Bytes]]:
+    """Boxes and pixels of people of about the same height, far to near; small people stand in crowds."""
     typical = float(np.exp(rng.uniform(np.log(0.09 * size), np.log(0.95 * size))))
     crowded = float(np.clip(2.2 - 1.6 * typical / size, 1, 2))
     bodies: list[tuple[Floats, Bytes]] = []
     for _ in range(round(count * crowded)):
         pixels = _person(sources, rng)
         tall = float(np.clip(typical * np.exp(rng.normal(0, 0.2)), 12, 1.15 * size))
-        scale = tall / pixels.shape[0]
-        wide = scale * float(np.exp(rng.normal(0, 0.06)))
-        bodies.append((_place(scale * pixels.shape[0], wide * pixels.shape[1], bodies, size, rng), pixels))
-    bodies.sort(key=lambda body: float(body[0][3]))
-    things = int(rng.poisson(0.35)) if count else 0
-    owner = np.zeros((size, size), np.int16)
-    visible = []
-    for number, (box, pixels) in enumerate(bodies, 1):
-        if things and rng.random() < 0.4:
-            _thing(image, owner, sources, rng)
-            things -= 1
-        visible.append(_paste(image, owner, number, box, pixels, rng))
-    for _ in range(things):
-        _thing(image, owner, sources, rng)
-    counts = np.bincount(owner.ravel().clip(0), minlength=len(bodies) + 1)
-    people: list[Floats] = []
-    hidden: list[Floats] = []
-    for number, ((box, _), area) in enumerate(zip(bodies, visible, strict=True), 1):
-        share = counts[number] / max(area, 1)
-        if share >= _SEEN / 2:
-            (people if share >= _SEEN else hidden).append(np.clip(box, 0, size))
-    if len(boxes) and bodies:  # who was in the picture before may be hidden now
-        covered = np.array(
-            [(owner[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1] != 0).mean() for x1, y1, x2, y2 in boxes]
-        )
-        doubtful = np.concatenate([doubtful, boxes[(covered >= 0.5) & (covered < 0.8)]])
-        boxes = boxes[covered < 0.5]
-    return Scene(image, np.concatenate([boxes, _rows(people)]), np.concatenate([doubtful, _rows(hidden)]))
+        wide = tall / pixels.shape[0] * float(np.exp(rng.normal(0, 0.06))) * pixels.shape[1]
+        bodies.append((_place(tall, wide, bodies, size, rng), pixels))
+    return sorted(bodies, key=lambda body: float(body[0][3]))
 
 
 def _person(sources: Sources, rng: np.random.Generator) -> Bytes:
@@ -283,28 +303,19 @@ def _paste(
     pixels: Bytes,
     rng: np.random.Generator,
 ) -> int:
-    """Draw `pixels` into `box` of the image; return how many px of the frame the body would fill, whole.
-
-    The part beyond the picture counts as not seen.
-    """
-    size = image.shape[0]
+    """Draw `pixels` into `box` of the image; return how many px the whole body fills, also beyond the picture."""
     x1, y1 = round(float(box[0])), round(float(box[1]))
     columns, rows = max(2, round(float(box[2] - box[0]))), max(4, round(float(box[3] - box[1])))
     alpha = pixels[..., 3]
     colour = cv2.multiply(pixels[..., :3], cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
-    scaled = cv2.resize(np.dstack([colour, alpha]), (columns, rows), interpolation=cv2.INTER_AREA)
-    part = scaled[max(0, -y1) : size - y1, max(0, -x1) : size - x1]
-    whole = int(np.count_nonzero(scaled[..., 3] > 127))
-    if not part.size:
-        return whole
-    x1, y1 = max(0, x1), max(0, y1)
-    target = np.s_[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]]
+    scaled = np.asarray(cv2.resize(np.dstack([colour, alpha]), (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
+    target, part = _overlap(x1, y1, scaled, image.shape[0])
     cover = part[..., 3:].astype(np.uint16)
     gain = int(256 * float(np.exp(rng.normal(0, 0.12))))
     light = np.minimum(part[..., :3].astype(np.uint32) * gain >> 8, cover)
     image[target] = (image[target].astype(np.uint16) * (255 - cover) // 255 + light).astype(np.uint8)
     owner[target][part[..., 3] > 127] = number
-    return whole
+    return int(np.count_nonzero(scaled[..., 3] > 127))
 
 
 def _thing(image: Image, owner: Owners, sources: Sources, rng: np.random.Generator) -> None:
@@ -339,8 +350,3 @@ def _one(items: Sequence[T], rng: np.random.Generator) -> T:
 
 def _rows(boxes: Sequence[Floats]) -> Floats:
     return np.stack(boxes).astype(np.float32) if len(boxes) else np.zeros((0, 4), np.float32)
-
-
-def backgrounds_of(paths: Sequence[Path], textures: Sequence[Path]) -> list[Image]:
-    """Read the pictures without people, and plain surfaces."""
-    return [read_image(path) for path in (*paths, *textures)]

@@ -25,8 +25,8 @@ from app.detect.small import SmallDetector
 from app.errors import CheckpointError
 from app.lab.evaluation.metrics import Matches, Scored, matched
 from app.lab.synthesis.cutouts import Cutouts
-from app.lab.synthesis.photos import Photo, frames_of, read_backgrounds, read_photos, read_textures
-from app.lab.synthesis.scenes import Scene, Sources, backgrounds_of, compose, labelled_scene, people_of, taught_scene
+from app.lab.synthesis.photos import Photo, frames_of, read_grounds, read_photos
+from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
 from app.lab.training.settings import PHOTOS, TrainSettings
@@ -107,7 +107,7 @@ def sources_of(settings: DetectorTrainSettings) -> Sources:
     return Sources(
         labelled=[labelled_scene(photo, teacher) for photo in photos],
         frames=frames,
-        backgrounds=backgrounds_of(read_backgrounds(settings.photos), read_textures(settings.photos)),
+        backgrounds=read_grounds(settings.photos),
         real=[person for photo in photos for person in people_of(photo)],
         walkers=None if settings.cutouts is None else Cutouts(settings.cutouts),
     )

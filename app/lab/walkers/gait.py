@@ -16,16 +16,19 @@ from app.lab.walkers.skeleton import Side
 class Spread:
     """How a trait is distributed: normal with `mean` and `sd` between people, cut at 2.2 `sd`.
 
-    `session` is the share of `sd` by which the same person differs from session to session.
+    `session` is the share of `sd` by which the same person differs from session to session; nobody is below `low` or
+    above `high`.
     """
 
     mean: float
     sd: float
     session: float = 0.3
+    low: float = -np.inf
+    high: float = np.inf
 
 
-def _trait(mean: float, sd: float, session: float = 0.3) -> Any:
-    return field(default=mean, metadata={"spread": Spread(mean, sd, session)})
+def _trait(mean: float, sd: float, session: float = 0.3, low: float = -np.inf, high: float = np.inf) -> Any:
+    return field(default=mean, metadata={"spread": Spread(mean, sd, session, low, high)})
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,20 @@ class GaitTraits:
     published standard deviations.
     """
 
-    speed: float = _trait(1.33, 0.15, 0.35)
+    speed: float = _trait(1.33, 0.15, 0.35, low=0.75, high=1.75)
     """Comfortable speed, m/s: Bohannon 1997 (means 1.27 to 1.46 m/s over sex and decades, SD about 0.15 to 0.2)."""
     walk_ratio: float = _trait(WALK_RATIO, 0.0006, 0.25)
     """Step length over cadence, m/(steps/min), for a leg of 0.88 m: Sekiya & Nagasaki 1998; SD about a tenth."""
-    step_width: float = _trait(0.095, 0.026, 0.25)
+    step_width: float = _trait(0.095, 0.026, 0.25, low=0.02)
     """Between the ankles' lines, m: Winter 1991 and Perry, base of support 5 to 13 cm."""
     toe_out_l: float = _trait(6.5, 5.0, 0.25)
     """Foot progression angle: 5 to 7 degrees out, SD 5 to 6 (Perry; Murray 1964)."""
     toe_out_r: float = _trait(6.5, 5.0, 0.25)
     hip_offset: float = _trait(0.0, 0.012)
     """How far the feet land in front of the average place, m: more hip flexion against more extension."""
-    knee_stance: float = _trait(1.0, 0.25)
+    knee_stance: float = _trait(1.0, 0.25, low=0.3)
     knee_swing: float = _trait(1.0, 0.075)
-    knee_offset: float = _trait(1.0, 2.2)
+    knee_offset: float = _trait(1.0, 2.2, low=-1.5)
     """Knee flexion added throughout stance, degrees."""
     heel_strike: float = _trait(20.0, 4.0, 0.35)
     """Foot against floor at heel contact, toes up."""
@@ -67,24 +70,24 @@ class GaitTraits:
     """Added to the phase of toe-off."""
     knee_turn: float = _trait(0.0, 4.0, 0.25)
     """Knees turned out (positive) or in."""
-    arm_swing: float = _trait(1.0, 0.34, 0.35)
-    arm_asymmetry: float = _trait(0.0, 0.20, 0.35)
+    arm_swing: float = _trait(1.0, 0.34, 0.35, low=0.2)
+    arm_asymmetry: float = _trait(0.0, 0.20, 0.35, low=-0.6, high=0.6)
     """The left arm swings `1 + x` times, the right `1 - x` times."""
-    arm_abduction: float = _trait(7.0, 3.5)
+    arm_abduction: float = _trait(7.0, 3.5, low=2.0)
     arm_forward: float = _trait(0.0, 5.0)
     arm_turn: float = _trait(12.0, 10.0, 0.25)
     """Arms turned inwards, so that the hands swing in front of the thighs."""
     elbow_offset: float = _trait(0.0, 9.0)
-    elbow_swing: float = _trait(1.0, 0.35)
+    elbow_swing: float = _trait(1.0, 0.35, low=0.2)
     shoulder_lift: float = _trait(0.0, 2.5, 0.35)
     trunk_lean: float = _trait(2.5, 3.0, 0.35)
-    trunk_sway: float = _trait(1.0, 0.45)
-    trunk_rotation: float = _trait(1.0, 0.4)
+    trunk_sway: float = _trait(1.0, 0.45, low=0.0)
+    trunk_rotation: float = _trait(1.0, 0.4, low=0.1)
     stoop: float = _trait(3.0, 4.5)
     """Forward bend of the upper spine."""
     pelvis_tilt: float = _trait(0.0, 3.5, 0.25)
-    pelvis_obliquity: float = _trait(1.0, 0.3)
-    pelvis_rotation: float = _trait(1.0, 0.4)
+    pelvis_obliquity: float = _trait(1.0, 0.3, low=0.2)
+    pelvis_rotation: float = _trait(1.0, 0.4, low=0.0)
     lateral_sway: float = _trait(0.020, 0.005)
     """Amplitude of the pelvis' way from side to side, m (approximate, from general knowledge of Perry, ch. 7)."""
     head_pitch: float = _trait(2.0, 5.0, 0.5)
@@ -94,7 +97,7 @@ class GaitTraits:
     """Left step longer than right by twice this share."""
     timing_asymmetry: float = _trait(0.0, 0.008)
     """Right heel contact later than half a cycle by this phase."""
-    variability: float = _trait(1.0, 0.25)
+    variability: float = _trait(1.0, 0.25, low=0.3)
     """Scale of the differences from stride to stride."""
 
     @classmethod
@@ -138,22 +141,8 @@ class GaitTraits:
         return replace(self, **change)._bounded()
 
     def _bounded(self) -> GaitTraits:
-        return replace(
-            self,
-            speed=float(np.clip(self.speed, 0.75, 1.75)),
-            step_width=max(0.02, self.step_width),
-            arm_swing=max(0.2, self.arm_swing),
-            arm_asymmetry=float(np.clip(self.arm_asymmetry, -0.6, 0.6)),
-            arm_abduction=max(2.0, self.arm_abduction),
-            elbow_swing=max(0.2, self.elbow_swing),
-            knee_stance=max(0.3, self.knee_stance),
-            knee_offset=max(-1.5, self.knee_offset),
-            trunk_sway=max(0.0, self.trunk_sway),
-            trunk_rotation=max(0.1, self.trunk_rotation),
-            pelvis_rotation=max(0.0, self.pelvis_rotation),
-            pelvis_obliquity=max(0.2, self.pelvis_obliquity),
-            variability=max(0.3, self.variability),
-        )
+        bounds = {name: (getattr(self, name), spread.low, spread.high) for name, spread in SPREADS.items()}
+        return replace(self, **{name: min(max(value, low), high) for name, (value, low, high) in bounds.items()})
 
 
 SPREADS: dict[str, Spread] = {trait.name: trait.metadata["spread"] for trait in fields(GaitTraits)}
