@@ -7,18 +7,16 @@ the lens is a homography).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import Place
 from app.lab.walkers.renderer import Light, compiled
-from app.types import Floats
+from app.types import Doubles, Floats
 
 _FRONT, _HEDGE, _CROWN, _POST, _INDOORS, _GLASS = range(6)
 
@@ -28,17 +26,23 @@ class Background:
     """A place: what the compiled loop needs (see `backdrop` there) and the light that belongs to it."""
 
     place: Place
-    walls: NDArray[np.float64]
-    floor: NDArray[np.float64]
+    walls: Doubles
+    floor: Doubles
     ceiling: float
-    sky: NDArray[np.float64]
+    sky: Doubles
     light: Light
 
     @classmethod
     def sample(cls, rng: np.random.Generator, place: Place, room: float = 1.0) -> Background:
         """Build `place`; `room` scales how far its walls stand from the origin."""
-        build: Callable[[np.random.Generator, float], Background] = _BUILDERS[place]
-        return build(rng, room)
+        if place == "hall":
+            return _indoors(rng, place, 8.0 * room, 4.6)
+        if place == "corridor":
+            return _indoors(rng, place, 3.2 * room, 3.2)
+        sky, light = _outdoors(rng)
+        build = {"street": _street, "park": _park, "square": _square}[place]
+        walls, floor = build(rng, room)
+        return cls(place, np.array(walls, np.float64), np.array(floor), 0.0, sky, light)
 
     def render(self, camera: Camera, fine: int = 2) -> Floats:
         """Return the place without people, float32 BGR 0..1 (height, width, 3)."""
@@ -54,7 +58,7 @@ class Background:
 class Backdrop:
     """A background for a camera that turns by up to the largest of `angles` (T, 3), rendered once."""
 
-    def __init__(self, background: Background, camera: Camera, angles: NDArray[np.float64]) -> None:
+    def __init__(self, background: Background, camera: Camera, angles: Doubles) -> None:
         self._camera = camera
         self._still = not np.any(angles)
         margin = np.abs(angles).max(axis=0) if len(angles) else np.zeros(3)
@@ -89,8 +93,11 @@ def _reach(half: float, focal: float, turn: float) -> float:
     return float(focal * np.tan(min(np.arctan(half / focal) + turn, 1.45)))
 
 
-def _intrinsics(focal: float, x: float, y: float) -> NDArray[np.float64]:
+def _intrinsics(focal: float, x: float, y: float) -> Doubles:
     return np.array([[focal, 0.0, x], [0.0, focal, y], [0.0, 0.0, 1.0]])
+
+
+_Walls: TypeAlias = list[list[float]]
 
 
 def _wall(
@@ -110,7 +117,7 @@ _FRONTS = ((0.62, 0.72, 0.78), (0.42, 0.50, 0.66), (0.70, 0.74, 0.76), (0.34, 0.
 _GREENS = ((0.20, 0.46, 0.30), (0.18, 0.40, 0.34), (0.24, 0.48, 0.38))
 
 
-def _outdoors(rng: np.random.Generator) -> tuple[NDArray[np.float64], Light]:
+def _outdoors(rng: np.random.Generator) -> tuple[Doubles, Light]:
     side = rng.choice([-1.0, 1.0])
     towards = np.array([rng.uniform(-0.6, 0.6), side * rng.uniform(0.35, 0.8), rng.uniform(0.8, 1.2)])
     towards /= np.linalg.norm(towards)
@@ -128,7 +135,7 @@ def _outdoors(rng: np.random.Generator) -> tuple[NDArray[np.float64], Light]:
     return np.stack([horizon, zenith]), light
 
 
-def _trees(rng: np.random.Generator, y: float, start: float, end: float, gap: float) -> list[list[float]]:
+def _trees(rng: np.random.Generator, y: float, start: float, end: float, gap: float) -> _Walls:
     rows = []
     for x in np.arange(start, end, gap):
         x = float(x + rng.uniform(-0.25, 0.25) * gap)
@@ -139,8 +146,7 @@ def _trees(rng: np.random.Generator, y: float, start: float, end: float, gap: fl
     return rows
 
 
-def _street(rng: np.random.Generator, room: float) -> Background:
-    sky, light = _outdoors(rng)
+def _street(rng: np.random.Generator, room: float) -> tuple[_Walls, list[float]]:
     walls = []
     for y in (-8.5 * room, 8.5 * room):
         x = -70.0
@@ -156,12 +162,10 @@ def _street(rng: np.random.Generator, room: float) -> Background:
         walls.append(_wall(0, x, -30, 30, 14.0, _FRONT, _FRONTS[rng.integers(len(_FRONTS))], _any_seed(rng)))
     for y in (-6.6 * room, 6.6 * room):
         walls += _trees(rng, y, -42, 42, 12.0)
-    floor = np.array([0, 0.60, 0.62, 0.63, 0.0, 99.0, 0.8, 0.0])
-    return Background("street", np.array(walls, np.float64), floor, 0.0, sky, light)
+    return walls, [0, 0.60, 0.62, 0.63, 0.0, 99.0, 0.8, 0.0]
 
 
-def _park(rng: np.random.Generator, room: float) -> Background:
-    sky, light = _outdoors(rng)
+def _park(rng: np.random.Generator, room: float) -> tuple[_Walls, list[float]]:
     walls = []
     for y in (-11.0 * room, 11.0 * room):
         walls.append(_wall(1, y, -80, 80, 2.0, _HEDGE, _GREENS[rng.integers(3)], _any_seed(rng)))
@@ -169,12 +173,10 @@ def _park(rng: np.random.Generator, room: float) -> Background:
         walls += _trees(rng, y * 1.7, -60, 60, 6.0)
     for x in (-45.0, 45.0):
         walls.append(_wall(0, x, -40, 40, 5.0, _HEDGE, _GREENS[rng.integers(3)], _any_seed(rng)))
-    floor = np.array([1, 0.58, 0.66, 0.72, 0.0, 3.6 * room, 0.6, 0.0])
-    return Background("park", np.array(walls, np.float64), floor, 0.0, sky, light)
+    return walls, [1, 0.58, 0.66, 0.72, 0.0, 3.6 * room, 0.6, 0.0]
 
 
-def _square(rng: np.random.Generator, room: float) -> Background:
-    sky, light = _outdoors(rng)
+def _square(rng: np.random.Generator, room: float) -> tuple[_Walls, list[float]]:
     walls = []
     for axis in (0, 1):
         for place in (-22.0 * room, 22.0 * room):
@@ -183,8 +185,7 @@ def _square(rng: np.random.Generator, room: float) -> Background:
     for y in (-15.0 * room, 15.0 * room):
         walls.append(_wall(1, y, -30, 30, 1.0, _HEDGE, _GREENS[rng.integers(3)], _any_seed(rng)))
         walls += _trees(rng, y * 1.04, -28, 28, 8.0)
-    floor = np.array([0, 0.56, 0.62, 0.66, 0.0, 99.0, 1.0, 0.0])
-    return Background("square", np.array(walls, np.float64), floor, 0.0, sky, light)
+    return walls, [0, 0.56, 0.62, 0.66, 0.0, 99.0, 1.0, 0.0]
 
 
 def _indoors(rng: np.random.Generator, place: Place, half: float, height: float) -> Background:
@@ -200,12 +201,3 @@ def _indoors(rng: np.random.Generator, place: Place, half: float, height: float)
     floor = np.array([2, *base, 0.0, 99.0, float(rng.choice([0.6, 0.9])), 0.28])
     light = Light((0.18, float(0.3 * glass), 0.94), direct=0.40, ambient=0.62, shadow=0.30, softness=0.09)
     return Background(place, np.array(walls, np.float64), floor, height, np.full((2, 3), 0.8), light)
-
-
-_BUILDERS: dict[str, Any] = {
-    "street": _street,
-    "park": _park,
-    "square": _square,
-    "hall": lambda rng, room: _indoors(rng, "hall", 8.0 * room, 4.6),
-    "corridor": lambda rng, room: _indoors(rng, "corridor", 3.2 * room, 3.2),
-}

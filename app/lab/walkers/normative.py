@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-Doubles = NDArray[np.float64]
+from app.types import Doubles
 
 REFERENCE_SPEED = 1.3
 """m/s for which the curves are given: about comfortable (approximate, after Bohannon 1997 from general knowledge)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from app.lab.walkers.body import BodyModel, BodyTraits, Shape
 from app.lab.walkers.choices import CONDITIONS, Condition
@@ -96,11 +97,6 @@ class Dressed:
         return cls(shape, shape.skeleton_in_shoes(SOLE), outfit, dress(model, shape, outfit, wardrobe))
 
     @property
-    def carrying(self) -> Carrying | None:
-        """What the motion must know about a bag."""
-        return None if self.outfit.bag is None else Carrying(self.outfit.bag, self.outfit.bag_side)
-
-    @property
     def _clearance(self) -> float:
         """Abduction in degrees with which the hands pass beside the hips, however wide these are."""
         rest, figure = self.skeleton.rest, self.figure
@@ -113,16 +109,23 @@ class Dressed:
         return float(np.degrees(np.arctan2(half + 0.03 - shoulder[1], reach)))
 
     def walk(
-        self, gait: GaitTraits, route: Route, speed: float | np.ndarray | None, fps: float, seconds: float | None,
-        seed: int, phase: float = 0.0,
-    ) -> Motion:  # fmt: skip
+        self,
+        gait: GaitTraits,
+        route: Route,
+        speed: float | None,
+        fps: float,
+        seconds: float,
+        seed: int,
+        phase: float = 0,
+    ) -> Motion:
         """Walk along `route`; see `app.lab.walkers.motion.walk`."""
         gait = replace(gait, arm_abduction=max(gait.arm_abduction, self._clearance))
+        carrying = None if self.outfit.bag is None else Carrying(self.outfit.bag, self.outfit.bag_side)
         result = walk(
-            self.skeleton, gait, route, speed, fps=fps, seconds=seconds, carrying=self.carrying, seed=seed,
-            phase=phase,
-        )  # fmt: skip
-        return Motion.of(self, result.poses)
+            self.skeleton, gait, route, speed, fps=fps, seconds=seconds, carrying=carrying, seed=seed, phase=phase
+        )
+        joints, transforms = bone_transforms(self.skeleton, result.poses, self.outfit.bag_side)
+        return Motion(self, result.poses, joints, transforms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,12 +136,6 @@ class Motion:
     poses: Poses
     joints: Floats
     transforms: Floats
-
-    @classmethod
-    def of(cls, dressed: Dressed, poses: Poses) -> Motion:
-        """Compute the bones' transforms for `poses`."""
-        joints, transforms = bone_transforms(dressed.skeleton, poses, dressed.outfit.bag_side)
-        return cls(dressed, poses, joints, transforms)
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -193,8 +190,5 @@ def _apply(transforms: Floats, point: Floats) -> Floats:
 
 def _placed(yaw: Floats, tilt: Floats, rest: Floats, world: Floats) -> Floats:
     """Transforms (T, 3, 4) that turn by `tilt` about y, then `yaw` about z, and bring `rest` to `world`."""
-    cy, sy, ct, st = np.cos(yaw), np.sin(yaw), np.cos(tilt), np.sin(tilt)
-    zero = np.zeros_like(cy)
-    rows = [[cy * ct, -sy, cy * st], [sy * ct, cy, sy * st], [-st, zero, ct]]
-    turn = np.stack([np.stack(row, -1) for row in rows], 1)
+    turn = Rotation.from_euler("ZY", np.stack([yaw, tilt], -1)).as_matrix()
     return np.concatenate([turn, (world - turn @ rest)[..., None]], axis=2).astype(np.float32)

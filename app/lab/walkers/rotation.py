@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-Doubles = NDArray[np.float64]
+from app.types import Doubles
 
 
 def oriented(yaw: Doubles, roll: Doubles, bend: Doubles) -> Rotation:

@@ -104,10 +104,7 @@ def still(motion: Motion, frame: int, view: float, width: int, height: int) -> I
     tile = draw(motion.dressed.figure, vertices, normals, camera, Light(), fine=3)
     picture = np.full((height, width, 3), 0.80, np.float32)
     if tile is not None:
-        rows, columns = tile.coverage.shape
-        region = picture[tile.top : tile.top + rows, tile.left : tile.left + columns]
-        region *= 1 - tile.coverage[..., None]
-        region += tile.colour
+        tile.lay_over(picture)
     return np.asarray(np.clip(picture, 0, 1) * 255, np.uint8)
 
 

@@ -11,9 +11,7 @@ from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.path import Path
 from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton
-
-Doubles = NDArray[np.float64]
-Indices = NDArray[np.int64]
+from app.types import Doubles, Ints
 
 MIDSTANCE = 0.24
 """Phase at which the hip passes over the ankle."""
@@ -60,7 +58,7 @@ class Footfalls:
         """Return when the left foot's cycle is at `phase`, s."""
         return np.asarray(np.interp(phase, self.phase, self.time))
 
-    def ankle_at(self, side: int, cycle: Indices, ankle: Doubles) -> Doubles:
+    def ankle_at(self, side: int, cycle: Ints, ankle: Doubles) -> Doubles:
         """Put an ankle (M, 2), ahead and up in the foot's plane, where the foot lands in row `cycle`: (M, 3) m."""
         direction = self.yaw[cycle, side]
         ahead = ankle[:, :1] * np.stack([np.cos(direction), np.sin(direction)], -1)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.lab.walkers import normative
 from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton
-
-Doubles = NDArray[np.float64]
+from app.types import Doubles
 
 
 class Leg:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from app.lab.walkers import normative
@@ -16,8 +15,8 @@ from app.lab.walkers.motion.stance import Stance
 from app.lab.walkers.motion.swing import LegMotion
 from app.lab.walkers.rotation import oriented, shortest
 from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Poses
+from app.types import Doubles
 
-Doubles = NDArray[np.float64]
 _UP = np.array([0.0, 0.0, 1.0])
 _LEFT = np.array([0.0, 1.0, 0.0])
 

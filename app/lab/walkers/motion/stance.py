@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.lab.walkers import normative
 from app.lab.walkers.gait import GaitTraits
@@ -14,9 +13,7 @@ from app.lab.walkers.motion.easing import smooth, smoother
 from app.lab.walkers.motion.footfalls import MIDSTANCE, Footfalls
 from app.lab.walkers.motion.leg import Leg
 from app.lab.walkers.rotation import oriented
-
-Doubles = NDArray[np.float64]
-Indices = NDArray[np.int64]
+from app.types import Doubles, Ints
 
 _FOOT_FLAT = 0.11
 """Phase at which the sole is down."""
@@ -40,7 +37,7 @@ class StandingFoot:
     which stance ends, `pitch` (N,) degrees (heel up positive), `ankle` (N, 3) m.
     """
 
-    cycle: Indices
+    cycle: Ints
     share: Doubles
     toe_off: Doubles
     pitch: Doubles
@@ -86,7 +83,7 @@ class Stance:
         ankle = footfalls.ankle_at(side, cycle, self._legs[side].foot.standing_ankle(pitch))
         return StandingFoot(cycle, share, footfalls.toe_off[cycle, side], pitch, ankle)
 
-    def _planned_pitch(self, side: int, cycle: Indices, share: Doubles) -> Doubles:
+    def _planned_pitch(self, side: int, cycle: Ints, share: Doubles) -> Doubles:
         footfalls = self._footfalls
         steps = np.stack([footfalls.step_in[cycle, side], footfalls.step_out[cycle, side]])
         steps /= footfalls.skeleton.leg_length
@@ -126,7 +123,7 @@ class Stance:
         limit += np.where(lands, rate * ahead + 5.0 * ahead**2, np.where(foot.share > _TRAILING, np.inf, 0.0))
         return limit, _SOFT * (1 + 2 * np.where(lands, smooth(ahead / 0.06), 0.0))
 
-    def _height_at(self, side: int, ankle: Doubles, reach: Doubles, rows: Indices | slice = slice(None)) -> Doubles:
+    def _height_at(self, side: int, ankle: Doubles, reach: Doubles, rows: Ints | slice = slice(None)) -> Doubles:
         """Return the height of the pelvis (M,) m at which hip and ankle (M, 3) are `reach` apart, at times `rows`."""
         place, offset = self._place[rows], self._to_hip[side][rows]
         apart = np.sum((place + offset[:, :2] - ankle[:, :2]) ** 2, axis=1)

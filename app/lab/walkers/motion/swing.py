@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.lab.walkers import normative
 from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.motion.footfalls import Footfalls
 from app.lab.walkers.motion.leg import Leg
 from app.lab.walkers.motion.stance import Stance
-from app.types import Bools
+from app.types import Bools, Doubles
 
-Doubles = NDArray[np.float64]
 OverSwing: TypeAlias = Callable[[Doubles], Doubles]
 """A value as a function of the share of swing that has passed."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion.easing import smooth
@@ -16,9 +15,7 @@ from app.lab.walkers.motion.stance import Stance
 from app.lab.walkers.motion.swing import Swing, event_phases
 from app.lab.walkers.path import Path
 from app.lab.walkers.skeleton import Poses, Skeleton
-from app.types import Bools
-
-Doubles = NDArray[np.float64]
+from app.types import Bools, Doubles
 
 
 @dataclass(frozen=True, eq=False)
