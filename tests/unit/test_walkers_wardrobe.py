@@ -98,7 +98,7 @@ def test_conditions_and_modalities_are_read() -> None:
     for text in ("nm", "nm:0", "nm:2,nm:3", "xx:1", ""):
         with pytest.raises(SettingsError):
             parse_conditions(text)
-    with pytest.raises(SettingsError, match="Known: silhouette"):
+    with pytest.raises(SettingsError, match="The modalities are: silhouette"):
         parse_modalities("silhouettes")
     with pytest.raises(SettingsError):
         Plan(subjects=0)

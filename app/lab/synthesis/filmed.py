@@ -1,9 +1,9 @@
 """Silhouettes as a segmenter cuts them: the walks of a data set of virtual walkers, drawn in colour and cut out again.
 
-A network that has only seen perfect outlines has not seen what it will meet. `app.lab.training.silhouettes` imitates
-the errors of segmenters. Here they are made by one, and what is wrong stays wrong for as long as what misleads it is
-there: a pole, or a white shirt before a white wall. People, clothes and walks are those of the data set, so both train
-together.
+A gait network that was trained on perfect outlines alone meets worse ones in practice. `app.lab.training.silhouettes`
+imitates the errors of segmenters. Here a segmenter makes them itself, and an error lasts as long as its cause: a pole,
+or a white shirt in front of a white wall. People, clothes and walks are those of the data set, so a network can learn
+from both together.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from app.weights.registry import segmenters
 FRAMES = 16
 """Pictures of a walk."""
 _FEWEST = 8
+"""Silhouettes that a walk must have to be kept."""
 _ROWS = (50.0, 260.0)
 """How tall people are in the pictures, px."""
 _BYSTANDERS = 0.4
@@ -46,9 +47,11 @@ _SEED = 0xF11
 
 @dataclass(frozen=True)
 class Studio:
-    """What walks are filmed with: a data set's folder, of pictures, of cut-outs, and the segmenter's file.
+    """What walks are filmed with.
 
-    `walks` of everybody are filmed, by one camera each.
+    `data` is the folder of the data set of virtual walkers, `photos` that of the pictures (see
+    `app.lab.synthesis.photos`), `cutouts` that of the bystanders, `segmenter` the segmenter's file, `cache` the folder
+    of the body model and `wardrobe` that of MakeHuman clothes. `walks` of every person are filmed, by one camera each.
     """
 
     data: Path
@@ -74,7 +77,7 @@ def write_filmed(
 
     Raises:
         DataSetError: the data set was not made by ``python -m app walkers dataset``.
-        OutputError: `folder` holds walks filmed otherwise, or cannot be written.
+        OutputError: `folder` holds walks that were filmed with other settings, or cannot be written.
     """
     plan = _plan(studio.data)
     segmenter = CheckpointFile.given(studio.segmenter).sha256()
@@ -120,8 +123,11 @@ def filmed(studio: Studio, index: int) -> Iterator[tuple[Walk, int, Bytes]]:
 def _pictures(
     walk: Walk, camera: Camera, studio: Studio, rng: np.random.Generator
 ) -> Iterator[tuple[Frame, Floats, Floats]]:
-    """Film `walk`: the picture around the walker, their box in it (4,) as a detector would give it, and those of
-    bystanders (n, 4)."""
+    """Film `walk`.
+
+    Yields the picture around the walker, the walker's box in it (4,) as a detector would give it, and the boxes of
+    bystanders (n, 4).
+    """
     motion = walk.motion
     first = int(rng.integers(0, max(1, len(motion) - FRAMES + 1)))
     frames = range(first, min(first + FRAMES, len(motion)))
@@ -150,7 +156,7 @@ def _pictures(
         walker = np.clip(tile.colour * gain, 0, 1) * 255
         lit = picture[tile.region] * (1 - tile.coverage[..., None]) + walker
         picture[tile.region] = np.clip(np.round(lit), 0, 255)
-        # Only what is near the walker is looked at, so only that need be degraded.
+        # The segmenter sees only what is near the walker, so only that is degraded.
         reach = 0.3 * height
         left, top = max(0, int(box[0] - reach)), max(0, int(box[1] - reach))
         window = np.ascontiguousarray(picture[top : int(box[3] + reach), left : int(box[2] + reach)])
@@ -210,7 +216,9 @@ def _plan(data: Path) -> Plan:
         found: dict[str, Any] = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
         return Plan(**{key: _tuples(value) for key, value in found.items() if key not in ("wardrobe", "note")})
     except (OSError, ValueError, TypeError) as error:
-        raise DataSetError(f"{data} is no data set of virtual walkers: {error}") from error
+        raise DataSetError(
+            f"{data} is no data set of virtual walkers ({error}). Make one with 'python -m app walkers dataset'."
+        ) from error
 
 
 def _tuples(value: Any) -> Any:

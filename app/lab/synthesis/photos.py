@@ -26,7 +26,7 @@ _IDS = """
 000000350679 000000370208 000000397133 000000423617 000000434204 000000458045 000000519208 000000536038
 """
 HELD_OUT = frozenset(_IDS.split())
-"""Ids of the 40 pictures that are for validation only: every fifth of the sorted ids."""
+"""Ids of the 40 pictures for validation: every fifth of the sorted ids. No training sees them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ class Annotated:
     """A labelled person.
 
     `box` float32 (4,) x1, y1, x2, y2 px; `polygons` float32 (n, 2) px each, empty where there are none; `keypoints`
-    float32 (17, 3) x, y px and 0 not labelled, 1 hidden, 2 visible, or None; `crowd` a group under one box; `full`
-    whether the picture shows the person from head to foot.
+    float32 (17, 3) x, y px and 0 not labelled, 1 hidden, 2 visible, or None; `crowd` says that the box holds a group;
+    `full` says that the picture shows the person from head to foot.
     """
 
     box: Floats
@@ -55,7 +55,7 @@ class Annotated:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture and its people; where not `complete` others are in it who are not labelled."""
+    """A picture and its labelled people. Where it is not `complete`, it also shows people without labels."""
 
     id: str
     path: Path
@@ -73,7 +73,7 @@ def read_image(path: Path) -> Image:
     """Read a picture, uint8 BGR (H, W, 3); `SettingsError` where it cannot be."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise SettingsError(f"The picture {path} cannot be read.")
+        raise SettingsError(f"The picture {path} cannot be read. Is it there, and is it an image?")
     return np.asarray(image, np.uint8)
 
 
@@ -99,7 +99,7 @@ def read_photos(folder: Path, held_out: bool) -> list[Photo]:
             if (name in HELD_OUT) is held_out
         ]
     except OSError as error:
-        raise SettingsError(f"No labelled pictures: {labels} cannot be read ({error.strerror}).") from error
+        raise SettingsError(f"There are no labelled pictures: {labels} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{labels} is not understood: {error!r}. See app/lab/synthesis/photos.py.") from error
 
@@ -118,10 +118,12 @@ def _person(entry: dict[str, Any]) -> Annotated:
 
 def read_backgrounds(folder: Path) -> list[Path]:
     """Return the pictures without people; `SettingsError` where there are none."""
-    found = sorted((folder / "coco" / "backgrounds").glob("*.jpg"))
-    if not found:
-        raise SettingsError(f"There are no pictures in {folder / 'coco' / 'backgrounds'}.")
-    return found
+    paths = sorted((folder / "coco" / "backgrounds").glob("*.jpg"))
+    if not paths:
+        raise SettingsError(
+            f"There are no pictures in {folder / 'coco' / 'backgrounds'}: put pictures without people there."
+        )
+    return paths
 
 
 def read_textures(folder: Path) -> list[Path]:

@@ -29,8 +29,8 @@ def degrade(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Im
 def overlaid(image: Image, box: Floats, rng: np.random.Generator) -> Image:
     """Return `image`, uint8 BGR (H, W, 3), with what cameras and other programs draw into pictures.
 
-    That is a frame around the person in `box` ((4,) px) or near it, with a word in a bar above, and now and then the
-    lines of another frame or a time of day. A person's outline does not follow any of it.
+    This is a frame around the person in `box` ((4,) px) or near it, with a word in a bar above, and sometimes the lines
+    of another frame. A network must learn that a person's outline does not follow any of it.
     """
     drawn = image.copy()
     height, width = image.shape[:2]
@@ -57,13 +57,13 @@ def overlaid(image: Image, box: Floats, rng: np.random.Generator) -> Image:
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    """Half of the time a pure one, as programs choose."""
+    """Draw a colour, half of the time a pure one, as programs choose."""
     blue, green, red = (rng.integers(0, 256, 3) if rng.random() < 0.5 else rng.choice([0, 255], 3)).tolist()
     return blue, green, red
 
 
 def _light(image: Image, rng: np.random.Generator) -> Image:
-    """Gamma, contrast, brightness and a colour cast, as one table per channel; now and then less colour."""
+    """Gamma, contrast, brightness and a colour cast, as one table per channel; sometimes less colour."""
     levels = np.arange(256, dtype=np.float32) / 255
     gamma, gain, lift = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.08)
     cast = np.exp(rng.normal(0, 0.07, 3))
@@ -77,7 +77,7 @@ def _light(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _coarse(image: Image, rng: np.random.Generator) -> Image:
-    """Fewer pixels than the picture pretends to have."""
+    """A picture that was enlarged from fewer pixels."""
     height, width = image.shape[:2]
     scale = float(rng.uniform(0.35, 0.9))
     small = cv2.resize(image, (max(8, int(width * scale)), max(8, int(height * scale))), interpolation=cv2.INTER_AREA)
@@ -86,7 +86,7 @@ def _coarse(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _blurred(image: Image, rng: np.random.Generator) -> Image:
-    """Out of focus, or the camera moves."""
+    """A picture out of focus, or of a moving camera."""
     if rng.random() < 0.5:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8))), np.uint8)
     length, angle = int(rng.integers(3, 8)), rng.uniform(0, np.pi)

@@ -1,6 +1,6 @@
 """Gait data sets of virtual walkers in OpenGait's layout: ``identity/condition-number/view/*.pkl``.
 
-Every person is made from the data set's seed and the person's number alone, so the files are the same whatever the
+Every person is made from the data set's seed and the person's number alone, so the files are the same for any
 number of workers, and a run that was stopped goes on where it was.
 """
 
@@ -22,40 +22,40 @@ from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.choices import MODALITIES, Condition, Modality
+from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, Condition, Modality
 from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in, write_json
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import compiled
 from app.lab.walkers.smpl import NOTE, parameters
 from app.lab.walkers.wardrobe import Wardrobe
+from app.types import Floats
 from app.walks.silhouette import normalise
 
 _POSED = 128
-"""Body height, in px, of the pictures whose px poses are in."""
+"""Height, in px, of the pictures in whose px the poses are."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a data set holds.
 
-    `conditions` are condition and number of walks; `views` degrees, 0 from the front and 180 from behind; `fps` of
-    the walks; `first` number of the first person: people of different data sets differ when their numbers do;
-    `training` how many of the subjects the partition puts into the training set; `heights` m of the camera and its
-    `distances` m (one of each is drawn for each walk); `body` and `gait` can be switched off (everybody has the same
-    one) to see what identifies; `outfits` sets of clothes are worn in turn; `change` scales how much people differ
-    from day to day.
-
-    Silhouettes are `rows` high, 64 or 128; they are drawn twice as high, before OpenGait's pre-treatment reduces them.
-
-    With `cameras` every walk is filmed by so many at drawn places all around instead of those of `views`, and its
-    frame rate is drawn from `rates`: for training, where no camera should be special.
+    - `subjects` people are filmed; `first` is the number of the first one, and people of different data sets differ
+      when their numbers do. The partition puts the first `training` of them into the training set.
+    - `conditions` are conditions with their numbers of walks; a walk has `frames` frames, `fps` a second.
+    - `views` are degrees, 0 from the front and 180 from behind; for each walk the camera's height in m is drawn from
+      `heights`, and it is as far away as the middle of `distances` (m). With `cameras`, each walk is filmed by that
+      many cameras at random places all around instead, and its frame rate is drawn from `rates`: for training, where no
+      camera should be special.
+    - Without `body` or without `gait` everybody has the same one, which shows what identifies people. `outfits` sets of
+      clothes are worn in turn, and `change` scales how much people differ from day to day.
+    - Silhouettes are `rows` high, 64 or 128. They are drawn twice as high, and OpenGait's pre-treatment reduces them.
     """
 
     subjects: int = 100
     seed: int = 1
     conditions: tuple[tuple[Condition, int], ...] = (("nm", 6), ("bg", 2), ("cl", 2))
-    views: tuple[int, ...] = tuple(range(0, 181, 18))
+    views: tuple[int, ...] = CASIA_VIEWS
     frames: int = 40
     fps: float = 25.0
     modalities: tuple[Modality, ...] = ("silhouette",)
@@ -73,19 +73,19 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
-            raise SettingsError("A data set needs subjects, conditions, views, frames and modalities.")
+            raise SettingsError("A data set needs at least one subject, condition, view, frame and modality.")
         if not 0 <= self.training <= self.subjects:
-            raise SettingsError(f"{self.training} of {self.subjects} subjects cannot be for training.")
+            raise SettingsError(f"{self.training} of {self.subjects} subjects cannot be in the training set.")
         if self.rows not in (64, 128):
             raise SettingsError(f"Silhouettes are 64 or 128 rows high, not {self.rows}.")
 
     def identity(self, index: int) -> str:
-        """The name of person `index`, counted from 0: that of their folder."""
+        """Return the name of person `index`, counted from 0, which is that of their folder."""
         return f"{self.first + index:05d}"
 
     @property
     def walks(self) -> Iterator[tuple[Condition, int]]:
-        """Every walk of a person: condition and number from 1."""
+        """Every walk of a person, as its condition and its number from 1."""
         return ((condition, number) for condition, count in self.conditions for number in range(1, count + 1))
 
 
@@ -95,10 +95,10 @@ def parse_conditions(text: str) -> tuple[tuple[Condition, int], ...]:
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(nm|bg|cl)\s*:\s*([1-9]\d?)\s*", piece)
         if match is None:
-            raise SettingsError(f"'{piece}' is no condition with a number of walks; write for example nm:6,bg:2,cl:2.")
+            raise SettingsError(f"'{piece}' is not understood. Write conditions like nm:6,bg:2,cl:2.")
         pairs.append((cast(Condition, match[1]), int(match[2])))
     if len({condition for condition, _ in pairs}) != len(pairs):
-        raise SettingsError(f"A condition appears twice in '{text}'.")
+        raise SettingsError(f"A condition appears twice in '{text}'. Give each one once.")
     return tuple(pairs)
 
 
@@ -107,7 +107,7 @@ def parse_modalities(text: str) -> tuple[Modality, ...]:
     names = tuple(piece.strip() for piece in text.split(","))
     for name in names:
         if name not in MODALITIES:
-            raise SettingsError(f"There is no modality '{name}'. Known: {', '.join(MODALITIES)}.")
+            raise SettingsError(f"There is no modality '{name}'. The modalities are: {', '.join(MODALITIES)}.")
     return cast("tuple[Modality, ...]", names)
 
 
@@ -182,12 +182,8 @@ def walks_of(
 ) -> Iterator[Walk]:
     """Yield the walks of person `index` of the plan: all, or those whose places in `Plan.walks` are in `only`."""
     clothes = wardrobe_in(wardrobe)
-    person = Person.sample(1_000_003 * plan.seed + plan.first + index)
-    same = Person.sample(0)
-    if not plan.body:
-        person = Person(person.seed, same.body, person.gait)
-    if not plan.gait:
-        person = Person(person.seed, person.body, same.gait)
+    own, same = Person.sample(1_000_003 * plan.seed + plan.first + index), Person.sample(0)
+    person = Person(own.seed, (own if plan.body else same).body, (own if plan.gait else same).gait)
     for walk_number, (condition, number) in enumerate(plan.walks):
         if only is not None and walk_number not in only:
             continue
@@ -210,7 +206,7 @@ def walks_of(
 
 
 def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:
-    """A camera at a drawn place, mostly low, never so near that the walker comes upon it."""
+    """A camera at a random place, mostly low, and never so near that the walker reaches it."""
     low, high = plan.heights
     height = low + (high - low) * float(rng.random()) ** 2
     return _camera(view, max(float(rng.uniform(*plan.distances)), length / 2 + 2.0), height)
@@ -225,13 +221,10 @@ def _camera(view: float, distance: float, height: float) -> Camera:
 def _record(
     motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality], rows: int
 ) -> list[dict[str, NDArray[Any]]]:
-    """Film `motion` with all `cameras` at once: every frame is skinned once."""
+    """Film `motion` with all `cameras` at once, so that every frame is skinned only once."""
     frames, figure, drawn = len(motion), motion.dressed.figure, 2 * rows
     silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)
-    poses = np.zeros((len(cameras), frames, 17, 3), np.float32)
     windows = np.zeros((len(cameras), frames, 3), np.float32)
-    posed = "pose" in modalities or "heatmap" in modalities
-    keypoints = motion.keypoints if posed else np.zeros((frames, 17, 3), np.float32)
     screen = np.empty_like(figure.vertices)
     mask = np.empty((drawn, 2 * drawn), np.uint8)
     loops = compiled("_figure_loops")
@@ -247,22 +240,27 @@ def _record(
                 small = normalise(mask, rows)
                 if small is not None:
                     silhouettes[index, frame] = small
-            if posed:
-                scale *= _POSED / drawn
-                local = (keypoints[frame] - eye) @ camera.rotation.T
-                poses[index, frame, :, 0] = (local[:, 0] / local[:, 2] - left) * scale
-                poses[index, frame, :, 1] = (local[:, 1] / local[:, 2] - top) * scale
-                poses[index, frame, :, 2] = 1.0
     results: list[dict[str, NDArray[Any]]] = []
-    for index in range(len(cameras)):
-        every: dict[str, NDArray[Any]] = {"silhouette": silhouettes[index], "pose": poses[index]}
+    for camera, silhouette, window in zip(cameras, silhouettes, windows, strict=True):
+        every: dict[str, NDArray[Any]] = {"silhouette": silhouette}
+        if "pose" in modalities or "heatmap" in modalities:
+            every["pose"] = _keypoints(motion, camera, window, drawn)
+            if "heatmap" in modalities:
+                every["heatmap"] = heatmaps(every["pose"])
         if "body" in modalities:
             turns = Rotation.from_matrix(motion.poses.rotations.reshape(-1, 3, 3)).as_rotvec()
             every["body"] = np.concatenate([motion.poses.root, turns.reshape(frames, -1)], axis=1).astype(np.float32)
-        if "heatmap" in modalities:
-            every["heatmap"] = heatmaps(poses[index])
         if "smpl" in modalities:
             skeleton, traits = motion.dressed.skeleton, motion.dressed.shape.traits
-            every["smpl"] = parameters(motion.poses, skeleton, traits, cameras[index], windows[index], drawn)
+            every["smpl"] = parameters(motion.poses, skeleton, traits, camera, window, drawn)
         results.append({modality: every[modality] for modality in modalities})
     return results
+
+
+def _keypoints(motion: Motion, camera: Camera, windows: Floats, drawn: int) -> Floats:
+    """Return x, y px and 1 of the keypoints, (T, 17, 3), in the silhouettes' windows, `_POSED` px high."""
+    local = (motion.keypoints - np.array(camera.position, np.float32)) @ camera.rotation.T
+    scale, left, top = windows.T[..., None]
+    scale = scale * np.float32(_POSED / drawn)
+    x, y = (local[..., 0] / local[..., 2] - left) * scale, (local[..., 1] / local[..., 2] - top) * scale
+    return np.stack([x, y, np.ones_like(x)], -1)

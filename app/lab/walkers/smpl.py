@@ -1,10 +1,10 @@
-"""Virtual walkers in the layout of SMPL's parameters: a stand-in for networks that take them, no fit of SMPL.
+"""Virtual walkers in the layout of SMPL's parameters: a stand-in for networks that take them, not a fit of SMPL.
 
 The order of the numbers is that of Gait3D's files (Zheng et al., CVPR 2022): camera, pose, shape. Camera and pose mean
 what estimators of the HMR kind give (Kanazawa et al., CVPR 2018, section 3): a weak-perspective camera for the crop,
-and axis times angle of 24 joints (Loper et al., SIGGRAPH Asia 2015), the first one relative to the camera. They are
-exact, where estimates are not; and the shape numbers are the walker's own sliders, not the coefficients of SMPL's shape
-space, so a network trained on real SMPL parameters makes nothing of these, nor the other way round.
+and axis times angle of 24 joints (Loper et al., SIGGRAPH Asia 2015), the first one relative to the camera. Unlike
+estimates they are exact. The shape numbers are the walker's own sliders, not the coefficients of SMPL's shape space, so
+a network trained on real SMPL parameters cannot use these, nor the other way round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOTE = (
     "smpl has the layout of SMPL parameters and is no fit of SMPL: exact joint rotations of the walker, and the "
     "walker's own shape sliders instead of SMPL's shape coefficients."
 )
-"""What a data set with these parameters says of itself."""
+"""What the manifest of a data set with these parameters says."""
 
 _JOINTS = (
     "pelvis", "hip_l", "hip_r", "spine", "knee_l", "knee_r", None, "ankle_l", "ankle_r", "chest", "toe_l", "toe_r",
@@ -50,12 +50,12 @@ def parameters(
 
     Args:
         poses: the walk of T frames.
-        skeleton: of the walker.
-        traits: of the body.
-        camera: that films it.
+        skeleton: the walker's bones.
+        traits: the walker's body.
+        camera: the camera that films the walk.
         windows: (T, 3): px for a unit of the image plane at focal length 1, and where in that plane the left and the
-            top of the walker's picture lie, which is `rows` high and twice as wide.
-        rows: see above.
+            top of the walker's picture lie.
+        rows: height of that picture in px; it is twice as wide.
     """
     local = (poses.root - np.array(camera.position, np.float32)) @ camera.rotation.T
     scale, left, top = windows.T
