@@ -147,7 +147,6 @@ def need_whole(path: Path) -> None:
             head = stream.read(512)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    kind = path.suffix.lower()
     if not head:
         raise CheckpointError(f"{path} is empty, so its download failed. Download it again.")
     if head.startswith(b"version https://git-lfs"):
@@ -161,32 +160,8 @@ def need_whole(path: Path) -> None:
             f"{path} is a web page or a server's message instead of weights; it begins with '{begin}'. Open the "
             "download address in a browser: often you have to accept terms or sign in there first."
         )
-    if (head.startswith(b"PK") and not zipfile.is_zipfile(path)) or (kind == ".onnx" and not _ends_as_onnx(path)):
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path} is damaged or incomplete: its end is missing. Download it again.")
-
-
-def _ends_as_onnx(path: Path) -> bool:
-    """Whether the file ends where the last field of its protobuf message ends; an ONNX file is such a message."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-
-        def number() -> int:
-            """Read a varint: 7 bits per byte, the lowest first; the highest bit says that another byte follows."""
-            value, shift, byte = 0, 0, 0x80
-            while byte & 0x80 and shift < 64:
-                byte = (stream.read(1) or b"\0")[0]
-                value, shift = value | (byte & 0x7F) << shift, shift + 7
-            return value
-
-        while stream.tell() < size:
-            kind = number() & 7
-            if kind not in (0, 1, 2, 5):
-                return False
-            if kind == 0:
-                number()
-            else:
-                stream.seek({1: 8, 5: 4}.get(kind) or number(), 1)
-        return stream.tell() == size
 
 
 def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:

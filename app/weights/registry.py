@@ -34,6 +34,7 @@ from app.weights.checkpoints import (
     log_refused,
 )
 from app.weights.published import published_rank
+from app.weights.sessions import open_session
 from app.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -128,8 +129,11 @@ class Registry(Generic[StageT, SettingsT]):
         for entry in self.entries():
             if entry.accepts is not None and entry.accepts(path):
                 return entry
+        # If the file is damaged or unsafe, opening it raises an error that says so.
         if path.suffix.lower() in {".pt", ".pth", ".tar"}:
-            load_pickle_safely(path)  # raises if the file is damaged or unsafe, which is then the better message
+            load_pickle_safely(path)
+        elif path.suffix.lower() == ".onnx":
+            open_session(path, optimise=False)
         readers = "; ".join(f"{entry.name}: {entry.about}" for entry in self.entries() if entry.accepts)
         raise CheckpointError(f"{path} is not a {self.stage} checkpoint that Gaitprint can read. It reads: {readers}.")
 

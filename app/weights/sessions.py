@@ -1,4 +1,4 @@
-"""ONNX Runtime's sessions, set up alike for every network."""
+"""ONNX Runtime's sessions, set up in the same way for every network."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from app.errors import CheckpointError
 
 
 def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
-    """Open an ONNX file to be run on the CPU.
+    """Open an ONNX file to run it on the CPU.
 
     Args:
         path: the ``.onnx`` file.
-        threads: that work on one picture.
-        optimise: the graph; needless where it is only looked at.
+        threads: how many threads work on one picture.
+        optimise: whether to optimise the graph, which is needless if it is only inspected.
 
     Raises:
-        CheckpointError: no ONNX network, or a damaged one.
+        CheckpointError: the file is no ONNX network, or a damaged one.
     """
     import onnxruntime
 
@@ -30,4 +30,7 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read as an ONNX network: {first}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as an ONNX network; it is another kind of file, damaged or incomplete ({first}). "
+            "If you downloaded it, download it again."
+        ) from error

@@ -152,8 +152,8 @@ def test_failed_downloads_and_foreign_files_are_told(command: Command, tmp_path:
     assert "is a web page" in told["page.pt"]
     assert "is empty" in told["nothing.onnx"]
     assert "git lfs pull" in told["pointer.pth"]
-    assert "its end is missing" in told["cut.onnx"]
-    assert "is not a pose checkpoint that Gaitprint can read" in told["other.onnx"]
+    assert "damaged or incomplete" in told["cut.onnx"]
+    assert "cannot be read as an ONNX network" in told["other.onnx"]
     assert not any(row["used"] for row in found.values())
 
 
