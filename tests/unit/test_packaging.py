@@ -11,14 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from setuptools import find_packages
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     tomllib = pytest.importorskip("tomli")
 
-pytest.importorskip("setuptools", minversion="77")
+setuptools = pytest.importorskip("setuptools", minversion="77")  # an older one cannot read pyproject.toml
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("detector", "segmenter", "pose", "gait")
@@ -26,7 +25,7 @@ STAGES = ("detector", "segmenter", "pose", "gait")
 
 def test_every_package_is_listed() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    packages = {*find_packages(str(ROOT), include=["app", "app.*"]), "app.checkpoints"}
+    packages = {*setuptools.find_packages(str(ROOT), include=["app", "app.*"]), "app.checkpoints"}
     assert set(setup["packages"]) == packages, "change [tool.setuptools] packages in pyproject.toml accordingly"
 
 
