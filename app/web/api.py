@@ -137,8 +137,8 @@ async def remove_video(site: Here, video_id: str) -> Response:
     if any(job.is_open for job in site.jobs.using(video_id)):
         raise ConflictError(f"A run that has not ended uses {video.name}. Cancel it first.")
     async with site.queue.at_rest():
+        await asyncio.to_thread(site.people.empty_cache)  # first, so that it can be done again if it is interrupted
         await asyncio.to_thread(site.videos.remove, video)
-        await asyncio.to_thread(site.people.empty_cache)
     return _done()
 
 

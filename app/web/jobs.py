@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.files import written_whole
+from app.files import explained, written_whole
 from app.settings import Blur, MatchSettings
 from app.web.options import ConflictError, NotThereError, read_model
 
@@ -125,12 +125,16 @@ class JobStore:
 
         Raises:
             ConflictError: the job is waiting or running.
+            OutputError: there is no permission.
         """
         if job.is_open:
             raise ConflictError("This run has not ended. Cancel it first.")
-        self._path(job).unlink(missing_ok=True)
-        del self._jobs[job.job_id]
-        shutil.rmtree(self.result(job), ignore_errors=True)
+        with explained(self.result(job)):
+            # The result goes last: one without a job is removed at the next start, should this be interrupted.
+            self._path(job).unlink(missing_ok=True)
+            del self._jobs[job.job_id]
+            if self.result(job).exists():
+                shutil.rmtree(self.result(job))
 
     def using(self, video_id: str) -> list[Job]:
         """Return the jobs in which a video takes part."""

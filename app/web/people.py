@@ -13,7 +13,7 @@ from datetime import datetime
 from threading import RLock
 from typing import cast
 
-from app.files import written_whole
+from app.files import explained, written_whole
 from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
@@ -216,35 +216,33 @@ class People:
                 removed = [event.time.timestamp() for event in self._removals(store) if event.event == _WALK_REMOVED]
             cached = (self._options.folder / "work" / "cache").glob("*")
             if any(path.stat().st_mtime < max(removed, default=0) for path in cached):
-                self._empty_own_cache()
+                self.empty_cache()
 
     def empty_cache(self) -> None:
-        """Delete what is kept of videos that were analysed: their tracks and silhouettes.
+        """Delete what runs of the web page keep of videos that were analysed: their tracks and silhouettes.
 
         Raises:
-            GalleryError: another program uses one of the folders.
+            OutputError: there is no permission.
         """
-        with self.service() as gallery:
-            gallery.clear_caches()
-        self._empty_own_cache()
+        work = self._options.folder / "work"
+        with explained(work):
+            if work.exists():
+                shutil.rmtree(work)
+            (self._options.folder / "worker.log").unlink(missing_ok=True)
 
     def _before_forgetting(self, people: Sequence[Person]) -> None:
-        self._empty_own_cache()
+        self.empty_cache()
         for person in people:
             self._erase(person.person_id)
 
     def _erase(self, person_id: int) -> None:
         """Remove the results that name a person, and the uploads that show nobody else."""
         traces = self.traces(person_id)
-        self._empty_own_cache()
+        self.empty_cache()
         for video in traces.only:
             self._videos.remove(video)
         for job in traces.results:  # last, because they say who is seen in the videos
             self._jobs.remove(job)
-
-    def _empty_own_cache(self) -> None:
-        shutil.rmtree(self._options.folder / "work", ignore_errors=True)
-        (self._options.folder / "worker.log").unlink(missing_ok=True)
 
     def _removals(self, store: GalleryStore) -> list[Event]:
         """Return the entries of the gallery's log about people and walks that were removed.

@@ -20,6 +20,7 @@ from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
 from app.workspace import in_use
+from tests.clips import Scene, write_clip
 
 
 @pytest.fixture
@@ -76,3 +77,16 @@ def test_what_cannot_be_done_says_why(client: TestClient, tmp_path: Path) -> Non
             answer = client.delete(path)
             assert (answer.status_code, "Another program is at work" in answer.text) == (422, True)
     assert people(client) == {"Anna": 1, "Ben": 1, "Cleo": 1}
+
+
+def test_a_deleted_upload_leaves_no_silhouettes(client: TestClient, tmp_path: Path) -> None:
+    write_clip(tmp_path / "walk.mp4", Scene((), width=64, height=48, seconds=0.2))
+    content = (tmp_path / "walk.mp4").read_bytes()
+    video_id = client.post("/api/videos", params={"name": "walk.mp4"}, content=content).json()["video_id"]
+    archive = tmp_path / "web" / "work" / "cache" / f"{'0a' * 16}.zip"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"silhouettes")
+    with in_use(tmp_path):  # a command at work elsewhere is no reason to refuse
+        assert client.delete(f"/api/videos/{video_id}").status_code == 204
+    assert not archive.exists()
+    assert client.get("/api/videos").json() == []
