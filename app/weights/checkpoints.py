@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_INSTALLED = _PACKAGE / "checkpoints"
-HOME = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "checkpoints"
+_IS_CLONE = (_PACKAGE.parent / "pyproject.toml").is_file()
+HOME = (_PACKAGE.parent if _IS_CLONE else _PACKAGE) / "checkpoints"
 """The folder of checkpoints that comes with the program: inside an installed package, or at the top of a clone."""
 
 # Files that lie beside weights, in releases and in the folders of earlier demos, and that are no weights themselves.
