@@ -25,7 +25,7 @@ from app.errors import CheckpointError
 from app.settings import cores
 from app.types import Floats, Frame, Image, Ints, ModelCard
 from app.weights.checkpoints import CheckpointFile
-from app.weights.sessions import open_session
+from app.weights.sessions import onnx_card, open_session
 
 T = TypeVar("T")
 
@@ -119,18 +119,7 @@ class CropNetwork:
 
     def card(self, stage: str, checkpoint: CheckpointFile) -> ModelCard:
         """Return the card of a stage that runs this network."""
-        import onnxruntime
-
-        return ModelCard(
-            stage=stage,
-            name=checkpoint.path.stem,
-            origin=checkpoint.origin,
-            licence=self.properties.get("licence", "that of the file"),
-            file=checkpoint.path,
-            sha256=checkpoint.sha256(),
-            runtime=f"onnxruntime {onnxruntime.__version__}",
-            note=self.properties.get("note", ""),
-        )
+        return onnx_card(stage, checkpoint, self._session)
 
 
 def _colours(text: str | None, default: float) -> Floats:

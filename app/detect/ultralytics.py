@@ -27,7 +27,7 @@ from app.detect.letterbox import clipped
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
 from app.stages import Detector
-from app.types import Detections, Frame, ModelCard
+from app.types import Detections, Frame
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 
@@ -185,15 +185,12 @@ class UltralyticsDetector(Detector):
         }
         if settings.input_size is not None:
             self._options["imgsz"] = list(settings.input_size)
-        self.card = ModelCard(
-            stage="detector",
-            name=f"ultralytics-{path.stem}",
-            origin=checkpoint.origin,
-            licence="AGPL-3.0",
-            file=path,
-            sha256=checkpoint.sha256(),
-            runtime="ultralytics torch float32",
-            note="AGPL-3.0: what is built with it must be published under the same licence",
+        self.card = checkpoint.card(
+            "detector",
+            f"ultralytics-{path.stem}",
+            "AGPL-3.0",
+            "ultralytics torch float32",
+            "AGPL-3.0: what is built with it must be published under the same licence",
         )
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:

@@ -21,7 +21,7 @@ from app.detect.letterbox import choose_normalise, letterbox, network_size, norm
 from app.errors import CheckpointError
 from app.settings import DetectorSettings
 from app.stages import Detector
-from app.types import Detections, Frame, ModelCard
+from app.types import Detections, Frame
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, need_weights, state_dict_of
 from app.weights.registry import detectors
 
@@ -323,15 +323,12 @@ class YoloxDetector(Detector):
         own_size = ((608, 1088) if small else (800, 1440)) if bytetrack else ((416, 416) if small else (640, 640))
         self.input_size = network_size(settings, own_size)
         self._score, self._nms_iou = settings.score, settings.nms_iou
-        self.card = ModelCard(
-            stage="detector",
-            name=f"{'bytetrack' if bytetrack else 'yolox'}-{layout.name}",
-            origin=checkpoint.origin,
-            licence="MIT" if bytetrack else "Apache-2.0",
-            file=path,
-            sha256=checkpoint.sha256(),
-            runtime=f"torch {settings.precision}",
-            note=f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
+        self.card = checkpoint.card(
+            "detector",
+            f"{'bytetrack' if bytetrack else 'yolox'}-{layout.name}",
+            "MIT" if bytetrack else "Apache-2.0",
+            f"torch {settings.precision}",
+            f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
         )
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:

@@ -19,7 +19,7 @@ from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, networ
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings, cores
 from app.stages import Detector
-from app.types import Detections, Floats, Frame, ModelCard
+from app.types import Detections, Floats, Frame
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 from app.weights.sessions import open_session
@@ -132,15 +132,12 @@ class YoloxOnnxDetector(Detector):
             )
         self._score, self._nms_iou = settings.score, settings.nms_iou
         stated = [properties["note"]] if "note" in properties else []
-        self.card = ModelCard(
-            stage="detector",
-            name=properties.get("name", f"yolox-onnx-{path.stem}"),
-            origin=checkpoint.origin,
-            licence=properties.get("licence", "Apache-2.0"),
-            file=path,
-            sha256=checkpoint.sha256(),
-            runtime="onnxruntime float32",
-            note="; ".join([f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input", *stated]),
+        self.card = checkpoint.card(
+            "detector",
+            properties.get("name", f"yolox-onnx-{path.stem}"),
+            properties.get("licence", "Apache-2.0"),
+            "onnxruntime float32",
+            "; ".join([f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input", *stated]),
         )
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:

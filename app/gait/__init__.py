@@ -21,16 +21,7 @@ __all__ = ["load_gait_model", "load_network"]
 def load_gait_model(checkpoint: Path | str | None = None, name: str = "auto", **settings: Any) -> GaitModel:
     """Load a gait model, which turns walks into embeddings.
 
-    Args:
-        checkpoint: the model's file; None takes the best one found in ``checkpoints/`` of the working folder,
-            or the one that comes with Gaitprint.
-        name: the implementation's name as ``python -m app models`` lists it; ``auto`` recognises the file.
-        **settings: any of `app.settings.GaitSettings`, such as ``max_frames=120``.
-
-    Raises:
-        SettingsError: an unknown name or setting, or a value that does not fit.
-        CheckpointError: the file is missing, unsafe or of the wrong kind.
-        MissingExtraError: an optional package is needed.
+    Arguments and errors are those of `app.detect.load_detector`; the settings are those of `app.settings.GaitSettings`.
     """
     from app.weights.registry import gait_models
 

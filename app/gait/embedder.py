@@ -18,7 +18,7 @@ from app.gait.heatmaps import heatmaps
 from app.gait.layers import prepare_for_inference
 from app.gait.opengait import architecture_of, load_network
 from app.settings import GaitSettings
-from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
+from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
 from app.weights.registry import gait_models
 
@@ -121,15 +121,12 @@ class NetworkEmbedder:
         self._input = _input_of(type(self._network), checkpoint.path)
         prepare_for_inference(self._network)
         self._max_frames = settings.max_frames
-        self.card = ModelCard(
-            stage="gait",
-            name=self._network.family,
-            origin=checkpoint.origin,
-            licence=stated.get("licence", LICENCE),
-            file=checkpoint.path,
-            sha256=checkpoint.sha256(),
-            runtime="torch",
-            note=stated.get("note", "the weights are for academic use only"),
+        self.card = checkpoint.card(
+            "gait",
+            self._network.family,
+            stated.get("licence", LICENCE),
+            "torch",
+            stated.get("note", "the weights are for academic use only"),
             keypoints=self._input is not INPUTS["silhouettes",],
         )
 

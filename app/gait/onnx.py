@@ -26,10 +26,10 @@ import numpy as np
 from app.errors import CheckpointError
 from app.gait.embedder import thin
 from app.settings import GaitSettings, cores
-from app.types import Bytes, Embedding, Floats, GaitSequence, Ints, ModelCard
+from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import gait_models
-from app.weights.sessions import open_session
+from app.weights.sessions import onnx_card, open_session
 
 _ROWS = 64
 _TRUNK = 40
@@ -115,8 +115,6 @@ class OnnxGait:
                 f"The gait model 'onnx-gait' needs an ONNX network with one input (n, T, 64, 44), T left open, and one "
                 f"output (n, C, P), not {checkpoint.path if checkpoint else 'nothing'}."
             )
-        import onnxruntime
-
         path = checkpoint.path
         self._session = open_session(path, cores())
         self._name = self._session.get_inputs()[0].name
@@ -136,16 +134,7 @@ class OnnxGait:
                 f"{path}: its property 'piece' must be a whole number of silhouettes, not {properties['piece']}."
             )
         self._piece = int(piece)
-        self.card = ModelCard(
-            stage="gait",
-            name=path.stem,
-            origin=checkpoint.origin,
-            licence=properties.get("licence", "that of the file"),
-            file=path,
-            sha256=checkpoint.sha256(),
-            runtime=f"onnxruntime {onnxruntime.__version__}",
-            note=properties.get("note", ""),
-        )
+        self.card = onnx_card("gait", checkpoint, self._session)
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk, its parts float32 (P, C); with `pieces` if the file states ``piece``.

@@ -16,16 +16,7 @@ __all__ = ["load_pose_estimator"]
 def load_pose_estimator(checkpoint: Path | str | None = None, name: str = "auto", **settings: Any) -> PoseEstimator:
     """Load a pose estimator, which finds the 17 COCO keypoints of people.
 
-    Args:
-        checkpoint: the model's file; None takes the best one found in ``checkpoints/`` of the working folder,
-            or the one that comes with Gaitprint.
-        name: the implementation's name as ``python -m app models`` lists it; ``auto`` recognises the file.
-        **settings: any of `app.settings.PoseSettings`, such as ``threads=2``.
-
-    Raises:
-        SettingsError: an unknown name or setting, or a value that does not fit.
-        CheckpointError: the file is missing, unsafe or of the wrong kind.
-        MissingExtraError: an optional package is needed.
+    Arguments and errors are those of `app.detect.load_detector`; the settings are those of `app.settings.PoseSettings`.
     """
     from app.weights.registry import pose_models
 

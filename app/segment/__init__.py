@@ -16,16 +16,8 @@ __all__ = ["load_segmenter"]
 def load_segmenter(checkpoint: Path | str | None = None, name: str = "auto", **settings: Any) -> Segmenter:
     """Load a segmenter, which cuts people out of their background.
 
-    Args:
-        checkpoint: the model's file or folder; None takes the best one found in ``checkpoints/`` of the working folder,
-            or the one that comes with Gaitprint.
-        name: the implementation's name as ``python -m app models`` lists it; ``auto`` recognises the file.
-        **settings: any of `app.settings.SegmenterSettings`, such as ``threads=2``.
-
-    Raises:
-        SettingsError: an unknown name or setting, or a value that does not fit.
-        CheckpointError: the file is missing, unsafe or of the wrong kind.
-        MissingExtraError: an optional package is needed.
+    Arguments and errors are those of `app.detect.load_detector`, but the settings are those of
+    `app.settings.SegmenterSettings`, and a checkpoint may be a folder.
     """
     from app.weights.registry import segmenters
 

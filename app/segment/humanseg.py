@@ -20,7 +20,7 @@ from app.crops.windows import CropShape, crop_of, crop_windows, matte_of
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import SegmenterSettings, cores
 from app.stages import Segmenter
-from app.types import Floats, Frame, Image, Matte, ModelCard
+from app.types import Floats, Frame, Image, Matte
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
@@ -67,14 +67,8 @@ class HumanSeg(Segmenter):
         self._predictor = _predictor(inference, self._deployment, settings.threads or cores())
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
-        self.card = ModelCard(
-            stage="segmenter",
-            name=f"pp-humanseg/{checkpoint.path.name}",
-            origin=checkpoint.origin,
-            licence="Apache-2.0",
-            file=checkpoint.path,
-            sha256=checkpoint.sha256(),
-            runtime=f"paddle {paddle.__version__}",
+        self.card = checkpoint.card(
+            "segmenter", f"pp-humanseg/{checkpoint.path.name}", "Apache-2.0", f"paddle {paddle.__version__}"
         )
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:

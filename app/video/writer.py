@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -123,9 +122,7 @@ class VideoWriter:
         with suppress(av.FFmpegError, OSError):  # already closed, or failing for the reason that was already raised
             self._container.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._stack:  # closes the file, then renames or removes it
             if error is not None:
                 raise error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.errors import CheckpointError, nearest
-from app.types import Origin
+from app.types import ModelCard, Origin
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +69,14 @@ class CheckpointFile:
                     while block := stream.read(1 << 20):
                         digest.update(block)
         return digest.hexdigest()
+
+    def card(
+        self, stage: str, name: str, licence: str, runtime: str, note: str = "", keypoints: bool = False
+    ) -> ModelCard:
+        """Return the card of a model that was loaded from this file; see `ModelCard`."""
+        return ModelCard(
+            stage, name, self.origin, licence, self.path, self.sha256(), runtime, note, keypoints=keypoints
+        )
 
 
 def checkpoint_roots(folder: Path) -> tuple[Path, ...]:

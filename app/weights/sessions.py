@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import CheckpointError
+from app.types import ModelCard
+from app.weights.checkpoints import CheckpointFile
 
 
 def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
@@ -34,3 +36,17 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
             f"{path} cannot be read as an ONNX network; it is another kind of file, damaged or incomplete ({first}). "
             "If you downloaded it, download it again."
         ) from error
+
+
+def onnx_card(stage: str, checkpoint: CheckpointFile, session: Any) -> ModelCard:
+    """Return the card of a stage that runs an ONNX file; its metadata may state ``licence`` and ``note``."""
+    import onnxruntime
+
+    stated = session.get_modelmeta().custom_metadata_map
+    return checkpoint.card(
+        stage,
+        checkpoint.path.stem,
+        stated.get("licence", "that of the file"),
+        f"onnxruntime {onnxruntime.__version__}",
+        stated.get("note", ""),
+    )

@@ -51,14 +51,7 @@ class AttentionFusion(nn.Module):
 class SkeletonGaitPlus(StripNetwork):
     """SkeletonGait++: `embed` takes float32 (n, t, 3, h, w), 0..1: limbs, joints, silhouette.
 
-    Args:
-        widths: channels of the four stages; the stems have those of the first.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
-        narrow: channels inside of the fusion.
-        parts: horizontal strips.
-        channels: numbers per strip in the embedding.
-        use_emb2: embed with the normalised features of the neck (OpenGait's name; published networks do not).
+    The arguments are those of `DeepGaitV2`, and `narrow`: channels inside of the fusion.
     """
 
     family: ClassVar[str] = "skeletongait++"
