@@ -232,9 +232,9 @@ class Registry(Generic[StageT, SettingsT]):
         stages = [registry.stage for registry in (detectors, segmenters, pose_models, gait_models)]
         if not isinstance(content, dict) or not set(content) <= set(stages):
             raise SettingsError(f"{file} must hold lines such as 'detector: FILE'. Its keys are {', '.join(stages)}.")
-        value = content.get(self.stage)
-        if value is None:
+        if content.get(self.stage) is None:
             return None
+        value = str(content[self.stage])
         known = {entry.name: entry for entry in self.entries()}
         reason = f"{file} pins it"
         if value in known:
@@ -243,12 +243,12 @@ class Registry(Generic[StageT, SettingsT]):
             first = next(self.candidates(roots, known[value]), None)
             if first is None:
                 raise SettingsError(
-                    f"{file} pins the {self.stage} '{value}', but {self._places(roots)} hold no file for it."
+                    f"{file} pins the {self.stage} '{value}', but {self._places(roots)} hold no file that it reads."
                 )
             return Choice(known[value], first[0].file, reason)
-        path = file.parent / str(value)
+        path = file.parent / value
         try:
-            return self._given(path if path.exists() else Path(str(value)), None, roots, reason)
+            return self._given(path if path.exists() else Path(value), None, roots, reason)
         except CheckpointError as error:
             raise CheckpointError(f"{file} pins '{value}' for the {self.stage}: {error}") from error
 

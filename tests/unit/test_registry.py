@@ -165,6 +165,7 @@ def test_pins(
         ("detectr: a.red", SettingsError, "Its keys are detector, segmenter, pose, gait"),
         ("- a.red", SettingsError, "must hold lines such as 'detector: FILE'"),
         ("detector: c.red", CheckpointError, r"pins 'c\.red' for the detector: There is no checkpoint"),
+        ("detector: [a.red]", CheckpointError, "There is no checkpoint"),
         ("detector: blue", SettingsError, "pins the detector 'blue', but"),
     ],
 )
