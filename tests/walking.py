@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion import Walk
+from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.skeleton import JOINT, JOINTS, Poses, Side, Skeleton, forward_kinematics, sole_points
 
 Doubles = NDArray[np.float64]
@@ -66,6 +67,23 @@ def mirrored(traits: GaitTraits) -> GaitTraits:
         step_asymmetry=-traits.step_asymmetry,
         timing_asymmetry=-traits.timing_asymmetry,
     )
+
+
+def speed_profile(
+    seconds: float, fps: float, speed: float, *, start: float | None = None, stop: float | None = None
+) -> Doubles:
+    """Return the speed in m/s of every frame: standing until `start` s, walking, standing again from `stop` s on.
+
+    Without `start` the person walks already at the first frame, without `stop` still at the last. The speed changes
+    within 1.2 s (people reach their speed within two or three steps).
+    """
+    time = np.arange(round(seconds * fps)) / fps
+    value = np.full(len(time), float(speed))
+    if start is not None:
+        value *= smooth((time - start) / 1.2)
+    if stop is not None:
+        value *= smooth((stop - time) / 1.2)
+    return value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from app.lab.walkers import normative
 from app.lab.walkers.gait import Carrying, GaitTraits
-from app.lab.walkers.motion import Walk, speed_profile, walk
+from app.lab.walkers.motion import Walk, walk
 from app.lab.walkers.path import Path
 from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics, sole_points
 from tests.walking import (
@@ -19,6 +19,7 @@ from tests.walking import (
     joint_angles,
     mirrored,
     normative_deviation,
+    speed_profile,
     stride,
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from both together.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -213,8 +213,8 @@ def _bystanders(ground: Image, tall: float, people: Cutouts, rng: np.random.Gene
 @lru_cache(maxsize=1)
 def _plan(data: Path) -> Plan:
     try:
-        found: dict[str, Any] = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
-        return Plan(**{key: _tuples(value) for key, value in found.items() if key not in ("wardrobe", "note")})
+        manifest: dict[str, Any] = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+        return Plan(**{key: _tuples(value) for key, value in manifest.items() if key not in ("wardrobe", "note")})
     except (OSError, ValueError, TypeError) as error:
         raise DataSetError(
             f"{data} is no data set of virtual walkers ({error}). Make one with 'python -m app walkers dataset'."
@@ -230,11 +230,5 @@ def _segmenter(path: Path) -> Segmenter:
     return segmenters.build(SegmenterSettings(checkpoint=path, threads=1), ())
 
 
-@lru_cache(maxsize=1)
-def _backgrounds(photos: Path) -> Sequence[Image]:
-    return read_grounds(photos)
-
-
-@lru_cache(maxsize=1)
-def _cutouts(folder: Path) -> Cutouts:
-    return Cutouts(folder)
+_backgrounds = lru_cache(maxsize=1)(read_grounds)
+_cutouts = lru_cache(maxsize=1)(Cutouts)

@@ -204,10 +204,10 @@ def _hit(origin, way, focal, walls, floor, ceiling, sky, sun):
         z = oz + t * dz
         if t <= 0.05 or t >= best or along < wall[2] or along > wall[3] or z < wall[4] or z > wall[5]:
             continue
-        is_there, found = _wall(wall, along - wall[2], z - wall[4], t / focal)
+        is_there, surface = _wall(wall, along - wall[2], z - wall[4], t / focal)
         if is_there:
             best, on_floor = t, False
-            colour = _times(found, 0.86 + 0.22 * abs(sun[0] if wall[0] < 0.5 else sun[1]))
+            colour = _times(surface, 0.86 + 0.22 * abs(sun[0] if wall[0] < 0.5 else sun[1]))
     return best, colour, on_floor
 
 

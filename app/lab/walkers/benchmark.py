@@ -1,4 +1,4 @@
-"""The Walkers benchmark, ``walkers-100``: how well do simple means recognise a virtual walker?
+"""The Walkers benchmark, ``walkers-100``: how well do simple methods recognise a virtual walker?
 
 CASIA-B's protocol (Yu et al., ICPR 2006) on people who were never used for training: nm-01 to nm-04 are the gallery,
 nm-05 and nm-06, bg-01 and bg-02, cl-01 and cl-02 the probes; every probe view against every other gallery view, the
@@ -37,12 +37,12 @@ FRAMES = 20
 ABLATION = 40
 """How many of the test people walk again with everybody's body, or everybody's gait."""
 CHANGE = 2.4
-"""How much more than usual people differ from day to day: tuned until simple means are neither lost nor enough."""
+"""How much more than usual people differ from day to day: tuned until simple methods neither fail nor suffice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Of N walks: whose they are, under which condition, which walk, from which view.
+    """Who walks in N walks, under which condition, in which of their walks, and seen from which view.
 
     `subjects`, `conditions` (index into `CONDITIONS`), `walks` (from 0) and `views` (degrees) are int64 (N,).
     """
@@ -124,7 +124,7 @@ def rank1(people: Labels, features: NDArray[np.floating]) -> dict[str, float]:
     """Return the cross-view rank-1 of each condition, 0..1.
 
     Args:
-        people: whose walks the features are of.
+        people: the labels of the walks.
         features: (N, D), compared by Euclidean distance, or (N, P, C), by the mean over their parts.
 
     Raises:
@@ -216,8 +216,8 @@ class Discriminant:
         whiten = turn / np.sqrt(scale)
         between = centres @ whiten
         _, directions = np.linalg.eigh(between.T @ between)
-        kept = directions[:, ::-1][:, : min(len(centres) - 1, reduced.shape[1])]
-        return cls(mean.astype(np.float32), (basis @ whiten @ kept).astype(np.float32))
+        best = directions[:, ::-1][:, : min(len(centres) - 1, reduced.shape[1])]
+        return cls(mean.astype(np.float32), (basis @ whiten @ best).astype(np.float32))
 
     def __call__(self, features: Floats) -> Floats:
         """Project (N, D) and scale to unit length."""

@@ -6,7 +6,6 @@ number of workers, and a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from app.errors import SettingsError
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
+from app.lab.data.opengait import write_array
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, Condition, Modality
@@ -145,8 +145,7 @@ def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: P
             place = temporary / f"{condition}-{number:02d}" / f"{view:03d}"
             place.mkdir(parents=True)
             for order, (modality, array) in enumerate(arrays.items()):
-                data = pickle.dumps(array, protocol=4)
-                (place / f"{order}_{modality}.pkl").write_bytes(data)
+                write_array(array, place / f"{order}_{modality}.pkl")
 
 
 def subject_walks(
@@ -222,11 +221,11 @@ def _record(
     motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality], rows: int
 ) -> list[dict[str, NDArray[Any]]]:
     """Film `motion` with all `cameras` at once, so that every frame is skinned only once."""
-    frames, figure, drawn = len(motion), motion.dressed.figure, 2 * rows
+    frames, figure, height = len(motion), motion.dressed.figure, 2 * rows
     silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)
     windows = np.zeros((len(cameras), frames, 3), np.float32)
     screen = np.empty_like(figure.vertices)
-    mask = np.empty((drawn, 2 * drawn), np.uint8)
+    mask = np.empty((height, 2 * height), np.uint8)
     loops = compiled("_figure_loops")
     for frame in range(frames):
         vertices, _ = motion.skinned(frame)
@@ -244,7 +243,7 @@ def _record(
     for camera, silhouette, window in zip(cameras, silhouettes, windows, strict=True):
         every: dict[str, NDArray[Any]] = {"silhouette": silhouette}
         if "pose" in modalities or "heatmap" in modalities:
-            every["pose"] = _keypoints(motion, camera, window, drawn)
+            every["pose"] = _keypoints(motion, camera, window, height)
             if "heatmap" in modalities:
                 every["heatmap"] = heatmaps(every["pose"])
         if "body" in modalities:
@@ -252,15 +251,15 @@ def _record(
             every["body"] = np.concatenate([motion.poses.root, turns.reshape(frames, -1)], axis=1).astype(np.float32)
         if "smpl" in modalities:
             skeleton, traits = motion.dressed.skeleton, motion.dressed.shape.traits
-            every["smpl"] = parameters(motion.poses, skeleton, traits, camera, window, drawn)
+            every["smpl"] = parameters(motion.poses, skeleton, traits, camera, window, height)
         results.append({modality: every[modality] for modality in modalities})
     return results
 
 
-def _keypoints(motion: Motion, camera: Camera, windows: Floats, drawn: int) -> Floats:
+def _keypoints(motion: Motion, camera: Camera, windows: Floats, height: int) -> Floats:
     """Return x, y px and 1 of the keypoints, (T, 17, 3), in the silhouettes' windows, `_POSED` px high."""
     local = (motion.keypoints - np.array(camera.position, np.float32)) @ camera.rotation.T
     scale, left, top = windows.T[..., None]
-    scale = scale * np.float32(_POSED / drawn)
+    scale = scale * np.float32(_POSED / height)
     x, y = (local[..., 0] / local[..., 2] - left) * scale, (local[..., 1] / local[..., 2] - top) * scale
     return np.stack([x, y, np.ones_like(x)], -1)

@@ -276,21 +276,14 @@ def write_clip(
     with VideoWriter(video, scene.camera.width, scene.camera.height, scene.fps) as writer:
         for index, picture, people in scene.film():
             writer.write(picture, float(index / scene.fps))
-            frames.append(
-                {
-                    "frame": index,
-                    "people": [_person(person, index, poses) for person in people],
-                    "camera_turn": _rounded(scene.angles[index], 6),
-                }
-            )
-            label = np.zeros(picture.shape[:2], np.uint8)
-            for person in people:
-                x1, y1, x2, y2 = person.full
-                identity = person.actor.identity
-                rows.append(f"{index + 1},{identity},{x1},{y1},{x2 - x1},{y2 - y1},1,1,{person.shown:.2f}\n")
-                label[person.mask] = identity
+            turn = _rounded(scene.angles[index], 6)
+            persons = [_person(person, index, poses) for person in people]
+            frames.append({"frame": index, "people": persons, "camera_turn": turn})
+            rows += [_mot_row(person, index) for person in people]
             if masks is not None:
-                labels.append(label)
+                labels.append(np.zeros(picture.shape[:2], np.uint8))
+                for person in people:
+                    labels[-1][person.mask] = person.actor.identity
             if progress is not None:
                 progress(index + 1, scene.frames)
     with written_whole(truth) as temporary:
@@ -351,6 +344,11 @@ def _person(person: Seen, frame: int, poses: bool) -> dict[str, Any]:
         row["root"] = _rounded(motion.root[frame], 4)
         row["pose"] = _rounded(Rotation.from_matrix(motion.rotations[frame]).as_rotvec(), 4)
     return row
+
+
+def _mot_row(person: Seen, frame: int) -> str:
+    x1, y1, x2, y2 = person.full
+    return f"{frame + 1},{person.actor.identity},{x1},{y1},{x2 - x1},{y2 - y1},1,1,{person.shown:.2f}\n"
 
 
 def _rounded(values: NDArray[Any], digits: int) -> Any:

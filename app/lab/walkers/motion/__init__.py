@@ -8,6 +8,6 @@ stance begins (`swing`). Two-link inverse kinematics then gives the knees; trunk
 (`posing`).
 """
 
-from app.lab.walkers.motion.walking import Walk, speed_profile, walk
+from app.lab.walkers.motion.walking import Walk, walk
 
-__all__ = ["Walk", "speed_profile", "walk"]
+__all__ = ["Walk", "walk"]

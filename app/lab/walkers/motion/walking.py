@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.lab.walkers.gait import Carrying, GaitTraits
-from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.motion.footfalls import Footfalls
 from app.lab.walkers.motion.leg import Leg
 from app.lab.walkers.motion.posing import Posing
@@ -37,23 +36,6 @@ class Walk:
         return len(self.poses)
 
 
-def speed_profile(
-    seconds: float, fps: float, speed: float, *, start: float | None = None, stop: float | None = None
-) -> Doubles:
-    """Return the speed in m/s of every frame: standing until `start` s, walking, standing again from `stop` s on.
-
-    Without `start` the person walks already at the first frame, without `stop` still at the last. The speed changes
-    within 1.2 s (people reach their speed within two or three steps).
-    """
-    time = np.arange(round(seconds * fps)) / fps
-    value = np.full(len(time), float(speed))
-    if start is not None:
-        value *= smooth((time - start) / 1.2)
-    if stop is not None:
-        value *= smooth((stop - time) / 1.2)
-    return value
-
-
 def walk(
     skeleton: Skeleton,
     traits: GaitTraits,
@@ -72,7 +54,7 @@ def walk(
         skeleton: the body's bones.
         traits: the gait.
         path: where to walk.
-        speed: m/s of every frame (see `speed_profile`), or one value, or None for the person's own, both
+        speed: m/s of every frame, or one value, or None for the person's own, both
             with `seconds`.
         fps: frames per second.
         seconds: the duration, where `speed` is one value.
