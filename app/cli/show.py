@@ -1,4 +1,4 @@
-"""How the command line shows models and results."""
+"""What the command line shows of models and results."""
 
 from __future__ import annotations
 
@@ -17,62 +17,60 @@ if TYPE_CHECKING:
 
 
 def show_models(console: Console, stages: Stages, *, verbose: bool) -> None:
-    """Name the models in one line; with `verbose`, say whence each is and under which licence."""
+    """Print the names of the models in one line; with `verbose`, where each comes from and what its licence is."""
     for line in stages.lines() if verbose else [stages.summary()]:
         console.print(Text(line), soft_wrap=True)
 
 
 def show_result(console: Console, report: Report, folder: Path) -> None:
-    """Print who was seen in which probe, when, and how near they are; then how long it took and where the files are."""
+    """Print a table of the walks of each probe, then how long the run took and where its files are."""
     if report.gallery is not None:
-        known = sorted({track.identity for track in report.gallery.tracks if track.identity})
-        console.print(f"In the gallery: {len(known)} people, {escape(', '.join(known))}", soft_wrap=True)
+        names = sorted({track.identity for track in report.gallery.tracks if track.identity})
+        console.print(f"People in the gallery: {len(names)} ({escape(', '.join(names))})", soft_wrap=True)
         _show_unusable(console, report.gallery)
+    if report.rule:
+        console.print(report.rule, soft_wrap=True)
     for probe in report.probes:
         table = Table(title=Text(probe.name, style="bold"), title_justify="left")
         calibrated = any(track.probability is not None for track in probe.tracks)
         in_pieces = any(track.pieces is not None for track in probe.tracks)
-        clear = ["probability" if calibrated else "how clear", *(["margin"] if report.gallery is None else [])]
-        clear += ["pieces"] if in_pieces else []
-        for column in ("track", "seen, s", "who", "distance", *clear):
-            table.add_column(column, justify="left" if column == "who" else "right")
+        columns = ["track", "in view (s)", "name", "distance", "probability" if calibrated else "how clear"]
+        columns += ["margin"] if report.gallery is None else []
+        columns += ["pieces"] if in_pieces else []
+        for column in columns:
+            table.add_column(column, justify="left" if column == "name" else "right")
         for track in probe.tracks:
             if track.status == "unusable":
                 continue
             table.add_row(
                 str(track.track_id),
                 f"{track.frames[0] / probe.fps:.1f} to {(track.frames[-1] + 1) / probe.fps:.1f}",
-                _who(track),
-                _distance(track),
+                _name(track),
+                "" if track.distance is None else f"{track.distance:.3g}",
                 track.sureness.text if track.identity else "",
                 *([] if report.gallery is not None else ["" if track.margin is None else f"{track.margin:.3f}"]),
                 *([_pieces(track)] if in_pieces else []),
             )
-        console.print(table if table.row_count else f"{escape(probe.name)}: nobody could be compared")
+        console.print(table if table.row_count else f"{escape(probe.name)}: no walk can be compared")
         _show_unusable(console, probe)
     seconds = report.timings["total"]
     frames = sum(video.frame_count for video in (report.gallery, *report.probes) if video is not None)
-    console.print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s), loading included")
+    console.print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s), with the loading of models")
     console.print(f"Results: [bold]{escape(str(folder))}[/]", soft_wrap=True)
 
 
-def _distance(track: TrackReport) -> str:
-    if track.distance is None:
-        return ""
-    return f"{track.distance:.3g}" + (f" of {track.threshold:.3g}" if track.threshold is not None else "")
-
-
-def _who(track: TrackReport) -> Text:
-    text, doubtful = track.sureness
+def _name(track: TrackReport) -> Text:
+    """Return the name of a walk, or that it is unknown and why."""
+    sureness, doubtful = track.sureness
     if track.identity is not None:
         return Text(f"{track.identity}?", style="bold yellow") if doubtful else Text(track.identity, style="bold green")
     nearest = track.candidates[0] if track.candidates else None
     if nearest is None:
         why = ""
-    elif track.threshold is not None and nearest.distance <= track.threshold:  # somebody else has the name
-        why = f" ({(track.reason or '').partition(', seen at the same time')[0]})"
+    elif track.threshold is None or nearest.distance <= track.threshold:  # another walk has the name
+        why = f" ({(track.reason or '').partition(', which')[0]})"
     else:
-        why = f" ({' '.join(filter(None, ['nearest', nearest.identity, text]))})"
+        why = f" ({' '.join(filter(None, ['nearest', nearest.identity, sureness]))})"
     return Text.assemble(("unknown", "yellow"), why)
 
 
@@ -83,8 +81,8 @@ def _pieces(track: TrackReport) -> Text:
 
 
 def _show_unusable(console: Console, video: VideoReport) -> None:
-    """Say in one line how many tracks could not be used, and why."""
+    """Print in one line how many tracks of a video could not be used, and why."""
     causes = Counter((track.reason or "").partition(":")[0] for track in video.tracks if track.status == "unusable")
     if causes:
-        listed = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
-        console.print(Text(f"Not used in {video.name}: {listed}", style="dim"), soft_wrap=True)
+        reasons = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+        console.print(Text(f"Tracks of {video.name} that were not used: {reasons}", style="dim"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The threshold when the user gives none: learnt from what the videos of this run say for certain."""
+"""The threshold where neither the user nor calibrated scores give one: it is learnt from the videos of this run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from app.recognise.covisible import covisible
 from app.types import Ints
 
 FALSE_ACCEPTS = 0.1
-"""Share of comparisons of two different people of one video that may pass the threshold."""
+"""The share of comparisons of two different people that may pass the threshold (false accept rate)."""
 ENOUGH = 3
-"""Pairs from which a spread can be told."""
+"""The smallest number of pairs whose spread is measured."""
 SPREAD = 0.2
-"""Spread of different people's distances, relative to their mean, where there are too few pairs to tell."""
+"""The spread of distances, relative to their median, that is assumed where there are too few pairs to measure it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The largest distance that is still the same person, where it comes from, and what to beware of."""
+    """The largest distance that counts as the same person, where it comes from, and a warning to the user."""
 
     value: float
     source: str
@@ -30,36 +30,35 @@ class Threshold:
 
 
 def impostor_distances(distances: Distances, frames: Sequence[Ints]) -> Distances:
-    """Distances between walks of one video that are surely of different people, as they share a frame.
+    """Return the distances between walks of one video that share a frame, and so are of different people.
 
     Args:
-        distances: (n, n) among the walks of one video.
+        distances: (n, n), between the walks of one video.
         frames: the frame indices of each walk's track.
 
     Returns:
         (pairs,), each pair once.
     """
-    found: Distances = distances[np.triu(covisible(frames), 1)]
-    return found
+    impostors: Distances = distances[np.triu(covisible(frames), 1)]
+    return impostors
 
 
 def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> Threshold:
     """Derive a threshold for this run, this model and this metric.
 
-    The distance below which one comparison in ten of two different people of one video would fall, were these
-    distances normally distributed: a false accept rate fixed beforehand, as usual in verification. It looks at
-    different people only, because walks of one person in one video say little about that person on another day.
-    A stranger is compared with everybody in the gallery, so more than one in ten may be named where the gallery is
-    large or the model weak; the figures measured stand in the design notes.
+    The false accept rate is fixed beforehand, as is usual in verification: the threshold is the distance below which
+    one comparison in ten of two different people would fall if their distances were normally distributed. Only
+    different people count, because walks of one person in one video say little about that person on another day.
+    A stranger is compared with everybody in the gallery. So where the gallery is large or the model is weak, more than
+    one stranger in ten may be named. The figures that were measured are in the design notes.
 
     Args:
-        impostors: distances between walks that surely are different people (`impostor_distances`, of the gallery
-            and of the probes).
-        genuine: distances between walks that surely are the same person, such as the halves of one walk. Used where
-            there are no impostors, and to warn where the model does not tell people apart.
+        impostors: distances between walks that are certainly of different people, in the gallery and in the probes.
+        genuine: distances between walks that are certainly of the same person, such as the halves of one walk. They
+            are used where there are no impostors, and to warn where the model does not tell people apart.
 
     Returns:
-        The threshold; 0, which names nobody, where there is nothing to learn from.
+        The threshold. It is 0, and nobody is named, where there are no distances at all.
     """
     same = np.asarray(genuine if genuine is not None else [], np.float64)
     if len(impostors) == 0:
@@ -67,31 +66,30 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
             return Threshold(
                 0.0,
                 "nothing to derive it from",
-                "No threshold could be derived, so nobody is named: no two people were seen at the same time so far, "
-                "nor are two in the gallery. Enrol a second person, or give --threshold VALUE.",
+                "No threshold could be derived, so nobody is named. It needs two people in the gallery, or two people "
+                "who are in view at the same time. Enrol a second person, or give --threshold VALUE.",
             )
         return Threshold(
             float(same.mean()),
-            f"mean distance within {len(same)} walk(s); no two people are seen at the same time",
-            "The threshold is a guess from walks of the same people alone, so strangers may pass it. "
-            "Give one with --set match.threshold=VALUE, or a gallery with more people at once.",
+            f"the mean distance within {len(same)} walk(s), because no two people are in view at the same time",
+            "The threshold is a guess from walks of the same people alone, so strangers may be named. Give a threshold "
+            "with --threshold VALUE, or a gallery video in which several people are in view at the same time.",
         )
-    # The median, and the spread below it: one bad walk is far from everybody, and must not drag the threshold down.
+    # The median and the spread below it are used because one bad walk is far from everybody and would enlarge the
+    # spread above the median, which would lower the threshold.
     centre = float(np.median(impostors))
     if len(impostors) >= ENOUGH:
         below = impostors[impostors <= centre]
         spread, warning = float(np.sqrt(np.mean((below - centre) ** 2))), None
     else:
         spread = SPREAD * centre
-        warning = f"The threshold rests on only {len(impostors)} pair(s) of people seen at the same time."
+        warning = f"The threshold comes from only {len(impostors)} pair(s) of different people, so it is uncertain."
     value = max(centre + NormalDist().inv_cdf(FALSE_ACCEPTS) * spread, 0.0)
     if len(same) and same.mean() > value:
-        warning = " ".join(
-            [
-                *([warning] if warning else []),
-                f"Halves of one walk are {same.mean():.3g} apart, more than the threshold {value:.3g}: this gait model "
-                "tells these people apart poorly, so known people may stay unnamed.",
-            ]
+        poor = (
+            f"Walks of one person are {same.mean():.3g} apart on average, more than the threshold {value:.3g}. "
+            "This gait model tells these people apart poorly, so known people may stay unnamed."
         )
-    source = f"{len(impostors)} pair(s) of people seen at the same time, {FALSE_ACCEPTS:.0%} false accepts"
+        warning = f"{warning} {poor}" if warning else poor
+    source = f"{len(impostors)} pair(s) of different people, {FALSE_ACCEPTS:.0%} false accepts"
     return Threshold(value, source, warning)

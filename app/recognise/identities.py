@@ -1,4 +1,4 @@
-"""From the gallery's tracks to its people."""
+"""Which tracks of a gallery video are of one person, and what its people are called."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from app.recognise.covisible import covisible
 from app.types import Floats, Track
 
 MAX_GAP = 2.0
-"""Longest gap in s over which a walk is thought to go on."""
+"""The longest gap, in s, after which a walk can still go on."""
 TREND = 0.5
-"""Seconds at a fragment's end from which its motion is taken."""
+"""The last seconds of a fragment, from which its speed is measured."""
 REACH = 0.25
-"""How far from the expected place a walk may go on, in body heights, and twice as much again for each second of the
-gap. A walker makes about 0.8 body heights a second."""
+"""How far from the expected place a walk may go on, in body heights. Each second of the gap adds twice as much again.
+A walker covers about 0.8 body heights a second."""
 HEIGHT_RATIO = 1.3
-"""Largest ratio of the heights at a gap."""
+"""The largest ratio of the heights before and after a gap."""
 UNDENIABLE = 0.5
-"""Share of the threshold below which two walks are one person's wherever they are."""
+"""Two walks whose distance is at most this share of the threshold are of one person, wherever they are."""
 EVIDENCE = 2.0
-"""Largest sum of distance / threshold and miss / reach of a walk that goes on: who is exactly where expected may look
-twice as different as a stranger elsewhere might, since seen from a new side; who is at the end of the reach may not."""
+"""The largest sum of distance / threshold and miss / reach at which a walk goes on. A walk that starts exactly where it
+is expected may have twice the distance of the threshold, because people look different from a new side. A walk at the
+end of the reach must be within the threshold."""
 
 
 def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: float, fps: float) -> list[int]:
-    """Find the pieces of one person's broken track.
+    """Find tracks that are fragments of one person's walk.
 
-    Two tracks that share a frame are never joined, not even through a third. Others are, the surest first, if one
-    goes on about where the other was heading and the walks are alike (the nearer the place, the less alike they
-    need to be), or if they are so alike that the place does not matter.
+    Two tracks that share a frame are never joined, not even through a third track. Two other tracks are joined if one
+    starts about where the other was heading and the walks are alike; the closer the place, the less alike they need to
+    be. They are also joined if they are so alike that the place does not matter. The most certain pairs come first.
 
     Args:
         tracks: the tracks of one video.
-        distances: (n, n) among their walks.
-        threshold: the largest distance that is still the same person.
+        distances: (n, n), between their walks.
+        threshold: the largest distance that counts as the same person.
         fps: frames per second.
 
     Returns:
         A group number for each track: 0, 1, ... in the order of the tracks.
 
     Raises:
-        ValueError: distances of another shape.
+        ValueError: the distances have another shape.
     """
     n = len(tracks)
     if distances.shape != (n, n):
@@ -66,7 +67,7 @@ def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: flo
 
 
 def name_identities(stem: str, tracks: Sequence[Track], groups: Sequence[int]) -> list[str]:
-    """The identity of each track: ``<stem>-001``, ``-002`` ... in order of the groups' first appearance.
+    """Return the name of each track: ``<stem>-001``, ``-002`` and so on, in the order in which the people appear.
 
     Args:
         stem: the gallery video's name without suffix.
@@ -82,9 +83,10 @@ def name_identities(stem: str, tracks: Sequence[Track], groups: Sequence[int]) -
 
 
 def _miss(a: Track, b: Track, fps: float) -> float:
-    """How far the later of two tracks starts from where the earlier was heading, 1 at the end of the reach.
+    """Return how far the later of two tracks starts from where the earlier one was heading; 1 is the end of the reach.
 
-    Infinite where that is too far, too late, of another size, or where neither is the later one.
+    The result is infinite if the start is too far away or too late, if the heights differ too much, or if the tracks
+    overlap in time.
     """
     if a.frame_indices[0] > b.frame_indices[0]:
         a, b = b, a
@@ -103,7 +105,7 @@ def _miss(a: Track, b: Track, fps: float) -> float:
 
 
 def _feet(boxes: Floats) -> Floats:
-    """The middle of the lower edge: float32 (T, 2) px."""
+    """Return the middle of the lower edge of each box: float32 (T, 2) px."""
     return np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]], 1)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.errors import GalleryError
+from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Distances, distances_between
 from app.gallery.store import GalleryStore
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
@@ -27,7 +27,7 @@ from app.walks.analyse import AnalysedVideo
 logger = logging.getLogger(__name__)
 
 _MOST_WALKS = 400
-"""The newest gallery walks, from which a threshold is derived: 80,000 pairs are enough."""
+"""A threshold is derived from so many of the newest gallery walks: their 80,000 pairs are enough."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Decision:
         """How much further the next candidate is than `distance`. It is negative where somebody else is nearer."""
         if self.distance is None:
             return None
-        others = [candidate.distance for candidate in self.candidates if candidate.identity != self.identity]
-        rest = others if self.identity is not None else others[1:]
-        return rest[0] - self.distance if rest else None
+        name = self.identity or self.candidates[0].identity
+        others = [candidate.distance for candidate in self.candidates if candidate.identity != name]
+        return others[0] - self.distance if others else None
 
     @property
     def confidence(self) -> float | None:
@@ -85,8 +85,8 @@ class Decision:
 class Limits:
     """How far a walk may be from a person, and what distances mean.
 
-    `scores` are the calibrated scores as they hold here, None where they do not or where the model has none; `note`
-    says why.
+    `scores` are the calibrated scores, adapted to this place. They are None where the model has no scores or where they
+    do not hold here; `note` says why.
     """
 
     threshold: Threshold
@@ -104,24 +104,24 @@ def learn_limits(
 ) -> Limits:
     """Decide how far a walk may be from a person, and whether the calibrated scores of the model hold here.
 
-    People who surely differ say whether the scores hold (`app.recognise.domain`). The threshold is the one that the
-    settings give; else the one of the scores at ``settings.far``; else, where no scores hold, one derived from the
-    people who surely differ.
+    The distances between people who certainly differ show whether the scores hold (`app.recognise.domain`). The
+    threshold is that of the settings, if they give one. Otherwise it is that of the scores at ``settings.far``. Where
+    no scores hold, it is derived from the distances.
 
     Args:
-        card: the gait model's.
+        card: the card of the gait model.
         settings: how walks are compared.
-        impostors: distances between walks of people who surely differ (n,).
-        genuine: distances between walks that are surely of one person (m,).
+        impostors: distances between walks of people who certainly differ (n,).
+        genuine: distances between walks that are certainly of one person (m,).
         walks: how many walks these distances come from.
         scores: what the model's distances mean, from `find_scores`.
 
     Raises:
-        GalleryError: the scores know nothing about so small a false accept rate.
+        GalleryError, SettingsError: see `check_settings`.
     """
+    check_settings(settings, scores)
     note = f"no calibrated scores are known for {card.name}"
     if scores is not None:
-        scores.threshold(settings.far)  # a rate that is too small is an error even where the scores do not hold
         domain = adapt(scores, impostors, walks)
         scores, note = domain.scores, domain.note
     if settings.threshold is not None:
@@ -134,7 +134,7 @@ def learn_limits(
 
 
 class Judge:
-    """Names walks after the people of one gallery. Made by `Judge.of`."""
+    """Names walks after the people of one gallery. `Judge.of` makes one."""
 
     def __init__(
         self,
@@ -161,39 +161,38 @@ class Judge:
         together: Mapping[tuple[int, int], float] | None = None,
         halves: Callable[[], Distances] = lambda: np.zeros(0),
     ) -> Judge:
-        """Learn the threshold from the gallery and from the people who are seen together.
+        """Make a judge, whose threshold is learnt from the gallery and from the people who are in view together.
 
-        Scores learnt from the gallery's own walks come before those of the model (`find_scores`).
+        Scores that were fitted to the gallery's own walks are preferred to those of the model (`find_scores`).
 
         Args:
             gallery: the people to know.
-            card: the gait model's.
+            card: the card of the gait model.
             settings: how walks are compared.
-            videos: videos in which people are seen together.
-            together: distances of tracks that were seen together, by their numbers, where there is no whole video.
-            halves: returns the distances between the halves of walks (n,). It is called only where nobody is known to
-                differ from anybody, as it makes the gait network work a second time.
+            videos: videos in which people may be in view together.
+            together: distances between tracks that were in view together, by their numbers, for a live source.
+            halves: returns the distances between the halves of walks (n,). It is called only where there is nothing
+                else to derive a threshold from, because the gait network has to run again for it.
 
         Raises:
-            GalleryError: the gallery is empty or of another gait model, or the scores know nothing about so small a
-                false accept rate.
+            GalleryError: the gallery is empty or of another gait model, or see `check_settings`.
         """
         check_comparable(gallery, card)
         walks = [walk for walk in gallery.walks() if walk.model_id == card.model_id][-_MOST_WALKS:]
-        known = gallery.embeddings([walk.walk_id for walk in walks])
-        distances = distances_between(known, known, settings.metric)
+        embeddings = gallery.embeddings([walk.walk_id for walk in walks])
+        distances = distances_between(embeddings, embeddings, settings.metric)
         owners = np.array([walk.person_id for walk in walks])
         pairs = np.triu(np.ones(distances.shape, np.bool_), 1)
         same = owners[:, None] == owners
-        seen_together = together or {}
+        live = together or {}
         impostors = np.concatenate(
             [
                 distances[pairs & ~same],
                 *(distances_between_people(video, settings) for video in videos),
-                list(seen_together.values()),
+                list(live.values()),
             ]
         )
-        tracks = len({track for pair in seen_together for track in pair}) + sum(len(v.usable()) for v in videos)
+        tracks = len({track for pair in live for track in pair}) + sum(len(video.usable()) for video in videos)
         genuine = distances[pairs & same]
         scores = find_scores(card, settings.metric, gallery.path)
         if not len(impostors) and not len(genuine) and settings.threshold is None and not settings.closed:
@@ -209,7 +208,7 @@ class Judge:
         return cls(gallery, settings, limits.threshold, limits.scores)
 
     def decide(self, embeddings: Sequence[Embedding], tracks: Sequence[Track]) -> list[Decision]:
-        """Name the walks of one video, or those in view of a camera.
+        """Name the walks of one video, or of the people in view of a camera.
 
         Walks that share a frame never receive the same name (`app.recognise.matching.match`).
 
@@ -228,13 +227,13 @@ class Judge:
         metric, neighbours = self.settings.metric, self.settings.neighbours
         frames = [track.frame_indices for track in tracks]
         people = {person.person_id: person for person in self.gallery.people()}
-        # People who are seen together need different names, so for each walk as many people are searched for as are
-        # seen at once; and the search goes so deep that the walks of the nearest people cannot fill the list alone.
+        # People in view together need different names. So each walk needs as many candidates as people are in view at
+        # once. The search is so deep that even the people with the most walks cannot fill the list alone.
         at_once = int(visibility(frames).sum(axis=1).max())
         most_walks = sorted((person.walks for person in people.values()), reverse=True)[:at_once]
-        found = self.gallery.search(embeddings, neighbours + sum(most_walks), metric)
-        near = {neighbour.person_id for neighbours_of_walk in found for neighbour in neighbours_of_walk}
-        # All walks of those people, so that the mean over their nearest is exact for every walk of the video.
+        lists = self.gallery.search(embeddings, neighbours + sum(most_walks), metric)
+        near = {neighbour.person_id for neighbours_of_walk in lists for neighbour in neighbours_of_walk}
+        # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
         comparable = [walk for walk in self.gallery.walks() if walk.model_id == embeddings[0].model_id]
         walks = [walk for walk in comparable if walk.person_id in near]
         known = self.gallery.embeddings([walk.walk_id for walk in walks])
@@ -257,7 +256,7 @@ class Judge:
         ]
 
     def decide_video(self, video: AnalysedVideo) -> dict[int, Decision]:
-        """Name the usable walks of a video; the decisions by track number."""
+        """Name the usable walks of a video. Return the decisions by track number, and warn where pieces disagree."""
         usable = video.usable()
         embeddings = [walk.embedding for walk in usable if walk.embedding is not None]
         decisions = self.decide(embeddings, [walk.track for walk in usable])
@@ -272,35 +271,55 @@ class Judge:
         return {walk.track.track_id: decision for walk, decision in zip(usable, decisions, strict=True)}
 
     def _agreement(
-        self, found: Match, embedding: Embedding, known: Sequence[Embedding], names: Sequence[str]
+        self, decision: Match, embedding: Embedding, known: Sequence[Embedding], names: Sequence[str]
     ) -> Agreement | None:
         if embedding.pieces is None:
             return None
         distances = distances_between(embedding.of_pieces(), known, self.settings.metric)
-        return agreement(found, distances, names, self.settings.neighbours)
+        return agreement(decision, distances, names, self.settings.neighbours)
 
 
 def distances_between_people(video: AnalysedVideo, settings: MatchSettings) -> Distances:
     """Return the distances between walks of a video that share a frame, so that they are of different people (n,)."""
     usable = video.usable()
-    own = [walk.embedding for walk in usable if walk.embedding is not None]
-    return impostor_distances(
-        distances_between(own, own, settings.metric), [walk.track.frame_indices for walk in usable]
-    )
+    embeddings = [walk.embedding for walk in usable if walk.embedding is not None]
+    distances = distances_between(embeddings, embeddings, settings.metric)
+    return impostor_distances(distances, [walk.track.frame_indices for walk in usable])
+
+
+def check_settings(settings: MatchSettings, scores: ScoreModel | None) -> None:
+    """Check the settings that decide the threshold. It is called before the long work.
+
+    Args:
+        settings: how walks are compared.
+        scores: the calibrated scores of the gait model or the gallery, if there are any.
+
+    Raises:
+        SettingsError: there is a threshold for a closed set, which has none.
+        GalleryError: the scores were measured with too few people for so small a false accept rate. Only the rate of a
+            threshold that has to be derived matters.
+    """
+    if settings.closed and settings.threshold is not None:
+        raise SettingsError(
+            f"A closed set has no threshold, because every walk gets the best name. Leave out either the threshold "
+            f"{settings.threshold:g} or --closed."
+        )
+    if scores is not None and settings.threshold is None and not settings.closed:
+        scores.threshold(settings.far)
 
 
 def check_comparable(gallery: GalleryStore, card: ModelCard) -> None:
-    """Say before the long work that a gallery is of no use for a gait model.
+    """Check, before the long work, that a gallery has walks of the gait model of the run.
 
     Raises:
-        GalleryError: it is empty, or all its walks are of other gait models than `card`'s.
+        GalleryError: the gallery is empty, or all its walks come from other gait models than that of `card`.
     """
     models = gallery.model_ids()
     if not models:
         raise GalleryError("The gallery is empty. Add people to it: python -m app enrol VIDEO --name NAME.")
     if card.model_id not in models:
         raise GalleryError(
-            f"The walks in the gallery were embedded by {', '.join(models)}, not by {card.model_id}. Walks of "
-            "different models cannot be compared. Use that model, or embed the walks again: "
+            f"The walks in the gallery come from the model {', '.join(models)}, not from {card.model_id}. Walks of "
+            "different models cannot be compared. Use the gallery's model, or embed its walks again: "
             "python -m app gallery re-embed."
         )

@@ -18,7 +18,7 @@ _NOBODY = -1
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How many of a walk's `pieces` are, taken alone, nearest to the person that the whole walk is nearest to."""
+    """How many of a walk's `pieces` are by themselves nearest to the person that the decision is about."""
 
     agreeing: int
     pieces: int
@@ -84,20 +84,20 @@ def match(
         raise ValueError(f"distances must be finite, one row per track ({len(frames)}) and one column per gallery walk")
     names = list(dict.fromkeys(identities))
     table = identity_distances(distances, identities, neighbours)
-    given = _assign(table, visibility(frames), threshold)
+    columns = _assign(table, visibility(frames), threshold)
     numbers = list(track_ids) if track_ids is not None else list(range(1, len(frames) + 1))
     together = covisible(frames)
     matches = []
-    for row, taken in enumerate(given):
+    for row, column in enumerate(columns):
         order = np.argsort(table[row], kind="stable")
-        named = taken != _NOBODY
+        is_named = column != _NOBODY
         matches.append(
             Match(
                 candidates=tuple(Candidate(names[i], float(table[row, i])) for i in order),
-                identity=names[taken] if named else None,
-                distance=float(table[row, taken]) if named else None,
+                identity=names[column] if is_named else None,
+                distance=float(table[row, column]) if is_named else None,
                 threshold=None if threshold is None else float(threshold),
-                reason=None if named else _reason(row, table, given, together[row], names, numbers, threshold),
+                reason=None if is_named else _reason(row, table, columns, together[row], names, numbers, threshold),
             )
         )
     return matches
@@ -126,11 +126,11 @@ def agreement(match: Match, pieces: Distances, identities: Sequence[str], neighb
 def confidence(match: Match) -> float:
     """Return how clear a match is, 0..1: ``b^2 / (b^2 + d^2)`` for the distance d and the nearest border b.
 
-    The border is the threshold or the distance of the nearest other identity, whichever is smaller: beyond it the
-    decision would be a different one. So 0.5 is a decision on the border and 0.8 one at half its distance. Below 0.5
-    somebody else is nearer, but was seen elsewhere at the same time. An unnamed walk has 0. In a closed set there is no
-    threshold, and a gallery of one person leaves no choice: 1. It orders the matches of one run and is NOT a calibrated
-    probability.
+    The border is the threshold or the distance of the nearest other identity, whichever is smaller. Beyond it the
+    decision would be a different one. A decision on the border has 0.5, and one at half the distance of the border has
+    0.8. Below 0.5 somebody else is nearer, but was in view elsewhere at the same time. A walk without a name has 0. In
+    a closed set there is no threshold, so the only person of a gallery has 1. The value orders the matches of one run
+    and is NOT a calibrated probability.
     """
     if match.identity is None or match.distance is None:
         return 0.0
@@ -143,31 +143,31 @@ def confidence(match: Match) -> float:
     return border**2 / (border**2 + match.distance**2) if border > 0 else float(match.distance == 0)
 
 
-def _assign(table: Distances, seen: Bools, threshold: float | None) -> Ints:
-    """Return the identity's column for each row of `table`, or `_NOBODY`."""
-    given = np.full(len(table), _NOBODY, np.int64)
+def _assign(table: Distances, visible: Bools, threshold: float | None) -> Ints:
+    """Return the column of the identity that each row of `table` receives, or `_NOBODY`."""
+    assigned = np.full(len(table), _NOBODY, np.int64)
     if table.size == 0:
-        return given
+        return assigned
     # In a closed set one more named walk is worth more than any distances can cost.
     limit = (len(table) + 1) * (float(table.max()) + 1) if threshold is None else threshold
-    # A pair exactly at the threshold is accepted: it must be worth a little more than none.
+    # A pair exactly at the threshold is accepted, so it must be worth a little more than no pair.
     cost = table - limit - 1e-9 * max(1.0, abs(limit))
     allowed = table <= limit
     nearest = table.argmin(1)
-    free = allowed[np.arange(len(table)), nearest]
-    given[free] = nearest[free]
-    if not _collides(given, seen):  # nobody's nearest person is contested, so nothing can be better
-        return given
-    given[:] = _NOBODY
-    if len(seen) == 1:  # all tracks are seen at once: the classic assignment problem
+    near_enough = allowed[np.arange(len(table)), nearest]
+    assigned[near_enough] = nearest[near_enough]
+    if not _has_conflict(assigned, visible):  # everybody can have their nearest person, so nothing can be better
+        return assigned
+    assigned[:] = _NOBODY
+    if len(visible) == 1:  # all tracks are in view at once: the classic assignment problem
         rows, columns = linear_sum_assignment(np.where(allowed, cost, 0.0))
-        kept = allowed[rows, columns]
-        given[rows[kept]] = columns[kept]
-        return given
+        accepted = allowed[rows, columns]
+        assigned[rows[accepted]] = columns[accepted]
+        return assigned
     rows, columns = np.nonzero(allowed)
     pairs = np.arange(len(rows))
     # One identity for each track, and in each moment one track for each identity.
-    moments, at = np.nonzero(seen[:, rows])
+    moments, at = np.nonzero(visible[:, rows])
     limits = np.concatenate([rows, len(table) + moments * table.shape[1] + columns[at]])
     _, limits = np.unique(limits, return_inverse=True)
     matrix = coo_array((np.ones(len(limits)), (limits, np.concatenate([pairs, at])))).tocsr()
@@ -181,15 +181,15 @@ def _assign(table: Distances, seen: Bools, threshold: float | None) -> Ints:
     if solution.x is None:
         raise RuntimeError(f"the assignment of {len(table)} tracks was not solved: {solution.message}")
     chosen = solution.x > 0.5
-    given[rows[chosen]] = columns[chosen]
-    return given
+    assigned[rows[chosen]] = columns[chosen]
+    return assigned
 
 
-def _collides(given: Ints, seen: Bools) -> bool:
-    for moment in seen:
-        taken = given[moment]
-        taken = taken[taken != _NOBODY]
-        if len(np.unique(taken)) < len(taken):
+def _has_conflict(assigned: Ints, visible: Bools) -> bool:
+    """Return whether two tracks that are in view together have the same identity."""
+    for moment in visible:
+        columns = assigned[moment & (assigned != _NOBODY)]
+        if len(np.unique(columns)) < len(columns):
             return True
     return False
 
@@ -197,20 +197,20 @@ def _collides(given: Ints, seen: Bools) -> bool:
 def _reason(
     row: int,
     table: Distances,
-    given: Ints,
+    assigned: Ints,
     together: Bools,
     names: Sequence[str],
     numbers: Sequence[int],
     threshold: float | None,
 ) -> str:
-    """Say why a walk has no name."""
+    """Return why a walk has no name."""
     if not names:
-        return "the gallery holds nobody"
+        return "the gallery is empty"
     nearest = int(table[row].argmin())
     name, distance = names[nearest], table[row, nearest]
     if threshold is not None and distance > threshold:
-        return f"nearest {name} at {distance:.3g} is beyond the threshold {threshold:.3g}"
-    rivals = np.flatnonzero(together & (given == nearest))
+        return f"the nearest person, {name}, is at distance {distance:.3g}, beyond the threshold {threshold:.3g}"
+    rivals = np.flatnonzero(together & (assigned == nearest))
     rival = int(rivals[table[rivals, nearest].argmin()])
-    why = "which is nearer" if table[rival, nearest] <= distance else "as all fit better that way"
-    return f"{name} was given to track {numbers[rival]}, seen at the same time, {why}"
+    why = "is nearer" if table[rival, nearest] <= distance else "fits the name better when all walks are considered"
+    return f"{name} was given to track {numbers[rival]}, which is in view at the same time and {why}"

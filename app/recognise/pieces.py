@@ -1,4 +1,4 @@
-"""Walks in pieces: tracks that go over to somebody else are cut, and halves say how alike walks of one person are."""
+"""Cutting walks: tracks are cut where they go over to somebody else; halves show how alike one person's walks are."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def half_distances(videos: Sequence[AnalysedVideo], stages: Stages) -> Distances
     return np.array([distances_between([a], [b], stages.settings.match.metric)[0, 0] for a, b in halves])
 
 
-def _switches(sequence: GaitSequence, track: Track, every: Sequence[Track], stages: Stages) -> list[int]:
-    """The frames at which a track goes over to somebody else."""
+def _switches(sequence: GaitSequence, track: Track, tracks: Sequence[Track], stages: Stages) -> list[int]:
+    """Return the frames at which a track goes over to somebody else."""
     parts = windows(sequence)
     starts = [int(part.frame_indices[0]) for part in parts]
-    others = [other for other in every if other.track_id != track.track_id]
+    others = [other for other in tracks if other.track_id != track.track_id]
     possible = possible_switches(track, others, starts, sequence.fps)
-    if not possible.any():  # most walks: nothing is embedded twice
+    if not possible.any():  # as for most walks, which the gait network then need not see again
         return []
     embeddings = stages.gait.embed(parts)
     distances = distances_between(embeddings, embeddings, stages.settings.match.metric)
@@ -79,8 +79,8 @@ def _cut(sequence: GaitSequence, track: Track, starts: Sequence[int]) -> list[tu
     edges = [int(track.frame_indices[0]), *starts, int(track.frame_indices[-1]) + 1]
     pieces = []
     for first, end in pairwise(edges):
-        seen = (track.frame_indices >= first) & (track.frame_indices < end)
-        cut_out = (sequence.frame_indices >= first) & (sequence.frame_indices < end)
-        part = Track(track.track_id, track.frame_indices[seen], track.boxes[seen], track.scores[seen])
-        pieces.append((sequence.part(cut_out), part))
+        boxes = (track.frame_indices >= first) & (track.frame_indices < end)
+        silhouettes = (sequence.frame_indices >= first) & (sequence.frame_indices < end)
+        part = Track(track.track_id, track.frame_indices[boxes], track.boxes[boxes], track.scores[boxes])
+        pieces.append((sequence.part(silhouettes), part))
     return pieces

@@ -1,4 +1,4 @@
-"""Identity switches: a track that begins on one person and goes on upon another, as trackers do where people cross."""
+"""Identity switches: a track that begins on one person and goes on with another, as happens where people cross."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from app.gallery.distances import Distances
 from app.types import Bools, Floats, GaitSequence, Ints, Track
 
 WINDOW = 0.6
-"""Seconds of a window: about a step (Winter 1991: 0.5 to 0.6 s), in which the legs take every posture once."""
+"""The length of a window in s: about one step (Winter 1991: 0.5 to 0.6 s), in which the legs take every posture."""
 FEWEST_FRAMES = 6
-"""Silhouettes a window has at least; it is longer where they are rare."""
+"""The smallest number of silhouettes in a window. Where silhouettes are rare, windows are longer."""
 FEWEST_WINDOWS = 3
-"""Windows on either side of a switch: a piece lasts about 1.8 s, from which a walk can be judged."""
+"""The smallest number of windows on each side of a switch: about 1.8 s, which are enough to judge a walk."""
 REACH = 3
-"""Windows further apart than this are not compared: who turns looks different too, but little by little."""
+"""Windows that are further apart are not compared: people who turn look different too, but they change slowly."""
 CONTRAST = 1.2
-"""Least `contrast` of a switch, chosen on virtual walkers."""
+"""The smallest `contrast` that counts as a switch. It was chosen on virtual walkers."""
 NEAR = 1.0
-"""Seconds before and after a switch in which the track must come upon somebody, or be lost."""
+"""A switch needs somebody else near, or a track that is lost for a moment, within this many seconds."""
 LOST = 0.2
-"""Seconds without a box after which a track may have gone on upon anybody."""
+"""A track without a box for this many seconds may have gone on with anybody."""
 
 
 def windows(walk: GaitSequence) -> list[GaitSequence]:
-    """Cut a walk into windows of equally many silhouettes, of about 0.6 s; what is left over at the end is dropped."""
+    """Cut a walk into windows of about 0.6 s with equally many silhouettes. A rest at the end is dropped."""
     steps = np.diff(walk.frame_indices)
     rate = walk.fps / float(np.median(steps)) if len(steps) else walk.fps
     size = max(FEWEST_FRAMES, round(WINDOW * rate))
@@ -34,36 +34,36 @@ def windows(walk: GaitSequence) -> list[GaitSequence]:
 
 
 def possible_switches(track: Track, others: Sequence[Track], frames: Sequence[int], fps: float) -> Bools:
-    """Whether a track may have gone over to somebody else at each of `frames`: bool (n,).
+    """Return whether a track may have gone over to somebody else at each of `frames`: bool (n,).
 
-    It may where within a second it was lost for a moment, or ran into the way of somebody else, seen then or not long
-    before or after. Nobody who walks alone is ever split, however sharply they turn.
+    That is possible where, within a second, the track was lost for a moment or its boxes overlap the boxes that
+    another track has within a second. So somebody who walks alone is never split, however sharply they turn.
 
     Args:
-        track: the one in question.
-        others: all others of the video.
+        track: the track in question.
+        others: all other tracks of the video.
         frames: the frame indices in question.
         fps: frames per second.
     """
     possible = np.zeros(len(frames), np.bool_)
     for place, frame in enumerate(frames):
         around = (frame - NEAR * fps, frame + NEAR * fps)
-        indices, own = _within(track, *around)
-        met = (_meet(own, _within(other, *around)[1]) for other in others)
-        possible[place] = bool((np.diff(indices) > LOST * fps + 1).any()) or any(met)
+        indices, boxes = _within(track, *around)
+        was_lost = bool((np.diff(indices) > LOST * fps + 1).any())
+        possible[place] = was_lost or any(_overlap(boxes, _within(other, *around)[1]) for other in others)
     return possible
 
 
 def contrast(distances: Distances, at: int) -> float:
-    """How clearly somebody else begins at window `at`: above 1 where hardly anything speaks against it.
+    """Return how clearly another person begins at window `at`: well above 1 where a switch is likely.
 
-    The lower quartile of the distances across the place, over the upper quartile of the distances on the less steady
-    side of it. Only windows at most `REACH` apart count, so that a slow turn is no switch; and quartiles, so that a
-    spoilt window is none either.
+    This is the lower quartile of the distances across the place, divided by the upper quartile of the distances on the
+    less steady side of it. Only windows that are at most `REACH` apart count, so that a slow turn is not taken for a
+    switch. Quartiles are used so that a single bad window is not taken for one either.
 
     Args:
-        distances: (n, n) among the successive windows of a track.
-        at: the first window of the second side; both sides have at least two.
+        distances: (n, n), between the successive windows of a track.
+        at: the first window of the second side; both sides have at least two windows.
     """
     first, second = np.triu_indices(len(distances), 1)
     near = second - first <= REACH
@@ -77,18 +77,18 @@ def contrast(distances: Distances, at: int) -> float:
 def find_switches(distances: Distances, possible: Bools) -> list[int]:
     """Find where a track goes over to somebody else.
 
-    The clearest place splits the track, and each side may be split again (binary segmentation).
+    The track is split at the clearest place, and each side may be split again (binary segmentation).
 
     Args:
-        distances: (n, n) among the successive `windows` of a track.
-        possible: (n,), whether somebody else may begin at each window (`possible_switches`).
+        distances: (n, n), between the successive `windows` of a track.
+        possible: (n,), whether another person may begin at each window (`possible_switches`).
 
     Returns:
-        The windows at which another person begins, rising.
+        The windows at which another person begins, in rising order.
     """
     places = range(FEWEST_WINDOWS, len(distances) - FEWEST_WINDOWS + 1)
-    clear, at = max(((contrast(distances, place), place) for place in places if possible[place]), default=(0.0, 0))
-    if clear < CONTRAST:
+    largest, at = max(((contrast(distances, place), place) for place in places if possible[place]), default=(0.0, 0))
+    if largest < CONTRAST:
         return []
     before = find_switches(distances[:at, :at], possible[:at])
     after = find_switches(distances[at:, at:], possible[at:])
@@ -96,13 +96,13 @@ def find_switches(distances: Distances, possible: Bools) -> list[int]:
 
 
 def _within(track: Track, first: float, last: float) -> tuple[Ints, Floats]:
-    """The frames and boxes of a track from `first` to `last`."""
+    """Return the frames and boxes of a track from `first` to `last`."""
     inside = (track.frame_indices >= first) & (track.frame_indices <= last)
     return track.frame_indices[inside], track.boxes[inside]
 
 
-def _meet(boxes: Floats, others: Floats) -> bool:
-    """Whether any of `boxes` (n, 4) overlaps any of `others` (m, 4)."""
-    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    other = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return bool((other > corner).all(2).any())
+def _overlap(boxes: Floats, others: Floats) -> bool:
+    """Return whether any of `boxes` (n, 4) overlaps any of `others` (m, 4)."""
+    top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return bool((bottom_right > top_left).all(2).any())

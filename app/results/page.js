@@ -1,7 +1,7 @@
 "use strict";
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// A place in a timeline, or a time beside a name, plays the video from there.
+// A click on a place in a timeline, or on a time beside a name, plays the video from there.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("[data-seek]");
   const video = link && document.getElementById(link.dataset.video);
@@ -12,7 +12,7 @@ document.addEventListener("click", (event) => {
   if (!still) video.play().catch(() => {});
 });
 
-// A line through each timeline shows where its video is.
+// A line through each timeline shows the current time of its video.
 for (const timeline of document.querySelectorAll(".timeline")) {
   const video = document.getElementById(timeline.dataset.video);
   const place = () => {
@@ -30,7 +30,7 @@ for (const video of document.querySelectorAll("video")) {
   if (video.error) video.dispatchEvent(new Event("error"));
 }
 
-// What is linked to inside a closed list opens it.
+// A link to something inside a closed list opens the list.
 const open = () => {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const details = target && target.closest("details");
@@ -42,26 +42,26 @@ const open = () => {
 addEventListener("hashchange", open);
 open();
 
-// The table of distances is one stop for the Tab key; arrows move in it.
+// The table of distances is one stop for the Tab key. The arrow keys move within it.
 const matrix = document.querySelector(".matrix");
 if (matrix) {
   const says = document.querySelector(".says");
   const rows = [...matrix.tBodies[0].rows].map((row) => [...row.querySelectorAll("td")]);
   const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  const tell = (event) => {
+  const describe = (event) => {
     const cell = event.target.closest("[data-says]");
     if (cell) says.textContent = cell.dataset.says;
   };
   let current = matrix.querySelector("td[data-says]");
   if (current) current.tabIndex = 0;
-  matrix.addEventListener("mouseover", tell);
+  matrix.addEventListener("mouseover", describe);
   matrix.addEventListener("focusin", (event) => {
     const cell = event.target.closest("[data-says]");
     if (!cell) return;
     current.tabIndex = -1;
     current = cell;
     current.tabIndex = 0;
-    tell(event);
+    describe(event);
   });
   matrix.addEventListener("keydown", (event) => {
     const move = moves[event.key];

@@ -1,7 +1,7 @@
-"""`results.json`: the public contract of a run, as data models; its JSON schema is made from them.
+"""`results.json`: the public contract of a run, as data models from which its JSON schema is made.
 
-`app/results/results.schema.json` is that schema as a file; a test keeps the two the same. A change that breaks readers
-raises `SCHEMA_VERSION`.
+`app/results/results.schema.json` is that schema as a file, and a test keeps the two the same. A change that breaks
+readers raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -56,52 +56,53 @@ class TrackReport(_Model):
         default=None,
         ge=0,
         le=1,
-        description="calibrated probability that the walk is `identity`'s, or the nearest candidate's; null where "
-        "nothing is known of what this model's distances mean",
+        description="calibrated probability that the walk is that of `identity`, or of the nearest candidate of "
+        "an unknown walk; null where it is not known what distances mean here",
     )
     margin: float | None = Field(
-        default=None, description="how much further the next candidate is than `distance`; negative if it is nearer"
+        default=None,
+        description="how much further the next candidate is than `distance`; negative if that one is nearer",
     )
     pieces: int | None = Field(
         default=None,
         ge=2,
-        description="in how many pieces the gait model saw the walk; null where it saw it whole, or there is only one "
-        "candidate",
+        description="number of pieces in which the gait model saw the walk; null where it saw the whole walk at once "
+        "or there is only one candidate",
     )
     agreeing: int | None = Field(
         default=None,
         ge=0,
-        description="how many of `pieces` are by themselves nearest to `identity`, or to the nearest candidate, of all "
-        "candidates",
+        description="number of `pieces` that are by themselves nearest to `identity`, or to the nearest candidate of "
+        "an unknown walk",
     )
     part_of: int | None = Field(
         default=None,
         ge=1,
-        description="the track this one was cut from, as somebody else goes on under its number; null for whole tracks",
+        description="the track that this one was cut from, because it goes over to another person; null for whole tracks",
     )
     reason: str | None = Field(description="why there is no identity")
     candidates: list[CandidateReport] = Field(description="by rising distance")
 
     @property
     def agreement(self) -> Agreement | None:
-        """`agreeing` of `pieces`, where there are pieces."""
+        """How many of the pieces agree; None where there are no pieces."""
         return None if self.pieces is None or self.agreeing is None else Agreement(self.agreeing, self.pieces)
 
     @property
     def sureness(self) -> Sureness:
-        """How sure `identity` is; of somebody unknown, how probable the nearest candidate is."""
+        """How sure `identity` is. For an unknown walk it says how probable the nearest candidate is."""
         return Sureness.of(self.probability, self.confidence)
 
 
 class VideoReport(_Model):
-    """What was seen in one video."""
+    """What a run found in one video."""
 
     video: str = Field(description="path as given")
-    name: str = Field(description="what the video is called in this run, unlike all others: the stem of its file names")
+    name: str = Field(description="name of the video in this run, which no other video has; file names begin with it")
     width: int = Field(description="px, after rotation")
     height: int = Field(description="px, after rotation")
     fps: float
-    frame_count: int = Field(description="frames really decoded")
+    frame_count: int = Field(description="number of frames that were decoded")
     warnings: list[str] = []
     tracks: list[TrackReport]
 
@@ -127,7 +128,7 @@ class ModelReport(_Model):
 
     @classmethod
     def of(cls, card: ModelCard) -> ModelReport:
-        """Make it from a stage's card."""
+        """Return the report about a stage with this card."""
         return cls(
             name=card.name,
             model_id=card.model_id,
@@ -141,7 +142,7 @@ class ModelReport(_Model):
 
 
 class Report(_Model):
-    """The whole of `results.json`."""
+    """The content of `results.json`."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     gaitprint: str = Field(description="version of the program")
@@ -149,16 +150,31 @@ class Report(_Model):
     models: dict[str, ModelReport]
     settings: dict[str, Any]
     timings: dict[str, float] = Field(description="seconds by step, and `total`")
-    gallery: VideoReport | None = Field(description="null where people were named by the gallery that is kept")
+    gallery: VideoReport | None = Field(
+        description="the gallery video; null where people were named after a gallery file"
+    )
     probes: list[VideoReport]
     failures: list[FailureReport] = Field(default=[], description="probes that could not be used, and why")
 
+    @property
+    def rule(self) -> str:
+        """When a walk gets a name, for people to read; empty where nobody was compared."""
+        compared = [track for probe in self.probes for track in probe.tracks if track.candidates]
+        if not compared:
+            return ""
+        if compared[0].threshold is None:
+            return (
+                "Closed set: everybody in the probe is taken to be in the gallery. There is no threshold, so each walk "
+                "has the best name that the people in view at the same time leave."
+            )
+        return f"Threshold: {compared[0].threshold:.3g}. A walk that is further than this from everybody is unknown."
+
 
 def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> VideoReport:
-    """Return what `results.json` says of a video.
+    """Return what `results.json` says about a video.
 
     Args:
-        video: what was found in it.
+        video: the video and its walks.
         decisions: who each usable walk is, by track number.
     """
     return VideoReport(
@@ -207,7 +223,7 @@ def schema() -> dict[str, Any]:
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON, one line for each long list of numbers."""
+    """Return the report as JSON, on one line."""
     return json.dumps(report.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
@@ -219,7 +235,7 @@ CSV_COLUMNS = (
 
 
 def to_csv(report: Report) -> str:
-    """Return one row for each track of each video."""
+    """Return the content of `results.csv`: one row for each track of each video."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)

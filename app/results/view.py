@@ -1,4 +1,4 @@
-"""What the page shows, worked out: times instead of frames, shares instead of pixels, file names instead of paths."""
+"""What the page shows: times instead of frames, shares instead of pixels, file names instead of paths."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from app.results.report import ModelReport, Report, TrackReport, VideoReport
 from app.settings import Settings
 from app.video.paint import UNKNOWN, UNUSABLE, colour_of
 
-_GAP = 0.5  # s; shorter absences leave no gap in the timeline
-_TICKS = 7  # on a time axis, at most
-_STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # s between ticks
-_CARDS = 24
-_NEAREST = 4  # candidates shown at once
-_COLUMNS, _ROWS = 60, 200  # of the table of distances, at most
+_GAP = 0.5  # in s; a shorter absence leaves no gap in the timeline
+_MOST_TICKS = 7  # on a time axis
+_STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # between ticks, in s
+_MOST_CARDS = 24  # of people, where fewer were recognised
+_NEAREST = 4  # candidates that are visible at once
+_MOST_COLUMNS, _MOST_ROWS = 60, 200  # of the table of distances
 
 
 @dataclass(frozen=True)
 class ShownVideo:
-    """A video of a run: what was seen in it, the file it was painted into, and pictures by track id."""
+    """A video of a run: its report, the painted copy, and pictures by track id."""
 
     report: VideoReport
     painted: Path
@@ -51,7 +51,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class CandidateView:
-    """A bar: how far an identity is, and whether it was chosen; `share`, 0..1, is its length."""
+    """A bar that shows how far an identity is. Its length is `share`, 0..1; the `chosen` one is the walk's name."""
 
     name: str
     colour: str
@@ -109,7 +109,7 @@ class TrackView:
 
     @property
     def stretches(self) -> list[tuple[float, float]]:
-        """When the track is in view: start and length in shares of the track's time, 0..1."""
+        """When the track is in view: starts and lengths as shares of the track's time, 0..1."""
         frames = np.asarray(self.track.frames)
         breaks = np.flatnonzero(np.diff(frames) > _GAP * self.video.fps)
         firsts, lasts = frames[np.r_[0, breaks + 1]], frames[np.r_[breaks, len(frames) - 1]]
@@ -145,7 +145,7 @@ class VideoView:
         self.rows = list(self._rows(colours))
 
     def _track(self, track: TrackReport, shown: ShownVideo, colours: Colours) -> TrackView:
-        # The near ones are what is compared: far ones, however far, have bars of the full length.
+        # The near candidates decide the scale. The bars of those that are further away have the full length.
         nearest = [candidate.distance for candidate in track.candidates[:_NEAREST]]
         longest = max([*nearest, 1.2 * (track.threshold or 0.0)]) or 1.0
         candidates = [
@@ -169,7 +169,7 @@ class VideoView:
         )
 
     def _rows(self, colours: Colours) -> Iterable[RowView]:
-        """One line for each identity and each unknown walk, then as few as possible for what was not used."""
+        """Yield a line for each identity and each unknown walk, then as few lines as possible for unusable tracks."""
         by_name: dict[str, list[TrackView]] = {}
         for view in self.used:
             by_name.setdefault(view.track.identity or f"unknown, track {view.track.track_id}", []).append(view)
@@ -188,28 +188,29 @@ class VideoView:
 
     @property
     def ticks(self) -> list[float]:
-        """Round times in s for the axis; none so late that its label would leave the page."""
-        step = next((step for step in _STEPS if self.seconds / step <= _TICKS), math.ceil(self.seconds / _TICKS))
+        """Round times in s for the axis, none of them so late that its label would leave the page."""
+        coarsest = math.ceil(self.seconds / _MOST_TICKS)
+        step = next((step for step in _STEPS if self.seconds / step <= _MOST_TICKS), coarsest)
         return [place * step for place in range(math.floor(0.96 * self.seconds / step) + 1)]
 
 
 @dataclass(frozen=True)
 class PersonView:
-    """Somebody of the gallery, and the probe walks that are said to be theirs."""
+    """A person of the gallery, and the probe walks that have this person's name."""
 
     name: str
     colour: str
     portrait: bytes | None
-    seen: Sequence[TrackView]
+    walks: Sequence[TrackView]
 
     @property
     def doubtful(self) -> bool:
-        return bool(self.seen) and all(view.doubtful for view in self.seen)
+        return bool(self.walks) and all(view.doubtful for view in self.walks)
 
 
 @dataclass(frozen=True)
 class MatrixView:
-    """Distances of probe walks to identities: `cells` by row, None where there is none; nearness is 0..1."""
+    """Distances of probe walks to identities: `cells` by row, None where two were not compared. Nearness is 0..1."""
 
     columns: Sequence[tuple[str, str]]
     rows: Sequence[TrackView]
@@ -249,18 +250,18 @@ class ReportView:
     def compared(self) -> bool:
         return any(view.near for view in self.walks)
 
-    @cached_property
-    def thresholds(self) -> list[float]:
-        return sorted({view.track.threshold for view in self.walks if view.track.threshold is not None})
+    @property
+    def closed(self) -> bool:
+        return self.compared and all(view.track.threshold is None for view in self.walks)
 
     @cached_property
     def people(self) -> list[PersonView]:
-        """Those who were seen, in the order of the gallery, then as many others as there is room for."""
+        """Those who were recognised, in the order of the gallery, then as many others as there is room for."""
         crops = {
             view.track.identity: view.pictures.crop
             for view in sorted(self.gallery.named if self.gallery else [], key=lambda view: len(view.track.frames))
         }
-        every = [
+        people = [
             PersonView(
                 name,
                 self.colours.of(name),
@@ -269,11 +270,12 @@ class ReportView:
             )
             for name in dict.fromkeys(self.identities)
         ]
-        return sorted(every, key=lambda person: not person.seen)[: max(_CARDS, sum(bool(p.seen) for p in every))]
+        recognised = sum(bool(person.walks) for person in people)
+        return sorted(people, key=lambda person: not person.walks)[: max(_MOST_CARDS, recognised)]
 
     @cached_property
     def matrix(self) -> MatrixView | None:
-        """The distances, of the identities that come nearest to anybody where there are too many to show."""
+        """The table of distances. Where there are too many identities, it has those that are nearest to any walk."""
         rows = [view for view in self.walks if view.near]
         nearest: dict[str, float] = {}
         for view in rows:
@@ -281,9 +283,9 @@ class ReportView:
                 nearest[candidate.name] = min(candidate.distance, nearest.get(candidate.name, math.inf))
         if not nearest:
             return None
-        kept = set(sorted(nearest, key=nearest.__getitem__)[:_COLUMNS])
-        names = [name for name in dict.fromkeys([*self.identities, *nearest]) if name in kept]
-        shown = rows[:_ROWS]
+        in_table = set(sorted(nearest, key=nearest.__getitem__)[:_MOST_COLUMNS])
+        names = [name for name in dict.fromkeys([*self.identities, *nearest]) if name in in_table]
+        shown = rows[:_MOST_ROWS]
         by_name = [{candidate.name: candidate for candidate in view.candidates} for view in shown]
         cells = [[row.get(name) for name in names] for row in by_name]
         distances = [cell.distance for row in cells for cell in row if cell]
@@ -306,19 +308,19 @@ class ReportView:
 
     @cached_property
     def failures(self) -> list[str]:
-        """Why a probe could not be used, for each."""
+        """The reasons why probes could not be used."""
         return [failure.reason.replace(failure.video, Path(failure.video).name) for failure in self.report.failures]
 
     @cached_property
     def models(self) -> list[tuple[str, ModelReport, str]]:
-        """Stage, model and file name."""
+        """The stage, the model and its file name, for each stage."""
         return [
             (stage, model, Path(model.file).name if model.file else "") for stage, model in self.report.models.items()
         ]
 
     @cached_property
     def settings(self) -> list[tuple[str, str, bool]]:
-        """Name, value, and whether it is another than the default."""
+        """The name and the value of each setting, and whether it differs from the default."""
         default = dict(_flat(asdict(Settings())))
         return [(name, value, value != default.get(name)) for name, value in _flat(self.report.settings)]
 

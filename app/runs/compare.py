@@ -17,7 +17,7 @@ from app.gallery.distances import distances_between
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
 from app.recognise.identities import join_fragments, name_identities
-from app.recognise.judge import Decision, distances_between_people, learn_limits
+from app.recognise.judge import Decision, check_settings, distances_between_people, learn_limits
 from app.recognise.pieces import half_distances
 from app.recognise.scores import find_scores
 from app.results.report import FailureReport
@@ -32,7 +32,7 @@ from app.walks.analyse import AnalysedVideo
 def compare(gallery: Path, probes: Sequence[Path], run: Run, *, fresh: bool = False) -> Result:
     """Name the walkers of `probes` after those of `gallery`.
 
-    A probe that cannot be used does not lose the others: it is among the failures of the result.
+    A probe that cannot be used does not stop the others: it is among the failures of the result.
 
     Args:
         gallery: video of the people to know.
@@ -41,39 +41,41 @@ def compare(gallery: Path, probes: Sequence[Path], run: Run, *, fresh: bool = Fa
         fresh: whether to ignore what an earlier run found in the same videos.
 
     Raises:
-        GaitprintError: nothing could be done; nothing is left half-written.
+        GaitprintError: nothing could be done. Nothing is left half-written.
     """
+    match = run.settings.match
+    check_settings(match, find_scores(run.stages.gait.card, match.metric))
     names = distinct_names([gallery, *probes])
     known = walks_of(gallery, names[0], run, fresh=fresh)
     if not known.usable():
         raise NobodyFoundError(f"The gallery {gallery} has no walk that can be used. {reasons_against(known)}.")
-    found, failures = walks_of_probes(probes, names[1:], run, fresh=fresh)
+    analysed, failures = walks_of_probes(probes, names[1:], run, fresh=fresh)
     with run.watch.measure("match"):
-        return compare_walks(known, found, run, failures)
+        return compare_walks(known, analysed, run, failures)
 
 
 def compare_walks(
-    known: AnalysedVideo, seen: Sequence[AnalysedVideo], run: Run, failures: Sequence[FailureReport] = ()
+    known: AnalysedVideo, probes: Sequence[AnalysedVideo], run: Run, failures: Sequence[FailureReport] = ()
 ) -> Result:
-    """Name the walks of the videos `seen` after the people of the gallery video `known`; see `compare`."""
-    identities = identities_of(known, seen, run)
+    """Name the walks of `probes` after the people of the gallery video `known`; see `compare`."""
+    identities = identities_of(known, probes, run)
     with closing(gallery_of(known, identities)) as people:
-        named = name_walks(seen, people, run)
+        named = name_walks(probes, people, run)
     decisions = {track_id: Decision(name) for track_id, name in identities.items()}
     return Result(run, NamedVideo(known, decisions), named, sorted(set(identities.values())), failures)
 
 
-def identities_of(known: AnalysedVideo, seen: Sequence[AnalysedVideo], run: Run) -> dict[int, str]:
-    """Name the people of a gallery video, ``<video>-001`` and so on, by track number.
+def identities_of(known: AnalysedVideo, probes: Sequence[AnalysedVideo], run: Run) -> dict[int, str]:
+    """Name the people of a gallery video ``<video>-001`` and so on. Return the names by track number.
 
-    The pieces of one person's broken track get one name, if the settings say so. How alike they must be is learnt from
-    the people who are seen together in any video of the run.
+    The fragments of one person's broken track get one name, if the settings say so. How alike they must be is learnt
+    from the people who are in view together in any video of the run.
     """
     settings, tracks = run.settings.match, [walk.track for walk in known.usable()]
     embeddings = [walk.embedding for walk in known.usable() if walk.embedding is not None]
     groups = list(range(len(tracks)))
     if settings.join_fragments and len(tracks) > 1:
-        videos = [known, *seen]
+        videos = [known, *probes]
         impostors = np.concatenate([distances_between_people(video, settings) for video in videos])
         genuine = half_distances(videos, run.stages) if not len(impostors) else np.zeros(0)
         card, walks = run.stages.gait.card, sum(len(video.usable()) for video in videos)
@@ -93,6 +95,6 @@ def gallery_of(known: AnalysedVideo, identities: dict[int, str]) -> SqliteGaller
         if walk.embedding is not None:
             number = walk.track.track_id
             walks.setdefault(identities[number], []).append(NewWalk(walk.embedding, known.info.path.name, number))
-    for name, own in walks.items():
-        gallery.enrol(name, own, consent="kept in memory for one run only")
+    for name, walks_of_person in walks.items():
+        gallery.enrol(name, walks_of_person, consent="kept in memory for one run only")
     return gallery

@@ -1,4 +1,4 @@
-"""Naming the people of videos after a gallery."""
+"""Naming the people in videos after a gallery."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.gallery.store import JSON, GalleryStore
-from app.recognise.judge import Decision, Judge, check_comparable
+from app.recognise.judge import Decision, Judge, check_comparable, check_settings
 from app.recognise.pieces import half_distances
 from app.recognise.scores import find_scores
 from app.results.result import NamedVideo, Result
@@ -17,9 +17,9 @@ from app.walks.analyse import AnalysedVideo
 
 
 def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: bool = False) -> Result:
-    """Name the walkers of `videos` after the people of `gallery`. Who was named is written into the gallery's log.
+    """Name the walkers of `videos` after the people of `gallery`, and write their names into the gallery's log.
 
-    A video that cannot be used does not lose the others: it is among the failures of the result.
+    A video that cannot be used does not stop the others: it is among the failures of the result.
 
     Args:
         videos: videos of the people to name.
@@ -28,21 +28,18 @@ def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: 
         fresh: whether to ignore what an earlier run found in the same videos.
 
     Raises:
-        GalleryError: nobody in the gallery can be compared, or the scores know nothing about so small a false accept
-            rate.
-        GaitprintError: nothing could be done; nothing is left half-written.
+        GalleryError: nobody in the gallery can be compared, or the scores do not reach so small a false accept rate.
+        GaitprintError: nothing could be done. Nothing is left half-written.
     """
     card, match = run.stages.gait.card, run.settings.match
     check_comparable(gallery, card)
-    scores = find_scores(card, match.metric, gallery.path)
-    if scores is not None and match.threshold is None and not match.closed:
-        scores.threshold(match.far)  # a rate that is too small is reported before the long work, not after it
-    found, failures = walks_of_probes(videos, distinct_names(videos), run, fresh=fresh)
+    check_settings(match, find_scores(card, match.metric, gallery.path))
+    analysed, failures = walks_of_probes(videos, distinct_names(videos), run, fresh=fresh)
     with run.watch.measure("match"):
-        named = name_walks(found, gallery, run)
-    for one in named:
-        _record(one, gallery)
-    decisions = [decision for one in named for decision in one.decisions.values()]
+        named = name_walks(analysed, gallery, run)
+    for video in named:
+        _record(video, gallery)
+    decisions = [decision for video in named for decision in video.decisions.values()]
     identities = sorted({decision.identity for decision in decisions if decision.identity is not None})
     portraits = {name: picture for name in identities if (picture := gallery.thumbnail(name)) is not None}
     return Result(run, None, named, identities, failures, portraits)
@@ -52,8 +49,7 @@ def name_walks(videos: Sequence[AnalysedVideo], gallery: GalleryStore, run: Run)
     """Let the judge name the walks of videos.
 
     Raises:
-        GalleryError: nobody in the gallery can be compared, or the scores know nothing about so small a false accept
-            rate.
+        GalleryError: nobody in the gallery can be compared.
     """
     stages = run.stages
     judge = Judge.of(
@@ -68,8 +64,10 @@ def survey(videos: Sequence[Path], run: Run) -> Result:
     Raises:
         VideoError: none of the videos can be used.
     """
-    found, failures = walks_of_probes(videos, distinct_names(videos), run)
-    unnamed = [NamedVideo(v, {walk.track.track_id: Decision(None) for walk in v.usable()}) for v in found]
+    analysed, failures = walks_of_probes(videos, distinct_names(videos), run)
+    unnamed = [
+        NamedVideo(video, {walk.track.track_id: Decision(None) for walk in video.usable()}) for video in analysed
+    ]
     return Result(run, None, unnamed, [], failures)
 
 

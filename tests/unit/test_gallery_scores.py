@@ -176,7 +176,7 @@ class TestProbability:
         assert float(many or 0) < float(few or 0)
 
     def test_without_candidates_there_is_none(self, scores: ScoreModel) -> None:
-        nobody = Match((), None, None, 1.0, "the gallery holds nobody")
+        nobody = Match((), None, None, 1.0, "the gallery is empty")
         assert scores.of_matches([nobody], [np.arange(9)]) == [None]
         assert scores.of_matches([], []) == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.errors import SettingsError
 from app.gallery.sqlite import SqliteGallery
 from app.results.outputs import _write_walks
+from app.results.render import labels_by_frame
+from app.results.report import to_csv
 from app.results.result import NamedVideo, Result
-from app.runs.compare import compare_walks
+from app.runs.compare import compare, compare_walks
 from app.runs.enrol import enrol_walks
-from app.runs.identify import name_walks
+from app.runs.identify import identify, name_walks
 from app.settings import MatchSettings, OutputSettings
 from app.stages import Run
 from app.walks.analyse import AnalysedVideo
@@ -124,6 +129,32 @@ def test_a_closed_set_is_assigned_as_a_whole(tmp_path: Path) -> None:
     assert [found.identity for found in match(distances, frames, ["a", "b"], None)] == ["b", "a"]
     apart = [np.arange(5), np.arange(9, 12)]
     assert [found.identity for found in match(distances, apart, ["a", "b"], None)] == ["a", "a"]
+
+
+def test_a_closed_set_has_results_without_a_threshold(tmp_path: Path) -> None:
+    home = analysed(tmp_path, "home", [(range(40), 1), (range(40), 2)])
+    street = analysed(tmp_path, "street", [(range(50), 1), (range(50), 2), (range(50), 9)])
+    result = compare_walks(home, [street], Run(stages(MatchSettings(closed=True))))
+    report = result.report()
+    assert report.rule.startswith("Closed set")
+    (probe,) = report.probes
+    assert [track.threshold for track in probe.tracks] == [None] * 3
+    rows = list(csv.DictReader(io.StringIO(to_csv(report))))[2:]
+    assert [(row["identity"], row["threshold"]) for row in rows] == [("home-001", ""), ("home-002", ""), ("", "")]
+    assert all(float(row["distance"]) >= 0 for row in rows)
+    assert "was given to track" in rows[2]["reason"]
+    labels = [label.text for label in labels_by_frame(probe)[0]]
+    assert labels == ["home-001  clear", "home-002  clear", "unknown"]
+
+
+def test_a_closed_set_with_a_threshold_is_refused_before_the_long_work(tmp_path: Path) -> None:
+    run = Run(stages(MatchSettings(closed=True, threshold=0.5)))
+    with pytest.raises(SettingsError, match=r"A closed set has no threshold.*Leave out either"):
+        compare(tmp_path / "home.mp4", [tmp_path / "street.mp4"], run)
+    home = analysed(tmp_path, "home", [(range(40), 1)])
+    with SqliteGallery(None) as gallery, pytest.raises(SettingsError, match="A closed set has no threshold"):
+        gallery.enrol("Anna", enrol_walks(home, [1], thumbnails=False), consent="yes")
+        identify([tmp_path / "street.mp4"], gallery, run)
 
 
 def test_files_on_disk_are_exactly_the_tracks_of_the_results(tmp_path: Path) -> None:

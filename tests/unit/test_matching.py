@@ -66,7 +66,7 @@ def test_fragments_share_a_name() -> None:
 def test_a_stranger_is_rejected_with_a_reason() -> None:
     found = match(np.array([[12.3, 13.0]]), [TOGETHER], ["g-001", "g-002"], 9.8)[0]
     assert found.identity is None
-    assert found.reason == "nearest g-001 at 12.3 is beyond the threshold 9.8"
+    assert found.reason == "the nearest person, g-001, is at distance 12.3, beyond the threshold 9.8"
     assert found.candidates == (Candidate("g-001", 12.3), Candidate("g-002", 13.0))
     assert confidence(found) == 0
 
@@ -75,7 +75,7 @@ def test_who_loses_a_name_is_told_to_whom() -> None:
     table = np.array([[2.0, 9.9], [1.0, 9.9]])
     found = match(table, [TOGETHER, TOGETHER], ["g-001", "g-002"], 5.0, track_ids=[7, 4])
     assert found[1].identity == "g-001"
-    assert found[0].reason == "g-001 was given to track 4, seen at the same time, which is nearer"
+    assert found[0].reason == "g-001 was given to track 4, which is in view at the same time and is nearer"
 
 
 def test_the_threshold_itself_is_accepted() -> None:
@@ -86,7 +86,7 @@ def test_the_threshold_itself_is_accepted() -> None:
 
 def test_an_empty_gallery_or_probe() -> None:
     found = match(np.zeros((1, 0)), [TOGETHER], [], 5.0)[0]
-    assert (found.identity, found.reason) == (None, "the gallery holds nobody")
+    assert (found.identity, found.reason) == (None, "the gallery is empty")
     assert match(np.zeros((0, 2)), [], ["a", "b"], 5.0) == []
 
 

@@ -157,7 +157,7 @@ def test_the_page_says_who_was_seen_when_and_how_near() -> None:
     assert bar["style"].startswith("left:10.00%;width:30.00%")
     assert bar["aria-label"] == "Ann, track 1, 1.0 – 4.0 s: play from here"
     assert {a["data-says"] for a in tags.all("td") if "data-says" in a} == {
-        "probe.mp4, track 1 to Ann: 0.2500, the name given",
+        "probe.mp4, track 1 to Ann: 0.2500, the name of the walk",
         "probe.mp4, track 1 to Bob: 0.7500",
         "probe.mp4, track 2 to Ann: 0.6000",
         "probe.mp4, track 2 to Bob: 0.5500",
@@ -271,7 +271,7 @@ def test_a_gallery_that_is_no_video_has_portraits_probabilities_and_margins() ->
     tags = Tags(html)
     assert "probe.mp4, compared with the gallery by the way" in tags.words
     assert "probability 93 %" in tags.words
-    assert "Margin to the next: 0.400" in tags.words
+    assert "Margin to the next person: 0.400" in tags.words
     assert "cut from track 1" in tags.words
     assert base64.b64encode(b"a face").decode() in html
     assert not tags.all("section", id="gallery")
@@ -291,12 +291,33 @@ def test_the_pieces_of_a_walk_are_told_and_doubts_too() -> None:
     assert "pieces" not in Tags(usual()).words
 
 
+@pytest.mark.parametrize("probability", [None, 0.9])
+def test_a_closed_set_is_explained(probability: float | None) -> None:
+    walks = [
+        track(1, range(50), "Ann", {"Ann": 0.2, "Bob": 0.6}, threshold=None, probability=probability),
+        track(2, range(50), None, {"Ann": 0.7}, threshold=None, reason="Ann was given to track 1"),
+    ]
+    probe = video("probe.mp4", walks)
+    html = page(report(None, [probe]), None, [shown(probe)], ["Ann", "Bob"])
+    words = Tags(html).words
+    assert "Closed set: everybody in the probe is taken to be in the gallery. There is no threshold" in words
+    assert "a stranger would get a name too" in words
+    assert "Ann was given to track 1." in words
+    assert "thin line" not in words
+    assert 'style="--threshold' not in html
+    assert ("takes for granted that nobody is a stranger" in words) == (probability is not None)
+    open_set = Tags(usual()).words
+    assert "Closed set" not in open_set
+    assert "Threshold: 0.5. A walk that is further than this from everybody is unknown." in open_set
+    assert "thin line" in open_set
+
+
 @pytest.mark.parametrize(
     ("tracks", "heading"),
     [
-        ([], "Nobody could be compared"),
+        ([], "No walk could be compared"),
         ([track(1, range(50), None, {"Ann": 0.9})], "Nobody was recognised"),
-        ([track(1, range(50)), track(2, range(50))], "2 walks found probe.mp4, compared with nobody."),
+        ([track(1, range(50)), track(2, range(50))], "2 walks found probe.mp4. The walks were not compared with a"),
     ],
 )
 def test_a_run_without_names(tracks: list[TrackReport], heading: str) -> None:
@@ -325,7 +346,7 @@ def test_a_large_gallery_and_many_walks_stay_small() -> None:
     tags = Tags(html)
     assert len(tags.all("td", tabindex="-1")) == 40 * 60
     assert "140 identities" in tags.words
-    assert "160 more of the gallery were not seen" in tags.words
+    assert "160 more people of the gallery were not recognised" in tags.words
 
 
 def test_somebody_near_who_was_seen_nowhere_needs_no_colour() -> None:
@@ -391,4 +412,6 @@ def test_settings_that_were_changed_stand_first() -> None:
     output = asdict(Settings().output) | {"folder": Path("/home/jane/results"), "blur": "faces"}
     words = Tags(page(report(None, [probe], output=output), None, [shown(probe)], [])).words
     assert "Changed from the defaults: output.folder results output.blur faces All settings" in words
-    assert "All as they are by default." in Tags(page(report(None, [probe]), None, [shown(probe)], [])).words
+    assert (
+        "All settings have their default values." in Tags(page(report(None, [probe]), None, [shown(probe)], [])).words
+    )

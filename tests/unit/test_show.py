@@ -66,9 +66,30 @@ def test_the_probability_of_the_nearest_is_not_that_of_being_unknown() -> None:
 
 
 def test_somebody_unknown_although_near_has_a_reason() -> None:
-    reason = "home-001 was given to track 2, seen at the same time, which is nearer"
+    reason = "home-001 was given to track 2, which is in view at the same time and is nearer"
     text = shown(video("home.mp4", None), video("street.mp4", 0.1, None, reason=reason))
     assert "unknown (home-001 was given to track 2)" in text
+
+
+def test_the_rule_stands_above_the_tables() -> None:
+    text = shown(None, video("street.mp4", 0.9), video("yard.mp4", 0.9))
+    assert text.count("Threshold: 0.6.") == 1
+    assert "Closed set" not in text
+    nothing_compared = {"threshold": None, "candidates": [], "distance": None}
+    text = shown(None, video("street.mp4", None, None, **nothing_compared))
+    assert "Threshold" not in text
+    assert "Closed set" not in text
+
+
+def test_a_closed_set_has_no_threshold_and_unknown_walks_a_reason() -> None:
+    text = shown(None, video("street.mp4", None, threshold=None))
+    assert "Closed set: everybody in the probe is taken to be in the gallery." in text
+    assert "Threshold" not in text
+    assert "home-001 " in text
+    reason = "home-001 was given to track 2, which is in view at the same time and is nearer"
+    text = shown(None, video("street.mp4", 0.08, None, threshold=None, reason=reason))
+    assert "unknown (home-001 was given to track 2)" in text
+    assert "nearest" not in text
 
 
 def test_videos_of_one_name_stay_apart() -> None:

@@ -86,7 +86,7 @@ def test_what_is_accepted() -> None:
     assert Embedding(floats(2, 3), "m", 9).of_pieces() == []
     assert [one.frames for one in Embedding(floats(2, 3), "m", 9, floats(4, 2, 3)).of_pieces()] == [9] * 4
     Match((near, far), None, None, 0.5, "too far")
-    Match((), None, None, 0.5, "the gallery holds nobody")
+    Match((), None, None, 0.5, "the gallery is empty")
 
 
 def test_a_models_id_holds_its_weights() -> None:
