@@ -1,1 +1,1 @@
-"""Who is who."""
+"""Deciding who each walk is."""

@@ -1,1 +1,1 @@
-"""`report.html`: everything a run found, on one page that works offline."""
+"""What a run found: in Python, in files, and on one page that works offline."""

@@ -78,7 +78,7 @@ class TrackReport(_Model):
     part_of: int | None = Field(
         default=None,
         ge=1,
-        description="the track that this one was cut from, because it goes over to another person; null for whole tracks",
+        description="the track that this one was cut from, because it shows another person; null for whole tracks",
     )
     reason: str | None = Field(description="why there is no identity")
     candidates: list[CandidateReport] = Field(description="by rising distance")
@@ -164,8 +164,8 @@ class Report(_Model):
             return ""
         if compared[0].threshold is None:
             return (
-                "Closed set: everybody in the probe is taken to be in the gallery. There is no threshold, so each walk "
-                "has the best name that the people in view at the same time leave."
+                "Closed set: everybody in the probe is taken to be in the gallery. There is no threshold. Each walk "
+                "has the best name, but two people in view at the same time never have the same one."
             )
         return f"Threshold: {compared[0].threshold:.3g}. A walk that is further than this from everybody is unknown."
 

@@ -1,1 +1,1 @@
-"""The two passes, and the one place that wires concrete classes."""
+"""Whole runs, from videos to results, and the one place that chooses concrete classes."""

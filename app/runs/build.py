@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows which concrete classes a run uses."""
+"""The composition root: the only place that knows which concrete classes a run uses."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def begin(
 
 
 def build(settings: Settings) -> Stages:
-    """Load the models that `settings` name, or the best that are found.
+    """Load the models that `settings` name, or choose them from those that are found.
 
     Raises:
-        SettingsError: an unknown name, or a pose network is needed and there is none.
-        CheckpointError: a file that is missing, unsafe or of the wrong kind.
+        SettingsError: a name is unknown, or a pose network is needed and there is none.
+        CheckpointError: a file is missing, unsafe or of the wrong kind.
         MissingExtraError: an optional package is needed.
     """
     import torch
@@ -52,7 +52,7 @@ def build(settings: Settings) -> Stages:
     detector = detectors.build(settings.detector, roots)
     segmenter = segmenters.build(settings.segmenter, roots)
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
-        segmenter.background = detector.background  # shared, so that each frame is subtracted once
+        segmenter.background = detector.background  # shared, so that each frame is compared with it only once
     gait = gait_models.build(settings.gait, roots)
     return Stages(
         detector,
@@ -65,10 +65,10 @@ def build(settings: Settings) -> Stages:
 
 
 def _pose(settings: Settings, gait: ModelCard, roots: tuple[Path, ...]) -> PoseEstimator | None:
-    """Load the pose network where something asks for keypoints."""
-    asks = f"the gait model '{gait.name}'" if gait.keypoints else "painting" if settings.pose.paint else None
-    if settings.pose.when == "never" and asks is not None:
-        raise SettingsError(f"pose.when is 'never', but {asks} needs keypoints: set it to 'auto'.")
-    if settings.pose.when != "always" and asks is None:
+    """Load the pose network if keypoints are needed."""
+    user = f"the gait model '{gait.name}'" if gait.keypoints else "painting" if settings.pose.paint else None
+    if settings.pose.when == "never" and user is not None:
+        raise SettingsError(f"pose.when is 'never', but {user} needs keypoints. Set it to 'auto'.")
+    if settings.pose.when != "always" and user is None:
         return None
     return pose_models.build(settings.pose, roots)

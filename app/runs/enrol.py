@@ -21,7 +21,7 @@ from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.workspace import SHEET, in_use
 
 Choice: TypeAlias = Callable[[AnalysedVideo, Path], Sequence[int]]
-"""Takes a video with several usable walks, and the file with pictures of them; returns the tracks of the person."""
+"""Takes a video with several usable walks and the file with pictures of them. Returns the tracks of the person."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class EnrolOptions:
     """How people are enrolled.
 
     Args:
-        consent: what they agreed to, and how.
-        tracks: which walks of a video to take; None: its only one.
-        view: what is known of the camera, for people to read.
-        retain_days: after how many days the person is forgotten; None: no limit.
-        keep_silhouettes: whether silhouettes are kept, which other gait models would need later.
+        consent: what the people agreed to, and how.
+        tracks: which walks of a video to take; None for the only one.
+        view: a note about the camera, for people to read.
+        retain_days: after how many days the person is forgotten; None for no limit.
+        keep_silhouettes: whether silhouettes are kept, so that other gait models can embed the walks later.
         thumbnails: whether the best picture of each walk is kept.
-        alone: whether all walks of a video may be taken for one person's, if no two of them are seen together.
+        alone: whether all walks of a video may be one person's, if no two of them are in view together.
     """
 
     consent: str
@@ -57,7 +57,7 @@ def enrol_video(
     """Add the walk of a person in a video to the gallery.
 
     Args:
-        name: the person, who is made where there is none of that name.
+        name: the person. A new name makes a new person.
         video: the file.
         gallery: where the walk goes.
         run: the models, and where progress is shown.
@@ -66,7 +66,7 @@ def enrol_video(
     Raises:
         VideoError: the video cannot be read.
         NobodyFoundError: no walk in it can be used.
-        GalleryError: it shows several walks and none is chosen, or see `GalleryService.add_walks`.
+        GalleryError: the video shows several walks and none is chosen, or see `GalleryService.add_walks`.
     """
     output = run.settings.output.folder
     with in_use(output):
@@ -74,23 +74,23 @@ def enrol_video(
         enrolment, more = enrol_person(name, analysed[name], gallery, output, options)
     for failure in (*failures, *more):
         raise failure
-    assert enrolment is not None  # one video gives one enrolment or one error
+    assert enrolment is not None  # because one video gives either an enrolment or an error
     return enrolment
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
-    """Return the videos in each sub-folder, by its name, which is that of a person.
+    """Return the videos in each sub-folder by its name, which is the name of a person.
 
     Raises:
-        VideoError: it is not a folder, or has no sub-folder with videos.
+        VideoError: `folder` is not a folder, or it has no sub-folder with videos.
     """
     if not folder.is_dir():
         raise VideoError(f"{folder} is not a folder.")
     people = {
-        place.name: videos
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and not place.name.startswith(".")
-        if (videos := videos_in(place))
+        inner.name: videos
+        for inner in sorted(folder.iterdir())
+        if inner.is_dir() and not inner.name.startswith(".")
+        if (videos := videos_in(inner))
     }
     if not people:
         raise VideoError(f"{folder} has no sub-folder with videos. Make one for each person: {folder}/NAME/VIDEO.")
@@ -100,7 +100,7 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
 def analyse_people(
     people: Mapping[str, Sequence[Path]], run: Run, *, fresh: bool = False
 ) -> tuple[dict[str, list[AnalysedVideo]], list[GaitprintError]]:
-    """Analyse the videos of each person; return them, and the errors of those that cannot be used."""
+    """Analyse the videos of each person. Return them, and the errors of the videos that cannot be used."""
     owners = [(name, path) for name, paths in people.items() for path in paths]
     analysed: dict[str, list[AnalysedVideo]] = {name: [] for name in people}
     failures: list[GaitprintError] = []
@@ -124,14 +124,14 @@ def enrol_person(
 
     Args:
         name: the person.
-        videos: what `analyse_people` returned for them.
+        videos: the videos that `analyse_people` returned for this person.
         gallery: where the walks go.
-        output: the folder in whose cache pictures of the walks to choose from are written.
+        output: the output folder. Pictures of the walks to choose from are written into its cache.
         options: how the person is enrolled.
-        choose: asks which walks to take where a video shows several and `options` do not say; None: an error.
+        choose: is called where a video shows several walks and `options` do not choose; None makes that an error.
 
     Returns:
-        What was enrolled, if anything, and the errors of videos and walks that could not be.
+        What was enrolled, if anything, and the errors of the videos and walks that could not be enrolled.
     """
     walks: list[NewWalk] = []
     failures: list[GaitprintError] = []
@@ -160,13 +160,13 @@ def enrol_walks(
     view: str = "",
     thumbnails: bool = True,
 ) -> list[NewWalk]:
-    """Return walks of a video as a gallery takes them; `split_switches` should have seen the video before.
+    """Return walks of a video in the form that a gallery takes.
 
     Args:
-        analysed: the video.
-        track_ids: which walks; None for the only usable one.
-        keep_silhouettes: whether the silhouettes are kept too, which other gait models would need.
-        view: what is known of the camera, for people to read.
+        analysed: the video, whose tracks were cut at identity switches (`split_switches`).
+        track_ids: which walks to take; None for the only usable one.
+        keep_silhouettes: whether silhouettes are kept, so that other gait models can embed the walks later.
+        view: a note about the camera, for people to read.
         thumbnails: whether the best picture of the person is kept.
 
     Raises:
@@ -184,8 +184,8 @@ def enrol_walks(
     for track_id in track_ids:
         if track_id not in usable:
             unusable = {walk.track.track_id: walk.reason for walk in analysed.walks}
-            why = f"cannot be used ({unusable[track_id]})" if track_id in unusable else "is not there"
-            raise GalleryError(f"Track {track_id} of {video} {why}. Its usable walks: {listed(analysed)}.")
+            why = f"cannot be used ({unusable[track_id]})" if track_id in unusable else "does not exist"
+            raise GalleryError(f"Track {track_id} of {video} {why}. Choose one of these: {listed(analysed)}.")
     chosen = [usable[track_id] for track_id in dict.fromkeys(track_ids)]
     pictures = portraits(analysed, [walk.track for walk in chosen]) if thumbnails else {}
     numbers = {walk.track.track_id for walk in chosen} if keep_silhouettes else set()
@@ -217,21 +217,21 @@ def span_of(track: Track, video: AnalysedVideo) -> str:
 
 
 def listed(analysed: AnalysedVideo) -> str:
-    """Return the usable walks of a video and when they are seen, for people to read."""
+    """Return the usable walks of a video and when they are in view, for people to read."""
     tracks = [walk.track for walk in analysed.usable()]
     return ", ".join(f"track {track.track_id} ({span_of(track, analysed)})" for track in tracks)
 
 
 def surely_one_person(walks: Sequence[AnalysedWalk]) -> bool:
-    """Whether no two walks are seen at the same time, so that all may be those of one person."""
+    """Return whether no two walks are in view at the same time, so that all may be of one person."""
     return not covisible([walk.track.frame_indices for walk in walks]).any()
 
 
 def _chosen(video: AnalysedVideo, output: Path, choose: Choice | None, alone: bool) -> Sequence[int] | None:
-    """Choose the walks of the person; None where there is no choice.
+    """Choose the walks of the person; None where the video has at most one usable walk.
 
     Raises:
-        GalleryError: there are several walks, and nobody to ask.
+        GalleryError: there are several walks and `choose` is None.
     """
     tracks = {walk.track.track_id: walk.track for walk in video.usable()}
     if len(tracks) < 2:

@@ -1,4 +1,4 @@
-"""From video files to walks: what every run that looks at whole videos begins with."""
+"""From video files to walks: the first step of every run that reads whole videos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.workspace import in_use
 
 
 def walks_of(video: Path, name: str, run: Run, *, fresh: bool = False) -> AnalysedVideo:
-    """Find the walks of a video; a track that goes over to somebody else is cut there.
+    """Find the walks of a video, and cut each track that goes over to somebody else.
 
     Args:
         video: the file.
@@ -29,31 +29,31 @@ def walks_of(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analys
         OutputError: the cache cannot be written.
     """
     with in_use(run.settings.output.folder):
-        found = analyse(video, name, run, fresh=fresh)
+        analysed = analyse(video, name, run, fresh=fresh)
         with run.watch.measure("switches"):
-            return split_switches(found, run.stages)
+            return split_switches(analysed, run.stages)
 
 
 def walks_of_probes(
     videos: Sequence[Path], names: Sequence[str], run: Run, *, fresh: bool = False
 ) -> tuple[list[AnalysedVideo], list[FailureReport]]:
-    """Find the walks of several videos. One that cannot be used does not lose the others: it is among the failures.
+    """Find the walks of several videos. Return the videos, and the failures of those that cannot be used.
 
     Raises:
-        VideoError: none of them can be used; it says why of each.
+        VideoError: none of them can be used. The message has the reason for each.
     """
-    found: list[AnalysedVideo] = []
+    analysed: list[AnalysedVideo] = []
     failures: list[FailureReport] = []
     for video, name in zip(videos, names, strict=True):
         try:
-            found.append(walks_of(video, name, run, fresh=fresh))
+            analysed.append(walks_of(video, name, run, fresh=fresh))
         except (VideoError, NobodyFoundError) as error:
             failures.append(FailureReport(video=str(video), reason=str(error)))
-    if not found:
+    if not analysed:
         refuse_videos([failure.reason for failure in failures])
-    return found, failures
+    return analysed, failures
 
 
 def reasons_against(video: AnalysedVideo) -> str:
-    """Say why none of the walks of a video can be used."""
+    """Return why none of the walks of a video can be used, for at most eight of them."""
     return "; ".join(f"track {walk.track.track_id}: {walk.reason}" for walk in video.walks[:8])

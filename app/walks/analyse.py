@@ -1,4 +1,4 @@
-"""A video becomes walks with embeddings. Boxes and embeddings stay in memory, silhouettes in the archive on disk."""
+"""From a video to walks with embeddings. Boxes and embeddings are in memory, silhouettes in an archive on disk."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from app.walks.sequences import Walk, batched, detections_of, walks
 logger = logging.getLogger(__name__)
 
 _WALKS_AT_ONCE = 8
-"""Walks embedded together: enough to fill a batch, few enough that their silhouettes take little memory."""
+"""So many walks are embedded together: enough to fill a batch, and their silhouettes still take little memory."""
 
 
 @dataclass(frozen=True)
 class AnalysedWalk:
-    """One walk in a video: its track, its embedding where it can be used, and the reason where it cannot.
+    """One walk in a video: its track, its embedding if it can be used, and the reason if it cannot.
 
-    `part_of` is the number of the archived track that this one was cut from, because somebody else goes on under its
-    number; None for a whole track. `archive` is the file that holds the silhouettes.
+    `part_of` is the number of the archived track that this one was cut from, because that track goes over to somebody
+    else; None for a whole track. `archive` is the file with the silhouettes.
     """
 
     track: Track
@@ -39,13 +39,12 @@ class AnalysedWalk:
 
     @property
     def sequence(self) -> GaitSequence | None:
-        """The silhouettes and keypoints of the walk, read from the archive; None where none could be cut out."""
-        found = archive.read_walk(self.archive, self.part_of or self.track.track_id)
-        return self.cut_from(found.sequence)
+        """The silhouettes and keypoints of the walk, read from the archive; None where nothing could be cut out."""
+        return self.cut_from(archive.read_walk(self.archive, self.part_of or self.track.track_id).sequence)
 
     @property
     def silhouettes(self) -> Bytes | None:
-        """The silhouettes, uint8 (T, 64, 64); None where none could be cut out. Read from the archive each time."""
+        """The silhouettes, uint8 (T, 64, 64); None where nothing could be cut out. Each access reads the archive."""
         sequence = self.sequence
         return None if sequence is None else sequence.silhouettes
 
@@ -66,7 +65,7 @@ class AnalysedWalk:
 
 @dataclass(frozen=True)
 class AnalysedVideo:
-    """Everything later steps need of a video. Nothing in it grows with the size of the picture."""
+    """What later steps need to know about a video. Nothing in it grows with the size of the picture."""
 
     name: str
     info: VideoInfo
@@ -80,17 +79,17 @@ class AnalysedVideo:
         return [walk for walk in self.walks if walk.embedding is not None]
 
     def sequences(self) -> Iterator[tuple[AnalysedWalk, GaitSequence | None]]:
-        """Yield every walk with its silhouettes, reading the archive once and one track at a time."""
+        """Yield every walk with its silhouettes. The archive is read once, one track at a time."""
         by_archived_track: dict[int, list[AnalysedWalk]] = {}
         for walk in self.walks:
             by_archived_track.setdefault(walk.part_of or walk.track.track_id, []).append(walk)
-        for found in archive.read_walks(self.archive):
-            for walk in by_archived_track.get(found.track.track_id, []):
-                yield walk, walk.cut_from(found.sequence)
+        for archived in archive.read_walks(self.archive):
+            for walk in by_archived_track.get(archived.track.track_id, []):
+                yield walk, walk.cut_from(archived.sequence)
 
 
 def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> AnalysedVideo:
-    """Run pass 1 and embed every usable walk. Nothing is written but the archive, in the cache of the output folder.
+    """Run pass 1 and embed every usable walk. Only the archive is written, in the cache of the output folder.
 
     Args:
         video: the file.
@@ -107,14 +106,14 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
         path = archive.archive_path(run.settings.output.folder / "cache", video, run.stages.cards(), run.settings)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
-            logger.info("%s: the tracks and silhouettes of an earlier run are used", name)
+            logger.info("%s: the tracks and silhouettes of an earlier run are used. --fresh makes them again.", name)
             analysed = _embedded(archive.read_walks(path), path, run)
         else:
             with archive.writing(path) as store:
                 counter = _Counter()
-                # Closed at once when interrupted: its thread must not decode from a reader that is closed.
-                with closing(_followed(reader, name, run, counter, store)) as found:
-                    analysed = _embedded(found, path, run)
+                # It is closed at once on an interruption, so that its thread never decodes from a closed reader.
+                with closing(_follow(reader, name, run, counter, store)) as new_walks:
+                    analysed = _embedded(new_walks, path, run)
                 ending = archive.Ending(counter.frames, tuple(reader.warnings))
                 store.end(ending)
         info = reader.info
@@ -129,10 +128,10 @@ class _Counter:
     frames: int = 0
 
 
-def _followed(
+def _follow(
     reader: VideoReader, name: str, run: Run, counter: _Counter, store: archive.ArchiveWriter
 ) -> Generator[Walk, None, None]:
-    """Yield the walks of a video as they end, and add each to the archive."""
+    """Follow everybody in a video. Yield each walk when it ends, and add it to the archive."""
     info, stages, watch = reader.info, run.stages, run.watch
     tracker = stages.start(info)
     batch = stages.settings.detector.batch
@@ -146,16 +145,16 @@ def _followed(
             advance(len(group))
 
         detected = detections_of(frames, stages.detector, batch, watch)
-        somebody = False
+        is_empty = True
         for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose):
-            somebody = True
+            is_empty = False
             store.add(walk)
             yield walk
-    if not somebody:
+    if is_empty:
         raise NobodyFoundError(
             f"No pedestrian was found in {info.path}. The detector '{stages.detector.card.name}' looked at "
-            f"{counter.frames} frames. Use a video in which people walk in full view, or another detector "
-            "(--detector-checkpoint)."
+            f"{counter.frames} frames. Use a video in which people walk in full view, or choose another detector "
+            "with --detector-checkpoint."
         )
 
 
@@ -169,10 +168,10 @@ def _timed(frames: Iterable[Frame], watch: Stopwatch) -> Iterator[Frame]:
         yield frame
 
 
-def _embedded(found: Iterable[Walk], path: Path, run: Run) -> list[AnalysedWalk]:
-    """Embed the usable walks, a few at a time."""
+def _embedded(all_walks: Iterable[Walk], path: Path, run: Run) -> list[AnalysedWalk]:
+    """Embed the usable walks, a few at a time. Return all walks."""
     analysed: list[AnalysedWalk] = []
-    for group in batched(found, _WALKS_AT_ONCE):
+    for group in batched(all_walks, _WALKS_AT_ONCE):
         usable = [walk for walk in group if walk.reason is None and walk.sequence is not None]
         with run.watch.measure("embed"):
             embeddings = run.stages.gait.embed([walk.sequence for walk in usable if walk.sequence is not None])

@@ -1,7 +1,8 @@
-"""What pass 1 found in a video, kept on disk: swapping the gait checkpoint needs no second tracking.
+"""Archives on disk of what pass 1 found in a video, so that another gait network needs no second tracking.
 
-An archive is named by a digest of everything that determines its content, so it can never be stale (`archive_path`).
-It is a zip of plain arrays, read without pickles. An interrupted run finds the videos that it had finished.
+The name of an archive is a digest of everything that determines its content, so it can never be stale (`archive_path`).
+An archive is a zip file of plain arrays and is read without pickles. A run that was interrupted finds the archives of
+the videos that it had finished.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from app.types import GaitSequence, ModelCard, Track
 from app.walks.sequences import Walk
 
 _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
-"""Settings that change how a result is computed but not what it is. Models count by the digest of their file."""
+"""Settings that do not change the result, only how it is computed. Models count by the digests of their files."""
 _CODE = (
     *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
     *("video/reader.py", "video/background.py"),
 )
-"""The files and folders of `app` that pass 1 consists of."""
+"""The files and folders of `app` that make up pass 1."""
 _LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What is known only once the whole video was read."""
+    """What is known only after the whole video was read."""
 
     frame_count: int
     warnings: tuple[str, ...]
@@ -47,15 +48,15 @@ class Ending:
 def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], settings: Settings) -> Path:
     """Return where the archive of `video` lies in `folder`. Reads the whole video once.
 
-    The name is a digest of all that determines what pass 1 finds: the bytes of the video, the models, the settings that
-    shape the result, the source code of pass 1 and the versions of the libraries that it calls. What only changes how
-    fast the result comes, such as the number of threads, is left out.
+    The name is a digest of everything that determines what pass 1 finds: the bytes of the video, the models, the
+    settings that shape the result, the source code of pass 1 and the versions of the libraries that it calls. Settings
+    that only change the speed, such as the number of threads, are left out.
 
     Args:
-        folder: of the cache.
+        folder: the cache.
         video: the file.
-        cards: those of the models by stage. The gait model's does not count, as pass 1 embeds nothing.
-        settings: of the run.
+        cards: the cards of the models, by stage. The gait model does not count, because pass 1 embeds nothing.
+        settings: the settings of the run.
     """
     digest = hashlib.sha256()
     with video.open("rb") as stream:
@@ -124,7 +125,7 @@ class ArchiveWriter:
         self._write(f"{track.track_id}/walk.json", json.dumps(about).encode())
 
     def end(self, ending: Ending) -> None:
-        """Write what is known at the end; an archive without it does not count."""
+        """Write what is known at the end. An archive without it is not used."""
         self._write("ending.json", json.dumps(asdict(ending)).encode())
 
     def _write(self, name: str, content: bytes) -> None:
@@ -133,7 +134,7 @@ class ArchiveWriter:
 
 @contextmanager
 def writing(path: Path) -> Iterator[ArchiveWriter]:
-    """Open an archive for writing; it appears under its name only when the block ends well."""
+    """Open an archive for writing. It appears under its name only when the block ends without an error."""
     with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         yield ArchiveWriter(archive)
 
@@ -174,14 +175,14 @@ def _read_walk(archive: zipfile.ZipFile, track_id: int) -> Walk:
 
 
 def read_ending(path: Path) -> Ending | None:
-    """Return what an archive knows of the whole video; None where there is no archive, or a damaged one."""
+    """Return what an archive says about the whole video; None if the archive is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return None
             about = json.loads(archive.read("ending.json"))
             return Ending(int(about["frame_count"]), tuple(map(str, about["warnings"])))
-    except Exception:  # a damaged archive fails in any way it likes
+    except Exception:  # a damaged archive can fail in many ways
         return None
 
 

@@ -1,4 +1,4 @@
-"""The quality gate: which frames are worth cutting and which walks can be compared, and why not."""
+"""The quality gate: which frames are worth cutting, which walks can be compared, and why others cannot."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy.typing as npt
 from app.settings import QualitySettings
 from app.types import Floats, GaitSequence, Ints, Track, VideoInfo
 
-# Points looked at along each side of a box to see how much of it is covered.
+# Points along each side of a box at which it is tested whether the box is covered.
 _SAMPLES = 24
 
-# A gait cycle (Winter 1991: 1.0 to 1.2 s): within it the legs of a walker take every posture.
+# A gait cycle (Winter 1991: 1.0 to 1.2 s), in which the legs of a walker take every posture.
 _CYCLE_SECONDS = 1.2
 _FRAMES_PER_CYCLE = 4
 
-# The lowest 24 of 64 rows are the legs below the hips' swing of arms and bags.
+# The lowest 24 of 64 rows show the legs. Arms and bags swing above them.
 _LEGS = 40
 
-# Travel in body heights a second. Whoever travels less than this shifts from foot to foot, unless the legs move as
-# those of a walker seen from the side do (a treadmill, a panning camera).
+# Travel is in body heights a second. Somebody who travels less than this only shifts from foot to foot, unless the legs
+# move like those of a walker seen from the side (on a treadmill, or before a panning camera).
 _MIN_TRAVEL = 0.05
 _STRIDING = 0.8
-# Whoever travels at least this walks, even if a long skirt or coat hides the legs (walkers reach 0.17 and more).
+# Somebody who travels at least this much walks, even if a skirt or coat hides the legs. Walkers reach 0.17 and more.
 _TRAVELLING = 0.15
 
 
@@ -42,7 +42,7 @@ class Reason(str, Enum):
 
 
 def occlusion(boxes: Floats) -> Floats:
-    """Return how much of each box is covered by nearer ones, those whose lower edge is lower.
+    """Return how much of each box is covered by the boxes of nearer people, whose lower edges are lower.
 
     Args:
         boxes: float32 (N, 4) px, the people of one frame.
@@ -61,13 +61,14 @@ def occlusion(boxes: Floats) -> Floats:
 
 
 def frame_reason(box: Floats, hidden: float, width: int, height: int, settings: QualitySettings) -> Reason | None:
-    """Say why this frame of a person is not worth cutting, or None where it is.
+    """Return why a frame of a person is not worth cutting; None where it is.
 
-    Half of the walk's smallest height is enough here: somebody who comes closer is judged by the median.
+    Half of the smallest height of a walk is enough here, because a walk is judged by its median height and somebody may
+    come closer.
 
     Args:
         box: (4,) px.
-        hidden: share of the box covered by somebody nearer (`occlusion`).
+        hidden: share of the box that is covered by somebody nearer (`occlusion`).
         width: of the frame, px.
         height: of the frame, px.
         settings: the limits.
@@ -90,57 +91,57 @@ def walk_reason(
     info: VideoInfo,
     settings: QualitySettings,
 ) -> str | None:
-    """Say why a walk cannot be compared, or None where it can.
+    """Return why a walk cannot be compared; None where it can.
 
     Args:
         track: where the person was.
         walk: the silhouettes that could be cut, or None.
-        dropped: frames without a silhouette, by reason.
+        dropped: numbers of frames without a silhouette, by reason.
         info: the video's header.
         settings: the limits.
     """
     seconds = float((track.frame_indices[-1] - track.frame_indices[0] + 1) / info.fps)
     if seconds < settings.min_seconds - 1e-6:
-        return f"{Reason.TOO_SHORT.value}: {seconds:.1f} s of {settings.min_seconds:.1f} s needed"
+        return f"{Reason.TOO_SHORT.value}: {seconds:.1f} s, but {settings.min_seconds:.1f} s are needed"
     height = float(np.median(track.boxes[:, 3] - track.boxes[:, 1]))
     if height < settings.min_height:
-        return f"{Reason.TOO_SMALL.value}: {height:.0f} px high, {settings.min_height:.0f} needed"
+        return f"{Reason.TOO_SMALL.value}: {height:.0f} px high, but {settings.min_height:.0f} px are needed"
     frames = len(walk) if walk is not None else 0
     lost = sum(dropped.values())
-    # What is left must still cover `min_seconds`, at the rate at which silhouettes were tried.
+    # The silhouettes must cover `min_seconds` at the rate at which cutting was tried.
     needed = max(settings.min_frames, math.ceil(settings.min_seconds * (frames + lost) / seconds - 1e-6))
     if frames < needed or walk is None:
         return _too_few(frames, needed, dropped)
     moves, travel = leg_motion(walk), _travel(track, walk, float(info.fps))
     if moves < settings.min_motion and travel < _TRAVELLING:
-        return f"{Reason.STANDING.value}: leg motion {moves:.2f}, {settings.min_motion:.2f} needed"
+        return f"{Reason.STANDING.value}: leg motion is {moves:.2f}, but {settings.min_motion:.2f} is needed"
     if travel < _MIN_TRAVEL and moves < _STRIDING:
-        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, {_MIN_TRAVEL:.2f} needed"
+        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {_MIN_TRAVEL:.2f} are needed"
     return None
 
 
 def leg_motion(walk: GaitSequence) -> float:
-    """Return how much the legs move: their changing area over their mean area, the median of all gait cycles.
+    """Return how much the legs move: their changing area over their mean area, as the median of all gait cycles.
 
-    The changing area is the standard deviation of each pixel of the lowest 24 rows over 1.2 s, summed. It does not
-    depend on speed or direction of the walk much: measured with the MediaPipe selfie network, people walking
-    towards the camera reach 0.42 to 0.56 (no single cycle below 0.33), across it 0.7 to 1.05, people who stand
-    0.05 to 0.19.
+    The changing area is the sum of the standard deviations of all pixels of the lowest 24 rows over 1.2 s. It depends
+    little on the speed and direction of the walk. Measured with the MediaPipe selfie network, people who walk towards
+    the camera reach 0.42 to 0.56 (no single cycle below 0.33), people who walk across the picture 0.7 to 1.05, and
+    people who stand 0.05 to 0.19.
     """
     legs = (walk.silhouettes[:, _LEGS:] > 127).reshape(len(walk), -1).astype(np.float32)
     values = []
     for part in _cycles(walk.frame_indices, walk.fps):
         mean = legs[part].mean(axis=0)
-        # The standard deviation of zeros and ones.
+        # The standard deviation of zeros and ones with this mean.
         values.append(float(np.sqrt(mean * (1 - mean)).sum() / max(mean.sum(), 1)))
     return float(np.median(values))
 
 
 def _travel(track: Track, walk: GaitSequence, fps: float) -> float:
-    """Return how fast the box moves over the ground or grows, in body heights a second, the median of all cycles."""
+    """Return how fast the box moves or grows, in body heights a second, as the median of all gait cycles."""
     boxes = track.boxes[np.isin(track.frame_indices, walk.frame_indices)].astype(np.float64)
     height = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
-    # Where the feet are, and how near the person is: walking towards the camera hardly moves the feet.
+    # The height is included because walking towards the camera hardly moves the feet in the picture.
     place = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3], height])
     values = []
     for part in _cycles(walk.frame_indices, walk.fps):
@@ -154,7 +155,7 @@ def _travel(track: Track, walk: GaitSequence, fps: float) -> float:
 
 
 def _cycles(frame_indices: Ints, fps: float) -> list[npt.NDArray[np.bool_]]:
-    """Split a walk into gait cycles that hold enough frames; the whole walk where none does."""
+    """Split a walk into gait cycles that have enough frames; return the whole walk where none has."""
     cycle = ((frame_indices - frame_indices[0]) / (fps * _CYCLE_SECONDS)).astype(np.int64)
     numbers, counts = np.unique(cycle, return_counts=True)
     full = numbers[counts >= max(_FRAMES_PER_CYCLE, counts.max() // 2)]
@@ -164,7 +165,7 @@ def _cycles(frame_indices: Ints, fps: float) -> list[npt.NDArray[np.bool_]]:
 def _too_few(frames: int, needed: int, dropped: Mapping[Reason, int]) -> str:
     lost = sum(dropped.values())
     if not lost:
-        return f"{Reason.TOO_SHORT.value}: {frames} frames of {needed} needed"
+        return f"{Reason.TOO_SHORT.value}: {frames} frames, but {needed} are needed"
     reason = max(dropped, key=lambda key: dropped[key])
     share = f"{dropped[reason] / (lost + frames):.0%}".replace("%", " %")
-    return f"{reason.value}: in {share} of its frames, {frames} silhouettes left, {needed} needed"
+    return f"{reason.value}: in {share} of the frames; {frames} silhouettes are left, but {needed} are needed"

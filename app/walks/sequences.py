@@ -1,6 +1,6 @@
-"""Pass 1: stream a video once and keep only small things: boxes, and what was cut of the tracks still open.
+"""Pass 1: read a video once, follow everybody, and keep only their boxes and silhouettes.
 
-Keypoints, where they are wanted, are kept for the same frames as silhouettes.
+Where keypoints are wanted, they are kept for the same frames as silhouettes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Walk:
-    """A finished track: its silhouettes where any could be cut, and why it cannot be used where it cannot."""
+    """A finished track, with its silhouettes if any could be cut, and the reason if it cannot be used."""
 
     track: Track
     sequence: GaitSequence | None
@@ -35,7 +35,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutOut:
-    """One person in one frame: the silhouette (64, 64), with keypoints where they are wanted, or why there is none."""
+    """One person in one frame: the silhouette (64, 64), with keypoints where they are wanted, or why it is missing."""
 
     track_id: int
     frame_index: int
@@ -56,22 +56,22 @@ class _OpenTrack:
     silhouettes: list[Bytes] = field(default_factory=list)
     keypoints: list[Floats] = field(default_factory=list)
     dropped: Counter[Reason] = field(default_factory=Counter)
-    cut_out: int = 0
-    kept_every: int = 1
+    count: int = 0
+    stride: int = 1
 
-    def add(self, one: CutOut, limit: int) -> None:
-        if one.silhouette is None:
-            self.dropped[one.reason or Reason.NO_SILHOUETTE] += 1
+    def add(self, part: CutOut, limit: int) -> None:
+        if part.silhouette is None:
+            self.dropped[part.reason or Reason.NO_SILHOUETTE] += 1
             return
-        if self.cut_out % self.kept_every == 0:
-            self.silhouette_frames.append(one.frame_index)
-            self.silhouettes.append(one.silhouette)
-            if one.keypoints is not None:
-                self.keypoints.append(one.keypoints)
-            if len(self.silhouettes) >= 2 * limit:  # somebody stays for minutes: thin evenly, so memory stays bounded
+        if self.count % self.stride == 0:
+            self.silhouette_frames.append(part.frame_index)
+            self.silhouettes.append(part.silhouette)
+            if part.keypoints is not None:
+                self.keypoints.append(part.keypoints)
+            if len(self.silhouettes) >= 2 * limit:  # Somebody stays for minutes. Thinning bounds the memory.
                 del self.silhouette_frames[1::2], self.silhouettes[1::2], self.keypoints[1::2]
-                self.kept_every *= 2  # what comes is thinned as what was, or the beginning would fade away
-        self.cut_out += 1
+                self.stride *= 2  # Later silhouettes are thinned as much as earlier ones.
+        self.count += 1
 
     def close(self, info: VideoInfo, settings: Settings) -> Walk:
         track = Track(
@@ -102,11 +102,11 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def detections_of(
     frames: Iterable[Frame], detector: Detector, batch: int, watch: Stopwatch
 ) -> Iterator[tuple[list[Frame], list[Detections]]]:
-    """Yield batches of frames with the people found in them."""
+    """Yield batches of frames with the people who were detected in them."""
     for group in batched(frames, batch):
         with watch.measure("detect"):
-            found = detector.detect(group)
-        yield group, found
+            detections = detector.detect(group)
+        yield group, detections
 
 
 def walks(
@@ -116,20 +116,20 @@ def walks(
     segmenter: Segmenter,
     settings: Settings,
     watch: Stopwatch,
-    seen: Callable[[list[Frame]], None] = lambda frames: None,
+    after_batch: Callable[[list[Frame]], None] = lambda frames: None,
     pose: PoseEstimator | None = None,
 ) -> Iterator[Walk]:
-    """Follow everybody and cut silhouettes; yield each walk once its person has been gone long enough.
+    """Follow everybody and cut silhouettes. Yield each walk when its person has been gone long enough.
 
     Args:
         detected: batches of consecutive frames with their detections.
         info: the video's header; sizes in px, frame rate in 1/s.
         tracker: a fresh tracker for this video.
-        segmenter: cuts the people out; `start` has been called.
+        segmenter: cuts the people out. Its `start` has been called.
         settings: the run's settings.
-        watch: collects the seconds of each step.
-        seen: called with each batch once it is done.
-        pose: finds the joints of those who are cut out; None for walks without keypoints.
+        watch: measures the seconds of each step.
+        after_batch: called with each batch of frames when it is done.
+        pose: finds the joints of the people who are cut out; None for walks without keypoints.
 
     Yields:
         Walks in the order in which they end; those that end together by rising track id.
@@ -140,15 +140,15 @@ def walks(
     open_tracks: dict[int, _OpenTrack] = {}
     for frames, detections in detected:
         wanted: list[tuple[Frame, TrackedBoxes]] = []
-        for frame, found in zip(frames, detections, strict=True):
+        for frame, people in zip(frames, detections, strict=True):
             with watch.measure("track"):
-                tracked = tracker.update(found)
+                tracked = tracker.update(people)
             _record(open_tracks, frame.index, tracked)
             if frame.index % stride == 0:
                 wanted.append((frame, tracked))
-        for one in cut_out(wanted, info, segmenter, settings, watch, pose):
-            open_tracks[one.track_id].add(one, settings.gait.max_frames)
-        seen(frames)
+        for part in cut_out(wanted, info, segmenter, settings, watch, pose):
+            open_tracks[part.track_id].add(part, settings.gait.max_frames)
+        after_batch(frames)
         last = frames[-1].index
         for track_id in [i for i, person in open_tracks.items() if last - person.frames[-1] > patience]:
             yield open_tracks.pop(track_id).close(info, settings)
@@ -164,7 +164,7 @@ def cut_out(
     watch: Stopwatch,
     pose: PoseEstimator | None = None,
 ) -> Iterator[CutOut]:
-    """Yield what can be cut of everybody in some frames, and why not where it cannot; see `walks`."""
+    """Yield the silhouette of everybody in some frames, or the reason why there is none; see `walks`."""
     threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
     frames: list[Frame] = []
     people: list[tuple[list[int], TrackedBoxes]] = []

@@ -1,4 +1,4 @@
-"""From a matte to the 64x64 silhouette a gait network sees."""
+"""From a matte to the silhouette of 64x64 px that a gait network sees."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from app.types import Bytes, Floats, Matte
 # OpenGait drops a mask whose grey levels sum to no more than this, 39 white pixels.
 _EMPTY_SUM = 10_000
 
-# Larger mattes are reduced to this many rows: four times what is left after `normalise`.
+# Larger mattes are reduced to this many rows, which are four times as many as `normalise` leaves.
 _MAX_ROWS = 256
 
-# Lengths are in shares of the tracked box's height, areas in shares of the body's area.
-_MARGIN = 0.04  # what the box may miss of a swinging foot or a hat
-_GAP = 0.04  # widest crack between a body and a part of it, such as a thin ankle the network lost
-_PART_AREA = 0.004  # smaller pieces are specks; a foot seen from the front is about 0.01
-_HEAD_AREA = 0.03  # what hangs above the body must be as large as a head: it would rescale the body
+# Lengths are shares of the height of the tracked box, and areas are shares of the area of the body.
+_MARGIN = 0.04  # how far a swinging foot or a hat may reach beyond the box
+_GAP = 0.04  # widest gap between a body and a part of it, such as a foot whose thin ankle the network lost
+_PART_AREA = 0.004  # smaller pieces are noise; a foot seen from the front is about 0.01
+_HEAD_AREA = 0.03  # a part above the body must be as large as a head, because it changes the scale of the body
 _MIN_ROWS = 0.5  # a body that fills less of its box is a torso or a bag
-_MIN_AREA = 0.06  # of the box height squared: half a slim person seen from the side; less is a sliver
+_MIN_AREA = 0.06  # of the box height squared: half a slim person seen from the side
 
-# In the overlap of two boxes the nearer person's share reaches this much further, in units of the box width.
+# Where two boxes overlap, the share of the nearer person reaches this much further, in units of the box width.
 _NEARER = 0.2
 
 
 def normalise(mask: Bytes, size: int = 64) -> Bytes | None:
     """Scale a silhouette to `size` rows and centre it: OpenGait's pre-treatment, bit for bit.
 
-    The rows that hold any pixel are cut out and scaled to `size` rows, cubic, keeping the ratio. The column at
-    which half of the mass lies becomes the centre of a `size` wide window; zeros fill what leaves the picture.
+    The rows that have any pixel are cut out and scaled to `size` rows with cubic interpolation, which keeps the aspect
+    ratio. The column with half of the mass on each side becomes the centre of a window that is `size` px wide. Zeros
+    fill the window where it leaves the picture.
 
     Args:
         mask: uint8 (H, W), 0 where there is no body.
         size: side of the result in px.
 
     Returns:
-        uint8 (size, size), or None where the mask is (nearly) empty: its grey levels sum to at most 10000.
+        uint8 (size, size), or None where the mask is (nearly) empty, so that its grey levels sum to at most 10000.
 
     Source: OpenGait (Fan et al., CVPR 2023), the data preparation it publishes.
     """
@@ -64,14 +65,14 @@ def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | 
 
     Four rules, in this order:
 
-    1. Only the tracked box counts, plus a small margin: what is beyond belongs to nobody we follow.
-    2. Where another tracked box overlaps, each column goes to the person whose middle is closer in units of the
-       own box width; the nearer of the two, whose box ends lower (both stand on the same ground), gets the larger
-       share. Somebody hidden by more than that is for `app.walks.quality` to drop.
-    3. The largest connected piece is the body. One stray pixel above a head rescales the whole silhouette, so
-       specks go, whatever their place.
-    4. Pieces of some size very close to the body stay: the network loses thin ankles, and a walk without feet has
-       lost its stride. What hangs above the body must be as large as a head.
+    1. Only the tracked box and a small margin count, because pixels beyond belong to nobody who is followed.
+    2. Where another tracked box overlaps, each column goes to the person whose middle is closer, in units of the width
+       of that person's own box. The person nearer to the camera gets the larger share; that is the one whose box ends
+       lower, as both stand on the same ground. `app.walks.quality` drops people who are hidden by more than that.
+    3. The largest connected piece is the body. Small pieces are removed wherever they are, because one stray pixel
+       above a head would change the scale of the whole silhouette.
+    4. Pieces of some size that are very close to the body stay, because the network loses thin ankles and a walk
+       without feet has lost its stride. A piece above the body must be as large as a head.
 
     Args:
         matte: the crop, in frame pixels.
@@ -80,9 +81,8 @@ def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | 
         threshold: probability from which a pixel is body, 0..1.
 
     Returns:
-        uint8 (h, w) of 0 and 255, the part of the matte inside the box; reduced to 256 rows where it is larger, as
-        `normalise` leaves 64 of them. None where no body is found, or one less than half as high as the box or
-        too thin to be whole.
+        uint8 (h, w) of 0 and 255, the part of the matte inside the box, reduced to 256 rows where it is larger. None
+        where no body is found, or where the body is less than half as high as the box or too thin to be whole.
     """
     x1, y1, x2, y2 = (float(value) for value in box)
     height = y2 - y1
@@ -114,36 +114,36 @@ def _give_away(mask: Bytes, box: npt.NDArray[np.floating], others: npt.NDArray[n
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, columns), min(bottom, rows)
         if left >= right or top >= bottom:
             continue
-        mine = abs(x[left:right] - (box[0] + box[2]) / 2) / max(box[2] - box[0], 1)
-        theirs = abs(x[left:right] - (other[0] + other[2]) / 2) / max(other[2] - other[0], 1)
-        lost = theirs < mine + (_NEARER if other[3] > box[3] else -_NEARER)
-        mask[top:bottom, left:right][:, lost] = 0
+        to_own_middle = abs(x[left:right] - (box[0] + box[2]) / 2) / max(box[2] - box[0], 1)
+        to_other_middle = abs(x[left:right] - (other[0] + other[2]) / 2) / max(other[2] - other[0], 1)
+        is_other = to_other_middle < to_own_middle + (_NEARER if other[3] > box[3] else -_NEARER)
+        mask[top:bottom, left:right][:, is_other] = 0
 
 
 def _body(mask: Bytes, box_height: float) -> Bytes | None:
-    """Keep the largest piece and what belongs to it (rules 3 and 4)."""
-    count, found, values, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_16U)
-    labels, stats = np.asarray(found, np.uint16), np.asarray(values, np.int32)
+    """Keep the largest piece and the parts that belong to it (rules 3 and 4)."""
+    count, label_image, values, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_16U)
+    labels, stats = np.asarray(label_image, np.uint16), np.asarray(values, np.int32)
     if count < 2:
         return None
     areas = stats[1:, cv2.CC_STAT_AREA]
     body = 1 + int(areas.argmax())
-    kept = np.zeros(count, bool)
-    kept[body] = True
+    belongs = np.zeros(count, bool)
+    belongs[body] = True
     if count > 2:
         parts = [label for label in (1 + np.flatnonzero(areas >= _PART_AREA * areas.max())).tolist() if label != body]
         if parts:
-            _add_parts(kept, parts, labels, stats, body, box_height)
-        mask = (kept.astype(np.uint8) * 255)[labels]
-    tops = stats[kept, cv2.CC_STAT_TOP]
-    bottoms = tops + stats[kept, cv2.CC_STAT_HEIGHT]
-    whole = bottoms.max() - tops.min() >= _MIN_ROWS * box_height
-    whole &= stats[kept, cv2.CC_STAT_AREA].sum() >= _MIN_AREA * box_height**2
-    return mask if whole else None
+            _add_parts(belongs, parts, labels, stats, body, box_height)
+        mask = (belongs.astype(np.uint8) * 255)[labels]
+    tops = stats[belongs, cv2.CC_STAT_TOP]
+    bottoms = tops + stats[belongs, cv2.CC_STAT_HEIGHT]
+    is_whole = bottoms.max() - tops.min() >= _MIN_ROWS * box_height
+    is_whole &= stats[belongs, cv2.CC_STAT_AREA].sum() >= _MIN_AREA * box_height**2
+    return mask if is_whole else None
 
 
 def _add_parts(
-    kept: npt.NDArray[np.bool_],
+    belongs: npt.NDArray[np.bool_],
     parts: list[int],
     labels: npt.NDArray[np.uint16],
     stats: npt.NDArray[np.int32],
@@ -152,8 +152,8 @@ def _add_parts(
 ) -> None:
     gap = max(2, round(_GAP * box_height))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * gap + 1, 2 * gap + 1))
-    near = np.bincount(labels[cv2.dilate((labels == body).view(np.uint8), kernel) > 0], minlength=len(kept)) > 0
+    near = np.bincount(labels[cv2.dilate((labels == body).view(np.uint8), kernel) > 0], minlength=len(belongs)) > 0
     for label in parts:
         above = stats[label, cv2.CC_STAT_TOP] + stats[label, cv2.CC_STAT_HEIGHT] <= stats[body, cv2.CC_STAT_TOP]
         smallest = _HEAD_AREA if above else _PART_AREA
-        kept[label] = near[label] and stats[label, cv2.CC_STAT_AREA] >= smallest * stats[body, cv2.CC_STAT_AREA]
+        belongs[label] = near[label] and stats[label, cv2.CC_STAT_AREA] >= smallest * stats[body, cv2.CC_STAT_AREA]

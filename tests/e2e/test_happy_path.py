@@ -184,7 +184,7 @@ def test_probes_may_be_named_in_any_way(demo: Demo, tmp_path: Path) -> None:
     ended = demo(
         "--probe", "probe1", "--config", config, "--set", "quality.min_seconds=9", "--output", tmp_path / "out"
     )
-    ended.failed_with("no walk that can be used", "too short", "of 9.0 s needed")
+    ended.failed_with("no walk that can be used", "too short", "but 9.0 s are needed")
 
 
 def test_names_of_all_kinds(studio: Path, demo: Demo, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_walks_to_enrol_must_be_chosen_and_usable(tmp_path: Path, gallery: Sqlit
         enrol_walks(video)
     with pytest.raises(GalleryError, match=r"Track 3 .* cannot be used \(too short\)"):
         enrol_walks(video, [3])
-    with pytest.raises(GalleryError, match=r"Track 7 .* is not there"):
+    with pytest.raises(GalleryError, match=r"Track 7 .* does not exist"):
         enrol_walks(video, [1, 7])
     with pytest.raises(NobodyFoundError, match="track 1: too short"):
         enrol_walks(analysed(tmp_path, "short", [(range(3), 1)], {1: "too short"}))

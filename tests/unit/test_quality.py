@@ -114,20 +114,20 @@ def test_those_who_stand_do_not_pass() -> None:
 
 def test_reasons_say_what_was_measured() -> None:
     short = walk_reason(track_of(15, speed=2), walk_of(15, swing=6), Counter(), INFO, SETTINGS)
-    assert short == "too short: 0.6 s of 1.0 s needed"
+    assert short == "too short: 0.6 s, but 1.0 s are needed"
     small = walk_reason(track_of(60, 2, height=31), walk_of(60, swing=6), Counter(), INFO, SETTINGS)
-    assert small == "too small: 31 px high, 48 needed"
+    assert small == "too small: 31 px high, but 48 px are needed"
     dropped = Counter({Reason.CUT: 48, Reason.OCCLUDED: 6})
     cut = walk_reason(track_of(60, speed=2), walk_of(6, swing=6), dropped, INFO, SETTINGS)
-    assert cut == "cut by the border: in 80 % of its frames, 6 silhouettes left, 25 needed"
+    assert cut == "cut by the border: in 80 % of the frames; 6 silhouettes are left, but 25 are needed"
     none = walk_reason(track_of(60, speed=2), None, Counter({Reason.NO_SILHOUETTE: 60}), INFO, SETTINGS)
-    assert none == "no silhouette: in 100 % of its frames, 0 silhouettes left, 25 needed"
+    assert none == "no silhouette: in 100 % of the frames; 0 silhouettes are left, but 25 are needed"
 
 
 def test_what_is_left_must_cover_a_gait_cycle() -> None:
     # 15 of 60 frames are enough silhouettes, but 0.6 s in all.
     reason = walk_reason(track_of(60, speed=2), walk_of(15, swing=6), Counter({Reason.OCCLUDED: 45}), INFO, SETTINGS)
-    assert reason == "occluded: in 75 % of its frames, 15 silhouettes left, 25 needed"
+    assert reason == "occluded: in 75 % of the frames; 15 silhouettes are left, but 25 are needed"
 
 
 def test_a_walk_thinned_by_its_length_is_still_judged() -> None:

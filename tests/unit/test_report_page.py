@@ -269,7 +269,7 @@ def test_a_gallery_that_is_no_video_has_portraits_probabilities_and_margins() ->
     probe = video("probe.mp4", [walk])
     html = page(report(None, [probe]), None, [shown(probe)], ["Ann", "Bob"], {"Bob": b"a face"})
     tags = Tags(html)
-    assert "probe.mp4, compared with the gallery by the way" in tags.words
+    assert "The walks in probe.mp4 were compared with the gallery. A name" in tags.words
     assert "probability 93 %" in tags.words
     assert "Margin to the next person: 0.400" in tags.words
     assert "cut from track 1" in tags.words
@@ -317,7 +317,7 @@ def test_a_closed_set_is_explained(probability: float | None) -> None:
     [
         ([], "No walk could be compared"),
         ([track(1, range(50), None, {"Ann": 0.9})], "Nobody was recognised"),
-        ([track(1, range(50)), track(2, range(50))], "2 walks found probe.mp4. The walks were not compared with a"),
+        ([track(1, range(50)), track(2, range(50))], "2 walks found The walks in probe.mp4 were not compared with"),
     ],
 )
 def test_a_run_without_names(tracks: list[TrackReport], heading: str) -> None:
