@@ -1,4 +1,4 @@
-"""``python -m app identify``: people named after the gallery that is kept, in videos or as they are seen."""
+"""``python -m app identify``: name people after a gallery, in videos or live."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ def identify(
     gallery_db: GalleryOption = GALLERY_DB,
     live: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="Watch instead: a camera's number, an address (rtsp, http), or a file."),
+        typer.Option(
+            metavar="SOURCE", help="Watch a live source: a camera's number, an address (rtsp, http), or a file."
+        ),
     ] = None,
     events: Annotated[
-        Path | None, typer.Option(help="Live: append events to this file. Default: standard output.")
+        Path | None, typer.Option(help="Live: append the events to this file. Default: print them to standard output.")
     ] = None,
-    save: Annotated[Path | None, typer.Option(help="Live: write a painted video.")] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Live: play a file over and over.")] = False,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="Live: end after so long.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Live: write a painted video to this file.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Live: play the file again and again.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Live: end after this many seconds.")] = None,
     *,
     settings: Settings,
     fresh: FreshOption = False,
@@ -49,12 +51,12 @@ def identify(
     """Name the walkers of videos, or of a live source, after the people of the gallery."""
     if live is not None:
         if videos:
-            raise SettingsError(f"--live watches one source, '{live}'. Give the videos without it.")
+            raise SettingsError(f"--live watches only the source '{live}'. Leave out either --live or the videos.")
         _watch(live, gallery_db, settings, events, save, loop, seconds, verbose)
         return
     for option, value in {"--events": events, "--save": save, "--loop": loop, "--seconds": seconds}.items():
         if value:
-            raise SettingsError(f"{option} goes with --live SOURCE.")
+            raise SettingsError(f"{option} can only be used with --live SOURCE.")
     _name(videos or [], gallery_db, settings, fresh, verbose)
 
 
@@ -65,7 +67,7 @@ def _name(videos: list[str], gallery_db: Path, settings: Settings, fresh: bool, 
     from app.video.sources import check_headers, find_videos
 
     if not videos:
-        raise VideoError("There is no video: give files, or --live SOURCE.")
+        raise VideoError("There is no video to look at. Give one or more files, or --live SOURCE.")
     paths = find_videos(videos)
     check_headers(paths)
     with gallery_service(gallery_db, output=settings.output.folder) as gallery:
@@ -87,7 +89,7 @@ def _watch(
     seconds: float | None,
     verbose: bool,
 ) -> None:
-    """Events go to standard output or a file, all else to standard error."""
+    """Watch a live source. Events go to standard output or a file, and everything else to standard error."""
     from app.cli.show import show_models
     from app.files import explained
     from app.runs.build import build
@@ -111,22 +113,22 @@ def _watch(
             print(json.dumps(event, ensure_ascii=False), file=out, flush=True)
 
         stop = stack.enter_context(_stopped_by_signals())
-        say(f"Watching {public_name(source)}. Ctrl-C ends it.", to=error_console)
+        say(f"Watching {public_name(source)}. Press Ctrl-C to end it.", to=error_console)
         playing = stack.enter_context(LiveSource(source, loop=loop))
         live = LiveOptions(seconds=seconds)
-        seen = watch(playing, gallery.store, stages, emit, live, save=save, stop=stop, expire=gallery.expire)
-    altogether = seen.frames + seen.dropped
+        summary = watch(playing, gallery.store, stages, emit, live, save=save, stop=stop, expire=gallery.expire)
+    total = summary.frames + summary.dropped
     say(
-        f"Watched for {seen.seconds:.1f} s: {seen.frames} frames, {seen.dropped} of {altogether} dropped."
-        + (f" Broke off: {seen.outages}." if seen.outages else "")
-        + (f" Painted: {save}" if save else ""),
+        f"Watched for {summary.seconds:.1f} s. Frames: {total}, of which {summary.dropped} were dropped."
+        + (f" Times that the source broke off: {summary.outages}." if summary.outages else "")
+        + (f" Painted video: {save}" if save else ""),
         to=error_console,
     )
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield a flag that the first Ctrl-C or SIGTERM sets, so that all is ended well; the second one interrupts."""
+    """Yield a flag that the first Ctrl-C or SIGTERM sets, so that the watch ends in good order."""
     stop = threading.Event()
     before: dict[signal.Signals, Any] = {}
 
@@ -134,7 +136,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(number, before[signal.Signals(number)])
 
-    if threading.current_thread() is threading.main_thread():  # only there may signals be handled
+    if threading.current_thread() is threading.main_thread():  # other threads cannot handle signals
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, set_flag)
     try:

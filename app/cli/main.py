@@ -1,4 +1,4 @@
-"""The commands. Nothing heavy is imported until one runs."""
+"""The commands of the command line. Nothing heavy is imported until a command runs."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ app.add_typer(walkers, name="walkers")
 app.add_typer(benchmark, name="benchmark")
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
-_CURSOR = b"\x1b[?25h"  # shows it again, which progress bars hide
-_STOPPING = b"\nStopping; what is done is kept, run again to go on. Ctrl-C again ends at once.\n"
+_SHOW_CURSOR = b"\x1b[?25h"  # progress bars hide the cursor
+_STOPPING = b"\nStopping. Finished work is kept: run the same command again to go on. Ctrl-C again ends at once.\n"
 
 
 @app.callback()
 def _commands() -> None:
-    """Keep `demo` a sub-command."""
+    """Make `demo` a sub-command like the others."""
 
 
 @app.command()
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
             app(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
-            ending.asked = ending.asked or code == INTERRUPTED  # some commands heed Ctrl-C themselves
+            ending.was_asked = ending.was_asked or code == INTERRUPTED  # some commands handle Ctrl-C themselves
             return code
         except GaitprintError as error:
             error_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
@@ -124,24 +124,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _Ending:
-    """What signals do: the first one unwinds the run, so that no half-written file stays; the next one ends it at once.
+    """What signals do. The first one unwinds the run, so that no half-written file stays. The next one ends it at once.
 
-    `asked` says whether the end was asked for.
+    `was_asked` is set when the run was asked to end.
     """
 
-    asked = False
+    was_asked = False
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked:
+        if self.was_asked:
             remove_unfinished()
             if sys.stdout.isatty():
-                os.write(1, _CURSOR)
-            # Not through sys.exit: threads that still compute would be waited for.
+                os.write(1, _SHOW_CURSOR)
+            # sys.exit would wait for threads that still compute.
             os._exit(128 + number)
-        self.asked = True
+        self.was_asked = True
         if number == signal.SIGTERM:
             raise SystemExit(128 + number)
-        with suppress(OSError):  # straight to the file: a signal may come amidst a print
+        with suppress(OSError):  # written to the file itself, because a signal may interrupt a print
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
         raise KeyboardInterrupt
 
@@ -150,7 +150,7 @@ class _Ending:
 def _ended_by_signals() -> Iterator[_Ending]:
     """Let Ctrl-C and SIGTERM end the run; see `_Ending`."""
     ending = _Ending()
-    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+    if threading.current_thread() is not threading.main_thread():  # other threads cannot handle signals
         yield ending
         return
     numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
@@ -158,6 +158,6 @@ def _ended_by_signals() -> Iterator[_Ending]:
     try:
         yield ending
     finally:
-        if not ending.asked:  # else the interpreter's own end, which waits for threads, can be cut short too
+        if not ending.was_asked:  # otherwise a second signal must still end the program while it waits for threads
             for number, handler in before.items():
                 signal.signal(number, handler)

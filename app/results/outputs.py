@@ -7,8 +7,9 @@ and a file of features for each of its tracks. Those of a track that cannot be u
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def painted_names(gallery: str | None, probes: Sequence[str]) -> list[str]:
-    """Return the file names of the painted videos, the gallery first where it is a video."""
+    """Return the file names of the painted videos. The gallery video comes first; None means that there is none."""
     if gallery is None:
         return [f"{probe}.mp4" for probe in probes]
     return ["gallery.mp4", *(f"G-{gallery}_P-{probe}.mp4" for probe in probes)]
@@ -43,9 +44,9 @@ def painted_names(gallery: str | None, probes: Sequence[str]) -> list[str]:
 def write_run(result: Result) -> Path:
     """Write all files of a run, and return its folder.
 
-    The folder ``OutputVideos/<time>`` appears whole or not at all. In it lie the painted videos, `results.json`,
+    The folder ``OutputVideos/<time>`` appears whole or not at all. It holds the painted videos, `results.json`,
     `results.csv`, `summary.gif`, `report.html` and the best picture of each person (``crops/<video>/<track>.jpg``).
-    ``GaitSilhouette/<video>`` and ``GaitFeatures/<video>`` replace those of an earlier run.
+    ``GaitSilhouette/<video>`` and ``GaitFeatures/<video>`` replace the folders of an earlier run.
 
     Raises:
         VideoError: a video cannot be read any more.
@@ -92,7 +93,7 @@ def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, cro
         identities: the names of the gallery, which fix the colours.
         out: the painted video.
         run: the settings, and where progress is shown.
-        crops: looks at every frame, where pictures of the people are wanted.
+        crops: collects pictures of the people, if those are wanted.
 
     Raises:
         VideoError: the video cannot be read any more.
@@ -107,7 +108,7 @@ def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, cro
 
 
 def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, name: str, run: Run) -> ShownVideo:
-    """Write the painted video, the crops and the files of each walk; return what the page shows."""
+    """Write the painted video, the crops and the files of each walk. Return what the page shows of the video."""
     output = run.settings.output
     crops = BestCrops(named.report) if output.report else None
     paint(named, identities, folder / name, run, crops)
@@ -122,7 +123,7 @@ def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, nam
 
 
 def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[int, bytes]) -> dict[int, TrackPictures]:
-    """Write silhouettes and features of each walk as far as they are wanted; return the pictures for the page."""
+    """Write the silhouettes and features of each walk, if they are wanted. Return the pictures for the page."""
     pictures: dict[int, TrackPictures] = {}
     with (
         _folder(output.folder / "GaitSilhouette" / video.name, output.silhouettes) as silhouettes,
@@ -139,19 +140,17 @@ def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[in
     return pictures
 
 
-def _folder(path: Path, wanted: bool) -> AbstractContextManager[Path | None]:
-    return _whole_folder(path) if wanted else nullcontext()
-
-
 @contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    with written_whole(path) as temporary:
-        temporary.mkdir(parents=True)
+def _folder(path: Path, wanted: bool) -> Iterator[Path | None]:
+    """Yield a new folder that replaces `path` at the end; None where it is not wanted."""
+    with written_whole(path) if wanted else nullcontext() as temporary:
+        if temporary is not None:
+            temporary.mkdir(parents=True)
         yield temporary
 
 
 def _write_silhouettes(sequence: GaitSequence | None, folder: Path) -> None:
-    """Write one PNG for each frame; the folder stays empty where nobody could be cut out."""
+    """Write one PNG for each frame. The folder stays empty where no silhouette could be cut out."""
     folder.mkdir()
     if sequence is None:
         return
@@ -181,16 +180,12 @@ def _write_crops(jpegs: Mapping[int, bytes], folder: Path) -> None:
 
 
 def _first_second(video: VideoReport) -> float:
-    """Return when, in s, the first walk that can be used begins."""
+    """Return the time, in s, at which the first usable walk begins."""
     frames = [track.frames[0] for track in video.tracks if track.status != "unusable"]
     return min(frames, default=0) / video.fps
 
 
 def free_name(path: Path) -> Path:
-    """Return `path`, or with ``_2``, ``_3`` ... where another run of the same second has taken it."""
-    number = 1
-    free = path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}_{number}")
-    return free
+    """Return `path`, or the first free one with ``_2``, ``_3`` and so on where a run of the same second has it."""
+    others = (path.with_name(f"{path.name}_{number}") for number in count(2))
+    return next(free for free in chain([path], others) if not free.exists())

@@ -1,6 +1,6 @@
-"""`report.html`: one file that asks the network for nothing, made from the content of `results.json` and pictures.
+"""`report.html`: one file that needs no network, made from the content of `results.json` and pictures.
 
-The template escapes whatever it is given (Jinja2), and the page's own policy lets no script run but the one in it.
+The template (Jinja2) escapes all text that it receives, and the page's own policy allows no script but the one in it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def page(
     """Return the page as HTML.
 
     Args:
-        report: what `results.json` holds.
-        gallery: the gallery's video; None where the gallery is no video.
-        probes: the videos of the people who were to be named.
-        identities: the gallery's names in the order that fixes the colours of the painted videos; of a gallery that is
-            no video, those who were seen are enough.
-        portraits: JPEGs by name; those in the gallery's video need none.
-        embed_videos: whether the painted videos are put into the page; else they must lie beside it.
+        report: the content of `results.json`.
+        gallery: the gallery video; None where the gallery is a file.
+        probes: the probe videos.
+        identities: the names of the gallery, in the order that fixes the colours of the painted videos. Of a gallery
+            file, only the names that were recognised are needed.
+        portraits: JPEGs by name, of people who are not in a gallery video.
+        embed_videos: whether the painted videos are put into the page. Otherwise they must be in the same folder.
     """
     colours = Colours(identities)
 
@@ -74,7 +74,7 @@ def _uri(content: bytes, kind: str) -> str:
 
 
 def _clock(seconds: float, *, unit: bool = True) -> str:
-    """Write a time in a video: 4.2 s, or 1:04.2 from a minute on."""
+    """Return a time in a video as text: 4.2 s, or 1:04.2 from one minute on."""
     minutes, rest = divmod(round(seconds, 1), 60)
     return f"{int(minutes)}:{rest:04.1f}" if minutes else f"{rest:.1f}{' s' if unit else ''}"
 

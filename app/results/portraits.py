@@ -1,4 +1,4 @@
-"""The best picture of each person in a video, and a sheet of them to choose from."""
+"""The best picture of each person in a video, and a sheet of such pictures to choose from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from app.walks.analyse import AnalysedVideo
 from app.walks.quality import frame_reason, occlusion
 
 _CROP = (128, 256)  # width and height in px
-_AROUND = 1.12  # of the box that the crop shows
+_AROUND = 1.12  # the crop is larger than the box by this factor
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
-_NEARLY_BEST, _LOOKED_AT = 0.8, 12
-_LEAD = 0.4  # s before and after a track in which its person is about
-# Stricter than for silhouettes: of a picture one expects somebody from head to feet, and boxes end a little too early.
+_NEARLY_BEST = 0.8  # frames are looked at if their score is at least this share of the best one
+_MOST_FRAMES = 12  # are looked at for each track
+_LEAD = 0.4  # in s; the person is near for so long before and after the track
+# It is stricter than for silhouettes, because a picture should show somebody from head to feet and boxes are often a
+# little too small.
 _WHOLE = QualitySettings(max_occlusion=0.05)
 _BORDER = 0.02  # of the frame's height
 _COLUMNS = 6
@@ -33,11 +35,12 @@ _GROUND, _INK = (24, 24, 27), (240, 240, 240)
 
 
 class BestCrops:
-    """Keeps the best crop of each track while a video's frames pass by.
+    """Keeps the best crop of each track while the frames of a video pass by.
 
-    The tracks' boxes say beforehand which frames show the person whole, large and free of others; of up to 12 such
-    frames, spread over the walk, the sharpest wins. So a frame costs next to nothing, and one small picture a track is
-    kept. Frames where somebody is hidden or cut by the border are taken only where there are no others.
+    The boxes of the tracks say beforehand which frames show the person large, from head to feet, and without others.
+    Up to 12 such frames, spread over the walk, are looked at, and the sharpest crop is kept. So a frame costs little
+    time, and there is one small picture for each track. Frames in which the person is hidden or cut by the border are
+    used only where there are no others.
     """
 
     def __init__(self, video: VideoReport) -> None:
@@ -49,16 +52,16 @@ class BestCrops:
             if whole.any():
                 scores = scores * whole
             good = np.flatnonzero(scores >= _NEARLY_BEST * scores.max())
-            for row in good[np.linspace(0, len(good) - 1, min(_LOOKED_AT, len(good))).astype(int)].tolist():
+            for row in good[np.linspace(0, len(good) - 1, min(_MOST_FRAMES, len(good))).astype(int)].tolist():
                 self._wanted[track.frames[row]].append((track.track_id, np.asarray(track.boxes[row], np.float32)))
 
     @property
     def last(self) -> int:
-        """The index of the last frame that is wanted, -1 where none is."""
+        """The index of the last frame that is looked at; -1 where there is none."""
         return max(self._wanted, default=-1)
 
     def look(self, frame: Frame) -> None:
-        """Take what is wanted of `frame`."""
+        """Cut the crops that are wanted out of a frame."""
         for track_id, box in self._wanted.get(frame.index, ()):
             crop = _crop(frame.image, box)
             if crop is None:
@@ -77,10 +80,9 @@ class BestCrops:
 
 
 def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Image]:
-    """Cut out the best picture of each of `tracks`, see `BestCrops.pictures`, by track id. Decodes once more."""
-    every = video_report(analysed, {})
+    """Return the best picture of each of `tracks` by track id (`BestCrops.pictures`). Decodes the video once more."""
     wanted = {track.track_id for track in tracks}
-    best = BestCrops(every)
+    best = BestCrops(video_report(analysed, {}))
     with VideoReader(analysed.info.path) as reader:
         for frame in reader:
             best.look(frame)
@@ -95,7 +97,7 @@ def jpeg(picture: Image) -> bytes:
 
 
 def contact_sheet(pictures: Mapping[int, Image], captions: Mapping[int, Sequence[str]]) -> bytes:
-    """Return a PNG of all `pictures` (uint8 BGR) by number, each with the lines of its caption below."""
+    """Return a PNG of all `pictures` (uint8 BGR), which come by number, each with the lines of its caption below."""
     columns = min(_COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
     width, height = _CELL
@@ -117,10 +119,10 @@ def contact_sheet(pictures: Mapping[int, Image], captions: Mapping[int, Sequence
 
 
 def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
-    """How well each track shows in each of its frames, by height, less where others are in the crop; and whether whole.
+    """Return how well each frame shows the person of each track, and whether the person is whole.
 
-    Others count on whichever side they are, for behind somebody they still are in the picture, and also where their
-    tracks have a gap, which most often is a box that holds both.
+    The score is the height of the box, reduced where others are in the crop. Others count whether they are in front of
+    the person or behind, and also in the gaps of their tracks, because there one box often holds both people.
     """
     by_frame: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
     for track in video.tracks:
@@ -152,7 +154,7 @@ def _windows(boxes: Floats) -> Floats:
 
 
 def _crop(image: Image, box: Floats) -> Image | None:
-    """Cut out the box's window in the size `_CROP`, the frame's edge repeated where it ends."""
+    """Cut out the window of a box in the size `_CROP`. Beyond the frame, its edge is repeated."""
     x1, y1, x2, y2 = np.round(_windows(box[None])[0]).astype(int).tolist()
     if x1 == x2 or y1 == y2:
         return None

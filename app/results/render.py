@@ -1,4 +1,4 @@
-"""Pass 2: decode again and only paint, from the recorded boxes."""
+"""Pass 2: decode the video again and paint the recorded boxes into it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from app.video.reader import VideoReader
 from app.video.writer import VideoWriter
 from app.walks.analyse import AnalysedWalk
 
-# The longest gap in s over which joints move on straight lines; a step takes about half a second.
+# The longest gap, in s, across which joints are interpolated. A step takes about half a second.
 _LONGEST_GAP = 0.2
-# How long in s somebody is blurred before the track begins and after it ends: trackers start late.
+# For so long, in s, somebody is blurred before the track begins and after it ends, because trackers start late.
 _LEAD = 0.4
 
 Skeletons: TypeAlias = Mapping[int, Mapping[int, Floats]]
@@ -35,9 +35,9 @@ def skeletons_of(walks: Iterable[tuple[AnalysedWalk, GaitSequence | None]]) -> S
 
 
 def keypoints_by_frame(walk: GaitSequence) -> dict[int, Floats]:
-    """Return a walk's keypoints, (17, 3) each, by frame index; frames skipped for at most 0.2 s are filled in.
+    """Return the keypoints of a walk, (17, 3) each, by frame index. Gaps of at most 0.2 s are filled.
 
-    Between two frames a joint moves on a straight line, with the smaller of its two scores.
+    In a gap each joint moves on a straight line, and it has the smaller of its two scores.
     """
     if walk.keypoints is None:
         return {}
@@ -54,31 +54,31 @@ def keypoints_by_frame(walk: GaitSequence) -> dict[int, Floats]:
 
 
 def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> dict[int, list[Label]]:
-    """Return what is to be painted into each frame, keyed by 0-based frame index."""
+    """Return the labels that are painted into each frame, by 0-based frame index."""
     labels: dict[int, list[Label]] = defaultdict(list)
     for track in video.tracks:
         usable = track.status != "unusable"
-        # In the picture only the cause stands ("too short"); the figures behind it are in the report.
+        # The picture has only the cause ("too short"). The figures behind it are in the report.
         note = (track.reason or "").partition(":")[0] if not usable else ""
         keypoints = (skeletons or {}).get(track.track_id, {})
-        sure, doubtful = track.sureness
+        sureness, doubtful = track.sureness
         for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
             labels[index].append(
-                Label(box, track.identity, sure, note, usable, keypoints.get(index), doubtful=doubtful)
+                Label(box, track.identity, sureness, note, usable, keypoints.get(index), doubtful=doubtful)
             )
     return labels
 
 
 def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None = None) -> dict[int, list[Floats]]:
-    """Return what is to be blurred in each frame, float32 (4,) px each, keyed by 0-based frame index.
+    """Return the regions that are blurred in each frame, float32 (4,) px each, by 0-based frame index.
 
-    Nobody shows up for a moment: boxes between those of a track are interpolated, and the track goes on in its
-    direction for 0.4 s before its beginning and after its end.
+    Boxes in the gaps of a track are interpolated, and the track is extended in its direction by 0.4 s before its
+    beginning and after its end. So nobody is visible for a moment.
 
     Args:
         video: the tracks.
-        which: heads of everybody, the boxes of those who are not identified, or of everybody.
-        skeletons: where heads are, if known.
+        which: the heads of everybody, the boxes of people who are not identified, or the boxes of everybody.
+        skeletons: show where the heads are, if they are known.
     """
     regions: dict[int, list[Floats]] = defaultdict(list)
     for track in video.tracks:
@@ -93,7 +93,7 @@ def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None
 def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
     """Yield a box (4,) px for each frame from `lead` frames before the track's first to `lead` after its last.
 
-    Between the track's boxes they are interpolated; before and after it they go on in its direction.
+    Boxes in the gaps of the track are interpolated. Before and after the track they go on in its direction.
     """
     frames, boxes = np.asarray(track.frames), np.asarray(track.boxes, np.float32)
     first, last = int(frames[0]), int(frames[-1])
@@ -119,16 +119,16 @@ def render(
     blurred: Mapping[int, Sequence[Floats]] | None = None,
     look: Callable[[Frame], None] = lambda frame: None,
 ) -> None:
-    """Paint a video with what the report says of it, into the MP4 file `out`.
+    """Write a video with its labels painted in to the MP4 file `out`.
 
     Args:
-        video: what was found in it, and where the file is.
+        video: the report about the video, and the path of its file.
         identities: the names of the gallery, which fix the colours.
         out: the painted video.
-        run: where progress is shown, and the seconds of each step are kept.
-        skeletons: painted too, where there are any.
-        blurred: regions by frame, see `regions_to_blur`.
-        look: called with each frame, blurred but not yet painted; it must copy what it keeps.
+        run: where progress is shown and the seconds of each step are measured.
+        skeletons: are painted too.
+        blurred: the regions to blur by frame, see `regions_to_blur`.
+        look: called with each frame when it is blurred but not yet painted. It must copy what it keeps.
 
     Raises:
         VideoError: the video cannot be read any more.

@@ -1,4 +1,4 @@
-"""What a run found: who each walk is, with everything needed to show it, write it or work with it in Python."""
+"""The result of a run: who each walk is, and what is needed to show it, write it or use it in Python."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class NamedVideo:
 
     @cached_property
     def report(self) -> VideoReport:
-        """What `results.json` says of the video."""
+        """What `results.json` says about the video."""
         return video_report(self.video, self.decisions)
 
 
 @dataclass(frozen=True)
 class NamedWalk:
-    """One walk of a result: the video, the walk, and who it is; `decision` is None for a walk that cannot be used."""
+    """One walk of a result, with its video and the decision about it, which is None for a walk that cannot be used."""
 
     video: NamedVideo
     walk: AnalysedWalk
@@ -64,7 +64,7 @@ class NamedWalk:
 
     @property
     def probability(self) -> float | None:
-        """The calibrated probability of the name; None where nothing is known of what distances mean here."""
+        """The calibrated probability of the name; None where it is not known what distances mean here."""
         return self.decision.probability if self.decision else None
 
     @property
@@ -85,11 +85,11 @@ class NamedWalk:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found.
+    """The result of a run.
 
-    `gallery` is the gallery's video, None where the gallery is kept in a file. `probes` are the videos whose walkers
-    were named. `identities` are the names of the gallery's people in the order that fixes their colours. `failures` are
-    the probes that could not be used. `portraits` are pictures (JPEG), by name, of people who are in no video here.
+    `gallery` is the gallery video, None where the gallery is a file. `probes` are the videos whose walkers were named.
+    `identities` are the names of the gallery's people, in the order that fixes their colours. `failures` are the probes
+    that could not be used. `portraits` are pictures (JPEG) by name, of people in a gallery file.
     """
 
     run: Run
@@ -106,7 +106,7 @@ class Result:
 
     @cached_property
     def walks(self) -> list[NamedWalk]:
-        """Every walk of the probes that was followed, unusable ones too."""
+        """Every walk of the probes, including those that cannot be used."""
         return [
             NamedWalk(named, walk, named.decisions.get(walk.track.track_id))
             for named in self.probes
@@ -115,14 +115,14 @@ class Result:
 
     @property
     def people(self) -> list[str]:
-        """Everybody whom some walk was compared with, and whoever was named, in alphabetical order."""
+        """The names of everybody whom a walk was compared with or who was recognised, in alphabetical order."""
         decisions = [walk.decision for walk in self.walks if walk.decision is not None]
         compared = {candidate.identity for decision in decisions for candidate in decision.candidates}
         return sorted(compared | set(self.identities))
 
     @property
     def distances(self) -> Distances:
-        """The distance of each of `walks` to each of `people` (W, P); NaN where the two were not compared."""
+        """The distance of each of `walks` to each of `people` (W, P); NaN where they were not compared."""
         column = {name: place for place, name in enumerate(self.people)}
         table = np.full((len(self.walks), len(column)), np.nan)
         for row, walk in enumerate(self.walks):
@@ -132,7 +132,7 @@ class Result:
 
     @property
     def probabilities(self) -> Distances:
-        """The probability of each walk's name, or nearest person (W,); NaN where none can be given."""
+        """The probability of the name or nearest person of each walk (W,); NaN where it is not known."""
         return np.array([np.nan if w.probability is None else w.probability for w in self.walks], np.float64)
 
     @property
@@ -165,14 +165,15 @@ class Result:
             video: the name of the probe, where there are several.
 
         Raises:
-            VideoError: there is no such probe, or several and none is chosen; or the video cannot be read any more.
+            VideoError: there is no such probe, there are several and none is chosen, or the video cannot be read any
+                more.
             OutputError: `out` cannot be written.
         """
         names = [named.video.name for named in self.probes]
         if video is None and len(names) != 1:
-            raise VideoError(f"This result is of {len(names)} videos: {', '.join(names)}. Say which: video='NAME'.")
+            raise VideoError(f"This result has {len(names)} videos: {', '.join(names)}. Choose one with video='NAME'.")
         if video is not None and video not in names:
-            raise VideoError(f"There is no video '{video}' in this result. It has {', '.join(names)}.")
+            raise VideoError(f"There is no video '{video}' in this result. Its videos are: {', '.join(names)}.")
         chosen = self.probes[names.index(video) if video is not None else 0]
         paint(chosen, self.identities, Path(out), self.run)
         return Path(out)
@@ -199,7 +200,9 @@ class Result:
         try:
             import pandas
         except ImportError as error:
-            raise MissingExtraError("A DataFrame needs pandas, which is not installed: pip install pandas.") from error
+            raise MissingExtraError(
+                "A DataFrame needs pandas, which is not installed. Install it with: pip install pandas."
+            ) from error
         rows = [
             {
                 "video": named.video.name,
@@ -222,16 +225,16 @@ class Result:
         return pandas.DataFrame(rows)
 
     def refuse_failures(self) -> None:
-        """Say, when everything else is done, which probes could not be used.
+        """Report the probes that could not be used, when everything else is done.
 
         Raises:
-            VideoError: there are some.
+            VideoError: there is such a probe.
         """
         refuse_videos([failure.reason for failure in self.failures])
 
 
 def _plain(value: Any) -> Any:
-    """Return settings as JSON can hold them: paths become strings."""
+    """Return settings in a form that JSON can hold: paths become strings."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     return str(value) if isinstance(value, Path) else value

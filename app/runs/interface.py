@@ -33,7 +33,7 @@ from app.walks.analyse import AnalysedWalk
 
 _SQLITE = b"SQLite format 3\0"
 SettingsLike: TypeAlias = "Settings | Mapping[str, Any] | None"
-"""Settings; or those that differ from the defaults, such as ``{"match.far": 0.01}``; None for the defaults."""
+"""Settings, or only those that differ from the defaults, such as ``{"match.far": 0.01}``. None means the defaults."""
 
 
 class Gallery(GalleryService):
@@ -66,20 +66,20 @@ class Gallery(GalleryService):
         """Add the walk of a person in a video.
 
         Args:
-            name: the person, who is made where there is none of that name.
+            name: the person. A new name makes a new person.
             video: a path, or a name in ``input_videos/``.
             consent: what the person agreed to, and how.
-            track: which walk of the video is theirs, where it shows several; the error lists them.
-            view: what is known of the camera, for people to read.
+            track: the person's walk, where the video shows several. Without it, the error lists the walks.
+            view: a note about the camera, for people to read.
             retain_days: after how many days the person is forgotten; None for no limit.
-            keep_silhouettes: whether silhouettes are kept, which other gait models would need later.
+            keep_silhouettes: whether silhouettes are kept, so that other gait models can embed the walk later.
             thumbnail: whether the best picture of the person is kept.
             progress: where progress is shown.
 
         Raises:
             VideoError: the video cannot be read.
             NobodyFoundError: no walk in it can be used.
-            GalleryError: it shows several walks and none is chosen, there is no consent, or the walk belongs to
+            GalleryError: the video shows several walks and none is chosen, there is no consent, or the walk belongs to
                 somebody else.
         """
         tracks = [track] if isinstance(track, int) else track
@@ -89,15 +89,15 @@ class Gallery(GalleryService):
 
 
 def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:
-    """Open a gallery of named people; the file is made where there is none. Whose time is over is forgotten.
+    """Open a gallery of named people, or make a new one. People whose time is over are forgotten.
 
     Args:
-        path: of the SQLite file.
+        path: the SQLite file.
         settings: how videos are analysed and walks compared.
 
     Raises:
         GalleryError: the file is not a gallery or cannot be used.
-        SettingsError: an unknown setting, or a value that does not fit.
+        SettingsError: a setting is unknown, or its value cannot be used.
     """
     gallery = Gallery(SqliteGallery(Path(path)), _settings(settings))
     gallery.expire()
@@ -116,19 +116,19 @@ def analyse(
 
     Args:
         video: a path, or a name in ``input_videos/``.
-        settings: how it is analysed.
-        keypoints: whether the pose network looks at everybody too.
+        settings: how the video is analysed.
+        keypoints: whether the pose network finds everybody's joints too.
         fresh: whether to ignore what an earlier run found in the same video.
         progress: where progress is shown.
 
     Returns:
         Each walk with its ``track``, its ``silhouettes`` uint8 (T, 64, 64), its ``keypoints`` float32 (T, 17, 3) px and
-        score, and its ``embedding``. A walk that cannot be used has no embedding, and a ``reason``.
+        score, and its ``embedding``. A walk that cannot be used has a ``reason`` instead of an embedding.
 
     Raises:
         VideoError: the video cannot be read.
-        NobodyFoundError: no pedestrian is seen in it.
-        SettingsError: an unknown setting, or a value that does not fit.
+        NobodyFoundError: no pedestrian was found in it.
+        SettingsError: a setting is unknown, or its value cannot be used.
     """
     changed = _settings(settings, {"pose.when": "always"} if keypoints else {})
     path = find_video(str(video))
@@ -147,26 +147,26 @@ def identify(
     """Name the people in videos.
 
     Args:
-        videos: one or several; paths, or names in ``input_videos/``.
-        gallery: the people to know: an open gallery, the path of one, or a video that shows the people. Those of a
-            video are called ``<video>-001`` and so on.
-        settings: how the videos are analysed and walks compared; None takes those of the gallery.
+        videos: one or several paths, or names in ``input_videos/``.
+        gallery: the people to know: an open gallery, the path of one, or a video that shows the people. The people of
+            a video are called ``<video>-001`` and so on.
+        settings: how the videos are analysed and walks compared; None for the settings of an open gallery.
         fresh: whether to ignore what an earlier run found in the same videos.
         progress: where progress is shown.
 
     Returns:
-        Who each walk is. Nothing is written but the cache of the output folder; `Result.write` writes all files.
+        Who each walk is. Only the cache of the output folder is written. `Result.write` writes all files.
 
     Raises:
         VideoError: a video is missing, or none can be read.
         NobodyFoundError: the gallery video has no walk that can be used.
         GalleryError: nobody in the gallery can be compared.
-        SettingsError: an unknown setting, or a value that does not fit.
+        SettingsError: a setting is unknown, or its value cannot be used.
     """
-    given = [videos] if isinstance(videos, (str, Path)) else videos
-    if not given:
+    sources = [videos] if isinstance(videos, (str, Path)) else videos
+    if not sources:
         raise VideoError("There is no video to look at. Give at least one.")
-    paths = find_videos([str(video) for video in given])
+    paths = find_videos([str(video) for video in sources])
     chosen = gallery.settings if isinstance(gallery, Gallery) and settings is None else _settings(settings)
     run = Run(_stages(chosen), progress or Silent())
     if isinstance(gallery, Gallery):
@@ -197,5 +197,5 @@ def _settings(settings: SettingsLike, more: Mapping[str, Any] | None = None) -> 
 
 @lru_cache(maxsize=2)
 def _stages(settings: Settings) -> Stages:
-    """Load the models, or take those of the last call with the same settings."""
+    """Load the models, or return those of an earlier call with the same settings."""
     return build(settings)

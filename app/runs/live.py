@@ -1,4 +1,4 @@
-"""Naming people while they are seen: every track has a sliding window, and its name settles as evidence grows."""
+"""Naming people while they are in view: each track has a sliding window, and votes of many looks decide its name."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ from app.walks.quality import Reason, walk_reason
 from app.walks.sequences import CutOut, cut_out
 
 Emit = Callable[[dict[str, JSON]], None]
-"""Takes one event."""
+"""Receives one event."""
 
 _FEWEST_MISSES = 3
-"""Frames without somebody before they have left: where most are dropped, a second may be one frame."""
+"""A person has left only after so many frames without them: where most are dropped, a second may be one frame."""
 _PAIRS = (1, 3, 10, 30)
-"""Numbers of pairs of people seen together at which threshold and scores are decided anew; no more are counted."""
+"""The numbers of pairs of people in view together at which threshold and scores are learnt again."""
 _FEWEST_VOTES = 2
-"""Votes that a name needs, and more than half of all."""
+"""A name needs at least so many votes, and more than half of all votes."""
 
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How a live source is watched. Times in seconds.
+    """How a live source is watched. All times are in seconds.
 
-    `window` is how much of a walk is looked at, `every` how often, `votes` how many of the last looks are counted,
-    `report_drops` the shortest time between two reports of dropped frames; `seconds` ends the watch, None never does.
-    `expire_every` is how often people whose time is over are forgotten.
+    `window` is the length of the walk that is looked at, `every` is the time between two looks, and `votes` is the
+    number of last looks that are counted. `report_drops` is the shortest time between two reports of dropped frames.
+    The watch ends after `seconds`; None means that it has no limit. People whose time is over are forgotten once in
+    `expire_every`.
     """
 
     window: float = 4.0
@@ -59,8 +60,8 @@ class LiveOptions:
 
 
 @dataclass
-class Seen:
-    """What came of a watch."""
+class WatchSummary:
+    """How many frames a watch has seen and dropped, how often the source broke off, and how long it lasted (s)."""
 
     frames: int = 0
     dropped: int = 0
@@ -70,12 +71,16 @@ class Seen:
 
 @dataclass
 class _Person:
-    """Somebody in view, and what the last seconds said about them."""
+    """Somebody in view, with the last seconds of their walk.
+
+    `since` and `last` are the times in s at which the person was first and last seen. `last_count` is the number of
+    frames that the watch had seen before the last one with this person.
+    """
 
     track_id: int
     since: float
     last: float
-    look: int
+    last_count: int
     votes: deque[str | None]
     boxes: deque[tuple[int, Floats, float]] = field(default_factory=deque)
     cuts: deque[CutOut] = field(default_factory=deque)
@@ -90,19 +95,19 @@ class _Person:
             self.cuts.popleft()
 
     def window(self, info: VideoInfo) -> tuple[Track, GaitSequence | None, Counter[Reason]]:
-        """The last seconds as a track, its silhouettes, and why frames are missing."""
+        """Return the last seconds as a track, with silhouettes and the reasons why frames are missing."""
         frames, boxes, scores = zip(*self.boxes, strict=True)
         track = Track(self.track_id, np.array(frames), np.stack(boxes), np.array(scores, np.float32))
-        good = [(one.frame_index, one.silhouette, one.keypoints) for one in self.cuts if one.silhouette is not None]
-        dropped = Counter(one.reason for one in self.cuts if one.reason is not None)
-        if not good:
+        complete = [(cut.frame_index, cut.silhouette, cut.keypoints) for cut in self.cuts if cut.silhouette is not None]
+        dropped = Counter(cut.reason for cut in self.cuts if cut.reason is not None)
+        if not complete:
             return track, None, dropped
-        indices, silhouettes, keypoints = zip(*good, strict=True)
+        indices, silhouettes, keypoints = zip(*complete, strict=True)
         joints = np.stack(keypoints) if keypoints[0] is not None else None
         return track, GaitSequence(np.array(indices), np.stack(silhouettes), float(info.fps), joints), dropped
 
     def verdict(self) -> tuple[str | None, int]:
-        """The name that more than half of the votes agree on, or None, and how many do."""
+        """Return the name that more than half of the votes agree on, and their number; else the present name and 0."""
         name, count = Counter(self.votes).most_common(1)[0] if self.votes else (None, 0)
         return (name, count) if count >= _FEWEST_VOTES and 2 * count > len(self.votes) else (self.identity, 0)
 
@@ -117,30 +122,31 @@ def watch(
     save: Path | None = None,
     stop: Flag | None = None,
     expire: Callable[[], object] | None = None,
-) -> Seen:
-    """Watch a source until it ends or `stop` is set, and tell who comes, who it is, and who goes.
+) -> WatchSummary:
+    """Watch a source until it ends or `stop` is set, and report who appears, who it is, and who leaves.
 
-    Memory does not grow: of everybody in view the last seconds are kept, of those who left nothing but
-    a few distances to others, which say how far apart people are here. Where the machine
-    is too slow frames are dropped, evenly, and that is told too.
+    Memory does not grow. Only the last seconds of the people in view are kept. Of people who left, a few distances to
+    others are kept, because they show how far apart different people are here. Where the machine is too slow, frames
+    are dropped evenly, which is reported too.
 
     Args:
         source: an open `app.video.live.LiveSource`.
-        gallery: the people to know; who is enrolled meanwhile is known at once. Events are written to its log.
+        gallery: the people to know. People who are enrolled meanwhile are known at once. Events about people are
+            written to its log.
         stages: the models, and the settings.
-        emit: called with every event: ``appeared``, ``named``, ``renamed``, ``left``, ``dropped``, and of the source
-            ``lost`` and ``back``.
+        emit: called with every event: ``appeared``, ``named``, ``renamed``, ``left`` and ``dropped``, and ``lost`` and
+            ``back`` about the source.
         live: how the source is watched.
-        save: a painted video to be written.
-        stop: ends the watch.
+        save: where a painted video is written; None for no video.
+        stop: a flag that ends the watch when it is set.
         expire: forgets everybody in the gallery whose time is over (`app.gallery.service.GalleryService.expire`).
 
     Raises:
         VideoError: a recording broke off.
         GalleryError: nobody in the gallery can be compared.
-        SettingsError: a stage needs a whole video beforehand.
+        SettingsError: a stage has to read the whole video beforehand.
     """
-    stop, broken = stop or Flag(), None
+    stop, failure = stop or Flag(), None
     watcher = Watcher(source, gallery, stages, emit, live)
     with _painting(save, watcher) as paint:
         begun = expired = time.monotonic()
@@ -152,22 +158,22 @@ def watch(
                 expire()
                 expired = now
             try:
-                came = source.take()
-            except VideoError as error:  # what was seen so far is kept
-                broken = error
+                news = source.take()
+            except VideoError as error:  # raised at the end, so that the painted video is complete up to here
+                failure = error
                 break
-            if isinstance(came, Outage):
-                watcher.lose(came)
-            elif came is not None:
-                paint(came, watcher.look(came))
+            if isinstance(news, Outage):
+                watcher.lose(news)
+            elif news is not None:
+                paint(news, watcher.look(news))
         watcher.end()
-    if broken is not None:
-        raise broken
-    return watcher.seen
+    if failure is not None:
+        raise failure
+    return watcher.summary
 
 
 class Watcher:
-    """Everything that is known while a source is watched."""
+    """Follows the people of a live source, frame by frame, and lets the judge name them."""
 
     def __init__(
         self,
@@ -180,8 +186,8 @@ class Watcher:
         for card in (stages.detector.card, stages.segmenter.card):
             if card.needs_recording and not source.is_file:
                 raise SettingsError(
-                    f"The {card.stage} '{card.name}' reads the whole video before it starts, and '{source.name}' is "
-                    "not a recorded video. Choose a network (python -m app models lists them)."
+                    f"The {card.stage} '{card.name}' has to read the whole video before it starts, but "
+                    f"'{source.name}' is not a recorded video. Choose a network; python -m app models lists them."
                 )
         self.info, self.stages = source.info, stages
         self._source, self._gallery, self._emit = source, gallery, emit
@@ -191,42 +197,42 @@ class Watcher:
         self._tracker = stages.start(source.info)
         self._watch = Stopwatch()
         self._people: dict[int, _Person] = {}
-        self.seen = Seen()
+        self.summary = WatchSummary()
         self._now, self._index = 0.0, 0
         self._next_look = live.every
         self._dropped, self._next_report = 0, live.report_drops
         self._lost = False
 
     def look(self, frame: Frame) -> TrackedBoxes:
-        """Take in a frame, and return who is seen in it."""
-        (found,) = self.stages.detector.detect([frame])
-        tracked = self._tracker.update(found)
+        """Look at a frame, and return the tracks in it."""
+        (detections,) = self.stages.detector.detect([frame])
+        tracked = self._tracker.update(detections)
         away, self._now, self._index = frame.time - self._now, frame.time, frame.index
         if self._lost:
             self._lost = False
-            self._tell("back", away=round(away, 2))
+            self._report("back", away=round(away, 2))
         for track_id, box, score in zip(
             tracked.track_ids.tolist(), tracked.boxes, tracked.scores.tolist(), strict=True
         ):
             if track_id not in self._people:
                 votes: deque[str | None] = deque(maxlen=self._live.votes)
                 self._people[track_id] = _Person(track_id, frame.time, frame.time, 0, votes)
-                self._tell("appeared", track_id=track_id, box=[round(float(side), 1) for side in box])
+                self._report("appeared", track_id=track_id, box=[round(float(side), 1) for side in box])
             person = self._people[track_id]
-            person.last, person.look = frame.time, self.seen.frames
+            person.last, person.last_count = frame.time, self.summary.frames
             person.boxes.append((frame.index, box, score))
         settings = self.stages.settings
-        for one in cut_out(
+        for cut in cut_out(
             [(frame, tracked)], self.info, self.stages.segmenter, settings, self._watch, self.stages.pose
         ):
-            self._people[one.track_id].cuts.append(one)
-        self.seen.frames += 1
-        self.seen.seconds = self._now
+            self._people[cut.track_id].cuts.append(cut)
+        self.summary.frames += 1
+        self.summary.seconds = self._now
         oldest = self._index - round(self._live.window * float(self.info.fps)) + 1
         for person in list(self._people.values()):
             person.forget_before(oldest)
-            gone = self._now - person.last > settings.track.lost_seconds
-            if gone and self.seen.frames - person.look > _FEWEST_MISSES:
+            is_gone = self._now - person.last > settings.track.lost_seconds
+            if is_gone and self.summary.frames - person.last_count > _FEWEST_MISSES:
                 self._leave(person)
         if self._now >= self._next_look:
             self._next_look = self._now + self._live.every
@@ -236,39 +242,39 @@ class Watcher:
         return tracked
 
     def lose(self, outage: Outage) -> None:
-        """Take in that the source broke off: whoever is seen when it is back is somebody new."""
+        """Note that the source broke off. People who are in view when it is back get new tracks."""
         self._leave_all()
         patience = round(self.stages.settings.track.lost_seconds * float(self.info.fps))
         for _ in range(patience + 1):
             self._tracker.update(Detections.none())
-        self.seen.outages += 1
+        self.summary.outages += 1
         self._lost = True
-        self._tell("lost", reason=outage.reason)
+        self._report("lost", reason=outage.reason)
 
     def end(self) -> None:
-        """Say that everybody is out of sight."""
+        """Report that everybody left, and the last dropped frames."""
         self._leave_all()
         self._report_drops()
-        self.seen.dropped = self._source.dropped
+        self.summary.dropped = self._source.dropped
 
     def known(self) -> list[str]:
-        """Everybody in the gallery, by name."""
+        """Return the names of everybody in the gallery."""
         return [person.name for person in self._gallery.people()]
 
     def labels(self, tracked: TrackedBoxes) -> list[Label]:
-        """What is to be painted at the people of one frame."""
+        """Return what is painted at the people of one frame."""
         labels = []
         for track_id, box in zip(tracked.track_ids.tolist(), tracked.boxes, strict=True):
             person = self._people.get(track_id)
             usable = person is None or person.reason is None or person.identity is not None
             note = "" if usable or person is None else (person.reason or "").partition(":")[0]
-            sure, doubtful = Sureness.of(person.probability if person else None, None)
-            who = person.identity if person else None
-            labels.append(Label(box, who, sure, note=note, usable=usable, doubtful=doubtful))
+            sureness, doubtful = Sureness.of(person.probability if person else None, None)
+            name = person.identity if person else None
+            labels.append(Label(box, name, sureness, note=note, usable=usable, doubtful=doubtful))
         return labels
 
     def _name(self) -> None:
-        """Look at everybody's last seconds and let them vote."""
+        """Let the judge decide about everybody's last seconds, and count its decisions as votes."""
         usable: list[tuple[_Person, Track, GaitSequence]] = []
         for person in self._people.values():
             if not person.boxes:
@@ -292,7 +298,7 @@ class Watcher:
                 person.probability = decisions[person.track_id].probability
 
     def _learn(self, embeddings: list[Embedding], tracks: list[Track]) -> None:
-        """Learn how far apart different people are here, from those seen together."""
+        """Learn how far apart different people are here, from people who are in view together."""
         before = len(self._together)
         if before >= _PAIRS[-1]:
             return
@@ -303,11 +309,11 @@ class Watcher:
         if bisect_right(_PAIRS, len(self._together)) > bisect_right(_PAIRS, before):
             card, match = self.stages.gait.card, self.stages.settings.match
             self._judge = Judge.of(self._gallery, card, match, together=self._together)
-            for person in self._people.values():  # what was voted by another threshold no longer counts
+            for person in self._people.values():  # votes by the earlier threshold no longer count
                 person.votes.clear()
 
     def _settle(self, people: list[_Person], decisions: dict[int, Decision]) -> None:
-        """Change the names on which the votes agree; of two people in view with one name, who has more votes has it."""
+        """Change names where the votes agree. A name goes to only one person in view, the one with more votes."""
         taken = {person.identity for person in self._people.values() if person not in people}
         for person in sorted(people, key=lambda person: (-person.verdict()[1], person.track_id)):
             name, count = person.verdict()
@@ -323,9 +329,9 @@ class Watcher:
                 details |= {"distance": _rounded(decision.distance), "margin": _rounded(decision.margin)}
                 details |= {"probability": _rounded(decision.probability)}
             if before is None:
-                self._tell("named", track_id=person.track_id, **details)
+                self._report("named", track_id=person.track_id, **details)
             else:
-                self._tell("renamed", track_id=person.track_id, before=before, **details)
+                self._report("renamed", track_id=person.track_id, before=before, **details)
 
     def _leave_all(self) -> None:
         for person in list(self._people.values()):
@@ -334,16 +340,16 @@ class Watcher:
     def _leave(self, person: _Person) -> None:
         del self._people[person.track_id]
         in_view = round(person.last - person.since, 2)
-        self._tell("left", track_id=person.track_id, name=person.identity, in_view=in_view)
+        self._report("left", track_id=person.track_id, name=person.identity, in_view=in_view)
 
     def _report_drops(self) -> None:
         self._next_report = self._now + self._live.report_drops
         new = self._source.dropped - self._dropped
         if new:
             self._dropped += new
-            self._tell("dropped", frames=new, altogether=self._dropped, of=self._dropped + self.seen.frames)
+            self._report("dropped", frames=new, altogether=self._dropped, of=self._dropped + self.summary.frames)
 
-    def _tell(self, event: str, **details: JSON) -> None:
+    def _report(self, event: str, **details: JSON) -> None:
         place: dict[str, JSON] = {"seconds": round(self._now, 3), "frame": self._index}
         moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self._emit({"event": event, "time": moment, **place, **details})
@@ -353,7 +359,7 @@ class Watcher:
 
 @contextmanager
 def _painting(save: Path | None, watcher: Watcher) -> Iterator[Callable[[Frame, TrackedBoxes], None]]:
-    """Yield what paints a frame into the file `save`, or does nothing."""
+    """Yield a function that paints a frame into the file `save`; without a file it does nothing."""
     info, which = watcher.info, watcher.stages.settings.output.blur
     with VideoWriter(save, info.width, info.height, info.fps) if save else nullcontext() as writer:
         if writer is None:

@@ -219,7 +219,7 @@ def test_an_interrupted_run_leaves_nothing_and_is_resumed(
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stdout + stderr
     assert "Traceback" not in stderr
-    assert ("Stopping; what is done is kept" in stderr) == (number == signal.SIGINT)
+    assert ("Stopping. Finished work is kept" in stderr) == (number == signal.SIGINT)
     left = tree(out) if out.exists() else {}
     assert not [
         name for name in left if name.endswith((".mp4", ".gif", ".json", ".csv")) or "/." in name or "partial" in name

@@ -29,7 +29,7 @@ from app.gait.gei import GaitEnergyImage
 from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.runs.enrol import enrol_walks
-from app.runs.live import LiveOptions, Seen, Watcher, watch
+from app.runs.live import LiveOptions, Watcher, WatchSummary, watch
 from app.segment.motion import MotionSegmenter
 from app.settings import MatchSettings, OutputSettings, Settings
 from app.stages import Run, Stages
@@ -86,18 +86,18 @@ class Played:
         return frame
 
 
-def watched(source: Source, known: Path, folder: Path, **more: Any) -> tuple[list[dict[str, Any]], Seen]:
+def watched(source: Source, known: Path, folder: Path, **more: Any) -> tuple[list[dict[str, Any]], WatchSummary]:
     events: list[dict[str, Any]] = []
     live = LiveOptions(window=2.0, every=0.4, report_drops=1.0, **more)
     with SqliteGallery(known) as gallery:
         painted = folder / "painted.mp4"
-        seen = watch(source, gallery, stages(folder), events.append, live, save=painted)
-    return events, seen
+        summary = watch(source, gallery, stages(folder), events.append, live, save=painted)
+    return events, summary
 
 
 def test_who_comes_is_named_and_leaves(studio: Path, known: Path, tmp_path: Path) -> None:
-    events, seen = watched(Played(studio / "input_videos" / "probe1.mp4"), known, tmp_path)
-    assert (seen.frames, seen.dropped) == (90, 0)
+    events, summary = watched(Played(studio / "input_videos" / "probe1.mp4"), known, tmp_path)
+    assert (summary.frames, summary.dropped) == (90, 0)
     came = {event["track_id"] for event in events if event["event"] == "appeared"}
     assert came == {event["track_id"] for event in events if event["event"] == "left"}
     named = [event for event in events if event["event"] == "named"]
@@ -144,8 +144,8 @@ def test_people_whose_time_ends_are_forgotten_meanwhile(studio: Path, known: Pat
 
 
 def test_dropped_frames_are_told_and_names_are_found_without_them(studio: Path, known: Path, tmp_path: Path) -> None:
-    events, seen = watched(Played(studio / "input_videos" / "probe1.mp4", every=2), known, tmp_path)
-    assert (seen.frames, seen.dropped) == (45, 45)
+    events, summary = watched(Played(studio / "input_videos" / "probe1.mp4", every=2), known, tmp_path)
+    assert (summary.frames, summary.dropped) == (45, 45)
     dropped = [event for event in events if event["event"] == "dropped"]
     assert sum(event["frames"] for event in dropped) == dropped[-1]["altogether"] == 45
     assert dropped[-1]["of"] == 90
@@ -171,7 +171,7 @@ def test_nothing_is_kept_of_who_left(studio: Path, known: Path, tmp_path: Path) 
                 break
         watcher.end()
         assert not watcher._people
-    assert watcher.seen.frames == 270
+    assert watcher.summary.frames == 270
 
 
 def test_a_file_is_played_at_its_own_speed_and_nobody_is_waited_for(studio: Path) -> None:
@@ -265,8 +265,8 @@ class Breaking(Played):
 
 def test_who_is_seen_after_an_outage_is_somebody_new(studio: Path, known: Path, tmp_path: Path) -> None:
     source: Any = Breaking(studio / "input_videos" / "probe1.mp4")
-    events, seen = watched(source, known, tmp_path)
-    assert (seen.frames, seen.outages) == (90, 1)
+    events, summary = watched(source, known, tmp_path)
+    assert (summary.frames, summary.outages) == (90, 1)
     kinds = [event["event"] for event in events]
     lost, back = kinds.index("lost"), kinds.index("back")
     assert events[lost]["reason"] == "the cable"

@@ -75,7 +75,7 @@ def test_the_second_signal_ends_at_once_and_leaves_nothing(
     assert time.monotonic() - started < 20
     assert stuck.returncode == code
     assert "Traceback" not in err
-    assert ("Stopping; what is done is kept, run again to go on." in err) == (number == signal.SIGINT)
+    assert ("Stopping. Finished work is kept: run the same command again to go on." in err) == (number == signal.SIGINT)
     assert not list(tmp_path.iterdir())
 
 
