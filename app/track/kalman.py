@@ -63,13 +63,13 @@ class BoxFilter:
         self.covariance[:, :, 2] += drift
 
     def correct(self, rows: NDArray[np.int64], boxes: Floats) -> None:
-        """Correct the tracks `rows` (M,) with their measured `boxes` (M, 4)."""
+        """Take the measured `boxes` (M, 4) of the tracks `rows` (M,) into account."""
         position, covariance = self.position[rows], self.covariance[rows]
         noise = _variance(position, _POSITION, _ASPECT_MEASURED)
         gain = covariance[:, :, :2] / (covariance[:, :, :1] + noise[:, :, None])
-        innovation = _measured(boxes) - position
-        self.position[rows] += gain[:, :, 0] * innovation
-        self.velocity[rows] += gain[:, :, 1] * innovation
+        surprise = _measured(boxes) - position
+        self.position[rows] += gain[:, :, 0] * surprise
+        self.velocity[rows] += gain[:, :, 1] * surprise
         covariance[:, :, 2] -= gain[:, :, 1] * covariance[:, :, 1]
         covariance[:, :, :2] *= (1 - gain[:, :, 0])[:, :, None]
         self.covariance[rows] = covariance
