@@ -95,9 +95,9 @@ def gait(
     from app.lab.training.gait.task import train
 
     settings = read_gait_config(config, set_ or ())
-    _train("gait", settings, train, export_trained, export, export_only)
-    if settings.checkpoint is not None:
-        say(f"The checkpoint in OpenGait's format is {settings.checkpoint}.")
+    checkpoint = settings.checkpoint
+    more = "" if checkpoint is None else f"\nThe checkpoint in OpenGait's format is {checkpoint}."
+    _train("gait", settings, train, export_trained, export, export_only, more)
 
 
 @app.command()
@@ -153,11 +153,16 @@ def _train(
     export_network: Callable[[Any, Path], float],
     export: Path | None,
     export_only: bool,
+    more: str = "",
 ) -> None:
     """Train and export a network, and print how far the exported file is from torch."""
+    from app.lab.training.engine import is_first_process
+
     path = export or settings.out / f"{name}.onnx"
     with show_log(times=True):
         if not export_only:
             train(settings)
+            if not is_first_process():
+                return
         difference = export_network(settings, path)
-    say(f"Wrote {path}. ONNX Runtime and torch differ by {difference:.1e} at most.")
+    say(f"Wrote {path}. ONNX Runtime and torch differ by {difference:.1e} at most.{more}")

@@ -19,7 +19,7 @@ pytest.importorskip("lightning", reason="needs the extra [train]")
 from app.errors import SettingsError
 from app.gait.base import EmbeddingNetwork
 from app.lab.data.opengait import DataSetError, WalkFile
-from app.lab.training.gait.judging import EvaluationSet, as_one_condition, first_walk, with_numbered_views
+from app.lab.training.gait.judging import EvaluationSet, first_walk, numbered
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import EmbeddedGaitSettings, GaitTrainSettings
 from app.lab.training.gait.task import GaitTask, evaluation_sets, filmed_walks_of, train, walks_of
@@ -203,15 +203,13 @@ class TestEvaluation:
         places = (50, 10, 12, 90, 11, 80)
         walks = [np.full((3, 64, 44), place, np.uint8) for place in places]
         angles = ("007", "300", "120", "121", "002", "077")  # drawn at random, so nobody shares one
-        files = with_numbered_views(
-            [WalkFile(*label, view, Path()) for label, view in zip(labels, angles, strict=True)]
-        )
+        files = numbered([WalkFile(*label, view, Path()) for label, view in zip(labels, angles, strict=True)])
         test = EvaluationSet("clean", walks, files, first_walk(files))
         assert test.figures(Places().eval()) == {"clean NM Rank-1": 0.5, "clean CL Rank-1": 0.5}
 
     def test_walks_of_any_condition_are_numbered(self) -> None:
         names = [("a", "nm-01", "010"), ("a", "nm-01", "020"), ("b", "cl-02", "100"), ("b", "nm-03", "200")]
-        files = as_one_condition([WalkFile(*name, Path()) for name in names])
+        files = numbered([WalkFile(*name, Path()) for name in names], conditions=False)
         assert [file.name for file in files] == [f"{p}/walk-{n:03d}/all" for p in "ab" for n in (0, 1)]
         assert first_walk(files).gallery == ("walk-000",)
 

@@ -25,6 +25,7 @@ try:
     import lightning as pl
     from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.utilities import rank_zero_only
 except ImportError as missing:
     raise MissingExtraError('Training needs Lightning: pip install -e ".[train]"') from missing
 
@@ -102,39 +103,12 @@ class _Steps(Sampler[int]):
         return self._task.settings.steps * self._per_step
 
 
-def _ends_step(task: Task, batch_idx: int) -> bool:
-    """Whether the weights were updated after this batch."""
-    return (batch_idx + 1) % task.settings.accumulate == 0
-
-
 class _StepData(Dataset[dict[str, Tensor]]):
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self._batches[step]
-
-
-class _Check(Callback):
-    """Evaluates every `check_every` steps, with the averaged weights."""
-
-    def __init__(self, average: EMAWeightAveraging | None) -> None:
-        self._average = average
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, Task)
-        step = trainer.global_step
-        if not _ends_step(pl_module, batch_idx):
-            return
-        if step and step % pl_module.settings.check_every == 0 and step < pl_module.settings.steps:
-            figures = judge(pl_module, self._average)
-            if figures and trainer.is_global_zero:
-                for log in trainer.loggers:
-                    log.log_metrics({f"check/{name}": value for name, value in figures.items()}, step)
-                text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-                logger.info("step %d: %s", step, text)
 
 
 class _Bar(RichProgressBar):
@@ -153,27 +127,39 @@ class _Bar(RichProgressBar):
         return "Steps"
 
 
-class _Ending(Callback):
-    """Writes a checkpoint after the last step. After Ctrl-C, the current step is the last one."""
+class _AfterStep(Callback):
+    """Evaluates every `check_every` steps, and writes a checkpoint after the last step or after Ctrl-C."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, average: EMAWeightAveraging | None) -> None:
+        self._average = average
+        self.interrupted = False
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal: finish the current step first, or stop at once if this is the second signal."""
-        if self.asked:
+        if self.interrupted:
             raise KeyboardInterrupt
-        self.asked = True
+        self.interrupted = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Task)
-        if not _ends_step(pl_module, batch_idx):
+        settings, step = pl_module.settings, trainer.global_step
+        if (batch_idx + 1) % settings.accumulate:  # the weights are updated after several batches
             return
-        if self.asked or trainer.global_step == pl_module.settings.steps:
-            trainer.save_checkpoint(pl_module.settings.out / "last.ckpt")
+        if step and step % settings.check_every == 0 and step < settings.steps:
+            self._evaluate(trainer, pl_module)
+        if self.interrupted or step == settings.steps:
+            trainer.save_checkpoint(settings.out / "last.ckpt")
             trainer.should_stop = True
+
+    def _evaluate(self, trainer: pl.Trainer, task: Task) -> None:
+        figures = judge(task, self._average)
+        if figures and trainer.is_global_zero:
+            for log in trainer.loggers:
+                log.log_metrics({f"check/{name}": value for name, value in figures.items()}, trainer.global_step)
+            text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            logger.info("step %d: %s", trainer.global_step, text)
 
 
 def judge(task: Task, average: EMAWeightAveraging | None = None) -> dict[str, float]:
@@ -221,8 +207,8 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     saving = ModelCheckpoint(
         out, filename="last", every_n_train_steps=settings.save_every, save_top_k=1, enable_version_counter=False
     )
-    ending = _Ending()
-    callbacks: list[Callback] = [saving, _Bar(leave=False), _Check(average), ending]
+    after_step = _AfterStep(average)
+    callbacks: list[Callback] = [saving, _Bar(leave=False), after_step]
     if average is not None:
         callbacks.insert(0, average)
     with warnings.catch_warnings():
@@ -244,14 +230,19 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
             log_every_n_steps=20,
             use_distributed_sampler=False,
         )
-        before = signal.signal(signal.SIGINT, ending.ask)
+        before = signal.signal(signal.SIGINT, after_step.interrupt)
         try:
             trainer.fit(task, _loader(batches, settings, task), ckpt_path=last if start else None)
         finally:
             signal.signal(signal.SIGINT, before)
-    if ending.asked:
+    if after_step.interrupted:
         raise KeyboardInterrupt
     return _written(task.network, out) if trainer.is_global_zero else task.network.eval()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes files; with several devices or machines there are others."""
+    return not getattr(rank_zero_only, "rank", 0)
 
 
 def load_trained(network: Network, out: Path, what: str) -> Network:

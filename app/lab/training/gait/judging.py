@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -159,26 +160,21 @@ def nm_first(condition: str) -> tuple[bool, str]:
     return not condition.startswith("nm"), condition
 
 
-def with_numbered_views(walks: Sequence[WalkFile]) -> list[WalkFile]:
-    """Call the views of each walk 0, 1, 2 ... instead of their angles.
+def numbered(walks: Sequence[WalkFile], *, conditions: bool = True) -> list[WalkFile]:
+    """Number the views of each walk 0, 1, 2 ... instead of calling them by their angles.
 
-    Virtual walkers are filmed from random angles. Numbered, every person is in the gallery of every view.
+    Virtual walkers are filmed from random angles. With numbers, the gallery of every view has every person.
+
+    Args:
+        walks: in any order.
+        conditions: whether walks of different conditions are told apart. Otherwise all walks of a person are numbered,
+            as different conditions from one view.
     """
-    counts: dict[tuple[str, str], int] = {}
-    numbered = []
+    counts: Counter[tuple[str, str]] = Counter()
+    renamed = []
     for walk in walks:
-        number = counts.get((walk.identity, walk.condition), 0)
-        counts[walk.identity, walk.condition] = number + 1
-        numbered.append(replace(walk, view=str(number)))
-    return numbered
-
-
-def as_one_condition(walks: Sequence[WalkFile]) -> list[WalkFile]:
-    """Number the walks of each person, whatever their condition and view: the first is the gallery of `first_walk`."""
-    counts: dict[str, int] = {}
-    numbered = []
-    for walk in walks:
-        number = counts.get(walk.identity, 0)
-        counts[walk.identity] = number + 1
-        numbered.append(replace(walk, condition=f"walk-{number:03d}", view="all"))
-    return numbered
+        key = walk.identity, walk.condition if conditions else ""
+        number, counts[key] = counts[key], counts[key] + 1
+        condition, view = (walk.condition, str(number)) if conditions else (f"walk-{number:03d}", "all")
+        renamed.append(replace(walk, condition=condition, view=view))
+    return renamed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from torch import nn
 
-from app.errors import SettingsError
+from app.errors import SettingsError, nearest
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
@@ -28,9 +28,12 @@ from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
 from app.lab.training.gait.sections import Section
 from app.lab.training.gait.walks import SHAPES, Form, form_for
+from app.yaml_files import validated
 
-Ints = list[int]
-Arguments = dict[str, Any]
+Leaves: TypeAlias = Mapping[str, Any]
+"""The values of a section by their path, such as ``backbone_cfg.channels``."""
+Rule: TypeAlias = str | Callable[[Any], Mapping[str, Any]] | None
+"""What becomes of a key: an argument of the constructor by another name, several arguments, or nothing."""
 
 _SIZES = {(64, 44): "", (128, 88): " of 128 rows"}
 """What `app.lab.training.gait.walks` adds to the name of a form for pictures of these sizes."""
@@ -97,218 +100,195 @@ def _initialised(network: EmbeddingNetwork) -> EmbeddingNetwork:
     return network
 
 
+class Variant(NamedTuple):
+    """A network, what becomes of the keys of ``model_cfg``, and arguments that are the same in every case."""
+
+    network: type[EmbeddingNetwork]
+    rules: Mapping[str, Rule] = {}
+    constants: Mapping[str, Any] = {}
+
+
 def read_network(model: Section) -> NetworkPlan:
     """Read ``model_cfg``, which has OpenGait's keys or the names of the constructor's arguments.
 
     Raises:
         SettingsError: the network or a key is unknown, or a value is unusable.
     """
-    name = model.one_of("model", tuple(_READERS))
-    network, arguments = _READERS[name](model)
-    own = [key for key in signature(network).parameters if key not in ("classes", *arguments)]
-    for key in own:
-        if (value := model.take(key, Any, None)) is not None:
-            arguments[key] = value
-    if "input_size" in signature(network).parameters:
-        usual = signature(network).parameters["input_size"].default
-        arguments["input_size"] = tuple(arguments.get("input_size", usual))
-    classes = arguments.pop("class_num", None) or model.take("class_num", int | None, None)
-    model.close()
-    return NetworkPlan(network, arguments, classes)
-
-
-Reader = Callable[[Section], tuple[type[EmbeddingNetwork], Arguments]]
-
-
-def _by_constructor(network: type[EmbeddingNetwork]) -> Reader:
-    return lambda model: (network, {})
-
-
-def _given(**arguments: Any) -> Arguments:
-    """Return the arguments that the file gives. The constructor has defaults for the others."""
-    return {key: value for key, value in arguments.items() if value is not None}
-
-
-def _head(model: Section, parts: int | None = None) -> Arguments:
-    """Read ``SeparateFCs`` and ``SeparateBNNecks``, the last layers of most networks."""
-    arguments: Arguments = {}
-    with model.within("SeparateFCs", {}) as head:
-        arguments["channels"] = head.take("out_channels", int | None, None)
-        arguments["parts"] = head.take("parts_num", int | None, parts)
-        head.implied("in_channels")
-    with model.within("SeparateBNNecks", {}) as neck:
-        arguments["class_num"] = neck.take("class_num", int | None, None)
-        neck.implied("in_channels", "parts_num")
-        neck.without_effect("norm", "parallel_BN1d")
-    return _given(**arguments)
-
-
-def _pyramid(model: Section) -> Arguments:
-    """Read a head whose number of parts is the sum of ``bin_num``."""
-    bins = model.take("bin_num", Ints | None, None)
-    head = _head(model)
-    parts = head.pop("parts", None)
-    if bins and parts is not None and parts not in (sum(bins), 2 * sum(bins)):
-        raise SettingsError(f"{model.where('SeparateFCs.parts_num')}: {parts} parts do not go with the bins {bins}.")
-    return _given(bins=bins, **head)
-
-
-def _plain(backbone: Section) -> tuple[list[int] | None, list[int] | None]:
-    """Read widths and strips of pairs of convolutions from ``BC-32``, ``FC-64-2`` (2 ** 2 strips) and ``M``."""
-    backbone.implied("in_channels", "type")
-    layers = backbone.take("layers_cfg", list[str] | None, None)
-    if layers is None:
-        return None, None
-    pairs = [layer.split("-") for layer in layers if layer != "M"]
+    variant = MODELS[model.one_of("model", tuple(MODELS))]
+    leaves = _leaves(model.rest())
+    model.log_idle([path for path in _IDLE if path in leaves])
     try:
-        widths = [int(width) for _, width, *_ in pairs]
-        strips = [2 ** int(numbers[1]) if kind == "FC" else 1 for kind, *numbers in pairs]
-    except (ValueError, IndexError) as error:
-        raise SettingsError(f"{backbone.where('layers_cfg')}: write layers as BC-32, FC-64-2 and M.") from error
-    if widths[::2] != widths[1::2] or [layer for layer in layers if layer == "M"] != ["M", "M"]:
-        raise SettingsError(
-            f"{backbone.where('layers_cfg')}: this backbone has pairs of layers of equal width, and M after the first "
-            "and the second pair."
-        )
-    return widths[::2], strips[::2]
+        network, rules, constants = variant if isinstance(variant, Variant) else variant(leaves)
+    except ValueError as error:
+        raise SettingsError(f"{model.where('model')}: {error}.") from error
+    rules = {"class_num": "classes", **rules}
+    parameters, hints = signature(network).parameters, get_type_hints(network.__init__)
+    arguments: dict[str, Any] = dict(constants)
+    for path in sorted(leaves, key=lambda path: "." in path):  # what a section inside says counts more
+        value, rule = leaves[path], rules.get(path, path)
+        if path not in rules and path not in parameters:
+            hint = nearest(path, (*rules, *parameters)) or f" The keys here are: {', '.join((*rules, *parameters))}."
+            raise SettingsError(f"{model.where(path)} is unknown.{hint}")
+        if rule is None or value is None:
+            continue
+        try:
+            given = {rule: value} if isinstance(rule, str) else rule(value)
+        except (TypeError, ValueError, IndexError) as error:
+            raise SettingsError(f"{model.where(path)}: {value!r} cannot be used: {error}.") from error
+        for name, argument in given.items():
+            where = f"{model.where(path)}: {value!r} cannot be used"
+            arguments[name] = validated(hints.get(name, int), argument, where, SettingsError)
+    if "parts" in arguments and "parts" not in parameters:  # they follow from the bins
+        parts, bins = arguments.pop("parts"), arguments.get("bins")
+        if bins and parts not in (sum(bins), 2 * sum(bins)):
+            raise SettingsError(
+                f"{model.where('SeparateFCs.parts_num')}: {parts} parts do not go with the bins {bins}."
+            )
+    if "input_size" in parameters:
+        arguments["input_size"] = tuple(arguments.get("input_size", parameters["input_size"].default))
+    return NetworkPlan(network, arguments, arguments.pop("classes", None))
 
 
-def _gaitset(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    channels = model.take("in_channels", Ints | None, None)
-    return GaitSet, _given(widths=channels and channels[1:], **_pyramid(model))
+def _leaves(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in section.items():
+        leaves |= _leaves(value, f"{place}{key}.") if isinstance(value, Mapping) else {f"{place}{key}": value}
+    return leaves
 
 
-def _gaitpart(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    with model.within("backbone_cfg", {}) as backbone:
-        widths, strips = _plain(backbone)
-    model.implied("bin_num")
-    return GaitPart, _given(widths=widths, strips=strips, **_head(model))
+def _without_first(name: str) -> Rule:
+    """Leave out the channels of the input, which OpenGait lists before those of the layers."""
+    return lambda channels: {name: channels[1:]}
 
 
-def _gln(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    """In the first phase (``Lateral_pretraining``) there is no compact block, whatever ``class_num`` says."""
-    channels = model.take("in_channels", Ints | None, None)
-    lateral, hidden, compact = (
-        model.take(key, int | None, None) for key in ("lateral_dim", "hidden_dim", "reduce_dim")
-    )
-    own = _given(lateral=lateral, compact=compact, dropout=model.take("dropout", float | None, None))
-    if model.take("Lateral_pretraining", bool, False):
-        model.implied("class_num")
-    return GLN, {**own, **_given(widths=channels and channels[1:], **{"channels": hidden, **_pyramid(model)})}
+def _only(wanted: Any) -> Rule:
+    """Accept a single value, which then needs no argument."""
+
+    def rule(value: Any) -> Mapping[str, Any]:
+        if value != wanted:
+            raise ValueError(f"this network has {wanted} here")
+        return {}
+
+    return rule
 
 
-def _gaitgl(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    """Three ``channels`` mean the network for CASIA-B, four the deeper one for OU-MVLP and GREW."""
-    channels = model.take("channels", Ints, [32, 64, 128])
-    head = _head(model)
-    head.pop("parts", None)
-    if len(channels) == 4:
-        own = {"widths": channels, "depth": 2, "strips": 2, "neck": True}
-    elif len(channels) == 3:
-        own = {"widths": [*channels, channels[-1]]}
-    else:
-        raise SettingsError(f"{model.where('channels')}: give three or four numbers, not {channels}.")
-    return GaitGL, {"channels": 128 if len(channels) == 3 else channels[-1], **own, **head}
+def _plain(*names: str) -> Mapping[str, Rule]:
+    """The plain backbone, as arguments for the widths and the strips of its pairs of layers."""
+
+    def rule(layers: list[str]) -> Mapping[str, Any]:
+        """Read ``BC-32``, ``FC-64-2`` (2 ** 2 strips) and ``M``."""
+        pairs = [layer.split("-") for layer in layers if layer != "M"]
+        try:
+            widths = [int(width) for _, width, *_ in pairs]
+            strips = [2 ** int(numbers[1]) if kind == "FC" else 1 for kind, *numbers in pairs]
+        except (ValueError, IndexError):
+            raise ValueError("write layers as BC-32, FC-64-2 and M") from None
+        if widths[::2] != widths[1::2] or layers.count("M") != 2:
+            raise ValueError("this backbone has pairs of layers of equal width, with M after the first two pairs")
+        return dict(zip(names, (widths[::2], strips[::2]), strict=False))
+
+    return {"backbone_cfg.layers_cfg": rule, "backbone_cfg.in_channels": None, "backbone_cfg.type": None}
 
 
-def _baseline(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    """A residual backbone means GaitBase; a plain one the older baseline, which is MTSGait without its hops."""
-    with model.within("backbone_cfg", {}) as backbone:
-        kind = backbone.one_of("type", ("ResNet9", "Plain"), "ResNet9")
-        if kind == "ResNet9":
-            backbone.implied("in_channels")
-            backbone.one_of("block", ("BasicBlock",), "BasicBlock")
-            if backbone.take("maxpool", bool, False):
-                raise SettingsError(f"{backbone.where('maxpool')}: GaitBase has no max pooling here. Set it to false.")
-            names = {"widths": "channels", "depths": "layers", "strides": "strides"}
-            own = _given(**{ours: backbone.take(theirs, Ints | None, None) for ours, theirs in names.items()})
-        else:
-            own = _given(widths=_plain(backbone)[0], hops=())
-    if kind == "Plain":
-        return MTSGait, {**own, **_pyramid(model)}
-    bins = model.take("bin_num", Ints, [16])
+_HEAD: Mapping[str, Rule] = {
+    "SeparateFCs.out_channels": "channels",
+    "SeparateFCs.parts_num": "parts",
+    "SeparateBNNecks.class_num": "classes",
+    **dict.fromkeys(("SeparateFCs.in_channels", "SeparateBNNecks.in_channels", "SeparateBNNecks.parts_num")),
+    **dict.fromkeys(("SeparateBNNecks.norm", "SeparateBNNecks.parallel_BN1d")),
+}
+_IDLE = ("SeparateBNNecks.norm", "SeparateBNNecks.parallel_BN1d", "block", "tta")
+"""Keys that have no effect here."""
+_PYRAMID: Mapping[str, Rule] = {**_HEAD, "bin_num": "bins"}
+_SKELETON: Mapping[str, Rule] = {
+    "joint_format": _only("coco"),
+    "block": None,
+    "tta": None,
+    "input_branch": lambda widths: {"inputs": widths[0], "branch_widths": widths[1:]},
+    "main_stream": _without_first("widths"),
+    "num_class": "channels",
+}
+
+
+def _residual(section: str) -> Mapping[str, Rule]:
+    names = {"channels": "widths", "layers": "depths", "strides": "strides"}
+    return {f"{section}.{theirs}": ours for theirs, ours in names.items()}
+
+
+def _one_scale(bins: list[int]) -> Mapping[str, Any]:
     if len(bins) != 1:
-        raise SettingsError(f"{model.where('bin_num')}: GaitBase has strips of one scale, such as [16].")
-    return GaitBase, {**own, **_head(model, bins[0])}
+        raise ValueError("GaitBase has strips of one scale, such as [16]")
+    return {"parts": bins[0]}
 
 
-def _pairs(network: type[EmbeddingNetwork]) -> Reader:
-    def read(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-        with model.within("backbone_cfg", {}) as backbone:
-            widths, _ = _plain(backbone)
-        return network, _given(widths=widths, **_pyramid(model))
-
-    return read
+def _gln(leaves: Leaves) -> Variant:
+    """In the first phase (``Lateral_pretraining``) there is no compact block, whatever ``class_num`` says."""
+    names = {"lateral_dim": "lateral", "hidden_dim": "channels", "reduce_dim": "compact", "Lateral_pretraining": None}
+    rules = {**_PYRAMID, **names, "in_channels": _without_first("widths")}
+    return Variant(GLN, {**rules, "class_num": None} if leaves.get("Lateral_pretraining") else rules)
 
 
-def _deep(inputs: int) -> Reader:
+def _gaitgl_channels(channels: list[int]) -> Mapping[str, Any]:
+    """Three numbers mean the network for CASIA-B, four the deeper one for OU-MVLP and GREW."""
+    if len(channels) == 4:
+        return {"widths": channels, "channels": channels[-1], "depth": 2, "strips": 2, "neck": True}
+    if len(channels) == 3:
+        return {"widths": [*channels, channels[-1]], "channels": 128}
+    raise ValueError("give three or four numbers")
+
+
+def _baseline(leaves: Leaves) -> Variant:
+    """A residual backbone means GaitBase; a plain one the older baseline, which is MTSGait without its hops."""
+    kind = leaves.get("backbone_cfg.type", "ResNet9")
+    if kind == "Plain":
+        return Variant(MTSGait, {**_PYRAMID, **_plain("widths")}, {"hops": ()})
+    if kind != "ResNet9":
+        raise ValueError(f"there is no backbone '{kind}' here, only ResNet9 and Plain")
+    backbone = {f"backbone_cfg.{key}": None for key in ("in_channels", "type")}
+    only = {"backbone_cfg.block": _only("BasicBlock"), "backbone_cfg.maxpool": _only(False)}
+    return Variant(GaitBase, {**_HEAD, **_residual("backbone_cfg"), **backbone, **only, "bin_num": _one_scale})
+
+
+def _deep(inputs: int) -> Callable[[Leaves], Variant]:
     """DeepGaitV2, SkeletonGait and SkeletonGait++ differ in the number of maps the backbone takes: 1, 2 or 3."""
 
-    def read(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-        with model.within("Backbone", {}) as backbone:
-            maps = backbone.take("in_channels", int, inputs)
-            mode = backbone.one_of("mode", ("2d", "3d", "p3d"), "p3d")
-            names = (("widths", "channels"), ("depths", "layers"), ("strides", "strides"))
-            own = _given(**{ours: backbone.take(theirs, Ints | None, None) for ours, theirs in names})
-        use_emb2 = model.take("use_emb2", bool, False)
-        own |= _head(model)
-        networks = {1: DeepGaitV2Frames if mode == "2d" else DeepGaitV2, 2: SkeletonGait, 3: SkeletonGaitPlus}
-        if maps not in networks or (maps > 1 and mode != "p3d"):
-            raise SettingsError(f"{model.where('Backbone')}: there is no network for {maps} maps in mode {mode}.")
-        if maps == 1 and mode == "2d":
-            if use_emb2:
-                raise SettingsError(f"{model.where('use_emb2')}: DeepGaitV2 in 2D has no second embedding here.")
-        else:
-            own["use_emb2"] = use_emb2
-        if maps < 3 and mode == "3d":
-            own["block"] = mode
-        return networks[maps], own
+    def variant(leaves: Leaves) -> Variant:
+        maps, mode = leaves.get("Backbone.in_channels", inputs), leaves.get("Backbone.mode", "p3d")
+        networks: dict[tuple[int, str], type[EmbeddingNetwork]] = {
+            (1, "2d"): DeepGaitV2Frames,
+            (1, "3d"): DeepGaitV2,
+            (1, "p3d"): DeepGaitV2,
+            (2, "p3d"): SkeletonGait,
+            (3, "p3d"): SkeletonGaitPlus,
+        }
+        if (maps, mode) not in networks:
+            raise ValueError(f"there is no network for {maps} maps in mode {mode}")
+        rules = {**_HEAD, **_residual("Backbone"), "Backbone.in_channels": None, "Backbone.mode": None}
+        if mode == "2d":
+            return Variant(networks[maps, mode], {**rules, "use_emb2": _only(False)})
+        return Variant(networks[maps, mode], rules, {"use_emb2": False} | ({"block": "3d"} if mode == "3d" else {}))
 
-    return read
+    return variant
 
 
-def _graph(network: type[EmbeddingNetwork]) -> Reader:
-    def read(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-        model.one_of("joint_format", ("coco",), "coco")
-        model.without_effect("block", "tta")
-        first, later = (model.take(key, Ints | None, None) for key in ("input_branch", "main_stream"))
-        own = _given(
-            inputs=first and first[0],
-            branches=model.take("input_num", int | None, None) if network is GaitGraph2 else None,
-            branch_widths=first and first[1:],
-            widths=later and later[1:],
-            channels=model.take("num_class", int | None, None),
-        )
-        if network is GaitGraph1:
-            model.implied("input_num")
-        return network, own
-
-    return read
-
-
-def _gaittr(model: Section) -> tuple[type[EmbeddingNetwork], Arguments]:
-    channels = model.take("in_channels", Ints | None, None)
-    heads, outputs = model.take("n_heads", int | None, None), model.take("num_class", int | None, None)
-    return GaitTR, _given(widths=channels and channels[1:], heads=heads, channels=outputs)
-
-
-_READERS: Mapping[str, Reader] = {
-    "GaitStrips": _by_constructor(GaitStrips),
-    "GEINet": _by_constructor(GEINet),
-    "GaitSet": _gaitset,
-    "GaitPart": _gaitpart,
+MODELS: Mapping[str, Variant | Callable[[Leaves], Variant]] = {
+    "GaitStrips": Variant(GaitStrips),
+    "GEINet": Variant(GEINet),
+    "GaitSet": Variant(GaitSet, {**_PYRAMID, "in_channels": _without_first("widths")}),
+    "GaitPart": Variant(GaitPart, {**_HEAD, **_plain("widths", "strips"), "bin_num": None}),
     "GLN": _gln,
-    "GaitGL": _gaitgl,
-    "CSTL": _by_constructor(CSTL),
-    "PoseGait": _by_constructor(PoseGait),
+    "GaitGL": Variant(GaitGL, {**_HEAD, "SeparateFCs.parts_num": None, "channels": _gaitgl_channels}),
+    "CSTL": Variant(CSTL),
+    "PoseGait": Variant(PoseGait),
     "Baseline": _baseline,
     "GaitBase": _baseline,
-    "SMPLGait": _pairs(SMPLGait),
-    "MTSGait": _pairs(MTSGait),
+    "SMPLGait": Variant(SMPLGait, {**_PYRAMID, **_plain("widths")}),
+    "MTSGait": Variant(MTSGait, {**_PYRAMID, **_plain("widths")}),
     "DeepGaitV2": _deep(1),
     "SkeletonGait": _deep(2),
     "SkeletonGaitPP": _deep(3),
-    "GaitGraph1": _graph(GaitGraph1),
-    "GaitGraph2": _graph(GaitGraph2),
-    "GaitTR": _gaittr,
+    "GaitGraph1": Variant(GaitGraph1, {**_SKELETON, "input_num": None}),
+    "GaitGraph2": Variant(GaitGraph2, {**_SKELETON, "input_num": "branches"}),
+    "GaitTR": Variant(GaitTR, {"in_channels": _without_first("widths"), "n_heads": "heads", "num_class": "channels"}),
 }
+"""Networks by the names that ``model_cfg.model`` may have. Some depend on the rest of the section."""

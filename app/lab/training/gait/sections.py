@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, overload
 
@@ -98,11 +98,12 @@ class Section:
     def without_effect(self, *keys: str) -> None:
         """Accept keys that mean something to OpenGait and nothing here, and log them."""
         self._known.extend(keys)
-        idle = [key for key in keys if key in self._left]
-        for key in idle:
-            del self._left[key]
-        if idle:
-            names = ", ".join(f"{self.place}.{key}" for key in idle)
+        self.log_idle([key for key in keys if self._left.pop(key, None) is not None])
+
+    def log_idle(self, keys: Sequence[str]) -> None:
+        """Log keys that have no effect here."""
+        if keys:
+            names = ", ".join(f"{self.place}.{key}" for key in keys)
             logger.info("%s: these keys have no effect here: %s", self.file, names)
 
     def close(self) -> None:

@@ -21,13 +21,7 @@ from app.gait.opengait.saving import save_network
 from app.lab.data.opengait import WalkFile, read_partition
 from app.lab.evaluation.protocol import read_protocol
 from app.lab.training.engine import Task, fit
-from app.lab.training.gait.judging import (
-    EvaluationSet,
-    as_one_condition,
-    first_walk,
-    network_input,
-    with_numbered_views,
-)
+from app.lab.training.gait.judging import EvaluationSet, first_walk, network_input, numbered
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
 from app.lab.training.gait.walks import PackedWalks, Walk
@@ -207,14 +201,14 @@ def evaluation_sets(settings: GaitTrainSettings, walks: PackedWalks, filmed: Pac
         evaluations.append(EvaluationSet("", test, test.files, read_protocol(settings.protocol), settings.partition))
     if settings.held_out:
         own, files = _of_people(walks, walks.people[: settings.held_out])
-        files = with_numbered_views(files)
+        files = numbered(files)
         protocol = first_walk(files)
         evaluations.append(EvaluationSet("clean", own, files, protocol))
         if spoiling := tuple(transform for transform in settings.transforms if transform.spoils):
             evaluations.append(EvaluationSet("spoilt", own, files, protocol, transforms=spoiling))
         if filmed is not None:
             own, files = _of_people(filmed, walks.people[: settings.held_out])
-            files = as_one_condition(files)
+            files = numbered(files, conditions=False)
             if len({file.condition for file in files}) > 1:
                 evaluations.append(EvaluationSet("filmed", own, files, first_walk(files)))
     return evaluations
