@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from app.errors import SettingsError
 from app.files import written_whole
@@ -212,12 +213,9 @@ class Discriminant:
         inside = reduced - centres[person]
         within = inside.T @ inside / len(inside)
         within += shrinkage * np.trace(within) / len(within) * np.eye(len(within), dtype=within.dtype)
-        scale, turn = np.linalg.eigh(within)
-        whiten = turn / np.sqrt(scale)
-        between = centres @ whiten
-        _, directions = np.linalg.eigh(between.T @ between)
+        _, directions = eigh(centres.T @ centres, within)
         best = directions[:, ::-1][:, : min(len(centres) - 1, reduced.shape[1])]
-        return cls(mean.astype(np.float32), (basis @ whiten @ best).astype(np.float32))
+        return cls(mean.astype(np.float32), (basis @ best).astype(np.float32))
 
     def __call__(self, features: Floats) -> Floats:
         """Project (N, D) and scale to unit length."""

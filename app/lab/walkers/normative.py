@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
@@ -56,14 +57,7 @@ class Curve:
         faster = np.clip(speed, *SPEEDS) - REFERENCE_SPEED
         turn = np.exp(2j * np.pi * np.asarray(phase, np.float64))
         fixed, slope = self._series
-        return _evaluate(fixed, turn) + (faster * _evaluate(slope, turn) if np.any(slope) else 0.0)
-
-
-def _evaluate(series: NDArray[np.complex128], turn: NDArray[np.complex128]) -> Doubles:
-    value = np.zeros_like(turn)
-    for coefficient in series[::-1]:
-        value = value * turn + coefficient
-    return np.asarray(value.real)
+        return np.asarray((polyval(turn, fixed) + faster * polyval(turn, slope)).real)
 
 
 def _fourier(keys: tuple[tuple[float, float], ...], harmonics: int, samples: int = 256) -> NDArray[np.complex128]:

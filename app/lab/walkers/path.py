@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from app.types import Doubles
 
@@ -40,14 +41,12 @@ class Path:
         """A path along straight lines between `points` m, the corners rounded to about `radius` m."""
         corners = np.asarray(points, np.float64)
         fine = _resample(corners, spacing)
-        taps = np.arange(-3.6 * radius, 3.6 * radius + spacing / 2, spacing)
-        kernel = np.exp(-0.5 * (taps / (1.2 * radius)) ** 2)
-        half = len(kernel) // 2
-        before = fine[0] + np.arange(-half, 0)[:, None] * (fine[1] - fine[0])
-        after = fine[-1] + np.arange(1, half + 1)[:, None] * (fine[-1] - fine[-2])
-        padded = np.concatenate([before, fine, after])
-        smooth = [np.convolve(padded[:, axis], kernel / kernel.sum(), "valid") for axis in (0, 1)]
-        return cls(_resample(np.stack(smooth, 1), spacing))
+        sigma = 1.2 * radius / spacing
+        beyond = np.arange(1, int(3 * sigma) + 2)[:, None]
+        before = fine[0] - beyond[::-1] * (fine[1] - fine[0])
+        after = fine[-1] + beyond * (fine[-1] - fine[-2])
+        smooth = gaussian_filter1d(np.concatenate([before, fine, after]), sigma, axis=0, truncate=3)
+        return cls(_resample(smooth[len(beyond) : -len(beyond)], spacing))
 
     @property
     def length(self) -> float:
