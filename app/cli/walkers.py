@@ -20,7 +20,8 @@ app = typer.Typer(help="Virtual walkers: parametric people with their own gait, 
 
 CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model (default: output/cache/walkers).")]
 WardrobeOption = Annotated[
-    Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj), for more variety.")
+    Path | None,
+    typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj), from which some people wear suits."),
 ]
 
 
@@ -43,7 +44,7 @@ def scene(
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Film a scene and write everything that is true about it."""
+    """Film a scene, and write the exact truth about it: boxes, keypoints, poses, camera and people."""
     from app.lab.walkers.demo import make_scene
     from app.lab.walkers.scene import write_clip
 
@@ -85,7 +86,7 @@ def dataset(
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Make a gait data set in OpenGait's layout, with a partition."""
+    """Make a gait data set in OpenGait's layout, with a partition into training and test people."""
     import numpy as np
 
     from app.lab.walkers.body import CACHE
@@ -137,7 +138,7 @@ def sheet(
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Draw contact sheets: 24 people, a gait cycle from 11 views, the conditions."""
+    """Draw contact sheets: 24 people, a gait cycle from 11 views, and all bags, coats, hats and hair."""
     from app.lab.walkers.sheet import write_sheets
 
     model, clothes = _load(cache, wardrobe)
@@ -152,7 +153,7 @@ def demo(
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Make the demo's clips: gallery and probe1 to probe4, with their truth."""
+    """Make the clips of the demo, gallery and probe1 to probe4, with their truth."""
     from app.lab.walkers.demo import make_demo
 
     model, clothes = _load(cache, wardrobe)

@@ -25,7 +25,11 @@ from app.weights.checkpoints import HOME
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     """One walker with two walks, a green meadow, and one bystander."""
     folder = tmp_path_factory.mktemp("studio")
-    plan = Plan(subjects=2, first=77, conditions=(("nm", 2),), frames=12, cameras=2, heights=(1.0, 1.5))
+    # The manifest of a data set with SMPL parameters holds a note beside the plan.
+    plan = Plan(
+        subjects=2, first=77, conditions=(("nm", 2),), frames=12, cameras=2, heights=(1.0, 1.5),
+        modalities=("silhouette", "smpl"),
+    )  # fmt: skip
     write_dataset(folder / "walkers", plan)
     write_cutouts(folder / "cutouts", 1, cache=CACHE)
     (folder / "photos" / "coco" / "backgrounds").mkdir(parents=True)

@@ -13,7 +13,7 @@ pytest.importorskip("anny")
 from app.errors import OutputError, SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
 from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
-from app.lab.walkers.demo import make_scene
+from app.lab.walkers.demo import make_demo, make_scene
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Scene, Seen, write_clip
 from app.lab.walkers.skeleton import JOINT
@@ -191,6 +191,12 @@ def test_a_clip_and_its_truth_are_written(scene: Scene, tmp_path: Path) -> None:
     assert labels.shape == (12, 240, 426)
     rows, columns = np.nonzero(labels[5] == person["id"])
     assert person["box"] == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_an_unknown_clip_is_refused_before_anything_is_filmed(model: BodyModel, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"has no clip 'probe9'\. Its clips are: gallery, probe1"):
+        make_demo(tmp_path, model, only=["gallery", "probe9"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_wishes_are_refused(model: BodyModel) -> None:

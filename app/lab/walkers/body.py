@@ -42,7 +42,8 @@ LENGTHS = (
 
 SLIDERS = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
 
-GROUPS = ("body", "helper-tights", "helper-skirt", "helper-hair")
+GROUPS: tuple[str, ...] = ("body", "helper-tights", "helper-skirt", "helper-hair")
+"""The surfaces of the base mesh that are used."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ class BodyModel:
         """Read the exported body from `cache`, making it first where it is missing (about a minute).
 
         Raises:
-            MissingExtraError: it must be made and `anny` is not installed.
+            MissingExtraError: the model must be made and `anny` is not installed.
             OutputError: the folder cannot be written.
         """
         path = cache / f"body-v{_VERSION}.npz"
         if not path.is_file():
             if announce is not None:
-                announce("Making the body model, once (about a minute).")
+                announce("Making the body model. This takes about a minute and is needed only once.")
             from app.lab.walkers.anny_export import exported
 
             arrays = exported()
@@ -165,7 +166,7 @@ class BodyModel:
     def shape(self, traits: BodyTraits) -> Shape:
         """Return the body of `traits`, exactly as tall as they say.
 
-        The height slider is found by bisection; what is beyond its range is a uniform scale.
+        The height slider is found by bisection; a stature beyond its range is reached by scaling the whole body.
         """
         low, high = 0.0, 1.0
         for _ in range(7):
@@ -208,6 +209,7 @@ class BodyModel:
 
 
 _THREE = ("muscle", "weight", "cupsize", "firmness")
+"""The sliders with three anchors; the others have two."""
 
 
 def _relax_hands(vertices: Floats, joints: Floats, weights: Floats) -> None:

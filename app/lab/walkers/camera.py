@@ -13,7 +13,7 @@ from app.types import Floats
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a camera stands and looks.
+    """Where a camera stands and where it looks.
 
     `position` m in the world; `yaw` radians, 0 looks along +x, anticlockwise; `tilt` radians downwards; `roll`
     radians clockwise; `focal` length in px; `width`, `height` px. The optical axis meets the picture's middle.
