@@ -53,12 +53,12 @@ def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: flo
     group = np.arange(n)
     pairs = []
     for a, b in np.argwhere(~apart & (np.triu(np.ones((n, n)), 1) > 0)).tolist():
-        alike = distances[a, b] / threshold if threshold > 0 else np.inf
-        if alike > EVIDENCE:
+        ratio = distances[a, b] / threshold if threshold > 0 else np.inf
+        if ratio > EVIDENCE:
             continue
-        evidence = alike + _miss(tracks[a], tracks[b], fps)
-        if evidence <= EVIDENCE or alike <= UNDENIABLE:
-            pairs.append((min(evidence, EVIDENCE + alike), a, b))
+        evidence = ratio + _miss(tracks[a], tracks[b], fps)
+        if evidence <= EVIDENCE or ratio <= UNDENIABLE:
+            pairs.append((min(evidence, EVIDENCE + ratio), a, b))
     for _, a, b in sorted(pairs):
         if group[a] != group[b] and not apart[np.ix_(group == group[a], group == group[b])].any():
             group[group == group[b]] = group[a]
@@ -93,14 +93,14 @@ def _miss(a: Track, b: Track, fps: float) -> float:
     gap = float(b.frame_indices[0] - a.frame_indices[-1]) / fps
     if not 0 < gap <= MAX_GAP:
         return np.inf
-    tall, next_tall = _height(a.boxes[-3:]), _height(b.boxes[:3])
-    if max(tall, next_tall) > HEIGHT_RATIO * min(tall, next_tall):
+    height, next_height = _height(a.boxes[-3:]), _height(b.boxes[:3])
+    if max(height, next_height) > HEIGHT_RATIO * min(height, next_height):
         return np.inf
     recent = a.frame_indices >= a.frame_indices[-1] - TREND * fps
     times, feet = a.frame_indices[recent] / fps, _feet(a.boxes[recent])
     speed = (feet[-1] - feet[0]) / (times[-1] - times[0]) if len(times) > 1 else np.zeros(2)
     miss = np.linalg.norm(feet[-1] + speed * gap - _feet(b.boxes[:1])[0])
-    miss /= REACH * (1 + 2 * gap) * max(tall, next_tall)
+    miss /= REACH * (1 + 2 * gap) * max(height, next_height)
     return float(miss) if miss <= 1 else np.inf
 
 

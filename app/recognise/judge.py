@@ -133,22 +133,17 @@ def learn_limits(
     return Limits(threshold, scores, note)
 
 
+@dataclass(frozen=True)
 class Judge:
-    """Names walks after the people of one gallery. `Judge.of` makes one."""
+    """Names walks after the people of one gallery. `Judge.of` makes one.
 
-    def __init__(
-        self,
-        gallery: GalleryStore,
-        settings: MatchSettings,
-        threshold: Threshold | None,
-        scores: ScoreModel | None,
-    ) -> None:
-        self.gallery = gallery
-        self.settings = settings
-        self.threshold = threshold
-        """None in a closed set."""
-        self.scores = scores
-        """What distances mean here; None where nothing is known."""
+    `threshold` is None in a closed set. `scores` say what distances mean here, or are None where that is not known.
+    """
+
+    gallery: GalleryStore
+    settings: MatchSettings
+    threshold: Threshold | None
+    scores: ScoreModel | None
 
     @classmethod
     def of(
@@ -236,10 +231,10 @@ class Judge:
         # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
         comparable = [walk for walk in self.gallery.walks() if walk.model_id == embeddings[0].model_id]
         walks = [walk for walk in comparable if walk.person_id in near]
-        known = self.gallery.embeddings([walk.walk_id for walk in walks])
+        enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])
         names = [people[walk.person_id].name for walk in walks]
         matches = match(
-            distances_between(embeddings, known, metric),
+            distances_between(embeddings, enrolled, metric),
             frames,
             names,
             self.threshold.value if self.threshold else None,
@@ -251,7 +246,7 @@ class Judge:
             people_compared = len({walk.person_id for walk in comparable})
             probabilities = self.scores.of_matches(matches, frames, people_compared, closed=self.settings.closed)
         return [
-            Decision(each.identity, each, probability, self._agreement(each, embedding, known, names))
+            Decision(each.identity, each, probability, self._agreement(each, embedding, enrolled, names))
             for each, probability, embedding in zip(matches, probabilities, embeddings, strict=True)
         ]
 
@@ -271,11 +266,11 @@ class Judge:
         return {walk.track.track_id: decision for walk, decision in zip(usable, decisions, strict=True)}
 
     def _agreement(
-        self, decision: Match, embedding: Embedding, known: Sequence[Embedding], names: Sequence[str]
+        self, decision: Match, embedding: Embedding, enrolled: Sequence[Embedding], names: Sequence[str]
     ) -> Agreement | None:
         if embedding.pieces is None:
             return None
-        distances = distances_between(embedding.of_pieces(), known, self.settings.metric)
+        distances = distances_between(embedding.of_pieces(), enrolled, self.settings.metric)
         return agreement(decision, distances, names, self.settings.neighbours)
 
 

@@ -66,8 +66,8 @@ def contrast(distances: Distances, at: int) -> float:
         at: the first window of the second side; both sides have at least two windows.
     """
     first, second = np.triu_indices(len(distances), 1)
-    near = second - first <= REACH
-    first, second = first[near], second[near]
+    is_near = second - first <= REACH
+    first, second = first[is_near], second[is_near]
     values = distances[first, second]
     across = np.quantile(values[(first < at) & (second >= at)], 0.25)
     within = max(np.quantile(values[second < at], 0.75), np.quantile(values[first >= at], 0.75))

@@ -59,7 +59,7 @@ def write_run(result: Result) -> Path:
     )
     with in_use(output.folder), written_whole(target) as temporary:
         temporary.mkdir()
-        shown = [
+        shown_videos = [
             _write_video(named, result.identities, temporary, name, run)
             for named, name in zip(result.videos, names, strict=True)
         ]
@@ -75,8 +75,8 @@ def write_run(result: Result) -> Path:
             if output.report:
                 html = page(
                     report,
-                    shown[0] if result.gallery else None,
-                    shown[1:] if result.gallery else shown,
+                    shown_videos[0] if result.gallery else None,
+                    shown_videos[1:] if result.gallery else shown_videos,
                     result.identities,
                     result.portraits,
                     embed_videos=output.embed_videos,

@@ -81,14 +81,14 @@ class BestCrops:
 
 def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Image]:
     """Return the best picture of each of `tracks` by track id (`BestCrops.pictures`). Decodes the video once more."""
-    wanted = {track.track_id for track in tracks}
+    numbers = {track.track_id for track in tracks}
     best = BestCrops(video_report(analysed, {}))
     with VideoReader(analysed.info.path) as reader:
         for frame in reader:
             best.look(frame)
             if frame.index >= best.last:
                 break
-    return {track_id: picture for track_id, picture in best.pictures().items() if track_id in wanted}
+    return {track_id: picture for track_id, picture in best.pictures().items() if track_id in numbers}
 
 
 def jpeg(picture: Image) -> bytes:
@@ -130,8 +130,8 @@ def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
             by_frame[index].append((track.track_id, box))
     limits = replace(_WHOLE, border_margin=_BORDER * video.height)
     worth: dict[tuple[int, int], tuple[float, bool]] = {}
-    for index, near in by_frame.items():
-        boxes = np.stack([box for _, box in near])
+    for index, people in by_frame.items():
+        boxes = np.stack([box for _, box in people])
         windows = _windows(boxes)
         low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
         high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
@@ -139,7 +139,7 @@ def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
         np.fill_diagonal(covered, 0)
         shared = covered.sum(axis=1) / np.maximum(1e-6, (windows[:, 2:] - windows[:, :2]).prod(axis=1))
         scores = (boxes[:, 3] - boxes[:, 1]) * np.maximum(0, 1 - shared) ** 2
-        for (track_id, box), score, hidden in zip(near, scores.tolist(), occlusion(boxes).tolist(), strict=True):
+        for (track_id, box), score, hidden in zip(people, scores.tolist(), occlusion(boxes).tolist(), strict=True):
             whole = frame_reason(box, hidden, video.width, video.height, limits) is None
             worth[track_id, index] = score, whole
     return worth

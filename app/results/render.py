@@ -42,10 +42,10 @@ def keypoints_by_frame(walk: GaitSequence) -> dict[int, Floats]:
     if walk.keypoints is None:
         return {}
     filled: dict[int, Floats] = {}
-    frames, most = walk.frame_indices.tolist(), walk.fps * _LONGEST_GAP + 1e-6
+    frames, longest = walk.frame_indices.tolist(), walk.fps * _LONGEST_GAP + 1e-6
     for index, before, after, following in zip(frames, walk.keypoints, walk.keypoints[1:], frames[1:], strict=False):
         filled[index] = before
-        for between in range(index + 1, following) if following - index <= most else ():
+        for between in range(index + 1, following) if following - index <= longest else ():
             share = np.float32((between - index) / (following - index))
             filled[between] = before + share * (after - before)
             filled[between][:, 2] = np.minimum(before[:, 2], after[:, 2])
@@ -82,12 +82,26 @@ def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None
     """
     regions: dict[int, list[Floats]] = defaultdict(list)
     for track in video.tracks:
-        if which == "none" or (which == "unknown" and track.identity is not None):
-            continue
         keypoints = (skeletons or {}).get(track.track_id, {})
         for index, box in without_gaps(track, round(_LEAD * video.fps)):
-            regions[index].append(head_region(box, keypoints.get(index)) if which == "faces" else body_region(box))
+            region = region_to_blur(box, track.identity, which, keypoints.get(index))
+            if region is not None:
+                regions[index].append(region)
     return regions
+
+
+def region_to_blur(box: Floats, identity: str | None, which: Blur, keypoints: Floats | None = None) -> Floats | None:
+    """Return the region, float32 (4,) px, in which a person is blurred; None where the person is not.
+
+    Args:
+        box: float32 (4,) px.
+        identity: the name of the person; None for an unknown person.
+        which: whom to blur, see `regions_to_blur`.
+        keypoints: float32 (17, 3), where they are known.
+    """
+    if which == "none" or (which == "unknown" and identity is not None):
+        return None
+    return head_region(box, keypoints) if which == "faces" else body_region(box)
 
 
 def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
@@ -97,9 +111,9 @@ def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
     """
     frames, boxes = np.asarray(track.frames), np.asarray(track.boxes, np.float32)
     first, last = int(frames[0]), int(frames[-1])
-    every = np.arange(first, last + 1)
-    between = np.stack([np.interp(every, frames, side) for side in boxes.T], axis=1)
-    span = min(lead, len(every) - 1)
+    indices = np.arange(first, last + 1)
+    between = np.stack([np.interp(indices, frames, side) for side in boxes.T], axis=1)
+    span = min(lead, len(indices) - 1)
     ahead = np.arange(1, lead + 1)[:, None]
     before = between[0] - ahead[::-1] * ((between[span] - between[0]) / max(1, span))
     after = between[-1] + ahead * ((between[-1] - between[-1 - span]) / max(1, span))

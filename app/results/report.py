@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -234,41 +234,29 @@ CSV_COLUMNS = (
 )
 
 
+def rows(role: Literal["gallery", "probe"], video: VideoReport) -> Iterator[dict[str, Any]]:
+    """Yield a row with `CSV_COLUMNS` for each track of a video, which is of the gallery or a probe."""
+    for track in video.tracks:
+        first, last = track.frames[0], track.frames[-1]
+        yield {
+            **track.model_dump(exclude={"boxes", "candidates", "part_of"}),
+            "video": video.name,
+            "role": role,
+            "path": video.video,
+            "first_frame": first,
+            "last_frame": last,
+            "start_s": first / video.fps,
+            "end_s": (last + 1) / video.fps,
+            "frames": len(track.frames),
+        }
+
+
 def to_csv(report: Report) -> str:
-    """Return the content of `results.csv`: one row for each track of each video."""
+    """Return the content of `results.csv`: one row for each track of each video, with four decimals."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    gallery = [("gallery", report.gallery)] if report.gallery else []
-    videos: Sequence[tuple[str, VideoReport]] = [*gallery, *(("probe", probe) for probe in report.probes)]
-    for role, video in videos:
-        for track in video.tracks:
-            first, last = track.frames[0], track.frames[-1]
-            writer.writerow(
-                [
-                    video.name,
-                    role,
-                    track.track_id,
-                    track.status,
-                    track.identity or "",
-                    _number(track.confidence),
-                    _number(track.distance),
-                    _number(track.threshold),
-                    first,
-                    last,
-                    _number(first / video.fps),
-                    _number((last + 1) / video.fps),
-                    len(track.frames),
-                    track.reason or "",
-                    _number(track.probability),
-                    _number(track.margin),
-                    "" if track.pieces is None else track.pieces,
-                    "" if track.agreeing is None else track.agreeing,
-                    video.video,
-                ]
-            )
+    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    gallery = rows("gallery", report.gallery) if report.gallery else ()
+    for row in (*gallery, *(row for probe in report.probes for row in rows("probe", probe))):
+        writer.writerow({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()})
     return buffer.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

@@ -17,13 +17,19 @@ from app.files import written_whole
 from app.gallery.distances import Distances
 from app.recognise.judge import Decision
 from app.results.outputs import paint, write_run
-from app.results.report import FailureReport, ModelReport, Report, VideoReport, to_json, video_report
+from app.results.report import FailureReport, ModelReport, Report, VideoReport, rows, to_json, video_report
 from app.stages import Run
 from app.video.sources import refuse_videos
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 
 if TYPE_CHECKING:
     import pandas
+
+
+DATAFRAME_COLUMNS = [
+    *("video", "track_id", "status", "name", "distance", "threshold", "probability", "margin", "confidence"),
+    *("start", "end", "frames", "reason"),
+]
 
 
 @dataclass(frozen=True)
@@ -174,8 +180,8 @@ class Result:
             raise VideoError(f"This result has {len(names)} videos: {', '.join(names)}. Choose one with video='NAME'.")
         if video is not None and video not in names:
             raise VideoError(f"There is no video '{video}' in this result. Its videos are: {', '.join(names)}.")
-        chosen = self.probes[names.index(video) if video is not None else 0]
-        paint(chosen, self.identities, Path(out), self.run)
+        probe = self.probes[names.index(video) if video is not None else 0]
+        paint(probe, self.identities, Path(out), self.run)
         return Path(out)
 
     def to_json(self, out: str | Path) -> Path:
@@ -191,8 +197,7 @@ class Result:
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row for each walk of the probes, as a pandas DataFrame.
 
-        The columns are ``video``, ``track_id``, ``status``, ``name``, ``distance``, ``threshold``, ``probability``,
-        ``margin``, ``confidence``, ``start`` and ``end`` (s), ``frames`` and ``reason``.
+        The columns are `DATAFRAME_COLUMNS`, of which ``start`` and ``end`` are in s.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -203,26 +208,9 @@ class Result:
             raise MissingExtraError(
                 "A DataFrame needs pandas, which is not installed. Install it with: pip install pandas."
             ) from error
-        rows = [
-            {
-                "video": named.video.name,
-                "track_id": track.track_id,
-                "status": track.status,
-                "name": track.identity,
-                "distance": track.distance,
-                "threshold": track.threshold,
-                "probability": track.probability,
-                "margin": track.margin,
-                "confidence": track.confidence,
-                "start": track.frames[0] / named.report.fps,
-                "end": (track.frames[-1] + 1) / named.report.fps,
-                "frames": len(track.frames),
-                "reason": track.reason,
-            }
-            for named in self.probes
-            for track in named.report.tracks
-        ]
-        return pandas.DataFrame(rows)
+        frame = pandas.DataFrame([row for named in self.probes for row in rows("probe", named.report)])
+        names = {"identity": "name", "start_s": "start", "end_s": "end"}
+        return frame.rename(columns=names).reindex(columns=DATAFRAME_COLUMNS)
 
     def refuse_failures(self) -> None:
         """Report the probes that could not be used, when everything else is done.

@@ -285,17 +285,17 @@ class ReportView:
             return None
         in_table = set(sorted(nearest, key=nearest.__getitem__)[:_MOST_COLUMNS])
         names = [name for name in dict.fromkeys([*self.identities, *nearest]) if name in in_table]
-        shown = rows[:_MOST_ROWS]
-        by_name = [{candidate.name: candidate for candidate in view.candidates} for view in shown]
+        first_rows = rows[:_MOST_ROWS]
+        by_name = [{candidate.name: candidate for candidate in view.candidates} for view in first_rows]
         cells = [[row.get(name) for name in names] for row in by_name]
         distances = [cell.distance for row in cells for cell in row if cell]
         return MatrixView(
             [(name, self.colours.of(name)) for name in names],
-            shown,
+            first_rows,
             cells,
             min(distances),
             max(distances),
-            (len(rows) - len(shown), len(nearest) - len(names)),
+            (len(rows) - len(first_rows), len(nearest) - len(names)),
         )
 
     @cached_property

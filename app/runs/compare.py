@@ -46,55 +46,55 @@ def compare(gallery: Path, probes: Sequence[Path], run: Run, *, fresh: bool = Fa
     match = run.settings.match
     check_settings(match, find_scores(run.stages.gait.card, match.metric))
     names = distinct_names([gallery, *probes])
-    known = walks_of(gallery, names[0], run, fresh=fresh)
-    if not known.usable():
-        raise NobodyFoundError(f"The gallery {gallery} has no walk that can be used. {reasons_against(known)}.")
+    gallery_video = walks_of(gallery, names[0], run, fresh=fresh)
+    if not gallery_video.usable():
+        raise NobodyFoundError(f"The gallery {gallery} has no walk that can be used. {reasons_against(gallery_video)}.")
     analysed, failures = walks_of_probes(probes, names[1:], run, fresh=fresh)
     with run.watch.measure("match"):
-        return compare_walks(known, analysed, run, failures)
+        return compare_walks(gallery_video, analysed, run, failures)
 
 
 def compare_walks(
-    known: AnalysedVideo, probes: Sequence[AnalysedVideo], run: Run, failures: Sequence[FailureReport] = ()
+    gallery_video: AnalysedVideo, probes: Sequence[AnalysedVideo], run: Run, failures: Sequence[FailureReport] = ()
 ) -> Result:
-    """Name the walks of `probes` after the people of the gallery video `known`; see `compare`."""
-    identities = identities_of(known, probes, run)
-    with closing(gallery_of(known, identities)) as people:
+    """Name the walks of `probes` after the people of `gallery_video`; see `compare`."""
+    identities = identities_of(gallery_video, probes, run)
+    with closing(gallery_of(gallery_video, identities)) as people:
         named = name_walks(probes, people, run)
     decisions = {track_id: Decision(name) for track_id, name in identities.items()}
-    return Result(run, NamedVideo(known, decisions), named, sorted(set(identities.values())), failures)
+    return Result(run, NamedVideo(gallery_video, decisions), named, sorted(set(identities.values())), failures)
 
 
-def identities_of(known: AnalysedVideo, probes: Sequence[AnalysedVideo], run: Run) -> dict[int, str]:
+def identities_of(gallery_video: AnalysedVideo, probes: Sequence[AnalysedVideo], run: Run) -> dict[int, str]:
     """Name the people of a gallery video ``<video>-001`` and so on. Return the names by track number.
 
     The fragments of one person's broken track get one name, if the settings say so. How alike they must be is learnt
     from the people who are in view together in any video of the run.
     """
-    settings, tracks = run.settings.match, [walk.track for walk in known.usable()]
-    embeddings = [walk.embedding for walk in known.usable() if walk.embedding is not None]
+    settings, tracks = run.settings.match, [walk.track for walk in gallery_video.usable()]
+    embeddings = [walk.embedding for walk in gallery_video.usable() if walk.embedding is not None]
     groups = list(range(len(tracks)))
     if settings.join_fragments and len(tracks) > 1:
-        videos = [known, *probes]
+        videos = [gallery_video, *probes]
         impostors = np.concatenate([distances_between_people(video, settings) for video in videos])
         genuine = half_distances(videos, run.stages) if not len(impostors) else np.zeros(0)
         card, walks = run.stages.gait.card, sum(len(video.usable()) for video in videos)
         scores = find_scores(card, settings.metric)
         limits = learn_limits(card, settings, impostors, genuine, walks, scores)
         within = distances_between(embeddings, embeddings, settings.metric)
-        groups = join_fragments(tracks, within, limits.threshold.value, float(known.info.fps))
-    names = name_identities(known.name, tracks, groups)
+        groups = join_fragments(tracks, within, limits.threshold.value, float(gallery_video.info.fps))
+    names = name_identities(gallery_video.name, tracks, groups)
     return {track.track_id: name for track, name in zip(tracks, names, strict=True)}
 
 
-def gallery_of(known: AnalysedVideo, identities: dict[int, str]) -> SqliteGallery:
+def gallery_of(video: AnalysedVideo, identities: dict[int, str]) -> SqliteGallery:
     """Return a gallery in memory with the people of a video; the caller closes it."""
     gallery = SqliteGallery(None)
     walks: dict[str, list[NewWalk]] = {}
-    for walk in known.usable():
+    for walk in video.usable():
         if walk.embedding is not None:
             number = walk.track.track_id
-            walks.setdefault(identities[number], []).append(NewWalk(walk.embedding, known.info.path.name, number))
+            walks.setdefault(identities[number], []).append(NewWalk(walk.embedding, video.info.path.name, number))
     for name, walks_of_person in walks.items():
         gallery.enrol(name, walks_of_person, consent="kept in memory for one run only")
     return gallery

@@ -186,9 +186,9 @@ def enrol_walks(
             unusable = {walk.track.track_id: walk.reason for walk in analysed.walks}
             why = f"cannot be used ({unusable[track_id]})" if track_id in unusable else "does not exist"
             raise GalleryError(f"Track {track_id} of {video} {why}. Choose one of these: {listed(analysed)}.")
-    chosen = [usable[track_id] for track_id in dict.fromkeys(track_ids)]
-    pictures = portraits(analysed, [walk.track for walk in chosen]) if thumbnails else {}
-    numbers = {walk.track.track_id for walk in chosen} if keep_silhouettes else set()
+    walks = [usable[track_id] for track_id in dict.fromkeys(track_ids)]
+    pictures = portraits(analysed, [walk.track for walk in walks]) if thumbnails else {}
+    numbers = {walk.track.track_id for walk in walks} if keep_silhouettes else set()
     sequences = {w.track.track_id: sequence for w, sequence in analysed.sequences() if w.track.track_id in numbers}
     return [
         NewWalk(
@@ -200,7 +200,7 @@ def enrol_walks(
             silhouettes=sequences.get(walk.track.track_id),
             thumbnail=jpeg(pictures[walk.track.track_id]) if thumbnails else None,
         )
-        for walk in chosen
+        for walk in walks
         if walk.embedding is not None
     ]
 

@@ -176,9 +176,9 @@ def identify(
         check_headers(paths)
         with open_gallery(gallery, chosen) as opened:
             return identify_videos(paths, opened.store, run, fresh=fresh)
-    known = find_video(str(gallery))
-    check_headers(paths, known)
-    return compare(known, paths, run, fresh=fresh)
+    gallery_video = find_video(str(gallery))
+    check_headers(paths, gallery_video)
+    return compare(gallery_video, paths, run, fresh=fresh)
 
 
 def _is_gallery_file(path: Path) -> bool:

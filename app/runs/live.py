@@ -20,15 +20,15 @@ from app.gallery.store import JSON, GalleryStore
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
 from app.recognise.judge import Decision, Judge
-from app.settings import Blur
+from app.results.render import region_to_blur
+from app.settings import QualitySettings
 from app.stages import Stages
-from app.types import Detections, Embedding, Floats, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
-from app.video.blur import blur, head_region
+from app.types import Detections, Embedding, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
+from app.video.blur import blur
 from app.video.live import Outage, Source
 from app.video.paint import Label, Painter
 from app.video.writer import VideoWriter
-from app.walks.quality import Reason, walk_reason
-from app.walks.sequences import CutOut, cut_out
+from app.walks.sequences import CutOut, SeenBox, Walk, cut_out, walk_of
 
 Emit = Callable[[dict[str, JSON]], None]
 """Receives one event."""
@@ -82,7 +82,7 @@ class _Person:
     last: float
     last_count: int
     votes: deque[str | None]
-    boxes: deque[tuple[int, Floats, float]] = field(default_factory=deque)
+    boxes: deque[SeenBox] = field(default_factory=deque)
     cuts: deque[CutOut] = field(default_factory=deque)
     identity: str | None = None
     probability: float | None = None
@@ -94,17 +94,10 @@ class _Person:
         while self.cuts and self.cuts[0].frame_index < frame:
             self.cuts.popleft()
 
-    def window(self, info: VideoInfo) -> tuple[Track, GaitSequence | None, Counter[Reason]]:
-        """Return the last seconds as a track, with silhouettes and the reasons why frames are missing."""
-        frames, boxes, scores = zip(*self.boxes, strict=True)
-        track = Track(self.track_id, np.array(frames), np.stack(boxes), np.array(scores, np.float32))
-        complete = [(cut.frame_index, cut.silhouette, cut.keypoints) for cut in self.cuts if cut.silhouette is not None]
+    def window(self, info: VideoInfo, settings: QualitySettings) -> Walk:
+        """Return the last seconds as a walk."""
         dropped = Counter(cut.reason for cut in self.cuts if cut.reason is not None)
-        if not complete:
-            return track, None, dropped
-        indices, silhouettes, keypoints = zip(*complete, strict=True)
-        joints = np.stack(keypoints) if keypoints[0] is not None else None
-        return track, GaitSequence(np.array(indices), np.stack(silhouettes), float(info.fps), joints), dropped
+        return walk_of(self.track_id, self.boxes, self.cuts, dropped, info, settings)
 
     def verdict(self) -> tuple[str | None, int]:
         """Return the name that more than half of the votes agree on, and their number; else the present name and 0."""
@@ -148,15 +141,15 @@ def watch(
     """
     stop, failure = stop or Flag(), None
     watcher = Watcher(source, gallery, stages, emit, live)
-    with _painting(save, watcher) as paint:
-        begun = expired = time.monotonic()
+    with _painting(save, watcher, gallery) as paint:
+        start = last_expiry = time.monotonic()
         while not (stop.is_set() or source.ended):
             now = time.monotonic()
-            if live.seconds is not None and now - begun >= live.seconds:
+            if live.seconds is not None and now - start >= live.seconds:
                 break
-            if expire is not None and now - expired >= live.expire_every:
+            if expire is not None and now - last_expiry >= live.expire_every:
                 expire()
-                expired = now
+                last_expiry = now
             try:
                 news = source.take()
             except VideoError as error:  # raised at the end, so that the painted video is complete up to here
@@ -257,10 +250,6 @@ class Watcher:
         self._report_drops()
         self.summary.dropped = self._source.dropped
 
-    def known(self) -> list[str]:
-        """Return the names of everybody in the gallery."""
-        return [person.name for person in self._gallery.people()]
-
     def labels(self, tracked: TrackedBoxes) -> list[Label]:
         """Return what is painted at the people of one frame."""
         labels = []
@@ -279,10 +268,10 @@ class Watcher:
         for person in self._people.values():
             if not person.boxes:
                 continue
-            track, sequence, dropped = person.window(self.info)
-            person.reason = walk_reason(track, sequence, dropped, self.info, self.stages.settings.quality)
-            if person.reason is None and sequence is not None:
-                usable.append((person, track, sequence))
+            walk = person.window(self.info, self.stages.settings.quality)
+            person.reason = walk.reason
+            if walk.reason is None and walk.sequence is not None:
+                usable.append((person, walk.track, walk.sequence))
         if not usable:
             return
         embeddings = self.stages.gait.embed([sequence for _, _, sequence in usable])
@@ -314,12 +303,12 @@ class Watcher:
 
     def _settle(self, people: list[_Person], decisions: dict[int, Decision]) -> None:
         """Change names where the votes agree. A name goes to only one person in view, the one with more votes."""
-        taken = {person.identity for person in self._people.values() if person not in people}
+        names_in_use = {person.identity for person in self._people.values() if person not in people}
         for person in sorted(people, key=lambda person: (-person.verdict()[1], person.track_id)):
             name, count = person.verdict()
-            if name is not None and name in taken:
+            if name is not None and name in names_in_use:
                 name = None
-            taken.add(name)
+            names_in_use.add(name)
             if name == person.identity:
                 continue
             before, person.identity, person.probability = person.identity, name, None
@@ -358,29 +347,24 @@ class Watcher:
 
 
 @contextmanager
-def _painting(save: Path | None, watcher: Watcher) -> Iterator[Callable[[Frame, TrackedBoxes], None]]:
+def _painting(
+    save: Path | None, watcher: Watcher, gallery: GalleryStore
+) -> Iterator[Callable[[Frame, TrackedBoxes], None]]:
     """Yield a function that paints a frame into the file `save`; without a file it does nothing."""
     info, which = watcher.info, watcher.stages.settings.output.blur
     with VideoWriter(save, info.width, info.height, info.fps) if save else nullcontext() as writer:
         if writer is None:
             yield lambda frame, tracked: None
             return
-        painter = Painter(watcher.known(), info.width, info.height)
+        painter = Painter([person.name for person in gallery.people()], info.width, info.height)
 
         def paint(frame: Frame, tracked: TrackedBoxes) -> None:
             labels = watcher.labels(tracked)
-            blur(frame.image, _regions(labels, which))
+            regions = (region_to_blur(label.box, label.identity, which) for label in labels)
+            blur(frame.image, (region for region in regions if region is not None))
             writer.write(painter.paint(frame.image, labels), frame.time)
 
         yield paint
-
-
-def _regions(labels: list[Label], which: Blur) -> list[Floats]:
-    if which == "none":
-        return []
-    if which == "faces":
-        return [head_region(label.box) for label in labels]
-    return [label.box for label in labels if which == "everyone" or label.identity is None]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from app.progress import Stopwatch
-from app.settings import Settings
+from app.settings import QualitySettings, Settings
 from app.stages import Detector, PoseEstimator, Segmenter, Tracker
 from app.types import Bytes, Detections, Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
 from app.walks.quality import Reason, frame_reason, occlusion, walk_reason
 from app.walks.silhouette import cut, normalise
 
 T = TypeVar("T")
+SeenBox: TypeAlias = tuple[int, Floats, float]
+"""The frame index, the box (4,) px and the score of a person in one frame."""
 
 
 @dataclass(frozen=True)
@@ -49,47 +51,51 @@ class _OpenTrack:
     """A person who may still be in view."""
 
     track_id: int
-    frames: list[int] = field(default_factory=list)
-    boxes: list[Floats] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    silhouette_frames: list[int] = field(default_factory=list)
-    silhouettes: list[Bytes] = field(default_factory=list)
-    keypoints: list[Floats] = field(default_factory=list)
+    boxes: list[SeenBox] = field(default_factory=list)
+    cuts: list[CutOut] = field(default_factory=list)
     dropped: Counter[Reason] = field(default_factory=Counter)
     count: int = 0
     stride: int = 1
 
-    def add(self, part: CutOut, limit: int) -> None:
-        if part.silhouette is None:
-            self.dropped[part.reason or Reason.NO_SILHOUETTE] += 1
+    def add(self, cut: CutOut, limit: int) -> None:
+        if cut.reason is not None:
+            self.dropped[cut.reason] += 1
             return
         if self.count % self.stride == 0:
-            self.silhouette_frames.append(part.frame_index)
-            self.silhouettes.append(part.silhouette)
-            if part.keypoints is not None:
-                self.keypoints.append(part.keypoints)
-            if len(self.silhouettes) >= 2 * limit:  # Somebody stays for minutes. Thinning bounds the memory.
-                del self.silhouette_frames[1::2], self.silhouettes[1::2], self.keypoints[1::2]
+            self.cuts.append(cut)
+            if len(self.cuts) >= 2 * limit:  # Somebody stays for minutes. Thinning bounds the memory.
+                del self.cuts[1::2]
                 self.stride *= 2  # Later silhouettes are thinned as much as earlier ones.
         self.count += 1
 
-    def close(self, info: VideoInfo, settings: Settings) -> Walk:
-        track = Track(
-            self.track_id,
-            np.asarray(self.frames, np.int64),
-            np.stack(self.boxes).astype(np.float32),
-            np.asarray(self.scores, np.float32),
-        )
-        sequence = None
-        if self.silhouettes:
-            sequence = GaitSequence(
-                np.asarray(self.silhouette_frames, np.int64),
-                np.stack(self.silhouettes),
-                float(info.fps),
-                np.stack(self.keypoints) if self.keypoints else None,
-            )
-        reason = walk_reason(track, sequence, self.dropped, info, settings.quality)
-        return Walk(track, sequence, reason)
+
+def walk_of(
+    track_id: int,
+    boxes: Iterable[SeenBox],
+    cuts: Iterable[CutOut],
+    dropped: Mapping[Reason, int],
+    info: VideoInfo,
+    settings: QualitySettings,
+) -> Walk:
+    """Put a walk together.
+
+    Args:
+        track_id: the number of its track.
+        boxes: where the person was, at least one box.
+        cuts: the person cut out of frames. Those without a silhouette are left out.
+        dropped: numbers of frames without a silhouette, by reason.
+        info: the video's header.
+        settings: decide whether the walk can be used.
+    """
+    frames, corners, scores = zip(*boxes, strict=True)
+    track = Track(track_id, np.array(frames), np.stack(corners).astype(np.float32), np.array(scores, np.float32))
+    complete = [(cut.frame_index, cut.silhouette, cut.keypoints) for cut in cuts if cut.silhouette is not None]
+    sequence = None
+    if complete:
+        indices, silhouettes, keypoints = zip(*complete, strict=True)
+        joints = np.stack(keypoints) if keypoints[0] is not None else None
+        sequence = GaitSequence(np.array(indices), np.stack(silhouettes), float(info.fps), joints)
+    return Walk(track, sequence, walk_reason(track, sequence, dropped, info, settings))
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -138,26 +144,30 @@ def walks(
     stride = max(1, math.ceil(fps / settings.segmenter.max_rate - 1e-3))
     patience = math.ceil(settings.track.lost_seconds * fps) + 1
     open_tracks: dict[int, _OpenTrack] = {}
+
+    def close(person: _OpenTrack) -> Walk:
+        return walk_of(person.track_id, person.boxes, person.cuts, person.dropped, info, settings.quality)
+
     for frames, detections in detected:
-        wanted: list[tuple[Frame, TrackedBoxes]] = []
+        to_cut: list[tuple[Frame, TrackedBoxes]] = []
         for frame, people in zip(frames, detections, strict=True):
             with watch.measure("track"):
                 tracked = tracker.update(people)
             _record(open_tracks, frame.index, tracked)
             if frame.index % stride == 0:
-                wanted.append((frame, tracked))
-        for part in cut_out(wanted, info, segmenter, settings, watch, pose):
-            open_tracks[part.track_id].add(part, settings.gait.max_frames)
+                to_cut.append((frame, tracked))
+        for cut_person in cut_out(to_cut, info, segmenter, settings, watch, pose):
+            open_tracks[cut_person.track_id].add(cut_person, settings.gait.max_frames)
         after_batch(frames)
         last = frames[-1].index
-        for track_id in [i for i, person in open_tracks.items() if last - person.frames[-1] > patience]:
-            yield open_tracks.pop(track_id).close(info, settings)
+        for track_id in [i for i, person in open_tracks.items() if last - person.boxes[-1][0] > patience]:
+            yield close(open_tracks.pop(track_id))
     for track_id in sorted(open_tracks):
-        yield open_tracks[track_id].close(info, settings)
+        yield close(open_tracks[track_id])
 
 
 def cut_out(
-    wanted: Sequence[tuple[Frame, TrackedBoxes]],
+    to_cut: Sequence[tuple[Frame, TrackedBoxes]],
     info: VideoInfo,
     segmenter: Segmenter,
     settings: Settings,
@@ -168,7 +178,7 @@ def cut_out(
     threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
     frames: list[Frame] = []
     people: list[tuple[list[int], TrackedBoxes]] = []
-    for frame, tracked in wanted:
+    for frame, tracked in to_cut:
         hidden = occlusion(tracked.boxes)
         rows = []
         for row, (track_id, box) in enumerate(zip(tracked.track_ids.tolist(), tracked.boxes, strict=True)):
@@ -204,7 +214,4 @@ def cut_out(
 
 def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> None:
     for track_id, box, score in zip(tracked.track_ids.tolist(), tracked.boxes, tracked.scores.tolist(), strict=True):
-        person = open_tracks.setdefault(track_id, _OpenTrack(track_id))
-        person.frames.append(index)
-        person.boxes.append(box)
-        person.scores.append(score)
+        open_tracks.setdefault(track_id, _OpenTrack(track_id)).boxes.append((index, box, score))

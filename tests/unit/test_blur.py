@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from app.results.render import regions_to_blur
+from app.results.render import region_to_blur, regions_to_blur
 from app.results.report import TrackReport, VideoReport
 from app.settings import Blur
 from app.types import Floats, Image
@@ -103,6 +103,23 @@ def test_a_head_is_found_by_its_joints() -> None:
     apart = head_region(BOX, keypoints((110, 60, 0.9), (158, 60, 0.9)))
     assert covers(apart, 110, 60)
     assert covers(apart, 158, 60)
+
+
+def test_the_rule_is_the_same_for_videos_and_live_sources() -> None:
+    body, head = body_region(BOX).tolist(), head_region(BOX).tolist()
+    assert (np.array(body[2:]) > BOX[2:]).all(), "hair, hands and feet may reach beyond the box"
+    regions = {
+        (which, name): None if region is None else region.tolist()
+        for which in ("none", "faces", "unknown", "everyone")
+        for name in ("Anna", None)
+        for region in [region_to_blur(BOX, name, which)]
+    }
+    assert regions == {
+        **{("none", "Anna"): None, ("none", None): None},
+        **{("faces", "Anna"): head, ("faces", None): head},
+        **{("unknown", "Anna"): None, ("unknown", None): body},
+        **{("everyone", "Anna"): body, ("everyone", None): body},
+    }
 
 
 def test_who_is_blurred() -> None:
