@@ -116,7 +116,10 @@ def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, nam
     if crops is not None:
         with run.watch.measure("report"), explained(folder):
             jpegs = crops.jpegs()
-            _write_crops(jpegs, folder / "crops" / named.video.name)
+            crops_folder = folder / "crops" / named.video.name
+            crops_folder.mkdir(parents=True)
+            for number, picture in jpegs.items():
+                (crops_folder / f"{number}.jpg").write_bytes(picture)
     with run.watch.measure("write"):
         pictures = _write_walks(named.video, output, jpegs)
     return ShownVideo(named.report, folder / name, pictures)
@@ -171,12 +174,6 @@ def _write_features(walk: AnalysedWalk, sequence: GaitSequence | None, file: Pat
     if sequence is not None and sequence.keypoints is not None:
         arrays["keypoints"] = sequence.keypoints
     np.savez(file, **arrays)
-
-
-def _write_crops(jpegs: Mapping[int, bytes], folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for track_id, picture in jpegs.items():
-        (folder / f"{track_id}.jpg").write_bytes(picture)
 
 
 def _first_second(video: VideoReport) -> float:

@@ -324,14 +324,6 @@ class ReportView:
         default = dict(_flat(asdict(Settings())))
         return [(name, value, value != default.get(name)) for name, value in _flat(self.report.settings)]
 
-    @property
-    def seconds(self) -> float:
-        return self.report.timings.get("total", 0.0)
-
-    @property
-    def frames(self) -> int:
-        return sum(video.report.frame_count for video in self.videos)
-
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, value in section.items():

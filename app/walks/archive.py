@@ -120,22 +120,23 @@ class ArchiveWriter:
             if sequence.keypoints is not None:
                 arrays["keypoints"] = sequence.keypoints
         for name, array in arrays.items():
-            self._write(f"{track.track_id}/{name}.npy", _npy(array))
+            with self._archive.open(f"{track.track_id}/{name}.npy", "w") as stream:
+                np.save(stream, array, allow_pickle=False)
         about = {"reason": walk.reason, "fps": sequence.fps if sequence is not None else None}
-        self._write(f"{track.track_id}/walk.json", json.dumps(about).encode())
+        self._archive.writestr(f"{track.track_id}/walk.json", json.dumps(about))
 
     def end(self, ending: Ending) -> None:
         """Write what is known at the end. An archive without it is not used."""
-        self._write("ending.json", json.dumps(asdict(ending)).encode())
-
-    def _write(self, name: str, content: bytes) -> None:
-        self._archive.writestr(name, content, zipfile.ZIP_DEFLATED, compresslevel=1)
+        self._archive.writestr("ending.json", json.dumps(asdict(ending)))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[ArchiveWriter]:
     """Open an archive for writing. It appears under its name only when the block ends without an error."""
-    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with (
+        written_whole(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
         yield ArchiveWriter(archive)
 
 
@@ -184,9 +185,3 @@ def read_ending(path: Path) -> Ending | None:
             return Ending(int(about["frame_count"]), tuple(map(str, about["warnings"])))
     except Exception:  # a damaged archive can fail in many ways
         return None
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
