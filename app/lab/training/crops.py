@@ -341,9 +341,9 @@ def _view(box: Floats, frame: Floats, rng: np.random.Generator) -> Floats:
     )
     if rng.random() < 0.08:  # the box contains the upper part only
         loose[3] -= float(rng.uniform(0.0, 0.4)) * height
-    seen = np.clip(box + loose, (x1, y1, x1, y1), (x2, y2, x2, y2)) - (x1, y1, x1, y1)
+    visible = np.clip(box + loose, (x1, y1, x1, y1), (x2, y2, x2, y2)) - (x1, y1, x1, y1)
     columns, rows = max(2, round(x2 - x1)), max(2, round(y2 - y1))
-    left, top, right, bottom = crop_windows(seen.astype(np.float32)[None], columns, rows, SHAPE)[0].tolist()
+    left, top, right, bottom = crop_windows(visible.astype(np.float32)[None], columns, rows, SHAPE)[0].tolist()
     stretch = WIDTH / (right - left), HEIGHT / (bottom - top)
     view = np.array([[stretch[0], 0, -stretch[0] * (left + x1)], [0, stretch[1], -stretch[1] * (top + y1)]])
     if rng.random() < 0.5:

@@ -54,7 +54,7 @@ class DetectorTrainSettings(TrainSettings):
     teacher: Path | None = None
     """A YOLOX detector in ONNX form, whose boxes replace labels on `clips` and where photographs have none."""
     clips: dict[Path, int] = field(default_factory=dict)
-    """Videos for the teacher; of so many frames of each, one is used. Their licences must permit training."""
+    """Videos for the teacher, and the step between the frames that are used. Their licences must permit training."""
     sizes: tuple[tuple[float, tuple[int, ...]], ...] = ((0.0, (192,)), (0.35, (256,)), (0.6, (256, 256, 384, 448)))
     """Sides of the training pictures in px, multiples of 32, from each share of the training on. One of them is drawn
     for each step. A batch has `batch` pictures of the side 256, or so many of another side as have as many pixels."""
@@ -161,8 +161,8 @@ def detect(network: nn.Module, image: Image, size: int, score: float = 0.02) -> 
     scores = 1 / (1 + np.exp(-output[:, 4]))
     strong = np.flatnonzero(scores >= score)
     boxes = corners(decode(output[strong, :4], cells(*boxed.pixels.shape[1:3])[strong])) / boxed.ratios[0]
-    kept = nms(boxes, scores[strong], _NMS)
-    return boxes[kept].astype(np.float32), scores[strong][kept].astype(np.float32)
+    chosen = nms(boxes, scores[strong], _NMS)
+    return boxes[chosen].astype(np.float32), scores[strong][chosen].astype(np.float32)
 
 
 def matches_with(detections: Sequence[Scored], photos: Sequence[Photo], *, full: bool) -> Matches:

@@ -180,7 +180,7 @@ class DisentangledTask(Task):
         flat = rows.flatten(0, 2)
         codes = network.encode(flat)
         losses = {"reconstruction": F.mse_loss(network.decode(codes)[:, :ROWS], flat)}
-        exchanged = [F.mse_loss(made, wanted) for made, wanted in exchange(network, rows, codes).values()]
+        exchanged = [F.mse_loss(decoded, correct) for decoded, correct in exchange(network, rows, codes).values()]
         losses["exchange"] = torch.stack(exchanged).mean()
         motion, body, view = (code.reshape(*rows.shape[:3], *code.shape[1:]) for code in codes)
         losses["motion"] = _spread(motion, (1, 2))
@@ -220,8 +220,8 @@ def errors(network: Disentangled, walks: Sequence[Tensor], scaling: float = SCAL
     """Return how far joints are from their correct places, in per cent of the body's height.
 
     ``reconstruction`` is the error of walks as they are. ``body`` and ``view`` are the errors after the body code of
-    another body, or the view code of another view, has been put in. ``body kept`` and ``view kept`` are the errors
-    against the same correct places if nothing is exchanged.
+    another body, or the view code of another view, has been put in. ``body without exchange`` and ``view without
+    exchange`` are the errors against the same correct places if nothing is put in.
 
     Args:
         network: in evaluation mode.
@@ -234,7 +234,7 @@ def errors(network: Disentangled, walks: Sequence[Tensor], scaling: float = SCAL
     plain = network.decode(codes)[:, :ROWS].reshape(rows.shape)
     results = {"reconstruction": _error(plain[:, :, 0], rows[:, :, 0])}
     for what, (decoded, correct) in exchange(network, rows, codes).items():
-        results |= {what: _error(decoded, correct), f"{what} kept": _error(plain, correct)}
+        results |= {what: _error(decoded, correct), f"{what} without exchange": _error(plain, correct)}
     return results
 
 

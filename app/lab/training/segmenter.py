@@ -173,8 +173,8 @@ def predict(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tupl
     mattes, keypoints = [], []
     for start in range(0, len(crops), batch):
         pixels = np.stack([crop[..., ::-1].transpose(2, 0, 1) for crop in crops[start : start + batch]])
-        seen = normalise(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
-        matte, places = both_ways(network, seen)
+        inputs = normalise(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
+        matte, places = both_ways(network, inputs)
         mattes.append(matte[:, 0].numpy())
         keypoints.append(places.numpy())
     return np.concatenate(mattes), np.concatenate(keypoints)

@@ -89,7 +89,7 @@ def embed_walks(
 class EvaluationSet:
     """Walks that a network is evaluated on by a protocol.
 
-    `files` say who each of the `walks` is, and how and from where it was seen. `transforms` spoil the walks first.
+    `files` give the identity, condition and view of each of the `walks`. `transforms` spoil the walks first.
     `name` distinguishes the figures from those of other test walks.
     """
 
@@ -167,8 +167,8 @@ def numbered(walks: Sequence[WalkFile], *, conditions: bool = True) -> list[Walk
 
     Args:
         walks: in any order.
-        conditions: whether walks of different conditions are told apart. Otherwise all walks of a person are numbered,
-            as different conditions from one view.
+        conditions: whether each condition of a person is numbered by itself. Otherwise all walks of a person are
+            numbered, as different conditions from one view.
     """
     counts: Counter[tuple[str, str]] = Counter()
     renamed = []
