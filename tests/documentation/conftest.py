@@ -14,7 +14,7 @@ import pytest
 from tests.documentation.pages import ROOT, Block, Workspace
 
 CLIPS = ROOT / "input_videos"
-SECONDS = 1.6
+SECONDS = 1.4
 # name: clip of the project, first frame, and which columns of the picture (those where one person walks alone)
 VIDEOS: dict[str, tuple[str, int, tuple[int, int]]] = {
     "input_videos/gallery.mp4": ("gallery", 60, (0, 854)),
@@ -67,6 +67,7 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     text = (
         'python -m app enrol anna.mp4 --name Anna --consent "a test"\n'
         'python -m app enrol --folder people --consent "a test"\n'
+        "python -m app identify people.mp4 street.mp4 hall.mp4 --set output.summary=false --set output.report=false\n"
     )
     workspace.run(Block(Path(__file__), 1, "sh", None, text, None, False))
     return workspace.folder / "output"
@@ -81,8 +82,9 @@ def workspace(tmp_path: Path, request: pytest.FixtureRequest, videos: Path) -> C
     def make(known: bool = False, own_code: bool = False) -> Workspace:
         made = Workspace.make(tmp_path, own_code)
         shutil.copytree(videos, tmp_path, dirs_exist_ok=True)
-        if known:
-            shutil.copytree(request.getfixturevalue("enrolled"), tmp_path / "output")
+        if not own_code:  # the cache of what was followed spares minutes; other code would not use it
+            output = request.getfixturevalue("enrolled")
+            shutil.copytree(output if known else output / "cache", tmp_path / "output" / ("" if known else "cache"))
         return made
 
     return make
