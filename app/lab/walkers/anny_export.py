@@ -9,8 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import MissingExtraError
-from app.lab.walkers.body import BODY, GROUPS, LENGTHS, SLIDERS
 from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES
+
+BODY = 13380
+"""How many vertices of the base mesh, the first ones, are the body itself."""
+
+LENGTHS = (
+    "upperlegs-height", "lowerlegs-height", "measure-upperarm-length", "measure-lowerarm-length", "torso-scale-vert",
+    "measure-neck-height", "measure-shoulder-dist", "hip-scale-horiz", "head-scale-vert", "measure-waist-circ",
+    "stomach-tone", "stomach-pregnant", "buttocks-volume", "torso-vshape", "torso-scale-depth", "measure-thigh-circ",
+    "measure-calf-circ",
+)  # fmt: skip
+"""The local sliders, -1 to 1, in the order of `BodyTraits.local`."""
+
+SLIDERS = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
+
+GROUPS: tuple[str, ...] = ("body", "helper-tights", "helper-skirt", "helper-hair")
+"""The surfaces of the base mesh that are used."""
 
 _RANK = 96
 _YOUNGER = ("newborn", "baby", "child")

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.files import written_whole
+from app.lab.walkers.anny_export import BODY, GROUPS, LENGTHS, SLIDERS, exported
 from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Skeleton
 from app.types import Floats, Ints
 
@@ -28,22 +29,7 @@ CACHE = Path("output/cache/walkers")
 
 VERTICES = 19158
 """Vertices of hm08, helpers included."""
-BODY = 13380
-"""How many of them, the first, are the body itself."""
 _VERSION = 3
-
-LENGTHS = (
-    "upperlegs-height", "lowerlegs-height", "measure-upperarm-length", "measure-lowerarm-length", "torso-scale-vert",
-    "measure-neck-height", "measure-shoulder-dist", "hip-scale-horiz", "head-scale-vert", "measure-waist-circ",
-    "stomach-tone", "stomach-pregnant", "buttocks-volume", "torso-vshape", "torso-scale-depth", "measure-thigh-circ",
-    "measure-calf-circ",
-)  # fmt: skip
-"""The local sliders, -1 to 1, in the order of `BodyTraits.local`."""
-
-SLIDERS = ("gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness")
-
-GROUPS: tuple[str, ...] = ("body", "helper-tights", "helper-skirt", "helper-hair")
-"""The surfaces of the base mesh that are used."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +141,6 @@ class BodyModel:
         if not path.is_file():
             if announce is not None:
                 announce("Making the body model. This takes about a minute and is needed only once.")
-            from app.lab.walkers.anny_export import exported
-
             arrays = exported()
             with written_whole(path) as temporary:
                 np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from app.lab.walkers.body import LENGTHS, BodyTraits
+from app.lab.walkers.anny_export import LENGTHS
+from app.lab.walkers.body import BodyTraits
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.rotation import shortest
 from app.lab.walkers.skeleton import JOINT, Poses, Skeleton
