@@ -42,6 +42,9 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         taken = take()
         try:
+            # Ctrl-C while the thread starts leaves a thread that the executor does not know and cannot wait for. So it
+            # starts before it has anything to do with `items`.
+            thread.submit(lambda: None).result()
             yield taken
         finally:
             thread.shutdown(cancel_futures=True)

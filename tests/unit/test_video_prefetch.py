@@ -93,3 +93,23 @@ def test_works_while_the_taker_works() -> None:
 def test_refuses_a_depth_of_nothing() -> None:
     with pytest.raises(ValueError, match="at least 1"), prefetched([], 0):
         pass
+
+
+def test_ctrl_c_while_the_thread_starts_is_only_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted_start(thread: threading.Thread) -> None:
+        start(thread)
+        time.sleep(0.05)  # the thread takes whatever it is given
+        raise KeyboardInterrupt
+
+    def slow() -> Iterator[int]:
+        while True:
+            time.sleep(0.2)
+            yield 1
+
+    items = slow()
+    monkeypatch.setattr(threading.Thread, "start", interrupted_start)
+    with pytest.raises(KeyboardInterrupt), prefetched(items, 2) as taken:
+        next(taken)
+    assert next(items, None) is None, "it is closed"

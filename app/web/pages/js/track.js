@@ -52,7 +52,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
 function candidatesOf(track, colours) {
   const most = Math.max(track.threshold ?? 0, ...track.candidates.slice(0, 5).map((candidate) => candidate.distance)) * 1.05;
   return el("section", {}, el("h3", {}, "Nearest people"),
-    el("ul", { class: "candidates", style: { "--limit": `${(100 * (track.threshold ?? 0)) / most}%` } }, track.candidates.slice(0, 5).map((candidate) => el("li", {},
+    el("ul", { class: "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map((candidate) => el("li", {},
       el("span", {}, candidate.identity),
       el("span", { class: "measure", "aria-hidden": "true" }, el("span", { style: { width: `${(100 * candidate.distance) / most}%`, background: colours.get(candidate.identity) ?? "currentColor" } })),
       el("span", { class: "number" }, distance(candidate.distance))))),
