@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,19 +25,33 @@ _NO_SUCH_PLACE = (
     errno.EINVAL,
 )
 
+_LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers put these into any folder
+_SPECIAL = {
+    stat.S_ISBLK: "a device",
+    stat.S_ISCHR: "a device",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+}
+
 _unfinished: set[Path] = set()
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`. On success it is renamed to `path`, on an exception it is removed.
 
-    The block may make a file or a folder. A folder replaces an earlier one of the same name. Missing parent folders are
-    made; on an exception they are removed again, unless something else lies in them.
+    The block may make a file or a folder. Missing parent folders are made; on an exception they are removed again,
+    unless something else lies in them.
+
+    Args:
+        path: the file or folder. A regular file of that name is replaced.
+        replaces: which earlier folder of that name may be replaced, see `need_replaceable`.
 
     Raises:
-        OutputError: there is no permission or no space, or `path` lies where no folder can be made.
+        OutputError: there is no permission or no space, `path` lies where no folder can be made, or something lies
+            there that must not be replaced.
     """
+    need_replaceable(path, replaces)
     # The suffix stays last, because encoders choose the format by it. The stem is cut, because file systems allow names
     # of at most 255 bytes, and a character may take four.
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
@@ -45,6 +61,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            need_replaceable(path, replaces)  # again, because something may have been put there meanwhile
             if path.is_dir() and temporary.is_dir():
                 shutil.rmtree(path)
             temporary.replace(path)
@@ -55,6 +72,56 @@ def written_whole(path: Path) -> Iterator[Path]:
             with suppress(OSError):  # not empty
                 for parent in made:
                     parent.rmdir()
+
+
+def need_replaceable(path: Path, replaces: str | None = None) -> None:
+    """Make sure that writing to `path` destroys nothing that Gaitprint did not make.
+
+    Nothing at all may lie there, or a regular file, or a folder in which everything looks as if Gaitprint had made it.
+    A folder is judged by its content and needs no marker, so folders of earlier versions can be replaced too.
+
+    Args:
+        path: the file or folder to be written.
+        replaces: a regular expression for the relative path, with ``/``, of whatever such a folder holds. None stands
+            for no folder that holds anything.
+
+    Raises:
+        OutputError: something else lies there.
+    """
+    with explained(path):
+        try:
+            kind = path.stat().st_mode
+        except FileNotFoundError:
+            return
+        special = next((name for is_kind, name in _SPECIAL.items() if is_kind(kind)), None)
+        if special is not None:
+            raise OutputError(f"{path} is {special}, which Gaitprint does not replace. Give the name of a file.")
+        if not stat.S_ISDIR(kind):
+            return
+        foreign = path if path.is_symlink() else _foreign(path, replaces)
+    if foreign is not None:
+        what = f"holds {foreign.relative_to(path)}" if foreign != path else "is a link to another folder"
+        raise OutputError(
+            f"{path} {what}, which Gaitprint did not make, so the folder is not replaced. Move it elsewhere or rename "
+            "it, or give another name or folder for the output."
+        )
+
+
+def _foreign(folder: Path, replaces: str | None) -> Path | None:
+    """Return something in `folder` that does not match `replaces`; None where there is no such thing."""
+    pattern = re.compile(replaces) if replaces is not None else None
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if name in _LEFT_BY_SYSTEMS and name in files:
+                continue
+            if pattern is None or not pattern.fullmatch(path.relative_to(folder).as_posix()):
+                return path
+    return None
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def remove_unfinished() -> None:

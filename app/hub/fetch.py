@@ -248,7 +248,7 @@ def _reject(model: Published, file: Path, checkpoints: Path, reason: str) -> NoR
 def _install(model: Published, address: Address, partial: Path, folder: Path) -> None:
     """Make `folder` from a complete download, once its reader recognises it."""
     checkpoints = folder.parent.parent
-    with written_whole(folder) as temporary:
+    with written_whole(folder, ".*") as temporary:
         temporary.mkdir()
         file = partial
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from app.files import explained, written_whole
+from app.files import explained, need_replaceable, written_whole
 from app.results.page import page
 from app.results.pictures import TrackPictures, pictures_of
 from app.results.portraits import BestCrops
@@ -32,6 +32,10 @@ from app.workspace import in_use
 
 if TYPE_CHECKING:
     from app.results.result import NamedVideo, Result
+
+# What the folders of a video hold: they replace those of an earlier run, and no others.
+_SILHOUETTES = r"\d{3,}(/\d{6,}\.png)?"
+_FEATURES = r"\d{3,}\.npz"
 
 
 def painted_names(gallery: str | None, probes: Sequence[str]) -> list[str]:
@@ -50,13 +54,17 @@ def write_run(result: Result) -> Path:
 
     Raises:
         VideoError: a video cannot be read any more.
-        OutputError: something cannot be written.
+        OutputError: something cannot be written, or a folder of that name holds what Gaitprint did not make.
     """
     run, output = result.run, result.run.settings.output
     target = free_name(output.folder / "OutputVideos" / datetime.now().strftime("%Y_%m_%d_%H_%M_%S"))
     names = painted_names(
         result.gallery.video.name if result.gallery else None, [named.video.name for named in result.probes]
     )
+    for named in result.videos:  # before the work of painting
+        for folder, replaces, wanted in _folders(named.video, output):
+            if wanted:
+                need_replaceable(folder, replaces)
     with in_use(output.folder), written_whole(target) as temporary:
         temporary.mkdir()
         shown_videos = [
@@ -128,10 +136,8 @@ def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, nam
 def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[int, bytes]) -> dict[int, TrackPictures]:
     """Write the silhouettes and features of each walk, if they are wanted. Return the pictures for the page."""
     pictures: dict[int, TrackPictures] = {}
-    with (
-        _folder(output.folder / "GaitSilhouette" / video.name, output.silhouettes) as silhouettes,
-        _folder(output.folder / "GaitFeatures" / video.name, output.features) as features,
-    ):
+    of_silhouettes, of_features = _folders(video, output)
+    with _folder(*of_silhouettes) as silhouettes, _folder(*of_features) as features:
         for walk, sequence in video.sequences():
             number = walk.track.track_id
             if silhouettes is not None:
@@ -143,10 +149,18 @@ def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[in
     return pictures
 
 
+def _folders(video: AnalysedVideo, output: OutputSettings) -> list[tuple[Path, str, bool]]:
+    """Return the folders of silhouettes and features of a video, each with what it may replace and if it is wanted."""
+    return [
+        (output.folder / "GaitSilhouette" / video.name, _SILHOUETTES, output.silhouettes),
+        (output.folder / "GaitFeatures" / video.name, _FEATURES, output.features),
+    ]
+
+
 @contextmanager
-def _folder(path: Path, wanted: bool) -> Iterator[Path | None]:
+def _folder(path: Path, replaces: str, wanted: bool) -> Iterator[Path | None]:
     """Yield a new folder that replaces `path` at the end; None where it is not wanted."""
-    with written_whole(path) if wanted else nullcontext() as temporary:
+    with written_whole(path, replaces) if wanted else nullcontext() as temporary:
         if temporary is not None:
             temporary.mkdir(parents=True)
         yield temporary

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from app.files import written_whole
-from app.video.sources import videos_in
+from app.video.sources import plain_name, videos_in
 from app.web.inspection import Header, inspect
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
 
@@ -64,7 +64,7 @@ def safe_stem(name: str) -> str:
     stem = last.rpartition(".")[0] or last
     stem = re.sub(r"[^\w\- ]+", "_", stem).strip(" ._-")
     stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore").strip()
-    return stem or "video"
+    return plain_name(stem or "video")
 
 
 class VideoLibrary:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from app.errors import OutputError
 from app.files import explained, need_writable, written_whole
+
+_OURS = r"\d{3}(/\d{6}\.png)?"  # a folder of silhouettes
 
 
 def test_file_appears_whole(tmp_path: Path) -> None:
@@ -34,14 +39,94 @@ def test_nothing_is_left_and_the_old_stays(tmp_path: Path, error: type[BaseExcep
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
-def test_folder_replaces_folder(tmp_path: Path) -> None:
+def test_folder_replaces_folder_of_its_kind(tmp_path: Path) -> None:
     target = tmp_path / "f"
-    target.mkdir()
-    (target / "old").touch()
-    with written_whole(target) as temporary:
+    (target / "001").mkdir(parents=True)
+    for name in ("001/000001.png", ".DS_Store", "001/Thumbs.db"):
+        (target / name).touch()
+    _write_folder(target)
+    assert [file.name for file in target.iterdir()] == ["new"]
+
+
+def test_empty_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    _write_folder(tmp_path / "f")
+    assert (tmp_path / "f" / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["gallery.db", "holiday.jpg", "001/notes.txt", "001/000001.png/x", "001/x/000001.png", ".git/", "x/", "1.png"],
+)
+def test_folder_that_holds_anything_else_is_not_replaced(tmp_path: Path, foreign: str) -> None:
+    target = tmp_path / "f"
+    place = target / foreign
+    place.parent.mkdir(parents=True)
+    if foreign.endswith("/"):
+        place.mkdir()
+    else:
+        place.write_text("precious")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match=r"which Gaitprint did not make.*Move it elsewhere"):
+        _write_folder(target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_folder_that_is_filled_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    with pytest.raises(OutputError, match=r"holds gallery\.db"), written_whole(target, _OURS) as temporary:
+        temporary.mkdir()
+        target.mkdir()
+        (target / "gallery.db").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert (target / "gallery.db").exists()
+
+
+def test_link_to_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "f").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="link to another folder"):
+        _write_folder(tmp_path / "f")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no special files")
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", ["a named pipe", "a socket", "a device"])
+def test_special_files_are_not_replaced(kind: str, linked: bool, tmp_path: Path) -> None:
+    target = tmp_path / "x.db"
+    with closing(socket.socket(socket.AF_UNIX)) as unix:
+        if kind == "a named pipe":
+            os.mkfifo(target)
+        elif kind == "a socket":
+            unix.bind(os.path.relpath(target))  # the full path may be too long for a socket
+        else:  # only root can make a device, so this is always a link to one
+            target.symlink_to("/dev/null")
+        if linked:
+            (tmp_path / "link").symlink_to(target)
+            target = tmp_path / "link"
+        before = target.lstat()
+        for write in (_write_file, need_writable):
+            with pytest.raises(OutputError, match=f"is {kind}, which Gaitprint does not replace"):
+                write(target)
+        assert (target.lstat().st_ino, target.lstat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_link_to_a_file_gives_way_and_the_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    _write_file(tmp_path / "link")
+    assert ((tmp_path / "file").read_text(), (tmp_path / "link").read_text()) == ("old", "new")
+
+
+def _write_file(path: Path) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+
+
+def _write_folder(path: Path) -> None:
+    with written_whole(path, _OURS) as temporary:
         temporary.mkdir()
         (temporary / "new").touch()
-    assert [file.name for file in target.iterdir()] == ["new"]
 
 
 @pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "No space"), (errno.EACCES, "No permission")])

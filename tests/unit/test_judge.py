@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import SettingsError
+from app.errors import OutputError, SettingsError
 from app.gallery.sqlite import SqliteGallery
-from app.results.outputs import _write_walks
+from app.results.outputs import _write_walks, write_run
 from app.results.render import labels_by_frame
 from app.results.report import to_csv
 from app.results.result import NamedVideo, Result
@@ -217,3 +217,20 @@ def test_a_walk_reads_its_silhouettes_from_the_archive(tmp_path: Path) -> None:
     cut = replace(video.walks[0], track=replace(video.walks[0].track, track_id=9), part_of=1)
     np.testing.assert_array_equal(cut.silhouettes, whole)
     assert cut.keypoints is None
+
+
+@pytest.mark.parametrize("place", ["GaitSilhouette", "GaitFeatures"])
+@pytest.mark.parametrize("foreign", ["gallery.db", "001/notes.txt", "holiday.mp4"])
+def test_a_folder_of_a_video_that_holds_something_else_stays(place: str, foreign: str, tmp_path: Path) -> None:
+    output = OutputSettings(folder=tmp_path / "output")
+    home = analysed(tmp_path, "home", [(range(40), 1)])
+    for _ in range(2):  # the second run replaces the folders of the first
+        _write_walks(home, output, {})
+    precious = output.folder / place / "home" / foreign
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("precious")
+    result = compare_walks(home, [analysed(tmp_path, "street", [(range(40), 1)])], Run(replace(stages(), settings=replace(stages().settings, output=output))))
+    with pytest.raises(OutputError, match=r"holds .*which Gaitprint did not make"):
+        write_run(result)
+    assert precious.read_text() == "precious"
+    assert not (output.folder / "OutputVideos").exists()

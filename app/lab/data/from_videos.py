@@ -24,7 +24,7 @@ from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data.conversion import Outcome, Report, claim, report_of, write_json
 from app.lab.data.labels import COLUMNS, Label, read_labels
-from app.lab.data.opengait import DataSetError, write_array
+from app.lab.data.opengait import WALK_FILES, DataSetError, write_array
 from app.progress import Progress
 from app.runs.build import build
 from app.settings import QualitySettings, Settings
@@ -132,7 +132,7 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     left_out = dict.fromkeys((name for name in videos if name not in wanted), "not labelled")
     outcomes: list[Outcome] = []
     sources: dict[str, Any] = {}
-    with written_whole(out / "data") as temporary:
+    with written_whole(out / "data", rf"[^/]+(/[^/]+(/[^/]+(/{WALK_FILES})?)?)?") as temporary:
         for name, video in _analysed({name: videos[name] for name in wanted}, run, left_out):
             for walk, pieces in _labelled(video, wanted[name], labels, left_out).items():
                 outcome = _write_walk(walk, pieces, settings.quality, temporary)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.errors import nearest
 from app.lab.data.opengait import DataSetError
+from app.video.sources import plain_name
 
 COLUMNS = ("video", "track", "identity", "condition", "view", "from_s", "to_s", "silhouettes", "note", "picture")
 """Columns of the file. Only the first three are needed."""
@@ -80,9 +81,9 @@ def _label(cells: dict[str, str], where: str) -> Label:
             f"{where}: track must be a whole number, and from_s and to_s must be seconds ({error})."
         ) from error
     video = cells["video"]
-    condition = cells.get("condition") or Path(video).with_suffix("").as_posix().replace("/", "_")
+    condition = cells.get("condition") or plain_name(Path(video).with_suffix("").as_posix()).lstrip(".")
     label = Label(video, track, cells["identity"], condition, cells.get("view") or "seq0", span)
     for name in (label.identity, label.condition, label.view):
-        if name.startswith(".") or name.endswith(".") or any(sign in '/\\:*?"<>|' or sign < " " for sign in name):
+        if name.startswith(".") or name != plain_name(name):
             raise DataSetError(f"{where}: '{name}' cannot be the name of a folder. Use letters, digits, '-' and '_'.")
     return label

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.errors import OutputError
 from app.files import explained, written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, claim, convert
-from app.lab.data.opengait import DataSetError, read_heatmaps, read_silhouettes, read_smpl, walk_files
+from app.lab.data.opengait import WALK_FILES, DataSetError, read_heatmaps, read_silhouettes, read_smpl, walk_files
 from app.lab.data.skeleton_maps import copy_partition
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _linked(pair: Pair, out: Path, modality: Other) -> Outcome:
         return Outcome(pair.name, 0, reason=f"{others} {_PLURALS[modality]} and {frames} silhouettes")
     files = [(modality, pair.other), ("silhouette", pair.silhouettes)]
     place = out / "data" / pair.name
-    with written_whole(place) as temporary, explained(place):
+    with written_whole(place, WALK_FILES) as temporary, explained(place):
         temporary.mkdir()
         for order, (name, file) in enumerate(sorted(files)):
             _link(file, temporary / f"{order}_{name}{file.suffix}")

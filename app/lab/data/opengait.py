@@ -37,6 +37,9 @@ _ALLOWED = {
 _COLUMNS = 44
 """The columns of a silhouette of 64 rows that are used. The outer ones are cut off, as is usual in the field."""
 
+WALK_FILES = r"\d_[a-z]+\.\w+"
+"""The name of any file in the folder of a walk, as a regular expression for `app.files.written_whole`."""
+
 
 class DataSetError(GaitprintError):
     """A data set is missing, unsafe, or does not have the expected layout."""

@@ -22,7 +22,7 @@ from app.errors import SettingsError
 from app.files import written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, convert, write_json
 from app.lab.data.definitions import read_definition
-from app.lab.data.opengait import DataSetError, read_partition, write_array
+from app.lab.data.opengait import WALK_FILES, DataSetError, read_partition, write_array
 from app.types import Bytes
 from app.walks.silhouette import normalise
 
@@ -218,7 +218,7 @@ def _prepared(walk: RawWalk, out: Path, frames: Sequence[str], size: int, min_fr
     if len(silhouettes) < min_frames:
         causes = "".join(f", {count} {cause}" for cause, count in dropped.items())
         return Outcome(walk.name, 0, dict(dropped), f"{len(silhouettes)} silhouettes of {min_frames} needed{causes}")
-    with written_whole(out / "data" / walk.name) as temporary:
+    with written_whole(out / "data" / walk.name, WALK_FILES) as temporary:
         temporary.mkdir()
         write_array(np.stack(silhouettes), temporary / "0_silhouette.pkl")
     return Outcome(walk.name, len(silhouettes), dict(dropped))

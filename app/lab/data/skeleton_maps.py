@@ -11,7 +11,7 @@ import numpy as np
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data.conversion import Outcome, Progress, Report, convert
-from app.lab.data.opengait import DataSetError, WalkFile, read_keypoints, walk_files, write_array
+from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, walk_files, write_array
 from app.types import Floats
 
 # The places of COCO's 17 joints in OpenPose's 18, which have a neck and another order (Cao et al., TPAMI 2019).
@@ -61,7 +61,7 @@ def _drawn(walk: WalkFile, out: Path, openpose: bool) -> Outcome:
         maps = heatmaps(keypoints)
     except (DataSetError, ValueError) as error:
         return Outcome(walk.name, 0, reason=str(error))
-    with written_whole(out / "data" / walk.name) as temporary:
+    with written_whole(out / "data" / walk.name, WALK_FILES) as temporary:
         temporary.mkdir()
         write_array(maps, temporary / "0_heatmap.pkl")
     return Outcome(walk.name, len(maps))

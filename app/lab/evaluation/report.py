@@ -18,6 +18,7 @@ from app.lab.evaluation.bootstrap import Figure
 from app.lab.evaluation.charts import Curves, draw_curves, need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
 from app.lab.evaluation.tables import cross_tables
+from app.video.sources import plain_name
 
 Row = Sequence[str | float | None]
 
@@ -123,7 +124,7 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
             "same person": (found.distances, found.own),
             "different people": (found.distances, found.other),
         }
-        path = folder / f"distances-{score.name}.png"
+        path = folder / f"distances-{plain_name(score.name)}.png"
         pictures.append(draw_curves(path, f"{title}, {score.name}", x_label, "pairs of walks", shares))
     if len(evaluation.by_frames) > 1:
         metric = next(iter(scores[0].metrics))

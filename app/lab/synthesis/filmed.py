@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from app.files import written_whole
-from app.lab.data.opengait import DataSetError, write_array
+from app.lab.data.opengait import WALK_FILES, DataSetError, write_array
 from app.lab.synthesis.cutouts import Cutout, Cutouts, light
 from app.lab.synthesis.photos import read_grounds
 from app.lab.synthesis.pictures import degrade
@@ -90,7 +90,7 @@ def write_filmed(
 def write_person(folder: Path, studio: Studio, index: int) -> None:
     """Film person `index` of the data set, or write nothing."""
     plan = _plan(studio.data)
-    with written_whole(folder / "data" / plan.identity(index)) as temporary:
+    with written_whole(folder / "data" / plan.identity(index), rf"[^/]+(/[^/]+(/{WALK_FILES})?)?") as temporary:
         temporary.mkdir(parents=True)
         for walk, view, silhouettes in filmed(studio, index):
             place = temporary / f"{walk.condition}-{walk.number:02d}" / f"{view:03d}"

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from app.errors import SettingsError
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
-from app.lab.data.opengait import write_array
+from app.lab.data.opengait import WALK_FILES, write_array
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, Condition, Modality
@@ -140,7 +140,7 @@ def write_dataset(
 
 def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: Path | None = None) -> None:
     """Write all walks of person `index` of the plan, or nothing."""
-    with written_whole(folder / "data" / plan.identity(index)) as temporary:
+    with written_whole(folder / "data" / plan.identity(index), rf"[^/]+(/[^/]+(/{WALK_FILES})?)?") as temporary:
         for condition, number, view, arrays in subject_walks(plan, index, body_model(cache), wardrobe):
             place = temporary / f"{condition}-{number:02d}" / f"{view:03d}"
             place.mkdir(parents=True)
