@@ -1,15 +1,20 @@
-"""Decides which requests are allowed: host names, sessions, tokens against forged requests, a password, headers."""
+"""Decides which requests are allowed: host names, sessions, tokens against forged requests, a password, headers, sizes.
+
+All is judged by what the router will use, above all the path in the ASGI scope: `Request.url` also contains the Host
+header, which the sender is free to choose.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -21,11 +26,17 @@ from app.web.options import WebOptions
 COOKIE = "gaitprint"
 TOKEN_HEADER = "X-Gaitprint-Token"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_SCHEMES = ("http", "https")  # whichever it is here: a proxy may provide TLS
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _OPEN_TO_ALL = {"/api/session", "/api/login"}
 _LIFETIME = 12 * 3600.0  # s without a request after which a session ends
 _MOST_SESSIONS = 1000
 _MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # the most wrong passwords a minute, from one address and in total
+_UPLOAD = ("POST", "/api/videos")  # the one request whose body may be large; the library of videos limits it
+_LARGEST_BODY = 64 << 10  # bytes of any other
+_BODY_TIME = 15.0  # s in which it must arrive
+# A name or an IPv4 address, or an IPv6 address in brackets, then perhaps a port (RFC 9110, section 7.2).
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
@@ -138,23 +149,32 @@ class Guard:
 
         request = Request(scope)
         refused = self._refusal(request)
+        if refused is None and (scope["method"], scope["path"]) != _UPLOAD:
+            body = await _whole_body(request, receive)
+            if isinstance(body, bytes):
+                receive = _replayed(body, receive)
+            else:
+                refused = body
         if refused is None:
             await self._app(scope, receive, with_headers)
         else:
             await refused(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> JSONResponse | None:
-        host = request.headers.get("host", "")
-        if not self._is_ours(host):
-            return _refused(421, f"This server does not have the name {host!r}.")
-        path = request.url.path
+        hosts = request.headers.getlist("host")
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+            return _refused(
+                421,
+                "This server has another name. If the name in the address is right, start it with --host-name NAME.",
+            )
+        path = request.scope["path"]
         session = self._sessions.find(request.cookies.get(COOKIE))
         if path.startswith("/api/") and path not in _OPEN_TO_ALL and not (session and session.signed_in):
             return _refused(401, "Please sign in." if self._sessions.need_password else "Please load the page again.")
         if request.method in _SAFE:
             return None
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower() not in {f"{scheme}://{hosts[0].lower()}" for scheme in _SCHEMES}:
             return _refused(403, "This request comes from another web page.")
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return _refused(403, "This request comes from another web page.")
@@ -165,7 +185,10 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         """Whether a Host header names this server. If not, a foreign name was bound to its address (DNS rebinding)."""
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        parsed = _HOST.fullmatch(host)
+        if parsed is None:
+            return False
+        name = parsed["name"].strip("[]").lower().rstrip(".")
         if name in _LOCAL or name in self._options.host_names:
             return True
         return not self._options.local_only and _is_address(name)  # an address cannot be rebound
@@ -177,6 +200,41 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def _whole_body(request: Request, receive: Receive) -> bytes | JSONResponse:
+    """Read the body of a request, or return why it is refused."""
+    too_large = _refused(413, f"The request is larger than {_LARGEST_BODY >> 10} KiB, which is the limit.")
+    announced = request.headers.get("content-length", "0")
+    if not (announced.isascii() and announced.isdigit()) or len(announced) > 19 or int(announced) > _LARGEST_BODY:
+        return too_large
+
+    async def read() -> bytes | JSONResponse:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return _refused(400, "The request ended before its end.")
+            body += message.get("body", b"")
+            if len(body) > _LARGEST_BODY:
+                return too_large
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    try:
+        return await asyncio.wait_for(read(), _BODY_TIME)
+    except asyncio.TimeoutError:
+        return _refused(408, f"The request did not arrive within {_BODY_TIME:.0f} s.")
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a function that gives `body`, which was read already, and then whatever `receive` gives."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
 
 
 def _refused(status: int, detail: str) -> JSONResponse:

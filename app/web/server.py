@@ -12,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from filelock import FileLock, Timeout
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 from app.errors import GaitprintError, SettingsError
 from app.files import explained
 from app.web.api import Site, router
+from app.web.connections import LimitedConnection
 from app.web.jobs import JobStore
 from app.web.options import ConflictError, WebError, WebOptions
 from app.web.people import People
@@ -29,6 +31,7 @@ from app.web.videos import VideoLibrary
 logger = logging.getLogger(__name__)
 
 _FOLLOW_EVERY = 60.0  # s
+_MOST_FAULTS = 10  # of a request that are told
 _PAGES = Path(__file__).parent / "pages"
 
 
@@ -58,6 +61,7 @@ def create_app(options: WebOptions) -> FastAPI:
     application.state.site = site
     application.add_middleware(Guard, options=options, sessions=sessions)
     application.add_exception_handler(GaitprintError, _explained)
+    application.add_exception_handler(RequestValidationError, _invalid)
     application.include_router(router)
     for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about"):
         application.add_api_route(address, _page, include_in_schema=False)
@@ -84,6 +88,13 @@ async def _page() -> Response:
 
 async def _explained(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, error.status if isinstance(error, WebError) else 422)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Say what is wrong with a request, and never repeat what it holds, such as a password."""
+    assert isinstance(error, RequestValidationError)
+    detail = [{"type": fault["type"], "msg": fault["msg"]} for fault in error.errors()[:_MOST_FAULTS]]
+    return JSONResponse({"detail": detail}, 422)
 
 
 class _Server(uvicorn.Server):
@@ -144,6 +155,9 @@ def serve(
         application = create_app(options)
         config = uvicorn.Config(
             application,
+            http=LimitedConnection,
+            ws="none",
+            h11_max_incomplete_event_size=32 << 10,  # bytes of a request's head
             ssl_certfile=certificate,
             ssl_keyfile=key,
             log_level="warning",

@@ -229,7 +229,11 @@ def test_a_folder_of_a_video_that_holds_something_else_stays(place: str, foreign
     precious = output.folder / place / "home" / foreign
     precious.parent.mkdir(exist_ok=True)
     precious.write_text("precious")
-    result = compare_walks(home, [analysed(tmp_path, "street", [(range(40), 1)])], Run(replace(stages(), settings=replace(stages().settings, output=output))))
+    result = compare_walks(
+        home,
+        [analysed(tmp_path, "street", [(range(40), 1)])],
+        Run(replace(stages(), settings=replace(stages().settings, output=output))),
+    )
     with pytest.raises(OutputError, match=r"holds .*which Gaitprint did not make"):
         write_run(result)
     assert precious.read_text() == "precious"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
 pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 
+from starlette.datastructures import URL
+from starlette.requests import Request
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from app.web.options import WebOptions
-from app.web.security import TOKEN_HEADER, Sessions
+from app.web.security import TOKEN_HEADER, Guard, Sessions
 from app.web.server import create_app
 
 HERE = "http://127.0.0.1:8765"
@@ -35,7 +40,31 @@ def token(client: TestClient) -> dict[str, str]:
     return {TOKEN_HEADER: client.get("/api/session").json()["token"]}
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", "", "192.168.0.7:8765"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example:8765",
+        "",
+        "192.168.0.7:8765",
+        *(
+            f"localhost{rest}"
+            for rest in ("/x", "/evil.com", "?x", "#x", "\\x", "@evil.com", ":x", ":", ":1/x", ":123456")
+        ),
+        *(f"localhost{rest}" for rest in (" ", ",localhost", "%2f", ":8765:8765", "\t")),
+        *(
+            "evil.com@localhost",
+            "//localhost",
+            "http://localhost",
+            "[::1",
+            "::1]",
+            "[localhost]",
+            "[::1]evil",
+            "[",
+            "]",
+        ),
+    ],
+)
 def test_a_foreign_host_name_is_refused(open_client: TestClient, host: str) -> None:
     assert open_client.get("/", headers={"Host": host}).status_code == 421
     assert open_client.get("/api/session", headers={"Host": host}).status_code == 421
@@ -47,6 +76,113 @@ def test_own_host_names(tmp_path: Path, open_client: TestClient) -> None:
     with client_of(tmp_path / "2", local_only=False, host_names=frozenset({"gait.example"}), password="x") as client:
         for host, status in {"gait.example": 200, "192.168.0.7:8765": 200, "evil.example": 421}.items():
             assert client.get("/", headers={"Host": host}).status_code == status, host
+
+
+def test_two_host_names_are_refused(open_client: TestClient) -> None:
+    for second in ("evil.example", "localhost"):
+        headers = [("Host", "localhost"), ("Host", second)]
+        assert open_client.get("/api/session", headers=headers).status_code == 421  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://]", "http://127.0.0.1:8765/x", "x://127.0.0.1:8765", "//"])
+def test_an_origin_that_is_none_is_refused(origin: str, open_client: TestClient) -> None:
+    answer = open_client.post("/api/logout", headers={**token(open_client), "Origin": origin})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("claimed", ["/", "/api/session", "/api/login", "/x/api/people"])
+def test_only_the_path_that_is_routed_counts(claimed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starlette before 1.0.1 makes `Request.url` of the Host header, which the sender chooses."""
+    with client_of(tmp_path, password="open sesame") as client:
+        headers = token(client)
+        monkeypatch.setattr(Request, "url", URL(f"{HERE}{claimed}"))
+        for path in ("/api/people", "/api/jobs", "/api/videos", "/api/people/1", "/api/events"):
+            assert client.get(path).status_code == 401, path
+        assert client.post("/api/videos?name=x.mp4", content=b"x", headers=headers).status_code == 401
+        for path in ("/api/people/1", f"/api/videos/{'a' * 32}", f"/api/jobs/{'a' * 32}"):
+            assert client.delete(path, headers=headers).status_code == 401, path
+
+
+def test_versions_in_which_the_password_can_be_bypassed_are_not_admitted() -> None:
+    project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    (lowest,) = re.findall(r'"starlette>=([0-9.]+)', project)
+    assert tuple(map(int, lowest.split("."))) >= (1, 0, 1)
+
+
+def _pieces(size: int) -> Iterator[bytes]:
+    for _ in range(0, size, 1 << 16):
+        yield b"x" * (1 << 16)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/login"),
+        ("POST", "/api/logout"),
+        ("POST", "/api/jobs"),
+        ("PATCH", "/api/people/1"),
+        ("GET", "/api/session"),
+        ("GET", "/"),
+        ("PUT", "/api/videos"),
+        ("POST", "/nothing"),
+    ],
+)
+def test_a_large_body_is_refused_without_being_held(
+    method: str, path: str, whole: bool, open_client: TestClient
+) -> None:
+    headers = token(open_client)
+    size = 1 << 20
+    content = b"x" * size if whole else _pieces(size)
+    answer = open_client.request(method, path, content=content, headers=headers)
+    assert answer.status_code == 413
+    assert len(answer.content) < 1000
+
+
+def test_a_body_that_does_not_arrive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.web.security._BODY_TIME", 0.05)
+    sent: list[Message] = []
+
+    async def never() -> Message:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": "/api/session", "headers": headers, "query_string": b""}
+    guard = Guard(routed, WebOptions(tmp_path), Sessions(None))
+    asyncio.run(guard(scope, never, send))
+    assert sent[0]["status"] == 408
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/login", {"password": "secret" * 1000}),
+        ("/api/login", {"password": ["secret"]}),
+        ("/api/login", {"passwort": "secret"}),
+        ("/api/login", "secret"),
+        ("/api/login", ["secret"]),
+        ("/api/jobs", {"kind": "secret", "probes": "secret", "far": "secret"}),
+        ("/api/jobs", {"secret": "secret"}),
+        ("/api/people/secret/merge", {"person_id": "secret"}),
+        ("/api/jobs/x/videos/secret/tracks/secret/person", {"name": "secret" * 100, "retain_days": "secret"}),
+    ],
+)
+def test_answers_never_repeat_what_was_sent(path: str, body: Any, open_client: TestClient) -> None:
+    headers = token(open_client)
+    answers = [open_client.post(path, json=body, headers=headers)]
+    answers.append(open_client.post(path, content=b'{"password": "secret', headers=headers))
+    for answer in answers:
+        assert answer.status_code in (404, 422)
+        assert "secret" not in answer.text
+    refused = open_client.get("/", headers={"Host": "secret.example"})
+    assert "secret" not in refused.text
 
 
 def test_nothing_without_a_session(open_client: TestClient) -> None:
