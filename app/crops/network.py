@@ -25,7 +25,7 @@ from app.errors import CheckpointError
 from app.settings import cores
 from app.types import Floats, Frame, Image, Ints, ModelCard
 from app.weights.checkpoints import CheckpointFile
-from app.weights.sessions import onnx_card, open_session
+from app.weights.sessions import graph_of, onnx_card, open_session
 
 T = TypeVar("T")
 
@@ -35,11 +35,8 @@ _OPEN_SIZE = 192
 
 def looks_at_crops(path: Path) -> Any | None:
     """Return a session for reading the graph of an ONNX network that takes one picture; None for any other file."""
-    if path.suffix.lower() != ".onnx" or not path.is_file():
-        return None
-    try:
-        session = open_session(path, optimise=False)
-    except CheckpointError:
+    session = graph_of(path)
+    if session is None:
         return None
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or not outputs or outputs[0].type != "tensor(float)":

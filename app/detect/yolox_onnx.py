@@ -22,7 +22,7 @@ from app.stages import Detector
 from app.types import Detections, Floats, Frame
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
-from app.weights.sessions import open_session
+from app.weights.sessions import graph_of, open_session
 
 # Not square, so that a transposed output is not mistaken for YOLOX's.
 _PROBE = (64, 96)
@@ -72,12 +72,10 @@ def _grey(session: Any) -> Floats:
 
 def holds_yolox_onnx(path: Path) -> bool:
     """Whether `path` is an ONNX graph of YOLOX's shape; if the shape is free, one small picture is tried."""
-    if path.suffix.lower() != ".onnx" or not path.is_file():
+    session = graph_of(path)
+    if session is None or not _has_the_ports(session):
         return False
     try:
-        session = open_session(path, optimise=False)
-        if not _has_the_ports(session):
-            return False
         size = _fixed_size(session)
         _, rows, columns = session.get_outputs()[0].shape
         if size and isinstance(rows, int) and isinstance(columns, int):

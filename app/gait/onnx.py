@@ -29,7 +29,7 @@ from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import gait_models
-from app.weights.sessions import onnx_card, open_session
+from app.weights.sessions import graph_of, onnx_card, open_session
 
 _ROWS = 64
 _TRUNK = 40
@@ -71,11 +71,8 @@ def ordinary(silhouettes: Bytes, share: float) -> Ints:
 
 def accepts(path: Path) -> bool:
     """Whether `path` is an ONNX graph with the input and output of a gait network."""
-    if path.suffix.lower() != ".onnx" or not path.is_file():
-        return False
-    try:
-        session = open_session(path, optimise=False)
-    except CheckpointError:
+    session = graph_of(path)
+    if session is None:
         return False
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].type == outputs[0].type == "tensor(float)":

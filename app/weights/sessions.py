@@ -38,6 +38,16 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
         ) from error
 
 
+def graph_of(path: Path) -> Any | None:
+    """Return a session for reading the graph of an ONNX file; None if `path` is any other file."""
+    if path.suffix.lower() != ".onnx" or not path.is_file():
+        return None
+    try:
+        return open_session(path, optimise=False)
+    except CheckpointError:
+        return None
+
+
 def onnx_card(stage: str, checkpoint: CheckpointFile, session: Any) -> ModelCard:
     """Return the card of a stage that runs an ONNX file; its metadata may state ``licence`` and ``note``."""
     import onnxruntime
