@@ -43,7 +43,7 @@ def clip(folder: Path, seed: int = 0) -> tuple[VideoInfo, list[Frame]]:
 
 
 class Evil:
-    """Makes a folder when it is unpickled by a reader that trusts it."""
+    """Makes a folder when it is unpickled without protection."""
 
     def __init__(self, flag: Path) -> None:
         self.flag = flag
@@ -53,7 +53,7 @@ class Evil:
 
 
 def shake(network: nn.Module) -> nn.Module:
-    """Give the norms of an untrained network some life, so that its answers differ."""
+    """Give the norms of an untrained network random statistics, so that its outputs differ."""
     torch.manual_seed(1)
     for name, value in network.state_dict().items():
         if name.endswith("running_var"):
@@ -99,7 +99,7 @@ def _ultralytics(folder: Path) -> Path:
     path = folder / "yolo.pt"
     network = ultralytics.YOLO("yolo11n.yaml")
     network.model.names = {number: "person" if number == 0 else f"thing {number}" for number in range(80)}
-    for branch in network.model.model[-1].cv3:  # untrained, it is sure of nothing; here it sees people
+    for branch in network.model.model[-1].cv3:  # an untrained network detects nothing; with this it detects people
         branch[-1].bias.data[0] = 0.0
     network.save(path)
     return path
@@ -158,7 +158,7 @@ def onnx_pose(
             helper.make_node("ReduceMean", ["x"], ["colour"], axes=pixels, keepdims=0),
             helper.make_node("MatMul", ["colour", "gain"], ["moved"]),
             helper.make_node("Add", ["moved", "standing"], ["joints"]),
-            helper.make_node("Round", ["form"], ["rounded"]),  # so that nobody infers the shape
+            helper.make_node("Round", ["form"], ["rounded"]),  # so that the shape cannot be inferred
             helper.make_node("Cast", ["rounded"], ["whole"], to=onnx.TensorProto.INT64),
             helper.make_node("Reshape", ["joints", "whole"], ["y"]),
         ],
@@ -266,7 +266,7 @@ CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
 
 
 def checkpoint_for(registry: Registry[Any, Any], name: str, folder: Path) -> CheckpointFile | None:
-    """Make the checkpoint that the implementation called `name` reads; None where it needs none."""
+    """Make a checkpoint for the implementation called `name`; None if it needs none."""
     if registry.get(name).accepts is None:
         return None
     if name not in CHECKPOINTS:
@@ -275,7 +275,7 @@ def checkpoint_for(registry: Registry[Any, Any], name: str, folder: Path) -> Che
 
 
 def names_of(registry: Registry[Any, Any]) -> list[str]:
-    """Every implementation of a stage, those registered tomorrow too."""
+    """Return every implementation of a stage, also those that will be registered later."""
     return [entry.name for entry in registry.entries()]
 
 

@@ -1,4 +1,4 @@
-"""What every detector promises, whichever it is."""
+"""What every detector must do, whichever it is."""
 
 from __future__ import annotations
 

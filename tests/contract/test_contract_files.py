@@ -1,4 +1,4 @@
-"""Each file has one reader, among those of all stages; what is no checkpoint has none."""
+"""Of the implementations of all stages, exactly one accepts each checkpoint, and none accepts other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every gait model promises, whichever it is."""
+"""What every gait model must do, whichever it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Maker = Callable[[], GaitModel]
 
 
 def walk(frames: int, seed: int = 0) -> GaitSequence:
-    """Ellipses that breathe: smooth silhouettes with some grey."""
+    """Ellipses whose size changes: smooth silhouettes with some grey."""
     random = np.random.default_rng(seed)
     widths = 10 + random.uniform(0, 8, frames)
     silhouettes = np.zeros((frames, 64, 64), np.uint8)
@@ -72,7 +72,7 @@ class TestGaitModel:
         for other in (model, make()):
             np.testing.assert_array_equal(other.embed([walk(9)])[0].parts, model.embed([walk(9)])[0].parts)
 
-    def test_blank_silhouettes_are_no_trouble(self, model: GaitModel) -> None:
+    def test_blank_silhouettes_can_be_embedded(self, model: GaitModel) -> None:
         for grey in (0, 255):
             blank = GaitSequence(np.arange(3), np.full((3, 64, 64), grey, np.uint8), 25.0)
             assert np.isfinite(model.embed([blank])[0].parts).all()

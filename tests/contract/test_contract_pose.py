@@ -1,4 +1,4 @@
-"""What every pose estimator promises, whichever it is."""
+"""What every pose estimator must do, whichever it is."""
 
 from __future__ import annotations
 

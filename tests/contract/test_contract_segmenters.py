@@ -1,4 +1,4 @@
-"""What every segmenter promises, whichever it is."""
+"""What every segmenter must do, whichever it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tracker promises. There is one; another joins `TRACKERS`."""
+"""What every tracker must do. There is only one; add another one to `TRACKERS`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestTracker:
             by_place = one.track_ids[np.argsort(one.boxes[:, 0])]
             np.testing.assert_array_equal(by_place, found[-1].track_ids[np.argsort(found[-1].boxes[:, 0])])
 
-    def test_only_what_is_seen_in_the_frame_comes_back(self, make: Callable[[], Tracker]) -> None:
+    def test_only_tracks_that_the_frame_shows_are_returned(self, make: Callable[[], Tracker]) -> None:
         tracker = make()
         run(tracker, 5)
         for _ in range(200):
@@ -57,7 +57,7 @@ class TestTracker:
         for box in found.boxes:
             assert np.abs(given.boxes - box).max(axis=1).min() < 5
 
-    def test_two_videos_know_nothing_of_each_other(self, make: Callable[[], Tracker]) -> None:
+    def test_two_videos_do_not_influence_each_other(self, make: Callable[[], Tracker]) -> None:
         first, second = make(), make()
         alone = run(make(), 10)
         for frame in range(10):
@@ -66,7 +66,7 @@ class TestTracker:
             np.testing.assert_array_equal(together.track_ids, alone[frame].track_ids)
             np.testing.assert_array_equal(together.boxes, alone[frame].boxes)
 
-    def test_weak_detections_start_nobody(self, make: Callable[[], Tracker]) -> None:
+    def test_weak_detections_start_no_track(self, make: Callable[[], Tracker]) -> None:
         tracker = make()
         assert all(len(tracker.update(seen(frame, score=0.3)).track_ids) == 0 for frame in range(10))
 

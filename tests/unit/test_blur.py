@@ -50,7 +50,7 @@ def covers(region: Floats, x: float, y: float) -> bool:
 
 
 def test_two_pictures_with_the_same_coarse_colours_become_the_same() -> None:
-    """What tells them apart is gone, so no program can bring it back."""
+    """The difference between the pictures is gone, so no program can bring it back."""
     pictures = []
     for seed in (1, 2):
         image = np.full((90, 90, 3), 100, np.uint8)
@@ -122,7 +122,7 @@ def test_the_rule_is_the_same_for_videos_and_live_sources() -> None:
     }
 
 
-def test_who_is_blurred() -> None:
+def test_which_people_are_blurred() -> None:
     boxes = [[100.0, 40, 160, 190]] * 5
     both = video(track(1, range(5), boxes, "Ann"), track(2, range(5), [[10.0, 40, 70, 190]] * 5, None))
     wanted: dict[Blur, list[list[float]]] = {

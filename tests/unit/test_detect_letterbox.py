@@ -1,4 +1,4 @@
-"""What surrounds a YOLOX network."""
+"""What is done before and after a YOLOX network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_pictures_of_different_sizes_share_a_batch() -> None:
     assert boxed.sizes.tolist() == [[100, 300], [300, 100]]
 
 
-def test_a_thread_of_a_picture_does_not_crash() -> None:
+def test_a_picture_of_one_pixel_in_height_does_not_crash() -> None:
     assert letterbox([picture(1, 2000)], (416, 416)).pixels.shape == (1, 32, 416, 3)
 
 
@@ -69,7 +69,7 @@ def naive_nms(boxes: Floats, scores: Floats, most: float) -> list[int]:
 
 
 @pytest.mark.parametrize("most", [0.3, 0.7])
-def test_suppression_equals_its_naive_twin(most: float) -> None:
+def test_suppression_equals_a_naive_implementation(most: float) -> None:
     random = np.random.default_rng(3)
     start = random.uniform(0, 40, (200, 2))
     boxes = np.concatenate([start, start + random.uniform(5, 40, (200, 2))], axis=1).astype(np.float32)
@@ -91,7 +91,7 @@ def test_people_are_clipped_sorted_and_back_in_frame_pixels() -> None:
     np.testing.assert_allclose(found.scores, [0.8, 0.45], atol=1e-6)
 
 
-def test_nothing_broken_comes_out_of_a_broken_network() -> None:
+def test_a_broken_network_gives_no_broken_detections() -> None:
     boxes = np.array([[np.nan, 0, np.nan, 9], [1, 1, 5, 5], [0, 0, np.inf, 4]], np.float32)
     found = clipped(boxes, np.array([0.9, np.nan, 0.5], np.float32), 8, 8)
     assert found.boxes.tolist() == [[0, 0, 8, 4]]

@@ -1,4 +1,4 @@
-"""Ultralytics files are whole pickles: what is let through, what is refused, what is said without the package."""
+"""Ultralytics files are whole pickles: which are accepted, which are refused, and the message without the package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.weights.checkpoints import CheckpointFile
 
 
 class DetectionModel(nn.Module):
-    """Pickled under the name of ultralytics' network."""
+    """Is pickled under the name of ultralytics' network."""
 
     def __init__(self, cfg: Any = None) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ DetectionModel.__module__ = "ultralytics.nn.tasks"
 
 @pytest.fixture(autouse=True)
 def _package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of the package, only as long as files are written."""
+    """Offer the names of the package while files are written."""
     tasks: Any = types.ModuleType("ultralytics.nn.tasks")
     tasks.DetectionModel = DetectionModel
     for name, module in {
@@ -47,7 +47,7 @@ def _package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Calls:
-    """Anything that is called when the file is opened."""
+    """Calls something when the file is opened."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments

@@ -144,7 +144,7 @@ def test_a_file_may_state_its_input(tmp_path: Path) -> None:
 
 
 class Decoded(nn.Module):
-    """The network with its boxes decoded, as some exports have it, for one size."""
+    """The network with decoded boxes, as in some exports, for one size."""
 
     def __init__(self, model: Yolox, height: int, width: int) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def export(model: nn.Module, path: Path, shape: tuple[int, int, int, int], free:
 
 
 def test_exports_give_what_torch_gives(tmp_path: Path, checkpoint: CheckpointFile) -> None:
-    """Free in size; fixed with a batch of two; decoded in the graph."""
+    """Exports of free size, of a fixed batch of two, and with boxes decoded in the graph."""
     batch = frames(3, 160, 96)
     settings = DetectorSettings(input_size=(160, 96))
     wanted = YoloxDetector(checkpoint, settings).detect(batch)

@@ -108,7 +108,7 @@ def test_lengths_must_cover_the_frames(network: GaitBase) -> None:
         network.embed(torch.zeros(1, 5, 64, 44), [2, 2])
 
 
-def test_preparing_keeps_the_function(weights: Any, tmp_path: Path) -> None:
+def test_preparing_for_inference_keeps_the_result(weights: Any, tmp_path: Path) -> None:
     plain, fast = load_network(save(weights, tmp_path)), load_network(save(weights, tmp_path))
     prepare_for_inference(fast)
     x = torch.rand(1, 3, 64, 44)
@@ -117,7 +117,7 @@ def test_preparing_keeps_the_function(weights: Any, tmp_path: Path) -> None:
 
 
 class Evil:
-    """What a malicious checkpoint holds: opening it trustingly makes a folder."""
+    """The content of a malicious checkpoint: opening it without protection makes a folder."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -139,7 +139,7 @@ def test_a_detector_is_not_a_gait_network(tmp_path: Path) -> None:
         gait_models.choose("auto", save(yolox, tmp_path, "yolox_x.pth"), ())
 
 
-def test_the_registry_takes_a_found_checkpoint_and_else_gei(weights: Any, tmp_path: Path) -> None:
+def test_the_registry_takes_a_found_checkpoint_or_gei(weights: Any, tmp_path: Path) -> None:
     assert gait_models.choose("auto", None, (tmp_path,)).entry.name == "gei"
     (tmp_path / "gait_model").mkdir()
     save(weights, tmp_path / "gait_model")

@@ -1,4 +1,4 @@
-"""Gait networks as ONNX files: what their properties do, and which files are taken for them."""
+"""Gait networks as ONNX files: what their properties do, and which files are recognised."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_parts_are_those_of_the_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("walks", ["n", 1])
-def test_flip_makes_a_walk_and_its_mirror_image_one(tmp_path: Path, walks: Any) -> None:
+def test_flip_gives_a_walk_and_its_mirror_image_one_embedding(tmp_path: Path, walks: Any) -> None:
     model = OnnxGait(write(tmp_path / "a.onnx", ((walks, "t", 64, 44), (walks, 64, 44)), flip="true"), GaitSettings())
     one = walk()
     other = GaitSequence(one.frame_indices, one.silhouettes[:, :, ::-1].copy(), 25.0)
@@ -67,7 +67,7 @@ def test_flip_makes_a_walk_and_its_mirror_image_one(tmp_path: Path, walks: Any) 
     np.testing.assert_allclose(found.parts, both, atol=1e-6)
 
 
-def test_keep_leaves_out_what_is_unlike_the_rest(tmp_path: Path) -> None:
+def test_keep_leaves_out_silhouettes_unlike_the_rest(tmp_path: Path) -> None:
     silhouettes = np.repeat(walk(1).silhouettes, 8, axis=0)
     silhouettes[:, 50:] = np.random.default_rng(1).integers(0, 256, (8, 14, 64), np.uint8)  # legs move
     good = silhouettes.copy()
@@ -120,7 +120,7 @@ def test_another_size_of_pieces_is_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("piece", ["0", "-4", "2.5", "many", "nan", "inf"])
-def test_a_piece_of_no_silhouettes_is_told(tmp_path: Path, piece: str) -> None:
+def test_an_unusable_piece_is_an_error(tmp_path: Path, piece: str) -> None:
     with pytest.raises(CheckpointError, match=f"property 'piece'.*not {piece}"):
         OnnxGait(write(tmp_path / "a.onnx", piece=piece), GaitSettings())
 
@@ -142,7 +142,7 @@ def test_the_file_says_its_licence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", ["0", "1.5", "many", "nan"])
-def test_a_share_that_is_none_is_told(tmp_path: Path, keep: str) -> None:
+def test_an_unusable_share_is_an_error(tmp_path: Path, keep: str) -> None:
     with pytest.raises(CheckpointError, match=f"property 'keep'.*not {keep}"):
         OnnxGait(write(tmp_path / "a.onnx", keep=keep), GaitSettings())
 
@@ -157,7 +157,7 @@ def test_a_share_that_is_none_is_told(tmp_path: Path, keep: str) -> None:
         ((4, "t", 64, 44), (4, 64, 44)),
     ],
 )
-def test_other_ports_are_not_taken(tmp_path: Path, ports: Any) -> None:
+def test_networks_with_other_inputs_or_outputs_are_not_accepted(tmp_path: Path, ports: Any) -> None:
     file = write(tmp_path / "a.onnx", ports)
     assert not accepts(file.path)
     with pytest.raises(CheckpointError, match="'onnx-gait' needs"):

@@ -114,7 +114,7 @@ def test_a_network_survives_the_way_through_a_checkpoint(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_walks_laid_end_to_end_are_as_alone(name: str) -> None:
+def test_walks_laid_end_to_end_are_embedded_as_if_alone(name: str) -> None:
     network = made(name)
     x = walks(1, 9)
     with torch.inference_mode():
@@ -167,7 +167,7 @@ def test_a_network_runs_where_its_weights_are(name: str) -> None:
     assert found.shape == (2, *NETWORKS[name][1])
 
 
-def test_the_families_are_listed_to_who_gives_another_file(tmp_path: Path) -> None:
+def test_the_error_for_another_file_lists_the_families(tmp_path: Path) -> None:
     torch.save({"odd.weight": torch.zeros(1)}, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match=r"its keys are odd\.weight") as caught:
         load_network(tmp_path / "odd.pt")

@@ -224,7 +224,7 @@ def test_smplgait_reads_its_size_and_wants_a_body_for_each_silhouette(tmp_path: 
         loaded.embed(torch.zeros(1, 3, 128, 88), torch.zeros(1, 2, 85))
 
 
-def test_gaitgraph2_embeds_the_walk_there_and_back_and_mirrored() -> None:
+def test_gaitgraph2_embeds_the_walk_forwards_backwards_and_mirrored() -> None:
     network, keypoints = made("gaitgraph2"), torch.rand(1, 6, 17, 3)
     with torch.inference_mode():
         there, back, mirrored = (

@@ -1,4 +1,4 @@
-"""Background subtraction, and the detector and segmenter on it, on clips drawn here."""
+"""Background subtraction, and the detector and the segmenter that use it, on clips drawn here."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_start_forgets_the_earlier_video(tmp_path: Path) -> None:
     assert overlap(background.foreground(other_frames[2:3])[0], walk(2)) > 0.8
 
 
-def test_frames_before_start_are_a_mistake_of_the_caller() -> None:
+def test_frames_before_start_are_an_error() -> None:
     with pytest.raises(RuntimeError, match="start"):
         BackgroundModel().foreground([Frame(0, 0.0, scenery())])
 
@@ -150,7 +150,9 @@ def test_a_file_without_pictures_is_a_video_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("pan", "warned"), [(0, 0), (3, 1)])
-def test_a_moving_camera_is_told_once(tmp_path: Path, pan: int, warned: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_moving_camera_gives_one_warning(
+    tmp_path: Path, pan: int, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
     wide = scenery(WIDTH + 60 * 3)
 
     def draw(index: int) -> Image:
@@ -230,13 +232,13 @@ def boxes_of(masks: Sequence[Bools]) -> Floats:
     return person_boxes(np.any(masks, axis=0).astype(np.uint8) * 255)
 
 
-def test_two_who_touch_are_two() -> None:
+def test_two_people_who_touch_are_two_boxes() -> None:
     found = boxes_of([person(100), person(126, y=54)])
     assert len(found) == 2
     assert_box(min(found[:, :4], key=lambda box: float(box[0])), person(100))
 
 
-def test_one_behind_a_lamp_is_one() -> None:
+def test_a_person_behind_a_lamp_post_is_one_box() -> None:
     body = person(100)
     body[95:103] = False
     (found,) = boxes_of([body])

@@ -25,7 +25,7 @@ NAMES = [f"gallery-{place:03d}" for place in range(1, 6)]
 
 
 def lab(colour: tuple[int, int, int], vision: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CIE L*a*b* (D65) of an sRGB colour as it is seen."""
+    """Return CIE L*a*b* (D65) of an sRGB colour as it looks with this colour vision."""
     c = np.asarray(colour) / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     seen = np.clip(vision @ linear, 0, 1)
@@ -155,7 +155,7 @@ def test_any_name_can_be_painted(name: str) -> None:
     assert has(image, colour_of(0)) > 100
 
 
-def test_says_which_names_no_font_can_write(caplog: pytest.LogCaptureFixture) -> None:
+def test_warns_of_names_that_no_font_can_write(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         Painter(["plain-001", "Zoë"], 426, 240)
         assert not caplog.records
@@ -163,7 +163,7 @@ def test_says_which_names_no_font_can_write(caplog: pytest.LogCaptureFixture) ->
     assert "No font" in caplog.text
 
 
-def test_what_the_plate_says() -> None:
+def test_the_text_of_a_label() -> None:
     somewhere = box(0, 0, 1, 1)
     assert Label(somewhere, "a-001", "93 %").text == "a-001  93 %"
     assert Label(somewhere, "a-001", "17 %", doubtful=True).text == "a-001?  17 %"

@@ -89,7 +89,7 @@ def test_only_pose_networks_are_recognised(tmp_path: Path) -> None:
     need_refused(onnx_pose(tmp_path / "short.onnx", answer=(51,), form=(51,)))
 
 
-def test_what_the_file_leaves_open_is_seen_from_an_answer(tmp_path: Path) -> None:
+def test_sizes_that_the_file_leaves_open_are_read_from_an_output(tmp_path: Path) -> None:
     assert network(onnx_pose(tmp_path / "open.onnx", answer=("joints", "numbers"))).card.name == "open"
     with pytest.raises(CheckpointError, match=r"few\.onnx answers one crop with \(1, 51\), not 17 keypoints"):
         network(onnx_pose(tmp_path / "few.onnx", answer=("joints", "numbers"), form=(1, 51)))
@@ -101,24 +101,24 @@ def test_networks_for_other_things_are_refused(shared: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("score", [7.0, -2.0, float("nan")])
-def test_scores_that_are_none_are_refused(tmp_path: Path, score: float) -> None:
+def test_scores_outside_of_0_to_1_are_refused(tmp_path: Path, score: float) -> None:
     with pytest.raises(CheckpointError, match=r"p\.onnx answers noise with scores .* decoding"):
         network(onnx_pose(tmp_path / "p.onnx", score=score))
     assert OnnxPose(CheckpointFile(onnx_pose(tmp_path / "p.onnx", score=1.0005), "given"), PoseSettings())
 
 
-def test_a_little_more_than_one_is_one(tmp_path: Path) -> None:
+def test_a_score_slightly_above_1_becomes_1(tmp_path: Path) -> None:
     ((pose,),) = network(onnx_pose(tmp_path / "p.onnx", score=1.0005)).estimate([picture(0)], [BOXES[:1]])
     assert pose[:, 2].max() == 1.0
 
 
 def load(settings: PoseSettings, folder: Path, gait: ModelCard = GAIT) -> str | None:
-    """What a run with these settings loads; `folder` is its checkpoint folder."""
+    """Build what a run with these settings loads; `folder` is its folder of checkpoints."""
     estimator = _pose(Settings(pose=settings), gait, (folder,))
     return estimator.card.name if estimator is not None else None
 
 
-def test_a_run_loads_a_network_only_where_something_asks(tmp_path: Path) -> None:
+def test_a_run_loads_a_network_only_if_something_needs_keypoints(tmp_path: Path) -> None:
     skeletons = replace(GAIT, keypoints=True)
     (tmp_path / "embedded" / "pose").mkdir(parents=True)
     own = onnx_pose(tmp_path / "embedded" / "pose" / "own.onnx")
@@ -139,14 +139,14 @@ def test_a_run_loads_a_network_only_where_something_asks(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["auto", "onnx-pose"])
-def test_no_network_where_one_is_needed_says_what_to_do(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_missing_network_says_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match="needs a checkpoint and none was found in") as caught:
         load(PoseSettings(name=name, paint=True), tmp_path)
     assert str(tmp_path / "embedded/pose") in str(caught.value)
     assert "--pose-checkpoint FILE" in str(caught.value)
 
 
-def test_the_stages_of_a_run_name_it(tmp_path: Path) -> None:
+def test_the_stages_of_a_run_name_the_pose_network(tmp_path: Path) -> None:
     plain = Settings(checkpoints=tmp_path)
     assert list(build(plain).cards()) == ["detector", "segmenter", "gait"]
     path = onnx_pose(tmp_path / "p.onnx")

@@ -56,7 +56,7 @@ def test_place_and_size_do_not_matter() -> None:
     )
 
 
-def test_joints_in_one_place_are_no_trouble() -> None:
+def test_joints_in_one_place_give_finite_features() -> None:
     assert torch.isfinite(pose_features(torch.zeros(1, 3, 17, 3))).all()
 
 

@@ -207,7 +207,7 @@ def test_the_newer_format_is_found(tmp_path: Path) -> None:
         ("  input_shape: [-1, 3, -1, -1]\n", "how large"),
     ],
 )
-def test_descriptions_that_ask_for_the_unknown(tmp_path: Path, text: str, message: str) -> None:
+def test_descriptions_that_ask_for_something_unknown(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         Deployment.read(deployment(tmp_path / "seg", text))
 

@@ -1,4 +1,4 @@
-"""PP-HumanSeg's layout through Paddle, in both file formats, against Paddle's own eager answer."""
+"""PP-HumanSeg's layout through Paddle, in both file formats, against what Paddle itself computes in eager mode."""
 
 from __future__ import annotations
 

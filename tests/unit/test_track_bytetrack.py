@@ -50,7 +50,7 @@ def test_two_videos_are_independent_and_each_starts_at_one() -> None:
     assert expected[0] == [1, 2]
 
 
-def test_the_first_frame_confirms_at_once_and_later_ones_at_the_second_sight() -> None:
+def test_the_first_frame_confirms_at_once_and_later_frames_on_the_second_detection() -> None:
     tracker = new_tracker()
     assert ids(tracker, (0, 0, 0.9)) == [1]
     assert ids(tracker, (0, 0, 0.9), (200, 0, 0.9)) == [1]
@@ -84,7 +84,7 @@ def test_a_weak_detection_continues_a_track_but_does_not_revive_a_lost_one() -> 
 
 
 @pytest.mark.parametrize("fps", [5.0, 10.0, 29.97, 60.0])
-def test_somebody_hidden_keeps_the_id_for_a_second_at_any_frame_rate(fps: float) -> None:
+def test_a_hidden_person_keeps_the_id_for_a_second_at_any_frame_rate(fps: float) -> None:
     for seconds, same in ((0.8, True), (1.4, False)):
         tracker = new_tracker(fps)
         for _ in range(5):
@@ -104,14 +104,14 @@ def test_a_lost_walker_is_found_where_the_motion_leads() -> None:
     assert ids(tracker, (6.0 * 32, 0, 0.9)) == [1]
 
 
-def test_a_second_box_on_somebody_followed_starts_nobody() -> None:
+def test_a_second_box_on_a_followed_person_starts_no_track() -> None:
     tracker = new_tracker()
     ids(tracker, (0, 0, 0.9))
     for _ in range(4):
         assert ids(tracker, (0, 0, 0.9), (10, 5, 0.7)) == [1]
 
 
-def test_nothing_at_all() -> None:
+def test_frames_without_detections() -> None:
     tracker = new_tracker()
     assert all(ids(tracker) == [] for _ in range(5))
     ids(tracker, (0, 0, 0.9))
@@ -130,7 +130,7 @@ def naive_iou(a: Floats, b: Floats) -> float:
     return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
 
 
-def test_iou_is_that_of_each_pair() -> None:
+def test_iou_of_each_pair() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 50, (9, 2))
     boxes = np.hstack([corners, corners + rng.uniform(5, 50, (9, 2))]).astype(np.float32)

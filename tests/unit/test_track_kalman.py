@@ -1,4 +1,4 @@
-"""The box filter against the textbook: the same with full 8x8 matrices."""
+"""The box filter gives the same as the textbook's filter with full 8x8 matrices."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_boxes_come_back_as_they_went_in() -> None:
     np.testing.assert_allclose(BoxFilter.of(boxes).boxes(), boxes, atol=1e-4)
 
 
-def test_the_hidden_do_not_grow() -> None:
+def test_hidden_tracks_do_not_grow() -> None:
     boxes = np.array([[[0, 0, 40 + 2 * t, 100 + 5 * t]] * 2 for t in range(10)], np.float32)
     tracks = BoxFilter.of(boxes[0])
     for seen in boxes[1:]:

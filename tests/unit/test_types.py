@@ -1,4 +1,4 @@
-"""Types refuse what would go wrong later."""
+"""The types refuse values that would cause errors later."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_refused(case: str) -> None:
+def test_wrong_values_are_refused(case: str) -> None:
     build, said = BAD[case]
     with pytest.raises(ValueError, match=said):
         build()
 
 
-def test_what_is_accepted() -> None:
+def test_right_values_are_accepted() -> None:
     assert Detections.none().boxes.shape == (0, 4)
     assert len(GaitSequence(whole(3, 9), silhouettes(2), 29.97, floats(2, 17, 3))) == 2
     TrackedBoxes(whole(), floats(0, 4), floats(0))

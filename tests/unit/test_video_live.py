@@ -1,4 +1,4 @@
-"""Cameras and addresses: what is opened how, what is said of it, and what happens when it breaks off."""
+"""Cameras and addresses: how they are opened, what the messages say, and what happens when they break off."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ ADDRESS = "me:s3c%40ret@127.0.0.1"
 
 
 class Camera(ThreadingHTTPServer):
-    """An MJPEG camera: multipart JPEGs, `rate` a second, the first `frames` of each connection; `silent` ones go on.
+    """An MJPEG camera that sends `rate` JPEGs a second and `frames` of them in each connection.
 
-    It takes `most` connections, one after the other.
-
-    The size is `sizes`, one after the other for each connection and picture; grey says which connection it was.
+    If it is `silent`, the connection then stays open without pictures. It takes `most` connections. Every eight
+    pictures the size changes to the next of `sizes`. The grey of a picture tells which connection it belongs to.
     """
 
     daemon_threads = True
@@ -43,7 +42,7 @@ class Camera(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever watches may go."""
+        """Do not report that a viewer has gone."""
 
 
 class Stream(BaseHTTPRequestHandler):
@@ -99,7 +98,7 @@ def address(camera: Camera, path: str = "stream") -> str:
 
 
 def taken(source: LiveSource, count: int, seconds: float = 20.0) -> list[Frame | Outage]:
-    """The next things that come."""
+    """Take the next `count` frames and outages."""
     found: list[Frame | Outage] = []
     end = time.monotonic() + seconds
     while len(found) < count:
@@ -110,7 +109,7 @@ def taken(source: LiveSource, count: int, seconds: float = 20.0) -> list[Frame |
     return found
 
 
-def test_frames_are_numbered_by_their_time_where_the_rate_is_not_known(camera: Camera) -> None:
+def test_frames_are_numbered_by_their_time_if_the_rate_is_not_known(camera: Camera) -> None:
     camera.rate = 10
     with LiveSource(address(camera)) as source:
         assert (source.info.width, source.info.height, float(source.info.fps)) == (64, 48, 25.0)
@@ -148,7 +147,7 @@ def test_a_camera_that_dies_is_found_again(camera: Camera, caplog: pytest.LogCap
     assert "hidden" not in caplog.text
 
 
-def test_one_that_falls_silent_is_an_outage(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_falls_silent_is_an_outage(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_PATIENCE", 0.4)
     camera.frames, camera.silent = 6, True
     with LiveSource(address(camera), depth=50) as source:
@@ -159,7 +158,7 @@ def test_one_that_falls_silent_is_an_outage(camera: Camera, monkeypatch: pytest.
     assert camera.connections >= 2
 
 
-def test_the_end_does_not_wait_for_one_that_is_silent(camera: Camera) -> None:
+def test_closing_does_not_wait_for_a_silent_source(camera: Camera) -> None:
     camera.frames, camera.silent = 6, True
     with LiveSource(address(camera), depth=50) as source:
         taken(source, 6)
@@ -167,10 +166,10 @@ def test_the_end_does_not_wait_for_one_that_is_silent(camera: Camera) -> None:
     assert time.monotonic() - begun < live._PATIENCE - 1
 
 
-def test_another_size_is_scaled_to_the_first(
+def test_pictures_of_another_size_are_scaled_to_the_first(
     camera: Camera, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_LEAST_IDLE", -1.0)  # nothing is thrown away
+    monkeypatch.setattr(live, "_LEAST_IDLE", -1.0)  # no frame is skipped
     camera.sizes = [(64, 48), (32, 24), (128, 96)]
     with LiveSource(address(camera), depth=50) as source:
         frames = taken(source, 30)
@@ -179,11 +178,11 @@ def test_another_size_is_scaled_to_the_first(
     assert [text[:10] for text in told if text] == ["gives 32x2", "gives 128x"]
 
 
-def test_what_piles_up_on_the_way_is_thrown_away(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backlog_of_pictures_is_thrown_away(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     square = live._square
 
     def slow(*of: Any) -> Any:
-        """For each that is taken four come."""
+        """Wait until four more pictures have been sent."""
         until = camera.sent + 4
         while camera.sent < until:
             time.sleep(0.005)
@@ -213,7 +212,7 @@ def test_what_piles_up_on_the_way_is_thrown_away(camera: Camera, monkeypatch: py
         ("foo://" + ADDRESS + "/stream", "not known"),
     ],
 )
-def test_what_cannot_be_opened_says_why_and_no_password(
+def test_the_error_of_a_source_says_why_but_no_password(
     name: str, complaint: str, camera: Camera, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(VideoError, match=complaint) as caught:
@@ -224,12 +223,12 @@ def test_what_cannot_be_opened_says_why_and_no_password(
 
 
 @pytest.mark.parametrize("password", ["secret", "se@cret", "se/cret", "se?cret", "se#cret", "se:cret"])
-def test_no_password_is_said_however_it_is_spelt(password: str) -> None:
+def test_a_public_name_never_contains_the_password(password: str) -> None:
     assert public_name(f"rtsp://me:{password}@10.0.0.7:554/cam?token=x#y") == "rtsp://10.0.0.7:554/cam"
 
 
 class Capture:
-    """OpenCV's, of a camera that gives two pictures."""
+    """Stands for OpenCV's class: a camera that gives two pictures."""
 
     asked: tuple[int, int]
 
@@ -251,7 +250,7 @@ class Capture:
 
 @pytest.fixture
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the cameras of a Linux machine would be."""
+    """Return the folder that stands for /dev of a Linux machine."""
     monkeypatch.setattr(live, "_DEVICES", tmp_path)
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
     return tmp_path
@@ -266,7 +265,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("freebsd14", cv2.CAP_ANY),
     ],
 )
-def test_a_camera_is_asked_for_in_the_way_of_its_system(
+def test_each_system_has_its_own_backend_for_cameras(
     system: str, backend: int, devices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
@@ -280,7 +279,7 @@ def test_a_camera_is_asked_for_in_the_way_of_its_system(
         LiveSource("5")
 
 
-def test_a_camera_that_is_not_there_or_taken(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_is_missing_or_in_use(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(VideoError, match=r"There is no camera 0\. This machine has none"):
         LiveSource("0")

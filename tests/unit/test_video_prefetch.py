@@ -36,7 +36,7 @@ def test_runs_at_most_depth_ahead() -> None:
     assert len(made) < 30
 
 
-def test_errors_reach_the_taker_after_the_items_before_them() -> None:
+def test_errors_are_raised_after_the_items_before_them() -> None:
     def broken() -> Iterator[int]:
         yield 1
         yield 2
@@ -77,7 +77,7 @@ def test_taking_after_the_block_ends_at_once() -> None:
     assert list(items) == []
 
 
-def test_works_while_the_taker_works() -> None:
+def test_the_next_item_is_made_while_one_is_used() -> None:
     begun = [threading.Event() for _ in range(10)]
 
     def made() -> Iterator[int]:
@@ -90,7 +90,7 @@ def test_works_while_the_taker_works() -> None:
             assert all(event.wait(30) for event in begun[number + 1 : number + 2]), "the next is made meanwhile"
 
 
-def test_refuses_a_depth_of_nothing() -> None:
+def test_refuses_a_depth_of_zero() -> None:
     with pytest.raises(ValueError, match="at least 1"), prefetched([], 0):
         pass
 

@@ -131,7 +131,7 @@ def test_no_permission(tmp_path: Path) -> None:
         VideoWriter(folder / "o.mp4", 64, 48, Fraction(10))
 
 
-def test_no_permission_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission_has_a_message_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
