@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from torch import nn
 
-from app.errors import SettingsError, nearest
+from app.errors import SettingsError
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
@@ -26,14 +26,11 @@ from app.gait.models.mtsgait import MTSGait
 from app.gait.models.posegait import PoseGait
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
-from app.lab.training.gait.sections import Section
+from app.lab.training.gait.rules import Rule, Rules, leaves, no_effect, one_of, only, read, take
 from app.lab.training.gait.walks import SHAPES, Form, form_for
-from app.yaml_files import validated
 
 Leaves: TypeAlias = Mapping[str, Any]
-"""The values of a section by their path, such as ``backbone_cfg.channels``."""
-Rule: TypeAlias = str | Callable[[Any], Mapping[str, Any]] | None
-"""What becomes of a key: an argument of the constructor by another name, several arguments, or nothing."""
+"""The values of ``model_cfg`` by their path, such as ``backbone_cfg.channels``."""
 
 _SIZES = {(64, 44): "", (128, 88): " of 128 rows"}
 """What `app.lab.training.gait.walks` adds to the name of a form for pictures of these sizes."""
@@ -108,68 +105,37 @@ class Variant(NamedTuple):
     constants: Mapping[str, Any] = {}
 
 
-def read_network(model: Section) -> NetworkPlan:
+def read_network(model: dict[str, Any], place: str) -> NetworkPlan:
     """Read ``model_cfg``, which has OpenGait's keys or the names of the constructor's arguments.
+
+    Args:
+        model: the section.
+        place: the file and the name of the section, for messages.
 
     Raises:
         SettingsError: the network or a key is unknown, or a value is unusable.
     """
-    variant = MODELS[model.one_of("model", tuple(MODELS))]
-    leaves = _leaves(model.rest())
-    model.log_idle([path for path in _IDLE if path in leaves])
+    variant = MODELS[one_of(take(model, "model", place), MODELS, f"{place}.model")]
     try:
-        network, rules, constants = variant if isinstance(variant, Variant) else variant(leaves)
+        network, rules, constants = variant if isinstance(variant, Variant) else variant(leaves(model))
     except ValueError as error:
-        raise SettingsError(f"{model.where('model')}: {error}.") from error
-    rules = {"class_num": "classes", **rules}
-    parameters, hints = signature(network).parameters, get_type_hints(network.__init__)
-    arguments: dict[str, Any] = dict(constants)
-    for path in sorted(leaves, key=lambda path: "." in path):  # what a section inside says counts more
-        value, rule = leaves[path], rules.get(path, path)
-        if path not in rules and path not in parameters:
-            hint = nearest(path, (*rules, *parameters)) or f" The keys here are: {', '.join((*rules, *parameters))}."
-            raise SettingsError(f"{model.where(path)} is unknown.{hint}")
-        if rule is None or value is None:
-            continue
-        try:
-            given = {rule: value} if isinstance(rule, str) else rule(value)
-        except (TypeError, ValueError, IndexError) as error:
-            raise SettingsError(f"{model.where(path)}: {value!r} cannot be used: {error}.") from error
-        for name, argument in given.items():
-            where = f"{model.where(path)}: {value!r} cannot be used"
-            arguments[name] = validated(hints.get(name, int), argument, where, SettingsError)
+        raise SettingsError(f"{place}.model: {error}.") from error
+    parameters = signature(network).parameters
+    own: dict[str, Rule] = {name: name for name in parameters}
+    types = {**get_type_hints(network.__init__), "classes": int, "parts": int}
+    arguments = {**constants, **read(model, place, {**own, "class_num": "classes", **rules}, types)}
     if "parts" in arguments and "parts" not in parameters:  # they follow from the bins
         parts, bins = arguments.pop("parts"), arguments.get("bins")
         if bins and parts not in (sum(bins), 2 * sum(bins)):
-            raise SettingsError(
-                f"{model.where('SeparateFCs.parts_num')}: {parts} parts do not go with the bins {bins}."
-            )
+            raise SettingsError(f"{place}.SeparateFCs.parts_num: {parts} parts do not go with the bins {bins}.")
     if "input_size" in parameters:
         arguments["input_size"] = tuple(arguments.get("input_size", parameters["input_size"].default))
     return NetworkPlan(network, arguments, arguments.pop("classes", None))
 
 
-def _leaves(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in section.items():
-        leaves |= _leaves(value, f"{place}{key}.") if isinstance(value, Mapping) else {f"{place}{key}": value}
-    return leaves
-
-
 def _without_first(name: str) -> Rule:
     """Leave out the channels of the input, which OpenGait lists before those of the layers."""
     return lambda channels: {name: channels[1:]}
-
-
-def _only(wanted: Any) -> Rule:
-    """Accept a single value, which then needs no argument."""
-
-    def rule(value: Any) -> Mapping[str, Any]:
-        if value != wanted:
-            raise ValueError(f"this network has {wanted} here")
-        return {}
-
-    return rule
 
 
 def _plain(*names: str) -> Mapping[str, Rule]:
@@ -195,15 +161,13 @@ _HEAD: Mapping[str, Rule] = {
     "SeparateFCs.parts_num": "parts",
     "SeparateBNNecks.class_num": "classes",
     **dict.fromkeys(("SeparateFCs.in_channels", "SeparateBNNecks.in_channels", "SeparateBNNecks.parts_num")),
-    **dict.fromkeys(("SeparateBNNecks.norm", "SeparateBNNecks.parallel_BN1d")),
+    **dict.fromkeys(("SeparateBNNecks.norm", "SeparateBNNecks.parallel_BN1d"), no_effect),
 }
-_IDLE = ("SeparateBNNecks.norm", "SeparateBNNecks.parallel_BN1d", "block", "tta")
-"""Keys that have no effect here."""
 _PYRAMID: Mapping[str, Rule] = {**_HEAD, "bin_num": "bins"}
 _SKELETON: Mapping[str, Rule] = {
-    "joint_format": _only("coco"),
-    "block": None,
-    "tta": None,
+    "joint_format": only("coco"),
+    "block": no_effect,
+    "tta": no_effect,
     "input_branch": lambda widths: {"inputs": widths[0], "branch_widths": widths[1:]},
     "main_stream": _without_first("widths"),
     "num_class": "channels",
@@ -221,11 +185,11 @@ def _one_scale(bins: list[int]) -> Mapping[str, Any]:
     return {"parts": bins[0]}
 
 
-def _gln(leaves: Leaves) -> Variant:
+def _gln(values: Leaves) -> Variant:
     """In the first phase (``Lateral_pretraining``) there is no compact block, whatever ``class_num`` says."""
     names = {"lateral_dim": "lateral", "hidden_dim": "channels", "reduce_dim": "compact", "Lateral_pretraining": None}
     rules = {**_PYRAMID, **names, "in_channels": _without_first("widths")}
-    return Variant(GLN, {**rules, "class_num": None} if leaves.get("Lateral_pretraining") else rules)
+    return Variant(GLN, {**rules, "class_num": None} if values.get("Lateral_pretraining") else rules)
 
 
 def _gaitgl_channels(channels: list[int]) -> Mapping[str, Any]:
@@ -237,23 +201,26 @@ def _gaitgl_channels(channels: list[int]) -> Mapping[str, Any]:
     raise ValueError("give three or four numbers")
 
 
-def _baseline(leaves: Leaves) -> Variant:
+def _baseline(values: Leaves) -> Variant:
     """A residual backbone means GaitBase; a plain one the older baseline, which is MTSGait without its hops."""
-    kind = leaves.get("backbone_cfg.type", "ResNet9")
+    kind = values.get("backbone_cfg.type", "ResNet9")
     if kind == "Plain":
         return Variant(MTSGait, {**_PYRAMID, **_plain("widths")}, {"hops": ()})
     if kind != "ResNet9":
         raise ValueError(f"there is no backbone '{kind}' here, only ResNet9 and Plain")
-    backbone = {f"backbone_cfg.{key}": None for key in ("in_channels", "type")}
-    only = {"backbone_cfg.block": _only("BasicBlock"), "backbone_cfg.maxpool": _only(False)}
-    return Variant(GaitBase, {**_HEAD, **_residual("backbone_cfg"), **backbone, **only, "bin_num": _one_scale})
+    backbone: Rules = {
+        **dict.fromkeys(("backbone_cfg.in_channels", "backbone_cfg.type")),
+        "backbone_cfg.block": only("BasicBlock"),
+        "backbone_cfg.maxpool": only(False),
+    }
+    return Variant(GaitBase, {**_HEAD, **_residual("backbone_cfg"), **backbone, "bin_num": _one_scale})
 
 
 def _deep(inputs: int) -> Callable[[Leaves], Variant]:
     """DeepGaitV2, SkeletonGait and SkeletonGait++ differ in the number of maps the backbone takes: 1, 2 or 3."""
 
-    def variant(leaves: Leaves) -> Variant:
-        maps, mode = leaves.get("Backbone.in_channels", inputs), leaves.get("Backbone.mode", "p3d")
+    def variant(values: Leaves) -> Variant:
+        maps, mode = values.get("Backbone.in_channels", inputs), values.get("Backbone.mode", "p3d")
         networks: dict[tuple[int, str], type[EmbeddingNetwork]] = {
             (1, "2d"): DeepGaitV2Frames,
             (1, "3d"): DeepGaitV2,
@@ -265,7 +232,7 @@ def _deep(inputs: int) -> Callable[[Leaves], Variant]:
             raise ValueError(f"there is no network for {maps} maps in mode {mode}")
         rules = {**_HEAD, **_residual("Backbone"), "Backbone.in_channels": None, "Backbone.mode": None}
         if mode == "2d":
-            return Variant(networks[maps, mode], {**rules, "use_emb2": _only(False)})
+            return Variant(networks[maps, mode], {**rules, "use_emb2": only(False)})
         return Variant(networks[maps, mode], rules, {"use_emb2": False} | ({"block": "3d"} if mode == "3d" else {}))
 
     return variant

@@ -7,10 +7,10 @@ where and how to run, and the keys ``held_out``, ``filmed`` and ``filmed_share``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -18,13 +18,83 @@ import yaml
 from app.errors import SettingsError, nearest
 from app.lab.evaluation.protocol import known_protocols
 from app.lab.training.gait.networks import read_network
+from app.lab.training.gait.rules import Rule, need_known, no_effect, one_of, only, read, section, sections, take
 from app.lab.training.gait.sampling import Order, Sampling
-from app.lab.training.gait.sections import Section
 from app.lab.training.gait.settings import LOSSES, GaitTrainSettings, LossTerm, Recipe
 from app.lab.training.gait.transforms import read_transforms, sequence_length, two_views
-from app.lab.training.gait.walks import Form
 from app.lab.training.settings import split_assignment
 from app.yaml_files import parse_yaml
+
+_NEEDED = ("model_cfg", "data_cfg", "trainer_cfg", "loss_cfg", "optimizer_cfg")
+_OPTIONAL = ("scheduler_cfg", "evaluator_cfg", "run_cfg")
+_SAMPLES = ("fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_ordered")
+_METRICS = {"euc": "euclidean", "cos": "cosine"}
+
+
+def _same(*names: str) -> dict[str, Rule]:
+    return {name: name for name in names}
+
+
+def _start(hint: Any) -> Mapping[str, Any]:
+    if isinstance(hint, int) and hint:
+        raise ValueError("give the path of a checkpoint, or 0. A training that was stopped continues by itself")
+    return {"start": hint} if hint else {}
+
+
+def _float16(on: Any) -> Mapping[str, Any]:
+    if not isinstance(on, bool):
+        raise ValueError("it must be true or false")
+    half = "16-mixed" if torch.cuda.is_available() else "bf16-mixed"
+    return {"precision": half if on else "32-true"}
+
+
+_DATA: dict[str, Rule] = {
+    "dataset_root": "data",
+    "dataset_name": "data_name",
+    "test_dataset_name": "protocol",
+    "dataset_partition": "partition",
+    "num_workers": "workers",
+    **_same("held_out", "filmed", "filmed_share"),
+    **dict.fromkeys(("num_workers_test", "remove_no_gallery", "cache", "data_in_use", "rgb", "data_type"), no_effect),
+}
+_TRAINER: dict[str, Rule] = {
+    "save_name": "name",
+    "total_iter": "steps",
+    "save_iter": "keep_every",
+    "with_test": "test",
+    "fix_BN": "fixed_norms",
+    "sync_BN": "sync_norms",
+    "restore_ckpt_strict": "strict",
+    "restore_hint": _start,
+    "enable_float16": _float16,
+    **dict.fromkeys(("log_iter", "optimizer_reset", "scheduler_reset", "find_unused_parameters"), no_effect),
+}
+_SAMPLER: dict[str, Rule] = {
+    "type": only("TripletSampler"),
+    **dict.fromkeys(("batch_shuffle", "frames_all_limit")),  # people and walks are drawn at random in any case
+    **_same("batch_size", "sample_type", "frames_skip_num", "frames_num_fixed", "frames_num_min", "frames_num_max"),
+}
+_EVALUATOR: dict[str, Rule] = {
+    "metric": "metric",
+    "sampler.frames_all_limit": "most_frames",
+    "sampler.sample_type": only("all_ordered"),
+    # It is the trained network that is evaluated, on whole walks.
+    **dict.fromkeys(f"sampler.{key}" for key in ("type", "batch_size", "batch_shuffle")),
+    **dict.fromkeys(("sampler.frames_num_fixed", "sampler.frames_skip_num")),
+    **dict.fromkeys(("save_name", "restore_hint", "restore_ckpt_strict", "transform")),
+    **dict.fromkeys(("enable_float16", "eval_func", "cross_view_gallery"), no_effect),
+}
+_RUN = _same("out", "seed", "threads", "devices", "nodes", "accumulate", "ema", "licence")
+_LOSS: dict[str, Rule] = {"loss_term_weight": "weight", "log_prefix": "name", "log_accuracy": no_effect}
+_CONTRASTIVE: dict[str, Rule] = {
+    **_same("temperature"),
+    **dict.fromkeys(("base_temperature", "contrast_mode", "p"), no_effect),
+}
+_TERMS: dict[str, dict[str, Rule]] = {
+    **{kind: {**_LOSS, **_CONTRASTIVE} for kind in LOSSES},
+    "TripletLoss": {**_LOSS, **_same("margin")},
+    "CrossEntropyLoss": {**_LOSS, **_same("scale", "label_smooth", "eps")},
+}
 
 
 def settings_from(content: Any, where: str, assignments: Sequence[str] = ()) -> GaitTrainSettings:
@@ -41,25 +111,45 @@ def settings_from(content: Any, where: str, assignments: Sequence[str] = ()) -> 
     """
     for assignment in assignments:
         _assign(content, assignment)
-    top = Section(content, "", where)
-    with top.within("model_cfg") as model:
-        plan = read_network(model)
-    values: dict[str, Any] = {"plan": plan, "text": yaml.safe_dump(content, sort_keys=False)}
-    with top.within("data_cfg") as data:
-        values |= _data(data)
-    with top.within("trainer_cfg") as trainer:
-        values |= _trainer(trainer, plan.form)
-    values["losses"] = tuple(_loss(term) for term in top.each("loss_cfg"))
-    with top.within("optimizer_cfg") as optimizer:
-        values |= _optimizer(optimizer)
-    with top.within("scheduler_cfg", {}) as scheduler:
-        values |= _schedule(scheduler)
-    with top.within("evaluator_cfg", {}) as evaluator:
-        values |= _evaluator(evaluator)
-    with top.within("run_cfg", {}) as run:
-        values |= _run(run, values["name"])
-    top.close()
-    if values["test"] and (values["protocol"] is None or values["partition"] is None):
+    top = section(content, where)
+    for key in top:
+        need_known(key, (*_NEEDED, *_OPTIONAL), where)
+    losses = take(top, "loss_cfg", where)
+    parts = {
+        name: section(take(top, name, where) if name in _NEEDED else top.get(name, {}), f"{where}: {name}")
+        for name in (*_NEEDED, *_OPTIONAL)
+        if name != "loss_cfg"
+    }
+    types = get_type_hints(GaitTrainSettings)
+    plan = read_network(parts["model_cfg"], f"{where}: model_cfg")
+    trainer, place = parts["trainer_cfg"], f"{where}: trainer_cfg"
+    transforms = trainer.pop("transform", [])
+    sampling = _sampling(take(trainer, "sampler", place), f"{place}.sampler", sequence_length(transforms))
+    values = {"keep_every": 10_000, "precision": "32-true", **read(trainer, place, _TRAINER, types)}
+    for key, name in (("total_iter", "steps"), ("save_iter", "keep_every")):
+        if name not in values:
+            raise SettingsError(f"{place}.{key} is missing.")
+        if values[name] < 1:
+            raise SettingsError(f"{place}.{key} must be at least 1.")
+    values |= {
+        "plan": plan,
+        "text": yaml.safe_dump(content, sort_keys=False),
+        "batch": sampling.people,
+        "sampling": sampling,
+        "transforms": read_transforms(transforms, f"{place}.transform", plan.form),
+        "twice": two_views(transforms),
+        "save_every": min(values["keep_every"], 250),
+        "check_every": values["keep_every"],
+        "losses": tuple(_loss(term, term_place) for term, term_place in sections(losses, f"{where}: loss_cfg")),
+        **_data(parts["data_cfg"], f"{where}: data_cfg", types),
+        **_optimizer(parts["optimizer_cfg"], f"{where}: optimizer_cfg"),
+        **_schedule(parts["scheduler_cfg"], f"{where}: scheduler_cfg"),
+        **_evaluator(parts["evaluator_cfg"], f"{where}: evaluator_cfg", types),
+        "ema": 0.0,
+        "out": Path("output/training") / values.get("name", GaitTrainSettings.name),
+        **read(parts["run_cfg"], f"{where}: run_cfg", _RUN, types),
+    }
+    if values.get("test") and (values["protocol"] is None or values.get("partition") is None):
         raise SettingsError(
             f"{where}: trainer_cfg.with_test needs data_cfg.dataset_partition, and a data_cfg.test_dataset_name whose "
             f"protocol is known: {', '.join(known_protocols())}."
@@ -69,135 +159,76 @@ def settings_from(content: Any, where: str, assignments: Sequence[str] = ()) -> 
 
 def _assign(content: Any, assignment: str) -> None:
     name, value = split_assignment(assignment, "trainer_cfg.total_iter=500")
-    *sections, key = name.split(".")
-    for section in sections or ["run_cfg"]:
-        content = content.setdefault(section, {}) if isinstance(content, dict) else None
+    *names, key = name.split(".")
+    for inner in names or ["run_cfg"]:
+        content = content.setdefault(inner, {}) if isinstance(content, dict) else None
     if not isinstance(content, dict):
-        raise SettingsError(f"--set {assignment}: there is no section {'.'.join(sections)}.")
+        raise SettingsError(f"--set {assignment}: there is no section {'.'.join(names)}.")
     content[key] = parse_yaml(value, f"--set {assignment}", SettingsError)
 
 
-def _data(data: Section) -> dict[str, Any]:
-    data_name = data.take("dataset_name", str, "")
-    name = data.take("test_dataset_name", str, data_name).lower().replace("_", "-")
-    protocol = "casia-b" if name == "walkers" else name if name in known_protocols() else None
-    data.without_effect("num_workers_test", "remove_no_gallery", "cache", "data_in_use", "rgb", "data_type")
-    return {
-        "data": data.take("dataset_root", Path),
-        "data_name": data_name,
-        "filmed": data.take("filmed", Path | None, None),
-        "filmed_share": data.take("filmed_share", float, 0.5),
-        "held_out": data.take("held_out", int, 0),
-        "partition": data.take("dataset_partition", Path | None, None),
-        "protocol": protocol,
-        "workers": data.take("num_workers", int, 1),
-    }
+def _data(data: Mapping[str, Any], place: str, types: Mapping[str, Any]) -> dict[str, Any]:
+    values = read(data, place, _DATA, types)
+    if "data" not in values:
+        raise SettingsError(f"{place}.dataset_root is missing.")
+    name = (values.get("protocol") or values.get("data_name", "")).lower().replace("_", "-")
+    protocol = "casia-b" if name == "walkers" else name
+    return {**values, "protocol": protocol if protocol in known_protocols() else None}
 
 
-def _trainer(trainer: Section, form: Form) -> dict[str, Any]:
-    transforms = trainer.take("transform", Any, [])
-    with trainer.within("sampler") as sampler:
-        sampling = _sampling(sampler, sequence_length(transforms))
-    steps = trainer.take("total_iter", int)
-    test = trainer.take("with_test", bool, False)
-    keep = trainer.take("save_iter", int, 10_000)
-    half = "16-mixed" if torch.cuda.is_available() else "bf16-mixed"
-    start = trainer.take("restore_hint", int | Path, 0)
-    if isinstance(start, int) and start:
-        raise SettingsError(
-            f"{trainer.where('restore_hint')}: give the path of a checkpoint, or 0. A training that was stopped "
-            "continues by itself."
-        )
-    trainer.without_effect("log_iter", "optimizer_reset", "scheduler_reset", "find_unused_parameters")
-    within = Section({"transform": transforms}, trainer.place, trainer.file)
-    values = {
-        "name": trainer.take("save_name", str, "network"),
-        "steps": steps,
-        "batch": sampling.people,
-        "sampling": sampling,
-        "transforms": read_transforms(within, form),
-        "twice": two_views(transforms),
-        "precision": half if trainer.take("enable_float16", bool, False) else "32-true",
-        "keep_every": keep,
-        "save_every": min(keep, 250),
-        "check_every": keep,
-        "test": test,
-        "fixed_norms": trainer.take("fix_BN", bool, False),
-        "sync_norms": trainer.take("sync_BN", bool, False),
-        "start": start or None,
-        "strict": trainer.take("restore_ckpt_strict", bool, True),
-    }
-    if steps < 1 or keep < 1:
-        raise SettingsError(f"{trainer.where('total_iter')} and save_iter must be at least 1.")
-    return values
-
-
-def _sampling(sampler: Section, sequence: int | None) -> Sampling:
-    """Read ``trainer_cfg.sampler``; `sequence` is what ``RandomSelectSequence`` takes, for ``all_ordered``."""
-    sampler.one_of("type", ("TripletSampler",), "TripletSampler")
-    sampler.implied("batch_shuffle", "frames_all_limit")  # people and walks are drawn at random in any case
-    people, walks = sampler.take("batch_size", tuple[int, int])
-    kinds = ("fixed_ordered", "fixed_unordered", "unfixed_ordered", "unfixed_unordered", "all_ordered")
-    kind, _, frames = sampler.one_of("sample_type", kinds).partition("_")
-    order: Order = "ordered" if frames == "ordered" else "unordered"
-    skip = sampler.take("frames_skip_num", int, 0)
-    if kind == "all":
+def _sampling(content: Any, place: str, sequence: int | None) -> Sampling:
+    """Read ``trainer_cfg.sampler``. `sequence` is what ``RandomSelectSequence`` takes, for ``all_ordered``."""
+    frames = ("frames_skip_num", "frames_num_fixed", "frames_num_min", "frames_num_max")
+    types = {"batch_size": tuple[int, int], "sample_type": str, **dict.fromkeys(frames, int)}
+    values = read(section(content, place), place, _SAMPLER, types)
+    people, walks = take(values, "batch_size", place)
+    sample_type = one_of(take(values, "sample_type", place), _SAMPLES, f"{place}.sample_type")
+    if sample_type == "all_ordered":
         if sequence is None:
             raise SettingsError(
-                f"{sampler.where('sample_type')}: whole walks have different lengths. Say how many frames are taken, "
-                "by the transform RandomSelectSequence or by fixed_ordered."
+                f"{place}.sample_type: whole walks have different lengths. Say how many frames are taken, by the "
+                "transform RandomSelectSequence or by fixed_ordered."
             )
         fewest = most = sequence
-        sampler.implied("frames_num_fixed", "frames_num_min", "frames_num_max")
-    elif kind == "fixed":
-        fewest = most = sampler.take("frames_num_fixed", int)
-        sampler.implied("frames_num_min", "frames_num_max")
+    elif sample_type.startswith("fixed"):
+        fewest = most = take(values, "frames_num_fixed", place)
     else:
-        fewest, most = sampler.take("frames_num_min", int), sampler.take("frames_num_max", int)
-        sampler.implied("frames_num_fixed")
-    return Sampling(people, walks, fewest, most, order, skip)
+        fewest, most = take(values, "frames_num_min", place), take(values, "frames_num_max", place)
+    order: Order = "unordered" if sample_type.endswith("unordered") else "ordered"
+    return Sampling(people, walks, fewest, most, order, values.get("frames_skip_num", 0))
 
 
-def _loss(term: Section) -> LossTerm:
-    kind = term.one_of("type", LOSSES)
-    weight = term.take("loss_term_weight", float, 1.0)
-    name = term.take("log_prefix", str, kind)
-    term.without_effect("log_accuracy")
-    if kind == "TripletLoss":
-        return LossTerm(kind, name, weight, margin=term.take("margin", float, 0.2))
+def _loss(term: dict[str, Any], place: str) -> LossTerm:
+    kind = one_of(take(term, "type", place), LOSSES, f"{place}.type")
+    values = read(term, place, _TERMS[kind], {**get_type_hints(LossTerm), "label_smooth": bool, "eps": float})
     if kind == "CrossEntropyLoss":
-        scale, smooth = term.take("scale", float, 16.0), term.take("label_smooth", bool, True)
-        share = term.take("eps", float, 0.1)
-        return LossTerm(kind, name, weight, scale=scale, smoothing=share if smooth else 0.0)
-    term.without_effect("base_temperature", "contrast_mode", "p")
-    return LossTerm(kind, name, weight, temperature=term.take("temperature", float, 0.01))
+        share = values.pop("eps", 0.1)
+        values["smoothing"] = share if values.pop("label_smooth", True) else 0.0
+    return LossTerm(**{"kind": kind, "name": kind, "weight": 1.0, **values})
 
 
-def _optimizer(optimizer: Section) -> dict[str, Any]:
+def _optimizer(options: dict[str, Any], place: str) -> dict[str, Any]:
     known = tuple(name for name in torch.optim.__all__ if name not in ("lr_scheduler", "swa_utils"))
-    name = optimizer.one_of("solver", known, "SGD")
-    options = _options(optimizer, getattr(torch.optim, name), ("params",))
+    name = one_of(options.pop("solver", "SGD"), known, f"{place}.solver")
+    options = _options(options, place, getattr(torch.optim, name), ("params",))
     if "lr" not in options:
-        raise SettingsError(f"{optimizer.where('lr')} is missing.")
+        raise SettingsError(f"{place}.lr is missing.")
     return {"optimizer": Recipe(name, options), "rate": float(options["lr"])}
 
 
-def _schedule(scheduler: Section) -> dict[str, Any]:
-    warmup = scheduler.take("warmup_iter", int, 0)
-    name = scheduler.one_of("scheduler", tuple(torch.optim.lr_scheduler.__all__), "MultiStepLR")
-    options = _options(scheduler, getattr(torch.optim.lr_scheduler, name), ("optimizer", "last_epoch"))
-    if name == "MultiStepLR" and "milestones" not in options:
-        return {"schedule": None, "warmup": warmup}
-    return {"schedule": Recipe(name, options), "warmup": warmup}
+def _schedule(options: dict[str, Any], place: str) -> dict[str, Any]:
+    warmup = read({"warmup_iter": options.pop("warmup_iter", 0)}, place, {"warmup_iter": "warmup"}, {"warmup": int})
+    name = one_of(options.pop("scheduler", "MultiStepLR"), torch.optim.lr_scheduler.__all__, f"{place}.scheduler")
+    options = _options(options, place, getattr(torch.optim.lr_scheduler, name), ("optimizer", "last_epoch"))
+    return {**warmup, "schedule": Recipe(name, options) if options or name != "MultiStepLR" else None}
 
 
-def _options(section: Section, kind: Any, own: tuple[str, ...]) -> dict[str, Any]:
+def _options(options: Mapping[str, Any], place: str, kind: Any, own: tuple[str, ...]) -> dict[str, Any]:
     """Return the arguments of a class of PyTorch."""
     known = [key for key in signature(kind).parameters if key not in own]
-    options = section.rest()
     for key in options:
         if key not in known:
-            raise SettingsError(f"{section.where(key)}: {kind.__name__} has no such argument.{nearest(key, known)}")
+            raise SettingsError(f"{place}.{key}: {kind.__name__} has no such argument.{nearest(key, known)}")
     return {key: _number(value) for key, value in options.items()}
 
 
@@ -209,28 +240,6 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _evaluator(evaluator: Section) -> dict[str, Any]:
-    metrics: dict[str, Literal["euclidean", "cosine"]] = {"euc": "euclidean", "cos": "cosine"}
-    values: dict[str, Any] = {"metric": metrics[evaluator.one_of("metric", tuple(metrics), "euc")]}
-    with evaluator.within("sampler", {}) as sampler:
-        values["most_frames"] = sampler.take("frames_all_limit", int, 720)
-        sampler.one_of("sample_type", ("all_ordered",), "all_ordered")
-        sampler.implied("type", "batch_size", "batch_shuffle", "frames_num_fixed", "frames_skip_num")
-    evaluator.implied(
-        "save_name", "restore_hint", "restore_ckpt_strict", "transform"
-    )  # the trained network is evaluated
-    evaluator.without_effect("enable_float16", "eval_func", "cross_view_gallery")
-    return values
-
-
-def _run(run: Section, name: str) -> dict[str, Any]:
-    return {
-        "out": run.take("out", Path, Path("output/training") / name),
-        "seed": run.take("seed", int, 1),
-        "threads": run.take("threads", int, 0),
-        "devices": run.take("devices", int | str, "auto"),
-        "nodes": run.take("nodes", int, 1),
-        "accumulate": run.take("accumulate", int, 1),
-        "ema": run.take("ema", float, 0.0),
-        "licence": run.take("licence", str, GaitTrainSettings.licence),
-    }
+def _evaluator(evaluator: dict[str, Any], place: str, types: Mapping[str, Any]) -> dict[str, Any]:
+    evaluator["metric"] = _METRICS[one_of(evaluator.get("metric", "euc"), _METRICS, f"{place}.metric")]
+    return read(evaluator, place, _EVALUATOR, types)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
 from app.gait.models.smplgait import mirrored
-from app.lab.training.gait.sections import Section
+from app.lab.training.gait.rules import Rule, one_of, read, sections, take
 from app.lab.training.gait.walks import Form, Walk
 from app.lab.training.silhouettes import worsened
 from app.types import Floats
@@ -283,20 +283,41 @@ PREPARATIONS = {
 """Transforms of OpenGait that happen here in any case, and their keys: silhouettes are cut to 44 columns and scaled to
 0..1, and a network computes itself what it needs from the joints."""
 
-_TYPES: Mapping[str, Any] = {"per_frame": bool, "random_r": tuple[float, float]}
 
-
-def read_transforms(trainer: Section, form: Form) -> tuple[Transform, ...]:
+def read_transforms(entries: Any, place: str, form: Form) -> tuple[Transform, ...]:
     """Read the list ``transform``, which may hold further lists in ``Compose`` or ``TwoView``.
 
     Args:
-        trainer: the section with the list.
+        entries: the list.
+        place: the file and the name of the list, for messages.
         form: of the walks that are to be changed.
 
     Raises:
         SettingsError: a name or key is unknown, a value is unusable, or a transform cannot change walks of this form.
     """
-    return tuple(_read(trainer, "transform", form))
+    transforms: list[Transform] = []
+    for entry, inside in sections(entries, place):
+        name = one_of(take(entry, "type", inside), (*TRANSFORMS, *PREPARATIONS, "Compose", "TwoView"), f"{inside}.type")
+        if name in ("Compose", "TwoView"):
+            transforms.extend(read_transforms(entry.pop("trf_cfg", []), f"{inside}.trf_cfg", form))
+            read(entry, inside, {}, {})
+        elif name in PREPARATIONS:
+            read(entry, inside, {**dict.fromkeys(PREPARATIONS[name]), "cutting": _cutting}, {})
+        else:
+            kind = TRANSFORMS[name]
+            if not kind.fits(form):
+                raise SettingsError(f"{inside}.type: {name} is not for networks that take {form}.")
+            rules: dict[str, Rule] = {field.name: field.name for field in fields(kind)}
+            transforms.append(kind(**read(entry, inside, {**rules, "probability": "prob"}, get_type_hints(kind))))
+    return tuple(transforms)
+
+
+def _cutting(columns: Any) -> Mapping[str, Any]:
+    if columns not in (10, 20):
+        raise ValueError(
+            "silhouettes are read with 44 columns (10 are cut off at each side), or with 88 columns (20 are cut off)"
+        )
+    return {}
 
 
 def two_views(transforms: object) -> bool:
@@ -315,34 +336,6 @@ def _entries(transforms: object) -> Iterator[Mapping[str, Any]]:
         if isinstance(entry, Mapping):
             yield entry
             yield from _entries(entry.get("trf_cfg", []))
-
-
-def _read(parent: Section, key: str, form: Form) -> list[Transform]:
-    transforms: list[Transform] = []
-    for entry in parent.each(key, []):
-        name = entry.one_of("type", (*TRANSFORMS, *PREPARATIONS, "Compose", "TwoView"))
-        if name in ("Compose", "TwoView"):
-            transforms.extend(_read(entry, "trf_cfg", form))
-        elif name in PREPARATIONS:
-            entry.implied(*PREPARATIONS[name])
-            if name == "BaseSilCuttingTransform" and entry.take("cutting", int | None, None) not in (None, 10, 20):
-                raise SettingsError(
-                    f"{entry.where('cutting')}: silhouettes are read with 44 columns (10 are cut off at each side), or "
-                    "with 88 columns (20 are cut off). Leave this key out."
-                )
-        else:
-            transforms.append(_transform(TRANSFORMS[name], entry, form))
-    return transforms
-
-
-def _transform(kind: type[Transform], entry: Section, form: Form) -> Transform:
-    if not kind.fits(form):
-        raise SettingsError(f"{entry.where('type')}: {kind.__name__} is not for networks that take {form}.")
-    options: dict[str, Any] = {}
-    for field in fields(kind):
-        name = "probability" if field.name == "prob" and "probability" in entry else field.name  # as for skeletons
-        options[field.name] = entry.take(name, _TYPES.get(field.name, float), field.default)
-    return kind(**options)
 
 
 def _each(walk: Walk, change: Callable[[Walk], Walk]) -> Walk:
