@@ -1,4 +1,4 @@
-"""Walks that are drawn in colour and cut out again: whose they are, how they look, and that a stopped run goes on."""
+"""Walks that are drawn in colour and cut out again: right person, right shape, and a stopped run goes on."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_the_box_of_a_pasted_person_is_its_extent(monkeypatch: pytest.MonkeyPatc
     assert alone >= 5
 
 
-def test_who_is_hidden_is_not_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hidden_person_gets_no_box(monkeypatch: pytest.MonkeyPatch) -> None:
     farther, nearer = np.array([30, 20, 60, 110], np.float32), np.array([31, 22, 61, 112], np.float32)
     monkeypatch.setattr("app.lab.synthesis.scenes._thing", lambda *_: None)
     sources = Sources([], [], [dark(200, 200)], [bright_person()], shares=(0.0, 0.0))
@@ -128,7 +128,7 @@ def test_groups_and_missing_labels_are_ignored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(taught.ignore, other)
 
 
-def test_only_a_sure_teacher_is_believed() -> None:
+def test_detections_of_a_low_score_are_ignored() -> None:
     boxes = np.array([[1, 2, 30, 80], [50, 2, 80, 90]], np.float32)
     scene = taught_scene(dark(), Detections(boxes, np.array([0.9, 0.2], np.float32)))
     np.testing.assert_array_equal(scene.boxes, boxes[:1])

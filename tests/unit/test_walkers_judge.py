@@ -1,4 +1,4 @@
-"""Judging a gait model by the Walkers benchmark, with silhouettes made up here."""
+"""Judging a gait model by the Walkers benchmark, with invented silhouettes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBJECTS = 3
 
 
 class Brightness:
-    """Knows people by how bright they are, in two parts."""
+    """Recognises people by how bright their silhouettes are, in two parts."""
 
     card = ModelCard(stage="gait", name="brightness", origin="weight-free", licence="Apache-2.0")
 
@@ -29,7 +29,7 @@ class Brightness:
 
 @pytest.fixture
 def filmed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """People of brightness 50, 100 and 150; in a coat the first looks as the second. Returns whose files were made."""
+    """People of brightness 50, 100 and 150; in a coat the first looks like the second. Returns the files made."""
     made: list[Path] = []
 
     def film(plan: Plan, cache: Path, index: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Walkers benchmark's protocol against a naive twin; its data from one real walk where the extra is installed."""
+"""The protocol of the Walkers benchmark against a naive second implementation, and runs that were stopped."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_rank1_is_the_casia_b_protocol() -> None:
     assert list(found) == list(CONDITIONS)
     for code, condition in enumerate(CONDITIONS):
         assert found[condition] == pytest.approx(_naive_rank1(people, features, code), abs=1e-9)
-    assert 0.34 < found["nm"] < 1.0, "neither chance nor trivial, or the twin proves nothing"
+    assert 0.34 < found["nm"] < 1.0, "neither chance nor trivial, or the comparison proves nothing"
 
 
 def test_the_identical_view_does_not_count() -> None:

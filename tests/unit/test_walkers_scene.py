@@ -110,7 +110,7 @@ def test_masks_do_not_overlap_and_the_nearest_comes_first(people: list[tuple[int
         assert depths == sorted(depths)
 
 
-def test_who_stands_behind_is_hidden(model: BodyModel) -> None:
+def test_a_person_behind_another_is_hidden(model: BodyModel) -> None:
     from dataclasses import replace
 
     from app.lab.walkers.path import Path as Route
@@ -199,7 +199,7 @@ def test_an_unknown_clip_is_refused_before_anything_is_filmed(model: BodyModel, 
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_wishes_are_refused(model: BodyModel) -> None:
+def test_impossible_scenes_are_refused(model: BodyModel) -> None:
     with pytest.raises(SettingsError):
         make_scene(model, people=0)
     with pytest.raises(SettingsError, match="The cameras are front"):

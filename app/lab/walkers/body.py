@@ -180,7 +180,7 @@ class BodyModel:
             "firmness": 0.5,
         }
         shares = np.array(traits.ancestry) / sum(traits.ancestry)
-        values = [_hat(sliders[name], 3 if name in _THREE else 2) for name in SLIDERS]
+        values = [_anchor_weights(sliders[name], 3 if name in _WITH_THREE_ANCHORS else 2) for name in SLIDERS]
         factors = np.concatenate([shares, *values]).astype(np.float32)
         coefficients = np.where(self._mask, factors, 1.0).prod(axis=1)
         basis, mean, local = self._basis, self._mean, self._local
@@ -192,7 +192,7 @@ class BodyModel:
         return np.asarray(points.reshape(-1, 3), np.float32)
 
 
-_THREE = ("muscle", "weight", "cupsize", "firmness")
+_WITH_THREE_ANCHORS = ("muscle", "weight", "cupsize", "firmness")
 """The sliders with three anchors; the others have two."""
 
 
@@ -219,7 +219,7 @@ def _relax_hands(vertices: Floats, joints: Floats, weights: Floats) -> None:
         vertices[hand] = wrist + moved
 
 
-def _hat(value: float, count: int) -> Floats:
+def _anchor_weights(value: float, count: int) -> Floats:
     """Linear interpolation weights of `value` between `count` anchors on 0..1."""
     return np.asarray(np.maximum(0.0, 1.0 - np.abs(value * (count - 1) - np.arange(count))), np.float32)
 
