@@ -37,7 +37,9 @@ class DetectorSettings:
     """Finding people. `name` is ``auto`` or an implementation that ``python -m app models`` lists."""
 
     name: str = "auto"
+    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
     checkpoint: Path | None = None
+    """The file or folder with the weights. None: the best one that is found."""
     score: Share = 0.1
     """Detections with a lower score are dropped. ByteTrack uses weak detections too, so this should equal the tracker's
     `low_score`."""
@@ -63,12 +65,17 @@ class TrackSettings:
     """ByteTrack (Zhang et al. 2022) with its published thresholds. Times are in seconds, so any frame rate works."""
 
     high_score: Share = 0.5
+    """Score from which a detection is strong. Strong detections are matched with the tracks first."""
     new_score: Share = 0.6
+    """Score from which a detection that matches no track starts a new one."""
     low_score: Share = 0.1
+    """Score from which a detection is used at all. Weak detections only continue tracks."""
     match_iou: Share = 0.2
     """Smallest IoU with a strong detection, multiplied by its score (published as the cost 0.8)."""
     low_match_iou: Share = 0.5
+    """Smallest IoU with a weak detection."""
     tentative_match_iou: Share = 0.3
+    """Smallest IoU, multiplied by the score, that confirms a track which was seen only once."""
     lost_seconds: Amount = 1.0
     """For how long a person may be hidden without losing the track's number (published: 30 frames at 30 frames/s)."""
 
@@ -78,7 +85,9 @@ class SegmenterSettings:
     """Cutting people out of crops."""
 
     name: str = "auto"
+    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
     checkpoint: Path | None = None
+    """The file or folder with the weights. None: the best one that is found."""
     threshold: Share | None = None
     """Probability from which a pixel counts as body; None is the model's own."""
     max_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
@@ -92,7 +101,9 @@ class PoseSettings:
     """Finding keypoints. A run loads a pose network only if something needs keypoints."""
 
     name: str = "auto"
+    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
     checkpoint: Path | None = None
+    """The file or folder with the weights. None: the best one that is found."""
     when: Literal["auto", "always", "never"] = "auto"
     """auto: if the gait model needs keypoints or they are painted. always: also to write them with the features."""
     paint: bool = False
@@ -106,7 +117,9 @@ class GaitSettings:
     """Turning a walk into an embedding."""
 
     name: str = "auto"
+    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
     checkpoint: Path | None = None
+    """The file or folder with the weights. None: the best one that is found."""
     max_frames: Annotated[int, Field(ge=8)] = 240
     """Most silhouettes of a walk that the network gets; a longer walk is thinned evenly, which limits time
     and memory."""
@@ -119,6 +132,7 @@ class QualitySettings:
     min_seconds: Amount = 1.0
     """About one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
     min_frames: Annotated[int, Field(ge=1)] = 12
+    """Fewest silhouettes of a usable walk."""
     min_height: Amount = 48.0
     """Median box height in px."""
     border_margin: Amount = 2.0
@@ -134,6 +148,7 @@ class MatchSettings:
     """Comparing walks."""
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
+    """The distance between two parts of embeddings. The distance between walks is its mean over the parts."""
     threshold: Amount | None = None
     """Largest distance at which two walks count as the same person's. None: it is derived from the run (see
     `app.recognise.calibration`)."""
@@ -157,8 +172,11 @@ class OutputSettings:
     """What is written, and where."""
 
     folder: Path = Path("output")
+    """Where everything is written, the cache too."""
     silhouettes: bool = True
+    """Whether to write the silhouettes as PNG files."""
     features: bool = True
+    """Whether to write the embeddings."""
     summary: bool = True
     """Whether to write `summary.gif`, which shows gallery and probe side by side for a short while."""
     report: bool = True
@@ -184,6 +202,7 @@ class Settings:
     match: MatchSettings = field(default_factory=MatchSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     checkpoints: Path = Path("checkpoints")
+    """The folder with the weights of the models."""
 
     @classmethod
     def load(
