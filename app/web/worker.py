@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from app.stages import Run, Stages
 
 _EVERY = 0.25  # s between two messages about the same step
-_RATE_OVER = 10.0  # s
+_RATE_OVER = 10.0  # the rate is the mean over so many s
 
 
 class TaskVideo(BaseModel):
@@ -70,7 +70,7 @@ class Task(BaseModel):
         """All videos, the gallery video first."""
         return [*([self.gallery] if self.gallery else []), *self.probes]
 
-    def seen(self) -> list[SeenVideo]:
+    def outcome_videos(self) -> list[SeenVideo]:
         """Return the names of the folders and of the painted copy of each video."""
         from app.results.outputs import painted_names
         from app.video.sources import distinct_names
@@ -84,10 +84,10 @@ class Task(BaseModel):
 
     def plan(self) -> list[PlannedStep]:
         """Return the steps of the run, with the titles that the run gives them."""
-        videos = list(zip(self.videos, self.seen(), strict=True))
+        videos = list(zip(self.videos, self.outcome_videos(), strict=True))
         return [
-            *(PlannedStep(f"{seen.name}: follow and cut out", video.frames) for video, seen in videos),
-            *(PlannedStep(f"{seen.painted}: paint", video.frames, video.pixels) for video, seen in videos),
+            *(PlannedStep(f"{names.name}: follow and cut out", video.frames) for video, names in videos),
+            *(PlannedStep(f"{names.painted}: paint", video.frames, video.pixels) for video, names in videos),
         ]
 
     def without_paths(self, text: str) -> str:
@@ -116,34 +116,35 @@ class Reporter:
     @contextmanager
     def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Show a stage of `total` frames; see `app.progress.Progress`."""
-        forecast, done, said = self._forecast, 0, 0.0
+        forecast, done, last_message = self._forecast, 0, 0.0
         marks = deque([(time.monotonic(), 0)])
 
-        def tell(now: float) -> None:
+        def send_step(now: float) -> None:
             since, before = marks[0]
             rate = (done - before) / (now - since) if done > before and now > since else None
-            # The frame count in a header is a hint; this avoids 105 %.
-            most = max(total, done) if total is not None else None
-            self.say("step", Step(title=title, done=done, total=most, rate=rate).model_dump(), left=forecast.left())
+            # The frame count in a header is only a hint. Without the maximum, the page might show 105 %.
+            expected = max(total, done) if total is not None else None
+            step = Step(title=title, done=done, total=expected, rate=rate)
+            self.say("step", step.model_dump(), left=forecast.left())
 
         def advance(count: int) -> None:
-            nonlocal done, said
+            nonlocal done, last_message
             done += count
             now = time.monotonic()
             marks.append((now, done))
             while now - marks[0][0] > _RATE_OVER and len(marks) > 2:
                 marks.popleft()
             forecast.advance(done, now)
-            if now - said >= _EVERY:
-                tell(now)
-                said = now
+            if now - last_message >= _EVERY:
+                send_step(now)
+                last_message = now
 
         forecast.begin(title, total)
-        tell(time.monotonic())
+        send_step(time.monotonic())
         yield advance
         total = done
         forecast.end()
-        tell(time.monotonic())
+        send_step(time.monotonic())
 
 
 def work(task: Task, reporter: Reporter) -> None:
@@ -155,26 +156,26 @@ def work(task: Task, reporter: Reporter) -> None:
     from app.runs.build import begin
     from app.settings import Settings
 
-    named = {
+    fixed = {
         "output.folder": task.work,
         "output.silhouettes": True,
         "output.features": True,
         "output.report": True,
         "match.far": task.far,
     }
-    run = begin(Settings.load(task.config, task.assignments, named), reporter, reporter.announce)
+    run = begin(Settings.load(task.config, task.assignments, fixed), reporter, reporter.announce)
     result, identities = _KINDS[task.kind](task, run)
     folder = result.write()
-    names = {str(video.path): seen for video, seen in zip(task.videos, task.seen(), strict=True)}
+    by_path = {str(video.path): names for video, names in zip(task.videos, task.outcome_videos(), strict=True)}
     outcome = Outcome(
-        videos=[names[named.report.video] for named in result.videos],
+        videos=[by_path[named.report.video] for named in result.videos],
         identities=identities,
         failures=[task.without_paths(failure.reason) for failure in result.failures],
     )
     with written_whole(task.result) as temporary:
         temporary.mkdir(parents=True)
-        for name, kept in (("GaitFeatures", "features"), ("GaitSilhouette", "silhouettes")):
-            (task.work / name).rename(temporary / kept)
+        for folder_of_run, folder_of_result in (("GaitFeatures", "features"), ("GaitSilhouette", "silhouettes")):
+            (task.work / folder_of_run).rename(temporary / folder_of_result)
         folder.rename(temporary / "run")
         (temporary / "outcome.json").write_text(outcome.model_dump_json(indent=1), encoding="utf-8")
 
