@@ -187,6 +187,22 @@ def test_probes_may_be_named_in_any_way(demo: Demo, tmp_path: Path) -> None:
     ended.failed_with("no walk that can be used", "too short", "but 9.0 s are needed")
 
 
+def test_a_closed_set_has_no_threshold_anywhere(demo: Demo, tmp_path: Path) -> None:
+    ended = demo("--probe", "probe1", "--closed", "--output", tmp_path / "out")
+    assert ended.code == 0, ended.out + ended.err
+    said = " ".join(ended.out.split())
+    assert "Closed set: everybody in the probe is taken to be in the gallery." in said
+    assert "Threshold" not in said
+    tracks = [track for track in report_of(tmp_path / "out")["probes"][0]["tracks"] if track["status"] != "unusable"]
+    assert tracks
+    assert all(track["threshold"] is None for track in tracks)
+    assert all(track["identity"] for track in tracks), "no more people walk at once than the gallery has"
+    html = (results(tmp_path / "out") / "report.html").read_text(encoding="utf-8")
+    assert "Closed set: everybody in the probe is taken to be in the gallery." in html
+    assert "a stranger would get a name too" in html
+    demo("--probe", "probe1", "--closed", "--threshold", "0.5").failed_with("A closed set has no threshold", "--closed")
+
+
 def test_names_of_all_kinds(studio: Path, demo: Demo, tmp_path: Path) -> None:
     odd = [
         "with spaces -- and-dashes.v2 [50%] 'q' $HOME.mp4",
