@@ -292,6 +292,12 @@ class SqliteGallery:
             row = db.execute("SELECT * FROM event ORDER BY event_id LIMIT 1").fetchone()
             return _event(row).time if row else None
 
+    def time_of(self, event_id: int) -> datetime | None:
+        """Return the time of an entry of the log, which stays the same for ever; None where there is none."""
+        with self._file.reading() as db:
+            row = db.execute("SELECT * FROM event WHERE event_id = ?", (event_id,)).fetchone()
+            return _event(row).time if row else None
+
     # To and from other galleries
 
     def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from threading import RLock
 from typing import cast
 
@@ -61,8 +62,28 @@ class People:
             yield GalleryService(store, folders, self._metric, self._before_forgetting)
 
     def gallery(self) -> SqliteGallery:
-        """Open the gallery to read from it."""
-        return SqliteGallery(self._options.gallery)
+        """Open the gallery to read from it.
+
+        Raises:
+            ConflictError: it is not the gallery that the results in the folder are about.
+            GalleryError: it cannot be read.
+        """
+        path, known = self._options.gallery, self._known_log()
+        if not path.exists() and (known is not None or any(result.names_anybody for result in self._results())):
+            raise ConflictError(
+                f"The results in {self._options.folder} name people of a gallery, but {path} does not exist. Nothing "
+                "was deleted. Check that its disk is connected. Otherwise give that gallery with --gallery-db, or "
+                "another --folder."
+            )
+        store = SqliteGallery(path, create=known is None)
+        try:
+            if known is not None:
+                self._check_continues(store, known)
+            self._note_log(store)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def known(self) -> Known:
         """Return who is in the gallery now."""
@@ -78,25 +99,63 @@ class People:
         """Make sure that the results in the folder are about people of this gallery.
 
         Raises:
-            ConflictError: they were made with another one.
+            ConflictError: they were made with another one, or with a newer state of it.
         """
-        mark, path = self._options.folder / "gallery", self._options.gallery
-        if not mark.is_file():
-            if not path.exists() and any(result.names_anybody for result in self._results()):
-                raise ConflictError(  # not everybody was forgotten: the gallery is missing
-                    f"The results in {self._options.folder} name people of a gallery, but {path} does not exist. Give "
-                    "that gallery with --gallery-db, or another --folder."
-                )
+        unmarked = self._known_log() is None
+        if unmarked and not self._options.gallery.exists() and not any(r.names_anybody for r in self._results()):
+            return  # a new gallery is made when it is first needed
+        with self.gallery():
+            pass
+        if not unmarked:
             return
-        first_use = None
-        if path.exists():
-            with self.gallery() as store:
-                first_use = store.first_use()
-        if (first_use.isoformat() if first_use else "") != mark.read_text(encoding="utf-8"):
+        known = self.known()
+        if not known.forgotten and any(result.names(FORGOTTEN, known) for result in self._results()):
+            self._mark.unlink(missing_ok=True)
             raise ConflictError(
-                f"The results in {self._options.folder} were made with another gallery than {path}. Give that gallery "
-                "with --gallery-db, or another --folder."
+                f"The results in {self._options.folder} name people who are not in {self._options.gallery} and were "
+                "not forgotten there. Nothing was deleted. Give their gallery with --gallery-db, or another --folder."
             )
+
+    @property
+    def _mark(self) -> Path:
+        return self._options.folder / "gallery"
+
+    def _known_log(self) -> list[str] | None:
+        """Return what was noted about the log of the gallery: the time of its first entry, then number and time of its
+        last one, which version 0.1.0 did not note. None if no gallery was used yet."""
+        return self._mark.read_text(encoding="utf-8").split() if self._mark.is_file() else None
+
+    def _check_continues(self, store: SqliteGallery, known: Sequence[str]) -> None:
+        """Make sure that the log of the gallery continues the one that was noted.
+
+        Only then does a person who is missing from it count as forgotten, so that what shows them is deleted.
+
+        Raises:
+            ConflictError: it is the log of another gallery, or of an older copy of the file.
+        """
+        first, *last = known
+        first_use = store.first_use()
+        if first_use is None or first_use.isoformat() != first:
+            raise ConflictError(
+                f"The results in {self._options.folder} were made with another gallery than {self._options.gallery}. "
+                "Nothing was deleted. Give that gallery with --gallery-db, or another --folder."
+            )
+        time = store.time_of(int(last[0])) if last else None
+        if last and (time is None or time.isoformat() != last[1]):
+            raise ConflictError(
+                f"{self._options.gallery} is an older copy of the gallery that the results in {self._options.folder} "
+                "were made with. Nothing was deleted. Put the newest copy back, or give another --folder."
+            )
+
+    def _note_log(self, store: SqliteGallery) -> None:
+        """Note which gallery the results in the folder belong to, and how far its log goes."""
+        first_use, last = store.first_use(), store.log(1)
+        if first_use is None or not last:
+            return
+        known = [first_use.isoformat(), str(last[0].event_id), last[0].time.isoformat()]
+        if known != self._known_log():
+            with written_whole(self._mark) as temporary:
+                temporary.write_text("\n".join(known), encoding="utf-8")
 
     def get(self, gallery: GalleryStore | GalleryService, person_id: int) -> Person:
         """Return a person.
@@ -245,14 +304,7 @@ class People:
             self._jobs.remove(job)
 
     def _removals(self, store: GalleryStore) -> list[Event]:
-        """Return the entries of the gallery's log about people and walks that were removed.
-
-        It also notes in the folder which gallery its results belong to (`check_gallery`).
-        """
-        mark, first_use = self._options.folder / "gallery", store.first_use()
-        if first_use is not None and not mark.exists():
-            with written_whole(mark) as temporary:
-                temporary.write_text(first_use.isoformat(), encoding="utf-8")
+        """Return the entries of the gallery's log about people and walks that were removed."""
         return store.log(None, ("forget", "expire", _WALK_REMOVED))
 
     def _results(self) -> list[RunResult]:

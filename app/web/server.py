@@ -77,6 +77,8 @@ async def _keep_following(queue: JobQueue, people: People) -> None:
                 for step in (people.follow_gallery, people.expire):
                     try:
                         await asyncio.to_thread(step)
+                    except GaitprintError as error:
+                        logger.warning("The gallery could not be followed: %s", error)
                     except Exception:  # whatever it was, it must be tried again: people rely on being forgotten
                         logger.exception("The gallery could not be followed.")
         await asyncio.sleep(_FOLLOW_EVERY)

@@ -195,7 +195,7 @@ def _identify(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
     from app.gallery.sqlite import SqliteGallery
     from app.runs.identify import identify
 
-    with SqliteGallery(task.database) as gallery:
+    with SqliteGallery(task.database, create=False) as gallery:
         before = _persons(gallery)
         result = identify([video.path for video in task.probes], gallery, run)
         # People who were renamed or forgotten during the run may still be named in the result.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image as Picture
 
 from app.cli.main import main
-from app.errors import GalleryError
+from app.errors import GaitprintError, GalleryError
 from app.gallery.sqlite import SqliteGallery
 from app.types import Embedding, GaitSequence
 from app.web.inspection import Header
@@ -347,7 +348,7 @@ def test_results_belong_to_one_gallery(studio: Studio, tmp_path: Path) -> None:
     studio.people.known()
     started_anew(studio).check_gallery()
     studio.options = replace(studio.options, gallery=tmp_path / "other.db")
-    with pytest.raises(ConflictError, match="another gallery than"):
+    with pytest.raises(ConflictError, match=r"other.db does not exist. Nothing was deleted"):
         started_anew(studio).check_gallery()
     assert not (tmp_path / "other.db").exists(), "a mistyped name makes no gallery"
     with SqliteGallery(tmp_path / "other.db") as other:
@@ -364,6 +365,99 @@ def test_a_missing_gallery_is_not_an_empty_one(studio: Studio, tmp_path: Path) -
     with pytest.raises(ConflictError, match="does not exist"):
         started_anew(studio).check_gallery()
     assert [job.job_id for job in studio.jobs.all()] == [result.job.job_id]
+
+
+LOST = ("missing", "empty", "new", "other", "older", "older and used since", "no folder", "a folder")
+
+
+@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_gallery_that_is_not_the_known_one_deletes_nothing(how: str, restarted: bool, studio: Studio) -> None:
+    studio.options = replace(studio.options, gallery=studio.options.folder.parent / "disk" / "gallery.db")
+    studio.people = People(studio.options, studio.jobs, studio.videos)
+    path = studio.options.gallery
+    alone, both = studio.video("alone.mp4"), studio.video("both.mp4")
+    anna = enrol(studio, studio.result({alone: {1: None}}), 0, 1, "Anna")
+    older = path.with_name("older.db")
+    shutil.copyfile(path, older)
+    ben = enrol(studio, studio.result({studio.video("ben.mp4"): {1: None}}), 0, 1, "Ben")
+    studio.result({both: {1: "Anna", 2: "Ben"}}, {"Anna": anna, "Ben": ben})
+    studio.people.follow_gallery()
+    kept = path.rename(path.with_name("kept.db"))
+    if how == "no folder":
+        path.parent.rename(path.parent.with_name("unmounted"))
+        kept = path.parent.with_name("unmounted") / kept.name
+    elif how == "empty":
+        path.touch()
+    elif how == "a folder":
+        path.mkdir()
+    elif how in ("new", "other"):
+        with SqliteGallery(path) as other:
+            if how == "other":
+                other.record("identify", video="x.mp4")
+    elif how != "missing":
+        shutil.copyfile(older, path)
+        if how == "older and used since":
+            with SqliteGallery(path) as other:
+                for _ in range(20):
+                    other.record("identify", video="x.mp4")
+    before = _files(studio.options.folder)
+
+    people = started_anew(studio) if restarted else studio.people
+    steps: list[Callable[[], object]] = [people.check_gallery, people.follow_gallery, people.expire, people.known]
+    steps += [people.names_forgotten, lambda: people.forget(anna), lambda: people.traces(anna)]
+    for step in steps:
+        with pytest.raises(GaitprintError):
+            step()
+    assert _files(studio.options.folder) == before
+    if how in ("missing", "no folder"):
+        assert not path.exists(), "no new gallery is made in its place"
+
+    if how == "a folder":
+        path.rmdir()
+    path.parent.mkdir(exist_ok=True)
+    kept.replace(path)
+    people = started_anew(studio) if restarted else studio.people
+    people.check_gallery()
+    people.follow_gallery()
+    assert _files(studio.options.folder) == before
+    people.forget(ben)
+    people.follow_gallery()
+    assert len(JobStore(studio.options.folder).all()) == 1
+
+
+def test_results_without_note_of_their_gallery_are_not_taken_for_those_of_another(studio: Studio) -> None:
+    anna = enrol(studio, studio.result({studio.video("a.mp4"): {1: None}}), 0, 1, "Anna")
+    studio.result({studio.video("b.mp4"): {1: "Anna"}}, {"Anna": anna})
+    (studio.options.folder / "gallery").unlink()
+    before = _files(studio.options.folder)
+    started_anew(studio).check_gallery()
+    (studio.options.folder / "gallery").unlink()
+    studio.options = replace(studio.options, gallery=studio.options.gallery.with_name("other.db"))
+    with SqliteGallery(studio.options.gallery) as other:
+        other.record("identify", video="x.mp4")
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="not forgotten there"):
+            started_anew(studio).check_gallery()
+    assert _files(studio.options.folder) == before - {Path("gallery")}
+
+
+def test_the_note_of_version_0_1_0_is_understood(studio: Studio) -> None:
+    enrol(studio, studio.result({studio.video("a.mp4"): {1: None}}), 0, 1, "Anna")
+    mark = studio.options.folder / "gallery"
+    with SqliteGallery(studio.options.gallery) as gallery:
+        first_use = gallery.first_use()
+    assert first_use is not None
+    mark.write_text(first_use.isoformat())
+    started_anew(studio).check_gallery()
+    assert len(mark.read_text().split()) == 3
+    mark.write_text("2020-01-01T00:00:00+00:00")
+    with pytest.raises(ConflictError, match="another gallery than"):
+        started_anew(studio).check_gallery()
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_walk_deleted_elsewhere_is_no_label_any_more(studio: Studio) -> None:
