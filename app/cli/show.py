@@ -70,7 +70,7 @@ def _name(track: TrackReport) -> Text:
     elif track.threshold is None or nearest.distance <= track.threshold:  # another walk has the name
         why = f" ({(track.reason or '').partition(', which')[0]})"
     else:
-        why = f" ({' '.join(filter(None, ['nearest', nearest.identity, sureness]))})"
+        why = f" (nearest: {', '.join(filter(None, [nearest.identity, sureness]))})"
     return Text.assemble(("unknown", "yellow"), why)
 
 

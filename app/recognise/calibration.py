@@ -65,7 +65,7 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
         if len(same) == 0:
             return Threshold(
                 0.0,
-                "nothing to derive it from",
+                "there is nothing to derive it from",
                 "No threshold could be derived, so nobody is named. It needs two people in the gallery, or two people "
                 "who are in view at the same time. Enrol a second person, or give --threshold VALUE.",
             )

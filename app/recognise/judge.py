@@ -125,9 +125,11 @@ def learn_limits(
         domain = adapt(scores, impostors, walks)
         scores, note = domain.scores, domain.note
     if settings.threshold is not None:
-        threshold = Threshold(settings.threshold, "given")
+        threshold = Threshold(settings.threshold, "as the settings say")
     elif scores is not None:
-        threshold = Threshold(scores.threshold(settings.far), f"{settings.far:.2%} false accepts, {scores.data}")
+        threshold = Threshold(
+            scores.threshold(settings.far), f"{settings.far:.2%} false accepts, as measured on {scores.data}"
+        )
     else:
         threshold = derive_threshold(impostors, genuine)
     return Limits(threshold, scores, note)
@@ -194,10 +196,10 @@ class Judge:
             genuine = halves()
         limits = learn_limits(card, settings, impostors, genuine, len(walks) + tracks, scores)
         if scores is not None:
-            logger.info("Probabilities: %s.", limits.note)
+            logger.info("Calibration: %s.", limits.note)
         if settings.closed:
             return cls(gallery, settings, None, limits.scores)
-        logger.info("The threshold is %.4g: %s.", limits.threshold.value, limits.threshold.source)
+        logger.info("The threshold is %.4g (%s).", limits.threshold.value, limits.threshold.source)
         if limits.threshold.warning:
             logger.warning("%s", limits.threshold.warning)
         return cls(gallery, settings, limits.threshold, limits.scores)

@@ -96,7 +96,7 @@ class TrackView:
     def sureness(self) -> str:
         text = self.track.sureness.text
         if self.track.identity is None:
-            return f"{self.track.candidates[0].identity} {text}" if text else ""
+            return f"nearest: {self.track.candidates[0].identity}, {text}" if text else ""
         return f"probability {text}" if self.track.probability is not None else text
 
     @property

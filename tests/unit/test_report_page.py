@@ -252,7 +252,7 @@ def test_a_name_that_is_more_likely_wrong_bears_a_question_mark() -> None:
     assert "Ann? Track 1" in tags.words
     assert tags.words.count("Ann?") >= 3, "the card of the person, the timeline and the card of the walk"
     assert "probability 8 %" in tags.words
-    assert "Bob 30 %" in tags.words
+    assert "nearest: Bob, 30 %" in tags.words
     assert "probability 30 %" not in tags.words, "it would be that of being unknown"
 
 

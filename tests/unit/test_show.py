@@ -61,8 +61,8 @@ def test_a_name_that_is_more_likely_wrong_bears_a_question_mark() -> None:
 
 def test_the_probability_of_the_nearest_is_not_that_of_being_unknown() -> None:
     far = {"distance": 0.7, "candidates": [CandidateReport(identity="home-001", distance=0.7)]}
-    assert "unknown (nearest home-001 20 %)" in shown(None, video("street.mp4", 0.2, None, **far))
-    assert "unknown (nearest home-001)" in shown(None, video("street.mp4", None, None, **far))
+    assert "unknown (nearest: home-001, 20 %)" in shown(None, video("street.mp4", 0.2, None, **far))
+    assert "unknown (nearest: home-001)" in shown(None, video("street.mp4", None, None, **far))
 
 
 def test_somebody_unknown_although_near_has_a_reason() -> None:
