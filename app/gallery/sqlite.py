@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import wraps
@@ -19,14 +18,13 @@ import numpy as np
 from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
 from app.gallery.database import PATIENCE, Database
 from app.gallery.distances import Distances, Metric
+from app.gallery.redaction import Redaction
 from app.gallery.search import ROWS, WalkIndex
 from app.gallery.store import JSON, EnrolledWalk, Event, Neighbour, NewWalk, Person, clean_name, composed, name_key
 from app.progress import Progress, Silent
 from app.stages import GaitModel
 from app.types import Embedding, Floats, GaitSequence, Ints
 
-FORGOTTEN = "(forgotten)"
-"""Replaces the name of somebody who was forgotten in the log."""
 LONGEST_RETENTION = 36525
 """The most days that somebody can be kept: a century."""
 
@@ -452,17 +450,18 @@ class SqliteGallery:
 
     def _forget(self, db: sqlite3.Connection, person: Person, event: str = "forget") -> int:
         former = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person.person_id,))
-        names = _pattern_of([person.name, *(row[0] for row in former)])
+        names = Redaction([person.name, *(row[0] for row in former)])
         db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
         for entry in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
-            redacted = _redacted(entry.details, names)
+            redacted = names.details(entry.details)
             if redacted != entry.details:
                 db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), entry.event_id))
-        for walk_id, source in db.execute("SELECT walk_id, source FROM walk").fetchall():
-            if not isinstance(source, str):
-                raise sqlite3.DatabaseError(f"malformed walk {walk_id}: {source!r} is not the name of a video")
-            if names.search(source):
-                db.execute("UPDATE walk SET source = ? WHERE walk_id = ?", (names.sub(FORGOTTEN, source), walk_id))
+        for table, column, key in (("walk", "source", "walk_id"), ("person", "consent", "person_id")):
+            for number, text in db.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
+                if not isinstance(text, str):
+                    raise sqlite3.DatabaseError(f"malformed {table} {number}: {text!r} is no text")
+                if (redacted_text := names.text(text)) != text:
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (redacted_text, number))
         db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
         self._log(db, event, person_id=person.person_id, walks=person.walks)
         return person.walks
@@ -602,31 +601,6 @@ def _packed(array: np.ndarray, dtype: str) -> bytes:
 def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
     array = np.frombuffer(bytearray(zlib.decompress(content)), dtype)
     return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(shape)
-
-
-def _pattern_of(names: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that finds these names as whole words, whatever their case.
-
-    It finds Anna in "anna_2.mp4" but not in "Hannah", and it does not find P 1 in "P 12".
-    """
-
-    def same_kind(character: str) -> str:
-        return r"\d" if character.isdigit() else r"[^\W\d_]" if character.isalpha() else "(?!)"
-
-    longest_first = sorted(names, key=len, reverse=True)
-    each = (rf"(?<!{same_kind(name[0])}){re.escape(name)}(?!{same_kind(name[-1])})" for name in longest_first)
-    return re.compile("|".join(each), re.IGNORECASE)
-
-
-def _redacted(details: JSON, names: re.Pattern[str]) -> JSON:
-    """Replace names in the details of a log entry."""
-    if isinstance(details, str):
-        return names.sub(FORGOTTEN, details)
-    if isinstance(details, Mapping):
-        return {names.sub(FORGOTTEN, key): _redacted(value, names) for key, value in details.items()}
-    if isinstance(details, Sequence):
-        return [_redacted(value, names) for value in details]
-    return details
 
 
 def _json(details: JSON) -> str:
