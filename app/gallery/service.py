@@ -20,7 +20,7 @@ import numpy as np
 from app.errors import GalleryError
 from app.gallery.distances import Metric
 from app.gallery.store import EnrolledWalk, GalleryStore, NewWalk, Person, clean_name, name_key
-from app.gallery.transfer import read_gallery, write_gallery
+from app.gallery.transfer import read_gallery, remove_killed_exports, write_gallery
 from app.progress import Progress, Silent
 from app.workspace import clear_cache
 
@@ -76,6 +76,8 @@ class GalleryService:
         self.store = store
         own = [store.path.parent] if store.path is not None else []
         self.folders = list(dict.fromkeys(folder.absolute() for folder in (*own, *folders)))
+        if store.path is not None:
+            remove_killed_exports(store.path)
         self._metric = metric
         self._before_forgetting = before_forgetting
 

@@ -8,10 +8,16 @@ code.
 from __future__ import annotations
 
 import gzip
+import logging
+import os
+import sqlite3
+import uuid
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -20,12 +26,15 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic import ValidationError as Invalid
 
 from app.errors import GalleryError
-from app.files import written_whole
+from app.files import explained, written_whole
 from app.gallery.store import GalleryStore, NewWalk, Person
 from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence
 
+logger = logging.getLogger(__name__)
+
 VERSION = 1
+_NOTE = ".export"  # the end of the name of a note that an export goes on
 _LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million bytes
 
 
@@ -152,7 +161,8 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
     """
     people = walks = 0
     everybody = len(gallery.people())
-    with written_whole(path) as temporary:
+    with _noting(gallery.path) as note, written_whole(path) as temporary:
+        note(temporary)
         temporary.touch(mode=0o600)
         stage = (progress or Silent()).stage("Exporting people", everybody)
         with stage as advance, gzip.open(temporary, "wb") as stream:
@@ -169,6 +179,58 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
                 advance(1)
             write(_End(people=people, walks=walks))
     return people, walks
+
+
+def remove_killed_exports(gallery: Path) -> None:
+    """Remove what exports of the gallery in the file `gallery` left behind when they were killed.
+
+    Such a file lies beside the one that was to be written, is hidden, and would let anybody recognise these people.
+    """
+    for note in gallery.parent.glob(f".{escape(gallery.name)}.*{_NOTE}"):
+        left: list[Path] = []
+        try:
+            with closing(sqlite3.connect(note, timeout=0, isolation_level=None)) as db:
+                db.execute("BEGIN EXCLUSIVE")  # refused while the export goes on
+                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    left = [Path(row[0]) for row in db.execute("SELECT path FROM export")]
+        except sqlite3.OperationalError:
+            continue
+        except sqlite3.DatabaseError:  # it was killed while it wrote the note, before it wrote anything else
+            pass
+        try:
+            for path in left:
+                path.unlink(missing_ok=True)
+            if all(path.parent.is_dir() for path in left):  # otherwise on a disk that is not connected now
+                note.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s holds people of the gallery and cannot be removed: %s", error.filename, error.strerror)
+
+
+@contextmanager
+def _noting(gallery: Path | None) -> Iterator[Callable[[Path], None]]:
+    """Yield a function that notes beside the gallery which file is being written, for `remove_killed_exports`.
+
+    SQLite provides a lock on the note, which ends with a killed program on every system.
+    """
+    with ExitStack() as stack:
+
+        def note(temporary: Path) -> None:
+            if gallery is None:
+                return
+            place = gallery.with_name(f".{gallery.name}.{uuid.uuid4().hex[:8]}{_NOTE}")
+            with explained(place):
+                place.touch(mode=0o600)
+            stack.callback(place.unlink, missing_ok=True)
+            db = sqlite3.connect(place, isolation_level=None)
+            stack.callback(db.close)
+            db.execute("PRAGMA journal_mode = MEMORY")  # there is no second file that could be left
+            db.execute("CREATE TABLE export (path TEXT NOT NULL)")
+            db.execute("INSERT INTO export VALUES (?)", (os.fspath(temporary.absolute()),))
+            db.execute("BEGIN EXCLUSIVE")
+            if not place.exists():  # another program took it for one that was left
+                note(temporary)
+
+        yield note
 
 
 def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:

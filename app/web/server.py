@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -48,6 +49,12 @@ def create_app(options: WebOptions) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        with _private(options.folder):
+            async with running():
+                yield
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
         videos.tidy()
         await asyncio.to_thread(people.follow_gallery)  # before anything is served or used by a run
         tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_following(queue, people))]
@@ -67,6 +74,20 @@ def create_app(options: WebOptions) -> FastAPI:
         application.add_api_route(address, _page, include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
     return application
+
+
+@contextlib.contextmanager
+def _private(folder: Path) -> Iterator[None]:
+    """Let only the user whose server it is read what it and its runs write; also what an earlier version wrote."""
+    for name in ("uploads", "inputs", "jobs", "results", "work", "gallery", "worker.log"):
+        path = folder / name
+        with contextlib.suppress(OSError):  # it is not there, or another user's
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 async def _keep_following(queue: JobQueue, people: People) -> None:
@@ -135,7 +156,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         ConflictError: another server uses it.
     """
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             lock = FileLock(folder / "lock").acquire(blocking=False)
         except Timeout as error:

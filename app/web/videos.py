@@ -124,7 +124,7 @@ class VideoLibrary:
         self._check(announced)
         video_id = uuid.uuid4().hex
         with written_whole(self._uploads / video_id) as folder:
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
             size, suffix = await self._write(folder / "content", content)
             file = folder / f"{self._free_stem(safe_stem(name))}{suffix}"
             (folder / "content").rename(file)
@@ -209,7 +209,7 @@ class VideoLibrary:
     async def _inspect(self, path: Path, video_id: str) -> None:
         about = path.stat()
         with written_whole(self._inputs / video_id) as folder:
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
             try:
                 seen = await inspect(path, folder / "thumbnail.jpg")
             except WebError as error:

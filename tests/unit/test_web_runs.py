@@ -90,6 +90,37 @@ def test_a_run_tells_its_steps_and_models(done: dict[str, Any]) -> None:
     assert [line.partition(":")[0] for line in done["models"]] == ["detector", "segmenter", "gait"]
 
 
+def readable_by_others(folder: Path) -> list[Path]:
+    """What others can read: of a folder that they may not enter, nothing."""
+    found = [path for path in folder.iterdir() if path.stat().st_mode & 0o077]
+    return found + [deeper for path in found if path.is_dir() for deeper in readable_by_others(path)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_nobody_else_can_read_what_the_page_keeps(
+    client: TestClient, options: WebOptions, done: dict[str, Any]
+) -> None:
+    kept = [path for path in options.folder.rglob("*") if path.is_file()]
+    assert {".png", ".npz", ".mp4", ".jpg", ".json"} <= {path.suffix for path in kept}
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+    assert readable_by_others(options.folder) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_what_an_earlier_version_kept_is_closed_to_others(tmp_path: Path) -> None:
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    for name in ("uploads/1/walk.mp4", "results/1/run/walk.mp4", "inputs/1/thumbnail.jpg", "work/cache/1.zip"):
+        path = options.folder / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    before = os.umask(0)
+    os.umask(before)
+    with TestClient(create_app(options), base_url="http://127.0.0.1:8765"):
+        assert readable_by_others(options.folder) == []
+    now = os.umask(before)
+    assert now == before
+
+
 def test_a_result_has_boxes_crops_report_and_ranges(client: TestClient, done: dict[str, Any]) -> None:
     base = f"/api/jobs/{done['job_id']}"
     result = client.get(f"{base}/result").json()
