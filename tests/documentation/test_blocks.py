@@ -24,19 +24,23 @@ FRESH = {"README.md", "people.md"}  # these enrol people themselves; the others 
 RUNNABLE = {"sh", "bash", "python"}
 
 
-def runnable(page: Path, slow: bool) -> list[Block]:
-    return [b for b in blocks_of(page) if b.language in RUNNABLE and not b.not_run and b.slow == slow]
+def to_run(page: Path, slow: bool) -> list[Block]:
+    """Return what is run of a page: commands, code and the files that it shows; slow blocks only with `slow`."""
+    blocks = [b for b in blocks_of(page) if (b.language in RUNNABLE or b.title) and not b.not_run]
+    return [block for block in blocks if slow or not block.slow]
 
 
 def pages(slow: bool) -> list[object]:
-    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if runnable(page, slow)]
+    """Return the pages that have something to run that is slow, or that is not."""
+    there = [page for page in PAGES if any(b.slow == slow and b.language in RUNNABLE for b in to_run(page, True))]
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in there]
 
 
 @pytest.mark.timeout(900)  # on a busy machine
 @pytest.mark.parametrize("page", pages(slow=False))
 def test_blocks_run(page: Path, workspace: Callable[..., Workspace]) -> None:
     clone = workspace(known=page.name not in FRESH)
-    for block in runnable(page, slow=False):
+    for block in to_run(page, slow=False):
         clone.run(block)
 
 
@@ -45,7 +49,7 @@ def test_blocks_run(page: Path, workspace: Callable[..., Workspace]) -> None:
 @pytest.mark.parametrize("page", pages(slow=True) or [pytest.param(None, marks=pytest.mark.skip("none is slow"))])
 def test_slow_blocks_run(page: Path, workspace: Callable[..., Workspace]) -> None:
     clone = workspace(known=page.name not in FRESH)
-    for block in [b for b in blocks_of(page) if b.language in RUNNABLE and not b.not_run]:
+    for block in to_run(page, slow=True):
         clone.run(block)
 
 
