@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion import Walk
 from app.lab.walkers.motion.easing import smooth
-from app.lab.walkers.skeleton import JOINT, JOINTS, Poses, Side, Skeleton, forward_kinematics, sole_points
+from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
+from app.types import Floats
 
 Doubles = NDArray[np.float64]
 
@@ -84,6 +85,16 @@ def speed_profile(
     if stop is not None:
         value *= smooth((stop - time) / 1.2)
     return value
+
+
+def sole_points(skeleton: Skeleton, positions: Floats, rotations: Floats) -> Floats:
+    """Return heel, ball and tip of both feet in the world, (T, 2, 3, 3) m, from `forward_kinematics`.
+
+    The heel hangs on the ankle joint, ball and tip on the toe joint.
+    """
+    owners = [[JOINT[f"{joint}_{side}"] for joint in ("ankle", "toe", "toe")] for side in SIDES]
+    moved = (rotations[:, owners] @ (skeleton.sole - skeleton.rest[owners])[..., None])[..., 0]
+    return np.asarray(positions[:, owners] + moved, np.float32)
 
 
 @dataclass(frozen=True)

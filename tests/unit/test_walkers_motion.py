@@ -11,7 +11,7 @@ from app.lab.walkers import normative
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import Walk, walk
 from app.lab.walkers.path import Path
-from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics, sole_points
+from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics
 from tests.walking import (
     average_skeleton,
     floor_penetration,
@@ -19,6 +19,7 @@ from tests.walking import (
     joint_angles,
     mirrored,
     normative_deviation,
+    sole_points,
     speed_profile,
     stride,
 )  # fmt: skip

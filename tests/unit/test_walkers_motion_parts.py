@@ -16,9 +16,8 @@ from app.lab.walkers.skeleton import (
     Poses,
     Skeleton,
     forward_kinematics,
-    sole_points,
 )
-from tests.walking import average_skeleton, mirrored, rest_poses
+from tests.walking import average_skeleton, mirrored, rest_poses, sole_points
 
 
 def test_parents_come_first() -> None:

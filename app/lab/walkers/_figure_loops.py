@@ -175,31 +175,6 @@ def paint(screen, vertices, normals, uv, faces, material, materials, eye, sun, d
 
 
 @njit(cache=True, fastmath=True)
-def shrink(depth, colour, fine, empty, coverage, small_colour, small_depth):
-    """Mean of `fine` x `fine` samples: share covered, colour times that share, nearest depth."""
-    rows, columns = coverage.shape
-    weight = np.float32(1.0 / (fine * fine))
-    for y in range(rows):
-        for x in range(columns):
-            count = 0
-            b = g = r = np.float32(0.0)
-            near = empty
-            for j in range(y * fine, (y + 1) * fine):
-                for i in range(x * fine, (x + 1) * fine):
-                    if depth[j, i] < empty:
-                        count += 1
-                        b += colour[j, i, 0]
-                        g += colour[j, i, 1]
-                        r += colour[j, i, 2]
-                        near = min(near, depth[j, i])
-            coverage[y, x] = count * weight
-            small_colour[y, x, 0] = b * weight
-            small_colour[y, x, 1] = g * weight
-            small_colour[y, x, 2] = r * weight
-            small_depth[y, x] = near
-
-
-@njit(cache=True, fastmath=True)
 def fill(screen, faces, mask):
     """Set the pixels of `mask` whose centres lie in a projected face to 255."""
     rows, columns = mask.shape

@@ -74,9 +74,9 @@ class Backdrop:
         self._picture = background.render(wide)
 
     def seen(self, camera: Camera) -> Floats:
-        """Return the background as `camera` sees it: the first camera, turned."""
+        """Return the background as `camera` sees it: the first camera, turned. The picture is not to be changed."""
         if self._still:
-            return self._picture.copy()
+            return self._picture
         turn = self._camera.rotation.astype(np.float64) @ camera.rotation.astype(np.float64).T
         size = (camera.width, camera.height)
         here = _intrinsics(camera.focal, camera.width / 2, camera.height / 2)

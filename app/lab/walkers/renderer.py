@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -143,17 +144,16 @@ def draw(figure: Figure, vertices: Floats, normals: Floats, camera: Camera, ligh
     colour = np.zeros((rows, columns, 3), np.float32)
     screen = screen.copy()
     screen[:, :2] = (screen[:, :2] - (left, top)) * fine
-    loops = compiled("_figure_loops")
-    loops.paint(
+    compiled("_figure_loops").paint(
         screen, vertices, normals, figure.uv, figure.faces, figure.material, figure.materials,
         np.array(camera.position, np.float32), np.array(light.towards, np.float32), np.float32(light.direct),
         np.float32(light.ambient), depth, colour,
     )  # fmt: skip
-    small = (bottom - top, right - left)
-    coverage, small_colour = np.empty(small, np.float32), np.empty((*small, 3), np.float32)
-    small_depth = np.empty(small, np.float32)
-    loops.shrink(depth, colour, fine, NO_DEPTH, coverage, small_colour, small_depth)
-    return Tile(left, top, coverage, small_colour, small_depth)
+    size = (right - left, bottom - top)
+    cover = cv2.resize((depth < NO_DEPTH).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    colour = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), np.float32)
+    nearest: Floats = np.minimum.reduce([depth[y::fine, x::fine] for y in range(fine) for x in range(fine)])
+    return Tile(left, top, np.asarray(cover, np.float32), colour, nearest)
 
 
 def coverage(figure: Figure, screen: Floats, width: int, height: int) -> Bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -126,8 +126,7 @@ class Scene:
         """Return the picture of `frame`, BGR uint8 (H, W, 3), and everybody who is in it."""
         camera = self.camera_at(frame)
         place = self._backdrop.seen(camera)
-        total = np.zeros_like(place)
-        seen: list[Seen] = []
+        mean, seen = place, list[Seen]()
         for exposure in range(self.exposures):
             picture = place.copy()
             layers = self._layers(frame, _SHUTTER * (exposure - 0.5 * (self.exposures - 1)) / self.exposures, camera)
@@ -137,16 +136,14 @@ class Scene:
                 layer.tile.lay_over(picture)
             if exposure == self.exposures // 2:
                 seen = _truth(frame, camera, layers)
-            cv2.accumulateWeighted(picture, total, 1 / (exposure + 1))
+            if exposure == 0:
+                mean = picture
+            else:
+                cv2.accumulateWeighted(picture, mean, 1 / (exposure + 1))
         top, left = np.random.default_rng([self.seed, frame, 0x9A]).integers(0, _GRAIN_SHIFT, 2)
-        total += self._grain[top : top + camera.height, left : left + camera.width]
-        np.maximum(total, 0, out=total)
-        return np.asarray(cv2.convertScaleAbs(total, alpha=255), np.uint8), seen
-
-    def film(self) -> Iterator[tuple[int, Image, list[Seen]]]:
-        """Yield every frame's number, picture and people."""
-        for frame in range(self.frames):
-            yield (frame, *self.render(frame))
+        mean += self._grain[top : top + camera.height, left : left + camera.width]
+        np.maximum(mean, 0, out=mean)
+        return np.asarray(cv2.convertScaleAbs(mean, alpha=255), np.uint8), seen
 
     def _layers(self, frame: int, shift: float, camera: Camera) -> list[_Layer]:
         """Draw everybody who is in the picture, far to near, `shift` frames after `frame`."""
@@ -274,7 +271,8 @@ def write_clip(
     rows: list[str] = []
     video.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(video, scene.camera.width, scene.camera.height, scene.fps) as writer:
-        for index, picture, people in scene.film():
+        for index in range(scene.frames):
+            picture, people = scene.render(index)
             writer.write(picture, float(index / scene.fps))
             turn = _rounded(scene.angles[index], 6)
             persons = [_person(person, index, poses) for person in people]

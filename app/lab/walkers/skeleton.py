@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.types import Floats
 
@@ -33,8 +32,6 @@ JOINT = {name: index for index, name in enumerate(JOINTS)}
 Side: TypeAlias = Literal["l", "r"]
 SIDES: tuple[Side, Side] = ("l", "r")
 
-_SOLE_OWNERS = [[JOINT[f"{joint}_{side}"] for joint in ("ankle", "toe", "toe")] for side in SIDES]
-"""What moves the contact points of a foot: the heel hangs on the ankle joint, ball and tip on the toe joint."""
 _LEVELS = ((0,), (1, 5, 9), (2, 6, 10), (3, 7, 11, 13, 17), (4, 8, 12, 14, 18), (15, 19), (16, 20))
 """The joints by their depth in the tree, so that forward kinematics handles a whole level at once."""
 
@@ -68,11 +65,6 @@ class Skeleton:
         parents = np.array(PARENTS)
         return np.asarray(np.where(parents[:, None] >= 0, self.rest - self.rest[parents], self.rest), np.float32)
 
-    @cached_property
-    def sole_offsets(self) -> Floats:
-        """(2, 3, 3): the heel from the ankle, ball and tip from the toe joint, in the rest pose."""
-        return np.asarray(self.sole - self.rest[_SOLE_OWNERS], np.float32)
-
     @property
     def leg_length(self) -> float:
         """Height of the hip joints above the floor in the rest pose, m, mean of both sides."""
@@ -99,9 +91,6 @@ class Poses:
     def __len__(self) -> int:
         return len(self.root)
 
-    def __getitem__(self, frames: slice | NDArray[np.int64]) -> Poses:
-        return Poses(self.root[frames], self.rotations[frames])
-
 
 def forward_kinematics(skeleton: Skeleton, poses: Poses) -> tuple[Floats, Floats]:
     """Return the joints in the world, (T, 21, 3) m, and the joints' rotations in the world, (T, 21, 3, 3)."""
@@ -116,9 +105,3 @@ def forward_kinematics(skeleton: Skeleton, poses: Poses) -> tuple[Floats, Floats
         moved = (rotations[:, parents] @ skeleton.offsets[level][..., None])[..., 0]
         positions[:, level] = positions[:, parents] + moved
     return positions, rotations
-
-
-def sole_points(skeleton: Skeleton, positions: Floats, rotations: Floats) -> Floats:
-    """Return heel, ball and tip of both feet in the world, (T, 2, 3, 3) m, from `forward_kinematics`."""
-    moved = (rotations[:, _SOLE_OWNERS] @ skeleton.sole_offsets[..., None])[..., 0]
-    return np.asarray(positions[:, _SOLE_OWNERS] + moved, np.float32)
