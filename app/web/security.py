@@ -34,6 +34,7 @@ _MOST_SESSIONS = 1000
 _MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # the most wrong passwords a minute, from one address and in total
 _UPLOAD = ("POST", "/api/videos")  # the one request whose body may be large; the library of videos limits it
 _LARGEST_BODY = 64 << 10  # bytes of any other
+_LARGEST_HEAD = 32 << 10  # bytes of headers and query
 _BODY_TIME = 15.0  # s in which it must arrive
 # A name or an IPv4 address, or an IPv6 address in brackets, then perhaps a port (RFC 9110, section 7.2).
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -161,6 +162,11 @@ class Guard:
             await refused(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> JSONResponse | None:
+        head = [*(part for header in request.scope["headers"] for part in header), request.scope["query_string"]]
+        if sum(map(len, head)) > _LARGEST_HEAD:
+            return _refused(
+                431, f"The head of the request is larger than {_LARGEST_HEAD >> 10} KiB, which is the limit."
+            )
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             return _refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -194,6 +195,24 @@ def test_walks_are_embedded_anew(run: Run, db: Path) -> None:
     assert "2, 3" in told
     with SqliteGallery(db) as gallery:
         assert gallery.model_ids() == {"gei": 1, "m@12345678": 2}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no special files")
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a pipe"])
+def test_an_export_replaces_no_special_file(kind: str, run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "special.gz"
+    if kind == "device":
+        target.symlink_to("/dev/null")  # only root can make a device
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        target = tmp_path / "pipe"
+    if kind == "link to a pipe":
+        target = tmp_path / "link.gz"
+        target.symlink_to(tmp_path / "pipe")
+    before = target.lstat()
+    with pytest.raises(GaitprintError, match="which Gaitprint does not replace"):
+        run("export", str(target), "--overwrite")
+    assert (target.lstat().st_ino, target.lstat().st_mode) == (before.st_ino, before.st_mode)
 
 
 @pytest.fixture

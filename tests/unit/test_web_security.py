@@ -139,6 +139,14 @@ def test_a_large_body_is_refused_without_being_held(
     assert len(answer.content) < 1000
 
 
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("path", ["/", "/api/session", "/api/people"])
+def test_a_large_head_is_refused(path: str, many: bool, open_client: TestClient) -> None:
+    headers = {f"X-{number}": "x" * 700 for number in range(60)} if many else {"X-Long": "x" * 40000}
+    assert open_client.get(path, headers=headers).status_code == 431
+    assert open_client.get(f"{path}?{'x' * 40000}").status_code == 431
+
+
 def test_a_body_that_does_not_arrive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.web.security._BODY_TIME", 0.05)
     sent: list[Message] = []
