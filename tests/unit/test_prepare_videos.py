@@ -153,6 +153,11 @@ def test_new_labels_replace_the_data(studio: Studio) -> None:
         (["a.mp4,one,ann,,"], "track must be a whole number"),
         (["a.mp4,1,../ann,,"], "cannot be the name of a folder"),
         (["a.mp4,1,ann,.,"], "cannot be the name of a folder"),
+        *(
+            (["a.mp4,1," + name + ",,"], "cannot be the name of a folder")
+            for name in ("con", "LPT1.x", "...", "a?", "a|b")
+        ),
+        (["a.mp4,1,ann," + "x" * 200 + ","], "cannot be the name of a folder"),
         (["a.mp4,1,,,"], "No line of .* has an identity"),
     ],
 )

@@ -47,6 +47,11 @@ def receive(library: VideoLibrary, name: str, content: bytes) -> Video:
         ("a\0b\n<c>.mp4", "a_b_c"),
         ("Straße é 日本.mp4", "Straße é 日本"),
         ("x" * 300 + ".mp4", "x" * 80),
+        ("...mp4", "video"),
+        ("..mp4", "video"),
+        ("CON.mp4", "_CON"),
+        ("nul.mov", "_nul"),
+        ("\udcff.mp4", "video"),
     ],
 )
 def test_names_from_outside_become_harmless(name: str, stem: str) -> None:
