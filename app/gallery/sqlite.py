@@ -456,7 +456,8 @@ class SqliteGallery:
             redacted = names.details(entry.details)
             if redacted != entry.details:
                 db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), entry.event_id))
-        for table, column, key in (("walk", "source", "walk_id"), ("person", "consent", "person_id")):
+        for table, column in (("walk", "source"), ("walk", "view"), ("person", "consent")):
+            key = f"{table}_id"
             for number, text in db.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
                 if not isinstance(text, str):
                     raise sqlite3.DatabaseError(f"malformed {table} {number}: {text!r} is no text")

@@ -74,7 +74,7 @@ def test_several_names_and_words_within_words() -> None:
 def test_a_forgotten_name_is_nowhere_in_the_file(name: str, over: bool, tmp_path: Path) -> None:
     def walk(seed: int, source: str) -> NewWalk:
         parts = np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)
-        return NewWalk(Embedding(parts, "gei", 30), source, seconds=2.0)
+        return NewWalk(Embedding(parts, "gei", 30), source, view=f"{source} left", seconds=2.0)
 
     path = tmp_path / "gallery.db"
     forms = spellings(name)
@@ -91,6 +91,7 @@ def test_a_forgotten_name_is_nowhere_in_the_file(name: str, over: bool, tmp_path
             gallery.forget(name)
         assert {person.consent for person in gallery.people()} == {"with (forgotten), who agreed too"}
         assert {walk.source for walk in gallery.walks()} == {"(forgotten)_street.mp4"}
+        assert {walk.view for walk in gallery.walks()} == {"(forgotten)_street.mp4 left"}
     content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     for form in forms:
         assert form.encode() not in content
