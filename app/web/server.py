@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,6 +33,15 @@ from app.web.videos import VideoLibrary
 logger = logging.getLogger(__name__)
 
 _FOLLOW_EVERY = 60.0  # s
+_ID = "[0-9a-f]{32}"
+# What the application's folders hold, as regular expressions. It deletes whatever else is in them.
+_OWN = {
+    "uploads": _ID,
+    "inputs": _ID,
+    "jobs": rf"{_ID}\.json",
+    "results": _ID,
+    "work": "cache|OutputVideos|GaitSilhouette|GaitFeatures",
+}
 _MOST_FAULTS = 10  # of a request that are told
 _PAGES = Path(__file__).parent / "pages"
 
@@ -40,8 +50,9 @@ def create_app(options: WebOptions) -> FastAPI:
     """Put the application together. Its queue works while the application runs.
 
     Raises:
-        ConflictError: the folder's results were made with another gallery.
+        ConflictError: the folder's results were made with another gallery, or it holds what is not of the application.
     """
+    _need_own(options.folder)
     sessions, videos, jobs = Sessions(options.password), VideoLibrary(options), JobStore(options.folder)
     queue, people = JobQueue(options, jobs, videos), People(options, jobs, videos)
     people.check_gallery()
@@ -74,6 +85,20 @@ def create_app(options: WebOptions) -> FastAPI:
         application.add_api_route(address, _page, include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
     return application
+
+
+def _need_own(folder: Path) -> None:
+    """Make sure that the folders in which the application deletes things hold nothing but its own.
+
+    Raises:
+        ConflictError: there is something else.
+    """
+    for name, own in _OWN.items():
+        for path in (folder / name).glob("*"):
+            if not re.fullmatch(rf"{own}|\..*\.partial.*|\.DS_Store|Thumbs\.db|desktop\.ini", path.name):
+                raise ConflictError(
+                    f"{path} is not of the web page, which would delete it. Move it away, or give another --folder."
+                )
 
 
 @contextlib.contextmanager

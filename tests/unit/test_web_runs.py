@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from starlette.testclient import TestClient
 from app.cli.main import main
 from app.settings import MatchSettings
 from app.web.jobs import Job, JobStore
-from app.web.options import WebOptions
+from app.web.options import ConflictError, WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
 from tests.clips import Walker, crossing, write_clip
@@ -109,7 +111,8 @@ def test_nobody_else_can_read_what_the_page_keeps(
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_what_an_earlier_version_kept_is_closed_to_others(tmp_path: Path) -> None:
     options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
-    for name in ("uploads/1/walk.mp4", "results/1/run/walk.mp4", "inputs/1/thumbnail.jpg", "work/cache/1.zip"):
+    one = "1" * 32
+    for name in (f"uploads/{one}/walk.mp4", f"results/{one}/walk.mp4", f"inputs/{one}/x.jpg", "work/cache/1.zip"):
         path = options.folder / name
         path.parent.mkdir(parents=True)
         path.touch()
@@ -119,6 +122,28 @@ def test_what_an_earlier_version_kept_is_closed_to_others(tmp_path: Path) -> Non
         assert readable_by_others(options.folder) == []
     now = os.umask(before)
     assert now == before
+
+
+@pytest.mark.parametrize("place", ["uploads", "inputs", "jobs", "results", "work"])
+@pytest.mark.parametrize("foreign", ["thesis.pdf", "2024/summer.mp4", ".git/config", "results.json"])
+def test_a_folder_that_holds_something_else_is_refused_and_stays(place: str, foreign: str, tmp_path: Path) -> None:
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    path = options.folder / place / foreign
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    with pytest.raises(ConflictError, match=r"is not of the web page.*give another --folder"):
+        create_app(options)
+    assert path.read_text() == "precious"
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
+def test_a_folder_of_the_page_is_taken_again(options: WebOptions, done: dict[str, Any]) -> None:
+    (options.folder / "results" / ".DS_Store").touch()
+    copy = options.folder.with_name("copy")
+    shutil.copytree(options.folder, copy)
+    with TestClient(create_app(replace(options, folder=copy)), base_url="http://127.0.0.1:8765") as client:
+        client.get("/api/session")
+        assert client.get(f"/api/jobs/{done['job_id']}/result").status_code == 200
 
 
 def test_a_result_has_boxes_crops_report_and_ranges(client: TestClient, done: dict[str, Any]) -> None:
