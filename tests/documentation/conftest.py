@@ -61,13 +61,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def enrolled(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
-    """An output folder in which Anna, Ben and Cleo are enrolled and every clip has been followed once."""
+    """An output folder in which Anna, Ben and Cleo are enrolled."""
     workspace = Workspace.make(tmp_path_factory.mktemp("enrolled"))
     shutil.copytree(videos, workspace.folder, dirs_exist_ok=True)
     text = (
         'python -m app enrol anna.mp4 --name Anna --consent "a test"\n'
         'python -m app enrol --folder people --consent "a test"\n'
-        "python -m app identify people.mp4 street.mp4 hall.mp4 --set output.summary=false --set output.report=false\n"
     )
     workspace.run(Block(Path(__file__), 1, "sh", None, text, None, False))
     return workspace.folder / "output"
@@ -82,9 +81,8 @@ def workspace(tmp_path: Path, request: pytest.FixtureRequest, videos: Path) -> C
     def make(known: bool = False, own_code: bool = False) -> Workspace:
         made = Workspace.make(tmp_path, own_code)
         shutil.copytree(videos, tmp_path, dirs_exist_ok=True)
-        if not own_code:  # the cache of what was followed spares minutes; other code would not use it
-            output = request.getfixturevalue("enrolled")
-            shutil.copytree(output if known else output / "cache", tmp_path / "output" / ("" if known else "cache"))
+        if known:
+            shutil.copytree(request.getfixturevalue("enrolled"), tmp_path / "output")
         return made
 
     return make

@@ -20,8 +20,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,17 @@ class Workspace:
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
         return cls(folder)
+
+    def run_all(self, blocks: Sequence[Block]) -> None:
+        """Run blocks in order. As imports are slow, Python blocks in a row share a process, but not their names."""
+        for language, group in groupby(blocks, key=lambda block: None if block.title else block.language):
+            together = list(group)
+            if language == "python":
+                script = "".join(f"exec(compile({b.text!r}, {str(b)!r}, 'exec'), {{}})\n" for b in together)
+                self._execute([sys.executable, "-W", "error::UserWarning", "-c", script], together[0])
+            else:
+                for block in together:
+                    self.run(block)
 
     def run(self, block: Block) -> None:
         """Run a block, or write or change the file that it shows; AssertionError tells what the command printed."""
