@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,12 @@ from app.gait.models.gaitstrips import GaitStrips
 from app.gait.models.smplgait import SMPLGait
 from app.gait.onnx import accepts
 from app.gait.opengait import load_network
-from app.lab.training.engine import load_trained
 from app.lab.training.export import Storage, export, largest_difference
-from app.lab.training.gait.settings import GaitTrainSettings
-from app.lab.training.gait.task import GaitTask, evaluation_sets, walks_of
 from app.types import SMPL
 from app.weights.checkpoints import load_pickle_safely, metadata_of
+
+if TYPE_CHECKING:
+    from app.lab.training.gait.settings import GaitTrainSettings
 
 NOTE = "the weights are for academic use only"
 TRACED, COMPARED = 9, (1, 2, 31)
@@ -110,6 +110,10 @@ def export_trained(settings: GaitTrainSettings, path: Path) -> float:
         SettingsError: nothing was trained in `settings.out`, or with other settings.
         CheckpointError, OutputError, MissingExtraError: see `export_checkpoint`.
     """
+    # Exporting a checkpoint needs no Lightning, which these modules import.
+    from app.lab.training.engine import load_trained
+    from app.lab.training.gait.task import GaitTask, evaluation_sets, walks_of
+
     if settings.checkpoint is None:
         network = load_trained(settings.plan.build(0, classifier=False), settings.out, "gait network")
     elif settings.checkpoint.is_file():
