@@ -51,7 +51,7 @@ def test_all_kinds_of_videos(demo: Demo, studio: Path, tmp_path: Path) -> None:
     probes = {probe["video"]: probe for probe in report_of(tmp_path / "out")["probes"]}
     assert list(probes) == names
     for name, probe in probes.items():
-        source = results(tmp_path / "out") / f"G-gallery_P-{Path(name).stem}.mp4"
+        source = results(tmp_path / "out") / f"G-gallery_P-{probe['name']}.mp4"
         with av.open(f"file:{source}") as painted, av.open(f"file:{studio / name}") as before:
             times = [[float(p.time or 0) for p in video.decode(video=0)] for video in (painted, before)]
             assert times[0] == pytest.approx(times[1], abs=1e-3), name
