@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.lab.walkers.gait import GaitTraits
-from app.lab.walkers.motion import Walk
+from app.lab.walkers.motion import WalkingMotion
 from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
 from app.types import Floats
@@ -110,7 +110,7 @@ class Stride:
     """Way of the pelvis between its lowest and highest place."""
 
 
-def joint_angles(skeleton: Skeleton, walk: Walk, side: Side) -> dict[str, Doubles]:
+def joint_angles(skeleton: Skeleton, walk: WalkingMotion, side: Side) -> dict[str, Doubles]:
     """Return knee, thigh, ankle, foot, shoulder and elbow angles of every frame, (T,) degrees each.
 
     Flexion and dorsiflexion are positive. The thigh is against the vertical, the foot against the floor (heel up
@@ -143,7 +143,7 @@ def joint_angles(skeleton: Skeleton, walk: Walk, side: Side) -> dict[str, Double
     }
 
 
-def foot_slip(skeleton: Skeleton, walk: Walk, fps: float) -> float:
+def foot_slip(skeleton: Skeleton, walk: WalkingMotion, fps: float) -> float:
     """Return the largest speed of a sole point between two frames in which it stands, m/s."""
     points = sole_points(skeleton, *forward_kinematics(skeleton, walk.poses)).astype(np.float64)
     stands = walk.contacts[1:] & walk.contacts[:-1]
@@ -151,13 +151,13 @@ def foot_slip(skeleton: Skeleton, walk: Walk, fps: float) -> float:
     return float(np.max(speeds, where=stands, initial=0.0))
 
 
-def floor_penetration(skeleton: Skeleton, walk: Walk) -> float:
+def floor_penetration(skeleton: Skeleton, walk: WalkingMotion) -> float:
     """Return how far the lowest sole point sinks into the floor, m (0 where none does)."""
     points = sole_points(skeleton, *forward_kinematics(skeleton, walk.poses))
     return max(0.0, -float(points[..., 2].min()))
 
 
-def stride(skeleton: Skeleton, walk: Walk, fps: float) -> Stride:
+def stride(skeleton: Skeleton, walk: WalkingMotion, fps: float) -> Stride:
     """Measure steady walking from the feet's contacts with the floor.
 
     Raises:

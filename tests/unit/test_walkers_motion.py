@@ -9,7 +9,7 @@ import pytest
 
 from app.lab.walkers import normative
 from app.lab.walkers.gait import Carrying, GaitTraits
-from app.lab.walkers.motion import Walk, walk
+from app.lab.walkers.motion import WalkingMotion, walk
 from app.lab.walkers.path import Path
 from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics
 from tests.walking import (
@@ -34,7 +34,7 @@ def skeleton() -> Skeleton:
 
 
 @pytest.fixture(scope="module")
-def average(skeleton: Skeleton) -> Walk:
+def average(skeleton: Skeleton) -> WalkingMotion:
     return walk(skeleton, GaitTraits(), AHEAD, 1.3, fps=FPS, seconds=8)
 
 
@@ -63,7 +63,7 @@ def test_feet_neither_slip_nor_sink(name: str, path: Path, speed: np.ndarray) ->
         assert moved.contacts.any((1, 2)).all(), "walking has no flight"
 
 
-def test_slip_is_noticed(skeleton: Skeleton, average: Walk) -> None:
+def test_slip_is_noticed(skeleton: Skeleton, average: WalkingMotion) -> None:
     drift = np.outer(np.arange(len(average)), [0.0, 0.001, -0.0001]).astype(np.float32)
     drifting = replace(average, poses=replace(average.poses, root=average.poses.root + drift))
     assert foot_slip(skeleton, drifting, FPS) > 0.09
@@ -164,7 +164,7 @@ def test_angles_stay_in_the_published_bands(skeleton: Skeleton) -> None:
                 assert normative_deviation(angles[name], curve(phase, speed), curve.sd) < 0.06, (name, speed)
 
 
-def test_angles_peak_where_the_books_say(skeleton: Skeleton, average: Walk) -> None:
+def test_angles_peak_where_the_books_say(skeleton: Skeleton, average: WalkingMotion) -> None:
     angles = joint_angles(skeleton, average, "l")
     share = average.phase % 1
     knee, thigh, ankle, shoulder = (angles[name] for name in ("knee", "thigh", "ankle", "shoulder"))

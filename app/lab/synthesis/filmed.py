@@ -24,7 +24,7 @@ from app.lab.synthesis.cutouts import Cutout, Cutouts, light
 from app.lab.synthesis.photos import read_grounds
 from app.lab.synthesis.pictures import degrade
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.dataset import Plan, Walk, walks_of
+from app.lab.walkers.dataset import Plan, PlannedWalk, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
 from app.lab.walkers.renderer import draw
 from app.settings import SegmenterSettings
@@ -98,7 +98,7 @@ def write_person(folder: Path, studio: Studio, index: int) -> None:
             write_array(silhouettes, place / "0_silhouette.pkl")
 
 
-def filmed(studio: Studio, index: int) -> Iterator[tuple[Walk, int, Bytes]]:
+def filmed(studio: Studio, index: int) -> Iterator[tuple[PlannedWalk, int, Bytes]]:
     """Yield the walks of person `index` that are filmed, the view, and the silhouettes, uint8 (T, 64, 64).
 
     Walks of which less than half can be cut out are left out.
@@ -121,7 +121,7 @@ def filmed(studio: Studio, index: int) -> Iterator[tuple[Walk, int, Bytes]]:
 
 
 def _pictures(
-    walk: Walk, camera: Camera, studio: Studio, rng: np.random.Generator
+    walk: PlannedWalk, camera: Camera, studio: Studio, rng: np.random.Generator
 ) -> Iterator[tuple[Frame, Floats, Floats]]:
     """Film `walk`.
 

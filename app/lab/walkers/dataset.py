@@ -166,7 +166,7 @@ def subject_walks(
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class PlannedWalk:
     """One walk of a person of a plan, and the `cameras` that film it, by their views in degrees."""
 
     condition: Condition
@@ -178,7 +178,7 @@ class Walk:
 
 def walks_of(
     plan: Plan, index: int, model: BodyModel, wardrobe: Path | None = None, only: Collection[int] | None = None
-) -> Iterator[Walk]:
+) -> Iterator[PlannedWalk]:
     """Yield the walks of person `index` of the plan: all, or those whose places in `Plan.walks` are in `only`."""
     clothes = wardrobe_in(wardrobe)
     own, same = Person.sample(1_000_003 * plan.seed + plan.first + index), Person.sample(0)
@@ -201,7 +201,7 @@ def walks_of(
         else:
             height = float(rng.uniform(*plan.heights))
             cameras = {view: _camera(view, float(np.mean(plan.distances)), height) for view in plan.views}
-        yield Walk(condition, number, motion, fps, cameras)
+        yield PlannedWalk(condition, number, motion, fps, cameras)
 
 
 def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from app.errors import SettingsError
 from app.lab.training.gait.transforms import Transform
-from app.lab.training.gait.walks import PackedWalks, Walk
+from app.lab.training.gait.walks import PackedWalks, WalkArray
 from app.types import Ints
 
 Order: TypeAlias = Literal["ordered", "unordered", "either"]
@@ -56,7 +56,7 @@ class Sampling:
         return rng.choice(np.tile(np.arange(length), repeats), count, replace=False)
 
 
-def tensors(walks: Walk) -> dict[str, Tensor]:
+def tensors(walks: WalkArray) -> dict[str, Tensor]:
     """Copy walks of one length to tensors: to ``walks``, or each field of `bodies` to its own name."""
     if walks.dtype.names is None:
         return {"walks": torch.tensor(walks)}
@@ -127,7 +127,7 @@ class GaitBatches:
                     owners.append(int(person))
         return {**tensors(np.stack(walks)), "people": torch.tensor(owners)}
 
-    def _draw_filmed(self, person: int, rng: np.random.Generator) -> Walk | None:
+    def _draw_filmed(self, person: int, rng: np.random.Generator) -> WalkArray | None:
         """Draw one of the person's filmed walks, as often as `filmed_share` says."""
         if self._filmed is None or not len(self._filmed_of[person]) or rng.random() >= self._filmed_share:
             return None

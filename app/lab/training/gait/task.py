@@ -24,7 +24,7 @@ from app.lab.training.engine import Task, fit
 from app.lab.training.gait.judging import EvaluationSet, first_walk, network_input, numbered
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
-from app.lab.training.gait.walks import PackedWalks, Walk
+from app.lab.training.gait.walks import PackedWalks, WalkArray
 from app.lab.training.losses import batch_all_triplet, contrastive, part_cross_entropy
 from app.weights.checkpoints import load_strictly
 
@@ -214,7 +214,7 @@ def evaluation_sets(settings: GaitTrainSettings, walks: PackedWalks, filmed: Pac
     return evaluations
 
 
-def _of_people(walks: PackedWalks, people: Sequence[str]) -> tuple[list[Walk], list[WalkFile]]:
+def _of_people(walks: PackedWalks, people: Sequence[str]) -> tuple[list[WalkArray], list[WalkFile]]:
     indices = [int(index) for own in walks.of(people) for index in own]
     return [walks[index] for index in indices], [walks.files[index] for index in indices]
 

@@ -20,7 +20,7 @@ from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
 from app.gait.models.smplgait import mirrored
 from app.lab.training.gait.rules import Rule, one_of, read, sections, take
-from app.lab.training.gait.walks import Form, Walk
+from app.lab.training.gait.walks import Form, WalkArray
 from app.lab.training.silhouettes import worsened
 from app.types import Floats
 
@@ -42,7 +42,7 @@ class Transform:
         """Return the transform as it is after this share of the training, 0..1."""
         return self
 
-    def __call__(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def __call__(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         """Return the walk, changed or not. The array that is given is never written to."""
         if rng.random() >= self.prob:
             return walk
@@ -52,7 +52,7 @@ class Transform:
         bodies["silhouettes"], bodies["smpl"] = self.change(walk["silhouettes"], rng), self.change_smpl(walk["smpl"])
         return bodies
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         """Return the changed walk."""
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class Transform:
 class RandomHorizontalFlip(Transform):
     """Exchanges left and right."""
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return np.ascontiguousarray(walk[..., ::-1])
 
     def change_smpl(self, smpl: Floats) -> Floats:
@@ -78,7 +78,7 @@ class RandomRotate(Transform):
 
     degree: float = 10.0
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
         angle = float(rng.uniform(-self.degree, self.degree))
         matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
@@ -92,7 +92,7 @@ class RandomAffine(Transform):
     degree: float = 10.0
     shift: float = 4.0
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
         corners = np.array([[0, 0], [columns - 1, 0], [0, rows - 1]], np.float32)
         angle = float(rng.uniform(-self.degree, self.degree))
@@ -108,7 +108,7 @@ class RandomPerspective(Transform):
 
     shift: float = 10.0
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
         corners = np.array([[0, 0], [columns - 1, 0], [columns - 1, rows - 1], [0, rows - 1]], np.float32)
         inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
@@ -129,13 +129,13 @@ class RandomErasing(Transform):
     r1: float = 0.3
     per_frame: bool = False
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         walk = walk.copy()
         for frames in walk[:, None] if self.per_frame else [walk]:
             self._erase(frames, rng)
         return walk
 
-    def _erase(self, frames: Walk, rng: np.random.Generator) -> None:
+    def _erase(self, frames: WalkArray, rng: np.random.Generator) -> None:
         rows, columns = frames.shape[-2:]
         for _ in range(100):
             area = rng.uniform(self.sl, self.sh) * rows * columns
@@ -157,7 +157,7 @@ class Deform(Transform):
     def fits(cls, form: Form) -> bool:
         return form in ("silhouettes", "silhouettes of 128 rows")
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
         angle, shear = np.radians(rng.normal(0, 2.0)), rng.normal(0, 0.02)
         stretch = np.exp(rng.normal(0, 0.04)) * (1 if rng.random() < 0.5 else -1)
@@ -186,7 +186,7 @@ class PoorSegmentation(Transform):
     def at(self, progress: float) -> Transform:
         return replace(self, strength=self.strength * min(1.0, progress / self.ramp)) if self.ramp else self
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return worsened(walk, self.strength, rng)
 
 
@@ -203,7 +203,7 @@ class PoseTransform(Transform):
 class FlipSequence(PoseTransform):
     """Reverses the walk in time."""
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return walk[::-1].copy()
 
 
@@ -211,7 +211,7 @@ class FlipSequence(PoseTransform):
 class MirrorPoses(PoseTransform):
     """Mirrors each pose about its middle. Joints keep their names, so a left joint stays a left one."""
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         walk = walk.copy()
         walk[..., 0] = 2 * walk[..., 0].mean(1, keepdims=True) - walk[..., 0]
         return walk
@@ -221,7 +221,7 @@ class MirrorPoses(PoseTransform):
 class InversePosesPre(PoseTransform):
     """Exchanges left and right joints."""
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return walk[:, list(MIRRORED)]
 
 
@@ -232,7 +232,7 @@ class PointNoise(PoseTransform):
     prob: float = 1.0
     std: float = 0.15
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return _shifted(walk, rng.normal(0, self.std, (len(walk), walk.shape[1], 2)))
 
 
@@ -243,7 +243,7 @@ class JointNoise(PoseTransform):
     prob: float = 1.0
     std: float = 0.5
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return _shifted(walk, rng.normal(0, self.std, (1, walk.shape[1], 2)))
 
 
@@ -254,7 +254,7 @@ class RandomMove(PoseTransform):
     prob: float = 1.0
     random_r: tuple[float, float] = (4.0, 1.0)
 
-    def change(self, walk: Walk, rng: np.random.Generator) -> Walk:
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         reach = np.array(self.random_r)
         return _shifted(walk, rng.uniform(-reach, reach))
 
@@ -338,13 +338,13 @@ def _entries(transforms: object) -> Iterator[Mapping[str, Any]]:
             yield from _entries(entry.get("trf_cfg", []))
 
 
-def _each(walk: Walk, change: Callable[[Walk], Walk]) -> Walk:
+def _each(walk: WalkArray, change: Callable[[WalkArray], WalkArray]) -> WalkArray:
     """Change each picture of uint8 (T, ..., h, w) by itself."""
     flat = walk.reshape(-1, *walk.shape[-2:])
     return np.stack([change(frame) for frame in flat]).reshape(walk.shape)
 
 
-def _shifted(walk: Walk, by: NDArray[np.float64]) -> Floats:
+def _shifted(walk: WalkArray, by: NDArray[np.float64]) -> Floats:
     walk = np.array(walk, np.float32)
     walk[..., :2] += by.astype(np.float32)
     return walk

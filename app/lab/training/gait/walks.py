@@ -27,7 +27,7 @@ from app.lab.data.opengait import (
 )
 from app.types import Floats, Ints
 
-Walk: TypeAlias = NDArray[Any]
+WalkArray: TypeAlias = NDArray[Any]
 """Pictures uint8 (T, ..., h, w), keypoints float32 (T, 17, 3) with x, y in px and a score, or `bodies` (T,)."""
 Form: TypeAlias = Literal[
     "silhouettes",
@@ -58,7 +58,7 @@ class Walks(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Walk: ...
+    def __getitem__(self, index: int, /) -> WalkArray: ...
 
 
 def form_for(network: type[EmbeddingNetwork]) -> Form:
@@ -109,7 +109,7 @@ class PackedWalks:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Walk:
+    def __getitem__(self, index: int) -> WalkArray:
         return self._frames[self._starts[index] : self._starts[index + 1]]
 
     @property
@@ -218,7 +218,7 @@ def _holds_heatmaps(file: WalkFile) -> bool:
     return "heatmap" in file.path.name.lower()
 
 
-def _read(files: Sequence[WalkFile], form: Form, estimate: Estimate | None) -> Walk:
+def _read(files: Sequence[WalkFile], form: Form, estimate: Estimate | None) -> WalkArray:
     rows = 128 if form.endswith("128 rows") else 64
     if form.startswith("silhouettes with smpl"):
         return read_bodies(files[0].path, files[1].path, rows)

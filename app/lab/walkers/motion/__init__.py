@@ -8,6 +8,6 @@ stance begins (`swing`). Two-link inverse kinematics then gives the knees; trunk
 (`posing`).
 """
 
-from app.lab.walkers.motion.walking import Walk, walk
+from app.lab.walkers.motion.walking import WalkingMotion, walk
 
-__all__ = ["Walk", "walk"]
+__all__ = ["WalkingMotion", "walk"]

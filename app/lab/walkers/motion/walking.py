@@ -18,7 +18,7 @@ from app.types import Bools, Doubles
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class WalkingMotion:
     """A motion of T frames and what is known about it.
 
     `phase` (T,) of the left foot's cycle, rising, whole numbers at left heel contacts; `contacts` (T, 2, 3): which of
@@ -47,7 +47,7 @@ def walk(
     carrying: Carrying | None = None,
     phase: float = 0.0,
     seed: int | None = None,
-) -> Walk:
+) -> WalkingMotion:
     """Walk along `path`, from its beginning.
 
     Args:
@@ -80,4 +80,4 @@ def walk(
     motions = [Swing(footfalls, leg, stance, side, frames).motion() for side, leg in enumerate(legs)]
     poses = Posing(footfalls, stance, carrying, frames).poses(legs, motions)
     contacts = np.stack([motion.contacts() for motion in motions], 1)
-    return Walk(poses, stance.phase[:frames], contacts, stance.arc[:frames], stance.heading[:frames])
+    return WalkingMotion(poses, stance.phase[:frames], contacts, stance.arc[:frames], stance.heading[:frames])
