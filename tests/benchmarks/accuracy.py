@@ -189,7 +189,7 @@ def clip_matches(given: Given, clip: str, model: Detector) -> list[Matches]:
 
 def photo_matches(given: Given, model: Detector) -> list[Matches]:
     """The held-out pictures: people shown from head to foot count, all others are ignored."""
-    photos = read_photos(given.shared / "train", held_out=True)
+    photos = read_photos(given.shared / "train", held_out="forty")
     found, truth, ignore = [], [], []
     for photo in photos:
         people: Detections = model.detect([Frame(0, 0.0, photo.read())])[0]
@@ -247,7 +247,7 @@ class Picture:
 def labelled(given: Given, wanted: Callable[[Person], bool]) -> list[Picture]:
     """The held-out pictures with the people who are `wanted`, at least `LEAST_HEIGHT` high and no crowd."""
     pictures = []
-    for photo in read_photos(given.shared / "train", held_out=True):
+    for photo in read_photos(given.shared / "train", held_out="forty"):
         image = photo.read()
         people = [
             Person(one.box, one.mask(*image.shape[:2]), one.keypoints, one.full)

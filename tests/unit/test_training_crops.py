@@ -191,7 +191,7 @@ def test_crops_become_gentle(photos: Path, cutouts: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_held_out_is_not_trained_with(photos: Path, cutouts: Path) -> None:
-    training, validation = (CropBatches(photos, cutouts, 1, 0, held_out=held) for held in (False, True))
+    training, validation = (CropBatches(photos, cutouts, 1, 0, held_out=held) for held in (None, "forty"))
     assert [photo.id for photo in training._photos] == ["000000000001", "000000000002"]
     assert [photo.id for photo in validation._photos] == [min(HELD_OUT)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 
 from app.errors import OutputError, SettingsError
 from app.lab.synthesis.cutouts import PICTURES, Cutouts, write_cutouts
-from app.lab.synthesis.photos import HELD_OUT, frames_of, read_backgrounds, read_photos
+from app.lab.synthesis.photos import HELD_OUT, Annotated, frames_of, held_out_part, read_backgrounds, read_photos
 from app.lab.synthesis.pictures import degrade, overlaid
 from app.types import Image
 from tests.conftest import SHARED
@@ -52,7 +53,7 @@ def _labels(folder: Path) -> None:
 
 def test_photos_are_read_with_what_is_known_of_the_people(tmp_path: Path) -> None:
     _labels(tmp_path)
-    (photo,) = read_photos(tmp_path, held_out=False)
+    (photo,) = read_photos(tmp_path, held_out=None)
     assert photo.id == "999999999999"
     assert not photo.complete
     assert photo.read().shape == (96, 64, 3)
@@ -66,28 +67,96 @@ def test_photos_are_read_with_what_is_known_of_the_people(tmp_path: Path) -> Non
     assert person.full
     assert crowd.crowd
     assert crowd.mask(96, 64) is None
-    assert [photo.id for photo in read_photos(tmp_path, held_out=True)] == [min(HELD_OUT)]
+    assert [photo.id for photo in read_photos(tmp_path, held_out="forty")] == [min(HELD_OUT)]
+    with pytest.raises(SettingsError, match="no labelled pictures of the held-out set 'val'"):
+        read_photos(tmp_path, held_out="val")
 
 
 def test_missing_photos_are_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"labels\.json cannot be read"):
-        read_photos(tmp_path, held_out=False)
+        read_photos(tmp_path, held_out=None)
     with pytest.raises(SettingsError, match="backgrounds"):
         read_backgrounds(tmp_path)
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco" / "labels.json").write_text('{"a": {"w": 3}}')
     with pytest.raises(SettingsError, match="not understood"):
-        read_photos(tmp_path, held_out=False)
+        read_photos(tmp_path, held_out=None)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 def test_the_shared_pictures_are_held_out_by_id() -> None:
     folder = SHARED / "train"
-    training, held = read_photos(folder, held_out=False), read_photos(folder, held_out=True)
-    assert (len(training), len(held)) == (165, 40)
-    assert not {photo.id for photo in training} & {photo.id for photo in held}
+    training, forty, val = (read_photos(folder, held_out) for held_out in (None, "forty", "val"))
+    assert (len(training), len(forty), len(val)) == (1525, 40, 145)
+    assert len({photo.id for photo in training + forty + val}) == 205 + 1505
     assert len(read_backgrounds(folder)) == 76
     assert len(frames_of(folder / "intel" / "people-detection.gif", 10)) > 2
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
+def test_what_is_not_marked_follows_from_the_other_labels_as_it_is_marked_elsewhere(tmp_path: Path) -> None:
+    marked = json.loads((SHARED / "train" / "coco" / "labels.json").read_text())
+    for entry in marked.values():
+        for person in entry["persons"]:
+            person.pop("full", None), person.pop("crowd", None)
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco" / "labels.json").write_text(json.dumps(marked))
+    for held_out in (None, "forty"):
+        with_marks = read_photos(SHARED / "train", held_out)
+        for photo, bare in zip(with_marks, read_photos(tmp_path, held_out), strict=False):
+            assert photo.id == bare.id
+            assert [person.full for person in photo.people] == [person.full for person in bare.people]
+            for person, other in zip(photo.people, bare.people, strict=True):
+                assert person.crowd or not other.crowd
+
+
+def test_several_folders_are_read_alike_and_one_in_some_pictures_is_held_out(tmp_path: Path) -> None:
+    names = [f"{number:012}" for number in range(700_000, 700_120)]
+    for source, ids in (("coco", ["999999999999", min(HELD_OUT)]), ("coco_val", names)):
+        (tmp_path / source).mkdir()
+        entry = {"w": 640, "h": 480, "complete": True, "persons": [{"bbox": [10, 20, 30, 40]}]}
+        (tmp_path / source / "labels.json").write_text(json.dumps(dict.fromkeys(ids, entry)))
+    training, forty, val = (read_photos(tmp_path, held_out) for held_out in (None, "forty", "val"))
+    assert [photo.id for photo in forty] == [min(HELD_OUT)]
+    assert 2 <= len(val) <= 25
+    assert all(photo.path.parts[-3] == "coco_val" for photo in val)
+    assert sorted(photo.id for photo in training + val) == sorted(["999999999999", *names])
+    assert all(held_out_part("coco_val", photo.id) == "val" for photo in val)
+    assert held_out_part("coco", val[0].id) is None
+
+
+def _only(tmp_path: Path, persons: list[dict[str, object]]) -> Sequence[Annotated]:
+    (tmp_path / "coco_val").mkdir()
+    entry = {"w": 640, "h": 480, "complete": True, "persons": persons}
+    (tmp_path / "coco_val" / "labels.json").write_text(json.dumps({"000000000001": entry}))
+    (photo,) = read_photos(tmp_path, held_out=held_out_part("coco_val", "000000000001"))
+    return photo.people
+
+
+def test_a_box_that_holds_three_others_is_a_crowd_unless_it_has_an_outline(tmp_path: Path) -> None:
+    few: list[dict[str, object]] = [{"bbox": [20 + 60 * number, 50, 30, 80]} for number in range(3)]
+    around = {"bbox": [0, 40, 300, 100]}
+    outlined = around | {"seg": [[0, 40, 300, 40, 300, 140]]}
+    people = _only(tmp_path, [*few, outlined, around])
+    assert [person.crowd for person in people] == [False] * 4 + [True]
+
+
+def test_the_fourteenth_box_is_a_crowd_unless_it_has_keypoints(tmp_path: Path) -> None:
+    apart: list[dict[str, object]] = [{"bbox": [40 * number, 50, 30, 80]} for number in range(14)]
+    people = _only(tmp_path, apart)
+    assert [person.crowd for person in people] == [False] * 13 + [True]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "missing", "full"),
+    [(40, 120, 0, True), (40, 79, 0, False), (100, 120, 0, False), (40, 120, 5, False), (40, 120, 16, False)],
+)
+def test_people_are_seen_in_full_whose_head_shoulders_hips_and_ankles_are(
+    tmp_path: Path, width: int, height: int, missing: int, full: bool
+) -> None:
+    points = [value for number in range(17) for value in (20, 60, 2 * (number != missing))]
+    (person,) = _only(tmp_path, [{"bbox": [10, 20, width, height], "kp": points}])
+    assert person.full is full
 
 
 def test_cutouts_are_written_resumed_and_read(tmp_path: Path) -> None:

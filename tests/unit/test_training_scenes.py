@@ -156,7 +156,7 @@ def test_real_photographs_give_scenes() -> None:
     folder = Path("../shared/train")
     if not (folder / "coco" / "labels.json").is_file():
         pytest.skip("needs ../shared/train")
-    photos = read_photos(folder, held_out=False)[:8]
+    photos = read_photos(folder, held_out=None)[:8]
     assert json.loads((folder / "coco" / "labels.json").read_text())[photos[0].id]
     people = [cut for photo in photos for cut in people_of(photo)]
     sources = Sources([labelled_scene(photo, None) for photo in photos], [], [dark()], people or [bright_person()])

@@ -20,7 +20,7 @@ from torch import Tensor
 from app.crops.windows import CropShape, crop_windows
 from app.gait.models.gaitgraph import MIRRORED
 from app.lab.synthesis.cutouts import Cutouts
-from app.lab.synthesis.photos import Photo, read_backgrounds, read_image, read_photos, read_textures
+from app.lab.synthesis.photos import HeldOut, Photo, read_backgrounds, read_image, read_photos, read_textures
 from app.lab.synthesis.pictures import degrade, overlaid
 from app.lab.training.person import HEIGHT, WIDTH
 from app.types import Bytes, Floats, Image
@@ -111,7 +111,7 @@ class CropBatches:
         batch: int,
         seed: int,
         *,
-        held_out: bool = False,
+        held_out: HeldOut | None = None,
         gentle_from: int | None = None,
     ) -> None:
         """Read all pictures into memory. The processes that prepare batches share it.
@@ -121,14 +121,14 @@ class CropBatches:
             cutouts: folder of rendered walkers. None: real people only.
             batch: crops in a batch.
             seed: of the random draws.
-            held_out: take the pictures and the walkers that are for validation.
+            held_out: take this set of pictures for validation, and the walkers that are for validation.
             gentle_from: the step from which the hardness is `GENTLE`.
 
         Raises:
             SettingsError: a folder does not hold what it should.
         """
         self._batch, self._seed, self._gentle_from = batch, seed, gentle_from
-        self._walkers = None if cutouts is None else _Walkers(Cutouts(cutouts), held_out)
+        self._walkers = None if cutouts is None else _Walkers(Cutouts(cutouts), held_out is not None)
         self._photos = read_photos(photos, held_out)
         self._scenes = [_Scene.of(photo.read()) for photo in self._photos]
         self._targets = [

@@ -99,7 +99,7 @@ def _padded(boxes: Sequence[Floats]) -> Tensor:
 def sources_of(settings: DetectorTrainSettings) -> Sources:
     """Read everything that scenes are composed from, once. The processes that prepare batches share the memory."""
     teacher = None if settings.teacher is None else _Teacher(settings.teacher)
-    photos = read_photos(settings.photos, held_out=False)
+    photos = read_photos(settings.photos, held_out=None)
     frames: list[Scene] = []
     if teacher is not None:
         for clip, every in settings.clips.items():
@@ -143,7 +143,7 @@ class DetectorTask(Task):
     def check(self, network: nn.Module) -> dict[str, float]:
         """Return recall at precision 0.8 on the held-out photographs: of everybody, and of people shown completely."""
         if not self._held_out:
-            self._held_out = [(photo, photo.read()) for photo in read_photos(self.settings.photos, held_out=True)]
+            self._held_out = [(photo, photo.read()) for photo in read_photos(self.settings.photos, held_out="forty")]
         detections = [detect(network, image, _SEEN_AT, 0.1) for _, image in self._held_out]
         photos = [photo for photo, _ in self._held_out]
         return {
@@ -357,7 +357,7 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
         CheckpointError: the network finds nobody.
     """
     network = load(settings)
-    photos = read_photos(settings.photos, held_out=True)
+    photos = read_photos(settings.photos, held_out="forty")
     matches = matches_with([detect(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
     calibration = calibrate(matches)
     random = torch.Generator().manual_seed(0)

@@ -91,7 +91,7 @@ class PersonTask(Task):
         if self._people is None:
             self._people = held_out_people(self.settings.photos)
             if self.settings.cutouts is not None:
-                unseen = CropBatches(self.settings.photos, self.settings.cutouts, 1, 0, held_out=True)
+                unseen = CropBatches(self.settings.photos, self.settings.cutouts, 1, 0, held_out="forty")
                 self._walkers = [unseen.walker(np.random.default_rng([0, number]), 0.0) for number in range(120)]
         mattes, keypoints = predict(network, [one.crop for one in self._people])
         keypoint_hits = pck(*keypoint_pairs(self._people, keypoints))
@@ -157,7 +157,7 @@ def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
 def held_out_people(photos: Path) -> list[HeldOutPerson]:
     """Return the people in the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
     people = []
-    for photo in read_photos(photos, held_out=True):
+    for photo in read_photos(photos, held_out="forty"):
         image = photo.read()
         for person in photo.people:
             known = person.polygons or (person.keypoints is not None and (person.keypoints[:, 2] > 0).any())
