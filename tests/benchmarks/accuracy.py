@@ -212,6 +212,7 @@ def clip_matches(given: Given, clip: str, model: Detector) -> list[Matches]:
     step = SLOW if isinstance(model, Hog) else 1
     matches = []
     with VideoReader(given.shared / "videos" / trackers.CLIPS[clip]) as video:
+        model.start(video.info)
         for frame in video:
             if frame.index in truth and frame.index % step == 0:
                 found: Detections = model.detect([frame])[0]
