@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
 
 from app.cli.terminal import ProgressBars, console, say
-from app.lab.walkers.choices import CONDITIONS, Condition, Place, View
+from app.lab.walkers.choices import CONDITIONS, MOTION, Condition, MotionVersion, Place, View
 
 if TYPE_CHECKING:
     from app.lab.walkers.body import BodyModel
@@ -25,6 +25,7 @@ WardrobeOption = Annotated[
 ]
 
 
+MotionOption = Annotated[int, typer.Option(min=1, max=2, help="2: as recorded people walk. 1: as a textbook says.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="How many processes work. 0: one for each core.")]
 
 
@@ -82,6 +83,8 @@ def dataset(
     outfits: Annotated[int, typer.Option(min=1, max=9, help="Sets of clothes of each person, worn in turn.")] = 1,
     change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
     training: Annotated[int, typer.Option(min=0, help="How many of the subjects are in the training set.")] = 0,
+    motion: MotionOption = MOTION,
+    alike: Annotated[int, typer.Option(min=0, help="People in each group of look-alikes; 0: no groups.")] = 0,
     workers: WorkersOption = 0,
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
@@ -97,7 +100,7 @@ def dataset(
         subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
         views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
         modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
-        rows=size, **anywhere,
+        rows=size, motion=cast(MotionVersion, motion), alike=alike, **anywhere,
     )  # fmt: skip
     with ProgressBars() as bars:
         write_dataset(
@@ -111,22 +114,42 @@ def dataset(
 def benchmark(
     folder: Annotated[Path, typer.Argument(help="Folder of the walks and of results.json. A stopped run goes on.")],
     subjects: Annotated[int, typer.Option(min=2, help="How many people to test; as many more are for training.")] = 100,
+    motion: MotionOption = MOTION,
     workers: WorkersOption = 0,
     cache: CacheOption = None,
 ) -> None:
     """Run the Walkers benchmark: how well simple methods recognise the walkers across views and clothes."""
-    from app.lab.walkers.benchmark import run
+    from app.lab.walkers.benchmark import results_name, run
     from app.lab.walkers.body import CACHE
 
+    version = cast(MotionVersion, motion)
     with ProgressBars() as bars:
-        results = run(folder, subjects, workers or os.cpu_count() or 1, cache or CACHE, bars.counters())
+        results = run(folder, subjects, workers or os.cpu_count() or 1, cache or CACHE, bars.counters(), version)
     table = Table("People differ in", "Number", "Baseline", *(name.upper() for name in CONDITIONS))
     for result in results:
         shares = (f"{100 * result.rank1[name]:.1f}" for name in CONDITIONS)
         table.add_row(result.people, str(result.subjects), result.baseline, *shares)
     console.print(table)
     console.print("Rank-1 in %. These figures rank models and code; they say nothing by themselves about real people.")
-    say(f"Wrote {folder / 'results.json'}.")
+    say(f"Wrote {folder / results_name(version)}.")
+
+
+@app.command("fit-motion")
+def fit_motion(
+    recordings: Annotated[Path, typer.Argument(help="Folder of recorded walks, with index.csv (CMU database).")],
+    steps: Annotated[Path, typer.Argument(help="Table of steps by speed, leg, sex and age (h2a.csv).")],
+    out: Annotated[Path, typer.Option(help="The file of numbers.")] = Path("app/lab/walkers/population.npz"),
+) -> None:
+    """Compute how people walk (motion 2) from recordings, and print how they differ."""
+    from app.lab.walkers.mocap.fit import fit_recordings, write
+
+    population, spreads = fit_recordings(recordings, steps)
+    write(population, out)
+    table = Table("RMS degrees between", "people", "walks", "strides")
+    for name, of_curve in spreads.items():
+        table.add_row(name, *(f"{value:.1f}" for value in of_curve))
+    console.print(table)
+    say(f"Wrote {out}.")
 
 
 @app.command()

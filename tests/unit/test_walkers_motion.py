@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from app.lab.walkers import normative
+from app.lab.walkers.curves import Recorded
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import WalkingMotion, walk
 from app.lab.walkers.path import Path
+from app.lab.walkers.population import SIZE, Manner
 from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics
 from tests.walking import (
     average_skeleton,
@@ -61,6 +63,79 @@ def test_feet_neither_slip_nor_sink(name: str, path: Path, speed: np.ndarray) ->
         assert foot_slip(body, moved, 25.0) < 0.02
         assert floor_penetration(body, moved) < 0.01
         assert moved.contacts.any((1, 2)).all(), "walking has no flight"
+
+
+def _recorded(seed: int, stature: float) -> GaitTraits:
+    female, age = seed % 2 == 0, 25.0 + 15 * (seed % 5)
+    return GaitTraits.sample(seed, age, female).recorded(seed, age, female, stature)
+
+
+@pytest.fixture(scope="module")
+def usual() -> GaitTraits:
+    """The gait of nobody in particular in motion 2: the mean of the recordings."""
+    mean = Manner((0.0,) * SIZE)
+    return replace(GaitTraits(), knee_offset=0.0).moved_as(mean, mean)
+
+
+@pytest.mark.parametrize(("name", "path", "speed"), _routes(), ids=[route[0] for route in _routes()])
+def test_feet_of_recorded_people_neither_slip_nor_sink(name: str, path: Path, speed: np.ndarray) -> None:
+    for seed in range(4):
+        stature = 1.55 + 0.1 * seed
+        body = average_skeleton(stature)
+        moved = walk(body, _recorded(seed, stature).in_session(seed), path, speed, fps=25.0, seed=seed)
+        assert foot_slip(body, moved, 25.0) < 0.02
+        assert floor_penetration(body, moved) < 0.01
+        assert moved.contacts.any((1, 2)).all(), "walking has no flight"
+
+
+def test_knees_of_recorded_people_neither_overextend_nor_pop() -> None:
+    for seed in range(12):
+        stature = 1.5 + 0.03 * seed
+        body = average_skeleton(stature)
+        moved = walk(body, _recorded(seed, stature).in_session(seed), AHEAD, fps=FPS, seconds=4, seed=seed)
+        for side in SIDES:
+            knee = joint_angles(body, moved, side)["knee"]
+            assert knee.min() > 1.0
+            assert 45 < knee.max() < 80
+            assert np.abs(np.diff(knee)).max() * FPS < 900.0
+
+
+def test_recorded_angles_are_walked(skeleton: Skeleton, usual: GaitTraits) -> None:
+    """Swing and arms follow the curves; in stance the floor decides about the thigh."""
+    assert usual.manner is not None
+    curves = Recorded(usual.manner)
+    for speed, near in ((1.1, 6.0), (1.3, 5.0), (1.5, 5.0)):
+        moved = walk(skeleton, usual, AHEAD, speed, fps=FPS, seconds=6)
+        off = float(normative.toe_off(np.array(speed)))
+        for side, name in enumerate(SIDES):
+            angles, share = joint_angles(skeleton, moved, name), (moved.phase - 0.5 * side) % 1
+            ends = [0.0, off, 1.0], [0.0, normative.TOE_OFF, 1.0]
+            phase = np.interp(share, *ends)
+            for angle in ("knee", "thigh", "foot"):
+                apart = angles[angle] - curves.angle(angle, phase, speed, side)
+                assert np.sqrt(np.mean(apart**2)) < near, (angle, speed)
+            for angle in ("shoulder", "elbow"):
+                assert np.abs(angles[angle] - curves.angle(angle, share, speed, side)).max() < 0.5, (angle, speed)
+
+
+def test_recorded_people_step_as_long_as_they_are_known_to(skeleton: Skeleton, usual: GaitTraits) -> None:
+    """Perry 2010: 113 steps/min at 1.37 m/s; H2A and the recordings lie on either side of it."""
+    for speed, cadence in ((0.8, (82, 98)), (1.3, (106, 118)), (1.7, (118, 134))):
+        found = stride(skeleton, walk(skeleton, usual, AHEAD, speed, fps=FPS, seconds=8), FPS)
+        assert cadence[0] < found.cadence < cadence[1]
+        assert found.step_length * found.cadence / 60 == pytest.approx(speed, rel=0.03)
+        assert 0.012 < found.pelvis_rise < 0.055
+
+
+def test_recorded_strides_differ_from_each_other(skeleton: Skeleton, usual: GaitTraits) -> None:
+    def foot(seed: int | None) -> np.ndarray:
+        moved = walk(skeleton, usual, AHEAD, 1.3, fps=FPS, seconds=8, seed=seed)
+        rows = np.searchsorted(moved.phase, np.arange(1, 7) + 0.75)
+        return joint_angles(skeleton, moved, "l")["knee"][rows]
+
+    assert np.ptp(foot(None)) < 2.5
+    assert 1.5 < np.ptp(foot(1)) < 25
+    assert np.array_equal(foot(1), foot(1))
 
 
 def test_slip_is_noticed(skeleton: Skeleton, average: WalkingMotion) -> None:

@@ -125,14 +125,19 @@ def test_a_stopped_run_goes_on_and_ends_with_results(tmp_path: Path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, subjects=3)
     assert len(walked) == 4
-    assert not (tmp_path / "results.json").exists()
+    assert not list(tmp_path.glob("*.json"))
     limit[0] = 100
     results = run(tmp_path, subjects=3)
-    assert len(walked) == len(set(walked)) == 12, "nobody walks twice: training, both, body alone, gait alone"
-    assert [result.people for result in results[::2]] == ["body and gait", "body alone", "gait alone"]
+    assert len(walked) == len(set(walked)) == 15, "nobody walks twice: training, both, body, gait alone, look-alikes"
+    assert [result.people for result in results[::2]] == ["body and gait", "body alone", "gait alone", "look-alikes"]
     assert all(result.subjects == 3 for result in results)
-    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "results-motion-2.json").read_text(encoding="utf-8"))
     assert [row["rank1"] for row in written["results"]] == [result.rank1 for result in results]
+    assert (written["motion"], written["change"]) == (2, 1.0)
+    before = run(tmp_path, subjects=3, motion=1)
+    assert len(walked) == len(set(walked)) == 27, "the other motion has silhouettes of its own, and no look-alikes"
+    assert [result.people for result in before[::2]] == ["body and gait", "body alone", "gait alone"]
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["change"] == 2.4
 
 
 def test_one_person_is_no_benchmark(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from app.lab.walkers import normative
 from app.lab.walkers.gait import SPREADS, GaitTraits
 from app.lab.walkers.path import Path
+from app.lab.walkers.population import SIZE, Manner, rows
 from app.lab.walkers.skeleton import (
     JOINT,
     JOINTS,
@@ -119,6 +120,39 @@ def test_people_differ_more_than_their_days() -> None:
         assert 0.6 * spread.sd < between < 1.3 * spread.sd, name
         assert abs(within) < 0.2 * spread.sd, name
         assert 0 < days < 0.65 * between, name
+
+
+def test_recorded_people_differ_more_than_their_walks() -> None:
+    people = [GaitTraits.sample(seed, 40, True).recorded(seed, 40, True, 1.65) for seed in range(150)]
+    walks = [person.in_session(seed) for seed, person in enumerate(people)]
+    assert people[7] == GaitTraits.sample(7, 40, True).recorded(7, 40, True, 1.65)
+    vectors = [np.array([gait.manner.vector for gait in some if gait.manner]) for some in (people, walks)]
+    change = vectors[1] - vectors[0]
+    for name in ("thigh_l", "knee_r", "foot_l", "shoulder_r", "elbow_l"):
+        between, within = (np.sqrt(np.mean(np.sum(v[:, rows(name)] ** 2, 1))) for v in (vectors[0], change))
+        assert 1.5 < between < 8, name
+        assert 0.2 * between < within < 0.85 * between, name
+    doubled = people[0].in_session(0, 2.0)
+    assert people[0].manner is not None
+    assert doubled.manner is not None
+    assert np.allclose(np.array(doubled.manner.vector) - vectors[0][0], 2 * change[0])
+    for name in ("knee_swing", "arm_swing", "heel_strike"):
+        assert {getattr(gait, name) for gait in (*people, *walks)} == {getattr(GaitTraits(), name)}, name
+    for name in ("step_width", "toe_out_l", "lateral_sway", "speed"):
+        spread = SPREADS[name].sd
+        assert 0.6 * spread < np.std([getattr(person, name) for person in people]) < 1.4 * spread, name
+        assert np.std([getattr(b, name) - getattr(a, name) for a, b in zip(people, walks, strict=True)]) > 0, name
+
+
+def test_tall_and_young_people_walk_faster() -> None:
+    def speed(age: float, stature: float) -> float:
+        gaits = [GaitTraits.sample(seed, age, True).recorded(seed, age, True, stature) for seed in range(60)]
+        return float(np.mean([gait.speed for gait in gaits]))
+
+    assert speed(80, 1.6) < speed(30, 1.6) - 0.08
+    assert speed(30, 1.5) < speed(30, 1.8)
+    old, young = (Manner((0.0,) * SIZE, 1.0, age).cadence(np.array(1.2), 0.85) for age in (80.0, 30.0))
+    assert old > young, "shorter steps at the same speed"
 
 
 def test_age_and_sex_shift_the_gait() -> None:

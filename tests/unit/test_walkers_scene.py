@@ -2,7 +2,10 @@
 
 import json
 import pickle
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ pytest.importorskip("anny")
 
 from app.errors import OutputError, SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
-from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
+from app.lab.walkers.dataset import Plan, subject_walks, walks_of, write_dataset
 from app.lab.walkers.demo import make_demo, make_scene
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Scene, Seen, write_clip
@@ -54,8 +57,6 @@ def test_bodies_are_as_tall_as_they_say(model: BodyModel, seed: int) -> None:
 
 
 def test_sliders_do_what_they_say(model: BodyModel) -> None:
-    from dataclasses import replace
-
     traits = BodyTraits.sample(np.random.default_rng(1))
     heavy, light = (model.shape(replace(traits, weight=weight)) for weight in (0.9, 0.2))
     assert heavy.mass > light.mass + 10
@@ -73,8 +74,6 @@ def test_a_person_is_the_same_everywhere_and_each_day_a_little_different() -> No
 
 @pytest.mark.parametrize("bag", ["handbag", "backpack", "trolley"])
 def test_feet_and_bags_stay_above_the_floor(model: BodyModel, bag: str) -> None:
-    from dataclasses import replace
-
     from app.lab.walkers.path import Path as Route
 
     session = Person.sample(2).session(0, "bg")
@@ -111,8 +110,6 @@ def test_masks_do_not_overlap_and_the_nearest_comes_first(people: list[tuple[int
 
 
 def test_a_person_behind_another_is_hidden(model: BodyModel) -> None:
-    from dataclasses import replace
-
     from app.lab.walkers.path import Path as Route
     from app.lab.walkers.scene import Actor
 
@@ -236,8 +233,6 @@ def test_a_data_set_has_opengaits_layout(dataset: Path) -> None:
 
 
 def test_a_data_set_holds_heatmaps_of_its_poses(model: BodyModel) -> None:
-    from dataclasses import replace
-
     from app.gait.heatmaps import heatmaps
 
     plan = replace(PLAN, subjects=1, conditions=(("nm", 1),), views=(90,), modalities=("heatmap",))
@@ -250,8 +245,6 @@ def test_a_data_set_holds_heatmaps_of_its_poses(model: BodyModel) -> None:
 
 
 def test_cameras_anywhere_film_every_walk_from_drawn_places(model: BodyModel) -> None:
-    from dataclasses import replace
-
     plan = replace(PLAN, cameras=3, heights=(0.4, 5.0), distances=(3.5, 18.0), outfits=2, modalities=("silhouette",))
     walks = list(subject_walks(plan, 0, model))
     count = len(list(plan.walks))
@@ -265,6 +258,53 @@ def test_cameras_anywhere_film_every_walk_from_drawn_places(model: BodyModel) ->
     assert len(set().union(*views.values())) > 3
 
 
+def test_look_alikes_share_stature_mass_sex_age_and_clothes(model: BodyModel) -> None:
+    for seed in (3, 4):
+        first = Person.sample(seed)
+        group = [
+            replace(first, dressed_as=seed),
+            *(Person.sample(seed + 1000 + number).look_alike(first, model) for number in range(3)),
+        ]
+        assert np.ptp([person.body.stature for person in group]) <= 0.05
+        assert np.ptp([model.shape(person.body).mass for person in group]) <= 6.5
+        assert len({(person.body.gender, person.body.age) for person in group}) == 1
+        assert len({person.gait.manner for person in group}) == 4, "they do not walk alike"
+        assert len({person.body.local for person in group}) == 4
+        assert len({person.outfit() for person in group}) == 1
+        assert len({person.outfit(2) for person in group}) == 1
+        assert len({person.session(1, "bg").outfit() for person in group}) == 1
+        assert len({person.session(1, "bg").seed for person in group}) == 4
+    alone = Person.sample(3)
+    assert alone.session(1, "bg").packing == alone.session(1, "bg").seed
+
+
+def test_groups_of_look_alikes_are_in_a_data_set(model: BodyModel) -> None:
+    plan = replace(PLAN, subjects=4, conditions=(("nm", 1),), views=(90,), alike=2)
+    bodies = [next(walks_of(plan, index, model)).motion.dressed.shape.traits for index in range(4)]
+    apart = [abs(one.stature - other.stature) for one, other in pairwise(bodies)]
+    assert apart[0] < 0.03
+    assert apart[2] < 0.03
+    assert apart[1] > 0.03, "the groups differ"
+
+
+def test_data_sets_of_before_were_in_motion_1(model: BodyModel, body_cache: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, subjects=1, conditions=(("nm", 1),), views=(90,), motion=1)
+    write_dataset(tmp_path, plan, cache=body_cache)
+    about = json.loads((tmp_path / "dataset.json").read_text())
+    assert about.pop("motion") == 1
+    del about["alike"]
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    write_dataset(tmp_path, plan, cache=body_cache)
+    with pytest.raises(OutputError, match="made with other settings"):
+        write_dataset(tmp_path, replace(plan, motion=2), cache=body_cache)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [({"motion": 3}, "no motion 3"), ({"alike": 1}, "two people or more")])
+def test_impossible_plans_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        replace(PLAN, **wrong)
+
+
 def test_a_data_set_is_the_same_with_two_workers(dataset: Path, body_cache: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "set", PLAN, cache=body_cache, workers=2)
     assert files(tmp_path / "set") == files(dataset)
@@ -272,7 +312,6 @@ def test_a_data_set_is_the_same_with_two_workers(dataset: Path, body_cache: Path
 
 def test_a_stopped_run_goes_on_and_another_plan_is_refused(dataset: Path, body_cache: Path) -> None:
     import shutil
-    from dataclasses import replace
 
     before = files(dataset)
     shutil.rmtree(dataset / "data" / "00002")

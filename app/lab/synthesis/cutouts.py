@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.errors import SettingsError
 from app.files import written_whole
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.choices import CONDITIONS
+from app.lab.walkers.choices import CONDITIONS, MOTION
 from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
@@ -86,7 +86,8 @@ def write_cutouts(
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written, or holds another bank.
     """
-    claim(folder / "about.json", {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None})
+    about = {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION}
+    claim(folder / "about.json", about, {"motion": 1})
     numbers = range(first, first + people)
     parts = [folder / "people" / f"{number}.npz" for number in numbers]
     jobs = {part: (part, number, cache, wardrobe) for part, number in zip(parts, numbers, strict=True)}

@@ -24,7 +24,7 @@ from app.lab.synthesis.cutouts import Cutout, Cutouts, light
 from app.lab.synthesis.photos import read_grounds
 from app.lab.synthesis.pictures import degrade
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.dataset import Plan, PlannedWalk, walks_of
+from app.lab.walkers.dataset import BEFORE, Plan, PlannedWalk, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
 from app.lab.walkers.renderer import draw
 from app.settings import SegmenterSettings
@@ -214,7 +214,8 @@ def _bystanders(ground: Image, tall: float, people: Cutouts, rng: np.random.Gene
 def _plan(data: Path) -> Plan:
     try:
         manifest: dict[str, Any] = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
-        return Plan(**{key: _tuples(value) for key, value in manifest.items() if key not in ("wardrobe", "note")})
+        plan = {key: _tuples(value) for key, value in manifest.items() if key not in ("wardrobe", "note")}
+        return Plan(**{**BEFORE, **plan})
     except (OSError, ValueError, TypeError) as error:
         raise DataSetError(
             f"{data} is no data set of virtual walkers ({error}). Make one with 'python -m app walkers dataset'."

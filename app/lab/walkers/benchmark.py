@@ -22,7 +22,7 @@ from app.errors import SettingsError
 from app.files import written_whole
 from app.gallery.distances import part_distances
 from app.lab.walkers.body import CACHE
-from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS
+from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS, MOTION, MotionVersion
 from app.lab.walkers.dataset import Plan, subject_walks
 from app.lab.walkers.jobs import body_model, make_missing, write_json
 from app.stages import GaitModel
@@ -37,8 +37,13 @@ FRAMES = 20
 """Frames of a walk: 0.8 s, somewhat less than a gait cycle."""
 ABLATION = 40
 """How many of the test people walk again with everybody's body, or everybody's gait."""
-CHANGE = 2.4
-"""How much more than usual people differ from day to day: tuned until simple methods neither fail nor suffice."""
+CHANGE: dict[MotionVersion, float] = {1: 2.4, 2: 1.0}
+"""How much more than usual people differ between their walks, by the motion.
+
+In motion 1 it was tuned until simple methods neither fail nor suffice. In motion 2 it is what was seen.
+"""
+ALIKE = 5
+"""People in a group of look-alikes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,8 @@ def film(
     *,
     body: bool = True,
     gait: bool = True,
+    motion: MotionVersion = MOTION,
+    alike: int = 0,
     workers: int = 1,
     cache: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
@@ -72,7 +79,7 @@ def film(
     """Let people walk, `first` being the number of the first, and keep their silhouettes, a file for each person.
 
     The files do not depend on the number of `workers`. People whose file is there already do not walk again. Without
-    `body` or without `gait` everybody has the same one.
+    `body` or without `gait` everybody has the same one. `motion` and `alike` are those of `Plan`.
 
     Returns:
         The files of all these people, see `read_person`.
@@ -81,9 +88,13 @@ def film(
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written.
     """
-    plan = Plan(subjects=subjects, first=first, frames=FRAMES, change=CHANGE, body=body, gait=gait)
+    plan = Plan(
+        subjects=subjects, first=first, frames=FRAMES, change=CHANGE[motion], body=body, gait=gait,
+        motion=motion, alike=alike,
+    )  # fmt: skip
     same = [name for name, differs in (("body", body), ("gait", gait)) if not differs]
-    home = folder / "-same-".join(["silhouettes", *same])
+    name = "silhouettes" + (f"-motion-{motion}" if motion > 1 else "") + (f"-alike-{alike}" if alike else "")
+    home = folder / "-same-".join([name, *same])
     paths = [home / f"{first + index:06d}.npz" for index in range(subjects)]
     jobs = {path: (plan, cache, index, path) for index, path in enumerate(paths)}
     make_missing(_film_person, jobs, cache, workers, progress)
@@ -168,10 +179,14 @@ def judge(
     workers: int = 1,
     cache: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    motion: MotionVersion = MOTION,
+    alike: int = 0,
 ) -> dict[str, NDArray[np.float64]]:
     """Let `model` recognise the test people, and return `rank1_of_people`.
 
-    Their silhouettes are kept in `folder`, see `film`, whose errors are raised here too.
+    Their silhouettes are kept in `folder`, see `film`, whose errors are raised here too. `motion` and `alike` are those
+    of `Plan`.
 
     Raises:
         SettingsError: fewer than two subjects.
@@ -182,7 +197,9 @@ def judge(
         walks = [GaitSequence(np.arange(len(walk)), walk, Plan.fps) for walk in silhouettes]
         return np.stack([embedding.parts for embedding in model.embed(walks)])
 
-    paths = film(folder, TEST_FIRST, subjects, workers=workers, cache=cache, progress=progress)
+    paths = film(
+        folder, TEST_FIRST, subjects, motion=motion, alike=alike, workers=workers, cache=cache, progress=progress
+    )
     return rank1_of_people(*embedded_people(paths, embed))
 
 
@@ -223,6 +240,11 @@ class Discriminant:
         return np.asarray(projected / np.linalg.norm(projected, axis=1, keepdims=True), np.float32)
 
 
+def results_name(motion: MotionVersion) -> str:
+    """Return the name of the file of results."""
+    return "results.json" if motion == 1 else f"results-motion-{motion}.json"
+
+
 @dataclass(frozen=True)
 class Result:
     """One row of the table: what the people differ in, how many they are, the baseline, rank-1 (0..1) by condition."""
@@ -239,21 +261,27 @@ def run(
     workers: int = 1,
     cache: Path = CACHE,
     progress: Callable[[str, int, int], None] | None = None,
+    motion: MotionVersion = MOTION,
 ) -> list[Result]:
     """Make the walks of the benchmark in `folder`, judge the baselines and write ``results.json`` there.
 
     `subjects` test and as many training people (100 make ``walkers-100``; fewer are a quick look and easier). A run
-    that was stopped goes on where it was. `progress` gets a description, the people done and all of them. Raises what
-    `film` raises.
+    that was stopped goes on where it was. `motion` is how people walk; each is a benchmark of its own. `progress` gets
+    a description, the people done and all of them. Raises what `film` raises.
 
     Raises:
         SettingsError: fewer than two subjects.
     """
     _need_two(subjects)
 
-    def people(what: str, first: int, count: int, body: bool = True, gait: bool = True) -> tuple[Labels, Floats]:
+    def people(
+        what: str, first: int, count: int, body: bool = True, gait: bool = True, alike: int = 0
+    ) -> tuple[Labels, Floats]:
         report = None if progress is None else partial(progress, what)
-        paths = film(folder, first, count, body=body, gait=gait, workers=workers, cache=cache, progress=report)
+        paths = film(
+            folder, first, count, body=body, gait=gait, motion=motion, alike=alike,
+            workers=workers, cache=cache, progress=report,
+        )  # fmt: skip
         return embedded_people(paths, energy_images)
 
     train, energies = people("training people", TRAIN_FIRST, subjects)
@@ -266,11 +294,14 @@ def run(
         tests.append(("body and gait", test.of(chosen), energies[chosen]))
     tests.append(("body alone", *people("body alone", TEST_FIRST, few, gait=False)))
     tests.append(("gait alone", *people("gait alone", TEST_FIRST, few, body=False)))
+    if motion > 1:
+        tests.append(("look-alikes", *people("look-alikes", TEST_FIRST, subjects, alike=ALIKE)))
     results = [
         Result(what, len(np.unique(labels.subjects)), name, rank1(labels, features))
         for what, labels, energies in tests
         for name, features in (("GEI + L2", energies), ("GEI + PCA + LDA", discriminant(energies)))
     ]
-    content = {"frames": FRAMES, "change": CHANGE, "results": [asdict(result) for result in results]}
-    write_json(folder / "results.json", content)
+    rows = [asdict(result) for result in results]
+    content = {"frames": FRAMES, "change": CHANGE[motion], "motion": motion, "results": rows}
+    write_json(folder / results_name(motion), content)
     return results

@@ -11,6 +11,11 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 Burden: TypeAlias = Literal["handbag", "backpack", "trolley"]
 """What somebody carries."""
 
+MotionVersion: TypeAlias = Literal[1, 2]
+"""How people walk: 1 as a textbook says, each with traits of their own; 2 as recorded people do."""
+MOTION: MotionVersion = 2
+"""The motion that is used where none is asked for."""
+
 View: TypeAlias = Literal["front", "raised", "back", "side", "oblique", "surveillance", "handheld"]
 """The cameras of a scene."""
 VIEWS: tuple[View, ...] = get_args(View)

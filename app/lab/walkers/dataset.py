@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import WALK_FILES, write_array
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, Condition, Modality
+from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, MOTION, Condition, Modality, MotionVersion
 from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in, write_json
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
@@ -31,6 +31,9 @@ from app.lab.walkers.smpl import NOTE, parameters
 from app.lab.walkers.wardrobe import Wardrobe
 from app.types import Floats
 from app.walks.silhouette import normalise
+
+BEFORE: dict[str, Any] = {"rows": 64, "motion": 1, "alike": 0}
+"""What data sets of earlier versions do not say about themselves."""
 
 _POSED = 128
 """Height, in px, of the pictures in whose px the poses are."""
@@ -49,6 +52,8 @@ class Plan:
       camera should be special.
     - Without `body` or without `gait` everybody has the same one, which shows what identifies people. `outfits` sets of
       clothes are worn in turn, and `change` scales how much people differ from day to day.
+    - `motion` is how people walk: 2 as recorded people do, 1 as a textbook says. With `alike`, people come in groups of
+      that many who look alike (`app.lab.walkers.person.Person.look_alike`).
     - Silhouettes are `rows` high, 64 or 128. They are drawn twice as high, and OpenGait's pre-treatment reduces them.
     """
 
@@ -70,6 +75,8 @@ class Plan:
     cameras: int = 0
     rates: tuple[float, float] = (12.0, 30.0)
     rows: int = 64
+    motion: MotionVersion = MOTION
+    alike: int = 0
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
@@ -78,6 +85,10 @@ class Plan:
             raise SettingsError(f"{self.training} of {self.subjects} subjects cannot be in the training set.")
         if self.rows not in (64, 128):
             raise SettingsError(f"Silhouettes are 64 or 128 rows high, not {self.rows}.")
+        if self.motion not in get_args(MotionVersion):
+            raise SettingsError(f"There is no motion {self.motion}. People walk in motion 1 or 2.")
+        if self.alike < 0 or self.alike == 1:
+            raise SettingsError("A group of look-alikes needs two people or more; 0 makes no groups.")
 
     def identity(self, index: int) -> str:
         """Return the name of person `index`, counted from 0, which is that of their folder."""
@@ -130,7 +141,7 @@ def write_dataset(
     about: dict[str, Any] = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
     if "smpl" in plan.modalities:
         about["note"] = NOTE
-    claim(folder / "dataset.json", about, {"rows": 64})
+    claim(folder / "dataset.json", about, BEFORE)
     names = [plan.identity(index) for index in range(plan.subjects)]
     partition = {"TRAIN_SET": names[: plan.training], "TEST_SET": names[plan.training :]}
     write_json(folder / "partition.json", partition)
@@ -181,8 +192,8 @@ def walks_of(
 ) -> Iterator[PlannedWalk]:
     """Yield the walks of person `index` of the plan: all, or those whose places in `Plan.walks` are in `only`."""
     clothes = wardrobe_in(wardrobe)
-    own, same = Person.sample(1_000_003 * plan.seed + plan.first + index), Person.sample(0)
-    person = Person(own.seed, (own if plan.body else same).body, (own if plan.gait else same).gait)
+    own, same = _person(plan, index, model), Person.sample(0, plan.motion)
+    person = replace(own, body=(own if plan.body else same).body, gait=(own if plan.gait else same).gait)
     for walk_number, (condition, number) in enumerate(plan.walks):
         if only is not None and walk_number not in only:
             continue
@@ -202,6 +213,16 @@ def walks_of(
             height = float(rng.uniform(*plan.heights))
             cameras = {view: _camera(view, float(np.mean(plan.distances)), height) for view in plan.views}
         yield PlannedWalk(condition, number, motion, fps, cameras)
+
+
+def _person(plan: Plan, index: int, model: BodyModel) -> Person:
+    number = 1_000_003 * plan.seed + plan.first + index
+    person = Person.sample(number, plan.motion)
+    if not plan.alike:
+        return person
+    place = index % plan.alike
+    first = person if place == 0 else Person.sample(number - place, plan.motion)
+    return person.look_alike(first, model) if place else replace(first, dressed_as=first.seed)
 
 
 def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:

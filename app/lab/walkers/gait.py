@@ -9,6 +9,7 @@ import numpy as np
 
 from app.lab.walkers.choices import Burden
 from app.lab.walkers.normative import WALK_RATIO
+from app.lab.walkers.population import Manner, Population
 from app.lab.walkers.skeleton import Side
 
 
@@ -99,6 +100,8 @@ class GaitTraits:
     """Right heel contact later than half a cycle by this phase."""
     variability: float = _trait(1.0, 0.25, low=0.3)
     """Scale of the differences from stride to stride."""
+    manner: Manner | None = None
+    """How the joints move, learnt from recordings (motion 2); None: the curves of `normative` (motion 1)."""
 
     @classmethod
     def sample(cls, seed: int, age: float | None = None, female: bool | None = None) -> GaitTraits:
@@ -109,9 +112,10 @@ class GaitTraits:
         sizes of these two shifts are approximate.
         """
         draw = _normals(seed, stream=0)
-        traits = cls(
-            **{name: spread.mean + spread.sd * z for (name, spread), z in zip(SPREADS.items(), draw, strict=True)}
-        )
+        drawn: dict[str, Any] = {
+            name: spread.mean + spread.sd * z for (name, spread), z in zip(SPREADS.items(), draw, strict=True)
+        }
+        traits = cls(**drawn)
         years = max(0.0, (age or 0.0) - 60.0) / 10.0
         traits = replace(
             traits,
@@ -132,21 +136,62 @@ class GaitTraits:
         return traits._bounded()
 
     def in_session(self, seed: int, amount: float = 1.0) -> GaitTraits:
-        """Return this person's gait of another day: every trait a little different (speed, mood, shoes)."""
+        """Return this person's gait of another walk: every trait a little different (speed, mood, shoes).
+
+        How far the joints' curves change was seen between walks of one day; what changes from day to day is not known.
+        """
         draw = _normals(seed, stream=1)
         change = {
             name: getattr(self, name) + amount * spread.session * spread.sd * z
             for (name, spread), z in zip(SPREADS.items(), draw, strict=True)
         }
-        return replace(self, **change)._bounded()
+        if self.manner is None:
+            return replace(self, **change)._bounded()
+        of_walk = Population.load().draw("walk", np.random.default_rng([seed, 0x3A1C]))
+        return replace(self, **{name: value for name, value in change.items() if name not in _DESCRIBED}).moved_as(
+            self.manner.changed(amount * of_walk), self.manner
+        )
+
+    def recorded(self, seed: int, age: float, female: bool, stature: float) -> GaitTraits:
+        """Return this gait with a manner that the recordings make likely, in place of the traits that it describes.
+
+        The speed becomes usual for people of that `stature` m, sex and age (`Population.comfortable_speed`).
+        """
+        population, plain = Population.load(), GaitTraits()
+        own = population.draw("person", np.random.default_rng([seed, 0x3A1B]))
+        manner = Manner(tuple(own.tolist()), float(female), age)
+        faster = _normals(seed, stream=0)[0] * population.speed_spread
+        years = max(0.0, age - 60.0) / 10
+        usual: dict[str, Any] = {name: getattr(plain, name) for name in _DESCRIBED}
+        usual["speed"] = population.comfortable_speed(stature, float(female), age) + faster
+        usual["knee_offset"] = 0.0
+        usual["step_width"] += 0.006 * years + (-0.006 if female else 0.006)
+        return replace(self, **usual).moved_as(manner, Manner((0.0,) * len(manner.vector)))
+
+    def moved_as(self, manner: Manner, before: Manner) -> GaitTraits:
+        """Return the gait with `manner`, whose measures replace those of the manner `before`."""
+        change = {name: manner.measure(name) - before.measure(name) for name in _MEASURED}
+        moved = replace(self, **{name: getattr(self, name) + by for name, by in change.items()}, manner=manner)
+        return moved._bounded()
 
     def _bounded(self) -> GaitTraits:
         bounds = {name: (getattr(self, name), spread.low, spread.high) for name, spread in SPREADS.items()}
         return replace(self, **{name: min(max(value, low), high) for name, (value, low, high) in bounds.items()})
 
 
-SPREADS: dict[str, Spread] = {trait.name: trait.metadata["spread"] for trait in fields(GaitTraits)}
+SPREADS: dict[str, Spread] = {
+    trait.name: trait.metadata["spread"] for trait in fields(GaitTraits) if "spread" in trait.metadata
+}
 """Every trait's distribution."""
+
+_MEASURED = ("stance", "step_width", "toe_out_l", "toe_out_r", "lateral_sway")
+"""Traits that are drawn together with the curves of a manner."""
+_DESCRIBED = (
+    *_MEASURED, "knee_stance", "knee_swing", "knee_offset", "heel_strike", "push_off", "ankle_swing", "arm_swing",
+    "arm_asymmetry", "arm_forward", "elbow_offset", "elbow_swing", "trunk_sway", "trunk_rotation", "pelvis_obliquity",
+    "pelvis_rotation", "walk_ratio",
+)  # fmt: skip
+"""Traits in whose place a manner says how somebody walks."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from app.lab.walkers.body import BodyModel, BodyTraits, Shape
-from app.lab.walkers.choices import CONDITIONS, Condition
+from app.lab.walkers.choices import CONDITIONS, MOTION, Condition, MotionVersion
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import walk
 from app.lab.walkers.path import Path as Route
@@ -28,12 +28,36 @@ class Person:
     seed: int
     body: BodyTraits
     gait: GaitTraits
+    dressed_as: int | None = None
+    """Number of the person whose clothes, hair and bags these people have as well; None: their own."""
 
     @classmethod
-    def sample(cls, seed: int) -> Person:
+    def sample(cls, seed: int, motion: MotionVersion = MOTION) -> Person:
         """Return person number `seed`; the same number is the same person everywhere."""
         body = BodyTraits.sample(np.random.default_rng([seed, 0xB0D7]))
-        return cls(seed, body, GaitTraits.sample(seed, body.age, body.gender > 0.5))
+        gait = GaitTraits.sample(seed, body.age, body.gender > 0.5)
+        if motion == 2:
+            gait = gait.recorded(seed, body.age, body.gender > 0.5, body.stature)
+        return cls(seed, body, gait)
+
+    def look_alike(self, other: Person, model: BodyModel) -> Person:
+        """Return this person with a body much like that of `other`, and dressed alike; the gait stays their own.
+
+        Sex and age are the same, statures and masses differ by at most 2.5 cm and 3 kg from those of `other`. What
+        else makes a body, proportions and muscles, stays the person's own.
+        """
+        rng = np.random.default_rng([self.seed, 0xA11E])
+        stature = other.body.stature + float(rng.uniform(-0.025, 0.025))
+        mass = model.shape(other.body).mass + float(rng.uniform(-3, 3))
+        body = replace(self.body, stature=stature, gender=other.body.gender, age=other.body.age, cup=other.body.cup)
+        low, high = 0.0, 1.0
+        for _ in range(6):
+            body = replace(body, weight=(low + high) / 2)
+            low, high = (body.weight, high) if model.shape(body).mass < mass else (low, body.weight)
+        gait = GaitTraits.sample(self.seed, body.age, body.gender > 0.5)
+        if self.gait.manner is not None:
+            gait = gait.recorded(self.seed, body.age, body.gender > 0.5, body.stature)
+        return Person(self.seed, body, gait, other.seed)
 
     @property
     def female(self) -> bool:
@@ -43,10 +67,11 @@ class Person:
     def outfit(self, day: int = 0, wardrobe: Wardrobe | None = None) -> Outfit:
         """Return the clothes of day number `day`. Skin and hair are the person's own."""
         suits = wardrobe.suits if wardrobe is not None else ()
-        own = Outfit.sample(np.random.default_rng([self.seed, 0xC107]), self.female, self.body.age, suits)
+        seed = self.seed if self.dressed_as is None else self.dressed_as
+        own = Outfit.sample(np.random.default_rng([seed, 0xC107]), self.female, self.body.age, suits)
         if day == 0:
             return own
-        other = Outfit.sample(np.random.default_rng([self.seed, day, 0xC107]), self.female, self.body.age, suits)
+        other = Outfit.sample(np.random.default_rng([seed, day, 0xC107]), self.female, self.body.age, suits)
         return replace(other, skin=own.skin, hair=own.hair, hair_style=own.hair_style)
 
     def session(self, number: int, condition: Condition = "nm", clothes: int = 0, change: float = 1.0) -> Session:
@@ -61,12 +86,19 @@ class Person:
         weight = float(np.clip(self.body.weight + rng.normal(0, 0.015 * change), 0, 1))
         body = replace(self.body, weight=weight, local=local)
         gait = self.gait.in_session(int(rng.integers(2**31)), change)
-        return Session(self, body, gait, condition, clothes, int(rng.integers(2**31)))
+        own = int(rng.integers(2**31))
+        if self.dressed_as is None:
+            return Session(self, body, gait, condition, clothes, own, own)
+        bags = np.random.default_rng([self.dressed_as, number, code, 0x5E55])
+        return Session(self, body, gait, condition, clothes, own, int(bags.integers(2**31)))
 
 
 @dataclass(frozen=True)
 class Session:
-    """One person, one day: slightly different body and gait, a condition, a `seed` for the rest."""
+    """One person, one walk: slightly different body and gait, a condition, a `seed` for the rest.
+
+    `packing` is the seed of the bags and coats: people who look alike carry the same.
+    """
 
     person: Person
     body: BodyTraits
@@ -74,11 +106,12 @@ class Session:
     condition: Condition
     clothes: int
     seed: int
+    packing: int
 
     def outfit(self, wardrobe: Wardrobe | None = None) -> Outfit:
         """Return what is worn and carried."""
         plain = self.person.outfit(self.clothes, wardrobe)
-        return plain.in_condition(self.condition, np.random.default_rng([self.seed, 0xC0A7]))
+        return plain.in_condition(self.condition, np.random.default_rng([self.packing, 0xC0A7]))
 
 
 @dataclass(frozen=True, eq=False)

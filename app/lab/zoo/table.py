@@ -31,11 +31,14 @@ from app.lab.training.gait.settings import GaitTrainSettings
 from app.lab.training.gait.task import train
 from app.lab.training.gait.walks import Form, PackedWalks
 from app.lab.walkers.benchmark import CHANGE, FRAMES, TEST_FIRST
+from app.lab.walkers.choices import MotionVersion
 from app.lab.walkers.dataset import Plan, write_dataset
 from app.lab.zoo.estimate import with_errors
 
 TRAIN_FIRST = 200_061
 """Number of the first training person: the first one who is not held out from the embedded network's training."""
+_MOTION: MotionVersion = 1
+"""The motion of the people in the published table, see `app.lab.walkers.choices`."""
 GROUPS = ("NM", "BG", "CL")
 _TIMED = 30
 
@@ -144,13 +147,20 @@ def make_table(
 def _training_people(subjects: int, recorded: Recorded) -> Plan:
     return Plan(
         subjects=subjects, first=TRAIN_FIRST, training=subjects, conditions=(("nm", 4), ("bg", 3), ("cl", 3)),
-        frames=24, cameras=3, outfits=3, change=CHANGE, heights=(0.4, 5.0), distances=(3.5, 18.0),
-        modalities=(recorded,),
+        frames=24, cameras=3, outfits=3, change=CHANGE[_MOTION], heights=(0.4, 5.0), distances=(3.5, 18.0),
+        modalities=(recorded,), motion=_MOTION,
     )  # fmt: skip
 
 
 def _test_people(subjects: int, recorded: Recorded) -> Plan:
-    return Plan(subjects=subjects, first=TEST_FIRST, frames=FRAMES, change=CHANGE, modalities=(recorded,))
+    return Plan(
+        subjects=subjects,
+        first=TEST_FIRST,
+        frames=FRAMES,
+        change=CHANGE[_MOTION],
+        modalities=(recorded,),
+        motion=_MOTION,
+    )
 
 
 def _walks(folder: Path, part: Part, form: Form, progress: Progress | None) -> PackedWalks:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter1d, label
 
 from app.lab.walkers import normative
+from app.lab.walkers.curves import Curves, Recorded, Textbook
 from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.path import Path
@@ -35,7 +36,7 @@ class Footfalls:
     normative angles is used: 0 standing, 1 from 0.6 m/s on) are (N,). `offsets` (2,) are the phases by which left and
     right foot start their cycles; `first` is the number of the first cycle. For every cycle and foot: `toe_off` (C, 2),
     the phase at which stance ends; `step_in` and `step_out` (C, 2) m, the steps before and after; `place` (C, 2, 2) m,
-    the point of the floor below the ankle; `yaw` (C, 2) radians.
+    the point of the floor below the ankle; `yaw` (C, 2) radians. `curves` are the walker's angles.
     """
 
     def __init__(
@@ -53,10 +54,17 @@ class Footfalls:
         self.vigour = np.asarray(gaussian_filter1d(effort, 0.12 * _GRID, mode="nearest", truncate=3))
         self.offsets = np.array([0.0, 0.5 + traits.timing_asymmetry])
         self._place_feet(None if seed is None else np.random.default_rng([seed, 0x57E9]))
+        self.curves = self._curves(seed)
 
     def time_of(self, phase: Doubles) -> Doubles:
         """Return when the left foot's cycle is at `phase`, s."""
         return np.asarray(np.interp(phase, self.phase, self.time))
+
+    def angle(self, name: str, speed: Doubles, phase: Doubles, side: int = 0) -> Doubles:
+        """Return an angle of trunk or arm, degrees, at `phase` of the left foot's cycle, which counts the strides."""
+        own = phase - self.offsets[side]
+        number = np.floor(own)
+        return self.curves.angle(name, own - number, speed, side, np.asarray(number, np.int64) - self.first)
 
     def ankle_at(self, side: int, cycle: Ints, ankle: Doubles) -> Doubles:
         """Put an ankle (M, 2), ahead and up in the foot's plane, where the foot lands in row `cycle`: (M, 3) m."""
@@ -69,8 +77,7 @@ class Footfalls:
 
         Whoever stops goes on to the next phase at which both feet are down.
         """
-        rate = normative.cadence(np.maximum(self.speed, _SLOWEST), self.skeleton.leg_length, self.traits.walk_ratio)
-        rate /= 120
+        rate = self._cadence(np.maximum(self.speed, _SLOWEST)) / 120
         still = self.speed < _STILL
         at_rest = _REST_PHASE + (0.5 if phase % 1 >= 0.5 else 0.0)
         total, done = at_rest if still[0] else 0.0, 0
@@ -83,6 +90,19 @@ class Footfalls:
         phases = np.cumsum(np.maximum(rate, 1e-6)) / _GRID
         phases += at_rest - phases[0] if still[0] else phase - np.interp(0.0, self.time, phases)
         return phases, rate > 0
+
+    def _cadence(self, speed: Doubles) -> Doubles:
+        leg, manner = self.skeleton.leg_length, self.traits.manner
+        if manner is None:
+            return normative.cadence(speed, leg, self.traits.walk_ratio)
+        return np.maximum(manner.cadence(speed, leg), 60 * speed / (normative.LONGEST_STEP * leg))
+
+    def _curves(self, seed: int | None) -> Curves:
+        manner = self.traits.manner
+        if manner is None:
+            return Textbook()
+        rng = None if seed is None else np.random.default_rng([seed, 0x57EA])
+        return Recorded(manner, rng, len(self.yaw), self.traits.variability)
 
     def _place_feet(self, rng: np.random.Generator | None) -> None:
         traits, left_right = self.traits, np.array([1.0, -1.0])

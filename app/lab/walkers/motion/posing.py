@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from app.lab.walkers import normative
 from app.lab.walkers.gait import ArmCarriage, Carrying, GaitTraits
 from app.lab.walkers.motion.footfalls import Footfalls
 from app.lab.walkers.motion.leg import Leg
@@ -26,6 +25,7 @@ class Posing:
 
     def __init__(self, footfalls: Footfalls, stance: Stance, carrying: Carrying | None, frames: int) -> None:
         self._traits: GaitTraits = footfalls.traits
+        self._footfalls = footfalls
         self._rest = footfalls.skeleton.rest.astype(np.float64)
         self._offsets, self._carrying, self._frames = footfalls.offsets, carrying, frames
         self._root = stance.root[:frames]
@@ -73,13 +73,16 @@ class Posing:
     def _pose_trunk(self) -> None:
         """Pelvis, chest and head have their own directions in space; spine and neck share what lies between."""
         traits, load, phase, speed, vigour = self._traits, self._carrying, self._phase, self._speed, self._vigour
+        rotation, sway, bend = (
+            self._footfalls.angle(f"chest_{name}", speed, phase) for name in ("rotation", "sway", "lean")
+        )
         lean = traits.trunk_lean + (load.trunk_lean if load else 0.0)
         side_lean = -(load.trunk_side_lean if load else 0.0)
         chest = np.stack(
             [
-                -vigour * traits.trunk_rotation * normative.CHEST_ROTATION(phase, speed),
-                vigour * traits.trunk_sway * normative.CHEST_SWAY(phase) + side_lean,
-                vigour * normative.CHEST_LEAN(phase, speed) + lean * (0.4 + 0.6 * vigour) + traits.stoop,
+                -vigour * traits.trunk_rotation * rotation,
+                vigour * traits.trunk_sway * sway + side_lean,
+                vigour * bend + lean * (0.4 + 0.6 * vigour) + traits.stoop,
             ]
         )
         spine = (np.degrees(self._pelvis_angles) + chest) / 2
@@ -89,8 +92,8 @@ class Posing:
         neck[2] += traits.head_forward
         below = self._pelvis
         for name, angles in (("spine", spine), ("chest", chest), ("neck", neck), ("head", head)):
-            yaw, roll, bend = np.radians(angles)
-            turn = oriented(self._heading + yaw, roll, bend)
+            yaw, roll, pitch = np.radians(angles)
+            turn = oriented(self._heading + yaw, roll, pitch)
             self._turn(name, below.inv() * turn)
             below = turn
 
@@ -98,12 +101,14 @@ class Posing:
         traits, name, sign = self._traits, SIDES[side], 1.0 if side == 0 else -1.0
         carriage = self._carrying.arm(name) if self._carrying else ArmCarriage()
         scale = self._vigour * traits.arm_swing * (1 + sign * traits.arm_asymmetry) * carriage.swing
-        phase = self._phase - self._offsets[side]
-        middle = 0.5 * (normative.SHOULDER(np.array(0.02)) + normative.SHOULDER(np.array(0.52)))
-        swing = normative.SHOULDER(phase, self._speed) - middle
-        flexion = scale * swing + 0.5 * middle * self._vigour + traits.arm_forward + carriage.forward
-        elbow_middle = normative.ELBOW(np.array(0.3))
-        bend = scale * traits.elbow_swing * (normative.ELBOW(phase, self._speed) - elbow_middle)
+        curves = self._footfalls.curves
+        middle, hanging, elbow_middle = curves.arm(side)
+        shoulder, forearm = (
+            self._footfalls.angle(name, self._speed, self._phase, side) for name in ("shoulder", "elbow")
+        )
+        swing = shoulder - middle
+        flexion = scale * swing + hanging * self._vigour + traits.arm_forward + carriage.forward
+        bend = scale * traits.elbow_swing * (forearm - elbow_middle)
         elbow = np.clip(elbow_middle + bend + traits.elbow_offset + carriage.elbow, 4.0, 120.0)
         hang, axis, rest_elbow = self._hanging_arm(side)
         abduction, turn = sign * (traits.arm_abduction + carriage.abduction), -sign * traits.arm_turn

@@ -62,7 +62,7 @@ class Stance:
         self._place, self.heading = footfalls.path.at(self.arc - 0.008 * self.vigour * np.sin(2 * turn - 1.2))
         sway = traits.lateral_sway * self.vigour * np.sin(turn - 2 * np.pi * 0.06)
         self._place += sway[:, None] * np.stack([-np.sin(self.heading), np.cos(self.heading)], -1)
-        self.pelvis_angles = _pelvis_angles(self.phase, self.speed, self.vigour, traits)
+        self.pelvis_angles = self._pelvis_angles()
         yaw, roll, tilt = self.pelvis_angles
         self.pelvis = oriented(self.heading + yaw, roll, tilt)
         self._to_hip = [np.asarray(self.pelvis.apply(leg.hip)) for leg in legs]
@@ -71,6 +71,20 @@ class Stance:
         height = np.minimum(*(self._lift_heel(side, height) for side in (0, 1)))
         self.root = np.concatenate([self._place, height[:, None]], axis=1)
         self.hip = [self.root + offset for offset in self._to_hip]
+
+    def _pelvis_angles(self) -> Doubles:
+        """Return rotation, obliquity and tilt of the pelvis, (3, N) radians."""
+        traits, vigour = self._footfalls.traits, self.vigour
+        rotation, obliquity, tilt = (
+            self._footfalls.angle(f"pelvis_{name}", self.speed, self.phase)
+            for name in ("rotation", "obliquity", "tilt")
+        )
+        angles = (
+            -vigour * traits.pelvis_rotation * rotation,
+            vigour * traits.pelvis_obliquity * obliquity,
+            vigour * tilt + traits.pelvis_tilt,
+        )
+        return np.asarray(np.radians(np.stack(angles)))
 
     def _standing(self, side: int) -> StandingFoot:
         footfalls = self._footfalls
@@ -87,7 +101,12 @@ class Stance:
         footfalls = self._footfalls
         steps = np.stack([footfalls.step_in[cycle, side], footfalls.step_out[cycle, side]])
         steps /= footfalls.skeleton.leg_length
-        return _stance_pitch(share, footfalls.toe_off[cycle, side], steps, self.vigour, footfalls.traits)
+        toe_off = footfalls.toe_off[cycle, side]
+        phase = normative.TOE_OFF * np.minimum(share / toe_off, 1.0)
+        pitch = footfalls.curves.stance_pitch(phase, self.speed, side, cycle)
+        if pitch is not None:
+            return np.asarray(self.vigour * pitch)
+        return _stance_pitch(share, toe_off, steps, self.vigour, footfalls.traits)
 
     def _pelvis_height(self) -> Doubles:
         """Return the height that the stance legs want, lowered softly to what both legs can reach."""
@@ -102,7 +121,8 @@ class Stance:
         """Return the pelvis' height at which the knee has its normative flexion, and the weight of that wish."""
         foot = self.feet[side]
         phase = normative.TOE_OFF * np.minimum(foot.share / foot.toe_off, 1.0)
-        flexion = _stance_knee(phase, self.speed, self.vigour, self._footfalls.traits)
+        knee = self._footfalls.curves.angle("knee", phase, self.speed, side, foot.cycle)
+        flexion = _stance_knee(phase, knee, self.vigour, self._footfalls.traits)
         double = np.maximum(foot.toe_off - 0.5, 0.04)
         weight = smoother(foot.share / double) * smoother((foot.toe_off - foot.share) / double)
         return self._height_at(side, foot.ankle, self._legs[side].reach(flexion)), weight
@@ -121,7 +141,7 @@ class Stance:
         ahead = 1 - foot.share
         rate = 0.15 + 4 * MIDSTANCE * footfalls.step_in[after, side] ** 2 / (0.9 * footfalls.skeleton.leg_length)
         limit += np.where(lands, rate * ahead + 5.0 * ahead**2, np.where(foot.share > _TRAILING, np.inf, 0.0))
-        return limit, _SOFT * (1 + 2 * np.where(lands, smooth(ahead / 0.06), 0.0))
+        return limit, footfalls.curves.softness * _SOFT * (1 + 2 * np.where(lands, smooth(ahead / 0.06), 0.0))
 
     def _height_at(self, side: int, ankle: Doubles, reach: Doubles, rows: Ints | slice = slice(None)) -> Doubles:
         """Return the height of the pelvis (M,) m at which hip and ankle (M, 3) are `reach` apart, at times `rows`."""
@@ -147,7 +167,7 @@ class Stance:
         pitch = np.maximum(foot.pitch[trailing], 0.0)
         at = distance(pitch)
         excess = at - leg.reach(2.5)
-        goal = at - 0.5 * (excess + np.sqrt(excess**2 + 4 * 0.0003**2))
+        goal = at - 0.5 * (excess + np.sqrt(excess**2 + 4 * (footfalls.curves.heel_softness) ** 2))
         for _ in range(5):  # Newton's method
             slope = (distance(pitch + 0.5) - at) / 0.5
             pitch = np.clip(pitch + np.clip((goal - at) / np.minimum(slope, -2e-4), -8.0, 12.0), 0.0, 85.0)
@@ -156,14 +176,6 @@ class Stance:
         limit = np.full_like(height, np.inf)
         limit[trailing] = self._height_at(side, foot.ankle[trailing], leg.reach(1.5), trailing)
         return np.minimum(height, limit)
-
-
-def _pelvis_angles(phase: Doubles, speed: Doubles, vigour: Doubles, traits: GaitTraits) -> Doubles:
-    """Return rotation, obliquity and tilt of the pelvis, (3, N) radians."""
-    rotation = -vigour * traits.pelvis_rotation * normative.PELVIS_ROTATION(phase, speed)
-    obliquity = vigour * traits.pelvis_obliquity * normative.PELVIS_OBLIQUITY(phase, speed)
-    tilt = vigour * normative.PELVIS_TILT(phase) + traits.pelvis_tilt
-    return np.radians(np.stack([rotation, obliquity, tilt]))
 
 
 def _stance_pitch(share: Doubles, toe_off: Doubles, steps: Doubles, vigour: Doubles, traits: GaitTraits) -> Doubles:
@@ -180,8 +192,11 @@ def _stance_pitch(share: Doubles, toe_off: Doubles, steps: Doubles, vigour: Doub
     return np.asarray(vigour * (rising * push - landing * traits.heel_strike * (1 + 1.2 * before)))
 
 
-def _stance_knee(phase: Doubles, speed: Doubles, vigour: Doubles, traits: GaitTraits) -> Doubles:
-    """Knee flexion wanted in stance, degrees; the trait scales the wave of loading response alone."""
+def _stance_knee(phase: Doubles, knee: Doubles, vigour: Doubles, traits: GaitTraits) -> Doubles:
+    """Knee flexion wanted in stance, degrees, where the curve says `knee`.
+
+    The trait scales the wave of loading response alone.
+    """
     loading = np.sin(np.pi * np.clip(phase / 0.38, 0.0, 1.0)) ** 2
-    wanted = normative.KNEE(phase, speed) * (1 + (traits.knee_stance - 1) * loading) + traits.knee_offset
+    wanted = knee * (1 + (traits.knee_stance - 1) * loading) + traits.knee_offset
     return np.maximum(_STANDING_KNEE + vigour * (wanted - _STANDING_KNEE), 2.5)

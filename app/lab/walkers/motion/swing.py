@@ -116,13 +116,18 @@ class Swing:
 
         return value
 
-    def _normative(self, curve: normative.Curve) -> OverSwing:
-        return lambda t: self._vigour * curve(normative.TOE_OFF + (1 - normative.TOE_OFF) * t, self._speed)
+    def _curve(self, name: str) -> OverSwing:
+        def value(t: Doubles) -> Doubles:
+            phase = normative.TOE_OFF + (1 - normative.TOE_OFF) * t
+            angle = self._footfalls.curves.angle(name, phase, self._speed, self._side, self._cycle)
+            return self._vigour * angle
+
+        return value
 
     def _angles(self) -> tuple[OverSwing, OverSwing, OverSwing]:
         """Return knee flexion, lean of the line from hip to ankle, and pitch of the foot, degrees, over swing."""
         leg, traits, stance = self._leg, self._footfalls.traits, self._stance
-        thigh, knee, ankle = (self._normative(curve) for curve in (normative.THIGH, normative.KNEE, normative.ANKLE))
+        thigh, knee, ankle = (self._curve(name) for name in ("thigh", "knee", "ankle"))
         line = self._foot.ankle - stance.hip[self._side]
         ahead = line[:, 0] * np.cos(stance.heading) + line[:, 1] * np.sin(stance.heading)
 
