@@ -11,8 +11,10 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.files import written_whole
 from app.lab.walkers import normative
@@ -354,7 +356,7 @@ def _trait_directions() -> Iterator[tuple[Doubles, float]]:
     early: Doubles = np.clip(1 - phase / 0.11, 0, 1) ** 1.5 + np.clip((phase - 0.85) / 0.15, 0, 1) ** 2
     knee, shoulder, elbow = normative.KNEE(phase), normative.SHOULDER(phase), normative.ELBOW(phase)
 
-    def sides(shift: Mapping[str, Doubles], signs: tuple[float, float] = (1.0, 1.0)) -> Doubles:
+    def sides(shift: Mapping[str, NDArray[np.floating[Any]]], signs: tuple[float, float] = (1.0, 1.0)) -> Doubles:
         vector = np.zeros(SIZE)
         for side, sign in zip("lr", signs, strict=True):
             for name, curve in shift.items():
