@@ -47,7 +47,9 @@ class DetectorSettings:
     """Of two boxes with a larger IoU, the weaker one is dropped. This is ByteTrack's value, because people in groups
     overlap."""
     input_size: tuple[Side, Side] | None = None
-    """Height and width in px that each frame is scaled to fit into; None is the checkpoint's own test size."""
+    """Height and width in px that each frame is scaled to fit into. None: the checkpoint's own test size. An exported
+    YOLOX of free size, such as the embedded network, then looks at frames with a longer side of 416 to 960 px, as large
+    as the people in the video need."""
     normalise: Literal["auto", "raw", "imagenet"] = "auto"
     """What a YOLOX network takes: raw BGR 0..255, or RGB normalised as for ImageNet. auto recognises ByteTrack's
     models, which take the latter."""

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, network_size, normalised, people
+from app.detect.looking import SIZES, Looking
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings, cores
 from app.stages import Detector
-from app.types import Detections, Floats, Frame
+from app.types import Detections, Floats, Frame, VideoInfo
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors
 from app.weights.sessions import graph_of, open_session
@@ -97,8 +98,8 @@ class YoloxOnnxDetector(Detector):
 
     The file's metadata may state the input under ``normalise``, and ``name``, ``licence`` and ``note`` for the model
     card. Without ``normalise``, a network of one class is taken for one of ByteTrack's, whose input is
-    ImageNet-normalised; any other takes raw pixels. A graph of free size runs within 640x640 px, ByteTrack's within
-    800x1440. `settings.threads` threads work on one picture.
+    ImageNet-normalised; any other takes raw pixels. A graph of free size looks at frames as large as the people in
+    them need (`app.detect.looking`), ByteTrack's within 800x1440. `settings.threads` threads work on one picture.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is no ONNX file or no YOLOX graph.
@@ -128,21 +129,44 @@ class YoloxOnnxDetector(Detector):
                 f"detector.input_size={list(self.input_size)} does not fit {path}: the graph is fixed to "
                 f"{self._fixed[0]}x{self._fixed[1]} px. Leave the setting out, or export with free height and width."
             )
+        # ByteTrack's networks know people at their own size only.
+        follows = settings.input_size is None and self._fixed is None and self.normalise == "raw"
+        self._looking = Looking(max(own_size)) if follows else None
         self._score, self._nms_iou = settings.score, settings.nms_iou
+        within = (
+            f"longer side {SIZES[0]} to {SIZES[-1]} px, as large as people need"
+            if follows
+            else f"within {self.input_size[0]}x{self.input_size[1]} px"
+        )
         stated = [properties["note"]] if "note" in properties else []
         self.card = checkpoint.card(
             "detector",
             properties.get("name", f"yolox-onnx-{path.stem}"),
             properties.get("licence", "Apache-2.0"),
             "onnxruntime float32",
-            "; ".join([f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input", *stated]),
+            "; ".join([f"{within}, {self.normalise} input", *stated]),
         )
+
+    def start(self, video: VideoInfo) -> None:
+        """Forget how large people were in the video before."""
+        if self._looking is not None:
+            self._looking.start(video)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame; as many frames run at once as the graph takes."""
-        if not frames:
-            return []
-        boxed = letterbox([frame.image for frame in frames], self.input_size, full=self._fixed is not None)
+        if self._looking is None:
+            return self._within(frames, self.input_size) if frames else []
+        found: list[Detections] = []
+        for closely, group in self._looking.groups(frames):
+            if closely:
+                largest = self._looking.largest(group[0])
+                self._looking.learn(group[0], self._within(group[:1], (largest, largest))[0])
+            found += self._within(group, (self._looking.size, self._looking.size))
+        return found
+
+    def _within(self, frames: Sequence[Frame], size: tuple[int, int]) -> list[Detections]:
+        """Return the people of frames that are scaled to fit `size` (height, width in px)."""
+        boxed = letterbox([frame.image for frame in frames], size, full=self._fixed is not None)
         images = normalised(boxed.pixels, self.normalise).transpose(0, 3, 1, 2)
         outputs = _run(self._session, np.ascontiguousarray(images))
         return people(outputs, boxed, decoded=self.decoded, score=self._score, nms_iou=self._nms_iou)

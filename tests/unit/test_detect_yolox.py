@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from app.detect.yolox import Yolox, YoloxDetector, YoloxLayout, holds_yolox
 from app.detect.yolox_onnx import YoloxOnnxDetector, holds_yolox_onnx
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings
-from app.types import Frame
+from app.types import Detections, Frame, VideoInfo
 from app.weights.checkpoints import CheckpointFile
 
 
@@ -195,6 +197,36 @@ def test_exports_give_what_torch_gives(tmp_path: Path, checkpoint: CheckpointFil
             # Boxes of nearly the same score may change places.
             apart = np.abs(found.boxes[:, None] - expected.boxes).max(axis=2)
             assert apart.min(axis=1).max() < 0.01, name
+
+
+def test_a_free_export_looks_as_large_as_people_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = export(tiny(classes=2), tmp_path / "free.onnx", (1, 3, 64, 64), True)
+    seen: list[tuple[int, tuple[int, int]]] = []
+
+    def within(self: YoloxOnnxDetector, frames: Sequence[Frame], size: tuple[int, int]) -> list[Detections]:
+        seen.append((len(frames), size))
+        people = np.array([[10, 10, 30, 50]] * len(frames), np.float32)
+        return [Detections(box[None], np.ones(1, np.float32)) for box in people]
+
+    monkeypatch.setattr(YoloxOnnxDetector, "_within", within)
+    clip = frames(7, 480, 854)
+    video = VideoInfo(Path("clip.mp4"), 854, 480, Fraction(2))
+    detector = YoloxOnnxDetector(file, DetectorSettings())
+    assert "longer side 416 to 960 px" in detector.card.note
+    for _ in range(2):  # a second video is looked at in the same way
+        detector.start(video)
+        seen.clear()
+        assert len(detector.detect(clip)) == 7
+        look, people = (1, (960, 960)), (960, 960)  # of 40 px
+        assert seen == [look, (4, people), look, (3, people)]
+    sized = YoloxOnnxDetector(file, DetectorSettings(input_size=(480, 640)))
+    assert "within 480x640 px" in sized.card.note
+    bytetrack = YoloxOnnxDetector(file, DetectorSettings(normalise="imagenet"))
+    for one, size in ((sized, (480, 640)), (bytetrack, (800, 1440))):
+        one.start(video)
+        seen.clear()
+        one.detect(clip)
+        assert seen == [(7, size)]
 
 
 def test_a_fixed_export_refuses_another_size(tmp_path: Path) -> None:

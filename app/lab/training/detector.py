@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
 from app.lab.training.settings import PHOTOS, TrainSettings
 from app.settings import DetectorSettings
-from app.types import Detections, Floats, Frame, Image
+from app.types import Detections, Floats, Frame, Image, VideoInfo
 from app.weights.checkpoints import CheckpointFile
 
 _MOST_CELLS = 10
@@ -123,6 +124,8 @@ class _Teacher:
         self._detector = YoloxOnnxDetector(CheckpointFile(path, "given"), settings)
 
     def __call__(self, image: Image) -> Detections:
+        height, width = image.shape[:2]
+        self._detector.start(VideoInfo(Path("picture"), width, height, Fraction(1)))  # no picture follows another
         return self._detector.detect([Frame(0, 0.0, image)])[0]
 
 
