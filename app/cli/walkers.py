@@ -84,6 +84,7 @@ def dataset(
     change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
     training: Annotated[int, typer.Option(min=0, help="How many of the subjects are in the training set.")] = 0,
     motion: MotionOption = MOTION,
+    life: Annotated[float, typer.Option(min=0, max=1, help="Share of walks with what everyday life brings.")] = 0.0,
     alike: Annotated[int, typer.Option(min=0, help="People in each group of look-alikes; 0: no groups.")] = 0,
     workers: WorkersOption = 0,
     wardrobe: WardrobeOption = None,
@@ -100,7 +101,7 @@ def dataset(
         subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
         views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
         modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
-        rows=size, motion=cast(MotionVersion, motion), alike=alike, **anywhere,
+        rows=size, motion=cast(MotionVersion, motion), alike=alike, life=life, **anywhere,
     )  # fmt: skip
     with ProgressBars() as bars:
         write_dataset(
@@ -134,6 +135,28 @@ def benchmark(
     say(f"Wrote {folder / results_name(version)}.")
 
 
+@app.command()
+def real(
+    recordings: Annotated[Path, typer.Argument(help="Folder of recorded walks, with index.csv (CMU database).")],
+    gait: Annotated[Path | None, typer.Option(help="Checkpoint of a gait network. Default: the usual choice.")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Measure walkers-real: people who walk as recorded subjects whom the model of motion has never seen."""
+    from app.gait import load_gait_model
+    from app.lab.walkers.recorded import film, judge, real_walks
+
+    models = [load_gait_model(gait), load_gait_model(name="gei")]
+    body, _ = _load(cache, None)
+    walks = real_walks(recordings)
+    table = Table("Bodies", "Model", "Any view to any other", "Front to side", "Chance")
+    for bodies, own in (("one for all", False), ("one each", True)):
+        filmed = list(film(walks, body, own_bodies=own))
+        for model in models:
+            table.add_row(bodies, model.card.name, *(f"{100 * share:.0f}" for share in judge(model, filmed).values()))
+    console.print(table)
+    console.print(f"Rank-1 in %, {len({walk.subject for walk in walks})} subjects, {len(walks)} walks.")
+
+
 @app.command("fit-motion")
 def fit_motion(
     recordings: Annotated[Path, typer.Argument(help="Folder of recorded walks, with index.csv (CMU database).")],
@@ -154,14 +177,14 @@ def fit_motion(
 
 @app.command()
 def sheet(
-    out: Annotated[Path, typer.Option(help="Folder for people.png, cycle.png and conditions.png.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for people.png, cycle.png, conditions.png and life.png.")] = Path(
         "output/walkers"
     ),
     seed: Annotated[int, typer.Option(min=0, help="Number of the first person.")] = 0,
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Draw contact sheets: 24 people, a gait cycle from 11 views, and all bags, coats, hats and hair."""
+    """Draw contact sheets: 24 people, a gait cycle from 11 views, all bags, coats, hats and hair, and everyday life."""
     from app.lab.walkers.sheet import write_sheets
 
     model, clothes = _load(cache, wardrobe)

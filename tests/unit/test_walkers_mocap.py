@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from app.errors import SettingsError
 from app.lab.walkers import normative, population
+from app.lab.walkers.curves import Recorded
 from app.lab.walkers.mocap.acclaim import MotionFileError, Recording, read_motion, read_skeleton
 from app.lab.walkers.mocap.cycles import LATE, Cycle, cycles
 from app.lab.walkers.mocap.fit import (
@@ -25,6 +29,8 @@ from app.lab.walkers.mocap.fit import (
     write,
 )
 from app.lab.walkers.population import SIZE, Population, fourier, log_step, mirrored, rows
+from app.lab.walkers.recorded import VIEWS, FilmedWalk, judge, walks_in
+from app.types import Embedding, GaitSequence, ModelCard
 
 GAIT = Path(__file__).parents[2].parent / "shared" / "train" / "gait"
 RATE = 120.0
@@ -270,6 +276,52 @@ def test_the_model_of_the_program_walks_as_people_do() -> None:
         spreads = [np.sqrt(np.sum(modes[:, rows(name)] ** 2)) for modes in (model.person, model.walk, model.stride)]
         assert spreads[0] == pytest.approx(people, rel=0.3), name
         assert spreads[1] < spreads[0], name
+
+
+class ByKnee:
+    """Recognises people by a number that is painted into their silhouettes."""
+
+    card = ModelCard(stage="gait", name="painted", origin="weight-free", licence="Apache-2.0")
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        parts = [np.full((1, 1), walk.silhouettes.mean(), np.float32) for walk in walks]
+        return [Embedding(part, "painted", len(walk)) for part, walk in zip(parts, walks, strict=True)]
+
+
+def _filmed(greys: dict[int, list[int]]) -> list[FilmedWalk]:
+    numbers = count()
+    return [
+        FilmedWalk(subject, number, view, np.full((3, 64, 64), grey, np.uint8))
+        for subject, own in greys.items()
+        for grey, number in zip(own, numbers, strict=False)
+        for view in VIEWS
+    ]
+
+
+def test_recorded_people_are_judged_with_one_walk_each_in_the_gallery() -> None:
+    assert judge(ByKnee(), _filmed({7: [10, 12], 8: [50, 52, 54], 9: [90]})) == {
+        "any view to any other": 1.0,
+        "front to side": 1.0,
+        "chance": 0.5,
+    }
+    # 8 walks first between the two walks of 7: then both are taken for 8, and this walk for 7.
+    assert judge(ByKnee(), _filmed({7: [10, 12], 8: [11, 52, 54]}))["front to side"] == pytest.approx((0 + 2 / 3) / 2)
+    with pytest.raises(SettingsError, match="two or more"):
+        judge(ByKnee(), _filmed({7: [10, 12], 8: [11]}))
+
+
+def test_recorded_curves_are_walked_as_they_are() -> None:
+    strides = _strides(2, (4.0, 2.0, 1.0))
+    strides.vectors[:, -len(population.MEASURES) :] = 0.0
+    walks = list(walks_in(strides))
+    assert [walk.subject for walk in walks] == [0] * 4 + [1] * 4
+    for number, walk in enumerate(walks):
+        own = np.flatnonzero(strides.walks == np.unique(strides.walks)[number])
+        assert walk.gait.manner is not None
+        curves, phase = Recorded(walk.gait.manner), np.linspace(0, 1, 20)
+        wanted = fourier(phase) @ strides.vectors[own].mean(axis=0)[rows("knee_l")]
+        assert np.allclose(curves.angle("knee", phase, walk.gait.speed), wanted, atol=1e-6)
+        assert walk.gait.lateral_sway == pytest.approx(0.0, abs=1e-9), "what was recorded, not what is usual"
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from app.lab.walkers import normative
+from app.lab.walkers.choices import Burden
 from app.lab.walkers.curves import Recorded
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import WalkingMotion, walk
@@ -138,6 +140,51 @@ def test_recorded_strides_differ_from_each_other(skeleton: Skeleton, usual: Gait
     assert np.array_equal(foot(1), foot(1))
 
 
+def test_who_limps_steps_unevenly_and_still_does_not_slip(skeleton: Skeleton, usual: GaitTraits) -> None:
+    def unevenness(traits: GaitTraits) -> tuple[float, float]:
+        """How much longer the step onto the right foot takes, s; how differently the knees bend, degrees."""
+        moved = walk(skeleton, traits, AHEAD, 1.0, fps=FPS, seconds=8)
+        assert foot_slip(skeleton, moved, FPS) < 0.02
+        assert floor_penetration(skeleton, moved) < 0.01
+        down = moved.contacts.any(2)
+        left, right = (np.flatnonzero(down[1:, side] & ~down[:-1, side]) for side in (0, 1))
+        right = right[right > left[0]][: len(left) - 1]
+        longer = np.mean((right - left[: len(right)]) - (left[1 : len(right) + 1] - right)) / FPS
+        own = [joint_angles(skeleton, moved, side)["knee"] for side in SIDES]
+        at = [np.interp(np.arange(2, 5, 0.01) + 0.5 * side, moved.phase, own[side]) for side in (0, 1)]
+        return float(longer), float(np.sqrt(np.mean((at[0] - at[1]) ** 2)))
+
+    even, limping = unevenness(usual), unevenness(usual.limping("r", 1.0))
+    assert abs(even[0]) < 0.02
+    assert limping[0] > 0.06
+    assert limping[1] > even[1] + 3
+    assert unevenness(usual.limping("l", 1.0))[0] < -0.06
+
+
+def test_hands_do_what_they_are_busy_with(skeleton: Skeleton, usual: GaitTraits) -> None:
+    def elbows(carrying: Carrying | None) -> tuple[float, float]:
+        moved = walk(skeleton, usual, AHEAD, 1.3, fps=50, seconds=2, carrying=carrying)
+        left, right = (float(joint_angles(skeleton, moved, side)["elbow"].mean()) for side in SIDES)
+        return left, right
+
+    free = elbows(None)
+    assert elbows(Carrying(None)) == free
+    reading = elbows(Carrying(None, hands="phone", hands_side="l"))
+    assert reading[0] > free[0] + 50
+    assert reading[1] == pytest.approx(free[1], abs=1)
+    pockets = elbows(Carrying(None, hands="pockets"))
+    assert min(pockets) > max(free) + 20
+
+
+def test_who_stoops_bends_forward(skeleton: Skeleton, usual: GaitTraits) -> None:
+    def lean(traits: GaitTraits) -> float:
+        moved = walk(skeleton, traits, AHEAD, 1.0, fps=50, seconds=2)
+        joints = forward_kinematics(skeleton, moved.poses)[0]
+        return float((joints[:, JOINT["neck"], 0] - joints[:, 0, 0]).mean())
+
+    assert lean(usual.stooped(1.0)) > lean(usual) + 0.08
+
+
 def test_slip_is_noticed(skeleton: Skeleton, average: WalkingMotion) -> None:
     drift = np.outer(np.arange(len(average)), [0.0, 0.001, -0.0001]).astype(np.float32)
     drifting = replace(average, poses=replace(average.poses, root=average.poses.root + drift))
@@ -145,7 +192,7 @@ def test_slip_is_noticed(skeleton: Skeleton, average: WalkingMotion) -> None:
     assert floor_penetration(skeleton, drifting) > 0.07
 
 
-@pytest.mark.parametrize("burden", ["handbag", "backpack", "trolley"])
+@pytest.mark.parametrize("burden", get_args(Burden))
 def test_feet_stand_under_a_burden(skeleton: Skeleton, burden: str) -> None:
     moved = walk(skeleton, GaitTraits(), AHEAD, 1.2, fps=25, seconds=4, carrying=Carrying(burden))  # type: ignore[arg-type]
     assert foot_slip(skeleton, moved, 25) < 0.02

@@ -5,7 +5,7 @@ import pickle
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,11 +15,13 @@ pytest.importorskip("anny")
 
 from app.errors import OutputError, SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
+from app.lab.walkers.choices import Burden
 from app.lab.walkers.dataset import Plan, subject_walks, walks_of, write_dataset
 from app.lab.walkers.demo import make_demo, make_scene
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Scene, Seen, write_clip
 from app.lab.walkers.skeleton import JOINT
+from app.lab.walkers.wardrobe import Outfit, dress
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
 
@@ -72,7 +74,7 @@ def test_a_person_is_the_same_everywhere_and_each_day_a_little_different() -> No
     assert person.outfit(0) == person.outfit(0) != person.outfit(1)
 
 
-@pytest.mark.parametrize("bag", ["handbag", "backpack", "trolley"])
+@pytest.mark.parametrize("bag", get_args(Burden))
 def test_feet_and_bags_stay_above_the_floor(model: BodyModel, bag: str) -> None:
     from app.lab.walkers.path import Path as Route
 
@@ -81,6 +83,40 @@ def test_feet_and_bags_stay_above_the_floor(model: BodyModel, bag: str) -> None:
     motion = dressed.walk(session.gait, Route.line((0.0, 0.0), 0.3, 9.0), None, 20, 1.2, 1)
     for frame in range(0, len(motion), 3):
         assert motion.skinned(frame)[0][:, 2].min() > -0.03
+
+
+def test_everyday_life_changes_some_walks_and_look_alikes_alike() -> None:
+    person = Person.sample(2)
+    sessions = [person.session(number, ("nm", "bg", "cl")[number % 3], life=0.5) for number in range(60)]
+    assert 15 < sum(session.everyday for session in sessions) < 45
+    assert not any(person.session(number).everyday for number in range(20))
+    outfits = [session.outfit() for session in sessions if session.everyday]
+    assert {outfit.hands for outfit in outfits} >= {None, "phone"}
+    assert len({outfit.bag for outfit in outfits}) > 3
+    assert any(outfit.coat_open for outfit in outfits)
+    assert all(outfit.coat is not None for outfit in outfits if outfit.coat_open)
+    for outfit in outfits:
+        if outfit.hands and outfit.bag in ("handbag", "briefcase", "carrier", "trolley"):
+            assert outfit.hands_side != outfit.bag_side
+    double = replace(Person.sample(7), dressed_as=2, body=person.body)
+    twin = replace(person, dressed_as=2)
+    for number in range(6):
+        assert twin.session(number, "bg", life=0.5).outfit() == double.session(number, "bg", life=0.5).outfit()
+
+
+def test_an_open_coat_shows_the_top(model: BodyModel) -> None:
+    outfit = Person.sample(2).session(0, "cl").outfit()
+    outfit = replace(outfit, coat_length=0.3, hood=False, hat=None, suit=None)
+
+    def area(outfit: Outfit, colour: object) -> int:
+        figure = dress(model, model.shape(Person.sample(2).body), outfit)
+        return int(np.sum(np.all(figure.materials[figure.material, :3] == np.float32(colour), axis=1)))
+
+    opened = replace(outfit, coat_open=True)
+    assert outfit.coat is not None
+    assert area(outfit, outfit.top.colour) == 0
+    assert area(opened, outfit.top.colour) > 200
+    assert 0.5 < area(opened, outfit.coat.colour) / area(outfit, outfit.coat.colour) < 0.98
 
 
 def test_the_body_follows_the_skeleton(scene: Scene) -> None:

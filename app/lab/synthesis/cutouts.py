@@ -19,6 +19,8 @@ from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import SKIN_DEPTH, Light, draw
 from app.types import Bytes, Floats
 
+LIFE = 0.4
+"""Share of walks in everyday life, see `app.lab.walkers.person.Person.session`."""
 PICTURES = 12
 """Cut-outs of one person."""
 _TALL = (120, 320)
@@ -86,8 +88,8 @@ def write_cutouts(
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written, or holds another bank.
     """
-    about = {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION}
-    claim(folder / "about.json", about, {"motion": 1})
+    about = {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION, "life": LIFE}
+    claim(folder / "about.json", about, {"motion": 1, "life": 0.0})
     numbers = range(first, first + people)
     parts = [folder / "people" / f"{number}.npz" for number in numbers]
     jobs = {part: (part, number, cache, wardrobe) for part, number in zip(parts, numbers, strict=True)}
@@ -129,7 +131,7 @@ def cutouts_of(number: int, cache: Path, wardrobe: Path | None = None) -> Iterat
     made = 0
     while True:
         condition = CONDITIONS[rng.choice(3, p=(0.5, 0.3, 0.2))]
-        session = person.session(int(rng.integers(1_000_000)), condition, int(rng.integers(3)))
+        session = person.session(int(rng.integers(1_000_000)), condition, int(rng.integers(3)), life=LIFE)
         dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
         speed = 0.0 if rng.random() < 0.15 else None
         motion = dressed.walk(

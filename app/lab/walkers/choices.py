@@ -8,8 +8,11 @@ Condition: TypeAlias = Literal["nm", "bg", "cl"]
 """The conditions of CASIA-B: plain clothes, with a bag, in a coat."""
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
-Burden: TypeAlias = Literal["handbag", "backpack", "trolley"]
-"""What somebody carries."""
+Burden: TypeAlias = Literal["handbag", "backpack", "trolley", "shoulder bag", "briefcase", "carrier", "carriers"]
+"""What somebody carries; a carrier is a shopping bag, carriers are one in each hand."""
+
+Hands: TypeAlias = Literal["phone", "calling", "pocket", "pockets"]
+"""What hands do that do not swing: one holds a phone to read or to call, one or both are in the pockets."""
 
 MotionVersion: TypeAlias = Literal[1, 2]
 """How people walk: 1 as a textbook says, each with traits of their own; 2 as recorded people do."""

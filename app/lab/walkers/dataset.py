@@ -32,7 +32,7 @@ from app.lab.walkers.wardrobe import Wardrobe
 from app.types import Floats
 from app.walks.silhouette import normalise
 
-BEFORE: dict[str, Any] = {"rows": 64, "motion": 1, "alike": 0}
+BEFORE: dict[str, Any] = {"rows": 64, "motion": 1, "alike": 0, "life": 0.0}
 """What data sets of earlier versions do not say about themselves."""
 
 _POSED = 128
@@ -54,6 +54,7 @@ class Plan:
       clothes are worn in turn, and `change` scales how much people differ from day to day.
     - `motion` is how people walk: 2 as recorded people do, 1 as a textbook says. With `alike`, people come in groups of
       that many who look alike (`app.lab.walkers.person.Person.look_alike`).
+    - `life` is the share of walks in everyday life, see `app.lab.walkers.person.Person.session`.
     - Silhouettes are `rows` high, 64 or 128. They are drawn twice as high, and OpenGait's pre-treatment reduces them.
     """
 
@@ -77,6 +78,7 @@ class Plan:
     rows: int = 64
     motion: MotionVersion = MOTION
     alike: int = 0
+    life: float = 0.0
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
@@ -171,7 +173,7 @@ def subject_walks(
     """
     for walk in walks_of(plan, index, model, wardrobe):
         cameras = walk.cameras
-        recorded = _record(walk.motion, list(cameras.values()), plan.modalities, plan.rows)
+        recorded = record(walk.motion, list(cameras.values()), plan.modalities, plan.rows)
         for view, arrays in zip(cameras, recorded, strict=True):
             yield walk.condition, walk.number, view, arrays
 
@@ -197,7 +199,7 @@ def walks_of(
     for walk_number, (condition, number) in enumerate(plan.walks):
         if only is not None and walk_number not in only:
             continue
-        session = person.session(walk_number + 1, condition, walk_number % plan.outfits, plan.change)
+        session = person.session(walk_number + 1, condition, walk_number % plan.outfits, plan.change, plan.life)
         rng = np.random.default_rng([session.seed, 0xDA7A])
         dressed = Dressed.make(model, session, session.outfit(clothes), clothes)
         fps = float(rng.uniform(*plan.rates)) if plan.cameras else plan.fps
@@ -211,7 +213,7 @@ def walks_of(
             cameras = {view: _anywhere(view, plan, length, rng) for view in views}
         else:
             height = float(rng.uniform(*plan.heights))
-            cameras = {view: _camera(view, float(np.mean(plan.distances)), height) for view in plan.views}
+            cameras = {view: camera_at(view, float(np.mean(plan.distances)), height) for view in plan.views}
         yield PlannedWalk(condition, number, motion, fps, cameras)
 
 
@@ -229,19 +231,24 @@ def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) ->
     """A camera at a random place, mostly low, and never so near that the walker reaches it."""
     low, high = plan.heights
     height = low + (high - low) * float(rng.random()) ** 2
-    return _camera(view, max(float(rng.uniform(*plan.distances)), length / 2 + 2.0), height)
+    return camera_at(view, max(float(rng.uniform(*plan.distances)), length / 2 + 2.0), height)
 
 
-def _camera(view: float, distance: float, height: float) -> Camera:
+def camera_at(view: float, distance: float, height: float) -> Camera:
+    """Return the camera that sees somebody at the origin who walks along x from `view` degrees, 0 being the front."""
     angle = np.radians(view)
     position = (distance * float(np.cos(angle)), distance * float(np.sin(angle)), height)
     return Camera.look_at(position, (0.0, 0.0, 0.9), 320, 240)
 
 
-def _record(
+def record(
     motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality], rows: int
 ) -> list[dict[str, NDArray[Any]]]:
-    """Film `motion` with all `cameras` at once, so that every frame is skinned only once."""
+    """Film `motion` with all `cameras` at once, so that every frame is skinned only once.
+
+    Returns:
+        The arrays of each camera by modality, see `subject_walks`.
+    """
     frames, figure, height = len(motion), motion.dressed.figure, 2 * rows
     silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)
     windows = np.zeros((len(cameras), frames, 3), np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.lab.walkers.choices import Burden
+from app.lab.walkers.choices import Burden, Hands
 from app.lab.walkers.normative import WALK_RATIO
 from app.lab.walkers.population import Manner, Population
 from app.lab.walkers.skeleton import Side
@@ -168,6 +168,35 @@ class GaitTraits:
         usual["step_width"] += 0.006 * years + (-0.006 if female else 0.006)
         return replace(self, **usual).moved_as(manner, Manner((0.0,) * len(manner.vector)))
 
+    def stooped(self, amount: float) -> GaitTraits:
+        """Return the gait of somebody who walks bent, by `amount` from 0 to 1; sizes are approximate."""
+        return replace(
+            self,
+            stoop=self.stoop + 22 * amount,
+            trunk_lean=self.trunk_lean + 8 * amount,
+            head_pitch=self.head_pitch + 8 * amount,
+            speed=self.speed * (1 - 0.25 * amount),
+            pelvis_tilt=self.pelvis_tilt - 4 * amount,
+        )._bounded()
+
+    def limping(self, side: Side, amount: float) -> GaitTraits:
+        """Return the gait with a limp by `amount` from 0 to 1: after the leg on `side` the next step comes sooner.
+
+        Sizes are approximate. In motion 1 both knees become stiffer, as its curves know no side.
+        """
+        sign = 1.0 if side == "r" else -1.0
+        limp = replace(
+            self,
+            timing_asymmetry=self.timing_asymmetry + 0.045 * amount * sign,
+            step_asymmetry=self.step_asymmetry + 0.04 * amount * sign,
+            trunk_sway=self.trunk_sway + 1.2 * amount,
+            lateral_sway=self.lateral_sway * (1 + 0.6 * amount),
+            speed=self.speed * (1 - 0.25 * amount),
+        )
+        if self.manner is None:
+            return replace(limp, knee_swing=self.knee_swing * (1 - 0.25 * amount))._bounded()
+        return replace(limp, manner=self.manner.stiffer(side, amount))._bounded()
+
     def moved_as(self, manner: Manner, before: Manner) -> GaitTraits:
         """Return the gait with `manner`, whose measures replace those of the manner `before`."""
         change = {name: manner.measure(name) - before.measure(name) for name in _MEASURED}
@@ -204,32 +233,51 @@ class ArmCarriage:
     elbow: float = 0.0
 
 
+_HANDS: dict[Hands, ArmCarriage] = {
+    "phone": ArmCarriage(swing=0.12, forward=24.0, abduction=-2.0, elbow=68.0),
+    "calling": ArmCarriage(swing=0.08, forward=32.0, abduction=12.0, elbow=108.0),
+    "pocket": ArmCarriage(swing=0.15, forward=-10.0, abduction=10.0, elbow=36.0),
+    "pockets": ArmCarriage(swing=0.15, forward=-10.0, abduction=10.0, elbow=36.0),
+}
+
+
 @dataclass(frozen=True)
 class Carrying:
-    """Something carried: `burden`, on which `side` (a backpack on both)."""
+    """What is carried and held: `burden` on which `side` (a backpack and carriers on both), what the `hands` do."""
 
-    burden: Burden
+    burden: Burden | None
     side: Side = "r"
+    hands: Hands | None = None
+    hands_side: Side = "r"
 
     def arm(self, side: Side) -> ArmCarriage:
         """Return how the arm on `side` is held. Approximate: no published angles."""
+        if self.hands is not None and (self.hands == "pockets" or side == self.hands_side):
+            return _HANDS[self.hands]
+        if self.burden is None:
+            return ArmCarriage()
         if self.burden == "backpack":
             return ArmCarriage(swing=0.75, forward=4.0, abduction=2.0, elbow=6.0)
+        if self.burden == "carriers":
+            return ArmCarriage(swing=0.2, abduction=7.0, elbow=-6.0)
         if side != self.side:
             return ArmCarriage(swing=0.9)
-        if self.burden == "handbag":
-            return ArmCarriage(swing=0.2, abduction=6.0, elbow=-6.0)
-        return ArmCarriage(swing=0.1, forward=-24.0, abduction=6.0, elbow=-14.0)
+        if self.burden == "shoulder bag":
+            return ArmCarriage(swing=0.7, abduction=7.0, elbow=4.0)
+        if self.burden == "trolley":
+            return ArmCarriage(swing=0.1, forward=-24.0, abduction=6.0, elbow=-14.0)
+        return ArmCarriage(swing=0.2, abduction=6.0, elbow=-6.0)
 
     @property
     def trunk_lean(self) -> float:
         """Forward lean added, degrees (a backpack: Kinoshita 1985 reports about 3 to 11 with heavy loads)."""
-        return {"handbag": 0.0, "backpack": 5.0, "trolley": 1.5}[self.burden]
+        return {"backpack": 5.0, "trolley": 1.5, "carriers": 1.0}.get(self.burden or "", 0.0)
 
     @property
     def trunk_side_lean(self) -> float:
         """Lean to the left, degrees: away from a bag, approximate."""
-        return {"handbag": 2.0, "backpack": 0.0, "trolley": -1.0}[self.burden] * (1.0 if self.side == "r" else -1.0)
+        leans = {"handbag": 2.0, "trolley": -1.0, "briefcase": 2.0, "carrier": 2.5, "shoulder bag": 1.0}
+        return leans.get(self.burden or "", 0.0) * (1.0 if self.side == "r" else -1.0)
 
 
 def _normals(seed: int, stream: int) -> list[float]:

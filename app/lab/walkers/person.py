@@ -74,10 +74,13 @@ class Person:
         other = Outfit.sample(np.random.default_rng([seed, day, 0xC107]), self.female, self.body.age, suits)
         return replace(other, skin=own.skin, hair=own.hair, hair_style=own.hair_style)
 
-    def session(self, number: int, condition: Condition = "nm", clothes: int = 0, change: float = 1.0) -> Session:
+    def session(
+        self, number: int, condition: Condition = "nm", clothes: int = 0, change: float = 1.0, life: float = 0.0
+    ) -> Session:
         """Return this person's walk number `number` under `condition`, in the clothes of day `clothes`.
 
-        `change` scales how much people differ from day to day.
+        `change` scales how much people differ from walk to walk. With the chance `life` the walk is one of everyday
+        life: other bags, wide trousers, open coats, a phone, hands in pockets, and now and then a stoop or a limp.
         """
         code = CONDITIONS.index(condition)
         rng = np.random.default_rng([self.seed, number, code, 0x5E55])
@@ -87,10 +90,24 @@ class Person:
         body = replace(self.body, weight=weight, local=local)
         gait = self.gait.in_session(int(rng.integers(2**31)), change)
         own = int(rng.integers(2**31))
-        if self.dressed_as is None:
-            return Session(self, body, gait, condition, clothes, own, own)
-        bags = np.random.default_rng([self.dressed_as, number, code, 0x5E55])
-        return Session(self, body, gait, condition, clothes, own, int(bags.integers(2**31)))
+        packing = own
+        if self.dressed_as is not None:
+            bags = np.random.default_rng([self.dressed_as, number, code, 0x5E55])
+            packing = int(bags.integers(2**31))
+        everyday = life > 0 and bool(np.random.default_rng([packing, 0x11FE]).random() < life)
+        if everyday:
+            gait = _in_life(gait, np.random.default_rng([own, 0x11FE]))
+        return Session(self, body, gait, condition, clothes, own, packing, everyday)
+
+
+def _in_life(gait: GaitTraits, rng: np.random.Generator) -> GaitTraits:
+    """One walk in ten is bent, one in ten limps."""
+    chance = float(rng.random())
+    if chance < 0.1:
+        return gait.stooped(float(rng.uniform(0.4, 1.0)))
+    if chance < 0.2:
+        return gait.limping("r" if rng.random() < 0.5 else "l", float(rng.uniform(0.4, 1.0)))
+    return gait
 
 
 @dataclass(frozen=True)
@@ -107,11 +124,14 @@ class Session:
     clothes: int
     seed: int
     packing: int
+    everyday: bool = False
 
     def outfit(self, wardrobe: Wardrobe | None = None) -> Outfit:
         """Return what is worn and carried."""
         plain = self.person.outfit(self.clothes, wardrobe)
-        return plain.in_condition(self.condition, np.random.default_rng([self.packing, 0xC0A7]))
+        rng = np.random.default_rng([self.packing, 0xC0A7])
+        dressed = plain.in_condition(self.condition, rng)
+        return dressed.in_life(rng) if self.everyday else dressed
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +173,12 @@ class Dressed:
     ) -> Motion:
         """Walk along `route`; see `app.lab.walkers.motion.walk`."""
         gait = replace(gait, arm_abduction=max(gait.arm_abduction, self._clearance))
-        carrying = None if self.outfit.bag is None else Carrying(self.outfit.bag, self.outfit.bag_side)
+        outfit = self.outfit
+        carrying = None
+        if outfit.bag is not None or outfit.hands is not None:
+            carrying = Carrying(outfit.bag, outfit.bag_side, outfit.hands, outfit.hands_side)
+        if outfit.hands == "phone":
+            gait = replace(gait, head_pitch=gait.head_pitch + 18.0)
         result = walk(
             self.skeleton, gait, route, speed, fps=fps, seconds=seconds, carrying=carrying, seed=seed, phase=phase
         )

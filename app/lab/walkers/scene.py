@@ -315,6 +315,8 @@ def truth_of(scene: Scene) -> dict[str, Any]:
                 "seed": actor.session.person.seed,
                 "condition": actor.session.condition,
                 "bag": actor.motion.dressed.outfit.bag,
+                "hands": actor.motion.dressed.outfit.hands,
+                "motion": 1 if actor.session.gait.manner is None else 2,
                 "body": asdict(actor.session.body),
                 "mass": round(actor.motion.dressed.shape.mass, 1),
                 "gait": asdict(actor.session.gait),

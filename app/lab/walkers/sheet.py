@@ -12,6 +12,7 @@ from app.files import written_whole
 from app.lab.walkers.body import BodyModel
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import CASIA_VIEWS
+from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import Light, Material, draw
@@ -22,7 +23,7 @@ _FPS = 25.0
 
 
 def write_sheets(folder: Path, model: BodyModel, wardrobe: Wardrobe | None = None, seed: int = 0) -> list[Path]:
-    """Write ``people.png``, ``cycle.png`` and ``conditions.png`` into `folder` and return their paths.
+    """Write ``people.png``, ``cycle.png``, ``conditions.png`` and ``life.png`` into `folder` and return their paths.
 
     Raises:
         OutputError: a file cannot be written.
@@ -31,6 +32,7 @@ def write_sheets(folder: Path, model: BodyModel, wardrobe: Wardrobe | None = Non
         "people": people_sheet(model, wardrobe, seed),
         "cycle": cycle_sheet(model, wardrobe, seed),
         "conditions": conditions_sheet(model, wardrobe, seed),
+        "life": life_sheet(model, wardrobe, seed),
     }
     paths = []
     for name, sheet in sheets.items():
@@ -93,6 +95,34 @@ def conditions_sheet(model: BodyModel, wardrobe: Wardrobe | None, seed: int) -> 
     return _grid(cells, 12)
 
 
+def life_sheet(model: BodyModel, wardrobe: Wardrobe | None, seed: int) -> Image:
+    """Three people (rows) as everyday life changes them (columns)."""
+    cells = []
+    coat = Material((0.28, 0.24, 0.20), fold=0.5)
+    for number in range(3):
+        person = Person.sample(seed + number)
+        plain = replace(person.outfit(0, wardrobe), suit=None, bag_material=Material((0.20, 0.24, 0.52), fold=0.15))
+        variants: dict[str, Outfit] = {
+            "shoulder bag": replace(plain, bag="shoulder bag"),
+            "briefcase": replace(plain, bag="briefcase"),
+            "carrier": replace(plain, bag="carrier"),
+            "carriers": replace(plain, bag="carriers"),
+            "phone": replace(plain, hands="phone"),
+            "calling": replace(plain, hands="calling"),
+            "pockets": replace(plain, hands="pockets"),
+            "wide trousers": replace(plain, leg=1.96, leg_loose=0.05, skirt=None),
+            "open jacket": replace(plain, coat=coat, coat_length=0.34, coat_open=True),
+            "open coat": replace(plain, coat=coat, coat_length=0.85, coat_open=True),
+        }
+        gait = person.session(0).gait
+        walks = [(name, outfit, gait) for name, outfit in variants.items()]
+        walks += [("stooped", plain, gait.stooped(0.8)), ("limping", plain, gait.limping("r", 0.8))]
+        for name, outfit, moved in walks:
+            motion = _walking(model, person, outfit, wardrobe, moved)
+            cells.append(_labelled(still(motion, 10, 30.0 + 30.0 * number, 150, 290), name))
+    return _grid(cells, 12)
+
+
 def still(motion: Motion, frame: int, view: float, width: int, height: int) -> Image:
     """One picture of a walker who walks along +x, from `view` degrees (0 front, 90 left, 180 behind)."""
     middle = motion.joints[frame, 0]
@@ -108,10 +138,12 @@ def still(motion: Motion, frame: int, view: float, width: int, height: int) -> I
     return np.asarray(np.clip(picture, 0, 1) * 255, np.uint8)
 
 
-def _walking(model: BodyModel, person: Person, outfit: Outfit, wardrobe: Wardrobe | None) -> Motion:
+def _walking(
+    model: BodyModel, person: Person, outfit: Outfit, wardrobe: Wardrobe | None, gait: GaitTraits | None = None
+) -> Motion:
     session = person.session(0)
     dressed = Dressed.make(model, session, outfit, wardrobe)
-    return dressed.walk(session.gait, Route.line((0.0, 0.0), 0.0, 20.0), None, _FPS, 1.8, session.seed)
+    return dressed.walk(gait or session.gait, Route.line((0.0, 0.0), 0.0, 20.0), None, _FPS, 1.8, session.seed)
 
 
 def _labelled(cell: Image, text: str) -> Image:

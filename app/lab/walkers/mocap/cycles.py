@@ -48,14 +48,15 @@ _BONES = (
 class Cycle:
     """One gait cycle of one foot.
 
-    `side` is 0 left, 1 right; `start` the frame of its heel contact; `curves` degrees at `POINTS` even phases by angle:
-    those of the own side and those of the trunk, whose sign is that of the room. `speed` m/s, `cadence` steps/min,
-    `stance` the phase of toe-off, `step_width` m between the ankles' lines, `leg` m from hip to ankle along the bones,
-    `toe_out` degrees, `sway` m (half of the pelvis' way from side to side).
+    `side` is 0 left, 1 right; `start` and `end` the frames of its heel contacts; `curves` degrees at `POINTS` even
+    phases by angle: those of the own side and those of the trunk, whose sign is that of the room. `speed` m/s,
+    `cadence` steps/min, `stance` the phase of toe-off, `step_width` m between the ankles' lines, `leg` m from hip to
+    ankle along the bones, `toe_out` degrees, `sway` m (half of the pelvis' way from side to side).
     """
 
     side: int
     start: int
+    end: int
     curves: dict[str, Doubles]
     speed: float
     cadence: float
@@ -107,6 +108,7 @@ def cycles(recording: Recording, rate: float, late: float = LATE) -> Iterator[Cy
             yield Cycle(
                 side=side,
                 start=int(start),
+                end=int(end),
                 curves={name: np.interp(share, np.arange(last + 1), angle) for name, angle in angles.items()},
                 speed=speed,
                 cadence=120 * rate / frames,

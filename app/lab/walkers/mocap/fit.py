@@ -8,7 +8,7 @@ also give the model directions in which 14 people happen not to differ.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,8 @@ def fit_recordings(recordings: Path, steps: Path) -> tuple[Population, dict[str,
     }
 
 
-def recorded_cycles(folder: Path) -> dict[tuple[str, str], list[Cycle]]:
-    """Read all walks that ``index.csv`` in `folder` lists, by subject and trial.
+def recorded_cycles(folder: Path, only: Collection[str] | None = None) -> dict[tuple[str, str], list[Cycle]]:
+    """Read the walks that ``index.csv`` in `folder` lists, all or those of `only` some subjects, by subject and trial.
 
     Raises:
         MotionFileError: a file is missing or cannot be read.
@@ -100,6 +100,8 @@ def recorded_cycles(folder: Path) -> dict[tuple[str, str], list[Cycle]]:
     skeletons = {}
     for row in _table(folder / "index.csv"):
         subject, trial = row["subject"], row["trial"]
+        if only is not None and subject not in only:
+            continue
         if subject not in skeletons:
             skeletons[subject] = read_skeleton(folder / subject / f"{subject}.asf")
         recording = read_motion(folder / subject / f"{subject}_{trial}.amc", skeletons[subject])
@@ -107,8 +109,10 @@ def recorded_cycles(folder: Path) -> dict[tuple[str, str], list[Cycle]]:
     return walks
 
 
-def strides_of(walks: Mapping[tuple[str, str], Sequence[Cycle]], step: Doubles) -> Strides:
+def strides_of(walks: Mapping[tuple[str, str], Sequence[Cycle]], step: Doubles, either_first: bool = False) -> Strides:
     """Make vectors of the strides in which a cycle of the left foot and the next of the right are known.
+
+    With `either_first` also those in which the right foot's cycle begins first.
 
     The static offsets that markers leave are taken out of every subject: thigh and knee of either side get the mean of
     the normative curve, the sole is flat in mid-stance, and pelvis and thorax are upright and straight on the whole.
@@ -118,8 +122,9 @@ def strides_of(walks: Mapping[tuple[str, str], Sequence[Cycle]], step: Doubles) 
     for number, ((subject, _), found) in enumerate(walks.items()):
         lefts, rights = ([cycle for cycle in found if cycle.side == side] for side in (0, 1))
         for left in lefts:
-            length = 120 / left.cadence
-            pairs = [right for right in rights if 0 < right.start - left.start < length * 120]
+            pairs = [right for right in rights if left.start < right.start < left.end]
+            if either_first and not pairs:
+                pairs = [right for right in rights if right.start < left.start < right.end]
             if pairs:
                 vectors.append(_vector(left, pairs[0], step))
                 subjects.append(int(subject))

@@ -109,7 +109,7 @@ class Posing:
         swing = shoulder - middle
         flexion = scale * swing + hanging * self._vigour + traits.arm_forward + carriage.forward
         bend = scale * traits.elbow_swing * (forearm - elbow_middle)
-        elbow = np.clip(elbow_middle + bend + traits.elbow_offset + carriage.elbow, 4.0, 120.0)
+        elbow = np.clip(elbow_middle + bend + traits.elbow_offset + carriage.elbow, 4.0, 138.0)
         hang, axis, rest_elbow = self._hanging_arm(side)
         abduction, turn = sign * (traits.arm_abduction + carriage.abduction), -sign * traits.arm_turn
         angles = np.stack([-flexion, np.full_like(flexion, abduction), np.full_like(flexion, turn)], -1)

@@ -13,12 +13,14 @@ from app.lab.walkers.wardrobe.fitting import SOLE, Fitting, Piece
 from app.lab.walkers.wardrobe.makehuman import Garment
 from app.lab.walkers.wardrobe.mesh import Mesh
 from app.lab.walkers.wardrobe.outfit import Outfit
+from app.types import Floats
 
 
 def everyday(fit: Fitting, outfit: Outfit) -> Iterator[Piece]:
     """Trousers or a skirt, and a top; a coat hides the top, so that there is none under it."""
     waist = -0.30
-    if outfit.coat is not None:
+    covered = outfit.coat is not None and not outfit.coat_open
+    if covered:
         waist = min(outfit.coat_length, 0.3) - 0.12
     elif outfit.skirt is None:
         waist = outfit.hem - 0.12
@@ -26,9 +28,12 @@ def everyday(fit: Fitting, outfit: Outfit) -> Iterator[Piece]:
         yield _trousers(fit, outfit, waist), outfit.bottom
     else:
         yield _skirt(fit, waist, outfit.skirt, 0.008), outfit.bottom
-    if outfit.coat is None:
+    if not covered:
         hem = outfit.hem if outfit.skirt is None else -0.2
-        yield _upper(fit, outfit, hem, outfit.sleeve, outfit.loose, 0.008, 6), outfit.top
+        # Under an open coat the top lies close, and its sleeves would show through those of the coat.
+        under = outfit.coat is not None
+        sleeve, loose = (0.05, min(outfit.loose, 0.008)) if under else (outfit.sleeve, outfit.loose)
+        yield _upper(fit, outfit, hem, sleeve, loose, 0.008, 6), outfit.top
 
 
 def _trousers(fit: Fitting, outfit: Outfit, waist: float) -> Mesh:
@@ -75,13 +80,23 @@ def _upper(fit: Fitting, outfit: Outfit, hem: float, sleeve: float, ease: float,
 def coat(fit: Fitting, outfit: Outfit, material: Material) -> Iterator[Piece]:
     """A jacket, or a coat with a skirt of its own, with or without a hood."""
     jacket = outfit.coat_length < 0.55
-    yield _upper(fit, outfit, outfit.coat_length if jacket else -0.2, 1.98, 0.022, 0.045, 10), material
+    ease = 0.030 if outfit.coat_open else 0.022
+    pieces = [_upper(fit, outfit, outfit.coat_length if jacket else -0.2, 1.98, ease, 0.045, 10)]
     if not jacket:
-        yield _skirt(fit, -0.42, outfit.coat_length, 0.034), material
+        pieces.append(_skirt(fit, -0.42, outfit.coat_length, 0.034))
+    for piece in pieces:
+        yield (piece.above(_beside_the_front, 0.0) if outfit.coat_open else piece), material
     if outfit.hood:
         face = float(fit.ear[0]) + 0.035
         hood = fit.surface("body").above(fit.head_share, 0.5).below(fit.ahead, face)
         yield hood.smoothed(8).inflated(0.03), material
+
+
+def _beside_the_front(mesh: Mesh) -> Floats:
+    """Distance from the gap of an open coat, m: it is wider at the hem than at the collar."""
+    x, y, z = mesh.vertices.T
+    gap = np.interp(z, [z.min(), z.max()], [0.13, 0.05])
+    return np.asarray(np.where(x > 0.0, np.abs(y) - gap, 1.0), np.float32)
 
 
 def shoes(fit: Fitting, outfit: Outfit) -> Iterator[Piece]:

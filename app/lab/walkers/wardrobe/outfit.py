@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from app.lab.walkers.choices import Burden, Condition
+from app.lab.walkers.choices import Burden, Condition, Hands
 from app.lab.walkers.renderer import CHECKS, COLUMNS, DENIM, PLAIN, ROWS, Material
 from app.lab.walkers.skeleton import Side
 from app.lab.walkers.wardrobe import palette
@@ -48,6 +48,10 @@ class Outfit:
     bag: Burden | None = None
     bag_side: Side = "r"
     bag_material: Material = field(default_factory=lambda: Material((0.12, 0.14, 0.22)))
+    bag_size: float = 1.0
+    hands: Hands | None = None
+    hands_side: Side = "r"
+    coat_open: bool = False
     suit: str | None = None
     """Name of a suit in the wardrobe folder, in place of top and bottom."""
 
@@ -101,6 +105,35 @@ class Outfit:
             length = float(rng.choice([0.32, 0.85, 1.15], p=[0.35, 0.4, 0.25]) + rng.uniform(-0.08, 0.08))
             return replace(self, coat=coat, coat_length=length, hood=bool(rng.random() < 0.3), suit=None)
         return self
+
+    def in_life(self, rng: np.random.Generator) -> Outfit:
+        """Return the same clothes as everyday life changes them: other bags, busy hands, wide trousers, open coats."""
+        result = self
+        if self.bag is not None or rng.random() < 0.35:
+            bags: tuple[Burden, ...] = (
+                "handbag", "backpack", "backpack", "trolley", "shoulder bag", "shoulder bag", "briefcase", "carrier",
+                "carriers",
+            )  # fmt: skip
+            material = Material(palette.BAGS[rng.integers(len(palette.BAGS))], fold=0.15, gloss=0.1)
+            result = replace(
+                result, bag=bags[rng.integers(len(bags))], bag_side="r" if rng.random() < 0.6 else "l",
+                bag_material=material, bag_size=float(rng.uniform(0.7, 1.25)),
+            )  # fmt: skip
+        if rng.random() < 0.3 and self.skirt is None:
+            result = replace(result, leg_loose=float(rng.uniform(0.030, 0.055)), suit=None)
+        if self.coat is not None and self.hat is None and rng.random() < 0.6:
+            result = replace(result, coat_open=True, hood=False, coat_length=min(self.coat_length, 0.9))
+        if rng.random() < 0.45 and result.bag != "carriers":
+            hands: tuple[Hands, ...] = ("phone", "phone", "calling", "pocket", "pockets")
+            held = hands[rng.integers(len(hands))]
+            if held == "pockets" and result.bag in ("handbag", "briefcase", "carrier", "trolley"):
+                held = "pocket"
+            busy = result.bag in ("handbag", "briefcase", "carrier", "trolley")
+            side: Side = "r" if rng.random() < 0.7 else "l"
+            if busy:
+                side = "l" if result.bag_side == "r" else "r"
+            result = replace(result, hands=held, hands_side=side)
+        return result
 
 
 def _bottom_material(rng: np.random.Generator) -> Material:
