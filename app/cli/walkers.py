@@ -84,6 +84,9 @@ def dataset(
     change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
     training: Annotated[int, typer.Option(min=0, help="How many of the subjects are in the training set.")] = 0,
     motion: MotionOption = MOTION,
+    likeness: Annotated[
+        float, typer.Option(min=0, max=1, help="How far the bodies' shapes in such a group are drawn together.")
+    ] = 0.0,
     life: Annotated[float, typer.Option(min=0, max=1, help="Share of walks with what everyday life brings.")] = 0.0,
     alike: Annotated[int, typer.Option(min=0, help="People in each group of look-alikes; 0: no groups.")] = 0,
     workers: WorkersOption = 0,
@@ -101,7 +104,7 @@ def dataset(
         subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
         views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
         modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
-        rows=size, motion=cast(MotionVersion, motion), alike=alike, life=life, **anywhere,
+        rows=size, motion=cast(MotionVersion, motion), alike=alike, likeness=likeness, life=life, **anywhere,
     )  # fmt: skip
     with ProgressBars() as bars:
         write_dataset(

@@ -44,7 +44,8 @@ from app.files import written_whole
 from app.gallery.distances import distances_between
 from app.lab.evaluation.metrics import Matches, keypoint_hits, mask_ious, match, matched
 from app.lab.synthesis.photos import HeldOut, read_photos
-from app.lab.walkers.benchmark import TRAIN_FIRST, Discriminant, embedded_people, energy_images, film, judge
+from app.lab.walkers.benchmark import ALIKE, TRAIN_FIRST, Discriminant, embedded_people, energy_images, film, judge
+from app.lab.walkers.choices import MotionVersion
 from app.results.report import TrackReport, VideoReport
 from app.runs.build import build
 from app.runs.compare import compare_walks
@@ -580,7 +581,8 @@ def gait(given: Given) -> Iterator[Table]:
     models: list[tuple[str, GaitModel]] = given.models(gait_models, GaitSettings())
     models.append(("gei", gait_models.get("gei").build(None, GaitSettings())))
     try:
-        yield virtual_walks(given, models)
+        for version, alike in WALKERS:
+            yield virtual_walks(given, models, version, alike)
     except MissingExtraError as error:
         print(f"No walkers: {error}")
     walk = GaitSequence(np.arange(30), np.random.default_rng(0).integers(0, 256, (30, 64, 64), np.uint8), 25.0)
@@ -589,17 +591,22 @@ def gait(given: Given) -> Iterator[Table]:
     yield from real_walks(given)
 
 
-def virtual_walks(given: Given, models: Sequence[tuple[str, GaitModel]]) -> Table:
-    """The Walkers benchmark (`app.lab.walkers.benchmark`); its walks are made once and kept in the cache."""
+WALKERS: tuple[tuple[MotionVersion, int], ...] = ((1, 0), (2, 0), (2, ALIKE))
+"""The Walkers benchmarks: the motion, and how many people of a group look alike."""
+
+
+def virtual_walks(given: Given, models: Sequence[tuple[str, GaitModel]], motion: MotionVersion, alike: int) -> Table:
+    """A Walkers benchmark (`app.lab.walkers.benchmark`); its walks are made once and kept in the cache."""
     folder, workers = given.cache / "walkers-100", os.cpu_count() or 1
-    train, energies = embedded_people(film(folder, TRAIN_FIRST, PEOPLE, workers=workers), energy_images)
+    train, energies = embedded_people(film(folder, TRAIN_FIRST, PEOPLE, motion=motion, workers=workers), energy_images)
     linear = EnergyDiscriminant(Discriminant.fit(energies, train.subjects))
     rows: list[dict[str, Cell]] = []
     for name, model in (*models, (linear.card.name, linear)):
-        shares = judge(model, folder, PEOPLE, workers)
+        shares = judge(model, folder, PEOPLE, workers, motion=motion, alike=alike)
         figures = {code.upper(): Figure.of(list(of_people), mean) for code, of_people in shares.items()}
         rows.append({"model": name, "people": PEOPLE, **figures})
-    return Table("Gait: walkers-100, cross-view rank-1", rows)
+    name = f"walkers-100 version {motion}" + (f", look-alikes in groups of {alike}" if alike else "")
+    return Table(f"Gait: {name}, cross-view rank-1", rows)
 
 
 def real_walks(given: Given) -> Iterator[Table]:

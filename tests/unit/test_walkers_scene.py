@@ -310,6 +310,11 @@ def test_look_alikes_share_stature_mass_sex_age_and_clothes(model: BodyModel) ->
         assert len({person.outfit(2) for person in group}) == 1
         assert len({person.session(1, "bg").outfit() for person in group}) == 1
         assert len({person.session(1, "bg").seed for person in group}) == 4
+    near, same = (Person.sample(1003).look_alike(Person.sample(3), model, share) for share in (0.7, 1.0))
+    assert same.body.local == pytest.approx(Person.sample(3).body.local)
+    apart = np.array(near.body.local) - Person.sample(3).body.local
+    assert apart == pytest.approx(0.3 * (np.array(Person.sample(1003).body.local) - Person.sample(3).body.local))
+    assert near.gait.manner == same.gait.manner != Person.sample(3).gait.manner
     alone = Person.sample(3)
     assert alone.session(1, "bg").packing == alone.session(1, "bg").seed
 

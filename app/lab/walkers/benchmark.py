@@ -44,6 +44,8 @@ In motion 1 it was tuned until simple methods neither fail nor suffice. In motio
 """
 ALIKE = 5
 """People in a group of look-alikes."""
+LIKENESS = 0.7
+"""How far the shapes of their bodies are drawn together; chosen, not measured on people."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ def film(
     """
     plan = Plan(
         subjects=subjects, first=first, frames=FRAMES, change=CHANGE[motion], body=body, gait=gait,
-        motion=motion, alike=alike,
+        motion=motion, alike=alike, likeness=LIKENESS if alike else 0.0,
     )  # fmt: skip
     same = [name for name, differs in (("body", body), ("gait", gait)) if not differs]
     name = "silhouettes" + (f"-motion-{motion}" if motion > 1 else "") + (f"-alike-{alike}" if alike else "")

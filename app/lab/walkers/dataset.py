@@ -32,7 +32,7 @@ from app.lab.walkers.wardrobe import Wardrobe
 from app.types import Floats
 from app.walks.silhouette import normalise
 
-BEFORE: dict[str, Any] = {"rows": 64, "motion": 1, "alike": 0, "life": 0.0}
+BEFORE: dict[str, Any] = {"rows": 64, "motion": 1, "alike": 0, "life": 0.0, "likeness": 0.0}
 """What data sets of earlier versions do not say about themselves."""
 
 _POSED = 128
@@ -53,7 +53,8 @@ class Plan:
     - Without `body` or without `gait` everybody has the same one, which shows what identifies people. `outfits` sets of
       clothes are worn in turn, and `change` scales how much people differ from day to day.
     - `motion` is how people walk: 2 as recorded people do, 1 as a textbook says. With `alike`, people come in groups of
-      that many who look alike (`app.lab.walkers.person.Person.look_alike`).
+      that many who look alike (`app.lab.walkers.person.Person.look_alike`); `likeness` from 0 to 1 draws the shapes of
+      their bodies together.
     - `life` is the share of walks in everyday life, see `app.lab.walkers.person.Person.session`.
     - Silhouettes are `rows` high, 64 or 128. They are drawn twice as high, and OpenGait's pre-treatment reduces them.
     """
@@ -79,6 +80,7 @@ class Plan:
     motion: MotionVersion = MOTION
     alike: int = 0
     life: float = 0.0
+    likeness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.frames < 1 or not self.views or not self.conditions or not self.modalities:
@@ -224,7 +226,7 @@ def _person(plan: Plan, index: int, model: BodyModel) -> Person:
         return person
     place = index % plan.alike
     first = person if place == 0 else Person.sample(number - place, plan.motion)
-    return person.look_alike(first, model) if place else replace(first, dressed_as=first.seed)
+    return person.look_alike(first, model, plan.likeness) if place else replace(first, dressed_as=first.seed)
 
 
 def _anywhere(view: int, plan: Plan, length: float, rng: np.random.Generator) -> Camera:

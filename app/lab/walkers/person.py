@@ -40,16 +40,30 @@ class Person:
             gait = gait.recorded(seed, body.age, body.gender > 0.5, body.stature)
         return cls(seed, body, gait)
 
-    def look_alike(self, other: Person, model: BodyModel) -> Person:
+    def look_alike(self, other: Person, model: BodyModel, likeness: float = 0.0) -> Person:
         """Return this person with a body much like that of `other`, and dressed alike; the gait stays their own.
 
         Sex and age are the same, statures and masses differ by at most 2.5 cm and 3 kg from those of `other`. What
-        else makes a body, proportions and muscles, stays the person's own.
+        else makes a body, proportions and muscles, stays the person's own at `likeness` 0 and is that of `other` at 1.
         """
         rng = np.random.default_rng([self.seed, 0xA11E])
         stature = other.body.stature + float(rng.uniform(-0.025, 0.025))
         mass = model.shape(other.body).mass + float(rng.uniform(-3, 3))
-        body = replace(self.body, stature=stature, gender=other.body.gender, age=other.body.age, cup=other.body.cup)
+        own, theirs = self.body, other.body
+
+        def drawn(mine: float, their: float) -> float:
+            return mine + likeness * (their - mine) if likeness else mine
+
+        body = replace(
+            own,
+            stature=stature,
+            gender=theirs.gender,
+            age=theirs.age,
+            cup=theirs.cup,
+            muscle=drawn(own.muscle, theirs.muscle),
+            proportions=drawn(own.proportions, theirs.proportions),
+            local=tuple(drawn(mine, their) for mine, their in zip(own.local, theirs.local, strict=True)),
+        )
         low, high = 0.0, 1.0
         for _ in range(6):
             body = replace(body, weight=(low + high) / 2)

@@ -32,7 +32,7 @@ def everyday(fit: Fitting, outfit: Outfit) -> Iterator[Piece]:
         hem = outfit.hem if outfit.skirt is None else -0.2
         # Under an open coat the top lies close, and its sleeves would show through those of the coat.
         under = outfit.coat is not None
-        sleeve, loose = (0.05, min(outfit.loose, 0.008)) if under else (outfit.sleeve, outfit.loose)
+        sleeve, loose = (-0.5, min(outfit.loose, 0.008)) if under else (outfit.sleeve, outfit.loose)
         yield _upper(fit, outfit, hem, sleeve, loose, 0.008, 6), outfit.top
 
 
