@@ -75,3 +75,32 @@ def test_other_data_is_refused(studio: Studio, tmp_path: Path) -> None:
     elsewhere = Studio(tmp_path, *[getattr(studio, name) for name in list(Studio.__dataclass_fields__)[1:]])
     with pytest.raises(DataSetError, match="no data set of virtual walkers"):
         write_filmed(tmp_path / "filmed", elsewhere)
+
+
+def test_a_cast_shares_its_cameras(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.lab.synthesis import casts
+
+    monkeypatch.setattr(casts, "CAST", 2)
+    monkeypatch.setattr(casts, "KINDS", ("front", "side"))
+    monkeypatch.setattr(casts, "SECONDS", 0.8)
+    given = casts.Set(1, 77, studio.photos, studio.segmenter)
+    (path,) = casts.film_casts(tmp_path / "casts", given)
+    walks = casts.read_cast(path)
+    assert [(walk.cast, walk.person, walk.recording) for walk in walks] == [
+        (77, 77, 0), (77, 78, 0), (77, 77, 1), (77, 78, 1)
+    ]  # fmt: skip
+    for one, other in ((walks[0], walks[1]), (walks[2], walks[3])):
+        assert one.sequence.fps == other.sequence.fps, "a recording has one camera"
+    for walk in walks:
+        assert len(walk.sequence) == len(walk.track.boxes) >= casts.FEWEST
+        assert (walk.track.frame_indices == walk.sequence.frame_indices).all()
+        assert (walk.track.boxes[:, 3] > walk.track.boxes[:, 1]).all()
+    fronts, sides = walks[:2], walks[2:]
+    assert all(min(walk.view, 360 - walk.view) < 60 for walk in fronts)
+    assert all(30 < walk.view % 180 < 150 for walk in sides)
+    written = path.stat().st_mtime_ns
+    casts.film_casts(tmp_path / "casts", given)
+    assert path.stat().st_mtime_ns == written, "nobody is filmed twice"
+    monkeypatch.setattr(casts, "SECONDS", 0.9)
+    with pytest.raises(OutputError, match="made with other settings"):
+        casts.film_casts(tmp_path / "casts", given)

@@ -26,10 +26,10 @@ from app.lab.synthesis.pictures import degrade
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import BEFORE, Plan, PlannedWalk, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
-from app.lab.walkers.renderer import draw
+from app.lab.walkers.renderer import Light, draw
 from app.settings import SegmenterSettings
 from app.stages import Segmenter
-from app.types import Bytes, Floats, Frame, Image
+from app.types import Bytes, Floats, Frame, Image, Ints
 from app.walks.silhouette import cut, normalise
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
@@ -109,39 +109,114 @@ def filmed(studio: Studio, index: int) -> Iterator[tuple[PlannedWalk, int, Bytes
     chosen = set(rng.choice(count, min(studio.walks, count), replace=False).tolist())
     for walk in walks_of(plan, index, body_model(studio.cache), studio.wardrobe, chosen):
         view = int(rng.choice(list(walk.cameras)))
-        silhouettes = []
-        for frame, box, others in _pictures(walk, walk.cameras[view], studio, rng):
-            ((matte,),) = segmenter.segment([frame], [box[None]])
-            mask = cut(matte, box, others, segmenter.threshold)
-            silhouette = None if mask is None else normalise(mask)
-            if silhouette is not None:
-                silhouettes.append(silhouette)
-        if len(silhouettes) >= _FEWEST:
-            yield walk, view, np.stack(silhouettes)
+        camera, bystanders = walk.cameras[view], _cutouts(studio.cutouts)
+        seen = filmed_walk(walk, camera, Shot.drawn(rng), segmenter, studio.photos, bystanders, FRAMES, rng)
+        if len(seen.silhouettes) >= _FEWEST:
+            yield walk, view, seen.silhouettes
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What a place, its light and its camera do to every walk that is filmed there.
+
+    People are about `rows` px tall. `ground` is the seed of the place, `look` that of what camera and compression do to
+    the pictures, and `strength` says how strongly they do it (`app.lab.synthesis.pictures.degrade`). `gain` is how
+    bright people are before their surroundings.
+    """
+
+    rows: float
+    ground: int
+    lamp: Light
+    look: int
+    strength: float
+    gain: float
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Shot:
+        """Draw a place and a camera."""
+        return cls(
+            float(np.exp(rng.uniform(*np.log(_ROWS)))),
+            int(rng.integers(2**31)),
+            light(rng),
+            int(rng.integers(2**31)),
+            float(rng.uniform(0.3, 1.0)),
+            float(np.exp(rng.normal(0, 0.15))),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SeenWalk:
+    """What a camera saw of a walk: `frames` (T,), the `boxes` in them (T, 4) px, and the `silhouettes` (T, 64, 64)."""
+
+    frames: Ints
+    boxes: Floats
+    silhouettes: Bytes
+
+
+def filmed_walk(
+    walk: PlannedWalk,
+    camera: Camera,
+    shot: Shot,
+    segmenter: Segmenter,
+    photos: Path,
+    bystanders: Cutouts | None,
+    frames: int,
+    rng: np.random.Generator,
+) -> SeenWalk:
+    """Film at most `frames` frames of a walk and cut them out. Frames in which nobody is found are left out.
+
+    Args:
+        walk: who walks, and how.
+        camera: where it stands. Its lens is changed so that people are as tall as `shot` says.
+        shot: the place, the light, and what the camera does to pictures.
+        segmenter: cuts people out.
+        photos: folder of the pictures of places.
+        bystanders: stand behind some of the walks; None for none.
+        frames: how many frames.
+        rng: draws what differs from walk to walk.
+    """
+    indices, boxes, silhouettes = [], [], []
+    for frame, box, others, origin in _pictures(walk, camera, shot, photos, bystanders, frames, rng):
+        ((matte,),) = segmenter.segment([frame], [box[None]])
+        mask = cut(matte, box, others, segmenter.threshold)
+        silhouette = None if mask is None else normalise(mask)
+        if silhouette is not None:
+            indices.append(frame.index)
+            boxes.append(box + origin)
+            silhouettes.append(silhouette)
+    return SeenWalk(
+        np.array(indices, np.int64),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(silhouettes, np.uint8).reshape(-1, 64, 64),
+    )
 
 
 def _pictures(
-    walk: PlannedWalk, camera: Camera, studio: Studio, rng: np.random.Generator
-) -> Iterator[tuple[Frame, Floats, Floats]]:
+    walk: PlannedWalk,
+    camera: Camera,
+    shot: Shot,
+    photos: Path,
+    bystanders: Cutouts | None,
+    length: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Frame, Floats, Floats, Floats]]:
     """Film `walk`.
 
-    Yields the picture around the walker, the walker's box in it (4,) as a detector would give it, and the boxes of
-    bystanders (n, 4).
+    Yields the picture around the walker, the walker's box in it (4,) as a detector would give it, the boxes of
+    bystanders (n, 4), and where in the camera's picture it begins: x, y, x, y px.
     """
     motion = walk.motion
-    first = int(rng.integers(0, max(1, len(motion) - FRAMES + 1)))
-    frames = range(first, min(first + FRAMES, len(motion)))
-    camera = _fitted(camera, motion.joints[frames.start : frames.stop], float(np.exp(rng.uniform(*np.log(_ROWS)))))
-    ground = _ground(camera, studio.photos, rng)
+    first = int(rng.integers(0, max(1, len(motion) - length + 1)))
+    frames = range(first, min(first + length, len(motion)))
+    camera = _fitted(camera, motion.joints[frames.start : frames.stop], shot.rows)
+    ground = _ground(camera, photos, np.random.default_rng(shot.ground))
     tall = float(np.ptp(camera.project(motion.joints[frames[len(frames) // 2]])[:, 1]))
     others = np.zeros((0, 4), np.float32)
-    if rng.random() < _BYSTANDERS:
-        ground, others = _bystanders(ground, tall, _cutouts(studio.cutouts), rng)
-    lamp, look, strength = light(rng), int(rng.integers(2**31)), float(rng.uniform(0.3, 1.0))
-    gain = float(np.exp(rng.normal(0, 0.15)))
+    if bystanders is not None and rng.random() < _BYSTANDERS:
+        ground, others = _bystanders(ground, tall, bystanders, rng)
     loose, drift = rng.normal(0.01, 0.03, 4), np.zeros(4)
     for index in frames:
-        tile = draw(motion.dressed.figure, *motion.skinned(index), camera, lamp)
+        tile = draw(motion.dressed.figure, *motion.skinned(index), camera, shot.lamp)
         drift = 0.8 * drift + rng.normal(0, 0.012, 4)
         if tile is None:
             continue
@@ -153,7 +228,7 @@ def _pictures(
         box += ((loose + drift) * height * (-0.6, -1, 0.6, 1)).astype(np.float32)
         box = np.clip(box, 0, [camera.width, camera.height] * 2).astype(np.float32)
         picture = ground.copy()
-        walker = np.clip(tile.colour * gain, 0, 1) * 255
+        walker = np.clip(tile.colour * shot.gain, 0, 1) * 255
         lit = picture[tile.region] * (1 - tile.coverage[..., None]) + walker
         picture[tile.region] = np.clip(np.round(lit), 0, 255)
         # The segmenter sees only what is near the walker, so only that is degraded.
@@ -162,8 +237,8 @@ def _pictures(
         window = np.ascontiguousarray(picture[top : int(box[3] + reach), left : int(box[2] + reach)])
         origin = np.array([left, top] * 2, np.float32)
         # The same draws in every picture: a camera does not change within a walk.
-        degraded = degrade(window, np.random.default_rng(look), strength)
-        yield Frame(index, index / walk.fps, degraded), box - origin, others - origin
+        degraded = degrade(window, np.random.default_rng(shot.look), shot.strength)
+        yield Frame(index, index / walk.fps, degraded), box - origin, others - origin, origin
 
 
 def _fitted(camera: Camera, joints: Floats, rows: float) -> Camera:
