@@ -162,6 +162,9 @@ class MatchSettings:
     closed: bool = False
     """Whether everybody in the probe is in the gallery. Then every walk gets the best name that the video allows, and
     there is no threshold."""
+    adapt: bool = True
+    """Whether what the people of a video share is taken off their walks before they are compared. It shows what the
+    camera and the place do to everybody. It needs calibrated scores that were learnt from videos of several people."""
     join_fragments: bool = True
     """Whether the pieces of a track that broke off and began again are joined as one person."""
 

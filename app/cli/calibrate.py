@@ -26,6 +26,10 @@ def calibrate(
     gallery_db: Annotated[
         Path | None, typer.Option(help="Or a gallery's file, to use the walks that you have enrolled.")
     ] = None,
+    casts: Annotated[
+        Path | None,
+        typer.Option(help="Or a folder of filmed casts: python -m app walkers casts. Then cameras are adapted to."),
+    ] = None,
     partition: Annotated[
         Path | None, typer.Option(help="OpenGait's JSON: take only the test people of the data set.")
     ] = None,
@@ -59,7 +63,7 @@ def calibrate(
     from app.lab.evaluation.embeddings import MAX_FRAMES
     from app.lab.evaluation.files import load_model
 
-    source = source_of(data, gallery_db)
+    source = source_of(data, gallery_db, casts)
     named = {"gait.checkpoint": checkpoint, "gait.name": gait, "gait.max_frames": MAX_FRAMES, "match.metric": metric}
     settings = load_settings(named=named)
     model = load_model(settings)
@@ -72,6 +76,7 @@ def calibrate(
             model,
             data,
             gallery_db,
+            casts,
             partition=partition,
             people=people,
             cache=cache,

@@ -22,6 +22,9 @@ PLACES = 0.2
 """The standard deviation of the logarithm of the scale between places."""
 ENOUGH = 3
 """The smallest number of pairs of different people that tell a scale. One pair may be alike by chance."""
+PRIOR_PAIRS = 20
+"""How many pairs of different people what is known from training is worth, where walks are compared by the directions
+in which they leave the middle of their video. There, places differ little."""
 FARTHEST = 1.5
 """The largest scale, or one over it, at which scores are used. The rule was not tried beyond it."""
 
@@ -50,16 +53,21 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
         impostors: distances between walks of the run that are certainly of different people (n,).
         walks: the number of walks that these distances are between.
     """
-    if len(impostors) < ENOUGH:
+    person, pair = scores.spread
+    known, places, enough = scores.threshold(0.5), PLACES, ENOUGH
+    if scores.together is not None:
+        known, places, enough = scores.together, pair / math.sqrt(PRIOR_PAIRS), 0
+    if len(impostors) < enough:
         return Domain(
             None,
             1.0,
             f"not calibrated for this video: {len(impostors)} pair(s) of people who certainly differ are too few",
         )
-    measured = math.log(float(np.median(impostors)) / scores.threshold(0.5))
-    person, pair = scores.spread
+    if not len(impostors):
+        return Domain(scores, 1.0, f"distances count as those of {scores.data}: no two people certainly differ here")
+    measured = math.log(float(np.median(impostors)) / known)
     chance = 4 * person**2 / walks + pair**2 / len(impostors)
-    scale = math.exp(measured * PLACES**2 / (PLACES**2 + chance))
+    scale = math.exp(measured * places**2 / (places**2 + chance))
     if max(scale, 1 / scale) > FARTHEST:
         return Domain(
             None,

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from app.errors import GalleryError, SettingsError
-from app.gallery.distances import Distances, distances_between
-from app.gallery.store import GalleryStore
+from app.gallery.distances import Distances, Metric, distances_between
+from app.gallery.store import EnrolledWalk, GalleryStore
+from app.recognise.adaptation import Shared, embeddings_around, middles, people_in
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
-from app.recognise.covisible import visibility
+from app.recognise.covisible import covisible
 from app.recognise.domain import adapt
 from app.recognise.matching import Agreement, agreement, confidence, match
 from app.recognise.scores import ScoreModel, find_scores
 from app.settings import MatchSettings
-from app.types import Candidate, Embedding, Match, ModelCard, Track
+from app.types import Candidate, Doubles, Embedding, Ints, Match, ModelCard, Track
 from app.walks.analyse import AnalysedVideo
 
 logger = logging.getLogger(__name__)
 
 _MOST_WALKS = 400
-"""A threshold is derived from so many of the newest gallery walks: their 80,000 pairs are enough."""
+"""A threshold is derived from so many of the newest gallery walks: their 80,000 pairs are enough. What the walks of a
+source share is measured on as many."""
 
 
 @dataclass(frozen=True)
@@ -135,17 +137,134 @@ def learn_limits(
     return Limits(threshold, scores, note)
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The walks that one video, or one camera, has shown: their embeddings and tracks."""
+
+    embeddings: Sequence[Embedding]
+    tracks: Sequence[Track]
+
+    @classmethod
+    def of(cls, video: AnalysedVideo) -> Scene:
+        """Return the usable walks of a video."""
+        usable = video.usable()
+        embeddings = [walk.embedding for walk in usable if walk.embedding is not None]
+        return cls(embeddings, [walk.track for walk in usable])
+
+    @property
+    def frames(self) -> list[Ints]:
+        """The frame indices of each track."""
+        return [track.frame_indices for track in self.tracks]
+
+    def shared(self) -> Shared | None:
+        """Return what its walks share; None where there are none."""
+        if not self.embeddings:
+            return None
+        parts = np.stack([embedding.parts for embedding in self.embeddings])
+        return Shared.of(parts, people_in(parts, covisible(self.frames)))
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """How walks of different videos are compared.
+
+    `centre` (P, C) is the middle of the training's videos; None where embeddings are compared as they are. `sources`
+    are what the walks of each video in the gallery share, and `people` is how many people the gallery has. Without
+    `adapt` the middle of every video is taken to be the training's.
+    """
+
+    centre: Doubles | None
+    adapt: bool
+    sources: Mapping[str, Shared] = field(default_factory=dict)
+    people: int = 0
+
+    @classmethod
+    def of(cls, scores: ScoreModel | None, settings: MatchSettings, people: int = 0) -> Space:
+        """Return the space of calibrated scores, for a gallery of so many people."""
+        return cls(None if scores is None else scores.middle, settings.adapt, {}, people)
+
+    def middles(self, scene: Shared | None) -> tuple[dict[str, Doubles], Doubles]:
+        """Return the middle of each source of the gallery, and that of a scene that is compared with it.
+
+        Raises:
+            ValueError: embeddings are compared as they are, so there are no middles.
+        """
+        if self.centre is None:
+            raise ValueError("embeddings that are compared as they are have no middles")
+        if not self.adapt:
+            return dict.fromkeys(self.sources, self.centre), self.centre
+        videos = [*self.sources.values(), *([scene] if scene else [])]
+        people = max(self.people, scene.people if scene else 0)
+        found = middles(videos, self.centre, people)
+        return dict(zip(self.sources, found, strict=False)), found[-1] if scene else self.centre
+
+    def knowing(self, walks: Sequence[EnrolledWalk], embeddings: Sequence[Embedding]) -> Space:
+        """Return this space with the sources of some more of the gallery's walks."""
+        sources = dict(self.sources)
+        for source in dict.fromkeys(walk.source for walk in walks):
+            own = [index for index, walk in enumerate(walks) if walk.source == source]
+            people = np.array([walks[index].person_id for index in own])
+            sources[source] = Shared.of(np.stack([embeddings[index].parts for index in own]), people)
+        return replace(self, sources=sources)
+
+    def in_gallery(self, embeddings: Sequence[Embedding], scene: Shared | None) -> list[Embedding]:
+        """Return a scene's embeddings as if they had been filmed where the gallery was, on average.
+
+        The search of a large gallery compares embeddings as they are, so it needs them. There are none where nothing
+        is known of scenes.
+        """
+        if self.centre is None or not self.sources:
+            return []
+        sources, middle = self.middles(scene)
+        moved = np.mean(list(sources.values()), axis=0) - middle
+        return [replace(one, parts=(one.parts + moved).astype(np.float32), pieces=None) for one in embeddings]
+
+    def gallery_distances(
+        self, walks: Sequence[EnrolledWalk], embeddings: Sequence[Embedding], metric: Metric
+    ) -> Distances:
+        """Return the distances between walks of the gallery (n, n)."""
+        if self.centre is None:
+            return distances_between(embeddings, embeddings, metric)
+        moved = _around_sources(walks, embeddings, self.middles(None)[0])
+        distances = distances_between(moved, moved, metric)
+        if self.adapt:
+            sources = np.array([walk.source for walk in walks])
+            widening = np.array([self.sources[walk.source].widening for walk in walks])
+            distances /= np.where(sources[:, None] == sources, widening[:, None], 1)
+        return distances
+
+    def within(self, scene: Scene, metric: Metric) -> Distances:
+        """Return the distances between the walks of a scene (n, n)."""
+        shared = scene.shared()
+        if self.centre is None or shared is None:
+            return distances_between(scene.embeddings, scene.embeddings, metric)
+        moved = embeddings_around(scene.embeddings, self.middles(shared)[1])
+        return distances_between(moved, moved, metric)
+
+    def impostors(self, scene: Scene, metric: Metric) -> Distances:
+        """Return the distances between walks of a scene that share a frame, so that they are of different people (n,).
+
+        What a scene's own share of the mean adds to them is taken off (`Shared.widening`).
+        """
+        distances = impostor_distances(self.within(scene, metric), scene.frames)
+        shared = scene.shared()
+        is_widened = self.centre is not None and self.adapt and shared is not None
+        return distances / shared.widening if is_widened and shared is not None else distances
+
+
 @dataclass(frozen=True)
 class Judge:
     """Names walks after the people of one gallery. `Judge.of` makes one.
 
     `threshold` is None in a closed set. `scores` say what distances mean here, or are None where that is not known.
+    `space` says how walks are compared.
     """
 
     gallery: GalleryStore
     settings: MatchSettings
     threshold: Threshold | None
     scores: ScoreModel | None
+    space: Space
 
     @classmethod
     def of(
@@ -155,7 +274,7 @@ class Judge:
         settings: MatchSettings,
         videos: Sequence[AnalysedVideo] = (),
         *,
-        together: Mapping[tuple[int, int], float] | None = None,
+        together: Sequence[Scene] = (),
         halves: Callable[[], Distances] = lambda: np.zeros(0),
     ) -> Judge:
         """Make a judge, whose threshold is learnt from the gallery and from the people who are in view together.
@@ -167,7 +286,7 @@ class Judge:
             card: the card of the gait model.
             settings: how walks are compared.
             videos: videos in which people may be in view together.
-            together: distances between tracks that were in view together, by their numbers, for a live source.
+            together: what live sources have shown.
             halves: returns the distances between the halves of walks (n,). It is called only where there is nothing
                 else to derive a threshold from, because the gait network has to run again for it.
 
@@ -175,36 +294,35 @@ class Judge:
             GalleryError: the gallery is empty or of another gait model, or see `check_settings`.
         """
         check_comparable(gallery, card)
+        scores = find_scores(card, settings.metric, gallery.path)
         walks = [walk for walk in gallery.walks() if walk.model_id == card.model_id][-_MOST_WALKS:]
         embeddings = gallery.embeddings([walk.walk_id for walk in walks])
-        distances = distances_between(embeddings, embeddings, settings.metric)
         owners = np.array([walk.person_id for walk in walks])
+        space = Space.of(scores, settings, people=len(np.unique(owners))).knowing(walks, embeddings)
+        distances = space.gallery_distances(walks, embeddings, settings.metric)
         pairs = np.triu(np.ones(distances.shape, np.bool_), 1)
         same = owners[:, None] == owners
-        live = together or {}
+        scenes = [*map(Scene.of, videos), *together]
         impostors = np.concatenate(
-            [
-                distances[pairs & ~same],
-                *(distances_between_people(video, settings) for video in videos),
-                list(live.values()),
-            ]
+            [distances[pairs & ~same], *(space.impostors(scene, settings.metric) for scene in scenes)]
         )
-        tracks = len({track for pair in live for track in pair}) + sum(len(video.usable()) for video in videos)
         genuine = distances[pairs & same]
-        scores = find_scores(card, settings.metric, gallery.path)
         if not len(impostors) and not len(genuine) and settings.threshold is None and not settings.closed:
             genuine = halves()
+        tracks = sum(len(scene.tracks) for scene in scenes)
         limits = learn_limits(card, settings, impostors, genuine, len(walks) + tracks, scores)
         if scores is not None:
             logger.info("Calibration: %s.", limits.note)
         if settings.closed:
-            return cls(gallery, settings, None, limits.scores)
+            return cls(gallery, settings, None, limits.scores, space)
         logger.info("The threshold is %.4g (%s).", limits.threshold.value, limits.threshold.source)
         if limits.threshold.warning:
             logger.warning("%s", limits.threshold.warning)
-        return cls(gallery, settings, limits.threshold, limits.scores)
+        return cls(gallery, settings, limits.threshold, limits.scores, space)
 
-    def decide(self, embeddings: Sequence[Embedding], tracks: Sequence[Track]) -> list[Decision]:
+    def decide(
+        self, embeddings: Sequence[Embedding], tracks: Sequence[Track], seen: Scene | None = None
+    ) -> list[Decision]:
         """Name the walks of one video, or of the people in view of a camera.
 
         Walks that share a frame never receive the same name (`app.recognise.matching.match`).
@@ -212,6 +330,7 @@ class Judge:
         Args:
             embeddings: of the walks.
             tracks: where the walks were seen.
+            seen: everything that the camera has shown, which tells what it does to walks; None: these walks.
 
         Returns:
             One decision for each walk, in order.
@@ -224,16 +343,25 @@ class Judge:
         metric, neighbours = self.settings.metric, self.settings.neighbours
         frames = [track.frame_indices for track in tracks]
         people = {person.person_id: person for person in self.gallery.people()}
-        # People in view together need different names. So each walk needs as many candidates as people are in view at
-        # once. The search is so deep that even the people with the most walks cannot fill the list alone.
-        at_once = int(visibility(frames).sum(axis=1).max())
-        most_walks = sorted((person.walks for person in people.values()), reverse=True)[:at_once]
-        lists = self.gallery.search(embeddings, neighbours + sum(most_walks), metric)
-        near = {neighbour.person_id for neighbours_of_walk in lists for neighbour in neighbours_of_walk}
-        # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
+        # People in view together need different names. So each walk needs one candidate more than it meets others. The
+        # search is so deep that even the people with the most walks cannot fill the list alone.
+        rivals = int(covisible(frames).sum(axis=1).max())
+        most_walks = sorted((person.walks for person in people.values()), reverse=True)[: rivals + 1]
+        depth = neighbours + sum(most_walks)
         comparable = [walk for walk in self.gallery.walks() if walk.model_id == embeddings[0].model_id]
+        shared = (seen or Scene(embeddings, tracks)).shared()
+        queries = [*embeddings, *self.space.in_gallery(embeddings, shared)]
+        near = {found.person_id for row in self.gallery.search(queries, depth, metric) for found in row}
+        # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
         walks = [walk for walk in comparable if walk.person_id in near]
         enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])
+        if self.space.centre is not None:
+            missing = {walk.source for walk in walks} - set(self.space.sources)
+            more = [walk for walk in comparable if walk.source in missing][-_MOST_WALKS:] if missing else []
+            space = self.space.knowing(more, self.gallery.embeddings([walk.walk_id for walk in more]))
+            sources, middle = space.middles(shared)
+            enrolled = _around_sources(walks, enrolled, sources)
+            embeddings = embeddings_around(embeddings, middle)
         names = [people[walk.person_id].name for walk in walks]
         matches = match(
             distances_between(embeddings, enrolled, metric),
@@ -276,12 +404,15 @@ class Judge:
         return agreement(decision, distances, names, self.settings.neighbours)
 
 
-def distances_between_people(video: AnalysedVideo, settings: MatchSettings) -> Distances:
-    """Return the distances between walks of a video that share a frame, so that they are of different people (n,)."""
-    usable = video.usable()
-    embeddings = [walk.embedding for walk in usable if walk.embedding is not None]
-    distances = distances_between(embeddings, embeddings, settings.metric)
-    return impostor_distances(distances, [walk.track.frame_indices for walk in usable])
+def _around_sources(
+    walks: Sequence[EnrolledWalk], embeddings: Sequence[Embedding], middles: Mapping[str, Doubles]
+) -> list[Embedding]:
+    """Return walks of the gallery, each around the middle of its source."""
+    return [
+        moved
+        for walk, embedding in zip(walks, embeddings, strict=True)
+        for moved in embeddings_around([embedding], middles[walk.source])
+    ]
 
 
 def check_settings(settings: MatchSettings, scores: ScoreModel | None) -> None:

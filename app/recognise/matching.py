@@ -64,7 +64,9 @@ def match(
     (distance - threshold) is taken. It is the best one overall, so the order of the tracks does not matter.
 
     Without a threshold the set of people is closed: everybody in the video is in the gallery. Then as many walks as
-    possible are named, and among those assignments the one with the smallest sum of distances is taken.
+    possible are named by this rule, and among those assignments the one with the smallest sum of distances is taken.
+    If walks are left over, more of them are seen together than the gallery has people, so that somebody is followed by
+    two tracks. Each of them receives the name of the nearest person.
 
     Args:
         distances: (T, G), probe walks to gallery walks.
@@ -85,6 +87,8 @@ def match(
     names = list(dict.fromkeys(identities))
     table = identity_distances(distances, identities, neighbours)
     columns = _assign(table, visibility(frames), threshold)
+    if threshold is None and table.size:
+        columns = np.where(columns == _NOBODY, table.argmin(axis=1), columns)
     numbers = list(track_ids) if track_ids is not None else list(range(1, len(frames) + 1))
     together = covisible(frames)
     matches = []

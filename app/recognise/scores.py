@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ from app.errors import GalleryError
 from app.files import written_whole
 from app.gallery.distances import Distances, Metric
 from app.recognise.covisible import covisible
-from app.types import Ints, Match, ModelCard
+from app.types import Doubles, Ints, Match, ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ class ScoreModel:
     intercept and the slope of the logarithm of the likelihood ratio. `intervals` has each of `RATES` with the 95 %
     bootstrap interval of its threshold, over people. `spread` is how much the logarithm of an impostor distance varies
     with a walk and with the pair (standard deviations).
+
+    Where videos of several people were compared, walks are compared by the directions in which they leave the middle of
+    their video (`app.recognise.adaptation`). `centre` (P, C) is then the middle of all those videos, and `together` the
+    median distance of two people of one video, its `widening` taken off. Both are None where walks were compared as
+    they are.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -59,6 +65,8 @@ class ScoreModel:
     evidence: tuple[float, float]
     intervals: tuple[tuple[float, float, float], ...]
     spread: tuple[float, float]
+    centre: tuple[tuple[float, ...], ...] | None = None
+    together: float | None = None
 
     def __post_init__(self) -> None:
         for name, quantiles in (("genuine", self.genuine), ("impostor", self.impostor)):
@@ -70,6 +78,15 @@ class ScoreModel:
             raise ValueError("'evidence' must fall with the distance: its slope must be below 0")
         if not np.isfinite(self.spread).all() or min(self.spread) < 0:
             raise ValueError("'spread' must be two standard deviations")
+        if (self.centre is None) != (self.together is None):
+            raise ValueError("'centre' and 'together' belong together")
+        if self.middle is not None and not (self.middle.ndim == 2 and np.isfinite(self.middle).all()):
+            raise ValueError("'centre' must be numbers for each part of an embedding")
+
+    @cached_property
+    def middle(self) -> Doubles | None:
+        """`centre` as an array (P, C)."""
+        return None if self.centre is None else np.array(self.centre, np.float64)
 
     def smallest_rate(self) -> float:
         """Return the smallest false accept rate that so many people can tell: one pair of all their pairs."""
@@ -143,13 +160,15 @@ class ScoreModel:
             impostor=tuple(scale * value for value in self.impostor),
             evidence=(self.evidence[0], self.evidence[1] / scale),
             intervals=tuple((rate, scale * low, scale * high) for rate, low, high in self.intervals),
+            together=None if self.together is None else scale * self.together,
         )
 
     def to_json(self) -> str:
         """Return the content of a scores file."""
         # Five decimals are more than the data can tell.
         content = json.loads(json.dumps(asdict(self)), parse_float=lambda number: round(float(number), 5))
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        lines = (f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str) -> ScoreModel:

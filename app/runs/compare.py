@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import NobodyFoundError
-from app.gallery.distances import distances_between
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
 from app.recognise.identities import join_fragments, name_identities
-from app.recognise.judge import Decision, check_settings, distances_between_people, learn_limits
+from app.recognise.judge import Decision, Scene, Space, check_settings, learn_limits
 from app.recognise.pieces import half_distances
 from app.recognise.scores import find_scores
 from app.results.report import FailureReport
@@ -72,16 +71,16 @@ def identities_of(gallery_video: AnalysedVideo, probes: Sequence[AnalysedVideo],
     from the people who are in view together in any video of the run.
     """
     settings, tracks = run.settings.match, [walk.track for walk in gallery_video.usable()]
-    embeddings = [walk.embedding for walk in gallery_video.usable() if walk.embedding is not None]
     groups = list(range(len(tracks)))
     if settings.join_fragments and len(tracks) > 1:
         videos = [gallery_video, *probes]
-        impostors = np.concatenate([distances_between_people(video, settings) for video in videos])
-        genuine = half_distances(videos, run.stages) if not len(impostors) else np.zeros(0)
         card, walks = run.stages.gait.card, sum(len(video.usable()) for video in videos)
         scores = find_scores(card, settings.metric)
+        space = Space.of(scores, settings)
+        impostors = np.concatenate([space.impostors(Scene.of(video), settings.metric) for video in videos])
+        genuine = half_distances(videos, run.stages) if not len(impostors) else np.zeros(0)
         limits = learn_limits(card, settings, impostors, genuine, walks, scores)
-        within = distances_between(embeddings, embeddings, settings.metric)
+        within = space.within(Scene.of(gallery_video), settings.metric)
         groups = join_fragments(tracks, within, limits.threshold.value, float(gallery_video.info.fps))
     names = name_identities(gallery_video.name, tracks, groups)
     return {track.track_id: name for track, name in zip(tracks, names, strict=True)}

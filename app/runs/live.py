@@ -15,11 +15,10 @@ from threading import Event as Flag
 import numpy as np
 
 from app.errors import SettingsError, VideoError
-from app.gallery.distances import distances_between
 from app.gallery.store import JSON, GalleryStore
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
-from app.recognise.judge import Decision, Judge
+from app.recognise.judge import Decision, Judge, Scene
 from app.results.render import region_to_blur
 from app.settings import QualitySettings
 from app.stages import Stages
@@ -37,6 +36,10 @@ _FEWEST_MISSES = 3
 """A person has left only after so many frames without them: where most are dropped, a second may be one frame."""
 _PAIRS = (1, 3, 10, 30)
 """The numbers of pairs of people in view together at which threshold and scores are learnt again."""
+_REMEMBERED = 30
+"""So many people are remembered, by one embedding each, because they show what the camera does to everybody."""
+_LOOKS = 100
+"""So many of the last looks at a person are remembered, to tell who was in view at the same time."""
 _FEWEST_VOTES = 2
 """A name needs at least so many votes, and more than half of all votes."""
 
@@ -118,9 +121,9 @@ def watch(
 ) -> WatchSummary:
     """Watch a source until it ends or `stop` is set, and report who appears, who it is, and who leaves.
 
-    Memory does not grow. Only the last seconds of the people in view are kept. Of people who left, a few distances to
-    others are kept, because they show how far apart different people are here. Where the machine is too slow, frames
-    are dropped evenly, which is reported too.
+    Memory does not grow. Only the last seconds of the people in view are kept. Of the last people who left, one
+    embedding each is kept until the watch ends, because together they show what the camera does to everybody. Where
+    the machine is too slow, frames are dropped evenly, which is reported too.
 
     Args:
         source: an open `app.video.live.LiveSource`.
@@ -186,7 +189,8 @@ class Watcher:
         self._source, self._gallery, self._emit = source, gallery, emit
         self._live = live
         self._judge = Judge.of(gallery, stages.gait.card, stages.settings.match)
-        self._together: dict[tuple[int, int], float] = {}
+        self._seen: dict[int, tuple[Embedding, deque[int]]] = {}
+        self._pairs = 0
         self._tracker = stages.start(source.info)
         self._watch = Stopwatch()
         self._people: dict[int, _Person] = {}
@@ -276,9 +280,9 @@ class Watcher:
             return
         embeddings = self.stages.gait.embed([sequence for _, _, sequence in usable])
         tracks = [track for _, track, _ in usable]
-        self._learn(embeddings, tracks)
+        scene = self._learn(embeddings, tracks)
         decisions: dict[int, Decision] = {}
-        for (person, _, _), decision in zip(usable, self._judge.decide(embeddings, tracks), strict=True):
+        for (person, _, _), decision in zip(usable, self._judge.decide(embeddings, tracks, scene), strict=True):
             decisions[person.track_id] = decision
             person.votes.append(decision.identity)
         self._settle([person for person, _, _ in usable], decisions)
@@ -286,20 +290,30 @@ class Watcher:
             if decisions[person.track_id].identity == person.identity:
                 person.probability = decisions[person.track_id].probability
 
-    def _learn(self, embeddings: list[Embedding], tracks: list[Track]) -> None:
-        """Learn how far apart different people are here, from people who are in view together."""
-        before = len(self._together)
-        if before >= _PAIRS[-1]:
-            return
-        distances = distances_between(embeddings, embeddings, self.stages.settings.match.metric)
-        apart = np.triu(covisible([track.frame_indices for track in tracks]))
-        for one, other in np.argwhere(apart).tolist():
-            self._together[tracks[one].track_id, tracks[other].track_id] = float(distances[one, other])
-        if bisect_right(_PAIRS, len(self._together)) > bisect_right(_PAIRS, before):
+    def _learn(self, embeddings: list[Embedding], tracks: list[Track]) -> Scene:
+        """Learn what this camera does to walks, and how far apart different people are here.
+
+        Returns everything that is known of the camera: the last walk of each of the last people. Those who were looked
+        at in the same frame are different people.
+        """
+        for embedding, track in zip(embeddings, tracks, strict=True):
+            _, looks = self._seen.pop(track.track_id, (embedding, deque[int](maxlen=_LOOKS)))
+            looks.append(self._index)
+            self._seen[track.track_id] = embedding, looks
+        for track_id in list(self._seen)[:-_REMEMBERED]:
+            del self._seen[track_id]
+        scene = Scene(
+            [embedding for embedding, _ in self._seen.values()],
+            [_track_of(track_id, looks) for track_id, (_, looks) in self._seen.items()],
+        )
+        before, pairs = self._pairs, int(covisible(scene.frames).sum()) // 2
+        self._pairs = max(before, pairs)
+        if bisect_right(_PAIRS, self._pairs) > bisect_right(_PAIRS, before):
             card, match = self.stages.gait.card, self.stages.settings.match
-            self._judge = Judge.of(self._gallery, card, match, together=self._together)
+            self._judge = Judge.of(self._gallery, card, match, together=[scene])
             for person in self._people.values():  # votes by the earlier threshold no longer count
                 person.votes.clear()
+        return scene
 
     def _settle(self, people: list[_Person], decisions: dict[int, Decision]) -> None:
         """Change names where the votes agree. A name goes to only one person in view, the one with more votes."""
@@ -369,3 +383,9 @@ def _painting(
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _track_of(track_id: int, looks: deque[int]) -> Track:
+    """Return a track that says only in which frames somebody was looked at."""
+    count = len(looks)
+    return Track(track_id, np.array(looks, np.int64), np.zeros((count, 4), np.float32), np.ones(count, np.float32))

@@ -24,6 +24,8 @@ from app.walks import archive
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
 
+MODEL_ID = GaitEnergyImage().card.model_id
+
 
 def stages(match: MatchSettings | None = None) -> Stages:
     settings = Settings(match=match or MatchSettings())

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Metric, part_distances
 from app.gallery.sqlite import SqliteGallery
+from app.lab.evaluation.casts import embed_casts
 from app.lab.evaluation.charts import Curves, draw_curves
 from app.lab.evaluation.embeddings import embed_walks, walks_for
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.pairs import Pairs, fit_scores
 from app.lab.evaluation.reliability import Claims, random_searches
+from app.lab.synthesis.casts import CAST
+from app.recognise.adaptation import Shared, around, middles
 from app.recognise.scores import FEWEST_PEOPLE, ScoreModel, scores_path
 from app.stages import GaitModel
-from app.types import Floats, Ints, ModelCard
+from app.types import Doubles, Floats, Ints, ModelCard
 from app.weights.checkpoints import HOME
 
 Names = NDArray[np.str_]
@@ -32,11 +35,15 @@ _BINS = 80
 
 
 class KnownWalks(NamedTuple):
-    """Embeddings (n, P, C) of walks, whose walks they are (n,), and which of the person's recordings they are (n,)."""
+    """Embeddings (n, P, C) of walks, whose walks they are (n,), and which of the person's recordings they are (n,).
+
+    `videos` says in which video each was filmed (n,), where every video shows several people; None where it does not.
+    """
 
     features: Floats
     people: list[str]
     recordings: list[str]
+    videos: list[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +66,14 @@ class Calibration:
                 yield rate, value, low, high, float((self.pairs.genuine > value).mean())
 
 
-def source_of(data: Path | None, gallery: Path | None) -> Path:
-    """Return the data set or the gallery, whichever is given; `SettingsError` unless it is exactly one of them."""
-    source = data or gallery
-    if source is None or (data is not None and gallery is not None):
-        raise SettingsError("Give either --data, a data set, or --gallery-db, a gallery's file.")
-    return source
+def source_of(data: Path | None, gallery: Path | None, casts: Path | None = None) -> Path:
+    """Return the data set, the gallery or the casts; `SettingsError` unless exactly one of them is given."""
+    given = [source for source in (data, gallery, casts) if source is not None]
+    if len(given) != 1:
+        raise SettingsError(
+            "Give one of --data, a data set, --gallery-db, a gallery's file, and --casts, a folder of casts."
+        )
+    return given[0]
 
 
 def scores_file(model: ModelCard, gallery: Path | None) -> Path:
@@ -91,6 +100,7 @@ def known_walks(
     model: GaitModel | FileEmbedder,
     data: Path | None,
     gallery: Path | None,
+    casts: Path | None = None,
     *,
     partition: Path | None = None,
     people: int | None = None,
@@ -103,6 +113,7 @@ def known_walks(
         model: the gait model.
         data: a data set in OpenGait's layout, of people who were not in the model's training.
         gallery: a gallery's file, if there is no data set.
+        casts: a folder of casts (``python -m app walkers casts``), if there is neither.
         partition: OpenGait's JSON, for the data set: only its test people are taken.
         people: only so many people of the data set are taken, the first ones.
         cache: see `app.lab.evaluation.embeddings.embed_walks`, as for `progress`.
@@ -112,7 +123,11 @@ def known_walks(
         DataSetError: the data set cannot be used.
         GalleryError: the gallery cannot be read, or has no walks of this model.
     """
-    source = source_of(data, gallery)
+    source = source_of(data, gallery, casts)
+    if casts is not None:
+        found = embed_casts(sorted(casts.glob("*.npz"))[: None if people is None else -(-people // CAST)], model, cache)
+        recordings = [str(walk.recording) for walk in found.walks]
+        return KnownWalks(found.features, [str(walk.person) for walk in found.walks], recordings, found.videos)
     if data is None:
         return _of_gallery(model.card, source)
     walks = walks_for(model, data, partition)
@@ -131,18 +146,31 @@ def _of_gallery(model: ModelCard, path: Path) -> KnownWalks:
                 "re-embed."
             )
         features = np.stack([embedding.parts for embedding in gallery.embeddings([walk.walk_id for walk in walks])])
-    return KnownWalks(features, [str(walk.person_id) for walk in walks], [walk.source for walk in walks])
+    people, sources = [str(walk.person_id) for walk in walks], [walk.source for walk in walks]
+    several = len(set(zip(people, sources, strict=True))) > len(set(sources))
+    return KnownWalks(features, people, sources, sources if several else None)
 
 
 def calibrate(
-    features: Floats, people: Sequence[str], recordings: Sequence[str], *, model_id: str, metric: Metric, data: str
+    features: Floats,
+    people: Sequence[str],
+    recordings: Sequence[str],
+    videos: Sequence[str] | None = None,
+    *,
+    model_id: str,
+    metric: Metric,
+    data: str,
 ) -> Calibration:
     """Fit scores and check them.
+
+    Where several people were filmed in each video, the walks are compared as the judge compares them: by the directions
+    in which they leave the middle of their video (`app.recognise.adaptation`).
 
     Args:
         features: embeddings of walks (n, P, C).
         people: whose walks they are (n,).
         recordings: which of the person's recordings each walk is from (n,). Walks of one recording are not compared.
+        videos: in which video each walk was filmed (n,), if every video shows several people.
         model_id: of the gait model that made the embeddings.
         metric: the distance of embeddings.
         data: what the walks are, for the user.
@@ -151,11 +179,33 @@ def calibrate(
         GalleryError: there are too few people, or nobody has two recordings, which holds for a half of them too; or
             the model does not tell the people apart.
     """
+    centre, together = None, None
+    if videos is not None:
+        features, centre, together = _adapted(features, np.array(people), np.array(videos), metric)
     chosen = _drawn(people)
     features, names, takes = features[chosen], np.array(people)[chosen], np.array(recordings)[chosen]
-    pairs = Pairs.of(features, names.tolist(), takes.tolist(), metric)
-    scores = fit_scores(pairs, model_id=model_id, metric=metric, data=data)
-    return Calibration(scores, pairs, _claims(scores, features, names, takes))
+    films = None if videos is None else np.array(videos)[chosen]
+    pairs = Pairs.of(features, names.tolist(), takes.tolist(), metric, None if films is None else films.tolist())
+    scores = fit_scores(pairs, model_id=model_id, metric=metric, data=data, centre=centre, together=together)
+    return Calibration(scores, pairs, _claims(scores, features, names, takes, films))
+
+
+def _adapted(features: Floats, people: Names, videos: Names, metric: Metric) -> tuple[Floats, Doubles, float]:
+    """Return the walks (n, P, C) around the middles of their videos, the centre of these, and `ScoreModel.together`."""
+    _, person = np.unique(people, return_inverse=True)
+    names, video = np.unique(videos, return_inverse=True)
+    shared = [Shared.of(features[video == number], person[video == number]) for number in range(len(names))]
+    centre = np.mean([one.mean for one in shared], axis=0)
+    moved, apart = np.empty(features.shape, np.float32), []
+    for number, middle in enumerate(middles(shared, centre, int(person.max()) + 1)):
+        own = video == number
+        moved[own] = around(features[own], middle)
+        distances = part_distances(moved[own], moved[own], metric)
+        apart.append(distances[person[own][:, None] != person[own]] / shared[number].widening)
+    together = np.concatenate(apart)
+    if not len(together):
+        raise GalleryError("None of the videos shows two people, so that nothing can be learnt of what they share.")
+    return moved, centre, float(np.median(together))
 
 
 def draw(calibration: Calibration, folder: Path) -> list[Path]:
@@ -188,14 +238,17 @@ def draw(calibration: Calibration, folder: Path) -> list[Path]:
     return pictures
 
 
-def _claims(scores: ScoreModel, features: Floats, people: Names, recordings: Names) -> Claims | None:
+def _claims(
+    scores: ScoreModel, features: Floats, people: Names, recordings: Names, videos: Names | None
+) -> Claims | None:
     names, person = np.unique(people, return_inverse=True)
     if len(names) < 2 * FEWEST_PEOPLE:
         return None
     half = np.random.default_rng(0).permutation(len(names)) < len(names) // 2
     claims = []
     for fitted in (half[person], ~half[person]):
-        pairs = Pairs.of(features[fitted], people[fitted].tolist(), recordings[fitted].tolist(), scores.metric)
+        films = None if videos is None else videos[fitted].tolist()
+        pairs = Pairs.of(features[fitted], people[fitted].tolist(), recordings[fitted].tolist(), scores.metric, films)
         of_half = fit_scores(pairs, model_id=scores.model_id, metric=scores.metric, data=scores.data)
         others = part_distances(features[~fitted], features[~fitted], scores.metric)
         claims.append(random_searches(of_half, others, person[~fitted], recordings[~fitted].tolist()))

@@ -33,7 +33,14 @@ class Pairs:
     spread: tuple[float, float]
 
     @classmethod
-    def of(cls, features: Floats, people: Sequence[str], recordings: Sequence[str], metric: Metric) -> Pairs:
+    def of(
+        cls,
+        features: Floats,
+        people: Sequence[str],
+        recordings: Sequence[str],
+        metric: Metric,
+        videos: Sequence[str] | None = None,
+    ) -> Pairs:
         """Compare every two walks, except two views of one recording, which are too much alike.
 
         Args:
@@ -41,6 +48,8 @@ class Pairs:
             people: whose walk each is (n,).
             recordings: which of this person's recordings each is from (n,).
             metric: the distance of embeddings.
+            videos: in which video each was filmed (n,), where there are several people in each. Two people of one video
+                are then not compared.
 
         Raises:
             GalleryError: there are fewer than `FEWEST_PEOPLE` people, or nobody has two recordings.
@@ -61,13 +70,17 @@ class Pairs:
                 "Scores need people who walk twice, but nobody has two recordings. Enrol a second walk of some people, "
                 "on another day if possible."
             )
-        rows, columns = np.nonzero(above & ~same)
+        different = ~same
+        if videos is not None:
+            _, video = np.unique(np.array(videos), return_inverse=True)
+            different &= video[:, None] != video
+        rows, columns = np.nonzero(above & different)
         return cls(
             genuine,
             distances[rows, columns],
             np.stack([person[rows], person[columns]], 1),
             len(names),
-            deviations(distances, ~same),
+            deviations(distances, different),
         )
 
 
@@ -91,7 +104,16 @@ def deviations(distances: Distances, different: Bools) -> tuple[float, float]:
     return float(np.sqrt(walk)), float(np.sqrt(total - 2 * walk))
 
 
-def fit_scores(pairs: Pairs, *, model_id: str, metric: Metric, data: str, seed: int = 0) -> ScoreModel:
+def fit_scores(
+    pairs: Pairs,
+    *,
+    model_id: str,
+    metric: Metric,
+    data: str,
+    seed: int = 0,
+    centre: Doubles | None = None,
+    together: float | None = None,
+) -> ScoreModel:
     """Fit scores to `pairs`.
 
     Args:
@@ -100,6 +122,7 @@ def fit_scores(pairs: Pairs, *, model_id: str, metric: Metric, data: str, seed: 
         metric: the distance of embeddings.
         data: what the walks are, for the user.
         seed: of the bootstrap.
+        centre: see `app.recognise.scores.ScoreModel`, as for `together`.
 
     Raises:
         GalleryError: walks of one person are no nearer to each other than walks of two people.
@@ -121,6 +144,8 @@ def fit_scores(pairs: Pairs, *, model_id: str, metric: Metric, data: str, seed: 
         evidence=evidence,
         intervals=_threshold_intervals(pairs, seed),
         spread=pairs.spread,
+        centre=None if centre is None else tuple(tuple(part) for part in np.round(centre, 4).tolist()),
+        together=together,
     )
 
 
