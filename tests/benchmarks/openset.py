@@ -326,7 +326,7 @@ def main() -> None:
     if scores is None:
         print("There are no scores beside the checkpoint: make them with python -m app calibrate.")
     elif scores.middle is not None:
-        print("The scores are for walks around the middle of their video: python -m tests.benchmarks.filmed checks them.")
+        print("The scores are for walks around the middle of their video: see python -m tests.benchmarks.filmed.")
     else:
         for table in carried_over(walks, scores):
             console.print(table)
