@@ -1,96 +1,108 @@
-"""The small person detector that comes with Gaitprint, in torch, for training; ONNX Runtime runs its export.
+"""The person detector that comes with Gaitprint, in torch, for training; ONNX Runtime runs its export.
 
-Like YOLOX (Ge et al. 2021, arXiv 2107.08430) it is free of anchors and has the strides 8, 16 and 32, so that
-`app.detect.letterbox` reads its output. Unlike YOLOX it consists of plain 3x3 convolutions and ReLU, which CPUs run
-faster than depthwise ones: residual stages (He et al. 2016), pooling over several windows (He et al. 2015), a
-path-aggregation pyramid (Liu et al. 2018) with sums in place of concatenations, and a head whose convolutions all
-levels share, each with its own batch norms (Lyu et al. 2022, arXiv 2212.07784).
+Its architecture is NanoDet-g's (NanoDet, Copyright 2020-2021 RangiLyu, Apache-2.0), so that training can start from the
+weights which that network learnt on COCO. It was read off the published ONNX graph. Plain 3x3 convolutions stand in
+stages whose halves are joined again (CSPNet: Wang et al. 2019, arXiv 1911.11929). A path-aggregation pyramid adds the
+levels up (Liu et al. 2018, arXiv 1803.01534). A head for each level gives a score, and the distances to the four edges
+as distributions over bins (GFL: Li et al. 2020, arXiv 2006.04388). Unlike NanoDet-g it knows one class, the person, and
+has YOLOX's output, so that `app.detect.letterbox` reads it.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app.detect.letterbox import PAD, STRIDES
+from app.detect.letterbox import STRIDES
+from app.errors import CheckpointError, MissingExtraError
+from app.types import Floats
 
-_WIDTHS = (32, 64, 96, 160)
-_PYRAMID = 64
-_HEAD = 48
+_MEAN = (103.53, 116.28, 123.675)
+_STD = (57.375, 57.12, 58.395)
+"""Normalisation of blue, green and red, which the published weights were learnt with."""
+_BINS = 11
+"""An edge is 0 to 10 strides away from the middle of its cell."""
+_PYRAMID = 128
 _RARE = 0.01
 """The probability of a person in a cell before training (Lin et al. 2017, section 3.3)."""
+_NANODET_CLASSES = 80
+"""The classes of the published network; the person is the first."""
 
 
 class Block(nn.Sequential):
-    """Convolution, batch norm, ReLU."""
+    """A convolution and a leaky ReLU. Without norms, the first weights must keep the scale (He et al. 2015)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
-        # An even kernel is centred on the stride, so that cells lie over their pixels.
-        padding = kernel // 2 if kernel % 2 else (kernel - stride) // 2
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        convolution = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        nn.init.kaiming_normal_(convolution.weight, a=0.1)
+        super().__init__(convolution, nn.LeakyReLU(0.1, inplace=True))
+
+
+class _Halves(nn.Module):
+    """Two convolutions of half the width each, one after the other, and both side by side."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = Block(width, width // 2)
+        self.second = Block(width // 2, width // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.first(x)
+        return torch.cat([self.second(half), half], dim=1)
+
+
+class _Stage(nn.Module):
+    """`inputs` channels to twice `width`, at `stride`."""
+
+    def __init__(self, inputs: int, width: int, stride: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = Block(inputs, width, stride)
+        self.blocks = nn.Sequential(*(_Halves(width) for _ in range(blocks)))
+        self.leave = Block(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        return torch.cat([self.leave(self.blocks(x)), x], dim=1)
+
+
+class SmallBackbone(nn.Module):
+    """Normalised BGR (N, 3, H, W) to features of `CHANNELS` channels at the strides 2, 4, 8, 16 and 32."""
+
+    CHANNELS = (32, 64, 128, 256, 512)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Block(3, 32, 2)
+        self.stages = nn.ModuleList(
+            [_Stage(32, 32, 1, 1), _Stage(64, 64, 2, 2), _Stage(128, 128, 2, 2), _Stage(256, 256, 2, 3)]
         )
 
-    def fuse(self) -> None:
-        """Fold the batch norm into the convolution."""
-        convolution, norm, _ = self
-        assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        self[0], self[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    def forward(self, x: Tensor) -> list[Tensor]:
+        levels = [self.stem(x)]
+        x = F.max_pool2d(levels[0], 3, 2, 1)
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        return levels
 
+    def freeze(self, stages: int) -> None:
+        """Keep the weights of the stem and of the first `stages` of the four stages. 0 keeps none."""
+        for part in (self.stem, *self.stages[:stages]) if stages else ():
+            part.requires_grad_(False)
 
-class Residual(nn.Module):
-    """A convolution to `hidden` channels (1x1, or 3x3 if the number stays the same), a 3x3 one, and the input added."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.first = Block(channels, hidden, 3 if hidden == channels else 1)
-        self.second = Block(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.second(self.first(x))
-        return y
-
-
-class Pooling(nn.Module):
-    """Maxima over 5, 9 and 13 cells, beside the cells themselves."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = Block(channels, channels // 2, 1)
-        self.second = Block(channels * 2, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        views = [self.first(x)]
-        for _ in range(3):
-            views.append(F.max_pool2d(views[-1], 5, 1, 2))
-        y: Tensor = self.second(torch.cat(views, dim=1))
-        return y
-
-
-class Shared(nn.Module):
-    """One convolution for all levels, with a batch norm for each of them."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in STRIDES)
-        self.fused = nn.ModuleList()
-
-    def fuse(self) -> None:
-        """Fold the batch norms into a convolution for each level."""
-        for norm in self.norms:
-            assert isinstance(norm, nn.BatchNorm2d)
-            self.fused.append(fuse_conv_bn_eval(self.conv, norm))
-
-    def forward(self, x: Tensor, level: int) -> Tensor:
-        return F.relu(self.fused[level](x) if self.fused else self.norms[level](self.conv(x)), inplace=True)
+    def start(self, path: Path, *, rgb: bool = False) -> None:
+        """Load the weights of NanoDet-g's backbone; see `SmallDetector.start`. With `rgb`, pictures will be RGB."""
+        _load(path, _convolutions_of(self))
+        if rgb:
+            with torch.no_grad():
+                first = _convolutions_of(self.stem)[0].weight
+                first.copy_(first.flip(1))
 
 
 class SmallDetector(nn.Module):
@@ -100,51 +112,100 @@ class SmallDetector(nn.Module):
     logit of a person.
     """
 
+    mean: Tensor
+    std: Tensor
+    bins: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        a, b, c, d = _WIDTHS
-        self.stem = Block(3, a, 6, 4)
-        self.stage4 = Residual(a, a // 2)
-        self.stage8 = nn.Sequential(Block(a, b, 3, 2), Residual(b, 48), Residual(b, 48))
-        self.stage16 = nn.Sequential(Block(b, c, 3, 2), Residual(c, c), Residual(c, c))
-        self.stage32 = nn.Sequential(Block(c, d, 3, 2), Residual(d, d // 2), Residual(d, d // 2), Pooling(d))
-        self.lateral = nn.ModuleList(Block(width, _PYRAMID, 1) for width in (b, c, d))
-        self.down = nn.ModuleList(Block(_PYRAMID, _PYRAMID) for _ in range(2))
-        self.up = nn.ModuleList(Block(_PYRAMID, _PYRAMID, 3, 2) for _ in range(2))
-        self.common = Shared(_PYRAMID, _HEAD)
-        self.where = Shared(_HEAD, _HEAD)
-        self.whether = Shared(_HEAD, _HEAD)
-        self.box = nn.Conv2d(_HEAD, 4, 1)
-        self.person = nn.Conv2d(_HEAD, 1, 1)
-        nn.init.normal_(self.box.weight, std=0.01)
-        nn.init.normal_(self.person.weight, std=0.01)
-        with torch.no_grad():
-            assert self.box.bias is not None
-            assert self.person.bias is not None
-            self.box.bias.copy_(torch.tensor([0.5, 0.5, 1.0, 2.0]))  # upright, some cells high
-            self.person.bias.fill_(float(torch.logit(torch.tensor(_RARE))))
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("bins", torch.arange(_BINS, dtype=torch.float32), persistent=False)
+        self.backbone = SmallBackbone()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, _PYRAMID, 1) for width in self.backbone.CHANNELS[2:])
+        self.heads = nn.ModuleList(
+            nn.Sequential(Block(_PYRAMID, _PYRAMID), nn.Conv2d(_PYRAMID, 1 + 4 * _BINS, 1)) for _ in STRIDES
+        )
+        for head in self.heads:
+            last = _convolutions_of(head)[-1]
+            nn.init.normal_(last.weight, std=0.01)
+            with torch.no_grad():
+                assert last.bias is not None
+                last.bias[0] = torch.logit(torch.tensor(_RARE))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = (images - PAD) / 64
-        x8 = self.stage8(self.stage4(self.stem(x)))
-        x16 = self.stage16(x8)
-        x32 = self.stage32(x16)
-        y8, y16, y32 = (lateral(x) for lateral, x in zip(self.lateral, (x8, x16, x32), strict=True))
-        y16 = self.down[0](y16 + F.interpolate(y32, scale_factor=2.0))
-        y8 = self.down[1](y8 + F.interpolate(y16, scale_factor=2.0))
-        y16 = y16 + self.up[0](y8)
-        y32 = y32 + self.up[1](y16)
-        return torch.cat([self._cells(y, level) for level, y in enumerate((y8, y16, y32))], dim=1)
+        levels = self.backbone((images - self.mean) / self.std)[2:]
+        x8, x16, x32 = (lateral(x) for lateral, x in zip(self.lateral, levels, strict=True))
+        x16 = x16 + F.interpolate(x32, scale_factor=2.0, mode="bilinear")
+        x8 = x8 + F.interpolate(x16, scale_factor=2.0, mode="bilinear")
+        # The mean of two by two cells is what the published network's bilinear halving gives.
+        x16 = x16 + F.avg_pool2d(x8, 2)
+        x32 = x32 + F.avg_pool2d(x16, 2)
+        outputs = [head(x).flatten(2) for head, x in zip(self.heads, (x8, x16, x32), strict=True)]
+        return self._boxes(torch.cat(outputs, dim=2).transpose(1, 2))
 
-    def fused(self) -> SmallDetector:
-        """Return a copy with its batch norms folded into the convolutions, for inference only."""
-        copied = copy.deepcopy(self).eval()
-        for module in list(copied.modules()):
-            if isinstance(module, Block | Shared):
-                module.fuse()
-        return copied.eval()
+    def start(self, path: Path) -> None:
+        """Load the weights of NanoDet-g as published in ONNX form; of its classes only that of the person.
 
-    def _cells(self, x: Tensor, level: int) -> Tensor:
-        x = self.common(x, level)
-        cells = torch.cat([self.box(self.where(x, level)), self.person(self.whether(x, level))], dim=1)
-        return cells.flatten(2).transpose(1, 2)
+        Raises:
+            CheckpointError: `path` is not that network.
+            MissingExtraError: the package `onnx` is not installed.
+        """
+        heads = [convolution for head in reversed(self.heads) for convolution in _convolutions_of(head)]
+        laterals = [convolution for lateral in reversed(self.lateral) for convolution in _convolutions_of(lateral)]
+        _load(path, [*_convolutions_of(self.backbone), *laterals, *heads])
+
+    def _boxes(self, outputs: Tensor) -> Tensor:
+        """Return (N, A, 5) of the heads' outputs (N, A, 45): the logit of a person, and the bins of the four edges."""
+        bins = outputs[..., 1:].float().reshape(*outputs.shape[:2], 4, _BINS).softmax(dim=3)
+        left, top, right, bottom = (bins * self.bins).sum(dim=3).unbind(dim=2)
+        middle = torch.stack([right - left, bottom - top], dim=2) / 2 + 0.5
+        sizes = torch.stack([left + right, top + bottom], dim=2).clamp(min=0.01).log()
+        return torch.cat([middle, sizes, outputs[..., :1].float()], dim=2)
+
+
+def _convolutions_of(network: nn.Module) -> list[nn.Conv2d]:
+    """Return all convolutions in the order in which they run, which is that in which they were made."""
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+
+
+def _load(path: Path, targets: Sequence[nn.Conv2d]) -> None:
+    """Load the first convolutions of NanoDet-g's ONNX file into `targets`."""
+    weights = _stored_convolutions(path)
+    if len(weights) < len(targets):
+        raise CheckpointError(f"{path} is not NanoDet-g: it has {len(weights)} convolutions, and not {len(targets)}.")
+    for number, (target, (kernel, bias)) in enumerate(zip(targets, weights, strict=False), 1):
+        if len(kernel) == _NANODET_CLASSES + 4 * _BINS:
+            person_and_edges = [0, *range(_NANODET_CLASSES, len(kernel))]
+            kernel, bias = kernel[person_and_edges], bias[person_and_edges]
+        if kernel.shape != target.weight.shape or target.bias is None:
+            raise CheckpointError(
+                f"{path} is not NanoDet-g: its convolution {number} has the shape {kernel.shape}, and not "
+                f"{tuple(target.weight.shape)}."
+            )
+        with torch.no_grad():
+            target.weight.copy_(torch.from_numpy(kernel))
+            target.bias.copy_(torch.from_numpy(bias))
+
+
+def _stored_convolutions(path: Path) -> list[tuple[Floats, Floats]]:
+    """Return kernel and bias of every convolution of an ONNX file, in the order in which they run."""
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtraError('Reading the first weights needs onnx: pip install -e ".[train]"') from error
+    try:
+        graph = onnx.load(str(path)).graph
+        values: dict[str, Any] = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+        # Kernels are stored as float16 and made float32 by nodes of the graph.
+        values |= {
+            node.output[0]: values[node.input[0]]
+            for node in graph.node
+            if node.op_type == "Cast" and node.input[0] in values
+        }
+        stored = [[values[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+        return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in stored]
+    except Exception as error:  # the library has no common class for the errors of damaged files
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} cannot be read as NanoDet-g's ONNX file ({reason}).") from error

@@ -56,6 +56,8 @@ class NanoDet:
     card = ModelCard("detector", "NanoDet-g", "given", "Apache-2.0")
     _MEAN = np.array([103.53, 116.28, 123.675], np.float32)
     _STD = np.array([57.375, 57.12, 58.395], np.float32)
+    _OUTPUTS = tuple(f"Identity{number}:0" for number in ("", "_1", "_2", "_3", "_4", "_5"))
+    """The scores of the three strides, then their distributions. The file lists them in another order."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self._session, self._settings = open_session(path, threads), DetectorSettings()
@@ -70,7 +72,7 @@ class NanoDet:
         boxed = letterbox([image], (self.SIDE, self.SIDE))
         rows, columns = boxed.pixels.shape[1:3]
         pixels = ((boxed.pixels - self._MEAN) / self._STD).transpose(0, 3, 1, 2)
-        outputs = self._session.run(None, {self._session.get_inputs()[0].name: pixels})
+        outputs = self._session.run(self._OUTPUTS, {self._session.get_inputs()[0].name: pixels})
         scores, boxes = [], []
         for stride, classes, sides in zip(STRIDES, outputs[:3], outputs[3:], strict=True):
             y, x = np.mgrid[: rows // stride, : columns // stride].reshape(2, -1) + 0.5

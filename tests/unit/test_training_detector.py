@@ -132,28 +132,14 @@ def test_boxes_are_decoded_as_when_running() -> None:
     np.testing.assert_allclose(centred[:, :2], (boxes[0, :, :2] + boxes[0, :, 2:]) / 2, atol=1e-3)
 
 
-def test_folding_the_norms_changes_nothing() -> None:
-    network = living_network()
-    image = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()
-    with torch.inference_mode():
-        wanted, found = network(image), network.fused()(image)
-    assert wanted.shape == (2, len(cells(64, 96)), 5)
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) and m.training for m in network.modules())
-
-
 def living_network() -> SmallDetector:
     """Random weights whose answers differ from cell to cell."""
     torch.manual_seed(0)
     network = SmallDetector().eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.uniform_(module.bias, -0.3, 0.3)
-    torch.nn.init.normal_(network.person.weight, std=0.6)
-    torch.nn.init.normal_(network.box.weight, std=0.05)
-    assert network.person.bias is not None
-    torch.nn.init.constant_(network.person.bias, -1.0)
+    for head in network.heads:
+        last = head[1]
+        torch.nn.init.normal_(last.weight, std=0.6)
+        torch.nn.init.constant_(last.bias, -1.0)
     return network
 
 
@@ -232,12 +218,13 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
     boxes = torch.tensor(people)
     boxes[..., 2:] += boxes[..., :2]
     batch = {"image": pixels, "boxes": boxes, "ignore": torch.zeros(4, 1, 4)}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses = []
     for _ in range(50):
         optimizer.zero_grad()
         found = task.loss(batch)
         found["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)  # as the engine does
         optimizer.step()
         losses.append(float(found["loss"].detach()))
     assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])

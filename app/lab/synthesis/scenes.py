@@ -20,6 +20,7 @@ from app.errors import SettingsError
 from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import Photo
 from app.lab.synthesis.pictures import degrade
+from app.track.bytetrack import iou
 from app.types import Bytes, Detections, Floats, Image
 
 T = TypeVar("T")
@@ -73,18 +74,19 @@ class Sources:
 def labelled_scene(photo: Photo, teacher: Callable[[Image], Detections] | None) -> Scene:
     """Return a photograph with its people. Groups are ignored.
 
-    Where the picture also shows people without labels, whatever the `teacher` detects beside the labels is ignored,
-    and the whole picture where there is no teacher.
+    Photographs may show people without labels: those of far crowds, and everybody else where the labels are not
+    complete. So whatever the `teacher` detects beside the labels is ignored. Without a teacher, the whole picture is
+    ignored where the labels are not complete.
     """
     image = photo.read()
-    boxes = [person.box for person in photo.people if not person.crowd]
+    boxes = _rows([person.box for person in photo.people if not person.crowd])
     ignore = [person.box for person in photo.people if person.crowd]
-    if not photo.complete:
-        if teacher is None:
-            ignore.append(np.array([0, 0, photo.width, photo.height], np.float32))
-        else:
-            ignore.extend(teacher(image).boxes)
-    return Scene(image, _rows(boxes), _rows(ignore))
+    if teacher is not None:
+        found = teacher(image).boxes
+        ignore.extend(found[iou(found, boxes).max(axis=1, initial=0) < 0.5])
+    elif not photo.complete:
+        ignore.append(np.array([0, 0, photo.width, photo.height], np.float32))
+    return Scene(image, boxes, _rows(ignore))
 
 
 def taught_scene(image: Image, detections: Detections) -> Scene:
@@ -191,7 +193,7 @@ def _piece(scene: Scene, size: int, rng: np.random.Generator, strength: float) -
     if len(scene.boxes) and rng.random() < 0.9:
         x1, y1, x2, y2 = scene.boxes[int(rng.integers(len(scene.boxes)))].tolist()
         tall = max(y2 - y1, 1.4 * (x2 - x1), 1.0)
-        scale = float(np.exp(rng.uniform(np.log(0.12 * size), np.log(0.9 * size)))) / tall
+        scale = float(np.exp(rng.uniform(np.log(0.07 * size), np.log(0.9 * size)))) / tall
         scale = float(np.clip(scale, 0.95 * size / max(height, width), 2.5))
         reach = size / scale
         left = _start(x1, x2, reach, width, rng)
@@ -257,7 +259,7 @@ def _peopled(scene: Scene, sources: Sources, count: int, rng: np.random.Generato
 
 def _bodies(sources: Sources, count: int, size: int, rng: np.random.Generator) -> list[tuple[Floats, Bytes]]:
     """Boxes and pixels of people of about the same height, far to near; small people stand in crowds."""
-    typical = float(np.exp(rng.uniform(np.log(0.09 * size), np.log(0.95 * size))))
+    typical = float(np.exp(rng.uniform(np.log(0.06 * size), np.log(0.95 * size))))
     crowded = float(np.clip(2.2 - 1.6 * typical / size, 1, 2))
     bodies: list[tuple[Floats, Bytes]] = []
     for _ in range(round(count * crowded)):

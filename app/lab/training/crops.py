@@ -26,7 +26,7 @@ from app.lab.training.person import HEIGHT, WIDTH
 from app.types import Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
-IN_PLACE, PASTED = 0.45, 0.2
+IN_PLACE, PASTED = 0.6, 0.15
 """Shares of real people in their own picture, and of real people pasted elsewhere. All others are walkers."""
 OVERLAID = 0.2
 """Share of crops, at full hardness, that have boxes and words drawn into the picture."""

@@ -1,5 +1,6 @@
 """Training of the small person detector (`app.detect.small`) on composed scenes (`app.lab.synthesis.scenes`).
 
+It starts from the weights that NanoDet-g learnt on COCO, where they are given (`SmallDetector.start`).
 Cells are assigned to people by the cost of the network's own outputs (SimOTA: Ge et al. 2021, arXiv 2107.08430, section
 2.1). The score learns the IoU of the cell's box with the person (quality focal loss: Li et al. 2020, arXiv 2006.04388).
 The box learns by the generalised IoU (Rezatofighi et al. 2019, arXiv 1902.09630).
@@ -26,7 +27,7 @@ from app.detect.small import SmallDetector
 from app.errors import CheckpointError
 from app.lab.evaluation.metrics import Matches, Scored, matched
 from app.lab.synthesis.cutouts import Cutouts
-from app.lab.synthesis.photos import Photo, frames_of, read_grounds, read_photos
+from app.lab.synthesis.photos import HeldOut, Photo, frames_of, read_grounds, read_photos
 from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
@@ -54,9 +55,13 @@ class DetectorTrainSettings(TrainSettings):
     """Folder of rendered walkers, made by ``python -m app train cutouts``. None: real people only."""
     teacher: Path | None = None
     """A YOLOX detector in ONNX form, whose boxes replace labels on `clips` and where photographs have none."""
+    start: Path | None = None
+    """NanoDet-g's published ONNX file, whose weights the network starts from. None: random weights."""
+    frozen: int = 1
+    """How many of the four stages keep the weights of `start`, the stem with them. It has no effect without `start`."""
     clips: dict[Path, int] = field(default_factory=dict)
     """Videos for the teacher, and the step between the frames that are used. Their licences must permit training."""
-    sizes: tuple[tuple[float, tuple[int, ...]], ...] = ((0.0, (192,)), (0.35, (256,)), (0.6, (256, 256, 384, 448)))
+    sizes: tuple[tuple[float, tuple[int, ...]], ...] = ((0.0, (256, 320)), (0.5, (256, 320, 416)))
     """Sides of the training pictures in px, multiples of 32, from each share of the training on. One of them is drawn
     for each step. A batch has `batch` pictures of the side 256, or so many of another side as have as many pixels."""
     calm: float = 0.8
@@ -120,7 +125,7 @@ class _Teacher:
     def __init__(self, path: Path) -> None:
         from app.detect.yolox_onnx import YoloxOnnxDetector
 
-        settings = DetectorSettings(score=0.1, nms_iou=_NMS, threads=1)
+        settings = DetectorSettings(score=0.25, nms_iou=_NMS, threads=1)
         self._detector = YoloxOnnxDetector(CheckpointFile(path, "given"), settings)
 
     def __call__(self, image: Image) -> Detections:
@@ -146,13 +151,19 @@ class DetectorTask(Task):
     def check(self, network: nn.Module) -> dict[str, float]:
         """Return recall at precision 0.8 on the held-out photographs: of everybody, and of people shown completely."""
         if not self._held_out:
-            self._held_out = [(photo, photo.read()) for photo in read_photos(self.settings.photos, held_out="forty")]
+            self._held_out = [(photo, photo.read()) for photo in held_out_photos(self.settings.photos)]
         detections = [detect(network, image, _SEEN_AT, 0.1) for _, image in self._held_out]
         photos = [photo for photo, _ in self._held_out]
         return {
             "recall": matches_with(detections, photos, full=False).best_recall()[0],
             "recall_full": matches_with(detections, photos, full=True).best_recall()[0],
         }
+
+
+def held_out_photos(folder: Path) -> list[Photo]:
+    """Return all photographs that no training sees: `HELD_OUT`, and those of ``coco_val`` where it is there."""
+    parts: list[HeldOut] = ["forty", "val"] if (folder / "coco_val").is_dir() else ["forty"]
+    return [photo for part in parts for photo in read_photos(folder, held_out=part)]
 
 
 def detect(network: nn.Module, image: Image, size: int, score: float = 0.02) -> Scored:
@@ -288,7 +299,11 @@ def _area(boxes: Tensor) -> Tensor:
 
 def train(settings: DetectorTrainSettings) -> nn.Module:
     """Train, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
-    network = SmallDetector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = SmallDetector()
+    if settings.start is not None:
+        network.start(settings.start)
+        network.backbone.freeze(settings.frozen)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fit(DetectorTask(network, settings), SceneBatches(sources_of(settings), settings), settings)
 
 
@@ -360,13 +375,13 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
         CheckpointError: the network finds nobody.
     """
     network = load(settings)
-    photos = read_photos(settings.photos, held_out="forty")
+    photos = held_out_photos(settings.photos)
     matches = matches_with([detect(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
     calibration = calibrate(matches)
     random = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, 96, 128), generator=random).float()
     return export(
-        _Exported(network.fused(), calibration),
+        _Exported(network, calibration),
         {"images": image},
         ["people"],
         path,
@@ -376,7 +391,9 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
             "normalise": "raw",
             "licence": "Apache-2.0; training photographs under their own licences, see the model card",
             "note": f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, made for "
-            f"{_SEEN_AT} px; scores are the share of detections that are right",
+            f"{_SEEN_AT} px; scores are the share of detections that are right; started from NanoDet-g's weights "
+            "(Copyright 2020-2021 RangiLyu, Apache-2.0)",
             "figures": f"held-out COCO pictures, everybody: AP {matches.average_precision():.2f}",
         },
+        storage="int8",  # kernels in 8 bits with a scale each
     )

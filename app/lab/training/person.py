@@ -1,9 +1,9 @@
 """The network for crops of one person: an encoder with two heads, for the matte and the keypoints.
 
-The encoder (`app.lab.training.backbone`) has levels from a half to a thirty-second of the crop, and starts with weights
-learnt on ImageNet. A decoder adds the levels up, beginning with the deepest (Lin et al. 2017, FPN). Both heads double
-the resolution at the end by sub-pixel convolution (Shi et al. 2016). A crop is centred on its person, so the deepest
-level also learns a map of places, which tells the person in the centre from others.
+The encoder is the detector's (`app.detect.small`). It has levels from a half to a thirty-second of the crop, and can
+start with weights that NanoDet-g learnt on COCO. A decoder adds the levels up, beginning with the deepest (Lin et al.
+2017, FPN). Both heads double the resolution at the end by sub-pixel convolution (Shi et al. 2016). A crop is centred on
+its person, so the deepest level also learns a map of places, which tells the person in the centre from others.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.detect.small import SmallBackbone
 from app.gait.models.gaitgraph import MIRRORED
-from app.lab.training.backbone import CHANNELS, Backbone
 
 HEIGHT, WIDTH = 192, 96
 """Size of the crop in px."""
-MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of the colours red, green, blue in 0..1."""
 JOINTS = 17
 CELL = 4
@@ -52,8 +52,8 @@ class PersonNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = Backbone()
-        *fine, last = CHANNELS
+        self.backbone = SmallBackbone()
+        *fine, last = SmallBackbone.CHANNELS
         self.places = nn.Parameter(torch.zeros(1, last, HEIGHT // 32, WIDTH // 32))
         self.joins = nn.ModuleList(map(_Joined, fine, (*_WIDTHS[1:], last), _WIDTHS))
         half, _, eighth, _ = _WIDTHS

@@ -32,8 +32,8 @@ THRESHOLD = 0.45
 _SMALLEST = 60
 """People of less height in px are not evaluated, because their outlines are labelled too coarsely."""
 NOTE = (
-    "started from EfficientNet-Lite0's weights of ImageNet, trained on 165 COCO photographs, some of them for "
-    "non-commercial use, and virtual walkers"
+    "started from NanoDet-g's weights (Copyright 2020-2021 RangiLyu, Apache-2.0), trained on 1,525 COCO photographs, "
+    "some of them for non-commercial use, and virtual walkers"
 )
 """Stands in the exported file, so that whoever runs it sees it."""
 
@@ -50,8 +50,10 @@ class PersonTrainSettings(TrainSettings):
     """Share of the steps, the last ones, with easier crops."""
     keypoint_weight: float = 0.6
     """Weight of the keypoints' loss; the matte's has the weight 1."""
+    start: Path | None = None
+    """NanoDet-g's published ONNX file, whose weights the encoder starts from. None: random weights."""
     backbone_rate: float = 0.25
-    """Factor of the learning rate for the layers that start with weights learnt on ImageNet."""
+    """Factor of the learning rate for the encoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +215,8 @@ def train(settings: PersonTrainSettings) -> nn.Module:
     gentle_from = round((1 - settings.gentle) * settings.steps)
     batches = CropBatches(settings.photos, settings.cutouts, settings.batch, settings.seed, gentle_from=gentle_from)
     task = PersonTask(settings)
-    task.network.backbone.start()
+    if settings.start is not None:
+        task.network.backbone.start(settings.start, rgb=True)
     return fit(task, batches, settings)
 
 
