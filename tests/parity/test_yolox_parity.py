@@ -30,6 +30,9 @@ CASES = {
     "bytetrack_w0625_c1": "bytetrack_w0625_c1.pth.tar",
 }
 
+LARGEST = 5e-5
+"""Relative difference that is allowed. Processors without AVX-512 add in another order: 2.5e-5 was seen there."""
+
 
 Find = Callable[[str], Path]
 
@@ -65,10 +68,10 @@ def test_network(parity: Find, case: str) -> None:
     with torch.inference_mode():
         plain = model(images).numpy()
         fused = model.for_inference()(images.contiguous(memory_format=torch.channels_last)).numpy()
-    assert relative(plain, golden["undecoded"]) < 1e-5
-    assert relative(fused, golden["undecoded"]) < 1e-5
+    assert relative(plain, golden["undecoded"]) < LARGEST
+    assert relative(fused, golden["undecoded"]) < LARGEST
     boxes = decode(plain[..., :4], cells(160, 224))
-    assert relative(np.concatenate([boxes, plain[..., 4:]], axis=-1), golden["raw"]) < 1e-5
+    assert relative(np.concatenate([boxes, plain[..., 4:]], axis=-1), golden["raw"]) < LARGEST
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -152,10 +155,10 @@ class TestOnnx:
         np.testing.assert_array_equal(pixels[0].transpose(2, 0, 1), golden["net_input"])
         session = onnxruntime.InferenceSession(str(detector.card.file))
         outputs = session.run(None, {"images": golden["net_input"][None].astype(np.float32)})[0][0]
-        assert relative(outputs, golden["undecoded"]) < 1e-5
+        assert relative(outputs, golden["undecoded"]) < LARGEST
         assert not detector.decoded
         boxes = decode(outputs[:, :4], cells(416, 416))
-        assert relative(boxes, golden["decoded_person"][:, :4]) < 1e-5
+        assert relative(boxes, golden["decoded_person"][:, :4]) < LARGEST
 
     def test_boxes(self, parity: Find, detector: YoloxOnnxDetector) -> None:
         expected = json.loads((parity("yolox/yolox_nano_onnx_f100.json")).read_text())[

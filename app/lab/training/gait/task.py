@@ -44,8 +44,10 @@ class GaitTask(Task):
     def __init__(
         self, network: EmbeddingNetwork, settings: GaitTrainSettings, evaluations: Sequence[EvaluationSet] = ()
     ) -> None:
-        if isinstance(network, GaitStrips):
-            network = convert_conv2d_weight_memory_format(network, torch.channels_last)  # faster on CPUs
+        # This order of the weights is faster on CPUs with AVX-512. On others, training small networks in it crashed or
+        # never ended (PyTorch 2.13).
+        if isinstance(network, GaitStrips) and torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+            network = convert_conv2d_weight_memory_format(network, torch.channels_last)
         super().__init__(network, settings)
         self._evaluations = evaluations
         self._kept = 0
