@@ -126,7 +126,10 @@ def filmed(
     out: Annotated[Path, typer.Option(help="Folder of the new data set. A run that was stopped continues.")],
     photos: Annotated[Path, typer.Option(help="Folder of labelled pictures, see app/lab/synthesis/photos.py.")],
     cutouts: Annotated[Path, typer.Option(help="Cut-outs for bystanders: python -m app train cutouts")],
-    segmenter: Annotated[Path, typer.Option(help="The segmenter's checkpoint.")] = EMBEDDED_SEGMENTER,
+    segmenter: Annotated[
+        list[Path] | None,
+        typer.Option(help="A segmenter's checkpoint. Several take turns at random. Default: the embedded one."),
+    ] = None,
     people: Annotated[int | None, typer.Option(min=1, help="Only so many people, the first ones.")] = None,
     walks: Annotated[int, typer.Option(min=1, help="Walks of each person, each from one camera.")] = 4,
     workers: WorkersOption = 0,
@@ -137,7 +140,8 @@ def filmed(
     from app.lab.synthesis.filmed import Studio, write_filmed
     from app.lab.walkers.body import CACHE
 
-    studio = Studio(data, photos, cutouts, segmenter, cache or CACHE, wardrobe, walks)
+    segmenters = tuple(segmenter or [EMBEDDED_SEGMENTER])
+    studio = Studio(data, photos, cutouts, segmenters, cache or CACHE, wardrobe, walks)
     with ProgressBars() as bars:
         write_filmed(
             out, studio, people=people, workers=workers or os.cpu_count() or 1,

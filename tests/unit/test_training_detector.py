@@ -243,7 +243,10 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
     assert detector.card.name == "own"
     assert "M parameters" in detector.card.note
     (found_there,) = detector.detect([Frame(0, 0.0, images[0])])
-    wanted, _ = training.detect(training.load(settings), images[0], 160, 1e-4)
+    trained = training.load(settings)
+    weights = training.first_network(settings_of(photos, start=path)).state_dict()  # a training goes on from the file
+    assert all(torch.allclose(value, weights[name], atol=5e-3) for name, value in trained.state_dict().items())
+    wanted, _ = training.detect(trained, images[0], 160, 1e-4)
     assert len(found_there.scores) > 0
     best = int(found_there.scores.argmax())
     off = np.abs(np.clip(wanted, 0, [160, 120, 160, 120]) - found_there.boxes[best]).max(axis=1)

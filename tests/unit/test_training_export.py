@@ -12,7 +12,8 @@ from torch import nn
 
 pytest.importorskip("onnx")
 
-from app.lab.training.export import Storage, export, largest_difference
+from app.errors import CheckpointError
+from app.lab.training.export import Storage, export, largest_difference, stored_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 AXES = {"image": {0: "n", 2: "h", 3: "w"}, "matte": {0: "n", 2: "h", 3: "w"}}
@@ -55,3 +56,34 @@ def test_small_storage_costs_little(tmp_path: Path, storage: Storage, share: flo
     sizes = [path.stat().st_size for path in paths.values()]
     assert sizes[1] < share * sizes[0]
     assert 0 < np.abs(answers[0] - answers[1]).max() < change
+
+
+class Wrapped(nn.Module):
+    """A network as exports wrap it: the file calls its weights ``network.NAME``."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.network = inner
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.network(image)
+        return answer
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_the_weights_of_a_file_can_be_read_again(tmp_path: Path, storage: Storage) -> None:
+    net = network()
+    export(
+        Wrapped(net), {"image": torch.rand(1, 3, 32, 32)}, ["matte"], tmp_path / "net.onnx",
+        dynamic=AXES, metadata={}, storage=storage,
+    )  # fmt: skip
+    again = stored_weights(tmp_path / "net.onnx")
+    assert again.keys() == {name for name in net.state_dict() if "num_batches" not in name}
+    for name, weight in again.items():  # `export` has rounded those of the network itself
+        assert torch.equal(weight, net.state_dict()[name]), name
+
+
+def test_weights_of_another_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"no graph")
+    with pytest.raises(CheckpointError, match="cannot be read as an ONNX file"):
+        stored_weights(tmp_path / "net.onnx")

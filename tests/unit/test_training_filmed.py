@@ -36,7 +36,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     meadow = np.full((300, 400, 3), (40, 160, 60), np.uint8)
     cv2.imwrite(str(folder / "photos" / "coco" / "backgrounds" / "1.jpg"), meadow)
     segmenter = HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
-    return Studio(folder / "walkers", folder / "photos", folder / "cutouts", segmenter, CACHE, None, walks=1)
+    return Studio(folder / "walkers", folder / "photos", folder / "cutouts", (segmenter,), CACHE, None, walks=1)
 
 
 def test_it_is_the_same_person_s_walk_as_the_segmenter_sees_it(studio: Studio, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_cast_shares_its_cameras(studio: Studio, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(casts, "CAST", 2)
     monkeypatch.setattr(casts, "KINDS", ("front", "side"))
     monkeypatch.setattr(casts, "SECONDS", 0.8)
-    given = casts.Set(1, 77, studio.photos, studio.segmenter)
+    given = casts.Set(1, 77, studio.photos, studio.segmenters[0])
     (path,) = casts.film_casts(tmp_path / "casts", given)
     walks = casts.read_cast(path)
     assert [(walk.cast, walk.person, walk.recording) for walk in walks] == [

@@ -304,3 +304,60 @@ def test_the_export_is_the_network(small: EmbeddedGaitSettings, tmp_path: Path) 
         np.testing.assert_allclose(piece, by_itself.parts, atol=1e-5)
     with pytest.raises(SettingsError, match="does not hold the gait network that these settings describe"):
         export_trained(replace(small, channels=7).trainer_settings(), tmp_path / "gait.onnx")
+
+
+class TestStart:
+    """A training that starts from an exported network of ours."""
+
+    def exported(self, settings: GaitTrainSettings, folder: Path) -> Path:
+        from app.lab.training.gait.export import export_trained
+
+        pytest.importorskip("onnx", reason="needs the extra train")
+        train(settings)
+        export_trained(settings, folder / "first.onnx")
+        return folder / "first.onnx"
+
+    def test_the_first_embeddings_are_those_of_the_file(self, small: EmbeddedGaitSettings, tmp_path: Path) -> None:
+        from app.gait.onnx import OnnxGait
+        from app.lab.training.gait.task import _untrained
+        from app.settings import GaitSettings
+        from app.weights.checkpoints import CheckpointFile
+
+        path = self.exported(small.trainer_settings(), tmp_path)
+        walk = body(16)
+        model = OnnxGait(CheckpointFile.given(path), GaitSettings())
+        expected = model.embed([GaitSequence(np.arange(8), walk, 25.0)])[0].parts
+        views = torch.from_numpy(np.stack([walk, walk[..., ::-1]])[..., 10:54].copy()).float() / 255
+        for temporal in (False, True):  # a comparison over time begins as nothing
+            again = replace(small, start=path, temporal=temporal).trainer_settings()
+            network = _untrained(again, people=4).eval()
+            with torch.inference_mode():
+                parts = network.embed(views).mean(0).T.numpy()
+            parts /= np.linalg.norm(parts, axis=1, keepdims=True)
+            assert np.abs(parts - expected).max() < 1e-4
+
+    def test_a_file_of_another_network_is_refused(self, small: EmbeddedGaitSettings, tmp_path: Path) -> None:
+        from app.errors import CheckpointError
+
+        path = self.exported(small.trainer_settings(), tmp_path)
+        other = {"frame_widths": (5, 7), "set_widths": (9, 9), "channels": 5, "parts": 8}
+        with pytest.raises(CheckpointError, match="no weights that fit"):
+            train(replace(small, start=path, out=tmp_path / "other", **other).trainer_settings())
+
+
+class TestTime:
+    """With `temporal`, a network of ours sees the order of the frames."""
+
+    @pytest.mark.parametrize("temporal", [False, True])
+    def test_only_a_temporal_network_sees_the_order(self, temporal: bool) -> None:
+        from app.gait.models.gaitstrips import GaitStrips
+
+        torch.manual_seed(0)
+        network = GaitStrips((4, 6), (8, 8), 16, 6, temporal=temporal).eval()
+        walk = torch.from_numpy(body(16)[..., 10:54].copy())[None].float() / 255
+        with torch.inference_mode():
+            apart = (network.embed(walk) - network.embed(walk[:, [0, 3, 6, 1, 4, 7, 2, 5]])).abs().max()
+            packed = network.embed(torch.cat([walk[:, :3], walk], 1), [3, 8])
+            assert torch.allclose(packed[1:], network.embed(walk), atol=1e-5)
+            assert torch.allclose(packed[:1], network.embed(walk[:, :3]), atol=1e-5)
+        assert (apart > 1e-4) == temporal

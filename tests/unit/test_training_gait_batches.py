@@ -59,6 +59,32 @@ def walks(data: Path, tmp_path: Path) -> PackedWalks:
     return PackedWalks.pack(data, None, "silhouettes", tmp_path / "pack")
 
 
+class TestPeople:
+    def test_groups_come_together(self) -> None:
+        sampling, rng = Sampling(7, 2, 4, 6, "ordered", together=3), np.random.default_rng(0)
+        seen = set()
+        for _ in range(50):
+            people = sampling.draw_people(12, rng)
+            assert len(set(people.tolist())) == 7
+            first, second, third = people[:3], people[3:6], people[6:]
+            assert (np.diff(first) == 1).all()
+            assert (np.diff(second) == 1).all()
+            assert first[0] % 3 == second[0] % 3 == third[0] % 3 == 0
+            seen.update(people.tolist())
+        assert seen == set(range(12))
+
+    def test_a_group_that_is_cut_off_by_the_end_leaves_no_gap(self) -> None:
+        sampling = Sampling(4, 2, 4, 6, "ordered", together=3)
+        for seed in range(20):
+            people = sampling.draw_people(5, np.random.default_rng(seed))
+            assert len(set(people.tolist())) == 4
+            assert people.max() < 5
+
+    def test_without_groups_anybody_meets_anybody(self) -> None:
+        drawn = [PLAIN.draw_people(6, np.random.default_rng(seed)).tolist() for seed in range(200)]
+        assert len({tuple(sorted(pair)) for pair in drawn}) == 15
+
+
 class TestFrames:
     def test_ordered_frames_are_a_stretch(self) -> None:
         rng = np.random.default_rng(0)

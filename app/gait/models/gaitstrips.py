@@ -3,8 +3,9 @@
 Like GaitSet (Chao et al., AAAI 2019) it takes a walk as a set of frames, and like GaitBase (Fan et al., CVPR 2023) it
 ends in horizontal strips with a linear layer for each. Two things differ. Time is pooled early, so the wider layers run
 once for a walk and not once for a frame, which is a tenth of the work. And it is pooled by the maximum and by the mean,
-side by side: the maximum says what was ever seen, the mean says for how long. Each part of the embedding has unit
-length.
+side by side: the maximum says what was ever seen, the mean says for how long. With `temporal`, frames are first
+compared with their neighbours, as in the temporal convolution of DeepGaitV2's blocks (Fan et al. 2023), so that the
+network sees how a body moves and not only how it looks. Each part of the embedding has unit length.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.gait.base import GaitNetwork
-from app.gait.layers import BasicBlock, ConvNorm, PartClassifier, PartLinear, pool_strips
+from app.gait.layers import BasicBlock, ConvNorm, NormalisedConv, PartClassifier, PartLinear, pool_strips
 
 
 class GaitStrips(GaitNetwork):
-    """From silhouettes (n, t, 64, 44) to an embedding (n, C, P); the order of the frames does not matter.
+    """From silhouettes (n, t, 64, 44) to an embedding (n, C, P).
 
     Args:
         frame_widths: channels of the stem and of the residual blocks that see single frames; each halves the picture.
         set_widths: channels of the residual blocks that see the walk; from the second on they halve its columns.
         parts: horizontal strips.
         channels: numbers per strip in the embedding.
+        temporal: whether each frame is compared with the one before and the one after. Without it the order of the
+            frames does not matter.
     """
 
     family: ClassVar[str] = "gaitstrips"
@@ -41,11 +44,18 @@ class GaitStrips(GaitNetwork):
         channels: int = 128,
         classes: int | None = None,
         input_size: tuple[int, int] = (64, 44),
+        temporal: bool = False,
     ) -> None:
         super().__init__(input_size)
         self.parts = parts
         self.stem = ConvNorm(1, frame_widths[0], kernel=5, stride=2)
         self.frame_blocks = nn.Sequential(*(BasicBlock(a, b, stride=2) for a, b in pairwise(frame_widths)))
+        width = frame_widths[-1]
+        self.temporal = (
+            NormalisedConv(nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False), nn.BatchNorm2d(width))
+            if temporal
+            else None
+        )
         self.set_blocks = nn.Sequential()
         for before, width in pairwise([2 * frame_widths[-1], *set_widths]):
             self.set_blocks.append(BasicBlock(before, width, stride=(1, 2) if len(self.set_blocks) else 1))
@@ -58,10 +68,21 @@ class GaitStrips(GaitNetwork):
         maps = silhouettes.flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last)
         maps = self.frame_blocks(F.relu(self.stem(maps), inplace=True))
         if lengths is None:
-            walks = maps.reshape(n, t, *maps.shape[1:])
-            pooled = torch.cat([walks.amax(1), walks.mean(1)], 1)
+            walks = [maps.reshape(n, t, *maps.shape[1:])]
         else:
-            pooled = torch.stack([torch.cat([walk.amax(0), walk.mean(0)]) for walk in maps.split(list(lengths))])
+            walks = [walk[None] for walk in maps.split(list(lengths))]
+        if self.temporal is not None:
+            walks = [self._compared(walk) for walk in walks]
+        pooled = torch.cat([torch.cat([walk.amax(1), walk.mean(1)], 1) for walk in walks])
         pooled = pooled.contiguous(memory_format=torch.channels_last)
         parts: Tensor = self.linear(pool_strips(self.set_blocks(pooled), self.parts))
         return F.normalize(parts.float(), dim=1)
+
+    def _compared(self, walks: Tensor) -> Tensor:
+        """Compare the frames of walks of one length with their neighbours: (n, t, c, h, w) to the same shape."""
+        assert self.temporal is not None
+        n, t, c, h, w = walks.shape
+        # A convolution over time alone: rows and columns of the maps are one axis.
+        flat = walks.reshape(n, t, c, h * w).transpose(1, 2)
+        compared = F.relu(flat + self.temporal(flat), inplace=True)
+        return compared.transpose(1, 2).reshape(n, t, c, h, w)

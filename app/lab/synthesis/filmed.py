@@ -50,14 +50,16 @@ class Studio:
     """What walks are filmed with.
 
     `data` is the folder of the data set of virtual walkers, `photos` that of the pictures (see
-    `app.lab.synthesis.photos`), `cutouts` that of the bystanders, `segmenter` the segmenter's file, `cache` the folder
-    of the body model and `wardrobe` that of MakeHuman clothes. `walks` of every person are filmed, by one camera each.
+    `app.lab.synthesis.photos`), `cutouts` that of the bystanders, `segmenters` the segmenters' files, `cache` the
+    folder of the body model and `wardrobe` that of MakeHuman clothes. `walks` of every person are filmed, by one camera
+    each, and cut out by one of the segmenters each. A gait network that has seen the errors of several is less bound to
+    one.
     """
 
     data: Path
     photos: Path
     cutouts: Path
-    segmenter: Path
+    segmenters: tuple[Path, ...]
     cache: Path
     wardrobe: Path | None
     walks: int
@@ -80,8 +82,8 @@ def write_filmed(
         OutputError: `folder` holds walks that were filmed with other settings, or cannot be written.
     """
     plan = _plan(studio.data)
-    segmenter = CheckpointFile.given(studio.segmenter).sha256()
-    claim(folder / "filmed.json", {"data": asdict(plan), "walks": studio.walks, "segmenter": segmenter})
+    networks = [CheckpointFile.given(segmenter).sha256() for segmenter in studio.segmenters]
+    claim(folder / "filmed.json", {"data": asdict(plan), "walks": studio.walks, "segmenters": networks})
     chosen = range(plan.subjects if people is None else min(people, plan.subjects))
     jobs = {folder / "data" / plan.identity(index): (folder, studio, index) for index in chosen}
     make_missing(write_person, jobs, studio.cache, workers, progress)
@@ -103,13 +105,14 @@ def filmed(studio: Studio, index: int) -> Iterator[tuple[PlannedWalk, int, Bytes
 
     Walks of which less than half can be cut out are left out.
     """
-    plan, segmenter = _plan(studio.data), _segmenter(studio.segmenter)
+    plan = _plan(studio.data)
     rng = np.random.default_rng([plan.seed, plan.first + index, _SEED])
     count = sum(number for _, number in plan.conditions)
     chosen = set(rng.choice(count, min(studio.walks, count), replace=False).tolist())
     for walk in walks_of(plan, index, body_model(studio.cache), studio.wardrobe, chosen):
         view = int(rng.choice(list(walk.cameras)))
         camera, bystanders = walk.cameras[view], _cutouts(studio.cutouts)
+        segmenter = _segmenter(studio.segmenters[int(rng.integers(len(studio.segmenters)))])
         seen = filmed_walk(walk, camera, Shot.drawn(rng), segmenter, studio.photos, bystanders, FRAMES, rng)
         if len(seen.silhouettes) >= _FEWEST:
             yield walk, view, seen.silhouettes
@@ -301,7 +304,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _segmenter(path: Path) -> Segmenter:
     return segmenters.build(SegmenterSettings(checkpoint=path, threads=1), ())
 

@@ -190,7 +190,7 @@ def _areas(boxes: Floats) -> Floats:
 def _piece(scene: Scene, size: int, rng: np.random.Generator, strength: float) -> Scene:
     """Cut a square out of `scene`, mostly round one of its people, scaled so that this one is small or large."""
     height, width = scene.image.shape[:2]
-    if len(scene.boxes) and rng.random() < 0.9:
+    if len(scene.boxes) and rng.random() < 0.8:
         x1, y1, x2, y2 = scene.boxes[int(rng.integers(len(scene.boxes)))].tolist()
         tall = max(y2 - y1, 1.4 * (x2 - x1), 1.0)
         scale = float(np.exp(rng.uniform(np.log(0.07 * size), np.log(0.9 * size)))) / tall

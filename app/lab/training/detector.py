@@ -30,7 +30,7 @@ from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import HeldOut, Photo, frames_of, read_grounds, read_photos
 from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
-from app.lab.training.export import export
+from app.lab.training.export import export, stored_weights
 from app.lab.training.settings import PHOTOS, TrainSettings
 from app.settings import DetectorSettings
 from app.types import Detections, Floats, Frame, Image, VideoInfo
@@ -56,7 +56,8 @@ class DetectorTrainSettings(TrainSettings):
     teacher: Path | None = None
     """A YOLOX detector in ONNX form, whose boxes replace labels on `clips` and where photographs have none."""
     start: Path | None = None
-    """NanoDet-g's published ONNX file, whose weights the network starts from. None: random weights."""
+    """The ONNX file whose weights the network starts from: NanoDet-g's as published, or one that a training of this
+    network has exported. None: random weights."""
     frozen: int = 1
     """How many of the four stages keep the weights of `start`, the stem with them. It has no effect without `start`."""
     clips: dict[Path, int] = field(default_factory=dict)
@@ -297,13 +298,27 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
 
 
-def train(settings: DetectorTrainSettings) -> nn.Module:
-    """Train, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
+def first_network(settings: DetectorTrainSettings) -> SmallDetector:
+    """Return the network before the first step, with random weights or those of `DetectorTrainSettings.start`.
+
+    Raises:
+        CheckpointError: that file is neither NanoDet-g nor a network of ours.
+        MissingExtraError: the package `onnx` is not installed.
+    """
     network = SmallDetector()
     if settings.start is not None:
-        network.start(settings.start)
+        weights = stored_weights(settings.start)
+        if weights.keys() >= network.state_dict().keys():
+            network.load_state_dict({name: weights[name] for name in network.state_dict()})
+        else:
+            network.start(settings.start)
         network.backbone.freeze(settings.frozen)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def train(settings: DetectorTrainSettings) -> nn.Module:
+    """Train, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
+    network = first_network(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fit(DetectorTask(network, settings), SceneBatches(sources_of(settings), settings), settings)
 
 

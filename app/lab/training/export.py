@@ -6,14 +6,14 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.errors import MissingExtraError
+from app.errors import CheckpointError, MissingExtraError
 from app.files import written_whole
 from app.types import Floats
 
@@ -86,6 +86,41 @@ def export(
     with written_whole(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return largest_difference(path, examples, expected)
+
+
+def stored_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a file that `export` has written, float32, by the names they have in its network.
+
+    The networks that are exported wrap the trained one as ``network``; that part of the names is left out. Weights
+    that only the file has are among them.
+
+    Raises:
+        CheckpointError: `path` cannot be read as ONNX.
+        MissingExtraError: the package `onnx` is not installed.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtraError('Reading the first weights needs onnx: pip install -e ".[train]"') from error
+    try:
+        graph = onnx.load(str(path)).graph
+        values: dict[str, Any] = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    except Exception as error:  # the library has no common class for the errors of damaged files
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} cannot be read as an ONNX file ({reason}).") from error
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in values:  # equal weights are stored once
+            values[node.output[0]] = values[node.input[0]]
+        elif node.op_type in ("Cast", "Mul") and all(name in values for name in node.input):
+            # `_shrink` has added these, in the order in which they are needed.
+            first, *scales = (values.pop(name).astype(np.float32) for name in node.input)
+            values[node.output[0]] = first * scales[0] if scales else first
+    return {
+        name.removeprefix("network."): torch.from_numpy(np.array(value))
+        for name, value in values.items()
+        if name.startswith("network.") and value.dtype == np.float32
+    }
 
 
 def largest_difference(path: Path, examples: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> float:

@@ -26,6 +26,9 @@ class Sampling:
     The number of frames is drawn for each batch, from `fewest` to `most`. It is the same for all walks of a batch,
     because networks over time would see any padding. With `skip`, ordered frames are drawn from a stretch that is
     longer by this number, and the frames in excess are left out at random (GaitPart, section 4.2).
+
+    With `together`, so many people who follow each other in the data set always come into a batch together. In data
+    sets of look-alikes they are a group, so the network has to tell look-alikes apart.
     """
 
     people: int
@@ -34,6 +37,7 @@ class Sampling:
     most: int
     order: Order
     skip: int = 0
+    together: int = 1
 
     def __post_init__(self) -> None:
         if self.people < 2 or self.walks < 1 or self.people * self.walks < 3:
@@ -44,6 +48,12 @@ class Sampling:
             raise SettingsError(
                 f"A batch cannot have {self.fewest} to {self.most} frames of each walk, with {self.skip} skipped."
             )
+
+    def draw_people(self, number: int, rng: np.random.Generator) -> Ints:
+        """Draw the people of a batch from `number` people."""
+        groups = rng.choice(-(-number // self.together), -(-self.people // self.together), replace=False)
+        everybody = (groups[:, None] * self.together + np.arange(self.together)).ravel()
+        return everybody[everybody < number][: self.people]
 
     def frames(self, length: int, count: int, rng: np.random.Generator) -> Ints:
         """Draw the indices of `count` frames of a walk of `length`. A short walk is repeated as often as necessary."""
@@ -111,7 +121,7 @@ class GaitBatches:
         rng = np.random.default_rng([self._seed, step])
         transforms = [transform.at(step / self._batches) for transform in self._transforms]
         count = int(rng.integers(sampling.fewest, sampling.most + 1))
-        people = rng.choice(len(self._walks_of), sampling.people, replace=False)
+        people = sampling.draw_people(len(self._walks_of), rng)
         walks, owners = [], []
         for person in people:
             own = self._walks_of[person]

@@ -11,7 +11,7 @@ from app.errors import SettingsError
 from app.gait.models.gaitstrips import GaitStrips
 from app.gallery.distances import Metric
 from app.lab.training.gait.networks import NetworkPlan
-from app.lab.training.gait.sampling import Sampling
+from app.lab.training.gait.sampling import Order, Sampling
 from app.lab.training.gait.transforms import Deform, PoorSegmentation, Transform
 from app.lab.training.gait.walks import Form
 from app.lab.training.settings import TrainSettings
@@ -90,7 +90,8 @@ class GaitTrainSettings(_DataSettings):
     fixed_norms: bool = False
     """Whether batch normalisations keep their statistics."""
     start: Path | None = None
-    """Checkpoint of OpenGait from which the weights are taken at the beginning."""
+    """The file from which the weights are taken at the beginning: a checkpoint of OpenGait, or an ONNX file that a
+    training has exported, of which those that fit are taken."""
     strict: bool = True
     """Whether all of these weights must fit. Otherwise those of another shape, such as a classifier, are left out."""
     protocol: str | None = None
@@ -133,9 +134,17 @@ class EmbeddedGaitSettings(_DataSettings):
 
     held_out: int = 60
     """How many people, the first ones, are kept for evaluation."""
+    start: Path | None = None
+    """An ONNX file that such a training has exported. The weights that fit are taken at the beginning."""
     walks_each: int = 4
     frames: tuple[int, int] = (8, 24)
     """Fewest and most silhouettes of a walk. The number is drawn for each batch."""
+    together: int = 1
+    """People who follow each other in the data set and come into a batch together: see `Sampling`."""
+    order: Order = "either"
+    """Whether the silhouettes of a walk are consecutive: see `Sampling`."""
+    temporal: bool = False
+    """Whether the network compares each frame with its neighbours. Then `order` should be "ordered"."""
     clean: float = 0.4
     """Share of walks whose silhouettes are not spoilt."""
     spoiling: float = 0.5
@@ -173,16 +182,17 @@ class EmbeddedGaitSettings(_DataSettings):
             LossTerm("TripletLoss", "triplet", self.triplet, margin=self.margin),
             LossTerm("CrossEntropyLoss", "entropy", self.entropy, smoothing=0.1),
         )
-        network = {key: getattr(self, key) for key in ("frame_widths", "set_widths", "parts", "channels")}
+        network = {key: getattr(self, key) for key in ("frame_widths", "set_widths", "parts", "channels", "temporal")}
         return GaitTrainSettings(
             **shared,
             name="gait",
+            start=self.start,
             licence="Apache-2.0",
             note="trained on virtual walkers alone",
             properties={"flip": "true", "keep": str(self.keep)}
             | ({} if self.piece is None else {"piece": str(self.piece)}),
             plan=NetworkPlan(GaitStrips, network),
-            sampling=Sampling(self.batch, self.walks_each, *self.frames, order="either"),
+            sampling=Sampling(self.batch, self.walks_each, *self.frames, order=self.order, together=self.together),
             transforms=(Deform(), PoorSegmentation(1 - self.clean, self.spoiling, self.ramp)),
             losses=tuple(term for term in losses if term.weight),
         )

@@ -21,6 +21,7 @@ from app.gait.opengait.saving import save_network
 from app.lab.data.opengait import WalkFile, read_partition
 from app.lab.evaluation.protocol import read_protocol
 from app.lab.training.engine import Task, fit
+from app.lab.training.export import stored_weights
 from app.lab.training.gait.judging import EvaluationSet, first_walk, network_input, numbered
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
@@ -279,11 +280,13 @@ def _save(
 
 
 def _untrained(settings: GaitTrainSettings, people: int) -> EmbeddingNetwork:
-    """Return the network before the first step, with random weights or those of the checkpoint to start from."""
+    """Return the network before the first step, with random weights or those of the file to start from."""
     torch.manual_seed(settings.seed)
     classifies = any(term.kind == "CrossEntropyLoss" for term in settings.losses)
     network = settings.plan.build(people, classifies)
     if settings.start is not None:
+        if settings.start.suffix.lower() == ".onnx":
+            return _started(network, stored_weights(settings.start), settings.start)
         given = load_network(settings.start, settings.plan.arguments, classifier=True)
         if type(given) is not type(network):
             raise CheckpointError(f"{settings.start} is a {given.family} network, not a {network.family} network.")
@@ -293,4 +296,21 @@ def _untrained(settings: GaitTrainSettings, people: int) -> EmbeddingNetwork:
             logger.info("%s: %d of %d weights are taken from it", settings.start, len(weights), len(own))
             weights = {**own, **weights}
         load_strictly(network, weights, settings.start, f"this {network.family} network (restore_ckpt_strict: false?)")
+    return network
+
+
+def _started(network: EmbeddingNetwork, weights: Mapping[str, Tensor], path: Path) -> EmbeddingNetwork:
+    """Give a network those weights of an exported one that fit; all others stay as they are.
+
+    A comparison over time that the exported network does not have begins as nothing, so that the new network begins as
+    the exported one.
+    """
+    own = network.state_dict()
+    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise CheckpointError(f"{path} has no weights that fit a {network.family} network.")
+    logger.info("%s: %d of %d weights are taken from it", path, len(fitting), len(own))
+    network.load_state_dict({**own, **fitting})
+    if isinstance(network, GaitStrips) and network.temporal is not None and "temporal.conv.weight" not in fitting:
+        nn.init.zeros_(cast("nn.BatchNorm2d", network.temporal.norm).weight)
     return network
