@@ -6,7 +6,48 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.types import Bools, Ints
+from app.types import Bools, Floats, Ints, Track
+
+_ONE_BODY = 0.7
+"""Boxes of one frame that overlap by so much (intersection over union) may be two boxes round one body."""
+
+
+def own_frames(tracks: Sequence[Track]) -> list[Ints]:
+    """Return the frames in which each track certainly has a body of its own.
+
+    Where a detector gives one body two boxes, a track may end some frames after the next one began. Such frames do not
+    show that the two are different people. They are left out for the shorter of the two tracks. A track that has no
+    other frames keeps them all.
+    """
+    if not tracks:
+        return []
+    frames = np.concatenate([track.frame_indices for track in tracks])
+    boxes = np.concatenate([track.boxes for track in tracks])
+    lengths = [len(track.frame_indices) for track in tracks]
+    owner = np.repeat(np.arange(len(tracks)), lengths)
+    # Boxes of one frame stand side by side; in each frame the longest track comes first.
+    order = np.lexsort((owner, -np.repeat(lengths, lengths), frames))
+    frames, boxes, owner = frames[order], boxes[order], owner[order]
+    shadowed = np.zeros(len(frames), np.bool_)
+    step = 1
+    while step < len(frames) and (same := frames[step:] == frames[:-step]).any():
+        later = np.flatnonzero(same) + step
+        shadowed[later] |= _overlaps(boxes[later - step], boxes[later]) > _ONE_BODY
+        step += 1
+    found = []
+    for number, track in enumerate(tracks):
+        kept = np.sort(frames[(owner == number) & ~shadowed])
+        found.append(kept if len(kept) else track.frame_indices)
+    return found
+
+
+def _overlaps(first: Floats, second: Floats) -> Floats:
+    """Return the intersection over union of each of N boxes (N, 4) with the box of the same row."""
+    shared = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+    inner = np.clip(shared, 0, None).prod(axis=1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    overlaps: Floats = inner / np.maximum(areas[0] + areas[1] - inner, 1e-9)
+    return overlaps
 
 
 def visibility(frames: Sequence[Ints]) -> Bools:

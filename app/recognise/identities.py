@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.gallery.distances import Distances
-from app.recognise.covisible import covisible
+from app.recognise.covisible import covisible, own_frames
 from app.types import Floats, Track
 
 MAX_GAP = 2.0
@@ -30,7 +30,8 @@ end of the reach must be within the threshold."""
 def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: float, fps: float) -> list[int]:
     """Find tracks that are fragments of one person's walk.
 
-    Two tracks that share a frame are never joined, not even through a third track. Two other tracks are joined if one
+    Two tracks that share a frame are never joined, not even through a third track, unless both may have one body there
+    (`app.recognise.covisible.own_frames`). Two other tracks are joined if one
     starts about where the other was heading and the walks are alike; the closer the place, the less alike they need to
     be. They are also joined if they are so alike that the place does not matter. The most certain pairs come first.
 
@@ -49,7 +50,7 @@ def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: flo
     n = len(tracks)
     if distances.shape != (n, n):
         raise ValueError(f"distances must be ({n}, {n}), not {distances.shape}")
-    apart = covisible([track.frame_indices for track in tracks])
+    apart = covisible(own_frames(tracks))
     group = np.arange(n)
     pairs = []
     for a, b in np.argwhere(~apart & (np.triu(np.ones((n, n)), 1) > 0)).tolist():

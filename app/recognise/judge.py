@@ -17,7 +17,7 @@ from app.gallery.distances import Distances, Metric, distances_between
 from app.gallery.store import EnrolledWalk, GalleryStore
 from app.recognise.adaptation import Shared, embeddings_around, middles, people_in
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
-from app.recognise.covisible import covisible
+from app.recognise.covisible import covisible, own_frames
 from app.recognise.domain import adapt
 from app.recognise.matching import Agreement, agreement, confidence, match
 from app.recognise.scores import ScoreModel, find_scores
@@ -153,8 +153,8 @@ class Scene:
 
     @property
     def frames(self) -> list[Ints]:
-        """The frame indices of each track."""
-        return [track.frame_indices for track in self.tracks]
+        """The frames of each track in which it certainly has a body of its own."""
+        return own_frames(self.tracks)
 
     def shared(self) -> Shared | None:
         """Return what its walks share; None where there are none."""
@@ -341,7 +341,7 @@ class Judge:
         if not embeddings:
             return []
         metric, neighbours = self.settings.metric, self.settings.neighbours
-        frames = [track.frame_indices for track in tracks]
+        frames = own_frames(tracks)
         people = {person.person_id: person for person in self.gallery.people()}
         # People in view together need different names. So each walk needs one candidate more than it meets others. The
         # search is so deep that even the people with the most walks cannot fill the list alone.

@@ -11,7 +11,7 @@ from app.errors import GaitprintError, GalleryError, NobodyFoundError, VideoErro
 from app.files import written_whole
 from app.gallery.service import Enrolment, GalleryService
 from app.gallery.store import NewWalk
-from app.recognise.covisible import covisible
+from app.recognise.covisible import covisible, own_frames
 from app.results.portraits import contact_sheet, jpeg, portraits
 from app.runs.videos import reasons_against, walks_of
 from app.stages import Run
@@ -224,7 +224,7 @@ def listed(analysed: AnalysedVideo) -> str:
 
 def surely_one_person(walks: Sequence[AnalysedWalk]) -> bool:
     """Return whether no two walks are in view at the same time, so that all may be of one person."""
-    return not covisible([walk.track.frame_indices for walk in walks]).any()
+    return not covisible(own_frames([walk.track for walk in walks])).any()
 
 
 def _chosen(video: AnalysedVideo, output: Path, choose: Choice | None, alone: bool) -> Sequence[int] | None:

@@ -9,8 +9,9 @@ import app.gallery.distances as module
 from app.errors import IncompatibleEmbeddingsError
 from app.gallery.distances import distances_between, part_distances
 from app.recognise.calibration import derive_threshold, impostor_distances
-from app.recognise.covisible import covisible, visibility
-from app.types import Embedding
+from app.recognise.covisible import covisible, own_frames, visibility
+from app.track.bytetrack import iou
+from app.types import Embedding, Track
 
 
 def naive(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
@@ -71,6 +72,61 @@ def test_tracks_are_covisible_if_they_share_a_frame() -> None:
         assert not any(a < b for a in sets for b in sets)
         assert len(set(sets)) == len(sets)
     assert covisible([]).shape == (0, 0)
+
+
+def track(number: int, first: int, last: int, left: float = 0.0, step: float = 0.0) -> Track:
+    """A track in the frames `first` to `last`, 20 px wide, whose left edge begins at `left` and moves by `step`."""
+    frames = np.arange(first, last + 1)
+    x = left + step * (frames - first)
+    boxes = np.stack([x, np.zeros(len(x)), x + 20, np.full(len(x), 60.0)], axis=1).astype(np.float32)
+    return Track(number, frames, boxes, np.ones(len(frames), np.float32))
+
+
+class TestOwnFrames:
+    """Two boxes round one body do not show two people."""
+
+    def test_a_broken_track_is_not_two_people(self) -> None:
+        whole, rest, other = track(1, 0, 30), track(2, 28, 50, left=1), track(3, 0, 50, left=100)
+        for tracks in ([whole, rest, other], [other, rest, whole]):
+            together = covisible(own_frames(tracks))
+            assert [[int(x) for x in row] for row in together] == [
+                [int((a is other) != (b is other)) for b in tracks] for a in tracks
+            ]
+
+    def test_people_who_pass_each_other_are_two(self) -> None:
+        passing = [track(1, 0, 40, left=0, step=3), track(2, 0, 40, left=120, step=-3)]
+        assert covisible(own_frames(passing))[0, 1]
+        shared = set(own_frames(passing)[0].tolist()) & set(own_frames(passing)[1].tolist())
+        assert 30 < len(shared) < 41  # the frames in which they nearly coincide say nothing
+
+    def test_a_track_never_loses_all_frames(self) -> None:
+        frames = own_frames([track(1, 0, 30), track(2, 5, 9)])
+        assert frames[1].tolist() == [5, 6, 7, 8, 9]
+        assert own_frames([]) == []
+
+    def test_it_is_what_loops_over_all_pairs_find(self) -> None:
+        rng = np.random.default_rng(5)
+        for _ in range(10):
+            tracks = []
+            for number in range(7):
+                first = int(rng.integers(0, 20))
+                tracks.append(
+                    track(number + 1, first, first + int(rng.integers(3, 25)), float(rng.uniform(0, 40)), 0.5)
+                )
+            expected = []
+            for mine in tracks:
+                kept = []
+                for frame, box in zip(mine.frame_indices.tolist(), mine.boxes, strict=True):
+                    longer = [
+                        one.boxes[one.frame_indices == frame][0]
+                        for one in tracks
+                        if (-len(one.frame_indices), one.track_id) < (-len(mine.frame_indices), mine.track_id)
+                        and frame in one.frame_indices
+                    ]
+                    if not longer or iou(np.stack(longer), box[None]).max() <= 0.7:
+                        kept.append(frame)
+                expected.append(kept or mine.frame_indices.tolist())
+            assert [frames.tolist() for frames in own_frames(tracks)] == expected
 
 
 def test_impostors_are_the_pairs_seen_together() -> None:

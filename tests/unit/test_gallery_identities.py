@@ -61,10 +61,13 @@ def test_an_undeniable_walk_is_joined_wherever_it_is() -> None:
 
 
 def test_tracks_that_share_a_frame_are_never_joined_not_even_through_a_third() -> None:
-    together = [track(1, 0, 30), track(2, 30, 60)]
+    together = [track(1, 0, 30), track(2, 30, 60, x=200)]
     assert join_fragments(together, distances(2, {(0, 1): 0.0}), 5.0, FPS) == [0, 1]
+    # Where their boxes are the same, a detector may have seen one body twice.
+    one_body = [track(1, 0, 30), track(2, 30, 60)]
+    assert join_fragments(one_body, distances(2, {(0, 1): 0.0}), 5.0, FPS) == [0, 0]
     # 1 and 3 both look like 2, but are seen together: 2 goes to the nearer.
-    three = [track(1, 0, 30), track(2, 60, 90), track(3, 20, 50)]
+    three = [track(1, 0, 30, x=40), track(2, 60, 90), track(3, 20, 50)]
     assert join_fragments(three, distances(3, {(0, 1): 1.0, (1, 2): 0.5, (0, 2): 9.0}), 5.0, FPS) == [0, 1, 1]
 
 
