@@ -157,6 +157,12 @@ def test_both_halves_are_exported_and_read(
         assert np.abs(mattes[index].alpha.astype(int) - alpha).max() <= 3
         at = places[index, :, :2] * (right - left, bottom - top) + (left, top)
         assert np.median(np.abs(found[index, :, :2] - at)) < 0.5
+    again = PersonNetwork()
+    for file in (matte, keypoints):  # a training goes on from both files
+        segmenter.start(again, file)
+    for name, weight in again.state_dict().items():
+        kept = network.state_dict()[name]
+        assert "num_batches" in name or (weight - kept).abs().max() <= 0.01 * kept.abs().max() + 1e-3, name
 
 
 def test_export_needs_a_trained_network(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from app.lab.evaluation.metrics import mask_ious, pck
 from app.lab.synthesis.photos import Annotated, Photo, read_photos
 from app.lab.training.crops import SHAPE, Crop, CropBatches
 from app.lab.training.engine import Task, fit, load_trained
-from app.lab.training.export import export
+from app.lab.training.export import export, stored_weights
 from app.lab.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, KeypointsOnly, MatteOnly, PersonNetwork, both_ways
 from app.lab.training.settings import PHOTOS, TrainSettings
 from app.types import Bools, Floats, Image
@@ -50,8 +50,9 @@ class PersonTrainSettings(TrainSettings):
     """Share of the steps, the last ones, with easier crops."""
     keypoint_weight: float = 0.6
     """Weight of the keypoints' loss; the matte's has the weight 1."""
-    start: Path | None = None
-    """NanoDet-g's published ONNX file, whose weights the encoder starts from. None: random weights."""
+    start: tuple[Path, ...] = ()
+    """ONNX files whose weights the network starts from: NanoDet-g's as published, for the encoder alone, or those that
+    a training of this network has exported, one for each head. Without any, weights are random."""
     backbone_rate: float = 0.25
     """Factor of the learning rate for the encoder."""
 
@@ -215,9 +216,24 @@ def train(settings: PersonTrainSettings) -> nn.Module:
     gentle_from = round((1 - settings.gentle) * settings.steps)
     batches = CropBatches(settings.photos, settings.cutouts, settings.batch, settings.seed, gentle_from=gentle_from)
     task = PersonTask(settings)
-    if settings.start is not None:
-        task.network.backbone.start(settings.start, rgb=True)
+    for path in settings.start:
+        start(task.network, path)
     return fit(task, batches, settings)
+
+
+def start(network: PersonNetwork, path: Path) -> None:
+    """Give `network` the weights of a file: see `PersonTrainSettings.start`.
+
+    Raises:
+        CheckpointError: the file is neither NanoDet-g nor a network of ours.
+        MissingExtraError: the package `onnx` is not installed.
+    """
+    weights, own = stored_weights(path), network.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if "places" in fitting:
+        network.load_state_dict({**own, **fitting})
+    else:
+        network.backbone.start(path, rgb=True)
 
 
 def load(settings: PersonTrainSettings) -> PersonNetwork:
