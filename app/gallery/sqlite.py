@@ -214,6 +214,10 @@ class SqliteGallery:
             ).fetchone()
             return bytes(row[0]) if row else None
 
+    def pictured(self) -> set[int]:
+        with self._file.reading() as db:
+            return {row[0] for row in db.execute("SELECT DISTINCT person_id FROM thumbnail JOIN walk USING (walk_id)")}
+
     # Embeddings
 
     def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:

@@ -187,6 +187,10 @@ class GalleryStore(Protocol):
         """Return the newest picture of a person, a JPEG; None if there is none."""
         ...
 
+    def pictured(self) -> set[int]:
+        """Return the ids of everybody of whom there is a picture."""
+        ...
+
     def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
         """Embed with `model` the walks that another model embedded, from their silhouettes.
 

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 import app
-from app.gallery.store import EnrolledWalk, GalleryStore, Person
+from app.gallery.store import EnrolledWalk, Person
 from app.settings import Blur, MatchSettings
 from app.video.sources import VIDEO_SUFFIXES
 from app.web.jobs import Job, JobStore, Kind
@@ -25,7 +25,7 @@ from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.results import RunResult
 from app.web.security import COOKIE, REPORT_POLICY, Sessions
-from app.web.videos import Video, VideoLibrary
+from app.web.videos import Video, VideoLibrary, stem_key
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
@@ -124,6 +124,12 @@ async def upload(site: Here, request: Request, name: str) -> Video:
     return await site.videos.receive(name, announced, request.stream())
 
 
+@router.get("/videos/{video_id}")
+async def video(site: Here, video_id: str) -> Video:
+    """Look into a video, and return it with its header; from now on it has a picture."""
+    return await site.videos.look_into(video_id)
+
+
 @router.get("/videos/{video_id}/thumbnail")
 async def thumbnail(site: Here, video_id: str) -> Response:
     """Return a picture of a video."""
@@ -177,9 +183,9 @@ async def start(site: Here, new_job: NewJob) -> dict[str, Any]:
     )
     if len(set(job.videos)) < len(job.videos):
         raise WebError("The same video is chosen twice, so everybody would match themselves.")
-    job.names = {video_id: site.videos.get(video_id).name for video_id in job.videos}
-    stems = [Path(name).stem for name in job.names.values()]
-    if len(set(stems)) < len(stems):
+    job.names = {video_id: (await site.videos.look_into(video_id)).name for video_id in job.videos}
+    stems = {stem_key(name) for name in job.names.values()}
+    if len(stems) < len(job.names):
         raise WebError("Two of these videos have the same name. Rename one, so that their results can be told apart.")
     await site.queue.submit(job)
     return _public(site, job)
@@ -340,10 +346,12 @@ async def unname_track(site: Here, result: JobResult, place: int, track_id: int)
 
 
 @router.get("/people")
-def people(site: Here) -> list[dict[str, Any]]:
+def people(site: Here) -> Response:
     """Return everybody in the gallery."""
     with site.people.gallery() as gallery:
-        return [_person(gallery, person) for person in gallery.people()]
+        pictured = gallery.pictured()
+        everybody = [_person(person, person.person_id in pictured) for person in gallery.people()]
+    return JSONResponse(everybody)  # as it is: FastAPI's own conversion takes longer than all the rest
 
 
 @router.get("/people/{person_id}")
@@ -352,7 +360,7 @@ def person(site: Here, person_id: int) -> dict[str, Any]:
     with site.people.gallery() as gallery:
         one = site.people.get(gallery, person_id)
         walks = [_walk(walk) for walk in gallery.walks(one.name)]
-        return {**_person(gallery, one), "walk_list": walks}
+        return {**_person(one, person_id in gallery.pictured()), "walk_list": walks}
 
 
 @router.get("/people/{person_id}/picture")
@@ -427,12 +435,15 @@ def log(site: Here) -> list[dict[str, Any]]:
         return [{**asdict(event), "time": event.time.isoformat()} for event in gallery.log(200)]
 
 
-def _person(gallery: GalleryStore, person: Person) -> dict[str, Any]:
+def _person(person: Person, has_picture: bool) -> dict[str, Any]:
     return {
-        **asdict(person),
+        "person_id": person.person_id,
+        "name": person.name,
+        "consent": person.consent,
+        "walks": person.walks,
         "enrolled": person.enrolled.isoformat(),
         "expires": person.expires.isoformat() if person.expires else None,
-        "has_picture": gallery.thumbnail(person.name) is not None,
+        "has_picture": has_picture,
     }
 
 

@@ -146,7 +146,7 @@ class JobQueue:
     async def _supervise(self, job: Job) -> None:
         """Run the worker process of a job and read its messages."""
         result = self._jobs.result(job)
-        task = self._task(job, result)
+        task = await self._task(job, result)
         self._clear()
         log = self._options.folder / "worker.log"
         with log.open("wb") as errors:
@@ -197,17 +197,13 @@ class JobQueue:
             else:
                 path.unlink()
 
-    def _task(self, job: Job, result: Path) -> Task:
+    async def _task(self, job: Job, result: Path) -> Task:
         options = self._options
-        videos = [
-            TaskVideo(
-                video_id=video.video_id,
-                path=self._videos.path(video),
-                frames=video.seen.frames,
-                pixels=video.seen.width * video.seen.height,
-            )
-            for video in map(self._videos.get, job.videos)
-        ]
+        videos = []
+        for video in [await self._videos.look_into(video_id) for video_id in job.videos]:
+            assert video.seen is not None
+            path, pixels = self._videos.path(video), video.seen.width * video.seen.height
+            videos.append(TaskVideo(video_id=video.video_id, path=path, frames=video.seen.frames, pixels=pixels))
         return Task(
             kind=job.kind,
             gallery=videos[0] if job.gallery else None,

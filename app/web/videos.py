@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -10,7 +11,7 @@ import shutil
 import time
 import unicodedata
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -26,14 +27,17 @@ _LONGEST_STEM = 80  # bytes
 
 
 class Video(BaseModel):
-    """A video and its header; the number of frames there is a hint."""
+    """A video and its header, where the number of frames is a hint.
+
+    `seen` is None for a video of the input folder that nobody has looked into yet (`VideoLibrary.look_into`).
+    """
 
     video_id: str
     name: str
     source: Literal["upload", "input"]
     bytes: int
     added: float
-    seen: Header
+    seen: Header | None
 
 
 def container_of(head: bytes) -> str | None:
@@ -67,6 +71,11 @@ def safe_stem(name: str) -> str:
     return plain_name(stem or "video")
 
 
+def stem_key(name: str) -> str:
+    """Return what two file names have in common if a disk may take their stems for the same, whatever their case."""
+    return unicodedata.normalize("NFC", Path(name).stem.casefold())
+
+
 class VideoLibrary:
     """Stores uploads, each in a folder that appears whole or not at all, and lists the input folder."""
 
@@ -75,12 +84,11 @@ class VideoLibrary:
         self._uploads = options.folder / "uploads"
         self._inputs = options.folder / "inputs"  # headers and pictures of the videos in the input folder
         self._inspecting = asyncio.Lock()
+        self._coming: dict[str, str] = {}  # the stems of uploads that are on their way, by id; "" if not chosen yet
 
     async def all(self) -> list[Video]:
-        """Return every video, uploads first, the newest first."""
-        uploads = [self._read(path) for path in self._uploads.glob("[!.]*/video.json")]
-        inputs = await self._input_videos()
-        return sorted(uploads, key=lambda video: -video.added) + sorted(inputs, key=lambda video: video.name)
+        """Return every video, uploads first, the newest first. Nobody waits for a look into them (`look_into`)."""
+        return await asyncio.to_thread(self._all)
 
     def get(self, video_id: str) -> Video:
         """Return a video that was listed.
@@ -92,7 +100,25 @@ class VideoLibrary:
             path = folder / video_id / "video.json"
             if re.fullmatch(r"[0-9a-f]{32}", video_id) and path.is_file():
                 return self._read(path)
+        for video in self._input_videos():
+            if video.video_id == video_id:
+                return video
         raise NotThereError("This video is not there any more.")
+
+    async def look_into(self, video_id: str) -> Video:
+        """Return a video with its header. Its first frames are decoded now if nobody has asked for that before.
+
+        Raises:
+            NotThereError: there is none.
+            WebError: it cannot be read as a video.
+        """
+        async with self._inspecting:
+            video = self.get(video_id)
+            if video.seen is None:
+                video = await self._inspect(video)
+        if video.seen is not None and video.seen.error is not None:
+            raise WebError(video.seen.error)
+        return video
 
     def path(self, video: Video) -> Path:
         """Return the path of the file."""
@@ -118,15 +144,23 @@ class VideoLibrary:
             WebError: the bytes are not a video.
             VideoError: the video cannot be read.
         """
-        count = sum(1 for _ in self._uploads.glob("[!.]*/video.json"))
+        count = sum(1 for _ in self._uploads.glob("[!.]*/video.json")) + len(self._coming)
         if count >= self._options.most_uploads:
             raise TooLargeError(f"There are {count} uploads already, and no more are allowed. Delete one first.")
         self._check(announced)
         video_id = uuid.uuid4().hex
+        self._coming[video_id] = ""
+        try:
+            return await self._receive(video_id, name, content)
+        finally:
+            del self._coming[video_id]
+
+    async def _receive(self, video_id: str, name: str, content: AsyncIterator[bytes]) -> Video:
         with written_whole(self._uploads / video_id) as folder:
             folder.mkdir(mode=0o700)
             size, suffix = await self._write(folder / "content", content)
-            file = folder / f"{self._free_stem(safe_stem(name))}{suffix}"
+            stem = self._coming[video_id] = self._free_stem(safe_stem(name))
+            file = folder / f"{stem}{suffix}"
             (folder / "content").rename(file)
             async with self._inspecting:
                 seen = await inspect(file, folder / "thumbnail.jpg")
@@ -178,10 +212,11 @@ class VideoLibrary:
 
     def _free_stem(self, stem: str) -> str:
         """Return `stem`, with a number if another video has it, because runs name their files after it."""
-        taken = {Path(self._read(path).name).stem for path in self._uploads.glob("[!.]*/video.json")}
-        taken |= {path.stem for path in self._input_files()}
+        taken = {stem_key(self._read(path).name) for path in self._uploads.glob("[!.]*/video.json")}
+        taken |= {stem_key(path.name) for path in self._input_files()}
+        taken |= {stem_key(f"{coming}.mp4") for coming in self._coming.values()}
         number, free = 1, stem
-        while free in taken:
+        while stem_key(f"{free}.mp4") in taken:
             number += 1
             free = f"{stem} {number}"
         return free
@@ -189,40 +224,44 @@ class VideoLibrary:
     def _input_files(self) -> list[Path]:
         return [path for path in videos_in(self._options.input_videos) if path.is_file()]
 
-    async def _input_videos(self) -> list[Video]:
-        """List the videos in the input folder that can be read."""
-        videos = []
-        async with self._inspecting:
-            for path in self._input_files():
+    def _all(self) -> list[Video]:
+        uploads = [self._read(path) for path in self._uploads.glob("[!.]*/video.json")]
+        inputs = [video for video in self._input_videos() if video.seen is None or video.seen.error is None]
+        return sorted(uploads, key=lambda video: -video.added) + sorted(inputs, key=lambda video: video.name)
+
+    def _input_videos(self) -> Iterator[Video]:
+        """Yield the videos in the input folder, those that cannot be read too."""
+        for path in self._input_files():
+            # Somebody has just moved it away, or its name is no text, so that no request can hold it.
+            with contextlib.suppress(FileNotFoundError, UnicodeEncodeError):
                 about = path.stat()
                 # A file that changes gets another id, so its header and picture can never be out of date.
                 key = f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}"
                 video_id = hashlib.sha256(key.encode()).hexdigest()[:32]
                 known = self._inputs / video_id / "video.json"
-                if not known.is_file():
-                    await self._inspect(path, video_id)
-                video = self._read(known)
-                if video.seen.error is None:
-                    videos.append(video)
-        return videos
+                yield (
+                    self._read(known)
+                    if known.is_file()
+                    else Video(
+                        video_id=video_id,
+                        name=path.name,
+                        source="input",
+                        bytes=about.st_size,
+                        added=about.st_mtime,
+                        seen=None,
+                    )
+                )
 
-    async def _inspect(self, path: Path, video_id: str) -> None:
-        about = path.stat()
-        with written_whole(self._inputs / video_id) as folder:
+    async def _inspect(self, video: Video) -> Video:
+        with written_whole(self._inputs / video.video_id) as folder:
             folder.mkdir(mode=0o700)
             try:
-                seen = await inspect(path, folder / "thumbnail.jpg")
+                seen = await inspect(self.path(video), folder / "thumbnail.jpg")
             except WebError as error:
                 seen = Header(error=str(error))
-            video = Video(
-                video_id=video_id,
-                name=path.name,
-                source="input",
-                bytes=about.st_size,
-                added=about.st_mtime,
-                seen=seen,
-            )
+            video = video.model_copy(update={"seen": seen})
             (folder / "video.json").write_text(video.model_dump_json(), encoding="utf-8")
+        return video
 
     @staticmethod
     def _read(path: Path) -> Video:

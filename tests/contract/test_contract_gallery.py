@@ -288,6 +288,14 @@ class TestGallery:
         gallery.enrol("Anna", [walk(2, silhouettes=True), old], consent="yes")
         assert gallery.thumbnail("Anna") == walk(2, silhouettes=True).thumbnail
 
+    def test_who_has_a_picture(self, gallery: Gallery) -> None:
+        assert gallery.pictured() == set()
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        ben = gallery.enrol("Ben", [walk(number, silhouettes=True) for number in (2, 3)], consent="yes")
+        assert gallery.pictured() == {ben.person_id}
+        gallery.forget("Ben")
+        assert gallery.pictured() == set()
+
     @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
     def test_searching_is_comparing_with_everybody(self, gallery: Gallery, metric: Metric) -> None:
         for person in range(6):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from app.video.sources import VIDEO_SUFFIXES
+from app.web.inspection import Header
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions
 from app.web.videos import Video, VideoLibrary, container_of, safe_stem
 from tests.clips import Scene, write_clip
@@ -134,13 +137,84 @@ def test_the_input_folder_is_listed_but_never_touched(options: WebOptions, clip:
     (options.input_videos / "notes.txt").write_text("no video")
     (options.input_videos / "broken.mp4").write_bytes(clip[:600])
     library = VideoLibrary(options)
-    (video,) = asyncio.run(library.all())
+    broken, video = asyncio.run(library.all())
     assert (video.name, video.source, library.path(video)) == ("walk.mp4", "input", options.input_videos / "walk.mp4")
+    with pytest.raises(WebError, match=r"broken\.mp4"):
+        asyncio.run(library.look_into(broken.video_id))
+    assert asyncio.run(library.all()) == [video], "what cannot be read is told once, and then not listed any more"
     with pytest.raises(WebError, match="delete it there"):
         library.remove(video)
     (options.input_videos / "walk.mp4").write_bytes(clip + b"\0" * 8)
     (changed,) = asyncio.run(library.all())
     assert changed.video_id != video.video_id, "a changed file is another video"
+
+
+def test_nobody_waits_for_a_look_into_the_videos(options: WebOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    async def inspected(video: Path, thumbnail: Path) -> Header:
+        looks.append(video.name)
+        await asyncio.sleep(0.01)
+        thumbnail.write_bytes(b"picture")
+        return Header(width=64, height=48, fps=25.0, frames=10)
+
+    monkeypatch.setattr("app.web.videos.inspect", inspected)
+    options.input_videos.mkdir()
+    for number in range(30):
+        (options.input_videos / f"{number:02d}.mp4").write_bytes(b"film")
+    library = VideoLibrary(options)
+    listed = asyncio.run(library.all())
+    assert (len(listed), looks, {video.seen for video in listed}) == (30, [], {None})
+
+    async def look_into_one() -> list[Video]:
+        return await asyncio.gather(*(library.look_into(listed[7].video_id) for _ in range(5)))
+
+    assert {video.seen.frames for video in asyncio.run(look_into_one()) if video.seen} == {10}
+    assert looks == ["07.mp4"]
+    assert library.thumbnail(listed[7]).read_bytes() == b"picture"
+    assert [video.name for video in asyncio.run(VideoLibrary(options).all()) if video.seen] == ["07.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="every name is text there")
+def test_a_file_whose_name_is_no_text_does_not_lose_the_others(options: WebOptions, clip: bytes) -> None:
+    options.input_videos.mkdir()
+    for name in (b"a.mp4", b"caf\xe9.mp4", b"\xff\xfe.mov"):
+        (options.input_videos / os.fsdecode(name)).write_bytes(clip)
+    assert [video.name for video in asyncio.run(VideoLibrary(options).all())] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        (("walk.mp4", "walk.mp4"), {"walk", "walk 2"}),
+        (("Walk.mp4", "wALK.mov"), {"Walk", "wALK 2"}),
+        (("Caf\u00e9.mp4", "CAFE\u0301.mp4"), {"Caf\u00e9", "CAF\u00c9 2"}),
+        (("a/walk.mp4", "b\\walk.avi"), {"walk", "walk 2"}),
+    ],
+)
+def test_uploads_at_the_same_time_get_different_names(
+    options: WebOptions, clip: bytes, names: tuple[str, str], stems: set[str]
+) -> None:
+    library = VideoLibrary(options)
+
+    async def both() -> list[Video]:
+        return await asyncio.gather(*(library.receive(name, len(clip), _chunks(clip)) for name in names))
+
+    assert {Path(video.name).stem for video in asyncio.run(both())} == stems
+
+
+def test_uploads_at_the_same_time_keep_to_the_limit(options: WebOptions, clip: bytes) -> None:
+    library = VideoLibrary(options)
+
+    async def many(content: bytes) -> list[Video | BaseException]:
+        uploads = (library.receive(f"{number}.mp4", 0, _chunks(content)) for number in range(6))
+        return await asyncio.gather(*uploads, return_exceptions=True)
+
+    broken = asyncio.run(many(b"no video" * 100))
+    assert [type(one) for one in broken].count(WebError) == options.most_uploads
+    outcome = asyncio.run(many(clip))
+    assert [type(one) for one in outcome] == [Video] * 2 + [TooLargeError] * 4, "failed uploads do not count"
+    assert len(list(options.folder.glob("uploads/*"))) == 2
 
 
 @pytest.mark.parametrize("video_id", ["..", "../uploads", "a" * 31, "/etc/passwd", "A" * 32, ""])

@@ -43,18 +43,40 @@ export async function start({ signal, go, again }) {
       chosen.probes[box.checked ? "add" : "delete"](video.video_id);
       refresh();
     } });
-    const length = video.seen.frames ? `${clock(video.seen.frames / video.seen.fps)} · ` : "";
+    const picture = el("img", { alt: "", loading: "lazy" });
+    const header = el("span", { class: "hint" }, bytes(video.bytes));
     const node = el("div", { class: "video" },
       el("label", {},
-        el("img", { src: `/api/videos/${video.video_id}/thumbnail`, alt: "", loading: "lazy" }), box,
+        picture, box,
         el("span", { class: "name" }, video.name),
-        el("span", { class: "hint" }, length, el("span", { class: "size" }, `${video.seen.width}×${video.seen.height} · `), bytes(video.bytes))),
+        header),
       video.source === "upload" && el("button", { class: "plain small", type: "button", "aria-label": `Delete ${video.name}`, onclick: action(async () => {
         if (!await confirmed(`Delete ${video.name}?`, el("p", {}, "The upload is deleted, and what is kept of videos to make further runs quicker. Results that were made from it stay until you delete them."), "Delete")) return;
         await remove(`/videos/${video.video_id}`);
         again();
       }) }, "Delete"));
-    return { video, box, node };
+    const fill = (seen) => {
+      picture.src = `/api/videos/${video.video_id}/thumbnail`;
+      header.replaceChildren(seen.frames ? `${clock(seen.frames / seen.fps)} · ` : "", el("span", { class: "size" }, `${seen.width}×${seen.height} · `), bytes(video.bytes));
+    };
+    if (video.seen) fill(video.seen);
+    return { video, box, node, fill };
+  }
+
+  /** Fill the cards of videos that the server has not looked into yet, one after the other. */
+  async function fillCards() {
+    for (const { video, box, node, fill } of cards.filter((card) => !card.video.seen)) {
+      if (signal.aborted) return;
+      try {
+        fill((await get(`/videos/${video.video_id}`)).seen);
+      } catch (error) {
+        box.checked = false;
+        box.disabled = true;
+        chosen.probes.delete(video.video_id);
+        node.append(el("p", { class: "error" }, error.message));
+        refresh();
+      }
+    }
   }
 
   function refresh() {
@@ -63,7 +85,7 @@ export async function start({ signal, go, again }) {
     rateField.hidden = chosen.kind !== "identify";
     for (const { video, box, node } of cards) {
       const isGallery = compare && video.video_id === chosen.gallery;
-      box.disabled = isGallery;
+      box.disabled = isGallery || node.querySelector(".error") !== null;
       if (isGallery) { box.checked = false; chosen.probes.delete(video.video_id); }
       node.classList.toggle("is-gallery", isGallery);
       node.classList.toggle("is-chosen", box.checked);
@@ -99,6 +121,7 @@ export async function start({ signal, go, again }) {
         el("option", { value, selected: value === chosen.blur }, text)))),
   el("div", { class: "bar" }, summary, startButton));
   refresh();
+  fillCards();
 
   const recent = el("section", {}, el("h2", {}, "Latest runs"));
   const list = liveJobs(jobs.slice(0, 4), signal);
