@@ -28,7 +28,8 @@ from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
 from app.stages import Detector
 from app.types import Detections, Frame
-from app.weights.checkpoints import CheckpointFile
+from app.weights.checkpoints import CheckpointFile, need_whole
+from app.weights.pickles import need_modest
 from app.weights.registry import detectors
 
 # What may be restored from its state (`cls.__new__`), never constructed.
@@ -104,6 +105,7 @@ def holds_ultralytics(path: Path) -> bool:
     if path.suffix.lower() != ".pt" or not path.is_file():
         return False
     try:
+        need_whole(path)
         return b"ultralytics." in _records(path).get_record("data.pkl")
     except Exception:  # not a torch file
         return False
@@ -116,10 +118,10 @@ def need_harmless(path: Path) -> None:
         CheckpointError: the file would run something else, or it cannot be read; the message says what.
     """
     try:
-        records = _records(path)
-        if "constants.pkl" in records.get_all_records():
-            raise CheckpointError(f"{path} is a TorchScript archive; give the .pt file it was exported from.")
-        _DryRun(io.BytesIO(records.get_record("data.pkl"))).load()
+        need_whole(path)
+        content = _records(path).get_record("data.pkl")
+        need_modest(content)
+        _DryRun(io.BytesIO(content)).load()
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is refused: it holds more than a network, {error}, which would run code when opened. "

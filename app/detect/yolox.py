@@ -274,12 +274,23 @@ def holds_yolox(path: Path) -> bool:
         weights = state_dict_of(load_pickle_safely(path, mapped=True), path)
     except CheckpointError:
         return False
-    if _STEM not in weights or _CLASSES not in weights:
-        return False
-    with torch.device("meta"):  # shapes without numbers
-        layout = YoloxLayout.of(weights)
+    return _layout(weights, path) is not None
+
+
+def _layout(weights: Mapping[str, Tensor], path: Path) -> YoloxLayout | None:
+    """Return the layout of a checkpoint, None if it is not one of YOLOX's.
+
+    The network is built without numbers here, because a file may claim layers that do not fit into the memory.
+
+    Raises:
+        CheckpointError: weights are missing, left over or of another shape.
+    """
+    if any(key not in weights or weights[key].ndim != 4 for key in (_STEM, _CLASSES)):
+        return None
+    layout = YoloxLayout.of(weights)
+    with torch.device("meta"):
         need_weights(Yolox(layout), weights, path, f"YOLOX-{layout.name}")
-    return True
+    return layout
 
 
 @detectors.register(
@@ -307,10 +318,9 @@ class YoloxDetector(Detector):
         path = checkpoint.path
         content = load_pickle_safely(path)
         weights = state_dict_of(content, path)
-        missing = [key for key in (_STEM, _CLASSES) if key not in weights]
-        if missing:
-            raise CheckpointError(f"{path} is not a YOLOX checkpoint: it lacks {', '.join(missing)}.")
-        layout = YoloxLayout.of(weights)
+        layout = _layout(weights, path)
+        if layout is None:
+            raise CheckpointError(f"{path} is not a YOLOX checkpoint: it lacks {_STEM} or {_CLASSES}.")
         self.network = Yolox(layout)
         load_strictly(self.network, weights, path, f"YOLOX-{layout.name}")
         self._dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32

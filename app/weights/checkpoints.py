@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.errors import CheckpointError, nearest
@@ -29,6 +29,10 @@ HOME = (_PACKAGE.parent if _IS_CLONE else _PACKAGE) / "checkpoints"
 
 # Files that lie beside weights, in releases and in the folders of earlier demos, and that are no weights themselves.
 _NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".zip", ".py", ".gitkeep", ".pdiparams", ".info"}
+
+
+_SHARED = 8
+"""How many weights may share the same numbers, on average; some networks name a layer two or three times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,8 @@ def need_whole(path: Path) -> None:
             if file.is_file() and file.suffix.lower() in {".pdmodel", ".pdiparams"}:
                 need_whole(file)
         return
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is a device or a pipe. Give a file.")
     try:
         with path.open("rb") as stream:
             head = stream.read(512)
@@ -168,8 +174,40 @@ def need_whole(path: Path) -> None:
             f"{path} is a web page or a server's message instead of weights; it begins with '{begin}'. Open the "
             "download address in a browser: often you have to accept terms or sign in there first."
         )
-    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is damaged or incomplete: its end is missing. Download it again.")
+    if head.startswith(b"PK"):
+        _need_stored(path)
+
+
+def _need_stored(path: Path) -> None:
+    """Refuse a zip file that cannot be read, or whose content takes more room than the file itself.
+
+    Torch stores what it writes without compressing it, so a file of kilobytes that would fill the memory is no
+    checkpoint.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path} is damaged or incomplete: its end is missing. Download it again.")
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except CheckpointError:
+        raise
+    except Exception as error:  # besides BadZipFile, damaged headers raise errors of many classes
+        raise CheckpointError(f"{path} is damaged or incomplete ({error}). Download it again.") from error
+    names = {PurePosixPath(member.filename).name for member in members}
+    if "constants.pkl" in names:
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which holds a program besides the weights. Give the checkpoint it was "
+            "exported from, or save its state dict with torch.save."
+        )
+    if "data.pkl" not in names:
+        raise CheckpointError(
+            f"{path} is an ordinary zip file, not a checkpoint. Unpack it and give the file inside: "
+            f"{', '.join(sorted(names)[:4]) or 'it is empty'}."
+        )
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise CheckpointError(
+            f"{path} is compressed, which no checkpoint of torch is. Get it from its official source."
+        )
 
 
 def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
@@ -183,12 +221,13 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
         The dictionary the file holds (a bare state dict, or one with ``model``, ``optimizer`` ...), on the CPU.
 
     Raises:
-        CheckpointError: it is not a torch file, is truncated, or is a pickle that would run code.
+        CheckpointError: see `need_whole`; or it is not a torch file, is damaged, or is a pickle that would run code.
     """
     import pickle
 
     import torch
 
+    need_whole(path)
     try:
         with torch.serialization.safe_globals(_numbers()), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused like any other
@@ -226,6 +265,9 @@ def state_dict_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Ten
     """Return the float32 weights of a checkpoint: under ``model``, ``state_dict``, ``ema`` or at the top.
 
     A ``module.`` prefix, left by distributed training, is removed.
+
+    Raises:
+        CheckpointError: there are none, or a tensor is not an ordinary one whose numbers are all in the file.
     """
     import torch
 
@@ -234,14 +276,37 @@ def state_dict_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Ten
         if isinstance(inner, dict) and any(isinstance(value, torch.Tensor) for value in inner.values()):
             content = inner
             break
-    weights = {
-        str(name).removeprefix("module."): value.float() if value.is_floating_point() else value
-        for name, value in content.items()
-        if isinstance(value, torch.Tensor)
-    }
-    if not weights:
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
         raise CheckpointError(f"{path} holds no weights: its keys are {', '.join(map(str, list(content)[:8]))}.")
-    return weights
+    for name, value in tensors.items():
+        if fault := _fault_of(value):
+            raise CheckpointError(f"{path} cannot be used: its weight '{name}' {fault}.")
+    stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in tensors.values()}
+    if sum(value.numel() * value.element_size() for value in tensors.values()) > _SHARED * sum(stored.values()):
+        raise CheckpointError(f"{path} cannot be used: its weights are mostly copies of the same numbers.")
+    return {
+        str(name).removeprefix("module."): value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+
+
+def _fault_of(weight: torch.Tensor) -> str | None:
+    """Say why a tensor cannot be a weight; None if it can.
+
+    A tensor whose numbers are repeated or missing in the file could claim any size, and take that much memory.
+    """
+    import torch
+
+    if weight.layout != torch.strided or weight.is_nested or weight.is_quantized or weight.device.type == "meta":
+        return "is sparse, nested, quantised or without numbers"
+    if weight.is_complex():
+        return "has complex numbers"
+    if weight.numel() == 0:
+        return f"has no numbers: its shape is {tuple(weight.shape)}"
+    if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+        return f"claims the shape {tuple(weight.shape)}, for which the file holds too few numbers"
+    return None
 
 
 def metadata_of(content: Mapping[str, Any]) -> dict[str, str]:

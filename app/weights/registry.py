@@ -32,6 +32,7 @@ from app.weights.checkpoints import (
     find_checkpoints,
     load_pickle_safely,
     log_refused,
+    state_dict_of,
 )
 from app.weights.published import published_rank
 from app.weights.sessions import open_session
@@ -131,7 +132,7 @@ class Registry(Generic[StageT, SettingsT]):
                 return entry
         # If the file is damaged or unsafe, opening it raises an error that says so.
         if path.suffix.lower() in {".pt", ".pth", ".tar"}:
-            load_pickle_safely(path)
+            state_dict_of(load_pickle_safely(path, mapped=True), path)
         elif path.suffix.lower() == ".onnx":
             open_session(path, optimise=False)
         readers = "; ".join(f"{entry.name}: {entry.about}" for entry in self.entries() if entry.accepts)

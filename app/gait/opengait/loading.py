@@ -16,7 +16,7 @@ from app.errors import CheckpointError, SettingsError, nearest
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait import disentangled, plain, residual, skeletons
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
-from app.weights.checkpoints import load_pickle_safely, load_strictly, need_weights, state_dict_of
+from app.weights.checkpoints import load_pickle_safely, need_weights, state_dict_of
 
 # The first that fits is taken, so a family whose keys are all its own comes before one that shares its keys.
 FAMILIES = (
@@ -140,6 +140,15 @@ class _Content:
             f"{' and others' if len(missing) > 6 else ''}."
         ) from cause
 
+    def need_fitting(self, **given: Any) -> None:
+        """Make sure that the weights are exactly those of the network.
+
+        It is built without numbers, because a file may claim layers that do not fit into the memory.
+        """
+        with torch.device("meta"):
+            network = self.network(**given)
+        need_weights(network, self.weights_for(network), self.path, self.what, self.architecture.table.to_theirs)
+
     @property
     def what(self) -> str:
         return f"a {self.architecture.network.family} network"
@@ -157,9 +166,7 @@ def architecture_of(path: Path) -> Architecture:
         CheckpointError: see `load_network`.
     """
     content = _Content.of(path)
-    with torch.device("meta"):  # shapes without numbers
-        network = content.network()
-    need_weights(network, content.weights_for(network), path, content.what, content.architecture.table.to_theirs)
+    content.need_fitting()
     return content.architecture
 
 
@@ -187,9 +194,10 @@ def load_network(
     """
     content = _Content.of(path, classifier)
     given = _arguments(config or {}, content.architecture)
+    content.need_fitting(**given)
     network = content.network(**given)
     weights, to_theirs = content.weights_for(network), content.architecture.table.to_theirs
-    load_strictly(network, weights, path, content.what, to_theirs)
+    network.load_state_dict(weights, strict=False)
     _need_finite({to_theirs(key): value for key, value in weights.items()}, path)
     return network.eval()
 
