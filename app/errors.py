@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 _ALIKE = 0.5
@@ -47,13 +48,25 @@ class GalleryError(GaitprintError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the name in `known` that is most like `word`, or an empty string.
 
-    An extension that both have, such as ``.pt``, does not count as a likeness.
+    An extension that both have, such as ``.pt``, does not count as a likeness. The word itself is never suggested, and
+    a name that looks the same, because its letters are composed otherwise, is shown with escapes.
     """
     stem, dot, extension = word.rpartition(".")
     likeness = {}
     for name in known:
+        if name == word:
+            continue
         shares_extension = bool(stem) and name.endswith(dot + extension)
         pair = (stem, name.removesuffix(dot + extension)) if shares_extension else (word, name)
         likeness[name] = difflib.SequenceMatcher(None, *pair).ratio()
     best = max(likeness, key=likeness.__getitem__, default="")
-    return f" Did you mean '{best}'?" if best and likeness[best] >= _ALIKE else ""
+    if not best or likeness[best] < _ALIKE:
+        return ""
+    if _look(best) == _look(word):
+        return f" Did you mean {best!a}? It looks the same, but is written with other characters."
+    return f" Did you mean '{best}'?"
+
+
+def _look(name: str) -> str:
+    """Return a name in the form that all names share which look alike."""
+    return "".join(unicodedata.normalize("NFC", name).split())

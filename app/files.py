@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ _NO_SUCH_PLACE = (
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
+    errno.ELOOP,
     errno.EISDIR,
     errno.ENODEV,
     errno.ENXIO,
@@ -25,6 +27,7 @@ _NO_SUCH_PLACE = (
     errno.EINVAL,
 )
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers put these into any folder
 _SPECIAL = {
     stat.S_ISBLK: "a device",
@@ -138,6 +141,14 @@ def _remove(temporary: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def as_text(name: object) -> str:
+    """Return a path, or a text with paths in it, as text that any file can hold.
+
+    Names of files may have bytes that are no text. They become escapes such as ``\\udcff``.
+    """
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 def need_writable(path: Path) -> None:
     """Make sure that a file can be written to `path` before the work for it begins. The attempt leaves nothing behind.
 
@@ -165,13 +176,23 @@ def need_space(folder: Path, size: int) -> None:
         raise OutputError(f"{folder} lacks the space for {size / 1e6:.0f} MB. Make room there.")
 
 
+def is_full(folder: Path) -> bool:
+    """Return whether not even 64 kB can be written into a folder: no space, or no quota, is left. Nothing stays."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        return error.errno in _NO_SPACE
+    return False
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn an `OSError` about writing `path` into an `OutputError` that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _NO_SPACE:
             raise OutputError(f"No space is left to write {path}. Free some space, or give another folder.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.options import load_settings
-from app.cli.terminal import ProgressBars, console, error_console, say, show_log
+from app.cli.terminal import ProgressBars, console, error_console, say, show_log, write_json
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
@@ -47,7 +46,7 @@ def list_(gallery_db: GalleryOption = GALLERY_DB, json_: JsonOption = False) -> 
     with gallery_service(gallery_db, to=error_console if json_ else console) as gallery:
         people = gallery.people()
     if json_:
-        print(json.dumps([asdict(person) for person in people], indent=1, default=str, ensure_ascii=False))
+        write_json([asdict(person) for person in people], indent=1)
         return
     table = _table("name", "walks", "enrolled", "kept until", "consent")
     for person in people:
@@ -220,7 +219,7 @@ def log(
         events = gallery.store.log(limit)[::-1]
     if json_:
         for event in events:
-            print(json.dumps(asdict(event), default=str, ensure_ascii=False))
+            write_json(asdict(event))
         return
     table = _table("when", "what", "details")
     for event in events:

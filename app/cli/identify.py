@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ import typer
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
 from app.cli.options import FreshOption, VerboseOption, with_settings
-from app.cli.terminal import ProgressBars, console, error_console, say
+from app.cli.terminal import ProgressBars, console, error_console, say, write_json
 from app.errors import SettingsError, VideoError
 
 if TYPE_CHECKING:
@@ -107,10 +106,10 @@ def _watch(
         if events is not None:
             with explained(events):
                 events.parent.mkdir(parents=True, exist_ok=True)
-                out = stack.enter_context(events.open("a", encoding="utf-8"))
+                out = stack.enter_context(events.open("a", encoding="utf-8", errors="backslashreplace"))
 
         def emit(event: dict[str, JSON]) -> None:
-            print(json.dumps(event, ensure_ascii=False), file=out, flush=True)
+            write_json(event, to=out)
 
         stop = stack.enter_context(_stopped_by_signals())
         say(f"Watching {public_name(source)}. Press Ctrl-C to end it.", to=error_console)

@@ -28,7 +28,7 @@ from app.cli.models import app as models
 from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.prepare import app as prepare
 from app.cli.serve import serve
-from app.cli.terminal import ProgressBars, console, error_console, show_log
+from app.cli.terminal import ProgressBars, accept_all_text, console, error_console, show_log
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
@@ -109,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    accept_all_text()
     with _ended_by_signals() as ending, show_log():
         try:
             program = Path(sys.argv[0]).stem
@@ -118,9 +119,17 @@ def main(arguments: Sequence[str]) -> int:
             ending.was_asked = ending.was_asked or code == INTERRUPTED  # some commands handle Ctrl-C themselves
             return code
         except GaitprintError as error:
-            error_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-            return 2
+            return _refused(str(error))
+        except OSError as error:
+            if error.filename is None:  # not about a file, so a fault of this program
+                raise
+            return _refused(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
     return 0
+
+
+def _refused(reason: str) -> int:
+    error_console.print(f"[bold red]Error:[/] {escape(reason)}", soft_wrap=True)
+    return 2
 
 
 class _Ending:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.terminal import console, error_console, say, show_log
+from app.cli.terminal import console, error_console, say, show_log, write_json
 
 if TYPE_CHECKING:
     from app.hub.inventory import GaitFamily, Model
@@ -54,7 +53,7 @@ def models(
             ],
             "gait_families": [asdict(family) for family in gait_families()],
         }
-        print(json.dumps(listed, indent=1, default=str))
+        write_json(listed, indent=1)
         return
     for stage, found in here.items():
         _show_default(stage.stage, found, checkpoints)

@@ -7,9 +7,13 @@ another program (JSON, live events), warnings go to standard error too: ``with s
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,6 +39,30 @@ error_console = Console(stderr=True)
 def say(text: str, style: str = "", *, to: Console = console) -> None:
     """Print a line as it is: no markup is interpreted, and the terminal wraps it, so that paths can be copied."""
     to.print(Text(text, style=style), soft_wrap=True)
+
+
+def accept_all_text() -> None:
+    """Let standard output and standard error take every character.
+
+    What their encoding lacks (ASCII, cp1252) is written as an escape such as ``\\xeb``, and so are the bytes of file
+    names that are no text. A long run must not end with an error because of a name that cannot be printed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def write_json(content: Any, *, indent: int | None = None, to: TextIO | None = None) -> None:
+    """Print a JSON value for another program; whatever the encoding, it stays JSON.
+
+    Args:
+        content: the value. What JSON does not know, such as a date, is written as its text.
+        indent: the spaces of each level; None writes one line.
+        to: where it goes. Default: standard output.
+    """
+    out = to or sys.stdout
+    ascii_only = not (out.encoding or "").lower().startswith("utf")
+    print(json.dumps(content, indent=indent, default=str, ensure_ascii=ascii_only), file=out, flush=True)
 
 
 class _FrameRate(ProgressColumn):

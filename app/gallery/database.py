@@ -15,12 +15,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from app.errors import GalleryError
-from app.files import explained
+from app.files import explained, is_full
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENCE = 30.0
 """How long to wait for another program that uses the file, in s."""
 
+_FULL = "no space is left. Free some space"
 _DAMAGED = (
     "it is damaged. Move it away and import your last export into a new one. Without an export, the program sqlite3 "
     "may save a part of it with .recover"
@@ -122,7 +123,8 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         # Threads share the connection and take turns by the lock; transactions are begun explicitly.
         db = sqlite3.connect(
-            self.path if self.path is not None else ":memory:",
+            # A relative path such as ":memory:" would mean something else to SQLite than to the file system.
+            self.path.absolute() if self.path is not None else ":memory:",
             timeout=self._patience,
             isolation_level=None,
             check_same_thread=False,
@@ -200,7 +202,7 @@ class Database:
             reason = str(error)
             known = (
                 ("locked", "another program is writing to it. Try again, or end that program"),
-                ("full", "no space is left. Free some space"),
+                ("full", _FULL),
                 ("readonly", "it may not be written. Change its permissions, or give another file"),
                 ("unable to open", "it cannot be opened. Check that it is a file, and its permissions"),
                 ("not a database", "it is not a gallery. Give another file"),
@@ -208,4 +210,6 @@ class Database:
                 ("decode", _DAMAGED),
             )
             advice = next((advice for word, advice in known if word in reason), "SQLite refuses")
+            if "I/O" in reason and self.path is not None and is_full(self.path.parent):
+                advice = _FULL  # SQLite has no other word where its file of shared memory does not fit
             raise GalleryError(f"The gallery {self.name} cannot be used: {advice} ({reason}).") from error

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
+from app.files import as_text
 from app.gallery.database import PATIENCE, Database
 from app.gallery.distances import Distances, Metric
 from app.gallery.redaction import Redaction
@@ -115,7 +116,8 @@ class SqliteGallery:
         name, now = clean_name(name), _now()
         if not walks:
             raise GalleryError(f"There is no walk to enrol {name} with.")
-        if not consent.strip():
+        consent = as_text(consent.strip())
+        if not consent:
             raise GalleryError(f"What has {name} agreed to? Give a note on their consent.")
         if retain_days is not None and not 1 <= retain_days <= LONGEST_RETENTION:
             raise GalleryError(f"Nobody can be kept for {retain_days} days: give 1 to {LONGEST_RETENTION} days.")
@@ -125,12 +127,12 @@ class SqliteGallery:
             if known is None:
                 db.execute(
                     "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?)",
-                    (name, consent.strip(), _text(now), expires),
+                    (name, consent, _text(now), expires),
                 )
             else:
                 db.execute(
                     "UPDATE person SET consent = ?, expires = coalesce(?, expires) WHERE person_id = ?",
-                    (consent.strip(), expires, known.person_id),
+                    (consent, expires, known.person_id),
                 )
             person = self._person(db, name)
             ids = [self._insert_walk(db, person.person_id, walk, now) for walk in walks]
@@ -384,7 +386,14 @@ class SqliteGallery:
         walk_id = _new_id(
             db,
             "INSERT INTO walk (person_id, source, track_id, view, seconds, added) VALUES (?, ?, ?, ?, ?, ?)",
-            (person_id, walk.source, walk.track_id, walk.view, walk.seconds, _text(walk.added or now)),
+            (
+                person_id,
+                as_text(walk.source),
+                walk.track_id,
+                as_text(walk.view),
+                walk.seconds,
+                _text(walk.added or now),
+            ),
         )
         self._insert_embedding(db, walk_id, walk.embedding)
         if walk.silhouettes is not None:

@@ -192,7 +192,7 @@ def remove_killed_exports(gallery: Path) -> None:
             with closing(sqlite3.connect(note, timeout=0, isolation_level=None)) as db:
                 db.execute("BEGIN EXCLUSIVE")  # refused while the export goes on
                 if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    left = [Path(row[0]) for row in db.execute("SELECT path FROM export")]
+                    left = [Path(os.fsdecode(row[0])) for row in db.execute("SELECT path FROM export")]
         except sqlite3.OperationalError:
             continue
         except sqlite3.DatabaseError:  # it was killed while it wrote the note, before it wrote anything else
@@ -224,8 +224,8 @@ def _noting(gallery: Path | None) -> Iterator[Callable[[Path], None]]:
             db = sqlite3.connect(place, isolation_level=None)
             stack.callback(db.close)
             db.execute("PRAGMA journal_mode = MEMORY")  # there is no second file that could be left
-            db.execute("CREATE TABLE export (path TEXT NOT NULL)")
-            db.execute("INSERT INTO export VALUES (?)", (os.fspath(temporary.absolute()),))
+            db.execute("CREATE TABLE export (path BLOB NOT NULL)")
+            db.execute("INSERT INTO export VALUES (?)", (os.fsencode(temporary.absolute()),))  # it may be no text
             db.execute("BEGIN EXCLUSIVE")
             if not place.exists():  # another program took it for one that was left
                 note(temporary)

@@ -112,7 +112,8 @@ def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, cro
     skeletons = skeletons_of(named.video.sequences()) if with_joints else {}
     blurred = regions_to_blur(named.report, settings.output.blur, skeletons)
     look = crops.look if crops is not None else lambda frame: None
-    render(named.report, identities, out, run, skeletons if settings.pose.paint else {}, blurred, look)
+    painted = skeletons if settings.pose.paint else {}
+    render(named.video.info.path, named.report, identities, out, run, painted, blurred, look)
 
 
 def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, name: str, run: Run) -> ShownVideo:

@@ -125,6 +125,7 @@ def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
 
 
 def render(
+    path: Path,
     video: VideoReport,
     identities: Sequence[str],
     out: Path,
@@ -136,7 +137,8 @@ def render(
     """Write a video with its labels painted in to the MP4 file `out`.
 
     Args:
-        video: the report about the video, and the path of its file.
+        path: the file of the video.
+        video: the report about it.
         identities: the names of the gallery, which fix the colours.
         out: the painted video.
         run: where progress is shown and the seconds of each step are measured.
@@ -151,7 +153,7 @@ def render(
     labels = labels_by_frame(video, skeletons)
     painter = Painter(identities, video.width, video.height)
     with (
-        VideoReader(Path(video.video)) as reader,
+        VideoReader(path) as reader,
         VideoWriter(out, video.width, video.height, reader.info.fps) as writer,
         run.progress.stage(f"{out.name}: paint", video.frame_count) as advance,
         run.watch.measure("paint"),

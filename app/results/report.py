@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.files import as_text
 from app.recognise.judge import Decision
 from app.recognise.matching import Agreement
 from app.types import ModelCard, Status, Sureness
@@ -133,7 +134,7 @@ class ModelReport(_Model):
             name=card.name,
             model_id=card.model_id,
             origin=card.origin,
-            file=str(card.file) if card.file else None,
+            file=as_text(card.file) if card.file else None,
             sha256=card.sha256,
             licence=card.licence,
             runtime=card.runtime,
@@ -178,13 +179,13 @@ def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> Vid
         decisions: who each usable walk is, by track number.
     """
     return VideoReport(
-        video=str(video.info.path),
+        video=as_text(video.info.path),
         name=video.name,
         width=video.info.width,
         height=video.info.height,
         fps=float(video.info.fps),
         frame_count=video.frame_count,
-        warnings=list(video.warnings),
+        warnings=[as_text(warning) for warning in video.warnings],
         tracks=[_track_report(walk, decisions.get(walk.track.track_id)) for walk in video.walks],
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import app
 from app.errors import MissingExtraError, VideoError
-from app.files import written_whole
+from app.files import as_text, written_whole
 from app.gallery.distances import Distances
 from app.recognise.judge import Decision
 from app.results.outputs import paint, write_run
@@ -225,4 +225,4 @@ def _plain(value: Any) -> Any:
     """Return settings in a form that JSON can hold: paths become strings."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
-    return str(value) if isinstance(value, Path) else value
+    return as_text(value) if isinstance(value, str | Path) else value

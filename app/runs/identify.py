@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.files import as_text
 from app.gallery.store import JSON, GalleryStore
 from app.recognise.judge import Decision, Judge, check_comparable, check_settings
 from app.recognise.pieces import half_distances
@@ -84,4 +85,4 @@ def _record(named: NamedVideo, gallery: GalleryStore) -> None:
         if decision.identity is not None
     ]
     unknown = len(named.decisions) - len(matches)
-    gallery.record("identify", video=named.video.info.path.name, matches=matches, unknown=unknown)
+    gallery.record("identify", video=as_text(named.video.info.path.name), matches=matches, unknown=unknown)

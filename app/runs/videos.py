@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import NobodyFoundError, VideoError
+from app.files import as_text
 from app.recognise.pieces import split_switches
 from app.results.report import FailureReport
 from app.stages import Run
@@ -48,7 +49,7 @@ def walks_of_probes(
         try:
             analysed.append(walks_of(video, name, run, fresh=fresh))
         except (VideoError, NobodyFoundError) as error:
-            failures.append(FailureReport(video=str(video), reason=str(error)))
+            failures.append(FailureReport(video=as_text(video), reason=as_text(error)))
     if not analysed:
         refuse_videos([failure.reason for failure in failures])
     return analysed, failures

@@ -98,6 +98,23 @@ def test_bad_probes_do_not_lose_the_others(demo: Demo, studio: Path, out: Path, 
     assert not list(out.rglob(".*"))
 
 
+def test_file_names_that_are_no_text(demo: Demo, studio: Path, out: Path, tmp_path: Path) -> None:
+    """The bytes of such names are escaped in every result, and a long run is not lost for them."""
+    odd, broken = tmp_path / "pr\udcff\udc80be.mp4", tmp_path / "\udcfe.mp4"
+    try:
+        shutil.copy(studio / "input_videos" / "probe1.mp4", odd)
+        broken.touch()
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system takes only text")
+    demo("--probe", odd, broken, "--output", out / "\udcff").failed_with(r"\udcfe.mp4", "empty")
+    report = report_of(out / "\udcff")
+    assert report["probes"][0]["video"] == str(tmp_path / r"pr\udcff\udc80be.mp4")
+    assert report["failures"][0]["video"] == str(tmp_path / r"\udcfe.mp4")
+    assert report["settings"]["output"]["folder"] == str(out / r"\udcff")
+    page = next(out.rglob("report.html")).read_text(encoding="utf-8")
+    assert r"\udcfe.mp4" in page
+
+
 def test_only_probes_without_people(demo: Demo, studio: Path, out: Path) -> None:
     demo("--probe", studio / "nobody.mp4", "--output", out).failed_with("No pedestrian was found")
     assert not (out / "OutputVideos").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -65,6 +66,21 @@ def go(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.flush()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes: what a full disk does, without one."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def need_whole(path: Path) -> None:
@@ -387,3 +403,31 @@ def test_an_interrupted_search_loads_the_walks_anew(gallery: SqliteGallery, monk
             gallery.search([walk(3).embedding], 99)
     found = gallery.search([walk(3).embedding], 99)[0]
     assert sorted(one.walk_id for one in found) == [one.walk_id for one in gallery.walks()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
+@pytest.mark.parametrize("size", [0, 512, 4096, 8192, 16_384, 24_000, 33_000, 60_000])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_full_disk_is_called_so(tmp_path: Path, size: int, exists: bool) -> None:
+    """Whichever of a gallery's three files does not fit any more, SQLite has another word for it."""
+    path = tmp_path / "g.db"
+    if exists:
+        with SqliteGallery(path) as gallery:
+            gallery.enrol("Anna", [walk()], consent="yes")
+    full = pytest.raises((GalleryError, OutputError), match=r"(?i)no space is left")
+    with full, largest_file(size), SqliteGallery(path) as gallery:
+        for number in range(400):
+            gallery.enrol(f"Ben {number}", [walk(number)], consent="yes")
+    with SqliteGallery(path) as gallery:
+        assert exists == ("Anna" in {person.name for person in gallery.people()})
+    need_whole(path)
+
+
+def test_other_troubles_of_a_disk_are_not_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with SqliteGallery(tmp_path / "g.db") as gallery:
+        monkeypatch.setattr(SqliteGallery, "_person", fail)
+        with pytest.raises(GalleryError, match=r"SQLite refuses \(disk I/O error\)"):
+            gallery.person("Anna")
