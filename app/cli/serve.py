@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import signal
 import socket
 from contextlib import suppress
@@ -65,6 +66,7 @@ def serve(
         assignments=tuple(set_ or ()),
         blur=settings.output.blur,
         password=password or None,
+        token=None if password else secrets.token_urlsafe(24),
         local_only=local,
         host_names=frozenset(name.lower() for name in names),
         secure=certificate is not None,
@@ -74,7 +76,8 @@ def serve(
     with listen(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"http{'s' if certificate else ''}://{shown}:{listener.getsockname()[1]}"
-        console.print(f"Gaitprint is at [bold]{escape(address)}[/] (Ctrl-C ends it).", soft_wrap=True)
+        link = f"{address}/?token={options.token}" if options.token else address
+        console.print(f"Gaitprint is at [bold]{escape(link)}[/] (Ctrl-C ends it).", soft_wrap=True)
         if not local and certificate is None:
             say("Warning: without --certificate the password and all videos cross the network unencrypted.", "yellow")
         # Ctrl-C ends the server without the usual message, because runs continue at the next start by themselves.

@@ -31,6 +31,7 @@ LONGEST_RETENTION = 36525
 
 T = TypeVar("T")
 
+_LARGEST_ID = 63  # bits; SQLite has no larger numbers
 _BATCH = 16  # walks that `re_embed` embeds in one transaction
 _logger = logging.getLogger(__name__)
 
@@ -105,8 +106,9 @@ class SqliteGallery:
 
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
         query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
+        possible = [walk_id for walk_id in walk_ids if walk_id.bit_length() <= _LARGEST_ID]
         with self._file.reading() as db:
-            stored = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, walk_ids)}
+            stored = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, possible)}
         missing = [walk_id for walk_id in walk_ids if walk_id not in stored]
         if missing:
             raise _no_walk(missing[0])
@@ -369,6 +371,8 @@ class SqliteGallery:
         raise GalleryError(f"There is no '{wanted}' in {self._name}.{hint}{where}")
 
     def _owner(self, db: sqlite3.Connection, walk_id: int) -> str:
+        if walk_id.bit_length() > _LARGEST_ID:
+            raise _no_walk(walk_id)
         row = db.execute("SELECT name FROM walk JOIN person USING (person_id) WHERE walk_id = ?", (walk_id,)).fetchone()
         if not row:
             raise _no_walk(walk_id)

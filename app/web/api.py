@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 import app
@@ -24,7 +25,7 @@ from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.results import RunResult
-from app.web.security import COOKIE, REPORT_POLICY, Sessions
+from app.web.security import REPORT_POLICY, Sessions
 from app.web.videos import Video, VideoLibrary, stem_key
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
@@ -60,20 +61,21 @@ router = APIRouter(prefix="/api")
 @router.get("/session")
 async def session(site: Here, request: Request) -> Response:
     """Return the session of the browser, the token that its requests need, and what the page needs to know."""
-    key, session = request.cookies.get(COOKIE), site.sessions.find(request.cookies.get(COOKIE))
+    key = request.cookies.get(site.options.cookie)
+    session = site.sessions.find(key)
     if key is None or session is None:
         key, session = site.sessions.begin()
     answer = {
         "token": session.token,
         "signed_in": session.signed_in,
-        "password": site.sessions.need_password,
+        "password": site.options.password is not None,
         "version": app.__version__,
         "largest_upload": site.options.largest_upload,
         "blur": site.options.blur,
         "input_videos": str(site.options.input_videos),
         "suffixes": sorted(VIDEO_SUFFIXES),
     }
-    return _with_cookie(JSONResponse(answer), site, key)
+    return with_cookie(JSONResponse(answer), site, key)
 
 
 @router.post("/login")
@@ -87,20 +89,21 @@ async def login(site: Here, request: Request, password: Annotated[str, Body(embe
     if not site.sessions.is_password(password):
         site.sessions.count_wrong(address)
         return JSONResponse({"detail": "The password is wrong."}, 401)
-    site.sessions.end(request.cookies.get(COOKIE))
+    site.sessions.end(request.cookies.get(site.options.cookie))
     key, session = site.sessions.begin(signed_in=True)  # a new key, which nobody can have learnt before
-    return _with_cookie(JSONResponse({"token": session.token}), site, key)
+    return with_cookie(JSONResponse({"token": session.token}), site, key)
 
 
 @router.post("/logout")
 async def logout(site: Here, request: Request) -> Response:
     """End the session."""
-    site.sessions.end(request.cookies.get(COOKIE))
+    site.sessions.end(request.cookies.get(site.options.cookie))
     return _done()
 
 
-def _with_cookie(response: Response, site: Site, key: str) -> Response:
-    response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=site.options.secure)
+def with_cookie(response: Response, site: Site, key: str) -> Response:
+    """Give a browser the key of its session."""
+    response.set_cookie(site.options.cookie, key, httponly=True, samesite="strict", secure=site.options.secure)
     return response
 
 
@@ -133,7 +136,7 @@ async def video(site: Here, video_id: str) -> Video:
 @router.get("/videos/{video_id}/thumbnail")
 async def thumbnail(site: Here, video_id: str) -> Response:
     """Return a picture of a video."""
-    return _file(site.videos.thumbnail(site.videos.get(video_id)))
+    return _file(site, site.videos.thumbnail(site.videos.get(video_id)))
 
 
 @router.delete("/videos/{video_id}")
@@ -220,13 +223,13 @@ async def remove_job(site: Here, job_id: str) -> Response:
 
 
 @router.get("/events")
-async def events(site: Here) -> Response:
+async def events(site: Here, request: Request) -> Response:
     """Stream the changes of all runs as server-sent events: ``job`` with a run, or ``gone`` with its id."""
 
     async def stream() -> AsyncIterator[str]:
         revision, queue = 0, site.queue
         yield "retry: 1000\n\n"
-        while not queue.closing:
+        while not queue.closing and request.method == "GET":
             revision, changed = await queue.changes(revision, _HEARTBEAT)
             for job_id in changed:
                 job = site.jobs.find(job_id)
@@ -301,18 +304,18 @@ def boxes(result: JobResult, place: int) -> dict[int, dict[str, Any]]:
 
 
 @router.get("/jobs/{job_id}/videos/{place}/crops/{track_id}")
-def crop(result: JobResult, place: int, track_id: int) -> Response:
+def crop(site: Here, result: JobResult, place: int, track_id: int) -> Response:
     """Return a picture of a track."""
-    return _file(result.crop(place, track_id))
+    return _file(site, result.crop(place, track_id))
 
 
 @router.get("/jobs/{job_id}/files/{name}")
-def file(result: JobResult, name: str) -> Response:
+def file(site: Here, result: JobResult, name: str) -> Response:
     """Return a file of a run: a painted video, `results.json`, `report.html` ..."""
     for path in (result.folder / "run").iterdir():
         if path.name == name and path.is_file():  # the name is compared, and never becomes part of a path
             policy = {"Content-Security-Policy": REPORT_POLICY} if path.suffix == ".html" else {}
-            return _file(path, policy)
+            return _file(site, path, policy)
     raise NotThereError("This run has no such file.")
 
 
@@ -451,7 +454,13 @@ def _walk(walk: EnrolledWalk) -> dict[str, Any]:
     return {**asdict(walk), "added": walk.added.isoformat()}
 
 
-def _file(path: Path, headers: dict[str, str] | None = None) -> Response:
-    if not path.is_file():
+def _file(site: Site, path: Path, headers: dict[str, str] | None = None) -> Response:
+    own = site.options.folder
+    if not path.is_file() or path.resolve() != own.resolve() / path.relative_to(own):  # a link may lead anywhere
         raise NotThereError("This file is not there any more.")
     return FileResponse(path, headers=headers)
+
+
+for _route in router.routes:  # FastAPI does not answer HEAD by itself
+    if isinstance(_route, APIRoute) and "GET" in _route.methods:
+        _route.methods.add("HEAD")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +30,8 @@ class WebOptions:
     blur: Blur = "none"
     """Who is blurred, unless a run says otherwise."""
     password: str | None = None
+    token: str | None = None
+    """What the link that is printed at the start carries. It is asked for where there is no password."""
     local_only: bool = True
     """Whether only this machine is served; then only its own names are accepted as Host."""
     host_names: frozenset[str] = frozenset()
@@ -37,6 +41,17 @@ class WebOptions:
     largest_upload: int = 2 << 30
     """Bytes."""
     most_uploads: int = 100
+    most_waiting: int = 100
+    """Runs in the queue."""
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie.
+
+        Browsers send a cookie to every port and path of a host, so each server needs a name of its own there.
+        """
+        own = f"{socket.gethostname()}\0{self.folder.resolve()}"
+        return f"gaitprint-{hashlib.sha256(own.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 class WebError(GaitprintError):

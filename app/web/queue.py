@@ -82,6 +82,9 @@ class JobQueue:
         """Put a job, which is new or has ended, at the end of the queue."""
         if job.state == "running":
             raise ConflictError("This run is going on already.")
+        waiting = sum(other.state == "queued" for other in self._jobs.all() if other is not job)
+        if waiting >= self._options.most_waiting:
+            raise ConflictError(f"{waiting} runs are waiting already, and no more are allowed. Wait, or cancel some.")
         if self._jobs.result(job).is_dir():
             raise ConflictError("This run is done. Start a new one.")
         job.state, job.queued, job.message, job.attempts, job.ended = "queued", time.time(), None, 0, None

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.options import WebOptions
 
-COOKIE = "gaitprint"
 TOKEN_HEADER = "X-Gaitprint-Token"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _SCHEMES = ("http", "https")  # whichever it is here: a proxy may provide TLS
@@ -69,10 +68,16 @@ class Session:
 
 
 class Sessions:
-    """The sessions of browsers, by the value of their cookie. They end with the program."""
+    """The sessions of browsers, by the value of their cookie. They end with the program.
 
-    def __init__(self, password: str | None) -> None:
+    Args:
+        password: what somebody must know to be let in; None lets everybody in.
+        guessable: whether somebody chose it. Then it may be tried only a few times a minute.
+    """
+
+    def __init__(self, password: str | None, *, guessable: bool = True) -> None:
         self._password = hashlib.sha256(password.encode()).digest() if password is not None else None
+        self._guessable = guessable
         self._sessions: dict[str, Session] = {}
         self._wrong: dict[str, deque[float]] = defaultdict(deque)
 
@@ -109,6 +114,8 @@ class Sessions:
 
     def wait(self, address: str) -> float:
         """Return how many s an address must wait before it may try a password; 0 if it may now."""
+        if not self._guessable:
+            return 0.0
         now = time.monotonic()
         for key, most in ((address, _TRIES), ("", _ALL_TRIES)):
             wrong = self._wrong[key]
@@ -122,7 +129,7 @@ class Sessions:
 
     def count_wrong(self, address: str) -> None:
         """Count a wrong password."""
-        for key in (address, ""):
+        for key in (address, "") if self._guessable else ():
             self._wrong[key].append(time.monotonic())
 
 
@@ -173,8 +180,10 @@ class Guard:
                 421,
                 "This server has another name. If the name in the address is right, start it with --host-name NAME.",
             )
+        if any(re.fullmatch(r"[0-9]{1,19}", length) is None for length in request.headers.getlist("content-length")):
+            return _refused(400, "The length of the request is not a number.")
         path = request.scope["path"]
-        session = self._sessions.find(request.cookies.get(COOKIE))
+        session = self._sessions.find(request.cookies.get(self._options.cookie))
         if path.startswith("/api/") and path not in _OPEN_TO_ALL and not (session and session.signed_in):
             return _refused(401, "Please sign in." if self._sessions.need_password else "Please load the page again.")
         if request.method in _SAFE:
@@ -211,8 +220,7 @@ def _is_address(name: str) -> bool:
 async def _whole_body(request: Request, receive: Receive) -> bytes | JSONResponse:
     """Read the body of a request, or return why it is refused."""
     too_large = _refused(413, f"The request is larger than {_LARGEST_BODY >> 10} KiB, which is the limit.")
-    announced = request.headers.get("content-length", "0")
-    if not (announced.isascii() and announced.isdigit()) or len(announced) > 19 or int(announced) > _LARGEST_BODY:
+    if int(request.headers.get("content-length", "0")) > _LARGEST_BODY:
         return too_large
 
     async def read() -> bytes | JSONResponse:

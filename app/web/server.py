@@ -15,13 +15,13 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from filelock import FileLock, Timeout
 
 from app.errors import GaitprintError, SettingsError
 from app.files import explained
-from app.web.api import Site, router
+from app.web.api import Site, router, with_cookie
 from app.web.connections import LimitedConnection
 from app.web.jobs import JobStore
 from app.web.options import ConflictError, WebError, WebOptions
@@ -53,7 +53,8 @@ def create_app(options: WebOptions) -> FastAPI:
         ConflictError: the folder's results were made with another gallery, or it holds what is not of the application.
     """
     _need_own(options.folder)
-    sessions, videos, jobs = Sessions(options.password), VideoLibrary(options), JobStore(options.folder)
+    sessions = Sessions(options.password or options.token, guessable=options.password is not None)
+    videos, jobs = VideoLibrary(options), JobStore(options.folder)
     queue, people = JobQueue(options, jobs, videos), People(options, jobs, videos)
     people.check_gallery()
     site = Site(options, sessions, videos, jobs, queue, people)
@@ -82,7 +83,7 @@ def create_app(options: WebOptions) -> FastAPI:
     application.add_exception_handler(RequestValidationError, _invalid)
     application.include_router(router)
     for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about"):
-        application.add_api_route(address, _page, include_in_schema=False)
+        application.add_api_route(address, _page, methods=["GET", "HEAD"], include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
     return application
 
@@ -130,8 +131,17 @@ async def _keep_following(queue: JobQueue, people: People) -> None:
         await asyncio.sleep(_FOLLOW_EVERY)
 
 
-async def _page() -> Response:
-    return FileResponse(_PAGES / "index.html")
+async def _page(request: Request, token: str = "") -> Response:
+    """Return the page. Its addresses are relative, so a proxy can put it below any path.
+
+    The link that is printed at the start carries a token, which lets its browser in.
+    """
+    site: Site = request.app.state.site
+    if token and site.options.token is not None and site.sessions.is_password(token):
+        key, _ = site.sessions.begin(signed_in=True)
+        return with_cookie(RedirectResponse("./", 303), site, key)  # the token leaves the address
+    root = "../" * (request.scope["path"].count("/") - 1) or "./"
+    return HTMLResponse((_PAGES / "index.html").read_text(encoding="utf-8").replace("{root}", root))
 
 
 async def _explained(request: Request, error: Exception) -> Response:

@@ -193,8 +193,9 @@ class TestGallery:
             with pytest.raises(GalleryError, match=r"no 'Ana Berg'.*Did you mean 'Anna Berg'"):
                 call("Ana Berg")
         for missing in (gallery.silhouettes, gallery.forget_walk, lambda one: gallery.embeddings([one])):
-            with pytest.raises(GalleryError, match="no walk 99"):
-                missing(99)
+            for walk_id in (99, 0, -1, 2**63 - 1, 2**63, -(2**63) - 1, 10**30):
+                with pytest.raises(GalleryError, match=f"no walk {walk_id}"):
+                    missing(walk_id)
         assert names(gallery) == {"Anna Berg": 1}
 
     def test_rename(self, gallery: Gallery) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -45,7 +50,7 @@ def studio(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(studio: Path) -> Iterator[str]:
-    """Where ``python -m app serve`` listens, started in the studio."""
+    """The link that ``python -m app serve`` prints, started in the studio."""
     settings = [word for setting in WEIGHT_FREE for word in ("--set", setting)]
     server = subprocess.Popen(
         [sys.executable, "-m", "app", "serve", "--port", "0", *settings],
@@ -57,7 +62,7 @@ def address(studio: Path) -> Iterator[str]:
     )
     assert server.stdout is not None
     first = server.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+", first)
+    found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", first)
     assert found, first + server.stdout.read()
     yield found[0]
     server.send_signal(signal.SIGINT)
@@ -111,6 +116,75 @@ def name_first(page: Page, name: str, consent: str) -> None:
     page.get_by_label("Consent of this person").fill(consent)
     page.get_by_role("button", name="Enrol", exact=True).click()
     page.locator(".track", has=page.get_by_text(name, exact=True)).first.wait_for()
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Serves the page below ``/gait/``, with the Host that the browser knows, as nginx does."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _pass_on(self) -> None:
+        assert self.path.startswith("/gait/"), self.path
+        server = http.client.HTTPConnection("127.0.0.1", self.server.upstream)  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        server.request(self.command, self.path[len("/gait") :], body, dict(self.headers))
+        answer = server.getresponse()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the browser has left the page
+            while piece := answer.read1():
+                self.wfile.write(piece)
+                self.wfile.flush()
+        self.close_connection = True
+
+    do_GET = do_POST = do_DELETE = do_PATCH = _pass_on  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxied(address: str) -> Iterator[str]:
+    """The link of the page behind a proxy, below a path."""
+    here = urlsplit(address)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        proxy.daemon_threads = True
+        proxy.upstream = here.port  # type: ignore[attr-defined]
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}/gait/?{here.query}"
+        proxy.shutdown()
+
+
+@pytest.mark.timeout(300)
+def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> None:
+    page.goto("about:blank")
+    page.context.clear_cookies()
+    page.goto(proxied)
+    page.get_by_role("heading", name="Who is walking there?").wait_for()
+    assert urlsplit(page.url).path == "/gait/"
+    assert "token" not in page.url
+    page.locator("#files").set_input_files(studio / "monday.mp4")
+    picture = page.locator(".video img")
+    picture.wait_for(timeout=PATIENCE)
+    page.wait_for_function("() => document.querySelector('.video img').naturalWidth > 0")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Start").click()
+    page.locator(".progress, .player").first.wait_for()
+    assert urlsplit(page.url).path.startswith("/gait/runs/")
+    page.reload()  # the address is two levels deep now
+    page.locator(".progress, .player").first.wait_for()
+    for name, path in (("People", "people"), ("Runs", "runs"), ("Limits", "about"), ("New run", "")):
+        page.get_by_role("navigation").get_by_role("link", name=name).click()
+        page.wait_for_url(f"**/gait/{path}")
+        page.locator("h1").wait_for()
+        page.reload()
+        page.locator("h1").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="Limits and responsible use").wait_for()
 
 
 @pytest.mark.timeout(600)

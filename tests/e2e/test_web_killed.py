@@ -60,12 +60,12 @@ class Server:
         self._process = program(home, "serve", "--port", "0")
         assert self._process.stdout is not None
         first = self._process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:(\d+)", first)
+        found = re.search(r"127\.0\.0\.1:(\d+)(/\?token=\S+)", first)
         assert found, first + self._process.stdout.read()
         self._port, self._headers = int(found[1]), dict[str, str]()
-        answer = self._send("GET", "/session")
+        answer = self._send("GET", found[2])
         self._headers = {"Cookie": str(answer.headers["Set-Cookie"]).partition(";")[0]}
-        self._headers["X-Gaitprint-Token"] = json.loads(answer.read())["token"]
+        self._headers["X-Gaitprint-Token"] = self.ask("GET", "/session")["token"]
 
     def __enter__(self) -> Server:
         return self
@@ -81,7 +81,7 @@ class Server:
 
     def ask(self, method: str, path: str, content: object = None) -> Any:
         body = content if isinstance(content, bytes) or content is None else json.dumps(content).encode()
-        answer = self._send(method, path, body)
+        answer = self._send(method, f"/api{path}", body)
         text = answer.read().decode()
         assert answer.status < 400, text
         return json.loads(text) if text else None
@@ -107,7 +107,7 @@ class Server:
 
     def _send(self, method: str, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-        connection.request(method, f"/api{path}", body, {"Content-Type": "application/json", **self._headers})
+        connection.request(method, path, body, {"Content-Type": "application/json", **self._headers})
         return connection.getresponse()
 
 

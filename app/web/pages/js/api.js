@@ -1,11 +1,13 @@
 // Talking to the server.
 
+import { root } from "./dom.js";
+
 export let session = null;
 
 export class SignInNeeded extends Error {}
 
 export async function beginSession() {
-  session = await (await fetch("/api/session")).json();
+  session = await (await fetch(`${root}/api/session`)).json();
   return session;
 }
 
@@ -17,7 +19,7 @@ async function answerOf(response) {
 }
 
 async function ask(method, path, content) {
-  const request = () => fetch(`/api${path}`, {
+  const request = () => fetch(`${root}/api${path}`, {
     method,
     headers: {
       ...(method === "GET" ? {} : { "X-Gaitprint-Token": session.token }),
@@ -57,7 +59,7 @@ export async function signOut() {
 export function upload(file, onProgress) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
-    request.open("POST", `/api/videos?name=${encodeURIComponent(file.name)}`);
+    request.open("POST", `${root}/api/videos?name=${encodeURIComponent(file.name)}`);
     request.setRequestHeader("X-Gaitprint-Token", session.token);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.addEventListener("progress", (event) => event.lengthComputable && onProgress(event.loaded / event.total));
@@ -77,7 +79,7 @@ export function follow(onJob, onGone = () => {}) {
   let source = null;
   let ended = false;
   function open() {
-    source = new EventSource("/api/events");
+    source = new EventSource(`${root}/api/events`);
     source.addEventListener("job", (event) => onJob(JSON.parse(event.data)));
     source.addEventListener("gone", (event) => onGone(JSON.parse(event.data).job_id));
     source.addEventListener("error", async () => {

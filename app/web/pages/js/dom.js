@@ -1,12 +1,19 @@
 // Building pages from data. Text is always set as text, so nothing that somebody typed can become markup.
 
-/** Make an element: properties starting with "on" are listeners, others attributes; false and null are left out. */
+/** The path below which the application lies; a proxy may have put it anywhere. */
+export const root = new URL("..", import.meta.url).pathname.slice(0, -1);
+
+/**
+ * Make an element: properties starting with "on" are listeners, others attributes; false and null are left out.
+ * Addresses are those of the application, without `root`.
+ */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === false || value === null || value === undefined) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, set] of Object.entries(value)) node.style.setProperty(key, set);
+    else if (name === "href" || name === "src") node.setAttribute(name, root + value);
     else node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));

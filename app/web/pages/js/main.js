@@ -1,7 +1,7 @@
 // Shows the page that belongs to the address. Links inside the application do not reload anything.
 
 import { SignInNeeded, beginSession, session, signIn, signOut } from "./api.js";
-import { action, el, notify, replaceKeepingPlace } from "./dom.js";
+import { action, el, notify, replaceKeepingPlace, root } from "./dom.js";
 import { about } from "./about.js";
 import { people } from "./people.js";
 import { person } from "./person.js";
@@ -22,7 +22,7 @@ const main = document.getElementById("main");
 let leave = new AbortController();
 
 export function go(path) {
-  history.pushState(null, "", path);
+  history.pushState(null, "", root + path);
   return show();
 }
 
@@ -33,7 +33,8 @@ async function show() {
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   document.querySelector(".notice.error")?.setAttribute("hidden", "");
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.pathname === "/" ? location.pathname === "/" : location.pathname.startsWith(link.pathname);
+    const top = link.pathname === `${root}/`;
+    const here = top ? location.pathname === link.pathname : location.pathname.startsWith(link.pathname);
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -41,7 +42,7 @@ async function show() {
   let contents;
   try {
     if (!session.signed_in) throw new SignInNeeded();
-    const [, page, found] = PAGES.map(([pattern, page]) => [pattern, page, location.pathname.match(pattern)]).find(
+    const [, page, found] = PAGES.map(([pattern, page]) => [pattern, page, location.pathname.slice(root.length).match(pattern)]).find(
       ([, , match]) => match,
     ) ?? [null, nowhere, []];
     contents = await page({ signal, go, again: () => !signal.aborted && show() }, ...found.slice(1));
@@ -72,7 +73,9 @@ function signInPage() {
   const form = el("form", { class: "narrow card", onsubmit: action(async () => {
     await signIn(password.value);
     await show();
-  }) }, el("h1", {}, "Sign in"), el("label", { for: "password" }, "Password"), password, el("button", { class: "primary" }, "Sign in"));
+  }) }, el("h1", {}, "Sign in"),
+  !session.password && el("p", { class: "hint" }, "Open the link that the program printed when it was started, or enter the token at its end."),
+  el("label", { for: "password" }, session.password ? "Password" : "Token"), password, el("button", { class: "primary" }, "Sign in"));
   queueMicrotask(() => password.focus());
   return form;
 }
@@ -81,15 +84,18 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
   if (link.origin !== location.origin || link.target || link.hasAttribute("download") || link.hash) return;
-  if (link.pathname.startsWith("/api/")) return;
+  if (!link.pathname.startsWith(`${root}/`) || link.pathname.startsWith(`${root}/api/`)) return;
   event.preventDefault();
-  go(link.pathname);
+  go(link.pathname.slice(root.length));
 });
 window.addEventListener("popstate", show);
 document.getElementById("sign-out").addEventListener("click", action(async () => {
   await signOut();
   await show();
 }));
+
+// The page is written with relative addresses, which would lead elsewhere as soon as its own address changes.
+for (const link of document.querySelectorAll(".top a, link[rel=icon]")) link.href = link.href;
 
 try {
   await beginSession();

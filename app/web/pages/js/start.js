@@ -1,7 +1,7 @@
 // A new run: which videos, and with whom the people in them are compared.
 
 import { get, post, remove, session, upload } from "./api.js";
-import { action, confirmed, el, notify } from "./dom.js";
+import { action, confirmed, el, notify, root } from "./dom.js";
 import { bytes, clock, count } from "./format.js";
 import { liveJobs } from "./runs.js";
 
@@ -56,7 +56,7 @@ export async function start({ signal, go, again }) {
         again();
       }) }, "Delete"));
     const fill = (seen) => {
-      picture.src = `/api/videos/${video.video_id}/thumbnail`;
+      picture.src = `${root}/api/videos/${video.video_id}/thumbnail`;
       header.replaceChildren(seen.frames ? `${clock(seen.frames / seen.fps)} · ` : "", el("span", { class: "size" }, `${seen.width}×${seen.height} · `), bytes(video.bytes));
     };
     if (video.seen) fill(video.seen);
