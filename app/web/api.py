@@ -462,5 +462,5 @@ def _file(site: Site, path: Path, headers: dict[str, str] | None = None) -> Resp
 
 
 for _route in router.routes:  # FastAPI does not answer HEAD by itself
-    if isinstance(_route, APIRoute) and "GET" in _route.methods:
+    if isinstance(_route, APIRoute) and _route.methods and "GET" in _route.methods:
         _route.methods.add("HEAD")
