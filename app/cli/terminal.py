@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -28,11 +29,30 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
-console = Console()
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys, or that turn the direction of a text around."""
+
+
+class _Terminal(Console):
+    """A console on which text stays text: no note, file name or message can give the terminal commands."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Show commands in the text as escapes such as ``\\x1b``; the console's own are kept apart from the text."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control or text.isprintable() else Segment(_COMMANDS.sub(_escaped, text), style)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return repr(character[0])[1:-1]
+
+
+console = _Terminal()
 """Standard output."""
-error_console = Console(stderr=True)
+error_console = _Terminal(stderr=True)
 """Standard error."""
 
 
@@ -62,7 +82,10 @@ def write_json(content: Any, *, indent: int | None = None, to: TextIO | None = N
     """
     out = to or sys.stdout
     ascii_only = not (out.encoding or "").lower().startswith("utf")
-    print(json.dumps(content, indent=indent, default=str, ensure_ascii=ascii_only), file=out, flush=True)
+    text = json.dumps(content, indent=indent, default=str, ensure_ascii=ascii_only)
+    # JSON itself escapes only some of these, and line breaks are never part of a value here.
+    text = _COMMANDS.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
+    print(text, file=out, flush=True)
 
 
 class _FrameRate(ProgressColumn):

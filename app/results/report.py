@@ -253,11 +253,24 @@ def rows(role: Literal["gallery", "probe"], video: VideoReport) -> Iterator[dict
 
 
 def to_csv(report: Report) -> str:
-    """Return the content of `results.csv`: one row for each track of each video, with four decimals."""
+    """Return the content of `results.csv`: one row for each track of each video, with four decimals.
+
+    A text that spreadsheets would take for a formula, such as the name ``=1+1``, gets a ``'`` in front.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     gallery = rows("gallery", report.gallery) if report.gallery else ()
     for row in (*gallery, *(row for probe in report.probes for row in rows("probe", probe))):
-        writer.writerow({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()})
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value for a table, which spreadsheets must not take for a formula."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")  # which begins a new row, as it is written without quotes
+    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -171,6 +171,23 @@ def test_nothing_but_numbers_is_a_number() -> None:
         report(timings={"total": float("nan")})
 
 
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1+1|cmd", "@SUM(1)", "\t=1", "\r=1", "-\r=1", '=HYPERLINK("http://x")']
+)
+def test_no_cell_of_the_table_is_a_formula(text: str) -> None:
+    odd = report().model_dump()
+    for video in (odd["gallery"], *odd["probes"]):
+        video |= {"video": text, "name": text}
+        for one in video["tracks"]:
+            one |= {"identity": text if one["status"] == "identified" else None, "reason": text, "distance": -0.5}
+    rows = list(csv.DictReader(io.StringIO(to_csv(Report.model_validate(odd)), newline="")))
+    assert [rows[0][column] for column in ("video", "path", "identity", "reason")] == [
+        f"'{text}".replace("\r", " ")
+    ] * 4
+    assert {row["distance"] for row in rows} == {"-0.5000"}, "a number stays one"
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "@", "\t", "\r"))]
+
+
 def test_the_table_has_a_row_for_each_track() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(report()))))
     assert tuple(rows[0]) == CSV_COLUMNS

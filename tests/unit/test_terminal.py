@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import ast
 import logging
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import typer
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 from typer.testing import CliRunner
 
+from app.cli.main import main
 from app.cli.options import FreshOption, with_settings
-from app.cli.terminal import ProgressBars, error_console, say, show_log
+from app.cli.terminal import ProgressBars, console, error_console, say, show_log, write_json
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
+from app.types import Embedding
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -34,6 +43,37 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     path = "/somewhere/[red]with[/]/" + "a-long-name-" * 20
     say(path)
     assert capsys.readouterr().out == path + "\n"
+
+
+COMMANDS = ["\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\x90q\x9c", "a\rb", "\x08\x7f", "\u202egpj.exe", "\u2066x", "\0"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_that_is_printed_commands_the_terminal(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever somebody wrote into a note, a file name or an address; every way in which the program prints."""
+    text = f"before{command}after \u00e9\u65e5"
+    table = Table("name")
+    table.add_row(Text(text))
+    say(text)
+    console.print(text, markup=False)
+    console.print(table, Text.assemble(text, ("x", "bold")), Panel(text))
+    with show_log(console):
+        logging.getLogger("app.somewhere").warning("%s", text)
+    write_json({text: [text]})
+    database = tmp_path / "gallery.db"
+    with SqliteGallery(database) as gallery:
+        walk = NewWalk(Embedding(np.ones((2, 8), np.float32), "gei", 30), source=f"{text}.mp4", view=text)
+        gallery.enrol("Anna", [walk], consent=text)
+    for words in (["list"], ["show", "Anna"], ["log"], ["list", "--json"], ["show", text]):
+        main(["gallery", *words, "--gallery-db", str(database)])
+    printed = "".join(capsys.readouterr())
+    assert printed.count("before") >= 10
+    assert "\u00e9\u65e5" in printed
+    assert not [
+        character for character in printed if unicodedata.category(character) in ("Cc", "Cf") and character != "\n"
+    ]
 
 
 def test_the_inner_log_alone_prints(capsys: pytest.CaptureFixture[str]) -> None:
