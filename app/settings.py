@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.errors import SettingsError, nearest
+from app.types import Reading
 from app.yaml_files import parse_yaml, read_yaml
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -30,6 +31,18 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows do not have it
         return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class VideoSettings(Reading):
+    """Reading videos. What is set here holds for every video of a run."""
+
+    fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
+    """The true number of frames in a second. None: what the video says. The times in the video are then ignored."""
+    start: Amount = 0.0
+    """From which second on a video is read. Times in the results count from there."""
+    end: Amount | None = None
+    """Up to which second a video is read. None: to its end."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +211,7 @@ class OutputSettings:
 class Settings:
     """All settings, by section."""
 
+    video: VideoSettings = field(default_factory=VideoSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)

@@ -52,8 +52,11 @@ class Detector(VideoStage, Protocol):
 class Tracker(Protocol):
     """Follows people through one video. Every video needs a new tracker."""
 
-    def update(self, detections: Detections) -> TrackedBoxes:
-        """Take the detections of the next frame and return the confirmed tracks that it shows. Ids start at 1."""
+    def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
+        """Take the detections of the next frame and return the confirmed tracks that it shows. Ids start at 1.
+
+        `passed` is the time since the frame before, in frames of the video's rate.
+        """
         ...
 
 

@@ -70,15 +70,28 @@ class ModelCard:
         return f"{self.name}@{self.sha256[:8]}" if self.sha256 else self.name
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Which part of a video is read, from `start` to `end` in s, and its frame rate in 1/s if the file is wrong."""
+
+    fps: float | None = None
+    start: float = 0.0
+    end: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A video's header: `width` and `height` in px after rotation. `frame_count` is a hint and may be wrong."""
+    """A video's header: `width` and `height` in px after rotation. `frame_count` is a hint and may be wrong.
+
+    `reading` says which part of the file it is about.
+    """
 
     path: Path
     width: int
     height: int
     fps: Fraction
     frame_count: int | None = None
+    reading: Reading = Reading()
 
     def __post_init__(self) -> None:
         _need(self.width > 0 and self.height > 0, f"a video of {self.width}x{self.height} px has no picture")
@@ -87,7 +100,10 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded picture: 0-based `index`, presentation `time` in s from the first frame, BGR `image`."""
+    """One decoded picture: `index`, presentation `time` in s from the first frame, BGR `image`.
+
+    The index counts time in frames of the video's rate, from 0. It rises, by more than one where pictures are missing.
+    """
 
     index: int
     time: float

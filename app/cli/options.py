@@ -41,6 +41,15 @@ _MODELS: dict[str, tuple[str, Any]] = {
         "gait.checkpoint",
         Annotated[Path | None, typer.Option(help="Gait network's file, e.g. GaitBase_DA-180000.pt.")],
     ),
+    "fps": (
+        "video.fps",
+        Annotated[float | None, typer.Option(help="The videos' true frame rate in 1/s, where a file says it wrongly.")],
+    ),
+    "from_": (
+        "video.start",
+        Annotated[float | None, typer.Option("--from", help="Read each video from this second on.")],
+    ),
+    "to": ("video.end", Annotated[float | None, typer.Option("--to", help="Read each video up to this second.")]),
     "output": ("output.folder", Annotated[Path | None, typer.Option(help="Folder for the results.")]),
 }
 """For each parameter: the setting it stands for, and its option. Every command of `with_settings` has these."""

@@ -83,7 +83,7 @@ def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Ima
     """Return the best picture of each of `tracks` by track id (`BestCrops.pictures`). Decodes the video once more."""
     numbers = {track.track_id for track in tracks}
     best = BestCrops(video_report(analysed, {}))
-    with VideoReader(analysed.info.path) as reader:
+    with VideoReader(analysed.info.path, analysed.info.reading) as reader:
         for frame in reader:
             best.look(frame)
             if frame.index >= best.last:

@@ -153,7 +153,7 @@ def render(
     labels = labels_by_frame(video, skeletons)
     painter = Painter(identities, video.width, video.height)
     with (
-        VideoReader(path) as reader,
+        VideoReader(path, run.settings.video) as reader,
         VideoWriter(out, video.width, video.height, reader.info.fps) as writer,
         run.progress.stage(f"{out.name}: paint", video.frame_count) as advance,
         run.watch.measure("paint"),

@@ -103,7 +103,7 @@ class VideoReport(_Model):
     width: int = Field(description="px, after rotation")
     height: int = Field(description="px, after rotation")
     fps: float
-    frame_count: int = Field(description="number of frames that were decoded")
+    frame_count: int = Field(description="length in frames at this rate; fewer were decoded if some are missing")
     warnings: list[str] = []
     tracks: list[TrackReport]
 

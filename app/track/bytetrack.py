@@ -16,6 +16,7 @@ from app.track.kalman import BoxFilter
 from app.types import Detections, Floats, Ints, TrackedBoxes
 
 _SAME_PERSON = 0.5
+_NOBODY = np.zeros((0, 4), np.float32)
 
 
 class _State(IntEnum):
@@ -45,23 +46,30 @@ class ByteTracker:
             raise ValueError(f"a frame rate of {fps} is not positive")
         self._settings = settings
         self._patience = round(settings.lost_seconds * fps)
-        self._frame = -1
-        self._filter = BoxFilter.of(np.zeros((0, 4), np.float32))
+        self._frame, self._is_first = -1, True
+        self._filter = BoxFilter.of(_NOBODY)
         self._ids = np.zeros(0, np.int64)
         self._states = np.zeros(0, np.int64)
         self._seen = np.zeros(0, np.int64)
         self._next_id = 1
 
-    def update(self, detections: Detections) -> TrackedBoxes:
+    def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
         """Take the next frame's detections and return the confirmed tracks seen in it.
+
+        Args:
+            detections: who was detected.
+            passed: the time since the frame before in frames of the video's rate. Where nothing was recorded for longer
+                than a person may be hidden, all tracks end.
 
         Returns:
             Ids, boxes and scores, sorted by id. The boxes are those of the detections, because they belong to this very
             frame, and filtered boxes fit people no better (measured).
         """
         settings = self._settings
-        self._frame += 1
-        self._filter.predict(self._states == _State.LOST)
+        self._frame += passed
+        self._keep(self._frame - self._seen <= self._patience + 1)
+        for _ in range(min(passed, self._patience + 1)):
+            self._filter.predict(self._states == _State.LOST)
         boxes, scores = detections.boxes, detections.scores
         overlap = iou(self._filter.boxes(), boxes)
         weighed = overlap * scores  # sure detections choose first
@@ -91,7 +99,8 @@ class ByteTracker:
         doubled = iou(boxes[newcomers], boxes[matched]).max(axis=1, initial=0.0) >= _SAME_PERSON
         newcomers = newcomers[~doubled]
         self._forget_and_start(boxes[newcomers])
-        if self._frame == 0:
+        if self._is_first:
+            self._is_first = False
             first = np.arange(len(newcomers))
             self._confirm(first)
             tracked = TrackedBoxes(self._ids[first], boxes[newcomers], scores[newcomers])
@@ -108,6 +117,9 @@ class ByteTracker:
         unseen = self._seen < self._frame
         self._states[unseen & (self._states == _State.TRACKED)] = _State.LOST
         keep = ~unseen | ((self._states == _State.LOST) & (self._frame - self._seen <= self._patience))
+        self._keep(keep, newcomers)
+
+    def _keep(self, keep: NDArray[np.bool_], newcomers: Floats = _NOBODY) -> None:
         count = len(newcomers)
         self._filter = self._filter.joined(BoxFilter.of(newcomers), keep)
         self._ids = np.append(self._ids[keep], np.zeros(count, np.int64))

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-import av
 import cv2
 import numpy as np
 
-from app.errors import VideoError
 from app.types import Bytes, Floats, Frame, Image, ModelCard, VideoInfo
+from app.video.reader import VideoReader
 
 logger = logging.getLogger(__name__)
 
@@ -214,48 +212,24 @@ def _samples(video: VideoInfo, width: int, height: int) -> list[Image]:
     Raises:
         VideoError: no picture at all can be decoded.
     """
-    samples = _key_pictures(video, width, height)
-    if len(samples) < _SAMPLES // 2:
-        samples = _every_nth_picture(video, width, height)
-    if not samples:
-        raise VideoError(f"{video.path}: no picture can be decoded, so its background cannot be learnt.")
-    return samples
-
-
-def _key_pictures(video: VideoInfo, width: int, height: int) -> list[Image]:
-    """Seek through the video to its key pictures, which are cheap to decode and dense enough except in short videos."""
-    pictures: dict[int, Image] = {}
-    with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        start, duration = container.start_time or 0, container.duration or 0
-        for step in range(_SAMPLES if duration else 0):
-            container.seek(start + duration * step // _SAMPLES)
-            picture = next(container.decode(stream), None)
-            if picture is not None and picture.pts is not None and picture.pts not in pictures:
-                pictures[picture.pts] = _upright(picture, width, height)
-    return [pictures[time] for time in sorted(pictures)]
+    # Seeking to key pictures is cheap, and they are dense enough except in short videos.
+    with VideoReader(video.path, video.reading) as reader:
+        samples = [_shrunk(image, width, height) for image in reader.key_pictures(_SAMPLES)]
+    return samples if len(samples) >= _SAMPLES // 2 else _every_nth_picture(video, width, height)
 
 
 def _every_nth_picture(video: VideoInfo, width: int, height: int) -> list[Image]:
     """Decode the whole video and keep pictures spread over it; its length is not certain beforehand."""
     pictures: list[Image] = []
     step = 1
-    with suppress(av.FFmpegError), av.open(f"file:{video.path}") as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for index, picture in enumerate(container.decode(stream)):
-            if index % step == 0:
-                pictures.append(_upright(picture, width, height))
+    with VideoReader(video.path, video.reading) as reader:
+        for number, frame in enumerate(reader):
+            if number % step == 0:
+                pictures.append(_shrunk(frame.image, width, height))
                 if len(pictures) == 2 * _SAMPLES:
                     del pictures[1::2]
                     step *= 2
     return pictures[:: -(-len(pictures) // _SAMPLES) or 1]
-
-
-def _upright(picture: av.VideoFrame, width: int, height: int) -> Image:
-    image = np.rot90(picture.to_ndarray(format="bgr24"), round(picture.rotation / 90) % 4)
-    return _shrunk(np.ascontiguousarray(image, np.uint8), width, height)
 
 
 def _shrunk(image: Image, width: int, height: int) -> Image:
@@ -276,6 +250,8 @@ def _camera_moves(samples: Sequence[Image]) -> bool:
     greys = [cv2.cvtColor(_shrunk(sample, width, height), cv2.COLOR_BGR2GRAY) for sample in samples]
     grid = np.stack(np.meshgrid(np.arange(8, width, 16), np.arange(8, height, 16)), axis=-1)
     points = grid.reshape(-1, 1, 2).astype(np.float32)
+    if not len(points):  # a strip of a few rows has no room for them
+        return False
     moved = []
     for before, after in pairwise(greys):
         there, forward, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.empty_like(points))

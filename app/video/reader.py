@@ -9,61 +9,79 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-import cv2
-import numpy as np
-from av.stream import Disposition
+from av.filter import Graph
 
 from app.errors import VideoError
-from app.types import Frame, Image, VideoInfo
+from app.types import Frame, Image, Reading, VideoInfo
+from app.video.opening import opened, reason, seconds
+from app.video.upright import Upright
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-
-_FALLBACK_RATE = Fraction(25)
-_TURN = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_RESTART = 1.0
+"""A clock that goes back by more than this, in s, was set anew. By less, pictures are only in disorder."""
+_LONGEST_PAUSE, _AFTER_JUMP = 600.0, 5.0
+"""A longer pause, in s, is a jump of the clock, and is shortened to the second value."""
+_PAUSE = 1.0
+"""Pauses from here on, in s, are told to the user."""
+_AHEAD = 0.5
+"""Where more pictures come than the rate says, so many seconds of them may be ahead before some are left out."""
+_EXACT = 1e-6
+_SEEK = 10.0
+"""A start that is later than this, in s, is sought; an earlier one is reached by decoding."""
 
 
 class VideoReader:
     """A video as an iterable of `Frame`; a context manager, iterable once.
 
     Times are the presentation times, counted from the first picture, and always rise; a picture without a time comes
-    one frame duration after the one before. Pictures are turned upright by the rotation that phones record. Pixels that
-    are not square are made square by scaling the width. Pictures of another size are scaled to that of the first one.
-    Damaged packets are skipped, and a video that breaks off is read up to there; `warnings` tells of both after the
-    last frame.
+    one frame duration after the one before. A clock that starts anew or jumps far ahead goes on where it was. Frames
+    are numbered by their times, so that numbers are missing where nothing was recorded.
+
+    Pictures are turned and mirrored as the file says. Pixels that are not square are made square by scaling the width.
+    Pictures of another shape are scaled to fit into that of the first one. Interlaced pictures are deinterlaced, and
+    HLG and PQ are brought to the ordinary range. Damaged packets are skipped, and a video that breaks off is read up to
+    there. `warnings` tells of all this after the last frame.
 
     Args:
         path: a file in any format and codec that FFmpeg knows.
+        reading: which part is read; times count from its start.
 
     Raises:
-        VideoError: the file is missing, unreadable or no video, or it holds only sound or not a single picture.
+        VideoError: the file is missing, unreadable or no video, it holds only sound or not a single picture, or
+            `reading` leaves nothing of it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: Reading | None = None) -> None:
         self.path = path
-        self.warnings: list[str] = []
-        self._damaged = 0
+        self.reading = reading = reading or Reading()
+        self._damaged, self._changed = 0, False
         self._broke_off: str | None = None
-        self._container = _open(path)
+        self._last_stamp = 0.0
+        if reading.end is not None and reading.end <= reading.start:
+            raise VideoError(f"Reading is to end at {reading.end:g} s, but to start at {reading.start:g} s.")
+        rate = Fraction(reading.fps).limit_denominator(1001) if reading.fps is not None else None
+        self._opened = opened(path, rate)
+        self._container, self._stream = self._opened.container, self._opened.stream
+        self.warnings: list[str] = list(self._opened.remarks)
         try:
-            self._stream = _video_stream(self._container, path)
             self._stream.thread_type = "AUTO"
-            self._pictures = self._decode()
+            self._pictures = self._deinterlaced(self._decode(self._opened.packets))
             first = next(self._pictures, None)
             if first is None:
                 cause = f" ({self._broke_off})" if self._broke_off else ""
                 raise VideoError(f"{path} holds no picture that can be decoded{cause}.")
             self._first: VideoFrame | None = first
-            self._rotation = _rotation(first)
-            self._size = _square_pixels(first, self._stream)
-            width, height = self._size if self._rotation % 180 == 0 else self._size[::-1]
-            fps = self._rate()
-            self.info = VideoInfo(
-                path, width, height, fps, self._stream.frames or round(self._promised() * fps) or None
-            )
+            self._upright = Upright(first, self._stream.sample_aspect_ratio)
+            fps = self._opened.rate
+            span = min(self._promised() or 0.0, reading.end if reading.end is not None else float("inf"))
+            count = round(max(0.0, span - reading.start) * fps) or None
+            if reading == Reading():
+                count = self._stream.frames or count
+            self.info = VideoInfo(path, self._upright.width, self._upright.height, fps, count, reading)
         except BaseException:
             self.close()
             raise
@@ -79,82 +97,168 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        if self._first is None:
+        first, self._first = self._first, None
+        if first is None:
             raise RuntimeError("a VideoReader can be iterated once; open the video again")
-        duration = float(1 / self.info.fps)
-        start = _seconds(self._first) or 0.0
-        picture: VideoFrame | None = self._first
-        self._first = None
-        index, time = 0, 0.0
-        while picture is not None:
-            if index:
-                stamp = _seconds(picture)
-                time = stamp - start if stamp is not None and stamp - start > time else time + duration
-            yield Frame(index, time, self._upright(picture))
-            index += 1
-            picture = next(self._pictures, None)
-        self._report(index, time + duration)
+        fps, start, end = float(self.info.fps), self.reading.start, self.reading.end
+        index, notes = -1, list[str]()
+        for time, picture in self._timed(first, notes):
+            if time < start - _EXACT:
+                continue
+            if end is not None and time >= end - _EXACT:
+                break
+            due = round((time - start) * fps)
+            if index + 1 - due > _AHEAD * fps:
+                continue
+            index = max(index + 1, due)
+            yield Frame(index, time - start, self._image(picture, time, notes))
+        else:
+            self._report(index + 1, notes)
+        if index < 0:
+            raise VideoError(f"{self.path} has no picture from {start:g} s on, where reading was to start.")
+        self.warnings += notes
 
-    def _decode(self) -> Iterator[VideoFrame]:
-        """Yield what can be decoded. Damage in a packet loses that packet; damage in the container loses the rest."""
-        packets = self._container.demux(self._stream)
+    def key_pictures(self, count: int) -> Iterator[Image]:
+        """Yield up to `count` pictures, spread over the part that is read, by seeking. Iterate nothing else afterwards.
+
+        They are the nearest that need no others to be decoded, so they are cheap and may be few. There is none where a
+        file cannot be sought.
+        """
+        first, start, end = self._first, self.reading.start, self.reading.end
+        span = (end if end is not None else self._promised()) - start
+        if first is None or span <= 0 or not self._opened.timed:
+            return
+        seen = set[int]()
+        for step in range(count):
+            picture = self._sought((_seconds(first) or 0.0) + start + span * step / count)
+            if picture is not None and picture.pts is not None and picture.pts not in seen:
+                seen.add(picture.pts)
+                yield self._upright.image(picture)
+
+    def _timed(self, first: VideoFrame, notes: list[str]) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield the pictures with their times in s, which rise. Add to `notes` what the clock does."""
+        step, timed = 1 / float(self.info.fps), self._opened.timed
+        offset, time = -(_seconds(first) or 0.0), -step
+        picture: VideoFrame | None = first
+        if timed and self.reading.start > _SEEK:
+            picture = self._sought(self.reading.start - _SEEK / 2 - offset)
+            time = -_LONGEST_PAUSE  # the first time is not compared with one before
+        pause, at, pauses = 0.0, 0.0, 0
+        while picture is not None:
+            stamp = _seconds(picture) if timed else None
+            now = time + step if stamp is None else stamp + offset
+            if now <= time:
+                if now < time - _RESTART:
+                    notes.append(f"The clock of {self.path} starts anew after {time:.1f} s; time goes on from there.")
+                    offset += time + step - now
+                now = time + step
+            elif now - time > _LONGEST_PAUSE and time >= 0:
+                notes.append(
+                    f"The clock of {self.path} jumps ahead by {now - time:.0f} s after {time:.1f} s. This is shortened "
+                    f"to {_AFTER_JUMP:.0f} s."
+                )
+                offset -= now - time - _AFTER_JUMP
+                now = time + _AFTER_JUMP
+            elif now - time > step + _PAUSE and time >= 0:
+                pauses += 1
+                pause, at = max((pause, at), (now - time, time))
+            time = now
+            yield time, picture
+            picture = next(self._pictures, None)
+        if pauses:
+            which = "a pause" if pauses == 1 else f"{pauses} pauses, the longest one"
+            notes.append(f"{self.path} has {which} of {pause:.1f} s after {at:.1f} s, in which nothing was recorded.")
+
+    def _sought(self, stamp: float) -> VideoFrame | None:
+        """Return the key picture before `stamp`, in s of the file's own clock."""
+        with suppress(av.FFmpegError, OSError):
+            self._container.seek(round(stamp * av.time_base))
+            self._pictures = self._deinterlaced(self._decode(self._container.demux(self._stream)))
+        return next(self._pictures, None)
+
+    def _decode(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        """Yield what can be decoded. Damage in a packet loses that packet; damage in the container loses the rest.
+
+        Before the first key picture nothing can be decoded: a recording that was cut out of a stream is not damaged.
+        """
+        began = False
         while True:
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError) as error:
-                self._broke_off = _reason(error)
+                self._broke_off = reason(error)
                 with suppress(av.FFmpegError, ValueError):
                     yield from self._stream.decode(None)  # what the decoder still holds
                 return
             if packet is None:
                 return
+            began = began or packet.is_keyframe
+            self._last_stamp = max(self._last_stamp, seconds(packet) or 0.0)
             if packet.is_corrupt:
-                self._damaged += 1
+                self._damaged += began
             try:
                 pictures = packet.decode()
             except (av.FFmpegError, ValueError) as error:
                 if packet.dts is None and isinstance(error, av.error.EOFError):
                     return
-                self._damaged += not packet.is_corrupt
+                self._damaged += began and not packet.is_corrupt
                 continue
             for picture in pictures:
-                self._damaged += picture.is_corrupt and not packet.is_corrupt
+                self._damaged += began and picture.is_corrupt and not packet.is_corrupt
                 yield picture
 
-    def _rate(self) -> Fraction:
-        for rate in (self._stream.average_rate, self._stream.guessed_rate):
-            if rate is not None and 0 < rate <= 1000:
-                return Fraction(rate)
-        self._warn(f"{self.path} does not say its frame rate; {_FALLBACK_RATE} frames/s is assumed.")
-        return _FALLBACK_RATE
+    def _deinterlaced(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Give the pictures through FFmpeg's deinterlacer, from the first interlaced one on."""
+        graph: Graph | None = None
+        shape: tuple[int, int, str] | None = None
+        for picture in pictures:
+            if graph is None and not picture.interlaced_frame:
+                yield picture
+                continue
+            if graph is None:
+                self.warnings.append(f"{self.path} is interlaced, and is deinterlaced.")
+            if shape != (picture.width, picture.height, picture.format.name):
+                if graph is not None:
+                    yield from _flushed(graph)
+                graph, shape = _deinterlacer(picture), (picture.width, picture.height, picture.format.name)
+            assert graph is not None  # it was made together with `shape`
+            graph.vpush(picture)
+            yield from _pulled(graph)
+        if graph is not None:
+            yield from _flushed(graph)
 
-    def _upright(self, picture: VideoFrame) -> Image:
-        width, height = self._size
-        image = picture.to_ndarray(format="bgr24", width=width, height=height)
-        turn = _TURN.get(self._rotation)
-        return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
+    def _image(self, picture: VideoFrame, time: float, notes: list[str]) -> Image:
+        if not self._changed and not self._upright.fits(picture):
+            self._changed = True
+            notes.append(
+                f"The pictures of {self.path} change to {picture.width}x{picture.height} px at {time:.1f} s. They are "
+                f"scaled to fit into {self.info.width}x{self.info.height} px."
+            )
+        try:
+            return self._upright.image(picture)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{self.path}: the picture at {time:.1f} s cannot be shown ({reason(error)}).") from error
 
-    def _report(self, count: int, end: float) -> None:
-        """Warn about damage, once, at the end of the video."""
+    def _report(self, count: int, notes: list[str]) -> None:
+        """Tell about damage, once, at the end of the video."""
         parts = []
         if self._damaged:
             pieces = "piece was" if self._damaged == 1 else "pieces were"
             parts.append(f"{self._damaged} damaged {pieces} skipped or patched")
-        expected = self._expected_count(count, end)
-        if self._broke_off or count < expected:
-            of = f" of about {expected}" if count < expected else ""
-            cause = f" ({self._broke_off})" if self._broke_off else ""
-            parts.append(f"it breaks off after {count}{of} frames, at {end:.2f} s{cause}")
-        if parts:
-            self._warn(f"{self.path} is damaged: {'; '.join(parts)}. The readable part is used.")
-
-    def _expected_count(self, count: int, end: float) -> int:
-        """Return how many frames the header promises if the video has clearly fewer, else 0."""
-        if self._stream.frames:
-            return self._stream.frames if count < 0.99 * self._stream.frames - 2 else 0
         # A second of tolerance, because headers round, and a variable rate makes the last duration a guess.
-        seconds = self._promised()
-        return round(seconds * float(self.info.fps)) if end < 0.99 * seconds - 1 else 0
+        promised = self._promised()
+        missing = promised - (self._last_stamp - self._begin())
+        if self._broke_off or missing > 1 + promised / 100:
+            of = f" of about {self.info.frame_count}" if self.info.frame_count and missing > 0 else ""
+            cause = f" ({self._broke_off})" if self._broke_off else ""
+            parts.append(f"it breaks off after {count}{of} frames, at {count / float(self.info.fps):.2f} s{cause}")
+        if parts:
+            notes.append(f"{self.path} is damaged: {'; '.join(parts)}. The readable part is used.")
+
+    def _begin(self) -> float:
+        """Return the time of the first packet on the file's clock, in s."""
+        stream = self._stream
+        return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
 
     def _promised(self) -> float:
         """Return the duration that the header gives for the pictures in s, or 0 if it gives none."""
@@ -165,69 +269,33 @@ class VideoReader:
             return container.duration / av.time_base
         return 0.0
 
-    def _warn(self, message: str) -> None:
-        self.warnings.append(message)
+
+def _deinterlacer(picture: VideoFrame) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
+    )
+    # One picture for each picture, not for each field: gait networks know ordinary rates.
+    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
-def _open(path: Path) -> InputContainer:
-    if path.is_dir():
-        raise VideoError(f"{path} is a folder, not a video.")
-    if not path.exists():
-        raise VideoError(f"There is no video '{path}'.")
-    try:
-        if path.is_file() and path.stat().st_size == 0:
-            raise VideoError(f"{path} is an empty file.")
-        # With "file:", a colon in the name is not taken for a protocol, and a playlist cannot reach the network.
-        container = av.open(
-            f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
-        )
-    except PermissionError as error:
-        raise VideoError(f"{path} may not be read: permission denied.") from error
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(
-            f"{path} is not a video, or is damaged beyond reading ({_reason(error)}). "
-            "A recording that was cut off before its index was written cannot be opened."
-        ) from error
-    if container.format.name == "tty":  # FFmpeg plays any text file as a terminal recording
-        container.close()
-        raise VideoError(f"{path} is a text file, not a video.")
-    if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        container.close()
-        raise VideoError(f"{path} is a picture, not a video.")
-    return container
+def _pulled(graph: Graph) -> Iterator[VideoFrame]:
+    """Yield the pictures that are ready."""
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    # An attached picture is the cover of an audio file.
-    streams = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
-    if not streams:
-        what = "only sound" if container.streams.audio else "no video stream"
-        raise VideoError(f"{path} holds {what}: there is no picture to look at.")
-    if getattr(streams[0], "codec_context", None) is None:
-        raise VideoError(f"{path} uses a video codec that this FFmpeg does not know. Convert it to H.264.")
-    return streams[0]
+def _flushed(graph: Graph) -> Iterator[VideoFrame]:
+    graph.vpush(None)
+    return _pulled(graph)
 
 
 def _seconds(picture: VideoFrame) -> float | None:
     if picture.pts is None or picture.time_base is None:
         return None
     return float(picture.pts * picture.time_base)
-
-
-def _rotation(picture: VideoFrame) -> int:
-    """Return how far to turn counter-clockwise, in degrees: 0, 90, 180 or 270; slanted angles are rounded."""
-    return round(picture.rotation / 90) * 90 % 360
-
-
-def _square_pixels(picture: VideoFrame, stream: VideoStream) -> tuple[int, int]:
-    """Return the width and height in px, before rotation, that show the picture undistorted."""
-    ratio = stream.sample_aspect_ratio
-    # Less than one percent is a rounding of the container and not worth resampling.
-    if not ratio or abs(ratio - 1) < Fraction(1, 100) or not Fraction(1, 4) <= ratio <= 4:
-        return picture.width, picture.height
-    return round(picture.width * ratio), picture.height
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text)

@@ -102,7 +102,7 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
         NobodyFoundError: no pedestrian is seen in it.
         OutputError: the archive cannot be written.
     """
-    with VideoReader(video) as reader:
+    with VideoReader(video, run.settings.video) as reader:
         path = archive.archive_path(run.settings.output.folder / "cache", video, run.stages.cards(), run.settings)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
@@ -126,6 +126,7 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
 @dataclass
 class _Counter:
     frames: int = 0
+    """The length of what was read, in frames of the video's rate."""
 
 
 def _follow(
@@ -141,8 +142,8 @@ def _follow(
     ):
 
         def count(group: list[Frame]) -> None:
-            counter.frames += len(group)
-            advance(len(group))
+            advance(group[-1].index + 1 - counter.frames)
+            counter.frames = group[-1].index + 1
 
         detected = detections_of(frames, stages.detector, batch, watch)
         is_empty = True

@@ -31,7 +31,7 @@ _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
 """Settings that do not change the result, only how it is computed. Models count by the digests of their files."""
 _CODE = (
     *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
-    *("video/reader.py", "video/background.py"),
+    *("video/opening.py", "video/upright.py", "video/reader.py", "video/background.py"),
 )
 """The files and folders of `app` that make up pass 1."""
 _LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")
@@ -66,7 +66,7 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
         "models": {stage: [card.name, card.sha256, card.runtime] for stage, card in cards.items() if stage != "gait"},
         "settings": {
             section: {key: value for key, value in asdict(getattr(settings, section)).items() if key not in _NO_EFFECT}
-            for section in ("detector", "track", "segmenter", "quality")
+            for section in ("video", "detector", "track", "segmenter", "quality")
         },
         "max_frames": settings.gait.max_frames,
         "code": _code_digest(),

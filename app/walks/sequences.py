@@ -144,6 +144,7 @@ def walks(
     stride = max(1, math.ceil(fps / settings.segmenter.max_rate - 1e-3))
     patience = math.ceil(settings.track.lost_seconds * fps) + 1
     open_tracks: dict[int, _OpenTrack] = {}
+    before = -1
 
     def close(person: _OpenTrack) -> Walk:
         return walk_of(person.track_id, person.boxes, person.cuts, person.dropped, info, settings.quality)
@@ -152,10 +153,11 @@ def walks(
         to_cut: list[tuple[Frame, TrackedBoxes]] = []
         for frame, people in zip(frames, detections, strict=True):
             with watch.measure("track"):
-                tracked = tracker.update(people)
+                tracked = tracker.update(people, frame.index - before)
             _record(open_tracks, frame.index, tracked)
-            if frame.index % stride == 0:
+            if frame.index // stride > before // stride:
                 to_cut.append((frame, tracked))
+            before = frame.index
         for cut_person in cut_out(to_cut, info, segmenter, settings, watch, pose):
             open_tracks[cut_person.track_id].add(cut_person, settings.gait.max_frames)
         after_batch(frames)

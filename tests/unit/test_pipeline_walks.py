@@ -35,8 +35,8 @@ class Script:
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         return [Detections.none() for _ in frames]
 
-    def update(self, detections: Detections) -> TrackedBoxes:
-        self.frame += 1
+    def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
+        self.frame += passed
         ids = [person for person, when in self.people.items() if self.frame in when]
         boxes = [self.box(person, self.frame) for person in ids]
         return TrackedBoxes(
@@ -108,14 +108,28 @@ def test_a_walk_ends_early_and_the_rest_in_order() -> None:
 
 def test_a_gap_within_the_patience_is_one_walk() -> None:
     class Blinking(Script):
-        def update(self, detections: Detections) -> TrackedBoxes:
-            found = super().update(detections)
+        def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
+            found = super().update(detections, passed)
             if not 20 <= self.frame < 44:
                 return found
             return TrackedBoxes(found.track_ids[:0], found.boxes[:0], found.scores[:0])
 
     found = list(film(Blinking({1: range(70)}), 70)[0])
     assert [len(walk.track.frame_indices) for walk in found] == [46]
+
+
+@pytest.mark.parametrize("rate", [50, 100])
+def test_silhouettes_are_as_dense_as_wanted_where_pictures_are_missing(rate: int) -> None:
+    script, cutter, watch = Script({1: range(1_000)}), Cutter(), Stopwatch()
+    info = VideoInfo(Path("drawn.mp4"), 320, 240, Fraction(rate), None)
+    indices = [*range(0, 400, 3), *range(400, 800)]  # a camera that is slower in the dark
+    frames = (Frame(index, index / rate, BLACK) for index in indices)
+    (walk,) = walks(detections_of(frames, script, 4, watch), info, script, cutter, EASY, watch)
+    assert walk.sequence is not None
+    cut = walk.sequence.frame_indices
+    assert np.diff(cut).max() <= 6
+    assert len(cut) / (np.ptp(cut) / rate) <= 31
+    assert np.ptp(cut) / rate == pytest.approx(800 / rate, abs=0.2)
 
 
 def test_boxes_and_silhouettes_belong_to_their_frames() -> None:

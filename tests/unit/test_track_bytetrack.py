@@ -148,3 +148,31 @@ def test_match_is_the_best_of_all_pairings_above_the_least() -> None:
         pairs = match(likeness, 0.4)
         assert sum(likeness[pair] for pair in pairs) == pytest.approx(best)
         assert all(likeness[pair] >= 0.4 for pair in pairs)
+
+
+@pytest.mark.parametrize("passed", [27, 500, 1_000_000])
+def test_tracks_end_where_nothing_was_recorded_for_long(passed: int) -> None:
+    tracker = ByteTracker(25)
+    for _ in range(5):
+        before = tracker.update(people((100, 100, 0.9))).track_ids.tolist()
+    assert before == [1]
+    tracker.update(people((100, 100, 0.9)), passed)  # somebody else in the same place
+    after = tracker.update(people((100, 100, 0.9))).track_ids.tolist()
+    assert after == [2]
+
+
+@pytest.mark.parametrize("passed", [2, 12, 25])
+def test_tracks_go_on_over_a_short_pause(passed: int) -> None:
+    tracker = ByteTracker(25)
+    for step in range(10):
+        tracker.update(people((100 + 2.0 * step, 100, 0.9)))
+    tracked = tracker.update(people((100 + 2.0 * (9 + passed), 100, 0.9)), passed)
+    assert tracked.track_ids.tolist() == [1]
+
+
+def test_every_second_picture_may_be_missing() -> None:
+    tracker = ByteTracker(25)
+    tracker.update(people())
+    for step in range(10):
+        tracked = tracker.update(people((100 + 4.0 * step, 100, 0.9)), 2)
+    assert tracked.track_ids.tolist() == [1]

@@ -1,0 +1,216 @@
+"""Opening a video file: its container, the stream that is looked at, and how many pictures a second that one has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from app.errors import VideoError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+FALLBACK_RATE = Fraction(25)
+_FASTEST_RATE = 300
+"""Frame rates in 1/s above this are not believed: recorders that do not know their rate claim 600 or 1000."""
+_ALIKE = Fraction(1, 40)
+"""A rate in the header that is so close to the measured one is the exact one."""
+_PACKETS, _BYTES = 240, 32 << 20
+"""So much of a file, whichever comes first, is read to see which streams it has and what their rates are."""
+_NO_TIMES = 0x0080
+"""FFmpeg's flag for formats without times (AVFMT_NOTIMESTAMPS)."""
+_NOT_FILMED = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A video that is ready to be decoded.
+
+    `packets` are those of `stream`, from the first one. `rate` is in pictures a second. `timed` says whether the times
+    in the file can be believed; otherwise pictures come at `rate`. `remarks` is what a user should know.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    packets: Iterator[Packet[VideoStream]]
+    rate: Fraction
+    timed: bool
+    remarks: tuple[str, ...]
+
+
+def opened(path: Path, rate: Fraction | None = None) -> Opened:
+    """Open a video and choose the stream with the most pictures and pixels; covers and previews are not chosen.
+
+    Args:
+        path: the file.
+        rate: pictures a second, if the file is known to be wrong.
+
+    Raises:
+        VideoError: the file is missing, unreadable or no video, or it holds only sound.
+    """
+    container = _container(path)
+    try:
+        streams = _streams(container, path)
+        demuxed = _demuxed(container, streams)
+        first = list(_first(demuxed))
+        stream = max(streams, key=lambda one: _amount(one, first))
+        remarks = [_ignored(path, stream, streams)] if len(streams) > 1 else []
+        timed = rate is None
+        if rate is None:
+            times = _times([packet for packet in first if packet.stream is stream])
+            rate, doubt = _rate(container, stream, times)
+            timed = not doubt
+            if doubt:
+                remarks.append(f"{path} {doubt}; {float(rate):.4g} frames/s is assumed. If that is wrong, give --fps.")
+    except BaseException:
+        container.close()
+        raise
+    packets = (packet for packet in chain(first, demuxed) if packet.stream is stream)
+    return Opened(container, stream, packets, rate, timed, tuple(remarks))
+
+
+def seconds(packet: Packet[VideoStream]) -> float | None:
+    """Return the time of a packet in s, None where it has none."""
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return None if stamp is None or packet.time_base is None else float(stamp * packet.time_base)
+
+
+def reason(error: BaseException) -> str:
+    """Return what FFmpeg or the system says about an error."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _container(path: Path) -> InputContainer:
+    if path.is_dir():
+        raise VideoError(f"{path} is a folder, not a video.")
+    if not path.exists():
+        raise VideoError(f"There is no video '{path}'.")
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise VideoError(f"{path} is an empty file.")
+        # With "file:", a colon in the name is not taken for a protocol, and a playlist cannot reach the network.
+        container = av.open(
+            f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
+        )
+    except PermissionError as error:
+        raise VideoError(f"{path} may not be read: permission denied.") from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(
+            f"{path} is not a video, or is damaged beyond reading ({reason(error)}). "
+            "A recording that was cut off before its index was written cannot be opened."
+        ) from error
+    if container.format.name == "tty":  # FFmpeg plays any text file as a terminal recording
+        container.close()
+        raise VideoError(f"{path} is a text file, not a video.")
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        container.close()
+        raise VideoError(f"{path} is a picture, not a video.")
+    return container
+
+
+def _streams(container: InputContainer, path: Path) -> list[VideoStream]:
+    """Return the streams that can be decoded and are not the cover of an audio file."""
+    streams = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+    if not streams:
+        what = "only sound" if container.streams.audio else "no video stream"
+        raise VideoError(f"{path} holds {what}: there is no picture to look at.")
+    known = [stream for stream in streams if getattr(stream, "codec_context", None) is not None]
+    if not known:
+        raise VideoError(f"{path} uses a video codec that this FFmpeg does not know. Convert it to H.264.")
+    return known
+
+
+def _demuxed(container: InputContainer, streams: Sequence[VideoStream]) -> Iterator[Packet[VideoStream]]:
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:  # a packet of a stream that appears only here; demuxing goes on behind it
+            packets = container.demux(*streams)
+            continue
+        if packet is None:
+            return
+        yield cast("Packet[VideoStream]", packet)
+
+
+def _first(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+    """Yield the first packets. An error further on is not met here: it is raised again by the next packet."""
+    size = 0
+    for _ in range(_PACKETS):
+        if size > _BYTES:
+            return
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError):
+            return
+        if packet is None:
+            return
+        size += packet.size
+        yield packet
+
+
+def _amount(stream: VideoStream, first: Sequence[Packet[VideoStream]]) -> tuple[bool, int, bool, int]:
+    """Return how much there is to see in a stream: whether it was filmed at all, then pictures times pixels."""
+    pictures = sum(packet.stream is stream and packet.size > 0 for packet in first)
+    filmed = not stream.disposition & _NOT_FILMED and pictures > 1
+    return filmed, pictures * stream.width * stream.height, Disposition.default in stream.disposition, -stream.index
+
+
+def _ignored(path: Path, stream: VideoStream, streams: Sequence[VideoStream]) -> str:
+    others = ", ".join(_named(other) for other in streams if other is not stream)
+    return f"{path} holds {len(streams)} video streams; {_named(stream)} is used and not {others}."
+
+
+def _named(stream: VideoStream) -> str:
+    return f"stream {stream.index} ({stream.width}x{stream.height} px)"
+
+
+def _times(packets: Sequence[Packet[VideoStream]]) -> list[float]:
+    """Return the times of packets in s, in the order in which their pictures follow each other."""
+    stamps = [packet.dts for packet in packets if packet.dts is not None]
+    if len(stamps) < sum(packet.size > 0 for packet in packets):  # only times of presentation, which are not in order
+        stamps = sorted(packet.pts for packet in packets if packet.pts is not None)
+    return [float(stamp * packets[0].time_base) for stamp in stamps]
+
+
+def _rate(container: InputContainer, stream: VideoStream, times: Sequence[float]) -> tuple[Fraction, str]:
+    """Return the pictures a second, and why the times in the file cannot be believed, else an empty string.
+
+    The rate is that of the pictures' own times, because rates in headers are often wrong: a recording with pauses has
+    too low a mean. Of a rate that changes, the higher one counts, so that no picture is lost.
+    """
+    said = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate is not None and rate > 0]
+    if container.format.flags & _NO_TIMES:
+        believed = next((rate for rate in said if rate <= _FASTEST_RATE), FALLBACK_RATE)
+        return Fraction(believed), "has no times"
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if not len(steps):
+        believed = next((rate for rate in said if rate <= _FASTEST_RATE), Fraction(0))
+        return (Fraction(believed), "") if believed else (FALLBACK_RATE, "does not say its frame rate")
+    usual = float(np.median(steps))
+    measured = Fraction(1 / float(steps[(steps > usual / 2) & (steps < usual * 1.5)].mean()))
+    measured = max(measured, _indexed_rate(stream))
+    if measured > _FASTEST_RATE:
+        return FALLBACK_RATE, f"claims {float(measured):.0f} frames/s, which is hardly right"
+    exact = next((rate for rate in said if abs(rate - measured) <= _ALIKE * measured), None)
+    return Fraction(exact) if exact is not None else measured.limit_denominator(1001), ""
+
+
+def _indexed_rate(stream: VideoStream) -> Fraction:
+    """Return the mean rate by an index that lists every picture; 0 where there is none."""
+    entries = stream.index_entries
+    if len(entries) < 2 or len(entries) != stream.frames or stream.time_base is None:
+        return Fraction(0)
+    ticks = entries[-1].timestamp - entries[0].timestamp
+    return (len(entries) - 1) / (ticks * stream.time_base) if ticks > 0 else Fraction(0)
