@@ -211,7 +211,6 @@ class OutputSettings:
 class Settings:
     """All settings, by section."""
 
-    video: VideoSettings = field(default_factory=VideoSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
@@ -220,6 +219,7 @@ class Settings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     match: MatchSettings = field(default_factory=MatchSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    video: VideoSettings = field(default_factory=VideoSettings)
     checkpoints: Path = Path("checkpoints")
     """The folder with the weights of the models."""
 

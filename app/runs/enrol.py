@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from app.results.portraits import contact_sheet, jpeg, portraits
 from app.runs.videos import reasons_against, walks_of
 from app.stages import Run
 from app.types import Track
-from app.video.sources import distinct_names, videos_in
+from app.video.sources import distinct_names, is_clutter, videos_below
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.workspace import SHEET, in_use
+
+logger = logging.getLogger(__name__)
 
 Choice: TypeAlias = Callable[[AnalysedVideo, Path], Sequence[int]]
 """Takes a video with several usable walks and the file with pictures of them. Returns the tracks of the person."""
@@ -79,19 +82,26 @@ def enrol_video(
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
-    """Return the videos in each sub-folder by its name, which is the name of a person.
+    """Return the videos in and below each sub-folder by its name, which is the name of a person.
+
+    Everything that is passed over is named in a warning.
 
     Raises:
         VideoError: `folder` is not a folder, or it has no sub-folder with videos.
     """
     if not folder.is_dir():
         raise VideoError(f"{folder} is not a folder.")
-    people = {
-        inner.name: videos
-        for inner in sorted(folder.iterdir())
-        if inner.is_dir() and not inner.name.startswith(".")
-        if (videos := videos_in(inner))
-    }
+    people: dict[str, list[Path]] = {}
+    for inner in sorted(folder.iterdir()):
+        if is_clutter(inner):
+            continue
+        videos, others = videos_below(inner) if inner.is_dir() else ([], [inner])
+        if videos:
+            people[inner.name] = videos
+        elif inner.is_dir():
+            logger.warning("%s is left out: there is no video in it.", inner)
+        for other in others:
+            logger.warning("%s is passed over: its name is not that of a video.", other)
     if not people:
         raise VideoError(f"{folder} has no sub-folder with videos. Make one for each person: {folder}/NAME/VIDEO.")
     return people

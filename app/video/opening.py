@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ import numpy as np
 from av.stream import Disposition
 
 from app.errors import VideoError
+from app.video.frames import Frames, frames_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -27,6 +29,8 @@ _ALIKE = Fraction(1, 40)
 """A rate in the header that is so close to the measured one is the exact one."""
 _PACKETS, _BYTES = 240, 32 << 20
 """So much of a file, whichever comes first, is read to see which streams it has and what their rates are."""
+_PROTOCOLS = "file,crypto,data"
+"""What files may refer to: nothing on the network."""
 _NO_TIMES = 0x0080
 """FFmpeg's flag for formats without times (AVFMT_NOTIMESTAMPS)."""
 _NOT_FILMED = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
@@ -52,12 +56,16 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
     """Open a video and choose the stream with the most pictures and pixels; covers and previews are not chosen.
 
     Args:
-        path: the file.
+        path: the file, or pictures as `app.video.frames.frames_of` takes them.
         rate: pictures a second, if the file is known to be wrong.
 
     Raises:
         VideoError: the file is missing, unreadable or no video, or it holds only sound.
     """
+    frames = frames_of(path)
+    if frames is not None:
+        known = rate or frames.rate
+        return _of_pictures(path, frames, known or FALLBACK_RATE, known is None)
     container = _container(path)
     try:
         streams = _streams(container, path)
@@ -71,12 +79,27 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
             rate, doubt = _rate(container, stream, times)
             timed = not doubt
             if doubt:
-                remarks.append(f"{path} {doubt}; {float(rate):.4g} frames/s is assumed. If that is wrong, give --fps.")
+                remarks.append(_assumed(path, doubt, rate))
     except BaseException:
         container.close()
         raise
     packets = (packet for packet in chain(first, demuxed) if packet.stream is stream)
     return Opened(container, stream, packets, rate, timed, tuple(remarks))
+
+
+def _of_pictures(path: Path, frames: Frames, rate: Fraction, is_assumed: bool) -> Opened:
+    options = {"safe": "0", "protocol_whitelist": _PROTOCOLS}
+    try:
+        container = av.open(io.BytesIO(frames.playlist(rate)), "r", format="concat", options=options)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path}: the picture {frames.files[0].name} cannot be read ({reason(error)}).") from error
+    (stream,) = container.streams.video
+    remarks = (_assumed(path, "is a folder of pictures without a frame rate", rate),) if is_assumed else ()
+    return Opened(container, stream, _demuxed(container, [stream]), rate, False, remarks)
+
+
+def _assumed(path: Path, doubt: str, rate: Fraction) -> str:
+    return f"{path} {doubt}; {float(rate):.4g} frames/s is assumed. If that is wrong, give --fps."
 
 
 def seconds(packet: Packet[VideoStream]) -> float | None:
@@ -92,16 +115,14 @@ def reason(error: BaseException) -> str:
 
 def _container(path: Path) -> InputContainer:
     if path.is_dir():
-        raise VideoError(f"{path} is a folder, not a video.")
+        raise VideoError(f"{path} is a folder, and does not hold the pictures of a video.")
     if not path.exists():
         raise VideoError(f"There is no video '{path}'.")
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise VideoError(f"{path} is an empty file.")
         # With "file:", a colon in the name is not taken for a protocol, and a playlist cannot reach the network.
-        container = av.open(
-            f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
-        )
+        container = av.open(f"file:{path}", options={"protocol_whitelist": _PROTOCOLS}, metadata_errors="replace")
     except PermissionError as error:
         raise VideoError(f"{path} may not be read: permission denied.") from error
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -76,12 +76,9 @@ class VideoReader:
                 raise VideoError(f"{path} holds no picture that can be decoded{cause}.")
             self._first: VideoFrame | None = first
             self._upright = Upright(first, self._stream.sample_aspect_ratio)
-            fps = self._opened.rate
-            span = min(self._promised() or 0.0, reading.end if reading.end is not None else float("inf"))
-            count = round(max(0.0, span - reading.start) * fps) or None
-            if reading == Reading():
-                count = self._stream.frames or count
-            self.info = VideoInfo(path, self._upright.width, self._upright.height, fps, count, reading)
+            self.info = VideoInfo(
+                path, self._upright.width, self._upright.height, self._opened.rate, self._count(), reading
+            )
         except BaseException:
             self.close()
             raise
@@ -254,6 +251,15 @@ class VideoReader:
             parts.append(f"it breaks off after {count}{of} frames, at {count / float(self.info.fps):.2f} s{cause}")
         if parts:
             notes.append(f"{self.path} is damaged: {'; '.join(parts)}. The readable part is used.")
+
+    def _count(self) -> int | None:
+        """Return how many frames are to be expected, None if the header does not say it."""
+        rate, reading, timed = self._opened.rate, self.reading, self._opened.timed
+        whole = self._stream.frames or (round(self._promised() * rate) if timed else 0)
+        if reading.start or reading.end is not None:
+            end = float(whole / rate) if reading.end is None else min(float(whole / rate), reading.end)
+            whole = max(0, round((end - reading.start) * rate))
+        return whole or None
 
     def _begin(self) -> float:
         """Return the time of the first packet on the file's clock, in s."""

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VideoError, nearest
+from app.video.frames import frames_of, title
 
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
-)
-"""Suffixes of files that are taken for videos when a folder is searched. A file that is named may have any suffix."""
+_FORMATS = """
+    3g2 3gp amv asf avi av1 dav divx dv f4v flv gif h264 264 h265 265 hevc ivf m1v m2t m2ts m2v m4v mj2 mjpeg mjpg mkv
+    mod mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogg ogm ogv qt rm rmvb tod tp trp ts vob webm wmv wtv y4m
+"""
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
+"""Suffixes of the formats that FFmpeg opens and that people film in. They decide which files of a folder are videos. A
+file that is named may have any suffix."""
 INPUT_VIDEOS = Path("input_videos")
 """The folder in which names of videos are looked up."""
 
+_CLUTTER = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir", "lost+found", "$recycle.bin"))
 _LONGEST_NAME = 110  # bytes: ``G-<gallery>_P-<probe>.mp4`` must fit into the 255 bytes of a file name
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _DOTS_AT_ENDS = re.compile(r"^[. ]+|[. ]+$")
@@ -27,26 +32,54 @@ def videos_in(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError:
         return []
-    return [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
+    return [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES and not is_clutter(path)]
+
+
+def is_clutter(path: Path) -> bool:
+    """Whether a file or folder is something that file managers and editors leave behind, such as ``._walk.mp4``."""
+    return path.name.startswith(".") or path.name.lower() in _CLUTTER
+
+
+def videos_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the videos in a folder and in the folders in it, folders of pictures too, and what was passed over.
+
+    What file managers leave behind is in neither list.
+    """
+    videos, others = list[Path](), list[Path]()
+    for path in sorted(folder.iterdir()):
+        if is_clutter(path):
+            continue
+        if not path.is_dir():
+            (videos if path.suffix.lower() in VIDEO_SUFFIXES else others).append(path)
+        elif frames_of(path) is not None:
+            videos.append(path)
+        else:
+            more, over = videos_below(path)
+            videos += more
+            others += over
+    return videos, others
 
 
 def find_video(name: str, folder: Path = INPUT_VIDEOS) -> Path:
     """Find a video: `name` as given, else in `folder`, with or without its suffix.
 
     Raises:
-        VideoError: there is none, or it is a folder. The nearest name of either place is suggested.
+        VideoError: there is none, or it is a folder without pictures of a video. The nearest name of either place is
+            suggested.
     """
     given = Path(name).expanduser()
     places = [given] if given.is_absolute() else [given, folder / given]
     for place in places:
-        if place.is_file():
+        if place.is_file() or frames_of(place) is not None:
             return place
     for place in places:
         for sibling in videos_in(place.parent):
             if sibling.stem == place.name:
                 return sibling
     if given.is_dir():
-        raise VideoError(f"{name} is a folder, not a video.{_suggestion(given.name, videos_in(given))}")
+        raise VideoError(
+            f"{name} is a folder, and does not hold the pictures of a video.{_suggestion(given.name, videos_in(given))}"
+        )
     around = [sibling for place in places for sibling in videos_in(place.parent)]
     searched = f" here or in {folder}" if len(places) > 1 else ""
     raise VideoError(f"There is no video '{name}'{searched}.{_suggestion(given.name, around)}")
@@ -80,17 +113,22 @@ def find_gallery_and_probes(
     gallery_path = find_video(gallery, folder) if not probes else find_videos([gallery, *probes], folder)[0]
     probe_paths = find_videos(probes, folder)
     if not probes:
-        probe_paths = [path for path in videos_in(folder) if not path.samefile(gallery_path)]
+        probe_paths = [path for path in videos_in(folder) if not is_same(path, gallery_path)]
         if not probe_paths:
             raise VideoError(f"There is no probe: give one with --probe FILE, or put videos into {folder}/.")
     for probe in probe_paths:
-        if probe.samefile(gallery_path):
+        if is_same(probe, gallery_path):
             raise VideoError(
                 f"{probe} is given both as gallery and as probe, so everybody would match themselves. Give another "
                 "video."
             )
     check_headers(probe_paths, gallery_path)
     return gallery_path, probe_paths
+
+
+def is_same(first: Path, second: Path) -> bool:
+    """Whether two paths lead to the same video. A pattern for pictures is no file."""
+    return first == second or (first.exists() and second.exists() and first.samefile(second))
 
 
 def check_headers(probes: Sequence[Path], gallery: Path | None = None) -> None:
@@ -127,10 +165,10 @@ def refuse_videos(reasons: Sequence[str]) -> None:
 
 
 def distinct_names(videos: Sequence[Path]) -> list[str]:
-    """Name each video by its stem, so that each name can be that of a folder; the second of one stem gets ``-2``."""
+    """Name each video by its file or folder, as a folder can be called. The second one of a name gets ``-2``."""
     names: list[str] = []
     for video in videos:
-        stem = plain_name(video.stem)
+        stem = plain_name(title(video))
         name, number = stem, 1
         while name in names:
             number += 1

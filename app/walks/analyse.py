@@ -15,6 +15,7 @@ from app.types import Bytes, Embedding, Floats, Frame, GaitSequence, Track, Vide
 from app.video.prefetch import prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
+from app.walks.quality import slow_rate
 from app.walks.sequences import Walk, batched, detections_of, walks
 
 logger = logging.getLogger(__name__)
@@ -154,8 +155,8 @@ def _follow(
     if is_empty:
         raise NobodyFoundError(
             f"No pedestrian was found in {info.path}. The detector '{stages.detector.card.name}' looked at "
-            f"{counter.frames} frames. Use a video in which people walk in full view, or choose another detector "
-            "with --detector-checkpoint."
+            f"{counter.frames} frames{slow_rate(info)}. Use a video in which people walk in full view, or "
+            "choose another detector with --detector-checkpoint."
         )
 
 

@@ -25,13 +25,14 @@ import numpy as np
 from app.files import written_whole
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
+from app.video.frames import files_of
 from app.walks.sequences import Walk
 
 _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
 """Settings that do not change the result, only how it is computed. Models count by the digests of their files."""
 _CODE = (
     *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
-    *("video/opening.py", "video/upright.py", "video/reader.py", "video/background.py"),
+    *(f"video/{name}.py" for name in ("opening", "frames", "upright", "reader", "background")),
 )
 """The files and folders of `app` that make up pass 1."""
 _LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")
@@ -59,9 +60,10 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
         settings: the settings of the run.
     """
     digest = hashlib.sha256()
-    with video.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    for file in files_of(video):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     shaping = {
         "models": {stage: [card.name, card.sha256, card.runtime] for stage, card in cards.items() if stage != "gait"},
         "settings": {

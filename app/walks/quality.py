@@ -19,6 +19,8 @@ _SAMPLES = 24
 _CYCLE_SECONDS = 1.2
 _FRAMES_PER_CYCLE = 4
 
+_ENOUGH_RATE = 10.0  # frames a second. Recordings with fewer are common, and nothing else in them may be wrong.
+
 # The lowest 24 of 64 rows show the legs. Arms and bags swing above them.
 _LEGS = 40
 
@@ -109,15 +111,23 @@ def walk_reason(
     frames = len(walk) if walk is not None else 0
     lost = sum(dropped.values())
     # The silhouettes must cover `min_seconds` at the rate at which cutting was tried.
-    needed = max(settings.min_frames, math.ceil(settings.min_seconds * (frames + lost) / seconds - 1e-6))
-    if frames < needed or walk is None:
-        return _too_few(frames, needed, dropped)
+    fewest = max(settings.min_frames, math.ceil(settings.min_seconds * (frames + lost) / seconds - 1e-6))
+    if frames < fewest or walk is None:
+        return _too_few(frames, fewest, dropped) + slow_rate(info)
     moves, travel = leg_motion(walk), _travel(track, walk, float(info.fps))
     if moves < settings.min_motion and travel < _TRAVELLING:
-        return f"{Reason.STANDING.value}: leg motion is {moves:.2f}, but {settings.min_motion:.2f} is needed"
+        needed = f"{settings.min_motion:.2f} is needed"
+        return f"{Reason.STANDING.value}: leg motion is {moves:.2f}, but {needed}{slow_rate(info)}"
     if travel < _MIN_TRAVEL and moves < _STRIDING:
-        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {_MIN_TRAVEL:.2f} are needed"
+        needed = f"{_MIN_TRAVEL:.2f} are needed"
+        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {needed}{slow_rate(info)}"
     return None
+
+
+def slow_rate(info: VideoInfo) -> str:
+    """Return a remark about a frame rate that shows too little of each step; an empty string for other rates."""
+    fps = float(info.fps)
+    return f"; the video has only {fps:.3g} frame{'s' * (fps != 1)} a second" if fps < _ENOUGH_RATE else ""
 
 
 def leg_motion(walk: GaitSequence) -> float:

@@ -134,3 +134,16 @@ def test_a_walk_thinned_by_its_length_is_still_judged() -> None:
     moving, still = walk_of(100, swing=6, every=16), walk_of(100, swing=0.2, every=16)
     assert walk_reason(track_of(1600, speed=0.3), moving, Counter(), INFO, SETTINGS) is None
     assert walk_reason(track_of(1600, speed=0.3), still, Counter(), INFO, SETTINGS) is not None
+
+
+@pytest.mark.parametrize("fps", [1, 2, 5])
+def test_reasons_that_come_from_a_low_frame_rate_name_it(fps: int) -> None:
+    info = VideoInfo(Path("clip.mp4"), 640, 480, Fraction(fps))
+    frames = 2 * fps
+    short = walk_reason(track_of(frames, speed=2), walk_of(frames, swing=6, fps=fps), Counter(), info, SETTINGS)
+    assert short is not None
+    assert short.startswith("too short")
+    assert f"the video has only {fps} frame" in short
+    still = walk_reason(track_of(60, speed=0), walk_of(60, swing=0.6, fps=fps), Counter(), info, SETTINGS)
+    assert still is not None
+    assert f"the video has only {fps} frame" in still
