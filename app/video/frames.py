@@ -75,9 +75,9 @@ def files_of(video: Path) -> Iterator[Path]:
 
 def title(video: Path) -> str:
     """Return what a video is called after: its file without suffix, or the folder of its pictures."""
-    if video.is_file():
-        return video.stem
-    if not video.is_dir() and _matcher(video.name) is not None:
+    if not video.is_dir():
+        if video.is_file() or _matcher(video.name) is None:
+            return video.stem
         video = video.parent
     video = video.absolute()
     return video.parent.name if video.name == _MOT_PICTURES and video.parent.name else video.name
