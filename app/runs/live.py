@@ -77,7 +77,8 @@ class _Person:
     """Somebody in view, with the last seconds of their walk.
 
     `since` and `last` are the times in s at which the person was first and last seen. `last_count` is the number of
-    frames that the watch had seen before the last one with this person.
+    frames that the watch had seen before the last one with this person. `reason` says why the walk of the last look
+    cannot be used, and `why` why that look gave no name.
     """
 
     track_id: int
@@ -90,6 +91,7 @@ class _Person:
     identity: str | None = None
     probability: float | None = None
     reason: str | None = None
+    why: str | None = None
 
     def forget_before(self, frame: int) -> None:
         while self.boxes and self.boxes[0][0] < frame:
@@ -273,7 +275,7 @@ class Watcher:
             if not person.boxes:
                 continue
             walk = person.window(self.info, self.stages.settings.quality)
-            person.reason = walk.reason
+            person.reason = person.why = walk.reason
             if walk.reason is None and walk.sequence is not None:
                 usable.append((person, walk.track, walk.sequence))
         if not usable:
@@ -320,14 +322,20 @@ class Watcher:
         names_in_use = {person.identity for person in self._people.values() if person not in people}
         for person in sorted(people, key=lambda person: (-person.verdict()[1], person.track_id)):
             name, count = person.verdict()
+            decision = decisions[person.track_id]
             if name is not None and name in names_in_use:
+                person.why = f"somebody else in view is more likely {name}"
                 name = None
+            elif name is None and decision.identity is not None:
+                agree = person.votes.count(decision.identity)
+                person.why = f"not sure yet: {agree} of {len(person.votes)} looks say {decision.identity}"
+            elif name is None:
+                person.why = decision.reason or "nobody in the gallery walks like this"
             names_in_use.add(name)
             if name == person.identity:
                 continue
             before, person.identity, person.probability = person.identity, name, None
             details: dict[str, JSON] = {"name": name, "votes": f"{count} of {len(person.votes)}"}
-            decision = decisions[person.track_id]
             if name is not None and decision.identity == name:
                 details |= {"distance": _rounded(decision.distance), "margin": _rounded(decision.margin)}
                 details |= {"probability": _rounded(decision.probability)}
@@ -343,7 +351,13 @@ class Watcher:
     def _leave(self, person: _Person) -> None:
         del self._people[person.track_id]
         in_view = round(person.last - person.since, 2)
-        self._report("left", track_id=person.track_id, name=person.identity, in_view=in_view)
+        why = None
+        if person.identity is None:
+            why = person.why
+            if why is None and person.boxes:  # nobody looked at this walk; it may be too short for that
+                why = person.window(self.info, self.stages.settings.quality).reason
+            why = why or f"gone before the next look, which comes every {self._live.every:g} s"
+        self._report("left", track_id=person.track_id, name=person.identity, in_view=in_view, reason=why)
 
     def _report_drops(self) -> None:
         self._next_report = self._now + self._live.report_drops
@@ -355,7 +369,7 @@ class Watcher:
     def _report(self, event: str, **details: JSON) -> None:
         place: dict[str, JSON] = {"seconds": round(self._now, 3), "frame": self._index}
         moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._emit({"event": event, "time": moment, **place, **details})
+        self._emit({"event": event, "time": moment, "source": self._source.name, **place, **details})
         if "track_id" in details:  # the gallery's log is about people
             self._gallery.record(event, source=self._source.name, **place, **details)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,7 @@ from app.gallery.sqlite import SqliteGallery
 from app.runs.enrol import enrol_walks
 from app.runs.live import LiveOptions, Watcher, WatchSummary, watch
 from app.segment.motion import MotionSegmenter
-from app.settings import MatchSettings, OutputSettings, Settings
+from app.settings import MatchSettings, OutputSettings, QualitySettings, Settings
 from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import Frame
@@ -100,6 +101,7 @@ def test_who_comes_is_named_and_leaves(studio: Path, known: Path, tmp_path: Path
     assert (summary.frames, summary.dropped) == (90, 0)
     came = {event["track_id"] for event in events if event["event"] == "appeared"}
     assert came == {event["track_id"] for event in events if event["event"] == "left"}
+    assert not [event for event in events if event["event"] == "left" and event["name"] and event["reason"]]
     named = [event for event in events if event["event"] == "named"]
     assert {event["name"] for event in named} == {"Anna", "Ben"}
     for event in named:
@@ -114,6 +116,35 @@ def test_who_comes_is_named_and_leaves(studio: Path, known: Path, tmp_path: Path
         logged = [(event.event, event.details.get("name")) for event in gallery.log(1000)]
     assert logged.count(("appeared", None)) >= len(came)
     assert ("named", "Anna") in logged
+
+
+@pytest.mark.parametrize(
+    ("settings", "live", "words"),
+    [
+        ({"match": MatchSettings(threshold=1e-6)}, {}, "beyond the threshold"),
+        ({"quality": QualitySettings(min_height=1000)}, {}, "but 1000 px are needed"),
+        ({"quality": QualitySettings(min_seconds=60)}, {}, "but 60.0 s are needed"),
+        ({}, {"every": 100.0}, "gone before the next look, which comes every 100 s"),
+        ({}, {"votes": 1}, r"not sure yet: 1 of 1 looks say (Anna|Ben)"),
+    ],
+)
+def test_who_leaves_without_a_name_is_told_why(
+    settings: dict[str, Any], live: dict[str, Any], words: str, studio: Path, known: Path, tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    own = stages(tmp_path)
+    own = replace(own, settings=replace(own.settings, **settings))
+    with SqliteGallery(known) as gallery:
+        options = LiveOptions(**{"window": 2.0, "every": 0.4, **live})
+        watch(Played(studio / "input_videos" / "probe1.mp4"), gallery, own, events.append, options)
+        logged = [event.details.get("reason") for event in gallery.log(1000, ["left"])]
+    left = [event for event in events if event["event"] == "left" and event["in_view"] > 2]
+    assert len(left) >= 2
+    for event in left:
+        assert event["name"] is None
+        assert re.search(words, event["reason"]), event["reason"]
+        assert event["reason"] in logged
+    assert {event["source"] for event in events} == {str(studio / "input_videos" / "probe1.mp4")}
 
 
 def test_one_person_enrolled_is_known_once_two_were_seen_together(studio: Path, tmp_path: Path) -> None:
