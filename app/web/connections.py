@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 from collections import Counter
-from typing import cast
+from typing import ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import get_remote_addr
 
 MOST = 200
 """Connections at the same time. It stays well below the 256 files that some systems let a process open."""
@@ -21,24 +23,60 @@ PAUSE = 30.0
 
 
 class LimitedConnection(H11Protocol):
-    """A connection of the server. It is closed if its client is slow, or has too many others."""
+    """A connection of the server. It is closed if its client is slow, or has too many others.
 
+    It counts from its first moment. Were TLS left to the server, a connection would only be known, counted and ended in
+    time after the client has said what is needed for the encryption.
+    """
+
+    tls: ClassVar[ssl.SSLContext | None] = None
     _timer: asyncio.TimerHandle | None = None
     _waits_for_head = False
+    _handshake: asyncio.Task[None] | None = None
+    _early = b""  # what arrived before the connection was told that it is encrypted
+
+    @classmethod
+    def over(cls, context: ssl.SSLContext) -> type[LimitedConnection]:
+        """Return the kind of connection that is encrypted."""
+        return type(cls.__name__, (cls,), {"tls": context})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, unless there are too many."""
-        super().connection_made(transport)
+        self.transport, self.client = transport, get_remote_addr(transport)
         others = cast("set[H11Protocol]", self.connections)
+        others.add(self)
         address = self.client[0] if self.client else ""
         of_address = Counter(other.client[0] if other.client else "" for other in others)[address]
         if len(others) > MOST or (of_address > MOST_PER_ADDRESS and not _is_loopback(address)):
             transport.abort()
+        elif self.tls is not None:
+            self._handshake = self.loop.create_task(self._encrypt(transport, self.tls))
         else:
-            self._watch()
+            self._begin(transport)
+
+    async def _encrypt(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        secured = None
+        try:
+            secured = await self.loop.start_tls(transport, self, tls, server_side=True, ssl_handshake_timeout=HEAD_TIME)
+        except OSError:  # the client wants no TLS, or is too slow
+            transport.abort()
+        self._handshake = None
+        if secured is None or secured.is_closing():
+            self.connections.discard(self)
+            return
+        self._begin(secured)
+        if self._early:
+            self.data_received(self._early)
+
+    def _begin(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._watch()
 
     def data_received(self, data: bytes) -> None:
         """Handle bytes, and wait for the next ones only so long."""
+        if self._handshake is not None:
+            self._early += data
+            return
         super().data_received(data)
         self._watch()
 

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import FrameType
@@ -182,6 +183,18 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key, password="")  # without one, OpenSSL would ask in the terminal
+    except OSError as error:
+        raise SettingsError(
+            f"The certificate {certificate} with the key {key} cannot be used: {error.strerror or error}. Both must be "
+            "PEM files that belong together, and the key must not be encrypted."
+        ) from error
+    return context
+
+
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Let no other server use `folder` during the block.
@@ -208,16 +221,15 @@ def serve(
     Raises:
         OutputError: the folder for uploads and results cannot be made.
         ConflictError: another server uses that folder, or its results were made with another gallery.
+        SettingsError: the certificate or its key cannot be used.
     """
     with alone_in(options.folder):
         application = create_app(options)
         config = uvicorn.Config(
             application,
-            http=LimitedConnection,
+            http=LimitedConnection if certificate is None else LimitedConnection.over(_tls(certificate, key)),
             ws="none",
             h11_max_incomplete_event_size=32 << 10,  # bytes of a request's head
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
             log_level="warning",
             access_log=False,  # addresses contain names and ids
             server_header=False,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +17,10 @@ pytest.importorskip("fastapi", reason="needs the extra 'web'")
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from app.errors import SettingsError
 from app.web import connections
 from app.web.connections import LimitedConnection
+from app.web.server import _tls
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Streams]]
@@ -39,11 +45,25 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"good"})
 
 
-def _served(client: Callable[[Connect], Awaitable[None]]) -> None:
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for this machine and its key, in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the program openssl")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", path.with_suffix(".crt")]
+    subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    return path
+
+
+def _served(client: Callable[[Connect], Awaitable[None]], certificate: Path | None = None) -> None:
     """Run `client` against a server."""
+    kind = LimitedConnection if certificate is None else LimitedConnection.over(_tls(certificate, None))
 
     async def run() -> None:
-        config = uvicorn.Config(_answer, http=LimitedConnection, lifespan="off", log_level="error", port=0)
+        config = uvicorn.Config(_answer, http=kind, lifespan="off", log_level="error", port=0)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         while not server.started:
@@ -140,3 +160,92 @@ def test_connections_are_limited_and_others_are_served_again(limit: str, monkeyp
             other.close()
 
     _served(client)
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303")  # the beginning of what a TLS client says first
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO[:3], HELLO, GOOD, b"\0" * 4000])
+def test_half_open_tls_is_closed_and_says_nothing(
+    sent: bytes, certificate: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def client(connect: Connect) -> None:
+        held = [await connect() for _ in range(20)]
+        for _, writer in held:
+            writer.write(sent)
+        await asyncio.wait_for(asyncio.gather(*(_is_closed(reader) for reader, _ in held)), 5)
+        for _, writer in held:
+            writer.close()
+
+    _served(client, certificate)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("limit", ["MOST", "MOST_PER_ADDRESS"])
+def test_half_open_tls_counts_and_others_are_served_again(
+    limit: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, limit, 3)
+    monkeypatch.setattr(connections, "_is_loopback", lambda address: False)
+    monkeypatch.setattr(connections, "HEAD_TIME", 2.0)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+
+    async def client(connect: Connect) -> None:
+        loop = asyncio.get_running_loop()
+        held = [await connect() for _ in range(30)]
+        begun = loop.time()
+        await asyncio.gather(*(_is_closed(reader) for reader, _ in held[3:]))
+        assert loop.time() - begun < 1.5, "nobody waits for those that are too many"
+        await asyncio.gather(*(_is_closed(reader) for reader, _ in held[:3]))
+        port = held[0][1].get_extra_info("peername")[1]
+        for _ in range(8):  # one after the other, more than are allowed at once
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+            writer.write(GOOD)
+            assert (await reader.readuntil(b"good")).startswith(b"HTTP/1.1 200")
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+        for _, other in held:
+            other.close()
+
+    _served(client, certificate)
+
+
+def test_what_arrives_with_the_handshake_is_not_lost(certificate: Path) -> None:
+    """A client may send its request together with the last words of the handshake."""
+    trusting = ssl.create_default_context(cafile=str(certificate))
+
+    async def client(connect: Connect) -> None:
+        for _ in range(20):
+            reader, writer = await connect()
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = trusting.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await asyncio.wait_for(reader.read(65536), 5))
+            tls.write(GOOD)
+            writer.write(outgoing.read())  # both at once
+            answer = b""
+            while b"good" not in answer:
+                incoming.write(await asyncio.wait_for(reader.read(65536), 5))
+                with suppress(ssl.SSLWantReadError):
+                    while piece := tls.read():
+                        answer += piece
+            assert answer.startswith(b"HTTP/1.1 200")
+            writer.close()
+
+    _served(client, certificate)
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, certificate: Path) -> None:
+    (tmp_path / "wrong.pem").write_text("no certificate")
+    encrypted = tmp_path / "encrypted.pem"
+    words = ["pkey", "-in", certificate, "-out", encrypted, "-aes128", "-passout", "pass:secret"]
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+    for path, key in ((tmp_path / "wrong.pem", None), (certificate, tmp_path / "wrong.pem"), (certificate, encrypted)):
+        with pytest.raises(SettingsError, match=r"cannot be used.*must not be encrypted"):
+            _tls(path, key)
