@@ -61,7 +61,7 @@ class Sources:
     backgrounds: Sequence[Image]
     real: Sequence[Bytes]
     walkers: Cutouts | None = None
-    shares: tuple[float, float] = (0.42, 0.13)
+    shares: tuple[float, float] = (0.65, 0.1)
 
     def __post_init__(self) -> None:
         if not self.real and self.walkers is None:
@@ -188,9 +188,12 @@ def _areas(boxes: Floats) -> Floats:
 
 
 def _piece(scene: Scene, size: int, rng: np.random.Generator, strength: float) -> Scene:
-    """Cut a square out of `scene`, mostly round one of its people, scaled so that this one is small or large."""
+    """Cut a square out of `scene`, mostly round one of its people, scaled so that this one is small or large.
+
+    The other squares lie anywhere. They show animals, statues and things, which are easily taken for people.
+    """
     height, width = scene.image.shape[:2]
-    if len(scene.boxes) and rng.random() < 0.8:
+    if len(scene.boxes) and rng.random() < 0.7:
         x1, y1, x2, y2 = scene.boxes[int(rng.integers(len(scene.boxes)))].tolist()
         tall = max(y2 - y1, 1.4 * (x2 - x1), 1.0)
         scale = float(np.exp(rng.uniform(np.log(0.07 * size), np.log(0.9 * size)))) / tall
