@@ -147,10 +147,10 @@ class TestEmbeddings:
         with pytest.raises(KeyboardInterrupt):
             embed_walks(walks, model, cache=tmp_path / "cache", progress=stop)
         assert len(model.lengths) == 30
-        features = embed_walks(walks, model, cache=tmp_path / "cache")
+        features = embed_walks(walks, model, cache=tmp_path / "cache").features
         assert len(model.lengths) == len(walks) == 90
         assert seen == [(15, 90), (30, 90)]
-        again = embed_walks(walks, model, cache=tmp_path / "cache")
+        again = embed_walks(walks, model, cache=tmp_path / "cache").features
         assert len(model.lengths) == 90
         np.testing.assert_array_equal(features, again)
         assert features.shape == (90, 16, 88)
@@ -158,16 +158,65 @@ class TestEmbeddings:
     def test_what_has_changed_is_embedded_again(self, data: Path, tmp_path: Path) -> None:
         model, files = CountingModel(), walk_files(data)
         walks = walks_for(model, data)
-        before = embed_walks(walks, model, cache=tmp_path / "cache")
+        before = embed_walks(walks, model, cache=tmp_path / "cache").features
         files[20].path.write_bytes(files[0].path.read_bytes())
-        after = embed_walks(walks, model, cache=tmp_path / "cache")
+        after = embed_walks(walks, model, cache=tmp_path / "cache").features
         assert len(model.lengths) == 90 + 15
         np.testing.assert_array_equal(after[20], before[0])
         np.testing.assert_array_equal(np.delete(after, 20, 0), np.delete(before, 20, 0))
 
+    def test_members_that_cannot_be_read_are_left_out_and_listed(
+        self, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        files = walk_files(data)
+        bad = [files[number] for number in (3, 20, 21, *range(45, 60))]  # one, two of somebody, a whole person
+        kinds = [
+            b"\x80\x04",
+            b"no pickle",
+            pickle.dumps([1]),
+            pickle.dumps(np.zeros((2, 64, 64))),
+            files[0].path.read_bytes()[:99],
+        ]
+        for number, file in enumerate(bad):
+            file.path.write_bytes(kinds[number % len(kinds)])
+        model = CountingModel()
+        found = evaluate(model, data, "casia-b", frames=(4,), cache=tmp_path / "cache")
+        assert found.left_out.keys() == {file.name for file in bad}
+        assert all(str(data) in reason for reason in found.left_out.values())
+        assert (found.people, found.walks) == (5, 72)
+        assert any("18 left out" in message for message in caplog.messages)
+        write_json([found], tmp_path / "found.json")
+        assert json.loads((tmp_path / "found.json").read_text())["left_out"] == found.left_out
+        count = len(model.lengths)
+        again = evaluate(model, data, "casia-b", frames=(4,), cache=tmp_path / "cache")
+        assert len(model.lengths) == count, "the others are in the cache"
+        assert again.left_out == found.left_out
+        for file in bad:
+            file.path.unlink()
+        without = evaluate(model, data, "casia-b", cache=tmp_path / "cache")
+        assert len(model.lengths) == count
+        assert [score.metrics for score in without.scores] == [score.metrics for score in found.scores]
+
+    def test_nothing_that_can_be_read_is_an_error(self, data: Path, tmp_path: Path) -> None:
+        for file in walk_files(data):
+            file.path.write_bytes(b"no pickle")
+        with pytest.raises(DataSetError, match=r"No walk can be read: .*0_silhouette\.pkl cannot be read"):
+            evaluate(GaitEnergyImage(), data, "casia-b", cache=tmp_path / "cache")
+
+    def test_walks_without_keypoints_are_left_out(self, data: Path) -> None:
+        model = CountingModel()
+        model.card = replace(model.card, keypoints=True)
+        for file in walk_files(data)[1:]:
+            file.path.with_name("1_pose.pkl").write_bytes(pickle.dumps(np.zeros((6, 17, 3), np.float32)))
+        left_out: dict[str, str] = {}
+        walks = walks_for(model, data, left_out=left_out)
+        assert len(walks) == 89
+        assert all(walk.other is not None and walk.other.name == "1_pose.pkl" for walk in walks)
+        assert left_out == {"000/bg-01/000": "has no keypoints"}
+
     def test_frames_are_those_of_the_middle(self, data: Path, tmp_path: Path) -> None:
         model, files = CountingModel(), walk_files(data)
-        few = embed_walks(walks_for(model, data), model, frames=4, cache=tmp_path / "cache")
+        few = embed_walks(walks_for(model, data), model, frames=4, cache=tmp_path / "cache").features
         assert set(model.lengths) == {4}
         whole: np.ndarray = pickle.loads(files[0].path.read_bytes())  # type: ignore[type-arg]
         walk = GaitSequence(np.arange(4), whole[1:5], 25.0)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import math
 import pickle
-from collections.abc import Sequence
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,6 +21,9 @@ from numpy.typing import NDArray
 
 from app.errors import GaitprintError
 from app.types import SMPL, Bytes, Floats
+from app.weights.pickles import need_modest
+
+logger = logging.getLogger(__name__)
 
 Modality: TypeAlias = Literal["silhouette", "pose", "heatmap", "smpl"]
 
@@ -27,12 +35,13 @@ _MARKS: dict[Modality, tuple[str, ...]] = {
     "smpl": ("smpl",),
 }
 
-# Whatever a pickled array consists of, under the names of NumPy 1 and 2. Anything else could run code.
-_ALLOWED = {
-    (f"numpy.{core}.{module}", name)
-    for core in ("core", "_core")
-    for module, name in (("multiarray", "_reconstruct"), ("numeric", "_frombuffer"), ("multiarray", "scalar"))
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+_SUFFIXES = (".pkl", ".npz")
+_FOREIGN = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
+"""Folders that systems put into any folder. Those whose names begin with a dot are foreign too."""
+_LARGEST = 1 << 28
+"""The most bytes of a file, and of the array in it. The longest walks that are published have a tenth of this."""
+_HASHING = {"DICT", "EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS", "FROZENSET"}
+"""Opcodes that no array needs. A nested key can take for ever to hash."""
 
 _COLUMNS = 44
 """The columns of a silhouette of 64 rows that are used. The outer ones are cut off, as is usual in the field."""
@@ -70,41 +79,67 @@ def walk_files(
     modality: Modality = "silhouette",
     *,
     partition: Path | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> list[WalkFile]:
     """List the walks of a data set, sorted.
 
+    What is no walk is passed over: empty folders and files, folders whose files do not tell which one to read, folders
+    of operating systems.
+
     Args:
-        folder: the folder of the identities, or a folder that has them in ``data``. Hidden files and folders are still
-            being written and are left out.
+        folder: the folder of the identities, or one that has it in ``data`` or as its only data set, at most two
+            folders deeper. Hidden files and folders are still being written and are left out.
         identities: the people whose walks are listed, as far as there are any. None: everybody.
         modality: which of several files of a view is taken, as their names say. Of several silhouettes (SUSTech1K,
             CCPG), those of the camera, at its full frame rate and aligned, are taken.
         partition: the file that lists `identities`, for messages.
+        left_out: receives what was passed over, and people of `identities` who are absent, each with the reason. None:
+            it is said in a warning.
 
     Raises:
-        DataSetError: there are no walks, or none of `identities`, or the names of a view's files do not tell which one
-            to read.
+        DataSetError: there are no walks, or none of `identities`, or there are several data sets.
     """
-    root = folder / "data" if (folder / "data").is_dir() else folder
+    root = _root(folder, modality)
     wanted = None if identities is None else set(identities)
-    walks = []
-    people = _folders_in(root) if root.is_dir() else []
-    if people and wanted is not None and not wanted & {person.name for person in people}:
-        where = f" of {partition}" if partition is not None else ""
+    people = [person for person in _folders_in(root) if wanted is None or person.name in wanted]
+    where = f" of {partition}" if partition is not None else ""
+    if wanted and not people:
         raise DataSetError(
             f"None of the {len(wanted)} people{where} ({_some(sorted(wanted))}) is in {folder}, whose people are "
-            f"called {_some([person.name for person in people])}. Give the partition of this data set."
+            f"called {_some([person.name for person in _folders_in(root)])}. Give the partition of this data set."
         )
+    walks: list[WalkFile] = []
+    passed: dict[str, str] = {}
     for person in people:
-        if wanted is None or person.name in wanted:
-            for condition in _folders_in(person):
-                for view in _folders_in(condition):
-                    walks.append(WalkFile(person.name, condition.name, view.name, _file_in(view, modality)))
+        before = len(walks) + len(passed)
+        for view in _views(person):
+            file = _file_in(view, modality)
+            if isinstance(file, Path):
+                walks.append(WalkFile(person.name, view.parent.name, view.name, file))
+            else:
+                passed[view.relative_to(root).as_posix()] = file
+        if len(walks) + len(passed) == before:
+            passed[person.name] = "has no folders condition/view"
     if not walks:
-        raise DataSetError(
-            f"{folder} has no walks. Expected is OpenGait's layout: identity/condition/view/{modality}.pkl."
-        )
+        name, reason = next(iter(passed.items()), ("", "has no walks"))
+        raise DataSetError(f"{root / name} {reason}.")
+    absent = sorted((wanted or set()) - {person.name for person in people})
+    passed |= {
+        f"person {name}": f"is in {partition or 'the list of people'}, but not in the data set" for name in absent
+    }
+    if left_out is None:
+        warn_of(passed, folder)
+    else:
+        left_out |= passed
     return walks
+
+
+def warn_of(left_out: Mapping[str, str], folder: Path) -> None:
+    """Say in a warning how much of a data set was left out, and list the first with the reasons."""
+    if left_out:
+        listed = "; ".join(f"{name} {reason}" for name, reason in list(left_out.items())[:8])
+        more = "; ..." if len(left_out) > 8 else ""
+        logger.warning("%s: %d left out: %s%s.", folder, len(left_out), listed, more)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -112,22 +147,59 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _is_own(path))
 
 
-def _file_in(view: Path, modality: Modality) -> Path:
-    files = sorted(path for path in view.iterdir() if path.suffix in (".pkl", ".npz") and path.name[0] != ".")
+def _is_own(path: Path) -> bool:
+    return path.name[0] != "." and path.name not in _FOREIGN
+
+
+def _views(person: Path) -> Iterator[Path]:
+    for condition in _folders_in(person):
+        yield from _folders_in(condition)
+
+
+def _files_in(view: Path) -> list[Path]:
+    return sorted(path for path in view.iterdir() if path.suffix in _SUFFIXES and _is_own(path) and path.is_file())
+
+
+def _root(folder: Path, modality: Modality) -> Path:
+    """Return the folder of the identities, at or below `folder`."""
+    roots = _roots(folder, deeper=2) if folder.is_dir() else []
+    if len(roots) > 1:
+        raise DataSetError(f"{folder} has several data sets: {_some([str(root) for root in roots])}. Give one of them.")
+    if roots:
+        return roots[0]
+    found = [path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth)) if path.suffix in _SUFFIXES]
+    raise DataSetError(
+        f"{folder} has no walks. Expected is OpenGait's layout: identity/condition/view/{modality}.pkl."
+        + (f" There is {found[0]}, which is not as deep." if found else "")
+    )
+
+
+def _roots(folder: Path, deeper: int) -> list[Path]:
+    inner = folder / "data" if (folder / "data").is_dir() else folder
+    if any(_files_in(view) for person in _folders_in(inner) for view in _views(person)):
+        return [inner]
+    return [root for child in _folders_in(inner) for root in _roots(child, deeper - 1)] if deeper else []
+
+
+def _file_in(view: Path, modality: Modality) -> Path | str:
+    """Return the file of a view, or the reason why none of its files is read."""
+    files = _files_in(view)
+    if not files:
+        return "has no .pkl or .npz file"
     marks = _MARKS[modality]
     if len(files) > 1:
         files = [path for path in files if any(mark in path.name.lower() for mark in marks)]
     for good, word in ((False, "lidar"), (False, "sync"), (True, "aligned")):
         files = [path for path in files if (word in path.name.lower()) == good] or files
     if len(files) != 1:
-        raise DataSetError(
-            f"{view} must hold one .pkl or .npz file of {modality}s. If it holds other files too, its name must have "
-            f"'{marks[0]}' in it."
+        return (
+            f"must hold one .pkl or .npz file of {modality}s. If it holds other files too, its name must have "
+            f"'{marks[0]}' in it"
         )
-    return files[0]
+    return files[0] if files[0].stat().st_size else f"has an empty file, {files[0].name}"
 
 
 def read_partition(path: Path, part: Literal["train", "test"]) -> list[str]:
@@ -136,12 +208,24 @@ def read_partition(path: Path, part: Literal["train", "test"]) -> list[str]:
     Raises:
         DataSetError: the file cannot be read, or does not have this list.
     """
+    return read_list(path, f"{part.upper()}_SET")
+
+
+def read_list(path: Path, key: str) -> list[str]:
+    """Return one of the lists of names or numbers in a partition.
+
+    Raises:
+        DataSetError: the file cannot be read, or does not have this list.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content[f"{part.upper()}_SET"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataSetError(f"{path} is not a partition with TRAIN_SET and TEST_SET: {error}") from error
-    return [str(identity) for identity in found]
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is too large")
+        found = json.loads(path.read_text(encoding="utf-8-sig"))[key]
+        if not isinstance(found, list) or not all(isinstance(name, str | int) for name in found):
+            raise ValueError(f"{key} is no list of names")
+        return [str(name) for name in found]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataSetError(f"{path} is not a partition: it has no list {key} of names ({error}).") from error
 
 
 def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
@@ -158,7 +242,7 @@ def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
             silhouettes of this size.
     """
     found = _array(path)
-    if found.ndim != 3 or not len(found) or found.dtype not in (np.uint8, bool):
+    if found.ndim != 3 or not found.size or found.dtype not in (np.uint8, bool):
         raise DataSetError(f"{path} holds {_shape(found)}, not silhouettes: uint8 (T, 64, 64).")
     silhouettes = found.astype(np.uint8) * np.uint8(255) if found.max() <= 1 else found
     height = found.shape[1]
@@ -200,7 +284,7 @@ def read_heatmaps(path: Path) -> Bytes:
         DataSetError: as for `read_keypoints`.
     """
     found = _array(path)
-    if found.ndim != 4 or not len(found) or found.shape[1:3] != (2, 64) or found.dtype != np.uint8:
+    if found.ndim != 4 or not found.size or found.shape[1:3] != (2, 64) or found.dtype != np.uint8:
         raise DataSetError(f"{path} holds {_shape(found)}, not skeleton maps: uint8 (T, 2, 64, 64).")
     return np.asarray(found, np.uint8)
 
@@ -243,14 +327,24 @@ def write_array(array: NDArray[Any], path: Path) -> None:
     path.write_bytes(pickle.dumps(array, protocol=4))
 
 
-def _array(path: Path) -> NDArray[Any]:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a walk's file.
+
+    Raises:
+        DataSetError: it cannot be read, or is larger than any walk; then it is not read.
+    """
     try:
-        content = path.read_bytes()
-        if path.suffix == ".npz":
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                found = file[file.files[0]]
-        else:
-            found = _ArraysOnly(io.BytesIO(content)).load()
+        if path.stat().st_size > _LARGEST:
+            raise DataSetError(f"{path} is larger than {_LARGEST >> 20} MB, as no walk is, so it is not read.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataSetError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _array(path: Path) -> NDArray[Any]:
+    content = read_file(path)
+    try:
+        found = _from_npz(content) if path.suffix == ".npz" else _from_pickle(content)
     except DataSetError as error:
         raise DataSetError(f"{path} is refused: {error}") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -260,8 +354,40 @@ def _array(path: Path) -> NDArray[Any]:
     return found
 
 
+def _from_npz(content: bytes) -> NDArray[Any]:
+    """Return the first array of an archive; what its header claims is checked before anything is unpacked."""
+    form = np.lib.format
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(archive.namelist()[0]) as file:
+        version = form.read_magic(file)
+        read_header = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.kind not in "biuf" or size > _LARGEST:
+            raise DataSetError(f"it claims an array {dtype} {shape}, as no walk has.")
+        return _made(file.read(size), shape, dtype, "F" if is_fortran else "C")
+
+
+def _from_pickle(content: bytes) -> Any:
+    need_modest(content)
+    if any(opcode.name in _HASHING for opcode, _, _ in pickletools.genops(content)):
+        raise DataSetError("it holds more than an array.")
+    found = _ArraysOnly(io.BytesIO(content)).load()
+    return found.array if isinstance(found, _Pickled) else found
+
+
+def _made(content: bytes, shape: Sequence[int], dtype: np.dtype[Any], order: Literal["C", "F"]) -> NDArray[Any]:
+    """Make an array of its bytes.
+
+    Raises:
+        ValueError: they are not as many as the array has.
+    """
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
+        raise ValueError(f"{len(content)} bytes are no array {dtype} {shape}")
+    return np.frombuffer(bytearray(content), dtype).reshape(shape, order=order)
+
+
 def _finite(found: NDArray[Any], path: Path, fits: bool, expected: str) -> Floats:
-    if not fits or not len(found):
+    if not fits or not found.size:
         raise DataSetError(f"{path} holds {_shape(found)}, not {expected}")
     if not np.isfinite(found).all():
         raise DataSetError(f"{path} holds numbers that are not finite. Expected are {expected}")
@@ -272,10 +398,57 @@ def _shape(array: NDArray[Any]) -> str:
     return f"{array.dtype} {array.shape}"
 
 
+class _Pickled:
+    """What a pickled array becomes. NumPy would believe whatever the pickle says of sizes and strides."""
+
+    array: NDArray[Any]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, is_fortran, content = state
+        self.array = _made(content, shape, kind.dtype, "F" if is_fortran else "C")
+
+
+class _Kind:
+    """What the pickled type of an array becomes: a type of plain numbers."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        if not re.fullmatch("b1|[iu][1248]|f[248]", name):
+            raise DataSetError(f"it holds numbers of the kind {name}, as no walk has.")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+def _reconstruct(*_: object) -> _Pickled:
+    return _Pickled()
+
+
+def _frombuffer(content: bytes, kind: _Kind, shape: tuple[int, ...], order: Literal["C", "F"]) -> NDArray[Any]:
+    return _made(content, shape, kind.dtype, order)
+
+
+def _encode(text: str = "", _encoding: str = "") -> bytes:
+    """Return the bytes that old protocols write as text; without text the bytes of an empty array."""
+    return text.encode("latin-1")
+
+
+# Whatever a pickled array consists of, under the names of NumPy 1 and 2. Anything else could run code.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Pickled,
+    ("numpy", "dtype"): _Kind,
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _encode,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
+}
+
+
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise DataSetError(
                 f"it asks for {module}.{name}, which is not part of an array and could run harmful code."
             )
-        return super().find_class(module, name)
+        return _ALLOWED[module, name]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Metric, part_distances
 from app.gallery.sqlite import SqliteGallery
+from app.lab.data.opengait import warn_of
 from app.lab.evaluation.casts import embed_casts
 from app.lab.evaluation.charts import Curves, draw_curves
 from app.lab.evaluation.embeddings import embed_walks, walks_for
@@ -133,8 +134,10 @@ def known_walks(
     walks = walks_for(model, data, partition)
     wanted = set(sorted({walk.identity for walk in walks})[:people])
     walks = [walk for walk in walks if walk.identity in wanted]
-    features = embed_walks(walks, model, cache=cache, progress=progress)
-    return KnownWalks(features, [walk.identity for walk in walks], [walk.condition for walk in walks])
+    embedded = embed_walks(walks, model, cache=cache, progress=progress)
+    warn_of(embedded.left_out, data)
+    walks = embedded.walks
+    return KnownWalks(embedded.features, [walk.identity for walk in walks], [walk.condition for walk in walks])
 
 
 def _of_gallery(model: ModelCard, path: Path) -> KnownWalks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from app.lab.data.opengait import (
     DataSetError,
     Modality,
     WalkFile,
+    read_file,
     read_keypoints,
     read_partition,
     read_silhouettes,
     walk_files,
+    warn_of,
 )
 from app.lab.evaluation.files import FileEmbedder, middle
 from app.stages import GaitModel
@@ -32,30 +34,53 @@ MAX_FRAMES = 720
 _MODALITY_NAMES: dict[Modality, str] = {"pose": "keypoints", "smpl": "SMPL parameters"}
 
 
-def walks_for(model: GaitModel | FileEmbedder, data: Path, partition: Path | None = None) -> list[WalkFile]:
+@dataclass(frozen=True)
+class Embedded:
+    """The walks of a data set that could be read and their embeddings, float32 (N, P, C). `left_out` has the reasons
+    for all others by name.
+    """
+
+    walks: list[WalkFile]
+    features: Floats
+    left_out: dict[str, str]
+
+
+def walks_for(
+    model: GaitModel | FileEmbedder,
+    data: Path,
+    partition: Path | None = None,
+    left_out: dict[str, str] | None = None,
+) -> list[WalkFile]:
     """List the walks of a data set in OpenGait's layout, each with the other file that a model needs, if it does.
 
     Args:
         model: whatever embeds the walks. Keypoints or SMPL parameters must lie beside the silhouettes.
         data: the data set's folder.
         partition: OpenGait's JSON, whose test people are taken. None: everybody.
+        left_out: see `app.lab.data.opengait.walk_files`.
 
     Raises:
         DataSetError: there are no walks, or the model needs what the data set lacks.
     """
     people = None if partition is None else read_partition(partition, "test")
-    walks = walk_files(data, people, partition=partition)
     modality = model.beside if isinstance(model, FileEmbedder) else "pose" if model.card.keypoints else None
-    if modality is None:
-        return walks
-    others = walk_files(data, people, modality, partition=partition)
-    walks = [replace(walk, other=other.path) for walk, other in zip(walks, others, strict=True)]
-    if any(walk.path == walk.other for walk in walks):
+    passed: dict[str, str] = {}
+    walks = walk_files(data, people, partition=partition, left_out=passed)
+    if modality is not None:
         what = _MODALITY_NAMES[modality]
-        raise DataSetError(
-            f"The gait model '{model.card.name}' needs {what}, but {data} has only silhouettes. Put both side by side, "
-            f"as in identity/condition/view/0_silhouette.pkl and 1_{modality}.pkl."
-        )
+        others = {walk.name: walk.path for walk in walk_files(data, people, modality, left_out={})}
+        both = [walk for walk in walks if others.get(walk.name, walk.path) != walk.path]
+        passed |= {walk.name: f"has no {what}" for walk in walks if others.get(walk.name, walk.path) == walk.path}
+        if not both:
+            raise DataSetError(
+                f"The gait model '{model.card.name}' needs {what}, but {data} has only silhouettes. Put both side by "
+                f"side, as in identity/condition/view/0_silhouette.pkl and 1_{modality}.pkl."
+            )
+        walks = [replace(walk, other=others[walk.name]) for walk in both]
+    if left_out is None:
+        warn_of(passed, data)
+    else:
+        left_out |= passed
     return walks
 
 
@@ -67,8 +92,8 @@ def embed_walks(
     fps: float = 25.0,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Floats:
-    """Embed every walk, person by person.
+) -> Embedded:
+    """Embed every walk that can be read, person by person.
 
     The embeddings of a person are a file in `cache`, below the model's id. Its name is a digest of the walks' bytes
     and of everything else that shapes the embeddings, so that it can never be out of date.
@@ -81,25 +106,24 @@ def embed_walks(
         cache: folder of the embeddings. Default: `CACHE`.
         progress: receives the number of walks done and the number of all walks.
 
-    Returns:
-        float32 (N, P, C), in the order of `walks`.
-
     Raises:
-        DataSetError: a walk cannot be read, or has not as many poses or bodies as silhouettes.
+        DataSetError: no walk can be read, or none has as many poses or bodies as silhouettes.
         OutputError: the cache cannot be written.
     """
-    features: Floats = np.zeros((0, 1, 1), np.float32)
+    parts: list[Floats] = []
+    read: list[WalkFile] = []
+    left_out: dict[str, str] = {}
     folder = (cache or CACHE) / model.card.model_id
-    done = 0
     for _, group in groupby(walks, key=lambda walk: walk.identity):
-        parts = _person(list(group), model, frames, fps, folder)
-        if not len(features):
-            features = np.empty((len(walks), *parts.shape[1:]), np.float32)
-        features[done : done + len(parts)] = parts
-        done += len(parts)
+        good, features = _person(list(group), model, frames, fps, folder, left_out)
+        if features is not None:
+            parts.append(features)
+            read += good
         if progress is not None:
-            progress(done, len(walks))
-    return features
+            progress(len(read) + len(left_out), len(walks))
+    if not parts:
+        raise DataSetError(f"No walk can be read: {next(iter(left_out.values()), 'there is none')}")
+    return Embedded(read, np.concatenate(parts), left_out)
 
 
 def parts_of(model: GaitModel, walks: Sequence[GaitSequence]) -> Floats:
@@ -116,23 +140,45 @@ def sequence_of(silhouettes: Bytes, fps: float = 25.0, keypoints: Floats | None 
 
 
 def _person(
-    walks: Sequence[WalkFile], model: GaitModel | FileEmbedder, frames: int | None, fps: float, folder: Path
-) -> Floats:
-    digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
-    for file in (file for walk in walks for file in (walk.path, walk.other)):
-        if file is not None:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    path = folder / f"{digest.hexdigest()[:32]}.npy"
+    walks: list[WalkFile],
+    model: GaitModel | FileEmbedder,
+    frames: int | None,
+    fps: float,
+    folder: Path,
+    left_out: dict[str, str],
+) -> tuple[list[WalkFile], Floats | None]:
+    """Return the walks of a person that can be read, and their embeddings."""
+    path = folder / f"{_digest(walks, frames, fps)}.npy"
     if path.is_file():
-        cached: Floats = np.load(path, allow_pickle=False)
-        return cached
-    if isinstance(model, FileEmbedder):
-        parts = np.stack([model.embed(walk, frames).parts for walk in walks])
-    else:
-        parts = parts_of(model, [_read(walk, frames, fps) for walk in walks])
+        return walks, np.load(path, allow_pickle=False)
+    sequences: list[GaitSequence] = []
+    embeddings: list[Floats] = []
+    good: list[WalkFile] = []
+    for walk in walks:
+        try:
+            if isinstance(model, FileEmbedder):
+                embeddings.append(model.embed(walk, frames).parts)
+            else:
+                sequences.append(_read(walk, frames, fps))
+            good.append(walk)
+        except DataSetError as error:
+            left_out[walk.name] = str(error)
+    if len(good) < len(walks):  # the cache may have the others
+        return _person(good, model, frames, fps, folder, left_out) if good else ([], None)
+    parts = np.stack(embeddings) if isinstance(model, FileEmbedder) else parts_of(model, sequences)
     with written_whole(path) as temporary:
         np.save(temporary, parts)
-    return parts
+    return walks, parts
+
+
+def _digest(walks: Sequence[WalkFile], frames: int | None, fps: float) -> str:
+    digest = hashlib.sha256(repr((app.__version__, frames, fps, MAX_FRAMES)).encode())
+    for file in (file for walk in walks for file in (walk.path, walk.other) if file is not None):
+        try:
+            digest.update(hashlib.sha256(read_file(file)).digest())
+        except DataSetError as error:
+            digest.update(str(error).encode("utf-8", "replace"))
+    return digest.hexdigest()[:32]
 
 
 def _read(walk: WalkFile, frames: int | None, fps: float) -> GaitSequence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from app.errors import SettingsError
 from app.gallery.distances import Metric
-from app.lab.evaluation.embeddings import embed_walks, walks_for
+from app.lab.data.opengait import warn_of
+from app.lab.evaluation.embeddings import Embedded, embed_walks, walks_for
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.protocol import groups_of, read_protocol, views_of
 from app.lab.evaluation.scores import Score, need_comparable, need_rerankable, score
@@ -23,7 +24,8 @@ from app.stages import GaitModel
 class Evaluation:
     """One model on one data set: how it was evaluated, and the figures.
 
-    `scores` are of whole walks, `by_frames` of so many frames of each walk.
+    `scores` are of whole walks, `by_frames` of so many frames of each walk. `left_out` has what of the data set was not
+    used, with the reasons.
     """
 
     protocol: str
@@ -36,6 +38,7 @@ class Evaluation:
     walks: int
     scores: list[Score]
     by_frames: dict[int, list[Score]]
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def data_sets(
@@ -95,24 +98,30 @@ def evaluate(
 
     Raises:
         SettingsError: the protocol is unknown, or a number of frames cannot be used.
-        DataSetError: the data set lacks what the protocol compares, or a walk cannot be read.
+        DataSetError: the data set lacks what the protocol compares, or no walk can be read.
         OutputError: the cache cannot be written.
     """
     if min(frames, default=1) < 1:
         raise SettingsError(f"A walk of {min(frames)} frames cannot be evaluated. Give for example --frames 5,10,20.")
     rules = read_protocol(protocol)
-    walks = walks_for(model, data, partition)
+    left_out: dict[str, str] = {}
+    listed = walks_for(model, data, partition, left_out)
+    need_comparable(views_of(rules, listed), groups_of(rules, listed, partition), rules, rerank)  # before the long work
+
+    def embedded(count: int | None) -> Embedded:
+        title = f"{model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"
+        report = None if progress is None else partial(progress, title)
+        return embed_walks(listed, model, frames=count, fps=rules.fps, cache=cache, progress=report)
+
+    whole = embedded(None)
+    walks = whole.walks
+    left_out |= whole.left_out
+    warn_of(left_out, data)
     people = np.array([walk.identity for walk in walks])
     views = views_of(rules, walks)
     groups = groups_of(rules, walks, partition)
-    need_comparable(views, groups, rules, rerank)  # before the long work
-
-    def score_of(count: int | None) -> list[Score]:
-        title = f"{model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"
-        report = None if progress is None else partial(progress, title)
-        features = embed_walks(walks, model, frames=count, fps=rules.fps, cache=cache, progress=report)
-        return score(features, people, views, groups, rules, metric=metric, rerank=rerank)
-
+    need_comparable(views, groups, rules, rerank)
+    score_of = partial(score, people=people, views=views, groups=groups, protocol=rules, metric=metric, rerank=rerank)
     return Evaluation(
         protocol=protocol,
         source=rules.source,
@@ -122,8 +131,9 @@ def evaluate(
         reranked=rerank,
         people=len(np.unique(people)),
         walks=len(walks),
-        scores=score_of(None),
-        by_frames={count: score_of(count) for count in frames},
+        scores=score_of(whole.features),
+        by_frames={count: score_of(embedded(count).features) for count in frames},
+        left_out=left_out,
     )
 
 
@@ -144,6 +154,8 @@ def submit(
     """
     rules = read_protocol(protocol)
     walks = walks_for(model, data, partition)
-    group, *_ = groups_of(rules, walks, partition)
-    features = embed_walks(walks, model, fps=rules.fps, cache=cache, progress=progress)
-    write_submission(features, walks, group, path, metric)
+    groups_of(rules, walks, partition)  # before the long work
+    found = embed_walks(walks, model, fps=rules.fps, cache=cache, progress=progress)
+    warn_of(found.left_out, data)
+    group, *_ = groups_of(rules, found.walks, partition)
+    write_submission(found.features, found.walks, group, path, metric)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.lab.data.definitions import known_names, read_definition
-from app.lab.data.opengait import DataSetError, WalkFile
+from app.lab.data.opengait import DataSetError, WalkFile, read_list
 from app.types import Bools, Ints
 
 FOLDER = Path(__file__).resolve().parent / "protocols"
@@ -148,10 +147,7 @@ def _listed(partition: Path | None, key: str) -> frozenset[str]:
         raise DataSetError(
             f"This protocol takes its probes from the list {key} of the partition: give --partition FILE."
         )
-    try:
-        return frozenset(json.loads(partition.read_text(encoding="utf-8"))[key])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataSetError(f"{partition} has no list {key} of probes, which this protocol needs: {error}") from error
+    return frozenset(read_list(partition, key))
 
 
 def _fits(names: Names, patterns: Sequence[str]) -> Bools:
