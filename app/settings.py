@@ -135,6 +135,9 @@ class GaitSettings:
     """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
     checkpoint: Path | None = None
     """The file or folder with the weights. None: the best one that is found."""
+    config: Path | None = None
+    """OpenGait's YAML of the network's training, for what the checkpoint does not tell. None: the YAML of the same name
+    beside it, if there is one."""
     max_frames: Annotated[int, Field(ge=8)] = 240
     """Most silhouettes of a walk that the network gets; a longer walk is thinned evenly, which limits time
     and memory."""

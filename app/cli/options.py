@@ -41,6 +41,10 @@ _MODELS: dict[str, tuple[str, Any]] = {
         "gait.checkpoint",
         Annotated[Path | None, typer.Option(help="Gait network's file, e.g. GaitBase_DA-180000.pt.")],
     ),
+    "gait_config": (
+        "gait.config",
+        Annotated[Path | None, typer.Option(help="OpenGait's YAML of that network, for what its file does not tell.")],
+    ),
     "fps": (
         "video.fps",
         Annotated[float | None, typer.Option(help="The videos' true frame rate in 1/s, where a file says it wrongly.")],

@@ -32,7 +32,7 @@ class JointNetwork(EmbeddingNetwork):
     of the frame rate that it was trained with.
     """
 
-    frames: ClassVar[int]
+    frames: int
     """How many frames the published network sees: those in the middle of the walk. It sees a shorter walk whole."""
 
     @staticmethod

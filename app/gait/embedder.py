@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +15,7 @@ from app.errors import CheckpointError, SettingsError
 from app.gait.base import EmbeddingNetwork, FramewiseNetwork, JointNetwork, PictureNetwork
 from app.gait.heatmaps import heatmaps
 from app.gait.layers import prepare_for_inference
-from app.gait.opengait import architecture_of, load_network
+from app.gait.opengait import outline_of, read_network
 from app.settings import GaitSettings
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
@@ -61,18 +60,19 @@ def accepts(path: Path) -> bool:
     """
     if path.is_dir() or path.suffix.lower() not in {".pt", ".pth", ".ckpt", ".tar"}:
         return False
-    _input_of(architecture_of(path).network, path)
+    _input_of(outline_of(path), path)
     return True
 
 
-def _input_of(network: type[EmbeddingNetwork], path: Path) -> MakeInput:
+def _input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
     """Return how the network's input is made from a walk.
 
     Raises:
         CheckpointError: a walk cannot give that input. `path` is the network's file, for the message.
     """
-    if issubclass(network, JointNetwork):
+    if isinstance(network, JointNetwork):
         return _keypoints
+    assert isinstance(network, PictureNetwork)
     advice = "Judge it on data sets (python -m app evaluate), or use it through app.gait.load_network."
     if network.inputs not in INPUTS:
         known = ", ".join(" and ".join(inputs) for inputs in [*INPUTS, ("keypoints",)])
@@ -80,13 +80,25 @@ def _input_of(network: type[EmbeddingNetwork], path: Path) -> MakeInput:
             f"{path} is a {network.family} network, which takes {' and '.join(network.inputs)}, but walks in videos "
             f"give only {known}. {advice}"
         )
-    rows, columns = signature(network).parameters["input_size"].default
+    rows, columns = network.input_size
     if rows != _ROWS:
         raise CheckpointError(
             f"{path} is a {network.family} network, which takes silhouettes of {rows} rows and {columns} columns, "
             f"but walks in videos give {_ROWS} rows. {advice}"
         )
     return INPUTS[network.inputs]
+
+
+def name_of(network: EmbeddingNetwork, extra: Mapping[str, Any]) -> str:
+    """Return the name of a model: that of the network's family, with the arguments that its file does not tell.
+
+    They belong to the name because embeddings of one file with different arguments cannot be compared.
+    """
+
+    def written(value: Any) -> str:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value).lower()
+
+    return "+".join([network.family, *(f"{key}={written(value)}" for key, value in sorted(extra.items()))])
 
 
 def thin(frames: int, most: int) -> Ints:
@@ -107,23 +119,24 @@ class NetworkEmbedder:
 
     Args:
         checkpoint: the file; its keys tell the architecture.
-        settings: `max_frames` is how many frames of a walk are used at most.
+        settings: `max_frames` is how many frames of a walk are used at most; `config` is OpenGait's YAML.
 
     Raises:
         CheckpointError: see `app.gait.opengait.load_network`.
+        SettingsError: `config` is not OpenGait's YAML of this family.
     """
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: GaitSettings) -> None:
         if checkpoint is None:
             raise CheckpointError("The gait model 'opengait' needs a checkpoint: give --gait-checkpoint FILE.")
-        self._network = load_network(checkpoint.path)
+        self._network, extra = read_network(checkpoint.path, settings.config)
         stated = metadata_of(load_pickle_safely(checkpoint.path, mapped=True))
-        self._input = _input_of(type(self._network), checkpoint.path)
+        self._input = _input_of(self._network, checkpoint.path)
         prepare_for_inference(self._network)
         self._max_frames = settings.max_frames
         self.card = checkpoint.card(
             "gait",
-            self._network.family,
+            name_of(self._network, extra),
             stated.get("licence", LICENCE),
             "torch",
             stated.get("note", "the weights are for academic use only"),

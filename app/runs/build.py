@@ -41,7 +41,8 @@ def build(settings: Settings) -> Stages:
     """Load the models that `settings` name, or choose them from those that are found.
 
     Raises:
-        SettingsError: a name is unknown, or a pose network is needed and there is none.
+        SettingsError: a name is unknown, a pose network is needed and there is none, or `gait.config` is given for a
+            gait model that reads none.
         CheckpointError: a file is missing, unsafe or of the wrong kind.
         MissingExtraError: an optional package is needed.
     """
@@ -54,6 +55,11 @@ def build(settings: Settings) -> Stages:
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
         segmenter.background = detector.background  # shared, so that each frame is compared with it only once
     gait = gait_models.build(settings.gait, roots)
+    if settings.gait.config is not None and gait.card.runtime != "torch":
+        raise SettingsError(
+            f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
+            f"'{gait.card.name}'. Give --gait-checkpoint too, or leave the setting out."
+        )
     return Stages(
         detector,
         segmenter,

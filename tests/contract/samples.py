@@ -218,7 +218,7 @@ def _opengait(folder: Path) -> Path:
     from app.gait.opengait import FAMILIES, to_theirs
 
     torch.manual_seed(0)
-    network = shake(GaitBase(widths=(4, 6, 8, 10), parts=16, channels=5, classes=3))
+    network = shake(GaitBase(widths=(4, 6, 8, 10), parts=16, channels=5, classes=4))
     architecture = FAMILIES[0].architecture
     assert architecture is not None
     path = folder / "GaitBase-tiny.pt"

@@ -31,7 +31,7 @@ TABLE = ARCHITECTURE.table
 @pytest.fixture(scope="module")
 def network() -> GaitBase:
     torch.manual_seed(0)
-    made = GaitBase(widths=(4, 6, 8, 10), parts=16, channels=5, classes=3).eval()
+    made = GaitBase(widths=(4, 6, 8, 10), parts=16, channels=5, classes=4).eval()
     for name, value in made.state_dict().items():
         if name.endswith("running_var"):
             value.uniform_(0.5, 1.5)

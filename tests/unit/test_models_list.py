@@ -17,7 +17,7 @@ from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.gaitgraph import GaitGraph2
-from app.gait.opengait import FAMILIES, KeyTable, architecture_of, load_network, to_theirs
+from app.gait.opengait import FAMILIES, KeyTable, load_network, outline_of, to_theirs
 from app.gait.opengait.residual import TABLE_GAITBASE, TABLE_P3D
 from app.gait.opengait.skeletons import TABLE_GAITGRAPH
 from app.hub.inventory import gait_families, models_of
@@ -78,16 +78,16 @@ def test_given_by_name_it_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whichever_key_is_missing_the_file_is_refused(name: str, tmp_path: Path) -> None:
     keys = [key for key in to_theirs(NETWORKS[name][0](), NETWORKS[name][1]) if "num_batches" not in key]
-    assert architecture_of(put(tmp_path, name)).network.family == name
+    assert outline_of(put(tmp_path, name)).family == name
     for key in keys[:: len(keys) // 8]:
         with pytest.raises(CheckpointError):
-            architecture_of(put(tmp_path, name, without=key))
+            outline_of(put(tmp_path, name, without=key))
 
 
 def test_a_missing_stage_is_named(tmp_path: Path) -> None:
     key = "Backbone.forward_block.layer3.0.conv1.weight"
     with pytest.raises(CheckpointError, match=f"not a whole gaitbase network: .*{key}"):
-        architecture_of(put(tmp_path, "gaitbase", without=key))
+        outline_of(put(tmp_path, "gaitbase", without=key))
 
 
 def test_every_network_is_in_the_list_of_families() -> None:

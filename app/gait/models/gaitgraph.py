@@ -194,7 +194,7 @@ class GaitGraph1(GraphNetwork):
 
     family: ClassVar[str] = "gaitgraph1"
     inputs: ClassVar[tuple[str, ...]] = ("keypoints (n, 3, t, 17, 1)",)
-    frames: ClassVar[int] = 24
+    frames: int = 24
 
     @staticmethod
     def input_of(keypoints: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class GaitGraph2(GraphNetwork):
 
     family: ClassVar[str] = "gaitgraph2"
     inputs: ClassVar[tuple[str, ...]] = ("joints, velocities and bones (n, t, 17, 3, 5)",)
-    frames: ClassVar[int] = 60
+    frames: int = 60
 
     def __init__(
         self,

@@ -43,8 +43,8 @@ class GaitPart(TemporalNetwork):
 
     Args:
         widths: channels of the pairs of convolutions.
-        strips: strips of each pair's focal convolutions, 1 for ordinary ones; None stands for the paper's 1, 4, 8 and
-            for 8 of a fourth pair, which is assumed and not measured: give the network's own, or OpenGait's YAML.
+        strips: strips of each pair's focal convolutions, 1 for ordinary ones; None stands for the paper's, which are
+            1, 4, 8 for three pairs and 1, 1, 8, 8 for four.
         parts: horizontal strips that are embedded.
         hidden: channels of the bottleneck over time; None stands for the paper's quarter.
         channels: numbers per part in the embedding.
@@ -65,7 +65,9 @@ class GaitPart(TemporalNetwork):
         self.parts = parts
         width = widths[-1]
         hidden = width // 4 if hidden is None else hidden
-        self.backbone = PlainBackbone(widths, (1, 4, 8, 8)[: len(widths)] if strips is None else strips)
+        self.backbone = PlainBackbone(
+            widths, {4: (1, 1, 8, 8)}.get(len(widths), (1, 4, 8)) if strips is None else strips
+        )
         self.short = nn.ModuleList(MicroMotion(width, hidden, window=3, kernel=1) for _ in range(parts))
         self.long = nn.ModuleList(MicroMotion(width, hidden, window=5, kernel=3) for _ in range(parts))
         self.linear = PartLinear(parts, width, channels)

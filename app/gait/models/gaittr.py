@@ -101,7 +101,7 @@ class GaitTR(JointNetwork):
 
     family: ClassVar[str] = "gaittr"
     inputs: ClassVar[tuple[str, ...]] = ("joint features (n, t, 10, 17, 1)",)
-    frames: ClassVar[int] = 60
+    frames: int = 60
 
     def __init__(
         self, widths: Sequence[int] = (64, 64, 128, 256), heads: int = 8, kernel: int = 9, channels: int = 128

@@ -87,7 +87,7 @@ class PoseGait(JointNetwork):
 
     family: ClassVar[str] = "posegait"
     inputs: ClassVar[tuple[str, ...]] = ("pose features (n, 90, t)",)
-    frames: ClassVar[int] = 60
+    frames: int = 60
 
     def __init__(
         self, widths: Sequence[int] = (32, 64, 128, 256), channels: int = 512, classes: int | None = None

@@ -6,7 +6,7 @@ a row to `loading.FAMILIES`.
 """
 
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
-from app.gait.opengait.loading import FAMILIES, architecture_of, load_network, recognise, to_theirs
+from app.gait.opengait.loading import FAMILIES, load_network, outline_of, read_network, recognise, to_theirs
 
 __all__ = [
     "FAMILIES",
@@ -15,8 +15,9 @@ __all__ = [
     "KeyTable",
     "Shapes",
     "Weights",
-    "architecture_of",
     "load_network",
+    "outline_of",
+    "read_network",
     "recognise",
     "to_theirs",
 ]

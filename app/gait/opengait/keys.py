@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, takewhile
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -81,11 +82,83 @@ class KeyTable:
 
 
 @dataclass(frozen=True)
+class Traces:
+    """What a checkpoint file tells of its training.
+
+    Args:
+        shapes: of all weights, by our names.
+        iteration: how long it was trained; None where the file does not say.
+        milestones: the iterations at which the learning rate fell.
+        steps: how many steps the schedule of the learning rate has; None where the file does not say.
+        name: the file's path, and of OpenGait's YAML the data set.
+        stated: whether there is such a YAML, or the user said how the network was made.
+        ours: whether this program trained it.
+    """
+
+    shapes: Shapes
+    iteration: int | None = None
+    milestones: tuple[int, ...] = ()
+    steps: int | None = None
+    name: Path = Path()
+    stated: bool = False
+    ours: bool = False
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], shapes: Shapes, name: Path, stated: bool) -> Traces:
+        """Read them from the `content` of a checkpoint; whatever is not there, or odd, is not known."""
+        stored = content.get("scheduler")
+        scheduler = stored if isinstance(stored, Mapping) else {}
+        iteration, milestones, steps = (
+            content.get("iteration"),
+            scheduler.get("milestones"),
+            scheduler.get("total_steps"),
+        )
+        return cls(
+            shapes,
+            iteration if isinstance(iteration, int) else None,
+            tuple(milestones) if isinstance(milestones, Mapping | list | tuple) else (),
+            steps if isinstance(steps, int) else None,
+            name,
+            stated,
+            "metadata" in content,
+        )
+
+    def named(self, pattern: str) -> bool:
+        """Whether the name of the file has the pattern, whatever its case."""
+        return re.search(pattern, self.name.name, re.IGNORECASE) is not None
+
+    @property
+    def of_parts(self) -> bool:
+        """Whether the name, or that of a folder, says that the pictures are maps of body parts."""
+        return self.named("parsing") or any(
+            re.fullmatch(r"gait3d.?parsing|[a-z]+-parsing", part, re.IGNORECASE) for part in self.name.parts[-6:-1]
+        )
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How what was open was settled.
+
+    Args:
+        arguments: for the network's constructor, beyond what the shapes tell.
+        frames: how many frames of a walk a network of joints sees; None for the class's own.
+        assumed: what was assumed for want of a sign, each a clause.
+        refused: what the network takes instead of what walks give, a clause; None where it can be used.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    frames: int | None = None
+    assumed: tuple[str, ...] = ()
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
 class Architecture:
     """How a family's checkpoint becomes a network.
 
     `read` takes the shapes of the weights, by our names, and returns what they tell of the constructor's arguments.
-    `configure` takes the ``model_cfg`` of OpenGait's YAML and returns what it tells beyond. Keys that begin (by our
+    `configure` takes the ``model_cfg`` of OpenGait's YAML and returns what it tells beyond. `settle` finds out, without
+    a YAML, what the shapes leave open. Keys that begin (by our
     names) with one of `training` are left out unless the network needs them: embedding needs no classifier.
     """
 
@@ -94,6 +167,7 @@ class Architecture:
     read: Callable[[Shapes], dict[str, Any]]
     configure: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda model_cfg: {}
     training: tuple[str, ...] = ("classifier.",)
+    settle: Callable[[Traces], Settled] = lambda traces: Settled()
 
 
 @dataclass(frozen=True)

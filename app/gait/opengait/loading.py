@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
-from app.errors import CheckpointError, SettingsError, nearest
-from app.gait.base import EmbeddingNetwork
+from app.errors import CheckpointError, GaitprintError, SettingsError, nearest
+from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.opengait import disentangled, plain, residual, skeletons
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
+from app.gait.opengait.keys import Architecture, Family, KeyTable, Settled, Shapes, Traces, Weights
 from app.weights.checkpoints import load_pickle_safely, need_weights, state_dict_of
+from app.yaml_files import read_yaml
+
+logger = logging.getLogger(__name__)
+
+_TELL = (
+    "If that is wrong, put OpenGait's YAML of its training beside the file, under the same name, or give it as "
+    "--gait-config (gait.config in the settings)."
+)
 
 # The first that fits is taken, so a family whose keys are all its own comes before one that shares its keys.
 FAMILIES = (
@@ -77,54 +86,92 @@ def to_theirs(network: nn.Module, table: KeyTable) -> dict[str, Tensor]:
     return {table.to_theirs(key): value for key, value in network.state_dict().items()}
 
 
-def _arguments(config: Mapping[str, Any] | Path, architecture: Architecture) -> dict[str, Any]:
-    """Return the constructor's arguments that the user gives, directly or as OpenGait's YAML file."""
-    family = architecture.network.family
-    if isinstance(config, Path):
-        try:
-            return architecture.configure(yaml.safe_load(config.read_text(encoding="utf-8"))["model_cfg"])
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise SettingsError(
-                f"{config} is not OpenGait's configuration of a {family} network: {type(error).__name__}: {error}."
-            ) from error
-    known = signature(architecture.network).parameters
-    for key in config:
+def beside(path: Path) -> Path | None:
+    """Return OpenGait's YAML that lies beside a checkpoint under the same name; None where there is none."""
+    return next((file for file in map(path.with_suffix, (".yaml", ".yml")) if file.is_file()), None)
+
+
+def _stated(config: Path, architecture: Architecture, error: type[GaitprintError]) -> tuple[dict[str, Any], Path]:
+    """Return what OpenGait's YAML says: the constructor's arguments and, as a path, the name of the data set."""
+    content = read_yaml(config, error)
+    try:
+        arguments, data = architecture.configure(content["model_cfg"]), content.get("data_cfg") or {}
+        return arguments, Path(str(data.get("dataset_root", "")), str(data.get("dataset_name", "")))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+        raise error(
+            f"{config} is not OpenGait's configuration of a {architecture.network.family} network: "
+            f"{type(problem).__name__}: {problem}."
+        ) from problem
+
+
+def _known(arguments: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
+    """Return the constructor's arguments that the user gives."""
+    family, known = architecture.network.family, signature(architecture.network).parameters
+    for key in arguments:
         if key not in known:
             raise SettingsError(f"A {family} network has no '{key}'.{nearest(key, known) or f' Known: {list(known)}.'}")
-    return dict(config)
+    return dict(arguments)
 
 
 @dataclass(frozen=True)
 class _Content:
     """What a checkpoint holds: `weights` and `shapes`, by our names.
 
-    `shapes` leaves out what only training needs, unless the classifier is wanted.
+    `shapes` leaves out what only training needs, unless the classifier is wanted. `given` are arguments of the
+    constructor that the user or OpenGait's YAML gives.
     """
 
     path: Path
     architecture: Architecture
     weights: Weights
     shapes: Shapes
+    given: Mapping[str, Any]
+    traces: Traces
 
     @classmethod
-    def of(cls, path: Path, classifier: bool = False) -> _Content:
-        theirs = state_dict_of(load_pickle_safely(path), path)
+    def of(cls, path: Path, config: Mapping[str, Any] | Path | None = None, classifier: bool = False) -> _Content:
+        content = load_pickle_safely(path)
+        theirs = state_dict_of(content, path)
         architecture = recognise(theirs, path)
         weights = {architecture.table.to_ours(key): value for key, value in theirs.items()}
-        training = () if classifier else architecture.training
+        found = beside(path) if config is None else config
+        name = path.absolute()
+        if isinstance(found, Path):
+            given, name = _stated(found, architecture, SettingsError if found is config else CheckpointError)
+        else:
+            given = _known(found or {}, architecture)
+        every = {key: tuple(value.shape) for key, value in weights.items()}
         return cls(
-            path, architecture, weights, {k: tuple(v.shape) for k, v in weights.items() if not k.startswith(training)}
+            path,
+            architecture,
+            weights,
+            {key: s for key, s in every.items() if classifier or not key.startswith(architecture.training)},
+            given,
+            Traces.of(content, every, name, bool(found)),
         )
 
-    def network(self, **given: Any) -> EmbeddingNetwork:
-        """Build the network from the shapes and the user's `given` arguments, still without these weights.
+    @cached_property
+    def settled(self) -> Settled:
+        """How what the shapes leave open was settled."""
+        return self.architecture.settle(self.traces)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The constructor's arguments that the shapes do not tell."""
+        return {**self.settled.arguments, **self.given}
+
+    def network(self) -> EmbeddingNetwork:
+        """Build the network, still without these weights.
 
         Raises:
             CheckpointError: keys are missing without which it is not known how to build it.
         """
         architecture = self.architecture
         try:
-            return architecture.network(**{**architecture.read(self.shapes), **given})
+            network = architecture.network(**{**architecture.read(self.shapes), **self.extra})
+            if isinstance(network, JointNetwork) and self.settled.frames not in (None, network.frames):
+                network.frames = self.settled.frames
+            return network
         except KeyError as error:
             missing = [str(error.args[0])]
             cause: Exception = error
@@ -133,21 +180,23 @@ class _Content:
                 usual = architecture.network().state_dict()
             missing, cause = [key for key in usual if key not in self.weights], error
             if not missing:
-                raise
+                raise CheckpointError(f"{self.path} is not {self.what}: {error}.") from error
         named = ", ".join(architecture.table.to_theirs(key) for key in missing[:6])
         raise CheckpointError(
             f"{self.path} is not a whole {architecture.network.family} network: {len(missing)} missing: {named}"
             f"{' and others' if len(missing) > 6 else ''}."
         ) from cause
 
-    def need_fitting(self, **given: Any) -> None:
-        """Make sure that the weights are exactly those of the network.
+    def outline(self) -> EmbeddingNetwork:
+        """Build the network without numbers, because a file may claim layers that do not fit into the memory.
 
-        It is built without numbers, because a file may claim layers that do not fit into the memory.
+        Raises:
+            CheckpointError: the weights are not exactly those of the network.
         """
         with torch.device("meta"):
-            network = self.network(**given)
+            network = self.network()
         need_weights(network, self.weights_for(network), self.path, self.what, self.architecture.table.to_theirs)
+        return network
 
     @property
     def what(self) -> str:
@@ -159,15 +208,20 @@ class _Content:
         return {key: value for key, value in self.weights.items() if key in self.shapes or key in own}
 
 
-def architecture_of(path: Path) -> Architecture:
-    """Return the architecture of a checkpoint whose keys are all there, without loading the weights.
+def outline_of(path: Path) -> EmbeddingNetwork:
+    """Return the network of a checkpoint whose keys are all there, without its numbers.
 
     Raises:
-        CheckpointError: see `load_network`.
+        CheckpointError: see `load_network`; or it knows nobody, or takes pictures that are no silhouettes.
     """
     content = _Content.of(path)
-    content.need_fitting()
-    return content.architecture
+    network = content.outline()
+    if content.settled.refused is not None:
+        raise CheckpointError(
+            f"{path} is a {network.family} network, but {content.settled.refused}. If that is wrong, put OpenGait's "
+            "YAML of its training beside the file, under the same name."
+        )
+    return network
 
 
 def load_network(
@@ -179,9 +233,9 @@ def load_network(
         path: the ``.pt`` file (a dictionary with ``model``, or a bare state dict).
         config: what the file does not tell, such as strides and `input_size`, because the weights look the same
             whatever they are. Give the arguments of the network's constructor by name, or OpenGait's YAML file, whose
-            ``model_cfg`` is read; without either, the published values are taken. So the plain baseline, whose file
-            looks like MTSGait's, needs ``{"hops": ()}``, and a network that embeds after its neck needs
-            ``{"use_emb2": True}``.
+            ``model_cfg`` is read. None takes a YAML of the same name beside the file; without one, known publications
+            are told apart, and for others the usual values are taken, with a warning. So the plain baseline, whose
+            file looks like MTSGait's, may need ``{"hops": ()}``.
         classifier: whether to keep the classifier of the training set's people, which embedding does not need.
 
     Returns:
@@ -192,14 +246,31 @@ def load_network(
             OpenGait does), or numbers are not finite.
         SettingsError: `config` has a key the network does not know, or is not OpenGait's YAML of this family.
     """
-    content = _Content.of(path, classifier)
-    given = _arguments(config or {}, content.architecture)
-    content.need_fitting(**given)
-    network = content.network(**given)
+    return read_network(path, config, classifier)[0]
+
+
+def read_network(
+    path: Path, config: Mapping[str, Any] | Path | None = None, classifier: bool = False
+) -> tuple[EmbeddingNetwork, dict[str, Any]]:
+    """Load a gait network as `load_network` does.
+
+    Returns:
+        The network, and the constructor's arguments that are not from the shapes of the weights: with others, the same
+        file gives other embeddings.
+    """
+    content = _Content.of(path, config, classifier)
+    content.outline()
+    network = content.network()
     weights, to_theirs = content.weights_for(network), content.architecture.table.to_theirs
     network.load_state_dict(weights, strict=False)
     _need_finite({to_theirs(key): value for key, value in weights.items()}, path)
-    return network.eval()
+    if content.settled.assumed:
+        logger.warning(
+            "%s does not tell how its %s network was made. What is assumed: %s. %s",
+            path, network.family, "; ".join(content.settled.assumed), _TELL
+        )  # fmt: skip
+    frames = {"frames": network.frames} if isinstance(network, JointNetwork) and "frames" in vars(network) else {}
+    return network.eval(), {**content.extra, **frames}
 
 
 def _need_finite(weights: Weights, path: Path) -> None:

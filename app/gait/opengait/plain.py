@@ -19,7 +19,20 @@ from app.gait.models.geinet import GEINet
 from app.gait.models.gln import GLN
 from app.gait.models.mtsgait import MTSGait
 from app.gait.models.smplgait import SMPLGait
-from app.gait.opengait.keys import HEAD, Architecture, Family, KeyTable, Rows, Shapes, classes, strips, widths, within
+from app.gait.opengait import publications
+from app.gait.opengait.keys import (
+    HEAD,
+    Architecture,
+    Family,
+    KeyTable,
+    Rows,
+    Shapes,
+    classes,
+    numbered,
+    strips,
+    widths,
+    within,
+)
 
 
 def read_geinet(shapes: Shapes) -> dict[str, Any]:
@@ -62,7 +75,11 @@ TABLE_GAITSET = KeyTable(
     )
 )
 
-GAITSET = Family("GaitSet", ("set_block1.",), Architecture(GaitSet, TABLE_GAITSET, read_gaitset, configure_pyramid))
+GAITSET = Family(
+    "GaitSet",
+    ("set_block1.",),
+    Architecture(GaitSet, TABLE_GAITSET, read_gaitset, configure_pyramid, settle=publications.settle_gaitset),
+)
 
 
 def read_gln(shapes: Shapes) -> dict[str, Any]:
@@ -90,7 +107,9 @@ TABLE_GLN = KeyTable(
     )
 )
 
-GLN_FAMILY = Family("GLN", ("sil_stage_0.",), Architecture(GLN, TABLE_GLN, read_gln, configure_pyramid))
+GLN_FAMILY = Family(
+    "GLN", ("sil_stage_0.",), Architecture(GLN, TABLE_GLN, read_gln, configure_pyramid, settle=publications.settle_gln)
+)
 
 
 def read_gaitpart(shapes: Shapes) -> dict[str, Any]:
@@ -98,7 +117,9 @@ def read_gaitpart(shapes: Shapes) -> dict[str, Any]:
     return {
         "widths": widths(shapes, "backbone.stages.{}.conv1.weight"),
         "hidden": shapes["short.0.squeeze.weight"][0],
-        **strips(shapes),
+        # Counted, because each part is a module, and one number could claim a million of them.
+        "parts": len(numbered(shapes, "short.{}.squeeze.weight")),
+        "channels": shapes["linear.weight"][2],
     }
 
 
@@ -128,7 +149,7 @@ TABLE_GAITPART = KeyTable(
 GAITPART = Family(
     "GaitPart",
     ("Backbone.forward_block.feature.", "TFA."),
-    Architecture(GaitPart, TABLE_GAITPART, read_gaitpart, configure_gaitpart),
+    Architecture(GaitPart, TABLE_GAITPART, read_gaitpart, configure_gaitpart, settle=publications.settle_gaitpart),
 )
 
 
@@ -182,12 +203,12 @@ def configure_mtsgait(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
 SMPLGAIT = Family(
     "SMPLGait",
     ("Backbone.forward_block.feature.", "fc1."),
-    Architecture(SMPLGait, TABLE_SMPLGAIT, read_smplgait),
+    Architecture(SMPLGait, TABLE_SMPLGAIT, read_smplgait, settle=publications.settle_smplgait),
 )
 MTSGAIT = Family(
     "MTSGait or Baseline",
     ("Backbone.forward_block.feature.", "FCs."),
-    Architecture(MTSGait, TABLE_MTSGAIT, read_mtsgait, configure_mtsgait),
+    Architecture(MTSGait, TABLE_MTSGAIT, read_mtsgait, configure_mtsgait, settle=publications.settle_plain),
 )
 
 
@@ -228,7 +249,9 @@ def _gaitgl(theirs: str, ours: str) -> Architecture:
             ("BNNecks.bn1d", "classifier.norm"),
         )
     )
-    return Architecture(GaitGL, table, read_gaitgl, training=("logits.", "classifier."))
+    return Architecture(
+        GaitGL, table, read_gaitgl, training=("logits.", "classifier."), settle=publications.settle_gaitgl
+    )
 
 
 GAITGL_DEEP = Family("GaitGL (two convolutions a block)", ("GLConvA0.0.",), _gaitgl(".*", ".*"))

@@ -8,6 +8,7 @@ from typing import Any
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
+from app.gait.opengait import publications
 from app.gait.opengait.keys import (
     HEAD,
     Architecture,
@@ -61,7 +62,7 @@ TABLE_GAITBASE = KeyTable(
 GAITBASE = Family(
     "GaitBase",
     ("Backbone.forward_block.layer1.", "FCs."),
-    Architecture(GaitBase, TABLE_GAITBASE, read_gaitbase, configure_strides),
+    Architecture(GaitBase, TABLE_GAITBASE, read_gaitbase, configure_strides, settle=publications.settle_gaitbase),
 )
 
 
@@ -149,12 +150,12 @@ DEEPGAITV2_2D = Family(
 DEEPGAITV2_3D = Family(
     "DeepGaitV2 (3D)",
     ("layer0.forward_block.", "layer2.0.bn1."),
-    Architecture(DeepGaitV2, TABLE_3D, read_deepgaitv2, configure_neck, NECK),
+    Architecture(DeepGaitV2, TABLE_3D, read_deepgaitv2, configure_neck, NECK, publications.settle_neck),
 )
 DEEPGAITV2_P3D = Family(
     "DeepGaitV2 (P3D)",
     ("layer0.forward_block.", "layer2.0.shortcut3d."),
-    Architecture(DeepGaitV2, TABLE_P3D, read_deepgaitv2, configure_neck, NECK),
+    Architecture(DeepGaitV2, TABLE_P3D, read_deepgaitv2, configure_neck, NECK, publications.settle_neck),
 )
 
 
@@ -198,7 +199,7 @@ TABLE_PLUS = KeyTable(
 SKELETONGAIT = Family(
     "SkeletonGait",
     ("layer0.forward_block.", "layer2.0.shortcut3d."),
-    Architecture(SkeletonGait, TABLE_P3D, read_deepgaitv2, configure_neck, NECK),
+    Architecture(SkeletonGait, TABLE_P3D, read_deepgaitv2, configure_neck, NECK, publications.settle_neck),
     sees_two_maps,
 )
 SKELETONGAIT_PLUS = Family(

@@ -10,6 +10,7 @@ from typing import Any
 from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
 from app.gait.models.gaittr import GaitTR
 from app.gait.models.posegait import PoseGait
+from app.gait.opengait import publications
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Rows, Shapes, classes, numbered, widths, within
 
 BLOCK: Rows = (
@@ -63,8 +64,16 @@ def read_gaitgraph(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-GAITGRAPH2 = Family("GaitGraph 2", ("ResGCN.head.1.",), Architecture(GaitGraph2, TABLE_GAITGRAPH, read_gaitgraph))
-GAITGRAPH1 = Family("GaitGraph 1", ("ResGCN.head.0.",), Architecture(GaitGraph1, TABLE_GAITGRAPH, read_gaitgraph))
+GAITGRAPH2 = Family(
+    "GaitGraph 2",
+    ("ResGCN.head.1.",),
+    Architecture(GaitGraph2, TABLE_GAITGRAPH, read_gaitgraph, settle=publications.settle_gaitgraph2),
+)
+GAITGRAPH1 = Family(
+    "GaitGraph 1",
+    ("ResGCN.head.0.",),
+    Architecture(GaitGraph1, TABLE_GAITGRAPH, read_gaitgraph, settle=publications.settle_gaitgraph1),
+)
 
 
 def read_gaittr(shapes: Shapes) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from app.gait.base import PictureNetwork
-from app.gait.embedder import LICENCE, thin
+from app.gait.embedder import LICENCE, name_of, thin
 from app.gait.models.gln import GLN
 from app.gait.models.smplgait import SMPLGait
-from app.gait.opengait import architecture_of, load_network
+from app.gait.opengait import outline_of, read_network
 from app.lab.data.opengait import Modality, WalkFile, read_bodies, read_silhouettes
 from app.settings import Settings
 from app.stages import GaitModel
@@ -33,7 +33,7 @@ def load_model(settings: Settings) -> GaitModel | FileEmbedder:
     if settings.gait.checkpoint is not None and settings.gait.name == "auto":
         given = CheckpointFile.given(settings.gait.checkpoint, roots)
         if needs_files(given.path):
-            return FileEmbedder(given, settings.gait.max_frames)
+            return FileEmbedder(given, settings.gait.max_frames, settings.gait.config)
     return gait_models.build(settings.gait, roots)
 
 
@@ -43,7 +43,7 @@ def needs_files(path: Path) -> bool:
     Raises:
         CheckpointError: it is a torch file, but not of a gait network, or it is damaged.
     """
-    return path.suffix.lower() in _SUFFIXES and issubclass(architecture_of(path).network, SMPLGait | GLN)
+    return path.suffix.lower() in _SUFFIXES and isinstance(outline_of(path), SMPLGait | GLN)
 
 
 def middle(length: int, frames: int | None) -> slice:
@@ -61,19 +61,20 @@ class FileEmbedder:
     Args:
         checkpoint: see `needs_files`.
         max_frames: the longest walk that the network is given. Longer walks are thinned evenly.
+        config: OpenGait's YAML; see `app.gait.opengait.load_network`.
 
     Raises:
         CheckpointError: see `app.gait.opengait.load_network`.
     """
 
-    def __init__(self, checkpoint: CheckpointFile, max_frames: int) -> None:
-        network = load_network(checkpoint.path)
+    def __init__(self, checkpoint: CheckpointFile, max_frames: int, config: Path | None = None) -> None:
+        network, extra = read_network(checkpoint.path, config)
         assert isinstance(network, PictureNetwork), "see needs_files"
         self._network, self._max_frames = network, max_frames
         self.beside: Modality | None = "smpl" if isinstance(network, SMPLGait) else None
         """What the network needs besides the silhouettes. It must lie beside them."""
         self.card = ModelCard(
-            stage="gait", name=network.family, origin=checkpoint.origin, licence=LICENCE, file=checkpoint.path,
+            stage="gait", name=name_of(network, extra), origin=checkpoint.origin, licence=LICENCE, file=checkpoint.path,
             sha256=checkpoint.sha256(), runtime="torch", note="the weights are for academic use only",
         )  # fmt: skip
 

@@ -1,0 +1,172 @@
+"""What a checkpoint leaves open: known publications are told apart, the rest is said, OpenGait's YAML settles it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.errors import CheckpointError, SettingsError
+from app.gait import load_network
+from app.gait.base import EmbeddingNetwork, JointNetwork, PictureNetwork
+from app.gait.embedder import NetworkEmbedder, accepts
+from app.gait.layers import ConvPair
+from app.gait.models.deepgaitv2 import DeepGaitV2
+from app.gait.models.gaitbase import GaitBase
+from app.gait.models.gaitgl import GaitGL
+from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
+from app.gait.models.gaitpart import GaitPart
+from app.gait.models.gaitset import GaitSet
+from app.gait.models.mtsgait import MTSGait
+from app.gait.models.skeletongait import SkeletonGait
+from app.gait.opengait import to_theirs
+from app.gait.opengait.saving import architecture_for
+from app.settings import GaitSettings
+from app.weights.checkpoints import CheckpointFile
+
+SMALL: dict[str, Any] = {"widths": (4, 6, 8, 10), "parts": 4, "channels": 5}
+
+
+def save(network: EmbeddingNetwork, path: Path, training: Mapping[str, Any] | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": to_theirs(network, architecture_for(network).table), **(training or {})}, path)
+    return path
+
+
+def strips_of(network: EmbeddingNetwork) -> list[int]:
+    return [pair.strips for pair in network.modules() if isinstance(pair, ConvPair)]
+
+
+def schedule(iteration: int, *milestones: int) -> dict[str, Any]:
+    return {"iteration": iteration, "scheduler": {"milestones": dict.fromkeys(milestones, 1)}}
+
+
+@pytest.mark.parametrize(("widths", "strips"), [((32, 64, 128), [1, 4, 8]), ((32, 64, 128, 256), [1, 1, 8, 8])])
+def test_published_gaitparts_are_told_apart_by_their_widths(
+    widths: tuple[int, ...], strips: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save(GaitPart(widths, parts=2, channels=5), tmp_path / "GaitPart-120000.pt", schedule(120000, 100000))
+    assert strips_of(load_network(path)) == strips
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("network", "assumed"),
+    [
+        (lambda: GaitPart((4, 6, 8), parts=2, channels=5), "strips 1, 4, 8 of its convolutions"),
+        (lambda: GaitPart((4, 6, 8, 10), parts=2, channels=5), "strips 1, 1, 8, 8 of its convolutions"),
+        (lambda: GaitPart((4, 6, 8, 10, 12), (1,) * 5, parts=2, channels=5), "strips 1, 1, 1, 1, 1"),
+        (lambda: GaitBase(**SMALL, classes=74), "strides 1, 2, 2, 1"),
+        (lambda: MTSGait((16, 16), bins=(4, 2, 1), channels=5, classes=74), "that it is MTSGait and not the plain"),
+        (lambda: DeepGaitV2(widths=(4, 4, 6, 8), channels=5, classes=7), "embeds before its neck"),
+        (lambda: GaitBase((64, 128, 256, 512), classes=3000), "silhouettes of 64 rows"),
+        (lambda: GaitSet((32, 64, 128), channels=5), "silhouettes of 64 rows"),
+        (lambda: GaitGraph1(), "24 frames of a walk, not CASIA-B's 60"),
+    ],
+)
+def test_what_nothing_tells_is_assumed_aloud_and_a_yaml_settles_it(
+    network: Any, assumed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save(network(), tmp_path / "net.pt")
+    loaded = load_network(path)
+    assert f"{assumed}" in caplog.text
+    assert "net.pt does not tell" in caplog.text
+    assert "--gait-config" in caplog.text
+    caplog.clear()
+    model = {
+        "gaitpart": "backbone_cfg: {layers_cfg: [BC-4, BC-4, FC-6-1, FC-6-1, FC-8-3, FC-8-3]}",
+        "gaitbase": "backbone_cfg: {strides: [1, 2, 2, 1]}",
+        "mtsgait": "model: MTSGait",
+        "gaitset": "bin_num: [16, 8, 4, 2, 1]",
+    }.get(loaded.family, "model: Any")
+    if loaded.family == "gaitpart" and len(strips_of(loaded)) != 3:
+        return
+    path.with_suffix(".yaml").write_text(f"model_cfg: {{{model}}}")
+    settled = load_network(path)
+    assert caplog.text == ""
+    if isinstance(settled, GaitPart):
+        assert strips_of(settled) == [1, 2, 8]
+
+
+@pytest.mark.parametrize(
+    ("network", "file", "training", "attribute", "expected"),
+    [
+        (lambda: SkeletonGait(channels=5, classes=100), "SkeletonGait-60000.pt", {}, "use_emb2", True),
+        (lambda: SkeletonGait(channels=5, classes=3000), "SkeletonGait-60000.pt", {}, "use_emb2", False),
+        (lambda: DeepGaitV2(channels=5, classes=100), "DeepGaitV2-60000.pt", {}, "use_emb2", False),
+        (lambda: MTSGait((16, 16, 16, 16), classes=500, channels=5), "Baseline.pt", {}, "input_size", (128, 88)),
+        (lambda: MTSGait(classes=3000), "128pixel-SMPLGait_wo3D.pt", schedule(180000), "input_size", (128, 88)),
+        (lambda: MTSGait(classes=3000), "64pixel-MTSGait-180000.pt", schedule(180000), "input_size", (64, 44)),
+        (lambda: GaitSet(channels=5), "128pixel-GaitSet-180000.pt", schedule(180000), "input_size", (128, 88)),
+        (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 6000}}, "frames", 60),
+        (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 20000}}, "frames", 24),
+        (lambda: GaitGraph2(reduction=4), "GG2.pt", {"scheduler": {"total_steps": 80000}}, "frames", 30),
+    ],
+)
+def test_publications_are_told_apart(
+    network: Any,
+    file: str,
+    training: Mapping[str, Any],
+    attribute: str,
+    expected: object,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loaded = load_network(save(network(), tmp_path / file, training))
+    assert isinstance(loaded, PictureNetwork | JointNetwork)
+    found = getattr(loaded.head if attribute == "use_emb2" else loaded, attribute)
+    assert found == expected
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("network", "file", "reason"),
+    [
+        (lambda: GaitBase(**SMALL, classes=3), "ScoNet-20000.pt", "knows nobody"),
+        (lambda: GaitSet(channels=5), "Gait3D-Parsing-GaitSet-180000.pt", "maps of body parts"),
+        (lambda: GaitSet(channels=5), "Gait3D-Parsing/GaitSet/checkpoints/GaitSet-180000.pt", "maps of body parts"),
+        (lambda: GaitGL(channels=5, classes=3000), "gaitgl-parsing/GaitGL-180000.pt", "maps of body parts"),
+        (lambda: GaitSet(channels=5), "128pixel-GaitSet-180000.pt", "silhouettes of 128 rows"),
+        (lambda: MTSGait((16,) * 4, classes=500), "Baseline-60000.pt", "silhouettes of 128 rows"),
+    ],
+)
+def test_networks_of_other_pictures_are_not_used_for_walks(
+    network: Any, file: str, reason: str, tmp_path: Path
+) -> None:
+    path = save(network(), tmp_path / file)
+    with pytest.raises(CheckpointError, match=reason):
+        accepts(path)
+
+
+def test_a_network_of_depth_pictures_is_called_so(tmp_path: Path) -> None:
+    path = save(GaitBase(**SMALL, classes=250), tmp_path / "LidarGait.pt")
+    content = torch.load(path, weights_only=True)
+    content["model"]["Backbone.forward_block.conv1.conv.weight"] = torch.zeros(4, 3, 3, 3)
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"LidarGait\.pt.*(depth|expected)"):
+        accepts(path)
+
+
+def test_the_settings_of_a_network_belong_to_the_name_of_the_model(tmp_path: Path) -> None:
+    path = save(GaitPart((4, 6, 8), parts=2, channels=5), tmp_path / "own.pt")
+    config = tmp_path / "opengait.yaml"
+    config.write_text("model_cfg: {backbone_cfg: {layers_cfg: [BC-4, BC-4, M, BC-6, BC-6, M, FC-8-3, FC-8-3]}}")
+    file = CheckpointFile(path, "given")
+    plain, settled = NetworkEmbedder(file, GaitSettings()), NetworkEmbedder(file, GaitSettings(config=config))
+    assert plain.card.model_id.startswith("gaitpart@")
+    assert settled.card.model_id.startswith("gaitpart+strips=1,1,8@")
+    assert plain.card.sha256 == settled.card.sha256
+
+
+@pytest.mark.parametrize("text", ["a: [", "[]", "model_cfg: 3", "data_cfg: {}"])
+def test_a_yaml_that_is_not_opengaits_is_named(text: str, tmp_path: Path) -> None:
+    path = save(GaitSet(channels=5), tmp_path / "own.pt")
+    beside = path.with_suffix(".yaml")
+    beside.write_text(text)
+    with pytest.raises(CheckpointError, match=r"own\.yaml"):
+        load_network(path)
+    with pytest.raises(SettingsError, match=r"own\.yaml"):
+        load_network(path, beside)
