@@ -7,6 +7,7 @@ A later source changes what an earlier one says: the defaults, then ``--config F
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cache
@@ -22,6 +23,8 @@ from app.yaml_files import parse_yaml, read_yaml
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threads: TypeAlias = Annotated[int, Field(ge=0, le=1024)]
+_SHOWN = 120
+"""How much of a value is shown in a message, in characters."""
 Side: TypeAlias = Annotated[int, Field(ge=32, le=8192)]
 
 
@@ -246,8 +249,9 @@ class Settings:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise SettingsError(f"--set {assignment}: write it as section.key=value, e.g. track.high_score=0.4")
-            value = parse_yaml(text, f"The value of --set {assignment}", SettingsError)
-            given |= _flat({key.strip(): value}, f"--set {assignment}")
+            shown = assignment if len(assignment) < _SHOWN else f"{assignment[:_SHOWN]} ..."
+            value = parse_yaml(text, f"The value of --set {shown}", SettingsError)
+            given |= _flat({key.strip(): value}, f"--set {shown}")
         for key, value in (named or {}).items():
             given |= _flat({key: value}, key)
         return _validated(given)
@@ -277,7 +281,7 @@ def _validated(given: Mapping[str, tuple[Any, str]]) -> Settings:
         name = ".".join(str(part) for part in first["loc"][:2])
         allowed = _allowed(_known()[name]) or first["msg"]
         raise SettingsError(
-            f"{given[name][1]}: the setting '{name}' cannot be {first['input']!r}: {allowed}."
+            f"{given[name][1]}: the setting '{name}' cannot be {reprlib.repr(first['input'])}: {allowed}."
         ) from error
 
 

@@ -1,5 +1,8 @@
 """YAML files, and what they hold, checked against a type: the one place that reads YAML.
 
+A file of a few bytes can take hours and all memory, by aliases of aliases or by depth. So size, depth and the number of
+values are limited, as `_MOST_BYTES` and the others say; settings need a hundredth of it.
+
 YAML and pydantic are imported when they are first needed, because importing both takes a noticeable part of a second.
 """
 
@@ -11,6 +14,11 @@ from typing import Any, TypeVar
 from app.errors import GaitprintError
 
 Value = TypeVar("Value")
+
+_MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
+"""How many values a file may have once every alias is replaced by what it stands for."""
+_DEEPEST = 50
 
 
 def read_yaml(path: Path, error: type[GaitprintError]) -> Any:
@@ -25,7 +33,11 @@ def read_yaml(path: Path, error: type[GaitprintError]) -> Any:
             in which line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise error(f"{path} is not a file. Give a YAML file.")
+        if path.stat().st_size > _MOST_BYTES:
+            raise error(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no file of settings is.")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror or problem}.") from problem
     except UnicodeDecodeError as problem:
@@ -42,17 +54,47 @@ def parse_yaml(text: str, where: str, error: type[GaitprintError]) -> Any:
         error: the kind of error to raise.
 
     Raises:
-        GaitprintError: of the kind `error`; it is not YAML.
+        GaitprintError: of the kind `error`; it is not YAML, or has too many values, too deep inside of each other.
     """
     import yaml
 
     try:
+        _need_modest(text, where, error)
         return yaml.safe_load(text)
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark is not None else ""
         reason = getattr(problem, "problem", None) or str(problem).partition("\n")[0]
         raise error(f"{where} is not YAML{line}: {reason}.") from problem
+    except (ValueError, LookupError, AttributeError, TypeError) as problem:  # dates such as 2026-13-01, and wrong tags
+        raise error(f"{where} has a value that cannot be read: {problem}. Put text into quotation marks.") from problem
+
+
+def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
+    """Make sure that YAML is neither deep nor long, also when its aliases are replaced, without building its values."""
+    import yaml
+
+    sizes: dict[str, int] = {}  # how many values each anchor stands for
+    opened: list[tuple[str | None, int]] = []  # the anchors of the collections around, and the values before them
+    values = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, values))
+            values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            if anchor is not None:
+                sizes[anchor] = values - before
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in opened):
+                raise error(f"{where}: the alias '*{event.anchor}' stands inside of what it stands for.")
+            values += sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+        if len(opened) > _DEEPEST:
+            raise error(f"{where} has more than {_DEEPEST} lists and sections inside of each other.")
+        if values > _MOST_VALUES:
+            raise error(f"{where} has more than {_MOST_VALUES} values, counting what its aliases stand for.")
 
 
 def validated(kind: type[Value], content: Any, where: str, error: type[GaitprintError]) -> Value:

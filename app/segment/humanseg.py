@@ -23,6 +23,7 @@ from app.stages import Segmenter
 from app.types import Floats, Frame, Image, Matte
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
+from app.yaml_files import read_yaml
 
 # Crops that run at once. More is not faster (measured: 4 is as fast as 1, 8 and 16 are slower), and this bounds the
 # memory.
@@ -112,15 +113,14 @@ class Deployment:
         Raises:
             CheckpointError: a file is missing, or the description asks for something that is not known here.
         """
-        import yaml
-
         path = folder / "deploy.yaml"
+        if not path.exists():
+            raise CheckpointError(f"{folder} is not a PaddleSeg deployment folder: deploy.yaml is missing.")
+        content = read_yaml(path, CheckpointError)
         try:
-            deploy = yaml.safe_load(path.read_text(encoding="utf-8"))["Deploy"]
+            deploy = content["Deploy"]
             transforms = {step["type"]: step for step in deploy.get("transforms") or []}
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{folder} is not a PaddleSeg deployment folder: deploy.yaml is missing.") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path} is not a PaddleSeg deployment description: {error!r}.") from error
         unknown = set(transforms) - {"Resize", "Normalize"}
         if unknown:

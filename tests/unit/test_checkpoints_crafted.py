@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import random
 import struct
@@ -191,3 +192,12 @@ def test_ordinary_pickles_are_modest(protocol: int) -> None:
     content = pickle.dumps({"a": [shared] * 3000, "b": [str(number) for number in range(3000)]}, protocol)
     need_modest(content)
     assert pickle.load(io.BytesIO(content))["a"][0] == shared
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no pipes with names")
+    os.mkfifo(tmp_path / "pipe.pt")
+    for refuse in (need_whole, load_pickle_safely, CheckpointFile.given):
+        with pytest.raises(CheckpointError, match=r"pipe\.pt is a device or a pipe"):
+            refuse(tmp_path / "pipe.pt")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.errors import CheckpointError, SettingsError
+from app.settings import Settings
 from app.yaml_files import parse_yaml, read_yaml, validated
 
 
@@ -56,3 +60,68 @@ def test_an_option_that_is_not_yaml_is_named() -> None:
 def test_values_that_cannot_be_used_are_named(content: Any, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         validated(Box, content, "box", SettingsError)
+
+
+def nested(depth: int, open_: str, close: str) -> str:
+    return open_ * depth + "1" + close * depth
+
+
+LAUGHS = "[&a [x, x, x, x, x, x, x, x, x]," + ",".join(
+    f"&{this} [{', '.join([f'*{last}'] * 9)}]" for last, this in pairwise("abcdefgh")
+)
+HOSTILE = {
+    "deep lists": (nested(5000, "[", "]"), "inside of each other"),
+    "deep sections": (nested(2000, "{a: ", "}"), "inside of each other"),
+    "aliases of aliases": (f"{LAUGHS}]", "values, counting what its aliases stand for"),
+    "an alias of itself": ("&a [*a]", "stands inside of what it stands for"),
+    "an alias in a merge": ("{<<: &a {x: *a}}", "stands inside of what it stands for"),
+    "many values": ("[" + "1," * 200_000 + "]", "more than 100000 values"),
+    "a date that is none": ("2026-13-01", "month must be in"),
+    "an hour that is none": ("2026-01-01 25:00:00", "hour must be in"),
+    "a long number": ("9" * 6000, "cannot be read"),
+    "a wrong number": ("!!int ''", "cannot be read"),
+    "a wrong float": ("!!float x", "cannot be read"),
+    "a wrong truth": ("!!bool x", "cannot be read"),
+    "a wrong time": ("!!timestamp x", "cannot be read"),
+    "code": ("!!python/object/apply:os.system [ls]", "is not YAML"),
+    "a surrogate": ("\ud800", "is not YAML"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_yaml_is_refused_at_once(what: str) -> None:
+    text, message = HOSTILE[what]
+    begun = time.process_time()
+    with pytest.raises(SettingsError, match=f"The file.*{message}") as caught:
+        parse_yaml(text, "The file", SettingsError)
+    assert time.process_time() - begun < 30  # without limits, aliases of aliases take longer than anybody waits
+    assert len(str(caught.value)) < 400
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(assignments=[f"match.threshold={text}"])
+    assert len(str(caught.value)) < 500
+
+
+def test_aliases_are_allowed() -> None:
+    assert parse_yaml("{a: &x [1, 2], b: *x, c: {<<: &y {d: 3}, e: 4}}", "it", SettingsError) == {
+        "a": [1, 2],
+        "b": [1, 2],
+        "c": {"d": 3, "e": 4},
+    }
+
+
+def test_only_files_of_a_settings_size_are_read(tmp_path: Path) -> None:
+    large, pipe = tmp_path / "large.yaml", tmp_path / "pipe.yaml"
+    large.write_bytes(b"# a comment\n" * 200_000)
+    places = [(large, "is larger than 1 MiB"), (tmp_path, "is not a file"), (Path(os.devnull), "is not a file")]
+    if hasattr(os, "mkfifo"):  # Windows has none
+        os.mkfifo(pipe)
+        places.append((pipe, "is not a file"))
+    for path, message in places:
+        with pytest.raises(SettingsError, match=message):
+            read_yaml(path, SettingsError)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    path.write_bytes(b"\xef\xbb\xbfwidth: 3\n")
+    assert read_yaml(path, SettingsError) == {"width": 3}
