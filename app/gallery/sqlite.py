@@ -91,6 +91,10 @@ class SqliteGallery:
         with self._file.reading() as db:
             return self._person(db, name)
 
+    def former_names(self, name: str) -> list[str]:
+        with self._file.reading() as db:
+            return self._former_names(db, self._person(db, name).person_id)
+
     def owner(self, walk_id: int) -> Person:
         with self._file.reading() as db:
             return self._person(db, self._owner(db, walk_id))
@@ -465,9 +469,11 @@ class SqliteGallery:
             walk.added,
         )
 
+    def _former_names(self, db: sqlite3.Connection, person_id: int) -> list[str]:
+        return [row[0] for row in db.execute("SELECT name FROM former_name WHERE person_id = ?", (person_id,))]
+
     def _forget(self, db: sqlite3.Connection, person: Person, event: str = "forget") -> int:
-        former = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person.person_id,))
-        names = Redaction([person.name, *(row[0] for row in former)])
+        names = Redaction([person.name, *self._former_names(db, person.person_id)])
         db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
         for entry in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
             redacted = names.details(entry.details)

@@ -125,6 +125,10 @@ class GalleryStore(Protocol):
         """Return the person of that name."""
         ...
 
+    def former_names(self, name: str) -> list[str]:
+        """Return what a person was called before, and whoever was merged into them."""
+        ...
+
     def owner(self, walk_id: int) -> Person:
         """Return the person whose walk this is."""
         ...

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import cast
 
 from app.files import explained, written_whole
+from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
@@ -32,8 +33,9 @@ _WALK_REMOVED = "forget walk"  # the event in the gallery's log
 class Traces:
     """Where a person can be seen.
 
-    `results` name them, and `only` are uploads that show nobody else. The other two stay when the person is forgotten:
-    `shared` videos show others too, and `files` lie in the input folder.
+    `results` name them, or show them in a video that is called after them. `only` are uploads that show nobody else.
+    The other two stay when the person is forgotten: `shared` videos show others too, and `files` lie in the input
+    folder.
     """
 
     results: list[Job]
@@ -231,6 +233,8 @@ class People:
         """Find everything that shows a person."""
         results, known = self._results(), self.known()
         naming = [result for result in results if result.names(person_id, known)]
+        called = self._called(person_id, results, known)
+        hers: set[str] = set()
         only: list[Video] = []
         shared: list[Video] = []
         files: list[Video] = []
@@ -238,10 +242,24 @@ class People:
             seen = set().union(*(result.persons_in(video_id, known) for result in results))
             if person_id not in seen:
                 continue
+            hers.add(video_id)
             with suppress(NotThereError):
                 video = self._videos.get(video_id)
                 (files if video.source == "input" else only if seen == {person_id} else shared).append(video)
+        for result in results:
+            own = (name for video_id, name in result.job.names.items() if video_id in hers)
+            if result not in naming and any(called.text(name) != name for name in own):
+                naming.append(result)
         return Traces([result.job for result in naming], only, shared, files)
+
+    def _called(self, person_id: int, results: Sequence[RunResult], known: Known) -> Redaction:
+        """Find the names of a person in texts: those of the gallery, and those that results gave them."""
+        identities = (identity for result in results for identity in result.outcome.identities)
+        names = {identity.name for identity in identities if known.who(identity) == person_id}
+        if person_id in known.names:
+            with self.gallery() as store:
+                names |= {known.names[person_id], *store.former_names(known.names[person_id])}
+        return Redaction(names)
 
     def forget(self, person_id: int) -> int:
         """Remove a person with all results that name them and all uploads that show nobody else.
@@ -297,11 +315,32 @@ class People:
     def _erase(self, person_id: int) -> None:
         """Remove the results that name a person, and the uploads that show nobody else."""
         traces = self.traces(person_id)
+        called = self._called(person_id, self._results(), self.known())
         self.empty_cache()
         for video in traces.only:
             self._videos.remove(video)
+        self._take_out_of_names(called)
         for job in traces.results:  # last, because they say who is seen in the videos
             self._jobs.remove(job)
+
+    def _take_out_of_names(self, called: Redaction) -> None:
+        """Rename the uploads that are called after a person, and take the name out of what is kept of runs."""
+        for video in self._videos.uploads():
+            if called.text(video.name) != video.name:
+                self._videos.rename(video, called.text(video.name))
+        now = {video.video_id: video.name for video in self._videos.uploads()}
+        for job in self._jobs.all():
+            names = job.names.items()
+            changes = {
+                "names": {
+                    one: name if called.text(name) == name else now.get(one, called.text(name)) for one, name in names
+                },
+                "message": None if job.message is None else called.text(job.message),
+                "warnings": [called.text(warning) for warning in job.warnings],
+            }
+            changed = job.model_copy(update=changes)
+            if changed != job:
+                self._jobs.save(changed)
 
     def _removals(self, store: GalleryStore) -> list[Event]:
         """Return the entries of the gallery's log about people and walks that were removed."""

@@ -24,6 +24,7 @@ from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, 
 
 _HEAD = 512  # bytes from which the kind of file is recognised
 _LONGEST_STEM = 80  # bytes
+_ABOUT = ("video.json", "thumbnail.jpg")  # what is kept about an upload, beside it
 
 
 class Video(BaseModel):
@@ -123,7 +124,8 @@ class VideoLibrary:
     def path(self, video: Video) -> Path:
         """Return the path of the file."""
         if video.source == "upload":
-            return self._uploads / video.video_id / video.name
+            folder = self._uploads / video.video_id
+            return next((path for path in folder.glob("[!.]*") if path.name not in _ABOUT), folder / video.name)
         return self._options.input_videos / video.name
 
     def thumbnail(self, video: Video) -> Path:
@@ -182,6 +184,20 @@ class VideoLibrary:
         (self._uploads / video.video_id).rename(hidden)  # it disappears at once, even if the rest is interrupted
         shutil.rmtree(hidden)
 
+    def rename(self, video: Video, name: str) -> Video:
+        """Give an upload another name, and return it. If this is interrupted, it can be done again."""
+        before = self.path(video)
+        after = before.with_name(f"{self._free_stem(safe_stem(name))}{before.suffix}")
+        before.rename(after)
+        video = video.model_copy(update={"name": after.name})
+        with written_whole(after.with_name("video.json")) as temporary:
+            temporary.write_text(video.model_dump_json(), encoding="utf-8")
+        return video
+
+    def uploads(self) -> list[Video]:
+        """Return the uploads."""
+        return [self._read(path) for path in self._uploads.glob("[!.]*/video.json")]
+
     def tidy(self) -> None:
         """Remove what an interrupted upload left behind."""
         for folder in (self._uploads, self._inputs):
@@ -212,7 +228,7 @@ class VideoLibrary:
 
     def _free_stem(self, stem: str) -> str:
         """Return `stem`, with a number if another video has it, because runs name their files after it."""
-        taken = {stem_key(self._read(path).name) for path in self._uploads.glob("[!.]*/video.json")}
+        taken = {stem_key(video.name) for video in self.uploads()}
         taken |= {stem_key(path.name) for path in self._input_files()}
         taken |= {stem_key(f"{coming}.mp4") for coming in self._coming.values()}
         number, free = 1, stem
@@ -225,7 +241,7 @@ class VideoLibrary:
         return [path for path in videos_in(self._options.input_videos) if path.is_file()]
 
     def _all(self) -> list[Video]:
-        uploads = [self._read(path) for path in self._uploads.glob("[!.]*/video.json")]
+        uploads = self.uploads()
         inputs = [video for video in self._input_videos() if video.seen is None or video.seen.error is None]
         return sorted(uploads, key=lambda video: -video.added) + sorted(inputs, key=lambda video: video.name)
 

@@ -19,6 +19,7 @@ from PIL import Image as Picture
 
 from app.cli.main import main
 from app.errors import GaitprintError, GalleryError
+from app.gallery.redaction import Redaction
 from app.gallery.sqlite import SqliteGallery
 from app.types import Embedding, GaitSequence
 from app.web.inspection import Header
@@ -235,6 +236,58 @@ def test_forgetting_leaves_nothing_of_the_person(studio: Studio) -> None:
         studio.videos.get(alone)
     with pytest.raises(NotThereError):
         studio.people.forget(anna)
+
+
+@pytest.mark.parametrize(
+    ("person", "file", "after"),
+    [
+        ("Zarq Vexley", "zarq-vexley and Ben.mp4", "forgotten_ and Ben.mp4"),
+        ("Zarq Vexley", "2026 ZarqVexley.mov", "2026 _forgotten.mov"),
+        ("Zo\u00eb", "ben_ZOE\u0308.mp4", "ben__forgotten.mp4"),
+        ("Wei\u00df", "WEISS.mp4", "forgotten.mp4"),
+        ("Zarq Vexley", "Old Name 3.mp4", "forgotten_ 3.mp4"),
+    ],
+)
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_no_upload_or_run_is_called_after_somebody_forgotten(
+    person: str, file: str, after: str, interrupted: bool, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads that stay, because they show others too or nobody has looked for people in them."""
+    both, new, other = studio.video(file), studio.video(f"new {file}"), studio.video("Zarqo.mp4")
+    zarq = enrol(studio, studio.result({both: {1: None, 2: None}}), 0, 1, "Old Name", "Old Name agreed")
+    with studio.people.service() as gallery:
+        gallery.rename("Old Name", person)
+    ben = enrol(studio, studio.result({studio.video("b.mp4"): {1: None}}), 0, 1, "Ben")
+    unseen = studio.result({both: {1: "Ben", 2: None}}, {"Ben": ben})  # shows both, names Ben alone
+    elsewhere = studio.result({other: {1: "Ben"}}, {"Ben": ben})
+    failed = Job(kind="survey", probes=[new], names={new: f"new {file}"}, state="failed", message=f"{file} is damaged.")
+    failed.warnings = [f"new {file}: it is dark."]
+    studio.jobs.save(failed)
+    assert unseen.job.job_id in [job.job_id for job in studio.people.traces(zarq).results]
+    if interrupted:
+        with monkeypatch.context() as patch:
+            patch.setattr(JobStore, "save", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                studio.people.forget(zarq)
+    studio.people.forget(zarq)
+    assert studio.videos.get(both).name == after
+    assert studio.videos.path(studio.videos.get(both)).read_bytes() == b"film of " + file.encode()
+    names = {video.name for video in studio.videos.uploads()}
+    assert names == {after, "b.mp4", f"new {after.replace('forgotten', '_forgotten', after[0] == 'f')}", "Zarqo.mp4"}
+    left = JobStore(studio.options.folder)
+    assert elsewhere.job.job_id in [job.job_id for job in left.all()]
+    assert not left.find(unseen.job.job_id), "its files are called after the video"
+    again = left.get(failed.job_id)
+    assert again.names[new] == studio.videos.get(new).name
+    assert again.message == f"{Redaction([person, 'Old Name']).text(file)} is damaged."
+    for path in studio.options.folder.rglob("*"):
+        own = path.read_bytes() if path.is_file() and path.suffix == ".json" else b""
+        for text in (path.name, own.decode()):
+            assert Redaction([person, "Old Name"]).text(text) == text, path
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_who_is_over_is_forgotten_with_results(studio: Studio) -> None:

@@ -63,7 +63,7 @@ async function forget(found, go) {
       traces.results.map((job) => el("li", {}, `the result of the run “${titleOf(job)}”, which names ${found.name}: videos, report, tables, silhouettes, features`)),
       traces.only.map((name) => el("li", {}, `the upload ${name}, in which nobody else was found`)),
       el("li", {}, "what is kept of videos to make further runs quicker")),
-    list("These uploads stay, because they show others too. You can delete them on the page “New run”:", traces.shared),
+    list(`These uploads stay, because they show others too; “${found.name}” is taken out of their names. You can delete them on the page “New run”:`, traces.shared),
     list("These files in the input folder stay. Delete them there:", traces.files),
     el("p", { class: "hint" }, "You can make results about other people again. The program cannot delete copies that you have made elsewhere.")), "Forget");
   if (!wanted) return;
