@@ -32,7 +32,7 @@ from app.cli.terminal import ProgressBars, accept_all_text, console, error_conso
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.errors import GaitprintError
-from app.files import remove_unfinished
+from app.files import as_text, remove_unfinished
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -53,6 +53,11 @@ app.add_typer(walkers, name="walkers")
 app.add_typer(benchmark, name="benchmark")
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+_WITHOUT_WINDOWS = (
+    "A machine without a screen lacks libraries such as libGL. Install OpenCV without windows, which has all that "
+    "Gaitprint needs: pip uninstall -y opencv-python, then pip install 'opencv-python-headless<5'. Or install the "
+    "library, for example with: apt install libgl1 libglib2.0-0."
+)
 _SHOW_CURSOR = b"\x1b[?25h"  # progress bars hide the cursor
 _STOPPING = b"\nStopping. Finished work is kept: run the same command again to go on. Ctrl-C again ends at once.\n"
 
@@ -123,7 +128,11 @@ def main(arguments: Sequence[str]) -> int:
         except OSError as error:
             if error.filename is None:  # not about a file, so a fault of this program
                 raise
-            return _refused(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
+            return _refused(f"{as_text(error.filename)} cannot be used: {error.strerror}.")
+        except ImportError as error:
+            if error.name != "cv2":  # a fault of the installation or of this program, which its traceback tells best
+                raise
+            return _refused(f"OpenCV cannot be loaded: {error}. {_WITHOUT_WINDOWS}")
     return 0
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +91,26 @@ def test_the_inner_log_alone_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert streams.out == "Warning: one [of these]\nthree\n"
     assert streams.err.endswith("  two\n")
     assert logging.getLogger("app").handlers == before
+
+
+@pytest.mark.parametrize("library", ["libGL.so.1", "libgthread-2.0.so.0", "libSM.so.6"])
+@pytest.mark.parametrize("arguments", ["demo", "identify x.mp4", "models", "evaluate --data x --protocol casia-b"])
+def test_a_machine_without_a_screen_is_told_what_to_install(tmp_path: Path, library: str, arguments: str) -> None:
+    reason = f"{library}: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text(f"raise ImportError({reason!r}, name='cv2', path='cv2.abi3.so')")
+    ended = subprocess.run(
+        [sys.executable, "-m", "app", *arguments.split()],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert reason in ended.stderr
+    assert "opencv-python-headless" in ended.stderr
 
 
 def test_bars_count(capsys: pytest.CaptureFixture[str]) -> None:
