@@ -315,6 +315,8 @@ def _flat(changes: Mapping[str, Any], where: str) -> dict[str, tuple[Any, str]]:
         if name not in known:
             hint = nearest(name, known) or f" The sections are {', '.join(sorted(sections))}."
             raise SettingsError(f"{where}: there is no setting '{name}'.{hint}")
+        if "\0" in str(flat[name]):
+            raise SettingsError(f"{where}: the setting '{name}' cannot be {flat[name]!r}: no text may hold NUL.")
     return {name: (value, where) for name, value in flat.items()}
 
 

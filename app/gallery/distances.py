@@ -14,6 +14,8 @@ from app.types import Embedding, Floats
 Metric: TypeAlias = Literal["euclidean", "cosine"]
 Distances: TypeAlias = NDArray[np.float64]
 
+_SAME_WALK = 1e-4
+"""Two walks whose distance is below this, relative to the size of the embedding, are one and the same recording."""
 _BLOCK = 1 << 22  # elements of a block of the result: 32 MiB
 
 
@@ -75,3 +77,9 @@ def distances_between(a: Sequence[Embedding], b: Sequence[Embedding], metric: Me
             "Embed the gallery and the probes again with one gait model."
         )
     return part_distances(np.stack([e.parts for e in a]), np.stack([e.parts for e in b]), metric)
+
+
+def is_same_recording(distance: float, embedding: Embedding, metric: Metric) -> bool:
+    """Return whether a walk at `distance` from `embedding` can only be the same recording, and no second walk."""
+    size = float(np.linalg.norm(embedding.parts, axis=1).mean()) if metric == "euclidean" else 1.0
+    return distance <= _SAME_WALK * size

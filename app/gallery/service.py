@@ -15,10 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from app.errors import GalleryError
-from app.gallery.distances import Metric
+from app.gallery.distances import Metric, is_same_recording
 from app.gallery.store import EnrolledWalk, GalleryStore, NewWalk, Person, clean_name, name_key
 from app.gallery.transfer import read_gallery, remove_killed_exports, write_gallery
 from app.progress import Progress, Silent
@@ -27,9 +25,6 @@ from app.workspace import clear_cache
 logger = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="GalleryService")
-
-_SAME_WALK = 1e-4
-"""Two walks whose distance is below this, relative to the size of the embedding, are one and the same recording."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +157,7 @@ class GalleryService:
         if walk.embedding.model_id not in self.store.model_ids():
             return None
         ((nearest, *_),) = self.store.search([walk.embedding], 1, self._metric)
-        size = float(np.linalg.norm(walk.embedding.parts, axis=1).mean()) if self._metric == "euclidean" else 1.0
-        if nearest.distance > _SAME_WALK * size:
+        if not is_same_recording(nearest.distance, walk.embedding, self._metric):
             return None
         return self.store.owner(nearest.walk_id), nearest.walk_id
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from app.errors import GalleryError, SettingsError
-from app.gallery.distances import Distances, Metric, distances_between
+from app.gallery.distances import Distances, Metric, distances_between, is_same_recording
 from app.gallery.store import EnrolledWalk, GalleryStore
 from app.recognise.adaptation import Shared, embeddings_around, middles, people_in
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
@@ -39,12 +39,15 @@ class Decision:
     `match` is the comparison behind the decision; None for a walk that belongs to the gallery itself. `probability` is
     that of `identity`, or of the nearest candidate of an unknown walk; None where nothing is known of what distances
     mean here. `agreement` says how many pieces of the walk agree; None where the gait model saw it whole.
+    `recording_of` is the person whom the gallery has this very recording of. Its distance says nothing about
+    recognition, so there is no probability then.
     """
 
     identity: str | None
     match: Match | None = None
     probability: float | None = None
     agreement: Agreement | None = None
+    recording_of: str | None = None
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -69,8 +72,12 @@ class Decision:
 
     @property
     def confidence(self) -> float | None:
-        """How clear the decision is, 0..1 (`app.recognise.matching.confidence`); None without an identity."""
-        return confidence(self.match) if self.match and self.identity is not None else None
+        """How clear the decision is, 0..1 (`app.recognise.matching.confidence`).
+
+        None without an identity, and for a recording that the gallery has.
+        """
+        is_compared = self.match is not None and self.identity is not None and self.recording_of is None
+        return confidence(self.match) if self.match and is_compared else None
 
     @property
     def threshold(self) -> float | None:
@@ -351,7 +358,12 @@ class Judge:
         comparable = [walk for walk in self.gallery.walks() if walk.model_id == embeddings[0].model_id]
         shared = (seen or Scene(embeddings, tracks)).shared()
         queries = [*embeddings, *self.space.in_gallery(embeddings, shared)]
-        near = {found.person_id for row in self.gallery.search(queries, depth, metric) for found in row}
+        found = self.gallery.search(queries, depth, metric)
+        near = {neighbour.person_id for row in found for neighbour in row}
+        recordings = [
+            people[row[0].person_id].name if row and is_same_recording(row[0].distance, embedding, metric) else None
+            for row, embedding in zip(found, embeddings, strict=False)
+        ]
         # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
         walks = [walk for walk in comparable if walk.person_id in near]
         enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])
@@ -376,16 +388,33 @@ class Judge:
             people_compared = len({walk.person_id for walk in comparable})
             probabilities = self.scores.of_matches(matches, frames, people_compared, closed=self.settings.closed)
         return [
-            Decision(each.identity, each, probability, self._agreement(each, embedding, enrolled, names))
-            for each, probability, embedding in zip(matches, probabilities, embeddings, strict=True)
+            Decision(
+                each.identity,
+                each,
+                None if recording else probability,
+                self._agreement(each, embedding, enrolled, names),
+                recording,
+            )
+            for each, probability, embedding, recording in zip(
+                matches, probabilities, embeddings, recordings, strict=True
+            )
         ]
 
     def decide_video(self, video: AnalysedVideo) -> dict[int, Decision]:
-        """Name the usable walks of a video. Return the decisions by track number, and warn where pieces disagree."""
+        """Name the usable walks of a video. Return the decisions by track number.
+
+        A warning says where pieces of a walk disagree, and where the gallery has the very recording.
+        """
         usable = video.usable()
         embeddings = [walk.embedding for walk in usable if walk.embedding is not None]
         decisions = self.decide(embeddings, [walk.track for walk in usable])
         for walk, decision in zip(usable, decisions, strict=True):
+            if decision.recording_of is not None:
+                logger.warning(
+                    "%s: track %d is the very recording that %s was enrolled from, so it says nothing about how well "
+                    "others are recognised.",
+                    *(video.name, walk.track.track_id, decision.recording_of),
+                )
             votes = decision.agreement
             if decision.identity is not None and votes is not None and votes.divided:
                 logger.warning(

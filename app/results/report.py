@@ -81,6 +81,11 @@ class TrackReport(_Model):
         ge=1,
         description="the track that this one was cut from, because it shows another person; null for whole tracks",
     )
+    same_recording: bool = Field(
+        default=False,
+        description="whether the gallery has this very recording, so that nothing was recognised and there is no "
+        "probability",
+    )
     reason: str | None = Field(description="why there is no identity")
     candidates: list[CandidateReport] = Field(description="by rising distance")
 
@@ -92,6 +97,8 @@ class TrackReport(_Model):
     @property
     def sureness(self) -> Sureness:
         """How sure `identity` is. For an unknown walk it says how probable the nearest candidate is."""
+        if self.same_recording:
+            return Sureness("same recording", False)
         return Sureness.of(self.probability, self.confidence)
 
 
@@ -207,6 +214,7 @@ def _track_report(walk: AnalysedWalk, decision: Decision | None) -> TrackReport:
         pieces=votes.pieces if votes else None,
         agreeing=votes.agreeing if votes else None,
         part_of=walk.part_of,
+        same_recording=decision is not None and decision.recording_of is not None,
         reason=walk.reason or (decision.reason if decision else None),
         candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in decision.candidates]
         if decision
@@ -231,7 +239,7 @@ def to_json(report: Report) -> str:
 CSV_COLUMNS = (
     *("video", "role", "track_id", "status", "identity", "confidence", "distance", "threshold"),
     *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason", "probability", "margin"),
-    *("pieces", "agreeing", "path"),
+    *("pieces", "agreeing", "path", "same_recording"),
 )
 
 

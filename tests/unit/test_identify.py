@@ -12,6 +12,7 @@ import pytest
 
 from app.errors import GalleryError, NobodyFoundError
 from app.gait.gei import GaitEnergyImage
+from app.gallery.distances import Metric
 from app.gallery.sqlite import SqliteGallery
 from app.lab.evaluation.pairs import Pairs, fit_scores
 from app.recognise import scores as scores_module
@@ -94,15 +95,21 @@ def test_a_gallery_that_is_of_no_use_is_told_at_once(tmp_path: Path, gallery: Sq
     assert named(nobody, gallery, stages()) == []
 
 
+def learn_scores(folder: Path, gallery: SqliteGallery, metric: Metric = "euclidean") -> None:
+    """Write scores for the gallery, as `calibrate` does."""
+    people = [str(seed) for seed in range(12) for _ in range(2)]
+    walks = analysed(folder, "many", [(range(15 + i), int(who)) for i, who in enumerate(people)]).usable()
+    features = np.stack([walk.embedding.parts for walk in walks if walk.embedding])
+    pairs = Pairs.of(features, people, [str(i) for i in range(len(people))], metric)
+    scores = fit_scores(pairs, model_id="gei", metric=metric, data="noise")
+    assert gallery.path is not None
+    scores.write(scores_module.scores_path(gallery.path))
+
+
 def test_scores_learnt_from_the_gallery_give_threshold_and_probability(tmp_path: Path, gallery: SqliteGallery) -> None:
     enrol(gallery, tmp_path, ("Anna", 1), ("Ben", 2), ("Carol", 3))
     probe = analysed(tmp_path, "street", [(range(50), 1), (range(50), 30), (range(50), 2)])
-    people = [str(seed) for seed in range(12) for _ in range(2)]
-    walks = analysed(tmp_path, "many", [(range(15 + i), int(who)) for i, who in enumerate(people)]).usable()
-    features = np.stack([walk.embedding.parts for walk in walks if walk.embedding])
-    pairs = Pairs.of(features, people, [str(i) for i in range(len(people))], "euclidean")
-    scores = fit_scores(pairs, model_id="gei", metric="euclidean", data="noise")
-    scores.write(scores_module.scores_path(gallery.path))
+    learn_scores(tmp_path, gallery)
     judge = Judge.of(gallery, MODEL.card, MatchSettings(far=0.02), [probe])
     assert judge.scores is not None
     assert judge.threshold is not None
@@ -123,6 +130,27 @@ def test_scores_learnt_from_the_gallery_give_threshold_and_probability(tmp_path:
     assert given.threshold.value == 0.7
     assert given.scores is not None, "a given threshold keeps the probability"
     assert scores_module.find_scores(MODEL.card, "euclidean") is None
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_recording_that_the_gallery_has_is_said_and_not_called_sure(
+    tmp_path: Path, gallery: SqliteGallery, metric: Metric, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn_scores(tmp_path, gallery, metric)
+    enrol(gallery, tmp_path, ("Anna", 1), ("Ben", 2), ("Carol", 3))
+    both = [(range(40), 1), (range(60), 2), (range(40), 3), (range(50), 9)]  # Ben walks once more, and a stranger
+    video = analysed(tmp_path, "street", both)
+    judge = Judge.of(gallery, MODEL.card, MatchSettings(metric=metric), [video])
+    found = list(judge.decide_video(video).values())
+    assert [one.recording_of for one in found] == ["Anna", None, "Carol", None]
+    assert [one.identity for one in found] == ["Anna", "Ben", "Carol", None]
+    assert [one.probability is None for one in found] == [True, False, True, False]
+    assert [one.confidence is None for one in found] == [True, False, True, True]
+    warnings = [message for message in caplog.messages if "the very recording" in message]
+    assert [message.partition(" is the very")[0] for message in warnings] == ["street: track 1", "street: track 3"]
+    tracks = video_report(video, dict(enumerate(found, 1))).tracks
+    assert [track.same_recording for track in tracks] == [True, False, True, False]
+    assert [track.sureness.text == "same recording" for track in tracks] == [True, False, True, False]
 
 
 def silhouettes(seed: int, frames: Ints) -> Bytes:

@@ -111,3 +111,12 @@ def test_values_take_their_types() -> None:
     )
     assert settings.detector.input_size == (608, 1088)
     assert settings.segmenter.checkpoint == Path("a/b.onnx")
+
+
+@pytest.mark.parametrize("name", ["output.folder", "detector.checkpoint", "checkpoints", "gait.name"])
+def test_no_text_holds_nul(tmp_path: Path, name: str) -> None:
+    (tmp_path / "nul.yaml").write_text(f'{name}: "a\\0b"\n')
+    with pytest.raises(SettingsError, match="no text may hold NUL"):
+        Settings.load(tmp_path / "nul.yaml")
+    with pytest.raises(SettingsError, match="no text may hold NUL"):
+        Settings.load(named={name: Path("a\0b")})
