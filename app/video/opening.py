@@ -15,7 +15,7 @@ import numpy as np
 from av.stream import Disposition
 
 from app.errors import VideoError
-from app.video.frames import Frames, frames_of
+from app.video.paths import Frames, camera_of, frames_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -56,7 +56,7 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
     """Open a video and choose the stream with the most pictures and pixels; covers and previews are not chosen.
 
     Args:
-        path: the file, or pictures as `app.video.frames.frames_of` takes them.
+        path: the file, or pictures as `app.video.paths.frames_of` takes them.
         rate: pictures a second, if the file is known to be wrong.
 
     Raises:
@@ -66,13 +66,19 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
     if frames is not None:
         known = rate or frames.rate
         return _of_pictures(path, frames, known or FALLBACK_RATE, known is None)
-    container = _container(path)
+    file, camera = camera_of(path)
+    container = _container(file)
     try:
-        streams = _streams(container, path)
+        streams = _streams(container, file)
         demuxed = _demuxed(container, streams)
         first = list(_first(demuxed))
         stream = max(streams, key=lambda one: _amount(one, first))
-        remarks = [_ignored(path, stream, streams)] if len(streams) > 1 else []
+        remarks = [_ignored(path, stream, streams, first)] if len(streams) > 1 and camera is None else []
+        if camera is not None:
+            cameras = _cameras(streams, first)
+            if camera > len(cameras):
+                raise VideoError(f"{file} has {len(cameras)} camera{'s' * (len(cameras) > 1)}, and not {camera}.")
+            stream = cameras[camera - 1]
         timed = rate is None
         if rate is None:
             times = _times([packet for packet in first if packet.stream is stream])
@@ -85,6 +91,29 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
         raise
     packets = (packet for packet in chain(first, demuxed) if packet.stream is stream)
     return Opened(container, stream, packets, rate, timed, tuple(remarks))
+
+
+def cameras(path: Path) -> list[Path]:
+    """Return the paths of the cameras in a file that films with several; the path itself for every other video.
+
+    Raises:
+        VideoError: the file is no video.
+    """
+    if camera_of(path)[1] is not None or not path.is_file():
+        return [path]
+    with _container(path) as container:
+        if len(container.streams.video) < 2:
+            return [path]
+        streams = _streams(container, path)
+        count = len(_cameras(streams, list(_first(_demuxed(container, streams)))))
+    return [path.with_name(f"{path.name}#{number + 1}") for number in range(count)] if count > 1 else [path]
+
+
+def _cameras(streams: Sequence[VideoStream], first: Sequence[Packet[VideoStream]]) -> list[VideoStream]:
+    """Return the streams that show about as much as the best one: not covers, previews and smaller copies."""
+    amounts = [_amount(stream, first) for stream in streams]
+    best = max(amounts)
+    return [s for s, amount in zip(streams, amounts, strict=True) if amount[0] == best[0] and 2 * amount[1] > best[1]]
 
 
 def _of_pictures(path: Path, frames: Frames, rate: Fraction, is_assumed: bool) -> Opened:
@@ -187,9 +216,13 @@ def _amount(stream: VideoStream, first: Sequence[Packet[VideoStream]]) -> tuple[
     return filmed, pictures * stream.width * stream.height, Disposition.default in stream.disposition, -stream.index
 
 
-def _ignored(path: Path, stream: VideoStream, streams: Sequence[VideoStream]) -> str:
+def _ignored(
+    path: Path, stream: VideoStream, streams: Sequence[VideoStream], first: Sequence[Packet[VideoStream]]
+) -> str:
     others = ", ".join(_named(other) for other in streams if other is not stream)
-    return f"{path} holds {len(streams)} video streams; {_named(stream)} is used and not {others}."
+    count = len(_cameras(streams, first))
+    names = f" Its cameras can be given as '{path.name}#1' to '{path.name}#{count}'." if count > 1 else ""
+    return f"{path} holds {len(streams)} video streams; {_named(stream)} is used and not {others}.{names}"
 
 
 def _named(stream: VideoStream) -> str:

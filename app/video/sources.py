@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VideoError, nearest
-from app.video.frames import frames_of, title
+from app.video.paths import exists, frames_of, title
 
 _FORMATS = """
     3g2 3gp amv asf avi av1 dav divx dv f4v flv gif h264 264 h265 265 hevc ivf m1v m2t m2ts m2v m4v mj2 mjpeg mjpg mkv
@@ -70,7 +70,7 @@ def find_video(name: str, folder: Path = INPUT_VIDEOS) -> Path:
     given = Path(name).expanduser()
     places = [given] if given.is_absolute() else [given, folder / given]
     for place in places:
-        if place.is_file() or frames_of(place) is not None:
+        if exists(place):
             return place
     for place in places:
         for sibling in videos_in(place.parent):
@@ -86,7 +86,7 @@ def find_video(name: str, folder: Path = INPUT_VIDEOS) -> Path:
 
 
 def find_videos(names: Sequence[str], folder: Path = INPUT_VIDEOS) -> list[Path]:
-    """Find several videos (`find_video`), each once, in the order given.
+    """Find several videos (`find_video`), each once, in the order given. Two cameras in one file are two videos.
 
     Raises:
         VideoError: some are missing; all of those are named.
@@ -95,7 +95,7 @@ def find_videos(names: Sequence[str], folder: Path = INPUT_VIDEOS) -> list[Path]
     missing: list[str] = []
     for name in names:
         try:
-            paths.append(find_video(name, folder))
+            paths += _cameras(find_video(name, folder))
         except VideoError as error:
             missing.append(str(error))
     refuse_videos(missing)
@@ -110,10 +110,13 @@ def find_gallery_and_probes(
     Raises:
         VideoError: a file is missing, the gallery or every probe is no video, or the gallery is also a probe.
     """
-    gallery_path = find_video(gallery, folder) if not probes else find_videos([gallery, *probes], folder)[0]
+    if probes:
+        find_videos([gallery, *probes], folder)  # so that all that are missing are named
+    gallery_path = find_video(gallery, folder)
     probe_paths = find_videos(probes, folder)
     if not probes:
-        probe_paths = [path for path in videos_in(folder) if not is_same(path, gallery_path)]
+        videos = [path for path in videos_in(folder) if not is_same(path, gallery_path)]
+        probe_paths = [camera for path in videos for camera in _cameras(path)]
         if not probe_paths:
             raise VideoError(f"There is no probe: give one with --probe FILE, or put videos into {folder}/.")
     for probe in probe_paths:
@@ -124,6 +127,16 @@ def find_gallery_and_probes(
             )
     check_headers(probe_paths, gallery_path)
     return gallery_path, probe_paths
+
+
+def _cameras(video: Path) -> list[Path]:
+    """Return the video once for each camera in its file."""
+    from app.video.opening import cameras  # here, so that listing files loads no decoder
+
+    try:
+        return cameras(video)
+    except VideoError:  # said when it is read
+        return [video]
 
 
 def is_same(first: Path, second: Path) -> bool:

@@ -15,7 +15,7 @@ from app.types import Bytes, Embedding, Floats, Frame, GaitSequence, Track, Vide
 from app.video.prefetch import prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
-from app.walks.quality import slow_rate
+from app.walks.quality import pace_remark, slow_rate, step_seconds
 from app.walks.sequences import Walk, batched, detections_of, walks
 
 logger = logging.getLogger(__name__)
@@ -108,20 +108,22 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
             logger.info("%s: the tracks and silhouettes of an earlier run are used. --fresh makes them again.", name)
-            analysed = _embedded(archive.read_walks(path), path, run)
+            analysed, steps = _embedded(archive.read_walks(path), path, run)
         else:
             with archive.writing(path) as store:
                 counter = _Counter()
                 # It is closed at once on an interruption, so that its thread never decodes from a closed reader.
                 with closing(_follow(reader, name, run, counter, store)) as new_walks:
-                    analysed = _embedded(new_walks, path, run)
+                    analysed, steps = _embedded(new_walks, path, run)
                 ending = archive.Ending(counter.frames, tuple(reader.warnings))
                 store.end(ending)
         info = reader.info
-    for warning in ending.warnings:
+    pace = pace_remark(steps)
+    warnings = (*ending.warnings, *([f"{video}: {pace}"] if pace is not None else []))
+    for warning in warnings:
         logger.warning("%s", warning)
     analysed.sort(key=lambda walk: walk.track.track_id)
-    return AnalysedVideo(name, info, ending.frame_count, ending.warnings, tuple(analysed), path)
+    return AnalysedVideo(name, info, ending.frame_count, warnings, tuple(analysed), path)
 
 
 @dataclass
@@ -170,13 +172,16 @@ def _timed(frames: Iterable[Frame], watch: Stopwatch) -> Iterator[Frame]:
         yield frame
 
 
-def _embedded(all_walks: Iterable[Walk], path: Path, run: Run) -> list[AnalysedWalk]:
-    """Embed the usable walks, a few at a time. Return all walks."""
+def _embedded(all_walks: Iterable[Walk], path: Path, run: Run) -> tuple[list[AnalysedWalk], list[float]]:
+    """Embed the usable walks, a few at a time. Return all walks, and how many seconds the steps take."""
     analysed: list[AnalysedWalk] = []
+    steps: list[float] = []
     for group in batched(all_walks, _WALKS_AT_ONCE):
         usable = [walk for walk in group if walk.reason is None and walk.sequence is not None]
         with run.watch.measure("embed"):
             embeddings = run.stages.gait.embed([walk.sequence for walk in usable if walk.sequence is not None])
         by_track = {walk.track.track_id: e for walk, e in zip(usable, embeddings, strict=True)}
+        measured = (step_seconds(walk.sequence) for walk in group if walk.sequence is not None)
+        steps += [step for step in measured if step is not None]
         analysed += [AnalysedWalk(w.track, by_track.get(w.track.track_id), w.reason, path) for w in group]
-    return analysed
+    return analysed, steps

@@ -25,14 +25,14 @@ import numpy as np
 from app.files import written_whole
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
-from app.video.frames import files_of
+from app.video.paths import files_of
 from app.walks.sequences import Walk
 
 _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
 """Settings that do not change the result, only how it is computed. Models count by the digests of their files."""
 _CODE = (
     *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
-    *(f"video/{name}.py" for name in ("opening", "frames", "upright", "reader", "background")),
+    *(f"video/{name}.py" for name in ("opening", "paths", "upright", "reader", "background")),
 )
 """The files and folders of `app` that make up pass 1."""
 _LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")

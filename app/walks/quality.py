@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,10 @@ _SAMPLES = 24
 _CYCLE_SECONDS = 1.2
 _FRAMES_PER_CYCLE = 4
 
+# Legs move if they change by this share of their area, and look alike again if they change by this share less.
+_LEGS_MOVE, _RETURN = 0.25, 0.3
+# Steps of walkers take 0.4 to 0.8 s. Where left and right differ, two of them are measured.
+_SLOW_STEP, _FAST_STEP = 1.5, 0.25
 _ENOUGH_RATE = 10.0  # frames a second. Recordings with fewer are common, and nothing else in them may be wrong.
 
 # The lowest 24 of 64 rows show the legs. Arms and bags swing above them.
@@ -145,6 +150,48 @@ def leg_motion(walk: GaitSequence) -> float:
         # The standard deviation of zeros and ones with this mean.
         values.append(float(np.sqrt(mean * (1 - mean)).sum() / max(mean.sum(), 1)))
     return float(np.median(values))
+
+
+def step_seconds(walk: GaitSequence) -> float | None:
+    """Return how much time passes until the legs look alike again, in s: one step, or two where left and right differ.
+
+    None where the legs hardly move, or where the walk is too short to tell.
+    """
+    legs = (walk.silhouettes[:, _LEGS::2, ::2] > 127).reshape(len(walk), -1).astype(np.float32)
+    times = walk.frame_indices - walk.frame_indices[0]
+    differences: list[float] = []
+    for lag in range(1, int(times[-1] * 2 / 3) + 1):
+        after = np.searchsorted(times, times + lag)
+        later = np.minimum(after, len(times) - 1)
+        pairs = np.flatnonzero((after < len(times)) & (times[later] == times + lag))
+        if len(pairs) == 0:
+            differences.append(np.nan)
+            continue
+        differences.append(float(np.abs(legs[later[pairs]] - legs[pairs]).sum(axis=1).mean()))
+    area, highest = max(1.0, float(legs.sum(axis=1).mean())), 0.0
+    known = np.flatnonzero(np.isfinite(differences)).tolist()
+    for at, following in pairwise(known):
+        highest = max(highest, differences[at])
+        alike = highest > _LEGS_MOVE * area and differences[at] < (1 - _RETURN) * highest
+        if alike and differences[at] <= differences[following]:
+            return (at + 1) / walk.fps
+    return None
+
+
+def pace_remark(steps: Sequence[float]) -> str | None:
+    """Return a remark if people walk as nobody does, because the video runs too slowly or too fast; else None.
+
+    Args:
+        steps: what `step_seconds` measured for the walks of the video.
+    """
+    step = float(np.median(steps)) if len(steps) else _FAST_STEP
+    if _FAST_STEP <= step <= _SLOW_STEP:
+        return None
+    what = "slow motion" if step > _SLOW_STEP else "a recording that runs too fast"
+    return (
+        f"People in it take a step every {step:.2g} s, but people do so every 0.4 to 0.8 s. It seems to be {what}: give "
+        "the rate at which it was filmed with --fps."
+    )
 
 
 def _travel(track: Track, walk: GaitSequence, fps: float) -> float:

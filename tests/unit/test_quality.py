@@ -11,7 +11,17 @@ import pytest
 
 from app.settings import QualitySettings
 from app.types import Floats, GaitSequence, Track, VideoInfo
-from app.walks.quality import Reason, frame_reason, leg_motion, occlusion, walk_reason
+from app.walks.quality import (
+    Reason,
+    frame_reason,
+    leg_motion,
+    occlusion,
+    pace_remark,
+    step_seconds,
+    walk_reason,
+)
+from app.walks.silhouette import normalise
+from tests.clips import View, Walker, crossing, render
 
 INFO = VideoInfo(Path("clip.mp4"), 640, 480, Fraction(25))
 SETTINGS = QualitySettings()
@@ -147,3 +157,29 @@ def test_reasons_that_come_from_a_low_frame_rate_name_it(fps: int) -> None:
     still = walk_reason(track_of(60, speed=0), walk_of(60, swing=0.6, fps=fps), Counter(), info, SETTINGS)
     assert still is not None
     assert f"the video has only {fps} frame" in still
+
+
+@pytest.mark.parametrize("view", ["side", "oblique"])
+@pytest.mark.parametrize("slower", [0.4, 1, 4, 8])
+def test_slow_motion_is_suspected(view: View, slower: float) -> None:
+    scene = crossing([Walker(5)], view, width=240, height=136, fps=Fraction(25), seconds=3.0)
+    silhouettes, indices = [], []
+    for index, (_, truth) in enumerate(render(scene, [i / 25 / slower for i in range(int(75 * slower))])):
+        if len(truth.boxes) and 2 < truth.boxes[0, 0] and truth.boxes[0, 2] < 238:
+            silhouette = normalise(truth.mask(1))
+            assert silhouette is not None
+            silhouettes.append(silhouette)
+            indices.append(index)
+    step = step_seconds(GaitSequence(np.array(indices), np.stack(silhouettes), 25.0))
+    assert step == pytest.approx(slower / Walker(5).traits["cadence"] / 2, rel=0.15)
+    said = pace_remark([step])
+    assert (said is None) == (slower == 1)
+    if said is not None:
+        assert "--fps" in said
+        assert ("slow motion" in said) == (slower > 1)
+
+
+def test_those_who_stand_have_no_steps() -> None:
+    assert step_seconds(walk_of(100, swing=0.3)) is None
+    assert step_seconds(walk_of(1, swing=6)) is None
+    assert pace_remark([]) is None

@@ -13,9 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from app.errors import VideoError
 from app.types import Frame, Image, Reading
 from app.video.background import BackgroundModel
+from app.video.paths import files_of
 from app.video.reader import VideoReader
+from app.video.sources import distinct_names, find_gallery_and_probes
 
 WIDTH, HEIGHT = 64, 48
 STEP = 0.04
@@ -321,3 +324,33 @@ def test_the_background_is_learnt_as_the_video_is_read(tmp_path: Path) -> None:
     model = BackgroundModel()
     model.start(reader.info)
     assert max(alpha.max() for alpha in model.foreground(frames)) < 128
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_cameras_in_one_file_are_two_videos(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "dash.mkv"
+    with av.open(str(path), "w") as file:
+        streams: list[Any] = [file.add_stream("mpeg4", rate=25) for _ in range(count + 1)]
+        for number, stream in enumerate(streams):
+            small = number == count
+            stream.width, stream.height, stream.pix_fmt = (16, 16, "yuv420p") if small else (WIDTH, HEIGHT, "yuv420p")
+        for time in range(30):
+            for number, stream in enumerate(streams):
+                image = np.full((stream.height, stream.width, 3), 60 * number + 40, np.uint8)
+                picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")
+                picture.pts, picture.time_base = time, Fraction(1, 25)
+                file.mux(stream.encode(picture))
+        for stream in streams:
+            file.mux(stream.encode())
+    plain = write(tmp_path / "plain.mp4", [still()] * 30)
+    _, probes = find_gallery_and_probes(str(plain), [str(path)])
+    assert probes == [path.with_name(f"dash.mkv#{number + 1}") for number in range(count)]
+    assert distinct_names(probes) == [f"dash-camera-{number + 1}" for number in range(count)]
+    for number, probe in enumerate(probes):
+        reader, frames = read(probe)
+        assert (len(frames), reader.warnings) == (30, [])
+        assert frames[0].image.mean() == pytest.approx(60 * number + 40, abs=5)
+    assert find_gallery_and_probes(str(path), [str(plain)])[1] == [plain]
+    assert list(files_of(probes[0])) == [path]
+    with pytest.raises(VideoError, match=f"has {count} cameras, and not 9"):
+        VideoReader(path.with_name("dash.mkv#9"))

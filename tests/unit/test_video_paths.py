@@ -13,7 +13,7 @@ import pytest
 from app.errors import VideoError
 from app.runs.enrol import people_in
 from app.types import Reading
-from app.video.frames import files_of, frames_of
+from app.video.paths import files_of, frames_of
 from app.video.reader import VideoReader
 from app.video.sources import distinct_names, find_gallery_and_probes, find_video
 

@@ -1,4 +1,8 @@
-"""Pictures in a folder as a video: a folder of numbered pictures, a pattern for their names, or a sequence of MOT."""
+"""What the path of a video may mean.
+
+It is a file; one camera of a file with several, ``walk.mkv#2``; a folder of numbered pictures; a pattern for their
+names, ``img1/%06d.jpg``; or a folder with a sequence of MOT.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ PICTURES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp",
 """Suffixes of pictures."""
 _NUMBER = re.compile(r"\d+")
 _PATTERN = re.compile(r"%(0?\d*)d")
+_CAMERA = re.compile(r"(.+)#([1-9]\d?)")
 _SEQUENCE = "seqinfo.ini"  # MOT challenge: frame rate and the folder of the pictures
 _MOT_PICTURES = "img1"
 
@@ -67,14 +72,30 @@ def frames_of(path: Path) -> Frames | None:
     return Frames(tuple(files), rate)
 
 
+def camera_of(path: Path) -> tuple[Path, int | None]:
+    """Return the file of a path such as ``walk.mkv#2``, and which of its cameras is meant; None for the best one."""
+    match = None if path.exists() else _CAMERA.fullmatch(path.name)
+    if match is not None and (file := path.with_name(match[1])).is_file():
+        return file, int(match[2])
+    return path, None
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at a path that may be a video."""
+    return camera_of(path)[0].is_file() or frames_of(path) is not None
+
+
 def files_of(video: Path) -> Iterator[Path]:
     """Yield the files that a video consists of, at least one, in their order."""
     frames = frames_of(video)
-    yield from frames.files if frames is not None else (video,)
+    yield from frames.files if frames is not None else (camera_of(video)[0],)
 
 
 def title(video: Path) -> str:
     """Return what a video is called after: its file without suffix, or the folder of its pictures."""
+    file, camera = camera_of(video)
+    if camera is not None:
+        return f"{file.stem}-camera-{camera}"
     if not video.is_dir():
         if video.is_file() or _matcher(video.name) is None:
             return video.stem
