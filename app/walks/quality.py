@@ -189,8 +189,8 @@ def pace_remark(steps: Sequence[float]) -> str | None:
         return None
     what = "slow motion" if step > _SLOW_STEP else "a recording that runs too fast"
     return (
-        f"People in it take a step every {step:.2g} s, but people do so every 0.4 to 0.8 s. It seems to be {what}: give "
-        "the rate at which it was filmed with --fps."
+        f"People in it take a step every {step:.2g} s, but people do so every 0.4 to 0.8 s. It seems to be {what}: "
+        "give the rate at which it was filmed with --fps."
     )
 
 

@@ -165,7 +165,7 @@ def test_slow_motion_is_suspected(view: View, slower: float) -> None:
     scene = crossing([Walker(5)], view, width=240, height=136, fps=Fraction(25), seconds=3.0)
     silhouettes, indices = [], []
     for index, (_, truth) in enumerate(render(scene, [i / 25 / slower for i in range(int(75 * slower))])):
-        if len(truth.boxes) and 2 < truth.boxes[0, 0] and truth.boxes[0, 2] < 238:
+        if len(truth.boxes) and truth.boxes[0, 0] > 2 and truth.boxes[0, 2] < 238:
             silhouette = normalise(truth.mask(1))
             assert silhouette is not None
             silhouettes.append(silhouette)
