@@ -113,7 +113,7 @@ def _watch(
 
         stop = stack.enter_context(_stopped_by_signals())
         say(f"Watching {public_name(source)}. Press Ctrl-C to end it.", to=error_console)
-        playing = stack.enter_context(LiveSource(source, loop=loop))
+        playing = stack.enter_context(LiveSource(source, loop=loop, reading=settings.video))
         live = LiveOptions(seconds=seconds)
         summary = watch(playing, gallery.store, stages, emit, live, save=save, stop=stop, expire=gallery.expire)
     total = summary.frames + summary.dropped

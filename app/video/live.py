@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from app.errors import VideoError
-from app.types import Frame, Image, VideoInfo
+from app.types import Frame, Image, Reading, VideoInfo
 from app.video.reader import VideoReader
 
 if TYPE_CHECKING:
@@ -136,17 +136,18 @@ class LiveSource:
         depth: how many frames may wait. When that many wait, new ones are dropped. One frame is then let in for each
             frame that is taken, so the frames that come through are evenly spaced and recent.
         loop: whether a file starts again when it ends.
+        reading: which part of a file is played, and how fast.
 
     Raises:
         VideoError: the source cannot be opened, or gives no picture.
     """
 
-    def __init__(self, name: str, *, depth: int = 4, loop: bool = False) -> None:
+    def __init__(self, name: str, *, depth: int = 4, loop: bool = False, reading: Reading | None = None) -> None:
         self.name, self.is_file, self._loop = public_name(name), is_file(name), loop
         self._address = name
         self._feed: _Feed | None = None
         if self.is_file:
-            with VideoReader(Path(name).expanduser()) as reader:
+            with VideoReader(Path(name).expanduser(), reading) as reader:
                 self.info = reader.info
         else:
             self._feed = _opened(name)
@@ -213,19 +214,18 @@ class LiveSource:
 
     def _played(self) -> Iterator[Frame]:
         """Yield the frames of the file, each at its time."""
-        begun, index, offset = time.monotonic(), 0, 0.0
+        begun, offset, first = time.monotonic(), 0.0, 0
         while True:
-            now = 0.0
-            with VideoReader(self.info.path) as reader:
+            now, index = 0.0, first
+            with VideoReader(self.info.path, self.info.reading) as reader:
                 for frame in reader:
-                    now = offset + frame.time
+                    now, index = offset + frame.time, first + frame.index
                     if self._closed.wait(max(0.0, begun + now - time.monotonic())):
                         return
                     yield Frame(index, now, frame.image)
-                    index += 1
             if not self._loop:
                 return
-            offset = now + float(1 / self.info.fps)
+            offset, first = now + float(1 / self.info.fps), index + 1
 
     def _captured(self, feed: _Feed) -> Iterator[Frame | Outage]:
         """Yield the frames as they arrive, and an outage each time the source breaks off."""

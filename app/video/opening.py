@@ -15,6 +15,7 @@ import numpy as np
 from av.stream import Disposition
 
 from app.errors import VideoError
+from app.types import Doubles
 from app.video.paths import Frames, camera_of, frames_of
 
 if TYPE_CHECKING:
@@ -247,24 +248,28 @@ def _rate(container: InputContainer, stream: VideoStream, times: Sequence[float]
     if container.format.flags & _NO_TIMES:
         believed = next((rate for rate in said if rate <= _FASTEST_RATE), FALLBACK_RATE)
         return Fraction(believed), "has no times"
-    steps = np.diff(times)
-    steps = steps[steps > 0]
-    if not len(steps):
+    if len(stream.index_entries) == stream.frames:  # an index that lists every picture
+        times = [float(entry.timestamp * (stream.time_base or 0)) for entry in stream.index_entries] or times
+    measured = _fastest(np.asarray(times))
+    if not measured:
         believed = next((rate for rate in said if rate <= _FASTEST_RATE), Fraction(0))
         return (Fraction(believed), "") if believed else (FALLBACK_RATE, "does not say its frame rate")
-    usual = float(np.median(steps))
-    measured = Fraction(1 / float(steps[(steps > usual / 2) & (steps < usual * 1.5)].mean()))
-    measured = max(measured, _indexed_rate(stream))
     if measured > _FASTEST_RATE:
         return FALLBACK_RATE, f"claims {float(measured):.0f} frames/s, which is hardly right"
     exact = next((rate for rate in said if abs(rate - measured) <= _ALIKE * measured), None)
     return Fraction(exact) if exact is not None else measured.limit_denominator(1001), ""
 
 
-def _indexed_rate(stream: VideoStream) -> Fraction:
-    """Return the mean rate by an index that lists every picture; 0 where there is none."""
-    entries = stream.index_entries
-    if len(entries) < 2 or len(entries) != stream.frames or stream.time_base is None:
+def _fastest(times: Doubles) -> Fraction:
+    """Return the highest rate at which some second of pictures comes; 0 where that is unknown.
+
+    It is at most about twice the usual rate, because some recorders give a burst of pictures after a delay.
+    """
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if not len(steps):
         return Fraction(0)
-    ticks = entries[-1].timestamp - entries[0].timestamp
-    return (len(entries) - 1) / (ticks * stream.time_base) if ticks > 0 else Fraction(0)
+    usual = float(np.median(steps))
+    size = min(len(steps), max(2, round(1 / usual)))
+    shortest = float(np.convolve(steps, np.full(size, 1 / size), "valid").min())
+    return Fraction(1 / max(shortest, usual / 2.2))

@@ -14,7 +14,7 @@ from av.filter import Graph
 from app.errors import VideoError
 from app.types import Frame, Image, Reading, VideoInfo
 from app.video.opening import opened, reason, seconds
-from app.video.upright import Upright
+from app.video.upright import Upright, is_high_range
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -76,6 +76,8 @@ class VideoReader:
                 raise VideoError(f"{path} holds no picture that can be decoded{cause}.")
             self._first: VideoFrame | None = first
             self._upright = Upright(first, self._stream.sample_aspect_ratio)
+            if is_high_range(first):
+                self.warnings.append(f"{path} has a high dynamic range (HDR), and is brought to the ordinary one.")
             self.info = VideoInfo(
                 path, self._upright.width, self._upright.height, self._opened.rate, self._count(), reading
             )
@@ -262,8 +264,10 @@ class VideoReader:
         return whole or None
 
     def _begin(self) -> float:
-        """Return the time of the first packet on the file's clock, in s."""
+        """Return from where on the file's clock the promised duration counts, in s."""
         stream = self._stream
+        if not stream.duration:  # a container counts from 0
+            return 0.0
         return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
 
     def _promised(self) -> float:

@@ -90,7 +90,7 @@ class Upright:
         scale = min(self.width / width, self.height / height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
         image = orientation.turned(_bgr(picture, *orientation.size(width, height)))
-        if picture.color_trc in (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084):
+        if is_high_range(picture):
             if picture.color_trc not in self._tables:
                 self._tables[picture.color_trc] = _ordinary_range(picture.color_trc, image)
             image = np.asarray(cv2.LUT(image, self._tables[picture.color_trc]), np.uint8)
@@ -103,6 +103,11 @@ class Upright:
 
     def _square(self, picture: VideoFrame) -> tuple[int, int]:
         return max(1, round(picture.width * self._ratio)), picture.height
+
+
+def is_high_range(picture: VideoFrame) -> bool:
+    """Whether a picture is coded in HLG or PQ."""
+    return picture.color_trc in (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084)
 
 
 def _bgr(picture: VideoFrame, width: int, height: int) -> Image:

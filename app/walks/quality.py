@@ -23,7 +23,7 @@ _FRAMES_PER_CYCLE = 4
 # Legs move if they change by this share of their area, and look alike again if they change by this share less.
 _LEGS_MOVE, _RETURN = 0.25, 0.3
 # Steps of walkers take 0.4 to 0.8 s. Where left and right differ, two of them are measured.
-_SLOW_STEP, _FAST_STEP = 1.5, 0.25
+_SLOW_STEP, _FAST_STEP = 1.5, 0.3
 _ENOUGH_RATE = 10.0  # frames a second. Recordings with fewer are common, and nothing else in them may be wrong.
 
 # The lowest 24 of 64 rows show the legs. Arms and bags swing above them.
@@ -155,8 +155,10 @@ def leg_motion(walk: GaitSequence) -> float:
 def step_seconds(walk: GaitSequence) -> float | None:
     """Return how much time passes until the legs look alike again, in s: one step, or two where left and right differ.
 
-    None where the legs hardly move, or where the walk is too short to tell.
+    None where the legs hardly move, the walk is too short or the frame rate too low to tell.
     """
+    if walk.fps < _ENOUGH_RATE:
+        return None
     legs = (walk.silhouettes[:, _LEGS::2, ::2] > 127).reshape(len(walk), -1).astype(np.float32)
     times = walk.frame_indices - walk.frame_indices[0]
     differences: list[float] = []

@@ -173,6 +173,22 @@ def test_the_frames_times_count_more_than_the_rate_in_the_header(tmp_path: Path,
     assert [frame.index for frame in frames] == list(range(50))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("rates", [(10, 30), (30, 10, 30), (60, 30), (25, 2, 25)])
+def test_frames_are_numbered_by_time_where_the_rate_changes(
+    tmp_path: Path, rates: tuple[int, ...], suffix: str
+) -> None:
+    steps = np.concatenate([np.full(60, 1 / rate) for rate in rates])
+    times = np.cumsum(steps).tolist()
+    reader, frames = read(write(tmp_path / f"phone{suffix}", [still()] * len(times), times))
+    assert len(frames) == len(times)
+    assert float(reader.info.fps) == pytest.approx(max(rates), rel=0.03)
+    assert [frame.time for frame in frames] == pytest.approx([time - times[0] for time in times], abs=2e-3)
+    by_number = [frame.index / float(reader.info.fps) for frame in frames]
+    assert by_number == pytest.approx([frame.time for frame in frames], abs=0.05)
+    assert reader.warnings == []
+
+
 def test_raw_streams_say_which_rate_is_assumed(tmp_path: Path) -> None:
     reader, frames = read(write(tmp_path / "raw.h264", [still()] * 30, format="h264"))
     assert len(frames) == 30
@@ -240,7 +256,8 @@ def test_high_dynamic_range_is_brought_to_the_ordinary_one(tmp_path: Path, trans
         stream.codec_context.color_primaries = stream.codec_context.colorspace = 9
 
     path = write(tmp_path / "phone.mov", [image] * 3, about=hdr, options={"qp": "4"})
-    _, frames = read(path)
+    reader, frames = read(path)
+    assert "high dynamic range" in reader.warnings[0]
     shown, wanted = frames[0].image.astype(float), 255 * ramp
     plain = np.abs(image - wanted).mean()
     assert np.abs(shown - wanted).mean() < min(16, plain / 2)
@@ -263,17 +280,19 @@ def test_another_shape_in_mid_stream_is_not_squashed(tmp_path: Path, size: tuple
     assert len(said) == (size != (32, 24)) or len(said) == 1
 
 
-@pytest.mark.parametrize("kind", ["edit list", "missing beginning"])
+@pytest.mark.parametrize("kind", ["edit list", "missing beginning", "late beginning"])
 def test_a_cut_video_is_not_called_damaged(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(0)
     images = [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (WIDTH, HEIGHT)) for _ in range(100)]
     whole = write(tmp_path / "whole.mp4", images, options={"g": "50", "bf": "0"})
     if kind == "edit list":
         path = remuxed(whole, tmp_path / "cut.mp4", -0.5, options={"avoid_negative_ts": "disabled"})
-    else:
+    elif kind == "missing beginning":
         path = remuxed(whole, tmp_path / "cut.ts", skip=20)
+    else:
+        path = remuxed(whole, tmp_path / "cut.mkv", 5.0)
     reader, frames = read(path)
-    assert 50 <= len(frames) < 100
+    assert 50 <= len(frames) <= 100
     assert reader.warnings == []
 
 
