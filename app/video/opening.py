@@ -271,5 +271,6 @@ def _fastest(times: Doubles) -> Fraction:
         return Fraction(0)
     usual = float(np.median(steps))
     size = min(len(steps), max(2, round(1 / usual)))
-    shortest = float(np.convolve(steps, np.full(size, 1 / size), "valid").min())
+    ordinary = float(steps[(steps > usual / 2) & (steps < usual * 1.5)].mean())  # between pauses, less than a second
+    shortest = min(ordinary, float(np.convolve(steps, np.full(size, 1 / size), "valid").min()))
     return Fraction(1 / max(shortest, usual / 2.2))
