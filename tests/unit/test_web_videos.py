@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -184,23 +185,24 @@ def test_a_file_whose_name_is_no_text_does_not_lose_the_others(options: WebOptio
 
 
 @pytest.mark.parametrize(
-    ("names", "stems"),
+    ("names", "stem"),
     [
-        (("walk.mp4", "walk.mp4"), {"walk", "walk 2"}),
-        (("Walk.mp4", "wALK.mov"), {"Walk", "wALK 2"}),
-        (("Caf\u00e9.mp4", "CAFE\u0301.mp4"), {"Caf\u00e9", "CAF\u00c9 2"}),
-        (("a/walk.mp4", "b\\walk.avi"), {"walk", "walk 2"}),
+        (("walk.mp4", "walk.mp4"), "walk"),
+        (("Walk.mp4", "wALK.mov"), "walk"),
+        (("Caf\u00e9.mp4", "CAFE\u0301.mp4"), "caf\u00e9"),
+        (("a/walk.mp4", "b\\walk.avi"), "walk"),
     ],
 )
 def test_uploads_at_the_same_time_get_different_names(
-    options: WebOptions, clip: bytes, names: tuple[str, str], stems: set[str]
+    options: WebOptions, clip: bytes, names: tuple[str, str], stem: str
 ) -> None:
     library = VideoLibrary(options)
 
     async def both() -> list[Video]:
         return await asyncio.gather(*(library.receive(name, len(clip), _chunks(clip)) for name in names))
 
-    assert {Path(video.name).stem for video in asyncio.run(both())} == stems
+    found = {unicodedata.normalize("NFC", Path(video.name).stem.casefold()) for video in asyncio.run(both())}
+    assert found == {stem, f"{stem} 2"}, "whichever comes first"
 
 
 def test_uploads_at_the_same_time_keep_to_the_limit(options: WebOptions, clip: bytes) -> None:
