@@ -24,7 +24,7 @@ export async function people() {
 
 export function portrait(person) {
   return person.has_picture
-    ? el("img", { class: "portrait", src: `/api/people/${person.person_id}/picture`, alt: "" })
+    ? el("img", { class: "portrait", src: `/api/people/${person.person_id}/picture`, alt: "", loading: "lazy" })
     : el("span", { class: "portrait", "aria-hidden": "true" }, [...person.name][0].toUpperCase());
 }
 
