@@ -63,7 +63,10 @@ def frames_of(path: Path) -> Frames | None:
             pictures, rate = _read_sequence(sequence)
             folder = pictures if place == folder else folder
             break
-    names = [file for file in folder.iterdir() if pattern is None or pattern.fullmatch(file.name)]
+    try:
+        names = [file for file in folder.iterdir() if pattern is None or pattern.fullmatch(file.name)]
+    except OSError:  # a folder that may not be read holds nothing for us
+        return None
     pictures_there = [file for file in names if file.suffix.lower() in PICTURES and file.name[0] != "."]
     if len(pictures_there) < 2:
         return None

@@ -221,7 +221,11 @@ class VideoReader:
                     yield from _flushed(graph)
                 graph, shape = _deinterlacer(picture), (picture.width, picture.height, picture.format.name)
             assert graph is not None  # it was made together with `shape`
-            graph.vpush(picture)
+            try:
+                graph.vpush(picture)
+            except (av.FFmpegError, OSError, ValueError):  # FFmpeg cannot deinterlace pictures of this kind
+                yield picture
+                continue
             yield from _pulled(graph)
         if graph is not None:
             yield from _flushed(graph)

@@ -70,8 +70,11 @@ def find_video(name: str, folder: Path = INPUT_VIDEOS) -> Path:
     given = Path(name).expanduser()
     places = [given] if given.is_absolute() else [given, folder / given]
     for place in places:
-        if exists(place):
-            return place
+        try:
+            if exists(place):
+                return place
+        except OSError as error:
+            raise VideoError(f"There is no video '{name}': {error.strerror}.") from error
     for place in places:
         for sibling in videos_in(place.parent):
             if sibling.stem == place.name:

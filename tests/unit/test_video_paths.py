@@ -97,6 +97,14 @@ def test_a_folder_without_pictures_is_no_video(tmp_path: Path) -> None:
             find_video(str(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "x" * 300 + "/%d.jpg", "x" * 300 + "%d.jpg", "a\0b", "a\0%d.jpg", "#1", "x#1"]
+)
+def test_names_that_no_file_can_have_are_no_videos(name: str) -> None:
+    with pytest.raises(VideoError, match="There is no video"):
+        find_video(name)
+
+
 def test_everything_that_is_passed_over_in_a_folder_of_people_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
