@@ -71,8 +71,7 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
     container = _container(file)
     try:
         streams = _streams(container, file)
-        demuxed = _demuxed(container, streams)
-        first = list(_first(demuxed))
+        first, later = _first(demuxed_packets(container, streams))
         stream = max(streams, key=lambda one: _amount(one, first))
         remarks = [_ignored(path, stream, streams, first)] if len(streams) > 1 and camera is None else []
         if camera is not None:
@@ -90,7 +89,7 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
     except BaseException:
         container.close()
         raise
-    packets = (packet for packet in chain(first, demuxed) if packet.stream is stream)
+    packets = (packet for packet in chain(first, later) if packet.stream is stream)
     return Opened(container, stream, packets, rate, timed, tuple(remarks))
 
 
@@ -106,7 +105,7 @@ def cameras(path: Path) -> list[Path]:
         if len(container.streams.video) < 2:
             return [path]
         streams = _streams(container, path)
-        count = len(_cameras(streams, list(_first(_demuxed(container, streams)))))
+        count = len(_cameras(streams, _first(demuxed_packets(container, streams))[0]))
     return [path.with_name(f"{path.name}#{number + 1}") for number in range(count)] if count > 1 else [path]
 
 
@@ -125,11 +124,25 @@ def _of_pictures(path: Path, frames: Frames, rate: Fraction, is_assumed: bool) -
         raise VideoError(f"{path}: the picture {frames.files[0].name} cannot be read ({reason(error)}).") from error
     (stream,) = container.streams.video
     remarks = (_assumed(path, "is a folder of pictures without a frame rate", rate),) if is_assumed else ()
-    return Opened(container, stream, _demuxed(container, [stream]), rate, False, remarks)
+    return Opened(container, stream, demuxed_packets(container, [stream]), rate, False, remarks)
 
 
 def _assumed(path: Path, doubt: str, rate: Fraction) -> str:
     return f"{path} {doubt}; {float(rate):.4g} frames/s is assumed. If that is wrong, give --fps."
+
+
+def demuxed_packets(container: InputContainer, streams: Sequence[VideoStream]) -> Iterator[Packet[VideoStream]]:
+    """Yield the packets of streams. A stream that appears only in mid-file is passed over."""
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:  # a packet of a stream that appears only here; demuxing goes on behind it
+            packets = container.demux(*streams)
+            continue
+        if packet is None:
+            return
+        yield cast("Packet[VideoStream]", packet)
 
 
 def seconds(packet: Packet[VideoStream]) -> float | None:
@@ -181,33 +194,23 @@ def _streams(container: InputContainer, path: Path) -> list[VideoStream]:
     return known
 
 
-def _demuxed(container: InputContainer, streams: Sequence[VideoStream]) -> Iterator[Packet[VideoStream]]:
-    packets = container.demux(*streams)
-    while True:
-        try:
-            packet = next(packets, None)
-        except IndexError:  # a packet of a stream that appears only here; demuxing goes on behind it
-            packets = container.demux(*streams)
-            continue
-        if packet is None:
-            return
-        yield cast("Packet[VideoStream]", packet)
-
-
-def _first(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
-    """Yield the first packets. An error further on is not met here: it is raised again by the next packet."""
+def _first(packets: Iterator[Packet[VideoStream]]) -> tuple[list[Packet[VideoStream]], Iterator[Packet[VideoStream]]]:
+    """Return the first packets and an iterator of the others, which begins with the error if there was one."""
+    first: list[Packet[VideoStream]] = []
     size = 0
-    for _ in range(_PACKETS):
-        if size > _BYTES:
-            return
-        try:
-            packet = next(packets, None)
-        except (av.FFmpegError, OSError):
-            return
-        if packet is None:
-            return
-        size += packet.size
-        yield packet
+    try:
+        for packet in packets:
+            first.append(packet)
+            size += packet.size
+            if len(first) == _PACKETS or size > _BYTES:
+                break
+    except (av.FFmpegError, OSError) as error:
+        return first, map(_fail, [error])
+    return first, packets
+
+
+def _fail(error: Exception) -> Packet[VideoStream]:
+    raise error
 
 
 def _amount(stream: VideoStream, first: Sequence[Packet[VideoStream]]) -> tuple[bool, int, bool, int]:

@@ -13,7 +13,7 @@ from av.filter import Graph
 
 from app.errors import VideoError
 from app.types import Frame, Image, Reading, VideoInfo
-from app.video.opening import opened, reason, seconds
+from app.video.opening import demuxed_packets, opened, reason, seconds
 from app.video.upright import Upright, is_high_range
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class VideoReader:
         """Return the key picture before `stamp`, in s of the file's own clock."""
         with suppress(av.FFmpegError, OSError):
             self._container.seek(round(stamp * av.time_base))
-            self._pictures = self._deinterlaced(self._decode(self._container.demux(self._stream)))
+            self._pictures = self._deinterlaced(self._decode(demuxed_packets(self._container, [self._stream])))
         return next(self._pictures, None)
 
     def _decode(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:

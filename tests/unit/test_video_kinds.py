@@ -15,6 +15,7 @@ import pytest
 
 from app.errors import VideoError
 from app.types import Frame, Image, Reading
+from app.video import opening
 from app.video.background import BackgroundModel
 from app.video.paths import files_of
 from app.video.reader import VideoReader
@@ -373,3 +374,22 @@ def test_two_cameras_in_one_file_are_two_videos(tmp_path: Path, count: int) -> N
     assert list(files_of(probes[0])) == [path]
     with pytest.raises(VideoError, match=f"has {count} cameras, and not 9"):
         VideoReader(path.with_name("dash.mkv#9"))
+
+
+@pytest.mark.parametrize("after", [30, 260])
+def test_an_error_of_the_container_is_told_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    path = write(tmp_path / "long.mp4", [still(32, 32)] * 300)
+    whole = opening.demuxed_packets
+
+    def broken(*given: Any) -> Any:
+        for number, packet in enumerate(whole(*given)):
+            if number == after:
+                raise av.error.InvalidDataError(1, "the disk was pulled out")
+            yield packet
+
+    monkeypatch.setattr(opening, "demuxed_packets", broken)
+    reader, frames = read(path)
+    assert len(frames) == pytest.approx(after, abs=3)
+    assert "the disk was pulled out" in reader.warnings[0]
