@@ -6,6 +6,7 @@ Images are uint8 BGR, ``(H, W, 3)``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -195,7 +196,7 @@ class GaitSequence:
         _need_array(self.frame_indices, np.int64, (None,), "GaitSequence.frame_indices")
         _need_array(self.silhouettes, np.uint8, (len(self.frame_indices), 64, 64), "GaitSequence.silhouettes")
         _need(bool(np.all(np.diff(self.frame_indices) > 0)), "GaitSequence.frame_indices must rise")
-        _need(self.fps > 0, f"a frame rate of {self.fps} is not positive")
+        _need(0 < self.fps < math.inf, f"a frame rate of {self.fps} is not positive")
         if self.keypoints is not None:
             _need_array(self.keypoints, np.float32, (len(self.frame_indices), 17, 3), "GaitSequence.keypoints")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import reprlib
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +34,8 @@ LONGEST_RETENTION = 36525
 T = TypeVar("T")
 
 _LARGEST_ID = 63  # bits; SQLite has no larger numbers
+_MOST_FRAMES = 250_000
+"""More than any walk has: two hours. Its silhouettes would take a gigabyte."""
 _BATCH = 16  # walks that `re_embed` embeds in one transaction
 _logger = logging.getLogger(__name__)
 
@@ -220,7 +224,7 @@ class SqliteGallery:
                 "ORDER BY added DESC, walk_id DESC LIMIT 1",
                 (self._person(db, name).person_id,),
             ).fetchone()
-            return bytes(row[0]) if row else None
+            return _jpeg(row) if row else None
 
     def pictured(self) -> set[int]:
         with self._file.reading() as db:
@@ -441,11 +445,12 @@ class SqliteGallery:
         if row is None:
             return None
         try:
+            indices = _unpacked(row[1], "<i8", (), None)
             return GaitSequence(
-                _unpacked(row[1], "<i8", (-1,)),
-                _unpacked(row[2], "u1", (-1, 64, 64)),
+                indices,
+                _unpacked(row[2], "u1", (64, 64), len(indices)),
                 float(row[0]),
-                _unpacked(row[3], "<f4", (-1, 17, 3)) if row[3] is not None else None,
+                _unpacked(row[3], "<f4", (17, 3), len(indices)) if row[3] is not None else None,
             )
         except (zlib.error, ValueError, TypeError) as error:
             raise GalleryError(
@@ -465,12 +470,13 @@ class SqliteGallery:
             walk.view,
             walk.seconds,
             self._silhouettes(db, walk.walk_id),
-            bytes(picture[0]) if picture else None,
+            _jpeg(picture) if picture else None,
             walk.added,
         )
 
     def _former_names(self, db: sqlite3.Connection, person_id: int) -> list[str]:
-        return [row[0] for row in db.execute("SELECT name FROM former_name WHERE person_id = ?", (person_id,))]
+        rows = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person_id,))
+        return [_former_name(row) for row in rows]
 
     def _forget(self, db: sqlite3.Connection, person: Person, event: str = "forget") -> int:
         names = Redaction([person.name, *self._former_names(db, person.person_id)])
@@ -494,7 +500,8 @@ class SqliteGallery:
         db.execute("INSERT INTO event (time, event, details) VALUES (?, ?, ?)", (_text(_now()), event, _json(details)))
 
     def _model_ids(self, db: sqlite3.Connection) -> dict[str, int]:
-        return dict(db.execute("SELECT model_id, count(*) FROM embedding GROUP BY model_id ORDER BY model_id"))
+        rows = db.execute("SELECT model_id, count(*) FROM embedding GROUP BY model_id ORDER BY model_id")
+        return {_name_of_model(row): row[1] for row in rows}
 
     # Searching
 
@@ -506,7 +513,7 @@ class SqliteGallery:
         if shape is None:
             return None
         if known is None or known.index.shape != shape:
-            known = _Searched(WalkIndex(*shape))
+            known = _Searched(WalkIndex(*_shape(shape)))
         state = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
         if known.state != state:
             # An id always stands for the same embedding, and ids only grow: larger ids are new, missing ones removed.
@@ -518,7 +525,7 @@ class SqliteGallery:
             cursor = db.execute(f"SELECT embedding_id, vector {newer}", limits)
             while rows := cursor.fetchmany(ROWS):
                 ids = np.array([row[0] for row in rows], np.int64)
-                known.index.add(ids, np.stack([_vector(row[1], shape) for row in rows]))
+                known.index.add(ids, np.stack([_vectors_of((row[0], *shape, row[1])) for row in rows]))
                 known.newest = int(ids[-1])
             known.state = state
         self._searched[model_id] = known
@@ -527,7 +534,7 @@ class SqliteGallery:
     def _vectors(self, db: sqlite3.Connection, embedding_ids: Ints) -> Floats:
         query = "SELECT embedding_id, parts, channels, vector FROM embedding WHERE embedding_id IN"
         ids = embedding_ids.tolist()
-        vectors = {row[0]: _vector(row[3], row[1:3]) for row in _rows_of(db, query, ids)}
+        vectors = {row[0]: _vectors_of(row) for row in _rows_of(db, query, ids)}
         return np.stack([vectors[embedding_id] for embedding_id in ids])
 
     def _neighbours(self, db: sqlite3.Connection, found: Sequence[tuple[Ints, Distances]]) -> list[list[Neighbour]]:
@@ -564,10 +571,30 @@ def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
     def reader(row: Sequence[Any]) -> T:
         try:
             return read(row)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise sqlite3.DatabaseError(f"malformed {what} {str(row[0])[:40]}: {error}") from error
 
     return reader
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    """Return a value of a row, which SQLite does not hold to the type of its column."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{reprlib.repr(value)} is no {kind.__name__}")
+    return value
+
+
+def _count(value: Any, least: int) -> int:
+    if _typed(value, int) < least:
+        raise ValueError(f"{value} is less than {least}")
+    return int(value)
+
+
+def _moment(text: Any) -> datetime:
+    moment = datetime.fromisoformat(_typed(text, str))
+    if moment.tzinfo is None or not 1970 < moment.year < 9999:
+        raise ValueError(f"{text} is no time in UTC")
+    return moment
 
 
 def _find_person(db: sqlite3.Connection, name: str) -> Person | None:
@@ -587,33 +614,65 @@ def _find_person(db: sqlite3.Connection, name: str) -> Person | None:
 @_sound
 def _person(row: Sequence[Any]) -> Person:
     person_id, name, consent, enrolled, expires, walks = row
-    if not isinstance(name, str):
-        raise TypeError(f"{name!r} is not a name")
-    ends = datetime.fromisoformat(expires) if expires is not None else None
-    return Person(person_id, name, consent, datetime.fromisoformat(enrolled), ends, walks)
+    ends = _moment(expires) if expires is not None else None
+    return Person(person_id, _typed(name, str), _typed(consent, str), _moment(enrolled), ends, walks)
 
 
 @_sound
 def _walk(row: Sequence[Any]) -> EnrolledWalk:
     walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
-    moment = datetime.fromisoformat(added)
-    return EnrolledWalk(walk_id, person_id, model_id, source, track_id, view, frames, seconds, moment, bool(has))
+    model_id, source, view = (_typed(text, str) for text in (model_id, source, view))
+    if not 0 <= _typed(seconds, float) < math.inf:
+        raise ValueError(f"{seconds} s is no length")
+    track_id, frames = None if track_id is None else _count(track_id, 0), _count(frames, 1)
+    return EnrolledWalk(
+        walk_id, person_id, model_id, source, track_id, view, frames, seconds, _moment(added), bool(has)
+    )
 
 
 @_sound
 def _event(row: Sequence[Any]) -> Event:
     event_id, time, event, details = row
-    return Event(event_id, datetime.fromisoformat(time), event, json.loads(details))
+    return Event(event_id, _moment(time), _typed(event, str), _typed(json.loads(details), dict))
 
 
 @_sound
 def _embedding(row: Sequence[Any]) -> Embedding:
     model_id, frames, parts, channels, vector = row
-    return Embedding(_vector(vector, (parts, channels)), model_id, frames)
+    return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1))
 
 
-def _vector(content: bytes, shape: tuple[int, int]) -> Floats:
-    return np.frombuffer(content, "<f4").astype(np.float32, copy=False).reshape(shape)
+def _vector(content: Any, shape: tuple[int, int]) -> Floats:
+    parts, channels = (_count(size, 1) for size in shape)
+    vector: Floats = np.frombuffer(_typed(content, bytes), "<f4").astype(np.float32, copy=False)
+    return vector.reshape(parts, channels)
+
+
+@_sound
+def _vectors_of(row: Sequence[Any]) -> Floats:
+    _, parts, channels, vector = row
+    return _vector(vector, (parts, channels))
+
+
+@_sound
+def _shape(row: Sequence[Any]) -> tuple[int, int]:
+    parts, channels = row
+    return _count(parts, 1), _count(channels, 1)
+
+
+@_sound
+def _former_name(row: Sequence[Any]) -> str:
+    return _typed(row[0], str)
+
+
+@_sound
+def _name_of_model(row: Sequence[Any]) -> str:
+    return _typed(row[0], str)
+
+
+@_sound
+def _jpeg(row: Sequence[Any]) -> bytes:
+    return _typed(row[0], bytes)
 
 
 def _packed(array: np.ndarray, dtype: str) -> bytes:
@@ -622,9 +681,17 @@ def _packed(array: np.ndarray, dtype: str) -> bytes:
     return zlib.compress(np.ascontiguousarray(array, dtype).tobytes())
 
 
-def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
-    array = np.frombuffer(bytearray(zlib.decompress(content)), dtype)
-    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(shape)
+def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...], frames: int | None) -> Any:
+    """Unpack what belongs to each frame, of which there are `frames`, or up to `_MOST_FRAMES` where that is not known.
+
+    A megabyte of packed zeros is a gigabyte, so no more is unpacked than there should be.
+    """
+    unpacker, size = zlib.decompressobj(), np.dtype(dtype).itemsize * math.prod(shape)
+    unpacked = unpacker.decompress(content, (_MOST_FRAMES if frames is None else frames) * size + 1)
+    if not unpacker.eof or (frames is not None and len(unpacked) != frames * size):
+        raise ValueError("there are more or fewer frames than expected")
+    array = np.frombuffer(bytearray(unpacked), dtype)
+    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(-1, *shape)
 
 
 def _json(details: JSON) -> str:

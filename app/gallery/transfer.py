@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+)
 from pydantic import ValidationError as Invalid
 
 from app.errors import GalleryError
@@ -47,6 +56,19 @@ Binary: TypeAlias = Annotated[
 ]
 
 
+def _usual(moment: datetime) -> datetime:
+    """Return a time in UTC; a time near the first or the last year has none in some zones."""
+    if not 1971 <= moment.year <= 9998:
+        raise ValueError(f"the year {moment.year} is out of range")
+    return moment.astimezone(timezone.utc)
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, AfterValidator(_usual)]
+Whole: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]  # what SQLite can store
+Count: TypeAlias = Annotated[int, Field(ge=1, lt=1 << 63)]
+Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -54,21 +76,21 @@ class _Line(BaseModel):
 class _Header(_Line):
     kind: Literal["header"] = "header"
     format: Literal["gaitprint gallery"] = "gaitprint gallery"
-    version: int = VERSION
-    made: AwareDatetime
+    version: Count = VERSION
+    made: Moment
 
 
 class _Person(_Line):
     kind: Literal["person"] = "person"
     name: str
     consent: str
-    enrolled: AwareDatetime
-    expires: AwareDatetime | None
+    enrolled: Moment
+    expires: Moment | None
 
 
 class _Silhouettes(_Line):
-    fps: float
-    frame_indices: list[int]
+    fps: Amount
+    frame_indices: list[Whole]
     pictures: Binary
     keypoints: Binary | None
 
@@ -85,20 +107,22 @@ class _Silhouettes(_Line):
     def sequence(self) -> GaitSequence:
         pictures = np.frombuffer(self.pictures, np.uint8).reshape(-1, 64, 64)
         keypoints = _floats(self.keypoints, (-1, 17, 3)) if self.keypoints is not None else None
+        if keypoints is not None and not np.isfinite(keypoints).all():
+            raise ValueError("keypoints are not finite")
         return GaitSequence(np.array(self.frame_indices, np.int64), pictures, self.fps, keypoints)
 
 
 class _Walk(_Line):
     kind: Literal["walk"] = "walk"
     model_id: str
-    frames: int
-    shape: tuple[int, int]
+    frames: Count
+    shape: tuple[Count, Count]
     embedding: Binary
     source: str
-    track_id: int | None
+    track_id: Whole | None
     view: str
-    seconds: float
-    added: AwareDatetime | None
+    seconds: Amount
+    added: Moment | None
     silhouettes: _Silhouettes | None
     thumbnail: Binary | None
 
@@ -136,8 +160,8 @@ class _Walk(_Line):
 
 class _End(_Line):
     kind: Literal["end"] = "end"
-    people: int
-    walks: int
+    people: Whole
+    walks: Whole
 
 
 _ANY: TypeAdapter[_Header | _Person | _Walk | _End] = TypeAdapter(

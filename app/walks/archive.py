@@ -35,6 +35,8 @@ _CODE = (
     *(f"video/{name}.py" for name in ("opening", "paths", "upright", "reader", "background")),
 )
 """The files and folders of `app` that make up pass 1."""
+_LARGEST = 1 << 30
+"""Bytes of the largest array in an archive: the silhouettes of a walk of more than two hours."""
 _LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")
 
 
@@ -178,12 +180,31 @@ def _read_walk(archive: zipfile.ZipFile, track_id: int) -> Walk:
 
 
 def read_ending(path: Path) -> Ending | None:
-    """Return what an archive says about the whole video; None if the archive is missing or damaged."""
+    """Return what an archive says about the whole video; None if it is missing, or anything in it is damaged.
+
+    Every walk is read, because a checksum may be right and the content wrong all the same.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
+            if any(member.file_size > _LARGEST for member in archive.infolist()):
                 return None
             about = json.loads(archive.read("ending.json"))
-            return Ending(int(about["frame_count"]), tuple(map(str, about["warnings"])))
+        ending = Ending(int(about["frame_count"]), tuple(map(str, about["warnings"])))
+        return ending if all(map(_sound, read_walks(path))) else None
     except Exception:  # a damaged archive can fail in many ways
         return None
+
+
+def _sound(walk: Walk) -> bool:
+    """Whether the numbers of a walk can be those of a video; its arrays have the right shapes."""
+    track, sequence = walk.track, walk.sequence
+    numbers = [track.boxes, track.scores]
+    starts = [track.frame_indices[0]]
+    if sequence is not None:
+        starts.extend(sequence.frame_indices[:1])
+        numbers += [] if sequence.keypoints is None else [sequence.keypoints]
+    return (
+        min(starts) >= 0
+        and all(bool(np.isfinite(some).all()) for some in numbers)
+        and (walk.reason is None or isinstance(walk.reason, str))
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +156,63 @@ def test_the_name_does_not_follow_what_changes_nothing(tmp_path: Path) -> None:
         ),
     }
     assert len(same) == 1
+
+
+def rewritten(path: Path, changes: dict[str, bytes | None]) -> None:
+    """Exchange or leave out members of an archive; all checksums are right afterwards."""
+    with zipfile.ZipFile(path) as archived:
+        members = {name: archived.read(name) for name in archived.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archived:
+        for name, content in (members | changes).items():
+            if content is not None:
+                archived.writestr(name, content)
+
+
+def array(values: Any, dtype: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array(values, dtype))
+    return stream.getvalue()
+
+
+def claiming(shape: str) -> bytes:
+    """The header of an array of that shape, without the array."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+WRONG: dict[str, dict[str, bytes | None]] = {
+    "a member is missing": {"12/boxes.npy": None},
+    "silhouettes of another shape": {"12/silhouettes.npy": array(np.zeros((9, 32, 32)), np.uint8)},
+    "silhouettes of another type": {"12/silhouettes.npy": array(np.zeros((9, 64, 64)), np.float32)},
+    "fewer silhouettes than frames": {"12/silhouettes.npy": array(np.zeros((3, 64, 64)), np.uint8)},
+    "a huge claim": {"12/silhouettes.npy": claiming("(1000000000, 64, 64)")},
+    "no array": {"12/silhouettes.npy": b"nothing"},
+    "boxes that are not finite": {"12/boxes.npy": array(np.full((20, 4), np.nan), np.float32)},
+    "scores that are not finite": {"3/scores.npy": array([np.inf], np.float32)},
+    "frames before the first": {"3/frames.npy": array([-1], np.int64)},
+    "no frame rate": {"12/walk.json": b'{"reason": null}'},
+    "a rate that is none": {"12/walk.json": b'{"reason": null, "fps": NaN}'},
+    "a reason that is none": {"12/walk.json": b'{"reason": {"a": 1}, "fps": 25}'},
+    "deep JSON": {"12/walk.json": b"[" * 100_000},
+    "a number without end": {"ending.json": b'{"frame_count": ' + b"9" * 6000 + b', "warnings": []}'},
+    "another ending": {"ending.json": b"[]"},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_content_with_right_checksums_is_not_used(what: str, written: Path) -> None:
+    rewritten(written, {})
+    assert read_ending(written) is not None
+    rewritten(written, WRONG[what])
+    assert read_ending(written) is None
+
+
+def test_an_archive_that_would_fill_the_memory_is_not_read(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_LARGEST", 1 << 20)
+    rewritten(written, {"12/silhouettes.npy": claiming("(1, 64, 64)") + bytes(1 << 21)})
+    tracemalloc.start()
+    try:
+        assert read_ending(written) is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
