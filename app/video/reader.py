@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,8 @@ _PAUSE = 1.0
 """Pauses from here on, in s, are told to the user."""
 _AHEAD = 0.5
 """Where more pictures come than the rate says, so many seconds of them may be ahead before some are left out."""
+_DISORDER = 5
+"""Times of so many pictures that follow each other may be in disorder. As many pictures are held in memory."""
 _EXACT = 1e-6
 _SEEK = 10.0
 """A start that is later than this, in s, is sought; an earlier one is reached by decoding."""
@@ -143,8 +147,8 @@ class VideoReader:
             picture = self._sought(self.reading.start - _SEEK / 2 - offset)
             time = -_LONGEST_PAUSE  # the first time is not compared with one before
         pause, at, pauses = 0.0, 0.0, 0
-        while picture is not None:
-            stamp = _seconds(picture) if timed else None
+        pictures = self._in_order(picture) if timed else ((None, one) for one in self._rest(picture))
+        for stamp, shown in pictures:
             now = time + step if stamp is None else stamp + offset
             if now <= time:
                 if now < time - _RESTART:
@@ -162,11 +166,36 @@ class VideoReader:
                 pauses += 1
                 pause, at = max((pause, at), (now - time, time))
             time = now
-            yield time, picture
-            picture = next(self._pictures, None)
+            yield time, shown
         if pauses:
             which = "a pause" if pauses == 1 else f"{pauses} pauses, the longest one"
             notes.append(f"{self.path} has {which} of {pause:.1f} s after {at:.1f} s, in which nothing was recorded.")
+
+    def _rest(self, picture: VideoFrame | None) -> Iterator[VideoFrame]:
+        """Yield `picture` and all that follow it."""
+        if picture is not None:
+            yield picture
+        yield from self._pictures
+
+    def _in_order(self, picture: VideoFrame | None) -> Iterator[tuple[float | None, VideoFrame]]:
+        """Yield `picture` and all that follow it, with the times of the file's own clock in s.
+
+        Decoders give pictures in the order in which they are shown. Some files (H.264 in AVI) have times in the order
+        in which they are stored, so the times of pictures that come together are sorted.
+        """
+        waiting, stamps, latest = deque["VideoFrame"](), list[float](), 0.0
+        for one in self._rest(picture):
+            stamp = _seconds(one)
+            while waiting and (stamp is None or abs(stamp - latest) > _RESTART or len(waiting) >= _DISORDER):
+                yield heappop(stamps), waiting.popleft()
+            if stamp is None:
+                yield None, one
+                continue
+            latest = stamp
+            waiting.append(one)
+            heappush(stamps, stamp)
+        while waiting:
+            yield heappop(stamps), waiting.popleft()
 
     def _sought(self, stamp: float) -> VideoFrame | None:
         """Return the key picture before `stamp`, in s of the file's own clock."""
