@@ -41,7 +41,9 @@ class TrackReport(_Model):
     """One person followed through one video."""
 
     track_id: int = Field(ge=1)
-    frames: list[int] = Field(description="0-based indices of the frames in which the track was seen")
+    frames: list[int] = Field(
+        description="frames in which the track was seen, numbered by time: number / fps is the time in s"
+    )
     boxes: list[Box] = Field(description="one for each of `frames`")
     status: Status
     identity: str | None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FALLBACK_RATE = Fraction(25)
 _FASTEST_RATE = 300
 """Frame rates in 1/s above this are not believed: recorders that do not know their rate claim 600 or 1000."""
+_SLOWEST_RATE = Fraction(1, 100)
+"""Frame rates in 1/s below this are not believed either."""
 _ALIKE = Fraction(1, 40)
 """A rate in the header that is so close to the measured one is the exact one."""
 _PACKETS, _BYTES = 240, 32 << 20
@@ -259,6 +261,8 @@ def _rate(container: InputContainer, stream: VideoStream, times: Sequence[float]
         return (Fraction(believed), "") if believed else (FALLBACK_RATE, "does not say its frame rate")
     if measured > _FASTEST_RATE:
         return FALLBACK_RATE, f"claims {float(measured):.0f} frames/s, which is hardly right"
+    if measured < _SLOWEST_RATE:
+        return FALLBACK_RATE, f"claims a frame every {float(1 / measured):.0f} s, which is hardly right"
     exact = next((rate for rate in said if abs(rate - measured) <= _ALIKE * measured), None)
     return Fraction(exact) if exact is not None else measured.limit_denominator(1001), ""
 
@@ -272,7 +276,7 @@ def _fastest(times: Doubles) -> Fraction:
     steps = steps[steps > 0]
     if not len(steps):
         return Fraction(0)
-    usual = float(np.median(steps))
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # a step that there is, unlike the median of two
     size = min(len(steps), max(2, round(1 / usual)))
     ordinary = float(steps[(steps > usual / 2) & (steps < usual * 1.5)].mean())  # between pauses, less than a second
     shortest = min(ordinary, float(np.convolve(steps, np.full(size, 1 / size), "valid").min()))

@@ -62,7 +62,8 @@ class VideoReader:
     def __init__(self, path: Path, reading: Reading | None = None) -> None:
         self.path = path
         self.reading = reading = reading or Reading()
-        self._damaged, self._changed = 0, False
+        self._damaged = 0
+        self._changed = self._interlaced = False
         self._broke_off: str | None = None
         self._last_stamp = 0.0
         if reading.end is not None and reading.end <= reading.start:
@@ -243,7 +244,8 @@ class VideoReader:
             if graph is None and not picture.interlaced_frame:
                 yield picture
                 continue
-            if graph is None:
+            if graph is None and not self._interlaced:
+                self._interlaced = True
                 self.warnings.append(f"{self.path} is interlaced, and is deinterlaced.")
             if shape != (picture.width, picture.height, picture.format.name):
                 if graph is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VideoError, nearest
 from app.video.paths import exists, frames_of, title
+
+logger = logging.getLogger(__name__)
 
 _FORMATS = """
     3g2 3gp amv asf avi av1 dav divx dv f4v flv gif h264 264 h265 265 hevc ivf m1v m2t m2ts m2v m4v mj2 mjpeg mjpg mkv
@@ -20,6 +23,8 @@ INPUT_VIDEOS = Path("input_videos")
 """The folder in which names of videos are looked up."""
 
 _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir", "lost+found", "$recycle.bin"))
+_NOTES = frozenset((".txt", ".json", ".csv", ".md", ".xml", ".srt", ".yaml", ".yml"))
+"""Suffixes of what often lies beside videos."""
 _LONGEST_NAME = 110  # bytes: ``G-<gallery>_P-<probe>.mp4`` must fit into the 255 bytes of a file name
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _DOTS_AT_ENDS = re.compile(r"^[. ]+|[. ]+$")
@@ -118,6 +123,7 @@ def find_gallery_and_probes(
     gallery_path = find_video(gallery, folder)
     probe_paths = find_videos(probes, folder)
     if not probes:
+        _name_passed_over(folder)
         videos = [path for path in videos_in(folder) if not is_same(path, gallery_path)]
         probe_paths = [camera for path in videos for camera in _cameras(path)]
         if not probe_paths:
@@ -130,6 +136,13 @@ def find_gallery_and_probes(
             )
     check_headers(probe_paths, gallery_path)
     return gallery_path, probe_paths
+
+
+def _name_passed_over(folder: Path) -> None:
+    """Warn about what in a folder of videos is no video by its name and no note about one."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() not in VIDEO_SUFFIXES | _NOTES and not is_clutter(path):
+            logger.warning("%s is passed over: its name is not that of a video.", path)
 
 
 def _cameras(video: Path) -> list[Path]:

@@ -25,7 +25,7 @@ import numpy as np
 from app.files import written_whole
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
-from app.video.paths import files_of
+from app.video.paths import camera_of, files_of, frames_of
 from app.walks.sequences import Walk
 
 _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
@@ -51,13 +51,13 @@ class Ending:
 def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], settings: Settings) -> Path:
     """Return where the archive of `video` lies in `folder`. Reads the whole video once.
 
-    The name is a digest of everything that determines what pass 1 finds: the bytes of the video, the models, the
-    settings that shape the result, the source code of pass 1 and the versions of the libraries that it calls. Settings
-    that only change the speed, such as the number of threads, are left out.
+    The name is a digest of everything that determines what pass 1 finds: the bytes of the video, which camera of it is
+    read, the models, the settings that shape the result, the source code of pass 1 and the versions of the libraries
+    that it calls. Settings that only change the speed, such as the number of threads, are left out.
 
     Args:
         folder: the cache.
-        video: the file.
+        video: the file, or what else a video may be (`app.video.paths`).
         cards: the cards of the models, by stage. The gait model does not count, because pass 1 embeds nothing.
         settings: the settings of the run.
     """
@@ -66,7 +66,9 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    frames = frames_of(video)
     shaping = {
+        "part": [camera_of(video)[1], str(frames.rate if frames is not None else None)],
         "models": {stage: [card.name, card.sha256, card.runtime] for stage, card in cards.items() if stage != "gait"},
         "settings": {
             section: {key: value for key, value in asdict(getattr(settings, section)).items() if key not in _NO_EFFECT}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.settings import Settings
+from app.settings import Settings, VideoSettings
 from app.types import GaitSequence, ModelCard, Track
 from app.walks import archive
 from app.walks.archive import Ending, archive_path, read_ending, read_walks, writing
@@ -128,6 +128,18 @@ def test_the_name_follows_everything_that_shaped_the_walks(tmp_path: Path, monke
     with monkeypatch.context() as changed_library:
         changed_library.setattr(archive, "_library_versions", lambda: {"onnxruntime": "0.1"})
         names.append(name())
+    for reading in (VideoSettings(fps=50.0), VideoSettings(start=1.0), VideoSettings(end=9.0)):
+        names.append(name(video=reading))
+    for camera in (1, 2):
+        names.append(archive_path(tmp_path, video.with_name(f"{video.name}#{camera}"), CARDS, settings).name)
+    pictures = tmp_path / "walk"
+    pictures.mkdir()
+    for number in (0, 1, 10):
+        (pictures / f"{number:02d}.jpg").write_bytes(b"%d" % number)
+    names.append(archive_path(tmp_path, pictures, CARDS, settings).name)
+    (pictures / "seqinfo.ini").write_text("[Sequence]\nframeRate=30\n")
+    names.append(archive_path(tmp_path, pictures, CARDS, settings).name)
+    names.append(archive_path(tmp_path, pictures / "0*.jpg", CARDS, settings).name)
     video.write_bytes(b"0" * (1 << 20) + b"2")
     names.append(name())
     assert len(set(names)) == len(names)

@@ -229,7 +229,7 @@ def test_interlaced_pictures_are_deinterlaced(tmp_path: Path, codec: str, suffix
     options = {"x264-params": "tff=1"} if codec == "libx264" else {"flags": "+ildct+ilme", "q": "2"}
     reader, frames = read(write(tmp_path / f"camcorder{suffix}", images, codec=codec, options=options))
     assert len(frames) == 20
-    assert any("interlaced" in warning for warning in reader.warnings)
+    assert sum("interlaced" in warning for warning in reader.warnings) == 1
 
     def combs(image: Image) -> float:
         rows = image.astype(int)
@@ -393,3 +393,13 @@ def test_an_error_of_the_container_is_told_wherever_it_is(
     reader, frames = read(path)
     assert len(frames) == pytest.approx(after, abs=3)
     assert "the disk was pulled out" in reader.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "times", [[0.0], [0.0, 0.04], [0.0, 0.04, 400.0], [0.0, 300.0], [0.0, 50_000.0], [0.0, 0.001, 0.002, 9.0]]
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_few_pictures_with_odd_times_are_read(tmp_path: Path, times: list[float], suffix: str) -> None:
+    reader, frames = read(write(tmp_path / f"few{suffix}", [still(32, 32)] * len(times), times))
+    assert len(frames) == len(times)
+    assert 0.01 <= reader.info.fps <= 300

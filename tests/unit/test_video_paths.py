@@ -134,3 +134,13 @@ def test_everything_that_is_passed_over_in_a_folder_of_people_is_named(
         assert f"{name} is" in said
     for name in ("._walk", "DS_Store", "Thumbs", "__MACOSX"):
         assert name not in said
+
+
+def test_what_is_passed_over_in_the_folder_of_videos_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("gallery.mp4", "a.mts", "b.asf", "photo.heic", "odd", "._a.mts", ".DS_Store", "Thumbs.db", "a.gt.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with caplog.at_level(logging.WARNING), pytest.raises(VideoError, match="cannot be used"):
+        find_gallery_and_probes("gallery.mp4", [], tmp_path)
+    assert [message.split(" is ")[0] for message in caplog.messages] == [
+        str(tmp_path / name) for name in ("odd", "photo.heic")
+    ]
