@@ -6,6 +6,7 @@ Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430, section 2.1
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +20,12 @@ from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings
 from app.types import Bytes, Detections, Floats, Image, Ints
 
+logger = logging.getLogger(__name__)
+
 STRIDES = (8, 16, 32)
 PAD = 114
-PERSON = 0
-"""The class of people, both in COCO's order and in models of one class."""
+PERSON, _COCO = 0, 80
+"""The class of people, both in COCO's order of 80 classes and in models of one class."""
 
 Normalise: TypeAlias = Literal["raw", "imagenet"]
 """``raw`` is BGR 0..255. ``imagenet`` is RGB / 255, minus ImageNet's mean, divided by its standard deviation."""
@@ -93,6 +96,29 @@ def choose_normalise(settings: DetectorSettings, stated: object, bytetrack: bool
     raise CheckpointError(f"{path} asks for the input form {stated!r}; there are 'raw' and 'imagenet'.")
 
 
+def choose_person(settings: DetectorSettings, classes: int, path: Path) -> int:
+    """Return which of a network's `classes` is the person: that of the settings, or the first.
+
+    The first is the person in COCO's order of 80 classes and in networks of one class. For any other number of classes,
+    a warning says that it is a guess.
+
+    Raises:
+        SettingsError: the network does not have the class that the settings name.
+    """
+    if settings.person_class is not None:
+        if settings.person_class >= classes:
+            raise SettingsError(
+                f"detector.person_class={settings.person_class} does not fit {path}, which has {classes} classes."
+            )
+        return settings.person_class
+    if classes not in (1, _COCO):
+        logger.warning(
+            "%s knows %d classes of its own, and does not tell which of them is the person. The first is taken. If it "
+            "is another one, give its number, counted from 0: --set detector.person_class=1", path, classes
+        )  # fmt: skip
+    return PERSON
+
+
 def network_size(settings: DetectorSettings, own: tuple[int, int]) -> tuple[int, int]:
     """Return the height and width in px that frames are scaled into: that of the settings, or the network's `own`.
 
@@ -147,12 +173,15 @@ def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
     return np.array(cv2.dnn.NMSBoxes(corners_and_sizes, cast(Any, scores), 0.0, iou), np.int64)
 
 
-def people(outputs: Floats, frames: Letterboxed, *, decoded: bool, score: float, nms_iou: float) -> list[Detections]:
+def people(
+    outputs: Floats, frames: Letterboxed, *, person: int = PERSON, decoded: bool, score: float, nms_iou: float
+) -> list[Detections]:
     """Read the people from a network's outputs.
 
     Args:
         outputs: float32 (N, A, 5 + classes): box, objectness, class probabilities.
         frames: the network's input.
+        person: which of the classes is the person.
         decoded: whether the boxes are in px already (see `decode`).
         score: the smallest objectness times class probability.
         nms_iou: boxes that overlap a stronger one by more than this are dropped.
@@ -163,7 +192,7 @@ def people(outputs: Floats, frames: Letterboxed, *, decoded: bool, score: float,
     grid = cells(frames.pixels.shape[1], frames.pixels.shape[2])
     detections = []
     for output, ratio, (height, width) in zip(outputs, frames.ratios, frames.sizes, strict=True):
-        scores = output[:, 4] * output[:, 5 + PERSON]
+        scores = output[:, 4] * output[:, 5 + person]
         strong = np.flatnonzero(scores >= score)
         # Only strong boxes are decoded, because there are tens of thousands of cells.
         boxes = corners(output[strong, :4] if decoded else decode(output[strong, :4], grid[strong]))

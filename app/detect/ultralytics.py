@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from app.detect.letterbox import clipped
+from app.detect.letterbox import choose_person, clipped
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
 from app.stages import Detector
@@ -174,9 +174,12 @@ class UltralyticsDetector(Detector):
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path} cannot be opened by ultralytics: {first}") from error
         persons = [index for index, name in names.items() if name == "person"]
+        if settings.person_class is not None:
+            persons = [choose_person(settings, len(names), path)]
         if not persons and len(names) > 1:
             raise CheckpointError(
-                f"{path} detects {', '.join(list(names.values())[:5])} ..., but no 'person'. Give a network that does."
+                f"{path} detects {', '.join(list(names.values())[:5])} ..., but no 'person'. Give a network that does, "
+                "or the number of the class that is the person: --set detector.person_class=1"
             )
         self._options: dict[str, Any] = {
             "conf": settings.score,

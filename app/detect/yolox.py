@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app.detect.letterbox import choose_normalise, letterbox, network_size, normalised, people
+from app.detect.letterbox import choose_normalise, choose_person, letterbox, network_size, normalised, people
 from app.errors import CheckpointError
 from app.settings import DetectorSettings
 from app.stages import Detector
@@ -333,6 +333,7 @@ class YoloxDetector(Detector):
         own_size = ((608, 1088) if small else (800, 1440)) if bytetrack else ((416, 416) if small else (640, 640))
         self.input_size = network_size(settings, own_size)
         self._score, self._nms_iou = settings.score, settings.nms_iou
+        self._person = choose_person(settings, layout.classes, path)
         self.card = checkpoint.card(
             "detector",
             f"{'bytetrack' if bytetrack else 'yolox'}-{layout.name}",
@@ -351,4 +352,4 @@ class YoloxDetector(Detector):
         with torch.inference_mode():
             inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(self._dtype)
             outputs = self.network(inputs).numpy()
-        return people(outputs, boxed, decoded=False, score=self._score, nms_iou=self._nms_iou)
+        return people(outputs, boxed, person=self._person, decoded=False, score=self._score, nms_iou=self._nms_iou)

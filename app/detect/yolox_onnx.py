@@ -15,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from app.detect.letterbox import PAD, cells, choose_normalise, letterbox, network_size, normalised, people
+from app.detect.letterbox import (
+    PAD,
+    cells,
+    choose_normalise,
+    choose_person,
+    letterbox,
+    network_size,
+    normalised,
+    people,
+)
 from app.detect.looking import SIZES, Looking
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings, cores
@@ -42,6 +51,14 @@ def _has_the_ports(session: Any) -> bool:
 def _fixed_size(session: Any) -> tuple[int, int] | None:
     height, width = session.get_inputs()[0].shape[2:]
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _from_ultralytics(session: Any) -> bool:
+    """Whether the metadata says so, or the output is (N, 4 + classes, A), A being the cells, or (N, 300, 6)."""
+    properties, shape = session.get_modelmeta().custom_metadata_map, session.get_outputs()[0].shape
+    size = _fixed_size(session)
+    turned = size is not None and shape[2] == len(cells(*size)) and isinstance(shape[1], int) and shape[1] < shape[2]
+    return "ultralytics" in str(properties.get("author", "")).lower() or turned or shape[1:] == [300, 6]
 
 
 def _has_the_cells(rows: int, columns: int, size: tuple[int, int]) -> bool:
@@ -72,10 +89,19 @@ def _grey(session: Any) -> Floats:
 
 
 def holds_yolox_onnx(path: Path) -> bool:
-    """Whether `path` is an ONNX graph of YOLOX's shape; if the shape is free, one small picture is tried."""
+    """Whether `path` is an ONNX graph of YOLOX's shape; if the shape is free, one small picture is tried.
+
+    Raises:
+        CheckpointError: it is a graph that ultralytics exported.
+    """
     session = graph_of(path)
     if session is None or not _has_the_ports(session):
         return False
+    if _from_ultralytics(session):
+        raise CheckpointError(
+            f"{path} is an ONNX file that ultralytics exported, which is not read. Use the .pt file it was made from, "
+            "or an export of YOLOX."
+        )
     try:
         size = _fixed_size(session)
         _, rows, columns = session.get_outputs()[0].shape
@@ -133,6 +159,7 @@ class YoloxOnnxDetector(Detector):
         follows = settings.input_size is None and self._fixed is None and self.normalise == "raw"
         self._looking = Looking(max(own_size)) if follows else None
         self._score, self._nms_iou = settings.score, settings.nms_iou
+        self._person = choose_person(settings, outputs.shape[1] - 5, path)
         within = (
             f"longer side {SIZES[0]} to {SIZES[-1]} px, as large as people need"
             if follows
@@ -169,7 +196,9 @@ class YoloxOnnxDetector(Detector):
         boxed = letterbox([frame.image for frame in frames], size, full=self._fixed is not None)
         images = normalised(boxed.pixels, self.normalise).transpose(0, 3, 1, 2)
         outputs = _run(self._session, np.ascontiguousarray(images))
-        return people(outputs, boxed, decoded=self.decoded, score=self._score, nms_iou=self._nms_iou)
+        return people(
+            outputs, boxed, person=self._person, decoded=self.decoded, score=self._score, nms_iou=self._nms_iou
+        )
 
     def _grey_output(self, path: Path) -> Floats:
         ports = (*self._session.get_inputs(), *self._session.get_outputs())

@@ -28,7 +28,7 @@ HOME = (_PACKAGE.parent if _IS_CLONE else _PACKAGE) / "checkpoints"
 """The folder of checkpoints that comes with the program: inside an installed package, or at the top of a clone."""
 
 # Files that lie beside weights, in releases and in the folders of earlier demos, and that are no weights themselves.
-_NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".zip", ".py", ".gitkeep", ".pdiparams", ".info"}
+_NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".py", ".gitkeep", ".pdiparams", ".info"}
 
 
 _SHARED = 8

@@ -135,6 +135,10 @@ class Registry(Generic[StageT, SettingsT]):
             state_dict_of(load_pickle_safely(path, mapped=True), path)
         elif path.suffix.lower() == ".onnx":
             open_session(path, optimise=False)
+        elif path.suffix.lower() == ".safetensors":
+            raise CheckpointError(
+                f"{path} is in the format safetensors, which is not read. Save it with torch.save as .pt."
+            )
         readers = "; ".join(f"{entry.name}: {entry.about}" for entry in self.entries() if entry.accepts)
         raise CheckpointError(f"{path} is not a {self.stage} checkpoint that Gaitprint can read. It reads: {readers}.")
 
@@ -263,7 +267,11 @@ class Registry(Generic[StageT, SettingsT]):
             file = CheckpointFile(inside[0].file.path, "given") if len(inside) == 1 else file
         entry = wanted or self.recognise(file.path)
         if entry.accepts is None or not entry.accepts(file.path):
-            raise CheckpointError(f"{file.path} is not a checkpoint for the {self.stage} '{entry.name}'.")
+            other = self.recognise(file.path).name  # or the reason why nothing reads it
+            raise CheckpointError(
+                f"{file.path} is not a checkpoint for the {self.stage} '{entry.name}', but one for '{other}'. Leave "
+                f"--{self.stage} {entry.name} out, or name '{other}' there."
+            )
         return Choice(entry, file, reason)
 
     def _why(self, candidate: Candidate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,33 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for port in (*session.get_inputs(), *session.get_outputs()):
+            str(port)  # in a damaged file, names need not be text
+        dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _reason_of(error, path)
+        if _TOO_NEW.search(reason):
+            raise CheckpointError(
+                f"{path} is newer than the installed onnxruntime {onnxruntime.__version__} can read: {reason}. Update "
+                "that (pip install -U onnxruntime), or export the network again with an older opset and IR version."
+            ) from error
         raise CheckpointError(
-            f"{path} cannot be read as an ONNX network; it is another kind of file, damaged or incomplete ({first}). "
+            f"{path} cannot be read as an ONNX network; it is another kind of file, damaged or incomplete ({reason}). "
             "If you downloaded it, download it again."
         ) from error
+    return session
+
+
+_TOO_NEW = re.compile(r"IR version|[Oo]pset \d+ is under development|ONNX Runtime only \*guarantees\* support")
+
+
+def _reason_of(error: Exception, path: Path) -> str:
+    """Return ONNX Runtime's reason in one line, without its places in C++."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text).replace(f"Load model from {path} failed:", "")
+    text = re.sub(r"^\S*/onnxruntime\S*:\d+ .*?\) (?=[A-Z])", "", text.strip())
+    return text[:300].rstrip(". ")
 
 
 def graph_of(path: Path) -> Any | None:
