@@ -113,10 +113,12 @@ class VideoLibrary:
             NotThereError: there is none.
             WebError: it cannot be read as a video.
         """
-        async with self._inspecting:
-            video = self.get(video_id)
-            if video.seen is None:
-                video = await self._inspect(video)
+        video = self.get(video_id)
+        if video.seen is None:
+            async with self._inspecting:
+                video = self.get(video_id)  # somebody else may have asked meanwhile
+                if video.seen is None:
+                    video = await self._inspect(video)
         if video.seen is not None and video.seen.error is not None:
             raise WebError(video.seen.error)
         return video
