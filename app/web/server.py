@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import posixpath
 import re
 import socket
 import ssl
@@ -141,7 +142,7 @@ async def _page(request: Request, token: str = "") -> Response:
     if token and site.options.token is not None and site.sessions.is_password(token):
         key, _ = site.sessions.begin(signed_in=True)
         return with_cookie(RedirectResponse("./", 303), site, key)  # the token leaves the address
-    root = "../" * (request.scope["path"].count("/") - 1) or "./"
+    root = f"{posixpath.relpath('/', posixpath.dirname(request.scope['path']))}/"
     return HTMLResponse((_PAGES / "index.html").read_text(encoding="utf-8").replace("{root}", root))
 
 
