@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VideoError, nearest
-from app.video.paths import exists, frames_of, title
+from app.video.paths import camera_of, exists, frames_of, title
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +156,11 @@ def _cameras(video: Path) -> list[Path]:
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Whether two paths lead to the same video. A pattern for pictures is no file."""
-    return first == second or (first.exists() and second.exists() and first.samefile(second))
+    """Whether two paths lead to the same video. A pattern for pictures is no file, and a file may have cameras."""
+    (one, camera), (other, another) = camera_of(first), camera_of(second)
+    if camera is not None and another is not None and camera != another:
+        return False
+    return one == other or (one.exists() and other.exists() and one.samefile(other))
 
 
 def check_headers(probes: Sequence[Path], gallery: Path | None = None) -> None:

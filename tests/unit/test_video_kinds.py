@@ -372,6 +372,10 @@ def test_two_cameras_in_one_file_are_two_videos(tmp_path: Path, count: int) -> N
         assert frames[0].image.mean() == pytest.approx(60 * number + 40, abs=5)
     assert find_gallery_and_probes(str(path), [str(plain)])[1] == [plain]
     assert list(files_of(probes[0])) == [path]
+    assert find_gallery_and_probes(str(probes[0]), [str(probes[1])]) == (probes[0], [probes[1]])
+    for gallery in (path, probes[0]):
+        with pytest.raises(VideoError, match="both as gallery and as probe"):
+            find_gallery_and_probes(str(gallery), [str(path)])
     with pytest.raises(VideoError, match=f"has {count} cameras, and not 9"):
         VideoReader(path.with_name("dash.mkv#9"))
 
