@@ -146,13 +146,15 @@ def test_a_command_gets_its_options_as_settings(tmp_path: Path) -> None:
     config = tmp_path / "own.yaml"
     config.write_text("gait: {name: gei}\ntrack: {high_score: 0.4}")
     arguments = ["a.mp4", "--config", str(config), "--set", "track.new_score=0.5", "--threshold", "7", "--fresh"]
-    result = CliRunner().invoke(app, [*arguments, "--detector-checkpoint", "x.pth", "--pose"])
+    part = ["--fps", "12.5", "--from", "2", "--to", "8"]
+    result = CliRunner().invoke(app, [*arguments, "--detector-checkpoint", "x.pth", "--pose", *part])
     assert result.exit_code == 0, result.output
     ((video, settings, fresh),) = seen
     assert (video, fresh) == ("a.mp4", True)
     assert (settings.gait.name, settings.track.high_score, settings.track.new_score) == ("gei", 0.4, 0.5)
     assert (settings.match.threshold, settings.pose.paint) == (7.0, True)
     assert settings.detector.checkpoint == Path("x.pth")
+    assert (settings.video.fps, settings.video.start, settings.video.end) == (12.5, 2.0, 8.0)
 
     assert CliRunner().invoke(app, ["b.mp4"]).exit_code == 0
     assert not seen[1][1].pose.paint

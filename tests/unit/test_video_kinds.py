@@ -207,6 +207,13 @@ def test_a_part_is_read_with_times_from_its_start(tmp_path: Path) -> None:
     assert reader.warnings == []
 
 
+@pytest.mark.parametrize("reading", [Reading(start=4.5), Reading(start=3.0, end=2.0), Reading(start=1.0, end=1.0)])
+def test_a_part_that_leaves_nothing_is_refused(tmp_path: Path, reading: Reading) -> None:
+    path = write(tmp_path / "short.mp4", [still()] * 50)
+    with pytest.raises(VideoError, match="start"):
+        read(path, reading)
+
+
 def test_a_late_start_is_sought(tmp_path: Path) -> None:
     images = [np.full((HEIGHT, WIDTH, 3), number % 250, np.uint8) for number in range(1_000)]
     path = write(tmp_path / "long.mp4", images, options={"g": "50"})
