@@ -71,13 +71,13 @@ class Upright:
         # Less than one percent is a rounding of the container and not worth resampling.
         usual = not ratio or abs(ratio - 1) < Fraction(1, 100) or not Fraction(1, 4) <= ratio <= 4
         self._ratio = Fraction(1) if usual or ratio is None else ratio
-        self._first = (first.width, first.height)
-        self.width, self.height = Orientation.of(first).size(*self._square(first))
+        self._orientations: dict[tuple[int, int, int], Orientation] = {}
+        self.width, self.height = self._orientation(first).size(*self._square(first))
         self._tables: dict[int, Bytes] = {}
 
     def fits(self, picture: VideoFrame) -> bool:
         """Whether a picture has the shape of the first one."""
-        return Orientation.of(picture).size(*self._square(picture)) == (self.width, self.height)
+        return self._orientation(picture).size(*self._square(picture)) == (self.width, self.height)
 
     def image(self, picture: VideoFrame) -> Image:
         """Return a picture as uint8 (height, width, 3) BGR.
@@ -85,7 +85,7 @@ class Upright:
         Raises:
             OSError: FFmpeg cannot convert it.
         """
-        orientation = Orientation.of(picture)
+        orientation = self._orientation(picture)
         width, height = orientation.size(*self._square(picture))
         scale = min(self.width / width, self.height / height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -100,6 +100,14 @@ class Upright:
         left, top = (self.width - width) // 2, (self.height - height) // 2
         canvas[top : top + height, left : left + width] = image
         return canvas
+
+    def _orientation(self, picture: VideoFrame) -> Orientation:
+        # The matrix is read once for each kind of picture: PyAV keeps a picture in memory whose side data was looked at
+        # until Python collects its garbage.
+        kind = (picture.rotation, picture.width, picture.height)
+        if kind not in self._orientations:
+            self._orientations[kind] = Orientation.of(picture)
+        return self._orientations[kind]
 
     def _square(self, picture: VideoFrame) -> tuple[int, int]:
         return max(1, round(picture.width * self._ratio)), picture.height

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import product
@@ -414,3 +415,24 @@ def test_a_few_pictures_with_odd_times_are_read(tmp_path: Path, times: list[floa
     reader, frames = read(write(tmp_path / f"few{suffix}", [still(32, 32)] * len(times), times))
     assert len(frames) == len(times)
     assert 0.01 <= reader.info.fps <= 300
+
+
+@pytest.mark.parametrize("kind", ["plain", "turned", "interlaced", "HDR"])
+def test_pictures_do_not_stay_in_memory(tmp_path: Path, kind: str) -> None:
+    def about(stream: Any) -> None:
+        if kind == "turned":
+            stream.set_display_matrix([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30])
+        if kind == "HDR":
+            stream.codec_context.color_trc = 18
+
+    options = {"x264-params": "tff=1"} if kind == "interlaced" else {}
+    path = write(tmp_path / "long.mp4", [still()] * 120, about=about, options=options)
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(path) as reader:
+            assert sum(1 for _ in reader) == 120
+            alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 20
