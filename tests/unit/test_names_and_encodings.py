@@ -76,7 +76,9 @@ class TestEncodings:
         assert gallery("import", file, gallery=db.parent / "\udcff.db")
 
 
-@pytest.mark.parametrize("name", ["n" * 300 + ".mp4", "d" * 300 + "/x.mp4", "loop.mp4", "loop.mp4/x", "\udcff.mp4"])
+@pytest.mark.parametrize(
+    "name", ["n" * 300 + ".mp4", "d" * 300 + "/x.mp4", "loop.mp4", "loop.mp4/x", "\udcff.mp4", "~nobody-here/x.mp4"]
+)
 def test_names_that_no_file_can_have(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
