@@ -159,24 +159,37 @@ def test_reasons_that_come_from_a_low_frame_rate_name_it(fps: int) -> None:
     assert f"the video has only {fps} frame" in still
 
 
+def walker_at(view: View, slower: float, seconds: float) -> GaitSequence:
+    """A drawn walker, filmed for `seconds` and played `slower` times as slowly."""
+    scene = crossing([Walker(5)], view, width=240, height=136, fps=Fraction(25), seconds=3.0)
+    silhouettes, indices = [], []
+    times = [1.2 + index / 25 / slower for index in range(int(25 * seconds * slower))]
+    for index, (_, truth) in enumerate(render(scene, times)):
+        silhouette = normalise(truth.mask(1))
+        assert silhouette is not None
+        silhouettes.append(silhouette)
+        indices.append(index)
+    return GaitSequence(np.array(indices), np.stack(silhouettes), 25.0)
+
+
 @pytest.mark.parametrize("view", ["side", "oblique"])
 @pytest.mark.parametrize("slower", [0.4, 1, 4, 8])
 def test_slow_motion_is_suspected(view: View, slower: float) -> None:
-    scene = crossing([Walker(5)], view, width=240, height=136, fps=Fraction(25), seconds=3.0)
-    silhouettes, indices = [], []
-    for index, (_, truth) in enumerate(render(scene, [i / 25 / slower for i in range(int(75 * slower))])):
-        if len(truth.boxes) and truth.boxes[0, 0] > 2 and truth.boxes[0, 2] < 238:
-            silhouette = normalise(truth.mask(1))
-            assert silhouette is not None
-            silhouettes.append(silhouette)
-            indices.append(index)
-    step = step_seconds(GaitSequence(np.array(indices), np.stack(silhouettes), 25.0))
+    step = step_seconds(walker_at(view, slower, 1.6))
     assert step == pytest.approx(slower / Walker(5).traits["cadence"] / 2, rel=0.15)
     said = pace_remark([step])
     assert (said is None) == (slower == 1)
     if said is not None:
         assert "--fps" in said
         assert ("slow motion" in said) == (slower > 1)
+
+
+@pytest.mark.parametrize("slower", [8, 16])
+def test_slow_motion_is_suspected_where_less_than_a_step_is_seen(slower: float) -> None:
+    step = step_seconds(walker_at("side", slower, 0.6))
+    assert step is not None
+    assert "slow motion" in (pace_remark([step]) or "")
+    assert step_seconds(walker_at("side", 1, 0.6)) is None
 
 
 def test_those_who_stand_have_no_steps() -> None:
