@@ -70,8 +70,8 @@ class DetectorSettings:
     """What a YOLOX network takes: raw BGR 0..255, or RGB normalised as for ImageNet. auto recognises ByteTrack's
     models, which take the latter."""
     person_class: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """Which of the detector's classes is the person, counted from 0. None: the one of that name, else the first, as in COCO
-    and in networks of one class. A warning says where that is a guess."""
+    """Which of the detector's classes is the person, counted from 0. None: the one of that name, else the first, as in
+    COCO and in networks of one class. A warning says where that is a guess."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 halves the time of torch networks on CPUs that support it. On real clips it moves YOLOX-nano's boxes by
     0.2 to 0.9 px (median; 95 % by less than 3.1) and its scores by 0.003; no box is lost."""

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from app.errors import CheckpointError
 from app.types import ModelCard
-from app.weights.checkpoints import CheckpointFile
+from app.weights.checkpoints import HOME, CheckpointFile
+
+_SECONDS = 60
+_HARM = {
+    3: "gives numbers that are not finite (NaN or infinite): its training has failed, or the file is damaged",
+    4: "needs more than 4 GB of memory for one small picture",
+}
+
+
+@lru_cache(maxsize=256)
+def _harm_of(path: Path, changed: int) -> str | None:
+    """Run a network of the user's once in a process of its own, with limits on time and memory (`app.weights.trial`).
+
+    A graph is a program: it may loop without end, ask for any amount of memory, or crash the runtime.
+
+    Args:
+        path: the ``.onnx`` file.
+        changed: when the file was last written, in ns, so that each file is tried once.
+
+    Returns:
+        What is wrong with it, as a clause; None if nothing is.
+    """
+    trial = [sys.executable, str(Path(__file__).with_name("trial.py")), str(path)]
+    try:
+        code = subprocess.run(trial, timeout=_SECONDS, stdin=subprocess.DEVNULL, capture_output=True).returncode
+    except subprocess.TimeoutExpired:
+        return f"has not finished after {_SECONDS} s with one picture"
+    return _HARM.get(code, f"crashes ONNX Runtime (code {code}), so it may be damaged") if code else None
 
 
 def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
@@ -20,7 +50,7 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
         optimise: whether to optimise the graph, which is needless if it is only inspected.
 
     Raises:
-        CheckpointError: the file is no ONNX network, or a damaged one.
+        CheckpointError: the file is no ONNX network, or a damaged or harmful one.
     """
     import onnxruntime
 
@@ -29,6 +59,10 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
     options.log_severity_level = 3
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if (HOME / "embedded") not in path.resolve().parents and path.is_file():
+        harm = _harm_of(path, path.stat().st_mtime_ns)
+        if harm is not None:
+            raise CheckpointError(f"{path} cannot be used: it {harm}.")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for port in (*session.get_inputs(), *session.get_outputs()):
@@ -66,7 +100,7 @@ def graph_of(path: Path) -> Any | None:
     try:
         return open_session(path, optimise=False)
     except CheckpointError:
-        return None
+        return None  # `open_session` says why
 
 
 def onnx_card(stage: str, checkpoint: CheckpointFile, session: Any) -> ModelCard:
