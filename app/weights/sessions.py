@@ -41,6 +41,14 @@ def _harm_of(path: Path, changed: int) -> str | None:
     return _HARM.get(code, f"crashes ONNX Runtime (code {code}), so it may be damaged") if code else None
 
 
+def _need_harmless(path: Path) -> None:
+    """Raise CheckpointError if a network of the user's does harm; the program's own are not tried."""
+    if (HOME / "embedded") not in path.resolve().parents and path.is_file():
+        harm = _harm_of(path, path.stat().st_mtime_ns)
+        if harm is not None:
+            raise CheckpointError(f"{path} cannot be used: it {harm}.")
+
+
 def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
     """Open an ONNX file to run it on the CPU.
 
@@ -59,10 +67,7 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
     options.log_severity_level = 3
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if (HOME / "embedded") not in path.resolve().parents and path.is_file():
-        harm = _harm_of(path, path.stat().st_mtime_ns)
-        if harm is not None:
-            raise CheckpointError(f"{path} cannot be used: it {harm}.")
+    _need_harmless(path)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for port in (*session.get_inputs(), *session.get_outputs()):
@@ -94,9 +99,14 @@ def _reason_of(error: Exception, path: Path) -> str:
 
 
 def graph_of(path: Path) -> Any | None:
-    """Return a session for reading the graph of an ONNX file; None if `path` is any other file."""
+    """Return a session for reading the graph of an ONNX file; None if `path` is any other file.
+
+    Raises:
+        CheckpointError: the network does harm; see `open_session`.
+    """
     if path.suffix.lower() != ".onnx" or not path.is_file():
         return None
+    _need_harmless(path)
     try:
         return open_session(path, optimise=False)
     except CheckpointError:
