@@ -27,10 +27,14 @@ _MOT_PICTURES = "img1"
 
 @dataclass(frozen=True)
 class Frames:
-    """The pictures of a video in their order, and how many of them make a second where that is written down."""
+    """The pictures of a video in their order, and how many of them make a second where that is written down.
+
+    `empty` pictures, whose files hold nothing, are left out.
+    """
 
     files: tuple[Path, ...]
     rate: Fraction | None
+    empty: int = 0
 
     def playlist(self, rate: Fraction) -> bytes:
         """Return the list of the pictures that FFmpeg's "concat" format reads."""
@@ -72,7 +76,8 @@ def frames_of(path: Path) -> Frames | None:
         return None
     suffix = Counter(file.suffix for file in pictures_there).most_common(1)[0][0]
     files = sorted((file for file in pictures_there if file.suffix == suffix), key=_in_order)
-    return Frames(tuple(files), rate)
+    whole = tuple(file for file in files if file.stat().st_size)
+    return Frames(whole, rate, len(files) - len(whole)) if whole else None
 
 
 def camera_of(path: Path) -> tuple[Path, int | None]:

@@ -51,6 +51,16 @@ def test_a_folder_of_pictures_is_a_video(tmp_path: Path, names: list[str]) -> No
     assert reader.warnings == []
 
 
+@pytest.mark.parametrize("place", [0, 4, 9])
+@pytest.mark.parametrize("content", [b"", b"garbage" * 50])
+def test_a_bad_picture_loses_only_itself(tmp_path: Path, place: int, content: bytes) -> None:
+    folder = pictures(tmp_path / "walk", [f"{number:06d}.jpg" for number in range(10)])
+    (folder / f"{place:06d}.jpg").write_bytes(content)
+    with VideoReader(folder, Reading(fps=25)) as reader:
+        assert len(list(reader)) == 9
+    assert any(word in reader.warnings[0] for word in ("1 empty file", "1 damaged piece"))
+
+
 @pytest.mark.parametrize("pattern", ["img1/%06d.jpg", "img1/%d.jpg", "img1/0*.jpg", "img1/*.jpg"])
 def test_patterns_name_pictures(tmp_path: Path, pattern: str) -> None:
     folder = pictures(tmp_path / "img1", [f"{number:06d}.jpg" for number in range(1, 8)])
