@@ -48,6 +48,8 @@ A reader that keeps up spends time waiting for the network. If it has waited for
 it is too slow and pictures pile up on the way. They are then thrown away without decoding them, until a key picture
 comes for which the reader had to wait 5 ms: the backlog is gone.
 """
+_BETWEEN_STILLS = 0.1
+"""Seconds from one request to the next at a camera that gives one picture for each."""
 _DEVICES = Path("/dev")
 
 _OPTIONS = {
@@ -345,6 +347,15 @@ def _camera(number: int) -> tuple[bool, Fraction, _Pictures]:
 
 def _address(address: str) -> tuple[bool, Fraction | None, _Pictures]:
     """Open an address with PyAV."""
+    container, stream = _connected(address)
+    # Cameras that answer each request with one picture say so by their format, but some send a stream in it.
+    if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+        return False, None, _stills(address, container, stream)
+    recorded = bool(container.duration)
+    return recorded, stream.average_rate or stream.guessed_rate, _decoded(container, stream, recorded)
+
+
+def _connected(address: str) -> tuple[InputContainer, VideoStream]:
     try:
         container = av.open(address, options=dict(_OPTIONS), timeout=_PATIENCE, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:  # its text contains the address with the password
@@ -355,8 +366,23 @@ def _address(address: str) -> tuple[bool, Fraction | None, _Pictures]:
         raise VideoError(f"'{public_name(address)}' has no picture, only sound.")
     stream = container.streams.video[0]
     stream.thread_type = "SLICE"  # threads for whole pictures would delay some of them
-    recorded = bool(container.duration)
-    return recorded, stream.average_rate or stream.guessed_rate, _decoded(container, stream, recorded)
+    return container, stream
+
+
+def _stills(address: str, container: InputContainer, stream: VideoStream) -> _Pictures:
+    """Ask for one picture after the other. Several in one answer are a stream, which is not asked for again."""
+    before: Image | None = None
+    while True:
+        asked, count = time.monotonic(), 0
+        for stamp, picture in _decoded(container, stream, recorded=False):
+            count += 1
+            if picture is None or before is None or not np.array_equal(picture, before):
+                yield stamp, picture  # a camera that is asked too often gives the same picture again
+            before = picture
+        if count != 1:
+            return
+        time.sleep(max(0.0, asked + _BETWEEN_STILLS - time.monotonic()))
+        container, stream = _connected(address)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> _Pictures:

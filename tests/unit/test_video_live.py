@@ -29,14 +29,15 @@ class Camera(ThreadingHTTPServer):
     """An MJPEG camera that sends `rate` JPEGs a second and `frames` of them in each connection.
 
     If it is `silent`, the connection then stays open without pictures. It takes `most` connections. Every eight
-    pictures the size changes to the next of `sizes`. The grey of a picture tells which connection it belongs to.
+    pictures the size changes to the next of `sizes`. The grey of a picture tells which connection it belongs to. At
+    ``/still`` it answers each request with one picture, which changes with each `repeats` requests.
     """
 
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
         self.rate, self.frames, self.silent, self.connections, self.sent = 100.0, 10_000, False, 0, 0
-        self.most = 1000
+        self.most, self.repeats = 1000, 1
         self.sizes = [(64, 48)]
         super().__init__(("127.0.0.1", port), Stream)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -61,6 +62,9 @@ class Stream(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"<html>no video</html>" * 100)
             return
+        if self.path.startswith("/still"):
+            self._still()
+            return
         if not self.path.startswith("/stream") or self.server.connections == self.server.most:
             self.send_error(404)
             return
@@ -79,6 +83,27 @@ class Stream(BaseHTTPRequestHandler):
             time.sleep(1 / self.server.rate)
         while self.server.silent:
             time.sleep(0.05)
+
+    def _still(self) -> None:
+        """Answer with one picture, or with several, whatever kind the address names."""
+        kind = next((kind for kind in ("png", "bmp", "webp") if kind in self.path), "jpeg")
+        self.server.sent += 1
+        if self.server.sent > self.server.frames:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", f"image/{kind}")
+        many = 20 if "several" in self.path else 1
+        pictures = []
+        for number in range(many):
+            grey = np.full((48, 64, 3), 40, np.uint8)
+            grey[:, :32] = 5 * (self.server.sent // self.server.repeats + number)
+            pictures.append(cv2.imencode(f".{kind}", grey)[1].tobytes())
+        self.send_header("Content-Length", str(sum(map(len, pictures))))
+        self.end_headers()
+        for picture in pictures:
+            self.wfile.write(picture)
+            time.sleep(1 / self.server.rate)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -120,6 +145,55 @@ def test_frames_are_numbered_by_their_time_if_the_rate_is_not_known(camera: Came
     assert indices == sorted(set(indices))
     assert len(frames) < 25, "10 come in a second"
     assert indices[-1] == round(25 * frames[-1].time)
+
+
+@pytest.mark.parametrize(
+    "path", ["still.jpg", "still", "still.cgi", "still-png", "still.png", "still-bmp", "still-webp"]
+)
+def test_a_camera_of_still_pictures_is_asked_again_and_again(
+    path: str, camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_BETWEEN_STILLS", 0.04)
+    with LiveSource(address(camera, path), depth=50) as source:
+        begun = time.monotonic()
+        frames = [one for one in taken(source, 8) if isinstance(one, Frame)]
+        assert time.monotonic() - begun > 0.2, "it is not asked without a pause"
+    assert len(frames) == 8, "no outage"
+    shades = [int(frame.image[:, :24].mean()) for frame in frames]
+    assert shades == sorted(shades)
+    assert len(set(shades)) == 8
+    times = [frame.time for frame in frames]
+    assert times == sorted(set(times))
+    assert all(abs(frame.index - 25 * frame.time) < 8 for frame in frames)
+
+
+def test_a_still_picture_that_has_not_changed_is_no_new_frame(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_BETWEEN_STILLS", 0.01)
+    camera.repeats = 4
+    with LiveSource(address(camera, "still.jpg"), depth=50) as source:
+        frames = [one for one in taken(source, 4) if isinstance(one, Frame)]
+        assert camera.sent >= 12
+    assert len({int(frame.image[:, :24].mean()) for frame in frames}) == len(frames) == 4
+
+
+def test_still_pictures_that_fail_are_an_outage(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_BETWEEN_STILLS", 0.01)
+    camera.frames = 3
+    with LiveSource(address(camera, "still.jpg"), depth=50) as source:
+        *frames, outage = taken(source, 4)
+        assert all(isinstance(frame, Frame) for frame in frames)
+        assert isinstance(outage, Outage)
+        assert "s3c" not in outage.reason
+        assert "hidden" not in outage.reason
+        camera.frames = 1000
+        assert isinstance(taken(source, 1)[0], Frame)
+
+
+def test_a_stream_in_the_format_of_still_pictures_is_a_stream(camera: Camera) -> None:
+    with LiveSource(address(camera, "still-several"), depth=50) as source:
+        found = taken(source, 21)
+    assert [type(one) for one in found] == [Frame] * 20 + [Outage]
+    assert camera.sent == 1
 
 
 def test_a_camera_that_dies_is_found_again(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:
