@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -198,15 +199,20 @@ def refuse_videos(reasons: Sequence[str]) -> None:
 
 def distinct_names(videos: Sequence[Path]) -> list[str]:
     """Name each video by its file or folder, as a folder can be called. The second one of a name gets ``-2``."""
-    names: list[str] = []
+    names: dict[str, str] = {}
     for video in videos:
         stem = plain_name(title(video))
         name, number = stem, 1
-        while name in names:
+        while disk_key(name) in names:
             number += 1
             name = f"{stem}-{number}"
-        names.append(name)
-    return names
+        names[disk_key(name)] = name
+    return list(names.values())
+
+
+def disk_key(name: str) -> str:
+    """Return what two names have in common that some disks take for one: the case and Unicode's form do not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def plain_name(text: str) -> str:

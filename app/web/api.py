@@ -19,14 +19,14 @@ from pydantic import BaseModel, Field
 import app
 from app.gallery.store import EnrolledWalk, Person
 from app.settings import Blur, MatchSettings
-from app.video.sources import VIDEO_SUFFIXES
+from app.video.sources import VIDEO_SUFFIXES, disk_key
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.results import RunResult
 from app.web.security import REPORT_POLICY, Sessions
-from app.web.videos import Video, VideoLibrary, stem_key
+from app.web.videos import Video, VideoLibrary
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
@@ -187,7 +187,7 @@ async def start(site: Here, new_job: NewJob) -> dict[str, Any]:
     if len(set(job.videos)) < len(job.videos):
         raise WebError("The same video is chosen twice, so everybody would match themselves.")
     job.names = {video_id: (await site.videos.look_into(video_id)).name for video_id in job.videos}
-    stems = {stem_key(name) for name in job.names.values()}
+    stems = {disk_key(Path(name).stem) for name in job.names.values()}
     if len(stems) < len(job.names):
         raise WebError("Two of these videos have the same name. Rename one, so that their results can be told apart.")
     await site.queue.submit(job)

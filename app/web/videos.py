@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from app.files import written_whole
-from app.video.sources import plain_name, videos_in
+from app.video.sources import disk_key, plain_name, videos_in
 from app.web.inspection import Header, inspect
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
 
@@ -70,11 +70,6 @@ def safe_stem(name: str) -> str:
     stem = re.sub(r"[^\w\- ]+", "_", stem).strip(" ._-")
     stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore").strip()
     return plain_name(stem or "video")
-
-
-def stem_key(name: str) -> str:
-    """Return what two file names have in common if a disk may take their stems for the same, whatever their case."""
-    return unicodedata.normalize("NFC", Path(name).stem.casefold())
 
 
 class VideoLibrary:
@@ -230,11 +225,11 @@ class VideoLibrary:
 
     def _free_stem(self, stem: str) -> str:
         """Return `stem`, with a number if another video has it, because runs name their files after it."""
-        taken = {stem_key(video.name) for video in self.uploads()}
-        taken |= {stem_key(path.name) for path in self._input_files()}
-        taken |= {stem_key(f"{coming}.mp4") for coming in self._coming.values()}
+        stems = [Path(video.name).stem for video in self.uploads()]
+        stems += [path.stem for path in self._input_files()]
+        taken = {disk_key(other) for other in (*stems, *self._coming.values())}
         number, free = 1, stem
-        while stem_key(f"{free}.mp4") in taken:
+        while disk_key(free) in taken:
             number += 1
             free = f"{stem} {number}"
         return free

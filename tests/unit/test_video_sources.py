@@ -60,6 +60,20 @@ def test_names_are_distinct_and_short_enough_for_a_file() -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("A.mp4", "a.mp4", "A.mov"), ["A", "a-2", "A-3"]),
+        (("walk.mp4", "WALK-2.mp4", "Walk.avi"), ["walk", "WALK-2", "Walk-3"]),
+        (("caf\u00e9.mp4", "cafe\u0301.mp4", "CAFE\u0301.mp4"), ["caf\u00e9", "cafe\u0301-2", "CAFE\u0301-3"]),
+        (("\u03c3\u03c2.mp4", "\u03a3\u03a3.mp4"), ["\u03c3\u03c2", "\u03a3\u03a3-2"]),
+        (("Stra\u00dfe.mp4", "STRASSE.mp4"), ["Stra\u00dfe", "STRASSE-2"]),
+    ],
+)
+def test_names_are_distinct_on_disks_that_ignore_case(files: tuple[str, ...], names: list[str]) -> None:
+    assert distinct_names([Path(file) for file in files]) == names
+
+
+@pytest.mark.parametrize(
     "stem",
     [
         "..",
