@@ -122,7 +122,8 @@ def test_named_files_and_modules_exist(page: Path) -> None:
         if PATH.match(name) and not list(ROOT.glob(name)) and not written_by_a_run(name):
             missing.append(name)
         for module in re.findall(r"-m (tests\.[\w.]+)", name):
-            if not (ROOT / f"{module.replace('.', '/')}.py").exists():
+            place = ROOT / module.replace(".", "/")
+            if not (place.with_suffix(".py").exists() or (place / "__main__.py").exists()):
                 missing.append(module)
     assert not missing, f"{page.relative_to(ROOT)} names what is not there: {', '.join(missing)}"
 
