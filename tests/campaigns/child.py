@@ -51,7 +51,7 @@ def in_child(work: Callable[[], None], said: Path, *, seconds: float = 30, megab
             break
         if limit is None and time.monotonic() - started > seconds:
             limit = "hang"
-        if limit is None and _resident(child) > megabytes:
+        if limit is None and resident(child) > megabytes:
             limit = "memory"
         if limit is not None:
             os.kill(child, signal.SIGKILL)
@@ -96,7 +96,7 @@ def _code_of(work: Callable[[], None]) -> int:
     return 0
 
 
-def _resident(process: int) -> float:
+def resident(process: int) -> float:
     """Return how much memory a process has, in MB; 0 where the system does not say."""
     try:
         pages = Path(f"/proc/{process}/statm").read_text().split()[1]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from app.errors import GaitprintError
-from tests.campaigns.child import in_child
+from tests.campaigns.child import in_child, resident
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -46,17 +46,11 @@ def take_memory() -> None:
 )
 def test_every_fault_of_a_child_is_seen(tmp_path: Path, work: object, verdict: str, text: str) -> None:
     assert callable(work)
-    seconds, megabytes = (1.0, 1e6) if verdict == "hang" else (60.0, 400.0 + _peak())
+    seconds, megabytes = (1.0, 1e6) if verdict == "hang" else (60.0, 400.0 + resident(os.getpid()))
     outcome = in_child(work, tmp_path / "said.txt", seconds=seconds, megabytes=megabytes)
     assert (outcome.verdict, text in outcome.text) == (verdict, True), outcome
     assert outcome.is_fault == (verdict not in ("fine", "refused"))
     assert outcome.seconds < 30
-
-
-def _peak() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10 if sys.platform == "linux" else 1 << 20)
 
 
 def test_damage_comes_from_the_seed_alone() -> None:

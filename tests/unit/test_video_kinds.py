@@ -432,7 +432,8 @@ def test_pictures_do_not_stay_in_memory(tmp_path: Path, kind: str) -> None:
     try:
         with VideoReader(path) as reader:
             assert sum(1 for _ in reader) == 120
-            alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+            # `isinstance` would ask strange objects of other libraries for their class, and some of them warn.
+            alive = sum(issubclass(type(one), av.VideoFrame) for one in gc.get_objects())
     finally:
         gc.enable()
     assert alive < 20
