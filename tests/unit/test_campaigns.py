@@ -28,7 +28,11 @@ def fail() -> None:
 
 
 def take_memory() -> None:
-    held = [np.ones(1 << 23) for _ in range(9)]
+    """Take 64 MB after another, 3 GB at most: a forked child begins with less than its parent has."""
+    held = []
+    for _ in range(48):
+        held.append(np.ones(1 << 23))
+        time.sleep(0.02)
     time.sleep(10 * len(held))
 
 
