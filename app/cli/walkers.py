@@ -80,6 +80,9 @@ def dataset(
     cameras: Annotated[
         int, typer.Option(min=0, max=72, help="Cameras at random places all around each walk, in place of --views.")
     ] = 0,
+    rates: Annotated[
+        tuple[float, float], typer.Option(help="Lowest and highest frame rate of the walks before --cameras.")
+    ] = (12.0, 30.0),
     outfits: Annotated[int, typer.Option(min=1, max=9, help="Sets of clothes of each person, worn in turn.")] = 1,
     change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
     training: Annotated[int, typer.Option(min=0, help="How many of the subjects are in the training set.")] = 0,
@@ -104,7 +107,8 @@ def dataset(
         subjects=subjects, seed=seed, first=first, conditions=parse_conditions(conditions),
         views=tuple(int(view) for view in np.round(np.linspace(0, 180, views))), frames=frames,
         modalities=parse_modalities(modalities), training=training, cameras=cameras, outfits=outfits, change=change,
-        rows=size, motion=cast(MotionVersion, motion), alike=alike, likeness=likeness, life=life, **anywhere,
+        rates=rates, rows=size, motion=cast(MotionVersion, motion), alike=alike, likeness=likeness, life=life,
+        **anywhere,
     )  # fmt: skip
     with ProgressBars() as bars:
         write_dataset(

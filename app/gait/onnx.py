@@ -10,6 +10,10 @@ open; n is open or 1. The rest stands in the file's metadata properties, which a
     both sides.
 ``keep``
     The share of a walk's silhouettes that the network sees, the most `ordinary` ones; by default 1, all of them.
+``rate``
+    How many silhouettes a second the network was trained on, for a network that compares each silhouette with its
+    neighbours. Of a walk that has more, every second one is used, or every third, so that about as many are left. By
+    default, all are used.
 ``piece``
     How many silhouettes the network sees at once, for a network that was trained on short walks and whose parts have
     unit length. A longer walk is embedded in pieces of this size; its parts are the mean of theirs, brought to unit
@@ -49,6 +53,12 @@ def cut(frames: int, size: int) -> Ints:
     size = min(size, frames)
     starts = np.linspace(0, frames - size, -(-frames // size)).round().astype(np.int64)
     return starts[:, None] + np.arange(size)
+
+
+def steps(walk: GaitSequence, rate: float) -> int:
+    """Return n where every n-th silhouette of `walk` gives about `rate` silhouettes a second."""
+    gap = float(np.median(np.diff(walk.frame_indices))) if len(walk) > 1 else 1.0
+    return max(1, round(walk.fps / gap / rate))
 
 
 def ordinary(silhouettes: Bytes, share: float) -> Ints:
@@ -131,6 +141,11 @@ class OnnxGait:
                 f"{path}: its property 'piece' must be a whole number of silhouettes, not {properties['piece']}."
             )
         self._piece = int(piece)
+        self._rate = _number(properties, "rate", float("inf"))
+        if not self._rate > 0:
+            raise CheckpointError(
+                f"{path}: its property 'rate' must be silhouettes a second, above 0, not {properties['rate']}."
+            )
         self.card = onnx_card("gait", checkpoint, self._session)
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
@@ -138,7 +153,8 @@ class OnnxGait:
 
         `Embedding.frames` counts the silhouettes before the most ordinary ones were chosen.
         """
-        return [self._embed(walk.silhouettes[thin(len(walk), self._max_frames)]) for walk in walks]
+        chosen = (walk.silhouettes[:: steps(walk, self._rate)] for walk in walks)
+        return [self._embed(silhouettes[thin(len(silhouettes), self._max_frames)]) for silhouettes in chosen]
 
     def _embed(self, silhouettes: Bytes) -> Embedding:
         chosen = silhouettes[ordinary(silhouettes, self._keep)]

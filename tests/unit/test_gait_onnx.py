@@ -119,6 +119,25 @@ def test_another_size_of_pieces_is_another_model(tmp_path: Path) -> None:
     assert cards[0].model_id != cards[1].model_id
 
 
+@pytest.mark.parametrize(
+    ("fps", "gap", "expected"), [(25.0, 1, 2), (12.5, 1, 1), (25.0, 2, 1), (60.0, 1, 5), (8.0, 1, 1)]
+)
+def test_silhouettes_follow_each_other_as_fast_as_in_training(
+    tmp_path: Path, fps: float, gap: int, expected: int
+) -> None:
+    model = OnnxGait(write(tmp_path / "a.onnx", rate="12.5"), GaitSettings())
+    given = GaitSequence(gap * np.arange(20), walk(20).silhouettes, fps)
+    found = model.embed([given])[0]
+    np.testing.assert_allclose(found.parts, mean(given.silhouettes[::expected]), atol=1e-6)
+    assert found.frames == len(range(0, 20, expected))
+
+
+@pytest.mark.parametrize("rate", ["0", "-4", "many", "nan"])
+def test_an_unusable_rate_is_an_error(tmp_path: Path, rate: str) -> None:
+    with pytest.raises(CheckpointError, match=f"property 'rate'.*not {rate}"):
+        OnnxGait(write(tmp_path / "a.onnx", rate=rate), GaitSettings())
+
+
 @pytest.mark.parametrize("piece", ["0", "-4", "2.5", "many", "nan", "inf"])
 def test_an_unusable_piece_is_an_error(tmp_path: Path, piece: str) -> None:
     with pytest.raises(CheckpointError, match=f"property 'piece'.*not {piece}"):

@@ -328,8 +328,8 @@ class TestStart:
         model = OnnxGait(CheckpointFile.given(path), GaitSettings())
         expected = model.embed([GaitSequence(np.arange(8), walk, 25.0)])[0].parts
         views = torch.from_numpy(np.stack([walk, walk[..., ::-1]])[..., 10:54].copy()).float() / 255
-        for temporal in (False, True):  # a comparison over time begins as nothing
-            again = replace(small, start=path, temporal=temporal).trainer_settings()
+        for temporal, depth in ((False, 0), (True, 0), (True, 2)):  # what looks at time begins as nothing
+            again = replace(small, start=path, temporal=temporal, depth=depth).trainer_settings()
             network = _untrained(again, people=4).eval()
             with torch.inference_mode():
                 parts = network.embed(views).mean(0).T.numpy()
@@ -346,18 +346,20 @@ class TestStart:
 
 
 class TestTime:
-    """With `temporal`, a network of ours sees the order of the frames."""
+    """With `temporal` or `depth`, a network of ours sees the order of the frames."""
 
-    @pytest.mark.parametrize("temporal", [False, True])
-    def test_only_a_temporal_network_sees_the_order(self, temporal: bool) -> None:
+    @pytest.mark.parametrize(("temporal", "depth"), [(False, 0), (True, 0), (False, 1)])
+    def test_only_a_network_over_time_sees_the_order(self, temporal: bool, depth: int) -> None:
         from app.gait.models.gaitstrips import GaitStrips
 
         torch.manual_seed(0)
-        network = GaitStrips((4, 6), (8, 8), 16, 6, temporal=temporal).eval()
+        network = GaitStrips((4, 6), (8, 8), 16, 6, temporal=temporal, depth=depth).eval()
+        for block in network.moving_blocks:  # otherwise they begin as nothing
+            torch.nn.init.ones_(block.temporal.norm.weight)
         walk = torch.from_numpy(body(16)[..., 10:54].copy())[None].float() / 255
         with torch.inference_mode():
             apart = (network.embed(walk) - network.embed(walk[:, [0, 3, 6, 1, 4, 7, 2, 5]])).abs().max()
             packed = network.embed(torch.cat([walk[:, :3], walk], 1), [3, 8])
             assert torch.allclose(packed[1:], network.embed(walk), atol=1e-5)
             assert torch.allclose(packed[:1], network.embed(walk[:, :3]), atol=1e-5)
-        assert (apart > 1e-4) == temporal
+        assert (apart > 1e-4) == (temporal or depth > 0)

@@ -21,6 +21,8 @@ from app.types import Bytes, Floats
 
 LIFE = 0.4
 """Share of walks in everyday life, see `app.lab.walkers.person.Person.session`."""
+RAISED = 0.3
+"""Share of pictures from a raised camera, as they hang in streets and halls."""
 PICTURES = 12
 """Cut-outs of one person."""
 _TALL = (120, 320)
@@ -88,8 +90,11 @@ def write_cutouts(
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` cannot be written, or holds another bank.
     """
-    about = {"first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION, "life": LIFE}
-    claim(folder / "about.json", about, {"motion": 1, "life": 0.0})
+    about = {
+        "first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION, "life": LIFE,
+        "raised": RAISED,
+    }  # fmt: skip
+    claim(folder / "about.json", about, {"motion": 1, "life": 0.0, "raised": 0.0})
     numbers = range(first, first + people)
     parts = [folder / "people" / f"{number}.npz" for number in numbers]
     jobs = {part: (part, number, cache, wardrobe) for part, number in zip(parts, numbers, strict=True)}
@@ -151,6 +156,8 @@ def _cutout(motion: Motion, frame: int, number: int, rng: np.random.Generator) -
     vertices, normals = motion.skinned(frame)
     angle, distance = rng.uniform(0, 2 * np.pi), float(np.exp(rng.uniform(np.log(2.5), np.log(25))))
     height = 0.3 + 5.0 * rng.random() ** 2
+    if rng.random() < RAISED:
+        distance, height = float(rng.uniform(8, 26)), float(rng.uniform(3, 8))
     x, y = motion.joints[frame, 0, :2]
     position = (float(x + distance * np.cos(angle)), float(y + distance * np.sin(angle)), float(height))
     camera = Camera.look_at(position, (float(x), float(y), 0.9), 900, 900)

@@ -33,6 +33,8 @@ _SMALLEST = 9.0
 """People less high than this, in px of the training picture, are too small to be learnt and are ignored."""
 _VISIBLE = 0.25
 """Share of a pasted person that must be visible. Less than half of it is no person, what lies between is ignored."""
+_GROUPS = 0.5
+"""Share of the composed pictures in which people walk in groups and pass close to each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,14 +264,16 @@ def _peopled(scene: Scene, sources: Sources, count: int, rng: np.random.Generato
 
 def _bodies(sources: Sources, count: int, size: int, rng: np.random.Generator) -> list[tuple[Floats, Bytes]]:
     """Boxes and pixels of people of about the same height, far to near; small people stand in crowds."""
-    typical = float(np.exp(rng.uniform(np.log(0.06 * size), np.log(0.95 * size))))
-    crowded = float(np.clip(2.2 - 1.6 * typical / size, 1, 2))
+    grouped = rng.random() < _GROUPS
+    largest = 0.4 if grouped else 0.95
+    typical = float(np.exp(rng.uniform(np.log(0.06 * size), np.log(largest * size))))
+    crowded = 2.0 if grouped else float(np.clip(2.2 - 1.6 * typical / size, 1, 2))
     bodies: list[tuple[Floats, Bytes]] = []
     for _ in range(round(count * crowded)):
         pixels = _person(sources, rng)
-        tall = float(np.clip(typical * np.exp(rng.normal(0, 0.2)), 12, 1.15 * size))
+        tall = float(np.clip(typical * np.exp(rng.normal(0, 0.08 if grouped else 0.2)), 12, 1.15 * size))
         wide = tall / pixels.shape[0] * float(np.exp(rng.normal(0, 0.06))) * pixels.shape[1]
-        bodies.append((_place(tall, wide, bodies, size, rng), pixels))
+        bodies.append((_place(tall, wide, bodies, size, rng, grouped), pixels))
     return sorted(bodies, key=lambda body: float(body[0][3]))
 
 
@@ -282,13 +286,22 @@ def _person(sources: Sources, rng: np.random.Generator) -> Bytes:
 
 
 def _place(
-    tall: float, wide: float, others: Sequence[tuple[Floats, Bytes]], size: int, rng: np.random.Generator
+    tall: float,
+    wide: float,
+    others: Sequence[tuple[Floats, Bytes]],
+    size: int,
+    rng: np.random.Generator,
+    grouped: bool = False,
 ) -> Floats:
-    """A box for somebody: beside or half behind another, or anywhere; seldom across the border."""
-    if others and rng.random() < 0.55:
+    """A box for somebody: beside or half behind another, or anywhere; seldom across the border.
+
+    In groups more people stand close together. Before a raised camera one of two stands higher in the picture.
+    """
+    if others and rng.random() < (0.8 if grouped else 0.55):
         near = others[int(rng.integers(len(others)))][0]
-        shift = float(rng.uniform(0.25, 1.2)) * wide * float(rng.choice((-1, 1)))
-        x, feet = float(near[0] + near[2]) / 2 + shift, float(near[3]) + float(rng.normal(0, 0.06)) * tall
+        shift = float(rng.uniform(0.1 if grouped else 0.25, 1.2)) * wide * float(rng.choice((-1, 1)))
+        depth = float(rng.normal(0, 0.16 if grouped else 0.06)) * tall
+        x, feet = float(near[0] + near[2]) / 2 + shift, float(near[3]) + depth
     else:
         x, feet = float(rng.uniform(0, size)), float(rng.uniform(0.3, 1.05)) * size
     if rng.random() < 0.85:  # whole, if there is room

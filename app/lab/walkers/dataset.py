@@ -91,6 +91,8 @@ class Plan:
             raise SettingsError(f"Silhouettes are 64 or 128 rows high, not {self.rows}.")
         if self.motion not in get_args(MotionVersion):
             raise SettingsError(f"There is no motion {self.motion}. People walk in motion 1 or 2.")
+        if not 1.0 <= self.rates[0] <= self.rates[1]:
+            raise SettingsError("The lowest frame rate must be at least 1 a second and not above the highest.")
         if self.alike < 0 or self.alike == 1:
             raise SettingsError("A group of look-alikes needs two people or more; 0 makes no groups.")
 

@@ -145,6 +145,8 @@ class EmbeddedGaitSettings(_DataSettings):
     """Whether the silhouettes of a walk are consecutive: see `Sampling`."""
     temporal: bool = False
     """Whether the network compares each frame with its neighbours. Then `order` should be "ordered"."""
+    depth: int = 0
+    """Residual blocks over space and time before time is pooled."""
     clean: float = 0.4
     """Share of walks whose silhouettes are not spoilt."""
     spoiling: float = 0.5
@@ -171,6 +173,8 @@ class EmbeddedGaitSettings(_DataSettings):
     """Share of a walk's silhouettes that the exported network is given: see `app.gait.onnx.ordinary`."""
     piece: int | None = 16
     """Silhouettes that the exported network is given at once: see `app.gait.onnx`. None: the whole walk."""
+    per_second: float | None = None
+    """About how many silhouettes a second the exported network is given: see `app.gait.onnx`. None: all."""
 
     def trainer_settings(self) -> GaitTrainSettings:
         """Return the settings of the trainer."""
@@ -182,7 +186,8 @@ class EmbeddedGaitSettings(_DataSettings):
             LossTerm("TripletLoss", "triplet", self.triplet, margin=self.margin),
             LossTerm("CrossEntropyLoss", "entropy", self.entropy, smoothing=0.1),
         )
-        network = {key: getattr(self, key) for key in ("frame_widths", "set_widths", "parts", "channels", "temporal")}
+        layers = ("frame_widths", "set_widths", "parts", "channels", "temporal", "depth")
+        network = {key: getattr(self, key) for key in layers}
         return GaitTrainSettings(
             **shared,
             name="gait",
@@ -190,7 +195,8 @@ class EmbeddedGaitSettings(_DataSettings):
             licence="Apache-2.0",
             note="trained on virtual walkers alone",
             properties={"flip": "true", "keep": str(self.keep)}
-            | ({} if self.piece is None else {"piece": str(self.piece)}),
+            | ({} if self.piece is None else {"piece": str(self.piece)})
+            | ({} if self.per_second is None else {"rate": str(self.per_second)}),
             plan=NetworkPlan(GaitStrips, network),
             sampling=Sampling(self.batch, self.walks_each, *self.frames, order=self.order, together=self.together),
             transforms=(Deform(), PoorSegmentation(1 - self.clean, self.spoiling, self.ramp)),
