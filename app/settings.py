@@ -87,8 +87,9 @@ class TrackSettings:
 
     high_score: Share = 0.5
     """Score from which a detection is strong. Strong detections are matched with the tracks first."""
-    new_score: Share = 0.6
-    """Score from which a detection that matches no track starts a new one."""
+    new_score: Share | None = None
+    """Score from which a detection that matches no track starts a new one. None: what the detector's file says, else
+    0.6, as published."""
     low_score: Share = 0.1
     """Score from which a detection is used at all. Weak detections only continue tracks."""
     match_iou: Share = 0.2

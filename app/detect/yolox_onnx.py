@@ -8,8 +8,10 @@ grid of cells, others do not.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +124,11 @@ def holds_yolox_onnx(path: Path) -> bool:
 class YoloxOnnxDetector(Detector):
     """Finds people with an exported YOLOX.
 
-    The file's metadata may state the input under ``normalise``, and ``name``, ``licence`` and ``note`` for the model
-    card. Without ``normalise``, a network of one class is taken for one of ByteTrack's, whose input is
-    ImageNet-normalised; any other takes raw pixels. A graph of free size looks at frames as large as the people in
-    them need (`app.detect.looking`), ByteTrack's within 800x1440. `settings.threads` threads work on one picture.
+    The file's metadata may state the input under ``normalise``, ``name``, ``licence`` and ``note`` for the model card,
+    and under ``sure`` the score from which nearly all boxes are people, so that they may start tracks. Without
+    ``normalise``, a network of one class is taken for one of ByteTrack's, whose input is ImageNet-normalised; any other
+    takes raw pixels. A graph of free size looks at frames as large as the people in them need (`app.detect.looking`),
+    ByteTrack's within 800x1440. `settings.threads` threads work on one picture.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is no ONNX file or no YOLOX graph.
@@ -173,6 +176,7 @@ class YoloxOnnxDetector(Detector):
             "onnxruntime float32",
             "; ".join([f"{within}, {self.normalise} input", *stated]),
         )
+        self.card = replace(self.card, sure=_sure(properties, path))
 
     def start(self, video: VideoInfo) -> None:
         """Forget how large people were in the video before."""
@@ -225,3 +229,13 @@ def _on_the_grid(output: Floats, grid: Floats) -> bool:
     expected = centres - centres.mean(axis=0)
     actual = output[:, :2] - output[:, :2].mean(axis=0)
     return bool((expected * actual).sum() > 0.8 * np.sqrt((expected**2).sum() * (actual**2).sum()))
+
+
+def _sure(properties: Mapping[str, str], path: Path) -> float | None:
+    """Return the score that the metadata state, if they state one."""
+    if "sure" not in properties:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 <= float(properties["sure"]) <= 1:
+            return float(properties["sure"])
+    raise CheckpointError(f"{path}: its property 'sure' must be a score from 0 to 1, not {properties['sure']}.")

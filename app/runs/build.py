@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -60,12 +61,13 @@ def build(settings: Settings) -> Stages:
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
             f"'{gait.card.name}'. Give --gait-checkpoint too, or leave the setting out."
         )
+    new_score = detector.card.sure if settings.track.new_score is None else settings.track.new_score
     return Stages(
         detector,
         segmenter,
         gait,
         settings,
-        tracker=partial(ByteTracker, settings=settings.track),
+        tracker=partial(ByteTracker, settings=replace(settings.track, new_score=new_score)),
         pose=_pose(settings, gait.card, roots),
     )
 

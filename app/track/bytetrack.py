@@ -15,6 +15,8 @@ from app.settings import TrackSettings
 from app.track.kalman import BoxFilter
 from app.types import Detections, Floats, Ints, TrackedBoxes
 
+NEW_SCORE = 0.6
+"""The published score from which a detection starts a track. Scores of another network may mean something else."""
 _SAME_PERSON = 0.5
 _NOBODY = np.zeros((0, 4), np.float32)
 
@@ -28,9 +30,9 @@ class _State(IntEnum):
 class ByteTracker:
     """Follows people through one video (`app.stages.Tracker`).
 
-    A track starts with a detection of at least `new_score` and is confirmed, and given its id, by a strong detection
-    in the very next frame; in the first frame of a video it is confirmed at once. Somebody who is not seen keeps the id
-    for `lost_seconds`.
+    A track starts with a detection of at least `TrackSettings.new_score` and is confirmed, and given its id, by a
+    strong detection in the very next frame; in the first frame of a video it is confirmed at once. Somebody who is not
+    seen keeps the id for `lost_seconds`.
 
     Args:
         fps: the video's frame rate in 1/s; every frame must be given, also those without detections.
@@ -45,6 +47,7 @@ class ByteTracker:
         if not fps > 0:
             raise ValueError(f"a frame rate of {fps} is not positive")
         self._settings = settings
+        self._new_score = NEW_SCORE if settings.new_score is None else settings.new_score
         self._patience = round(settings.lost_seconds * fps)
         self._frame, self._is_first = -1, True
         self._filter = BoxFilter.of(_NOBODY)
@@ -93,7 +96,7 @@ class ByteTracker:
         self._confirm(rows)
         self._seen[rows] = self._frame
         tracked = TrackedBoxes(self._ids[rows], boxes[matched], scores[matched])
-        newcomers = strong[(track_of[strong] < 0) & (scores[strong] >= settings.new_score)]
+        newcomers = strong[(track_of[strong] < 0) & (scores[strong] >= self._new_score)]
         # A second box on somebody who is already followed would become a second person, who then takes an identity
         # away.
         doubled = iou(boxes[newcomers], boxes[matched]).max(axis=1, initial=0.0) >= _SAME_PERSON

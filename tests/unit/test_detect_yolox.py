@@ -235,6 +235,21 @@ def test_a_fixed_export_refuses_another_size(tmp_path: Path) -> None:
         YoloxOnnxDetector(file, DetectorSettings(input_size=(640, 640)))
 
 
+@pytest.mark.parametrize(("sure", "expected"), [(None, None), ("0.8", 0.8), ("much", ValueError), ("2", ValueError)])
+def test_a_file_may_say_which_score_starts_a_track(tmp_path: Path, sure: str | None, expected: Any) -> None:
+    file = export(tiny(classes=1), tmp_path / "a.onnx", (1, 3, 64, 96), False)
+    if sure is not None:
+        onnx = pytest.importorskip("onnx")
+        model = onnx.load(file.path)
+        onnx.helper.set_model_props(model, {"sure": sure})
+        onnx.save(model, file.path)
+    if expected is ValueError:
+        with pytest.raises(CheckpointError, match=f"'sure'.*not {sure}"):
+            YoloxOnnxDetector(file, DetectorSettings())
+    else:
+        assert YoloxOnnxDetector(file, DetectorSettings()).card.sure == expected
+
+
 def test_other_onnx_files_are_not_accepted(tmp_path: Path) -> None:
     file = export(nn.Conv2d(3, 6, 1), tmp_path / "conv.onnx", (1, 3, 32, 32), False)
     (tmp_path / "junk.onnx").write_bytes(b"junk")

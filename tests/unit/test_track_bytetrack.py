@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,3 +178,25 @@ def test_every_second_picture_may_be_missing() -> None:
     for step in range(10):
         tracked = tracker.update(people((100 + 4.0 * step, 100, 0.9)), 2)
     assert tracked.track_ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "stated", "started"), [(None, 0.8, False), (None, None, True), (0.65, 0.8, True), (0.75, None, False)]
+)
+def test_the_detectors_file_says_which_score_starts_a_track_unless_the_settings_do(
+    given: float | None, stated: float | None, started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.runs import build
+    from app.settings import Settings
+
+    made = build.detectors.build
+
+    def detector(*arguments: Any) -> Any:
+        one = made(*arguments)
+        one.card = replace(one.card, sure=stated)
+        return one
+
+    monkeypatch.setattr(build.detectors, "build", detector)
+    named = {"detector.name": "motion", "segmenter.name": "motion", "gait.name": "gei", "track.new_score": given}
+    tracker = build.build(Settings.load(named=named)).tracker(25.0)
+    assert bool(ids(tracker, (0, 0, 0.7))) is started

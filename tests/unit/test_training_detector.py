@@ -155,6 +155,14 @@ def test_scores_become_the_share_that_is_right() -> None:
         training.calibrate(Matches(scores, np.ones(4000, np.bool_), 4000))
 
 
+def test_tracks_start_from_the_score_whose_detections_are_nearly_all_right() -> None:
+    scores = np.linspace(0.99, 0.01, 99, dtype=np.float32)
+    hits = scores > 0.495  # 50 are right, then none: 93 % of the strongest 53 are
+    as_they_are = training.Calibration(1.0, 0.0)
+    assert training.sure_score(Matches(scores, hits, 50), as_they_are) == pytest.approx(0.47, abs=0.011)
+    assert training.sure_score(Matches(scores, ~hits, 49), as_they_are) == 1.0
+
+
 def street(seed: int) -> tuple[Image, list[list[float]]]:
     """Grey ground with bright upright people."""
     random = np.random.default_rng(seed)

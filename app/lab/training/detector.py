@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import logit
+from scipy.special import expit, logit
 from torch import Tensor, nn
 
 from app.detect.letterbox import cells, corners, decode, letterbox, nms
@@ -41,6 +41,8 @@ _RADIUS = 1.5
 _NMS = DetectorSettings().nms_iou
 _SEEN_AT = 640
 """Longer side in px of pictures in evaluation and calibration, and by default at inference."""
+_SURE = 0.93
+"""Share of detections that must be right from the score on from which they may start tracks."""
 _LEAST = 20.0
 """Held-out people of less height than this, at that size, do not count."""
 
@@ -358,6 +360,22 @@ def calibrate(matches: Matches) -> Calibration:
     return Calibration(gain, offset)
 
 
+def sure_score(matches: Matches, calibration: Calibration) -> float:
+    """Return the calibrated score from which `_SURE` of the detections are right: those may start tracks.
+
+    Args:
+        matches: of a network's uncalibrated scores.
+        calibration: of these scores.
+    """
+    order = np.argsort(-matches.scores)
+    precision = np.cumsum(matches.hits[order]) / np.arange(1, len(order) + 1)
+    right = np.flatnonzero(precision >= _SURE)
+    if not len(right):
+        return 1.0
+    weakest = float(np.clip(matches.scores[order[right[-1]]], 1e-6, 1 - 1e-6))
+    return round(float(expit(calibration.gain * logit(weakest) + calibration.offset)), 2)
+
+
 class _Exported(nn.Module):
     """The exported network: boxes as YOLOX returns them, the calibrated score as objectness, and one certain class."""
 
@@ -403,6 +421,7 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
         dynamic={"images": {0: "batch", 2: "height", 3: "width"}, "people": {0: "batch", 1: "cells"}},
         metadata={
             "name": path.stem,
+            "sure": str(sure_score(matches, calibration)),
             "normalise": "raw",
             "licence": "Apache-2.0; training photographs under their own licences, see the model card",
             "note": f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, made for "
