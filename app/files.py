@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.errors import OutputError
+from app.errors import GaitprintError, OutputError
 
 _NO_SUCH_PLACE = (
     errno.ENOTDIR,
@@ -147,6 +147,21 @@ def as_text(name: object) -> str:
     Names of files may have bytes that are no text. They become escapes such as ``\\udcff``.
     """
     return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def expanded(path: str | Path, error: type[GaitprintError]) -> Path:
+    """Return a path with the user's own folder in place of ``~``, or another user's in place of ``~name``.
+
+    Raises:
+        error: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise error(
+            f"{as_text(path)} begins with '~' and a name, but no user of this machine has that name or a home. Write "
+            f"'./{as_text(path)}' for a file that is called so."
+        ) from None
 
 
 def need_writable(path: Path) -> None:

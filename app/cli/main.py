@@ -129,10 +129,6 @@ def main(arguments: Sequence[str]) -> int:
             if error.filename is None:  # not about a file, so a fault of this program
                 raise
             return _refused(f"{as_text(error.filename)} cannot be used: {error.strerror}.")
-        except RuntimeError as error:
-            if "home directory" not in str(error):  # pathlib's words for a path such as ~nobody/walk.mp4
-                raise
-            return _refused("A path begins with '~' and a name, but no user of this machine has that name or a home.")
         except ImportError as error:
             if error.name != "cv2":  # a fault of the installation or of this program, which its traceback tells best
                 raise

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.errors import CheckpointError
+from app.files import expanded
 from app.stages import GaitModel
 
 if TYPE_CHECKING:
@@ -32,4 +34,4 @@ def load_network(path: Path | str, config: Mapping[str, Any] | Path | None = Non
     """Load a gait network from a published checkpoint: see `app.gait.opengait.load_network`."""
     from app.gait.opengait import load_network  # torch is slow to import
 
-    return load_network(Path(path), config)
+    return load_network(expanded(path, CheckpointError), config)

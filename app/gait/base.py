@@ -34,11 +34,24 @@ class JointNetwork(EmbeddingNetwork):
 
     frames: int
     """How many frames the published network sees: those in the middle of the walk. It sees a shorter walk whole."""
+    centred: bool = False
+    """Whether missing joints are put into the middle of the pose, as in some trainings (``NormalizeEmpty``)."""
+
+    def prepared(self, keypoints: Tensor) -> Tensor:
+        """Make what `embed` takes from the keypoints of walks, float32 (n, t, 17, 3). A missing joint has score 0."""
+        return self.input_of(with_missing_centred(keypoints) if self.centred else keypoints)
 
     @staticmethod
     @abstractmethod
     def input_of(keypoints: Tensor) -> Tensor:
         """Make what `embed` takes from the keypoints of walks, float32 (n, t, 17, 3): COCO-17, x, y and score."""
+
+
+def with_missing_centred(keypoints: Tensor) -> Tensor:
+    """Put joints of score 0 into the middle of those that are there: keypoints (..., 17, 3), frame by frame."""
+    there = keypoints[..., 2:] > 0
+    middle = (keypoints[..., :2] * there).sum(-2, keepdim=True) / there.sum(-2, keepdim=True).clamp(min=1)
+    return torch.cat([torch.where(there, keypoints[..., :2], middle), keypoints[..., 2:]], -1)
 
 
 class PictureNetwork(EmbeddingNetwork):

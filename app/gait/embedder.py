@@ -188,7 +188,7 @@ class NetworkEmbedder:
         """Return one walk as the network takes it: pictures are cut to its columns and scaled to 0..1."""
         network = self._network
         if isinstance(network, JointNetwork):
-            return network.input_of(torch.tensor(walk[None]))
+            return network.prepared(torch.tensor(walk[None]))
         assert isinstance(network, PictureNetwork)
         margin = (walk.shape[-1] - network.input_size[1]) // 2
         cut = torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin] / np.float32(255))

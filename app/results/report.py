@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.files import as_text
 from app.recognise.judge import Decision
 from app.recognise.matching import Agreement
+from app.spreadsheets import cell
 from app.types import ModelCard, Status, Sureness
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 
@@ -272,15 +273,7 @@ def to_csv(report: Report) -> str:
     writer.writeheader()
     gallery = rows("gallery", report.gallery) if report.gallery else ()
     for row in (*gallery, *(row for probe in report.probes for row in rows("probe", probe))):
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        writer.writerow(
+            {name: f"{value:.4f}" if isinstance(value, float) else cell(value) for name, value in row.items()}
+        )
     return buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Return a value for a table, which spreadsheets must not take for a formula."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\r", " ")  # which begins a new row, as it is written without quotes
-    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

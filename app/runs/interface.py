@@ -16,7 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from app.errors import VideoError
+from app.errors import GalleryError, VideoError
+from app.files import expanded
 from app.gallery.service import Enrolment, GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.progress import Progress, Silent
@@ -99,7 +100,7 @@ def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:
         GalleryError: the file is not a gallery or cannot be used.
         SettingsError: a setting is unknown, or its value cannot be used.
     """
-    gallery = Gallery(SqliteGallery(Path(path)), _settings(settings))
+    gallery = Gallery(SqliteGallery(expanded(path, GalleryError)), _settings(settings))
     gallery.expire()
     return gallery
 
@@ -172,7 +173,7 @@ def identify(
     if isinstance(gallery, Gallery):
         check_headers(paths)
         return identify_videos(paths, gallery.store, run, fresh=fresh)
-    if _is_gallery_file(Path(gallery)):
+    if _is_gallery_file(expanded(gallery, GalleryError)):
         check_headers(paths)
         with open_gallery(gallery, chosen) as opened:
             return identify_videos(paths, opened.store, run, fresh=fresh)

@@ -22,9 +22,9 @@ from app.recognise.judge import Decision, Judge, Scene
 from app.results.render import region_to_blur
 from app.settings import QualitySettings
 from app.stages import Stages
-from app.types import Detections, Embedding, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
+from app.types import Embedding, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
 from app.video.blur import blur
-from app.video.live import Outage, Source
+from app.video.live import Outage, Pause, Source
 from app.video.paint import Label, Painter
 from app.video.writer import VideoWriter
 from app.walks.sequences import CutOut, SeenBox, Walk, cut_out, walk_of
@@ -162,6 +162,8 @@ def watch(
                 break
             if isinstance(news, Outage):
                 watcher.lose(news)
+            elif isinstance(news, Pause):
+                watcher.pause(news)
             elif news is not None:
                 paint(news, watcher.look(news))
         watcher.end()
@@ -201,11 +203,14 @@ class Watcher:
         self._next_look = live.every
         self._dropped, self._next_report = 0, live.report_drops
         self._lost = False
+        self._patience = round(stages.settings.track.lost_seconds * float(source.info.fps))
+        self._passed = 1  # frames since the one before, without those that were dropped
 
     def look(self, frame: Frame) -> TrackedBoxes:
         """Look at a frame, and return the tracks in it."""
         (detections,) = self.stages.detector.detect([frame])
-        tracked = self._tracker.update(detections)
+        tracked = self._tracker.update(detections, self._passed)
+        self._passed = 1
         away, self._now, self._index = frame.time - self._now, frame.time, frame.index
         if self._lost:
             self._lost = False
@@ -243,12 +248,16 @@ class Watcher:
     def lose(self, outage: Outage) -> None:
         """Note that the source broke off. People who are in view when it is back get new tracks."""
         self._leave_all()
-        patience = round(self.stages.settings.track.lost_seconds * float(self.info.fps))
-        for _ in range(patience + 1):
-            self._tracker.update(Detections.none())
+        self._passed = self._patience + 2
         self.summary.outages += 1
         self._lost = True
         self._report("lost", reason=outage.reason)
+
+    def pause(self, pause: Pause) -> None:
+        """Note that nothing was recorded for a while. After more than a person may be hidden, people get new tracks."""
+        self._passed = max(self._passed, 1 + pause.frames)
+        if pause.frames > self._patience:
+            self._leave_all()
 
     def end(self) -> None:
         """Report that everybody left, and the last dropped frames."""

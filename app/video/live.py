@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, repeat
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from app.errors import VideoError
+from app.files import expanded
 from app.types import Frame, Image, Reading, VideoInfo
 from app.video.reader import VideoReader
 
@@ -104,6 +105,13 @@ class Outage:
     reason: str
 
 
+@dataclass(frozen=True)
+class Pause:
+    """In a recording, pictures are missing before the next frame: nothing was filmed for so many `frames`."""
+
+    frames: int
+
+
 class Source(Protocol):
     """Gives frames as they come, whether or not somebody takes them."""
 
@@ -119,7 +127,7 @@ class Source(Protocol):
         """Whether no more frames will come."""
         ...
 
-    def take(self) -> Frame | Outage | None:
+    def take(self) -> Frame | Outage | Pause | None:
         """Return what comes next, or None if nothing came for a while or nothing more will come."""
         ...
 
@@ -149,7 +157,7 @@ class LiveSource:
         self._address = name
         self._feed: _Feed | None = None
         if self.is_file:
-            with VideoReader(Path(name).expanduser(), reading) as reader:
+            with VideoReader(expanded(name, VideoError), reading) as reader:
                 self.info = reader.info
         else:
             self._feed = _opened(name)
@@ -157,7 +165,7 @@ class LiveSource:
             self.info = VideoInfo(Path(self.name), width, height, self._feed.rate)
         self._size: tuple[int, int] | None = None
         self._depth = depth
-        self._waiting: deque[Frame | Outage] = deque()
+        self._waiting: deque[Frame | Outage | Pause] = deque()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._ended = False
@@ -173,7 +181,7 @@ class LiveSource:
         self._closed.set()
         self._thread.join(_LONGEST_FAREWELL)
 
-    def take(self) -> Frame | Outage | None:
+    def take(self) -> Frame | Outage | Pause | None:
         """Return what comes next, or None if nothing came within 0.2 s or nothing more will come (`ended`).
 
         Raises:
@@ -194,10 +202,13 @@ class LiveSource:
         with self._changed:
             return self._ended and not self._waiting and self._error is None
 
-    def offer(self, event: Frame | Outage) -> None:
-        """Let a frame wait, or drop it. An outage is never dropped."""
+    def offer(self, event: Frame | Outage | Pause) -> None:
+        """Let a frame wait, or drop it. Outages and pauses are never dropped; of pauses together the longest counts."""
         with self._changed:
-            if len(self._waiting) < self._depth or isinstance(event, Outage):
+            last = self._waiting[-1] if self._waiting else None
+            if isinstance(event, Pause) and isinstance(last, Pause):
+                self._waiting[-1] = max(event, last, key=lambda pause: pause.frames)
+            elif len(self._waiting) < self._depth or not isinstance(event, Frame):
                 self._waiting.append(event)
             else:
                 self.dropped += 1
@@ -206,7 +217,8 @@ class LiveSource:
     def _work(self) -> None:
         error: BaseException | None = None
         try:
-            for event in self._played() if self._feed is None else self._captured(self._feed):
+            events = self._played() if self._feed is None else self._captured(self._feed)
+            for event in _with_pauses(events) if self._feed is None or self._feed.recorded else events:
                 self.offer(event)
         except Exception as caught:  # raised again where the frames are taken
             error = caught
@@ -285,6 +297,17 @@ class LiveSource:
                 *(self.name, width, height, self.info.width, self.info.height),
             )
         return np.asarray(cv2.resize(picture, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA))
+
+
+def _with_pauses(events: Iterable[Frame | Outage]) -> Iterator[Frame | Outage | Pause]:
+    """Yield what happens in a recording, and its pauses."""
+    due = 0
+    for event in events:
+        if isinstance(event, Frame):
+            if event.index > due:
+                yield Pause(event.index - due)
+            due = event.index + 1
+        yield event
 
 
 @dataclass(frozen=True)
@@ -374,11 +397,15 @@ def _stills(address: str, container: InputContainer, stream: VideoStream) -> _Pi
     before: Image | None = None
     while True:
         asked, count = time.monotonic(), 0
-        for stamp, picture in _decoded(container, stream, recorded=False):
-            count += 1
-            if picture is None or before is None or not np.array_equal(picture, before):
-                yield stamp, picture  # a camera that is asked too often gives the same picture again
-            before = picture
+        try:
+            for stamp, picture in _decoded(container, stream, recorded=False):
+                count += 1
+                if picture is None or before is None or not np.array_equal(picture, before):
+                    yield stamp, picture  # a camera that is asked too often gives the same picture again
+                before = picture
+        except VideoError:  # cameras that do not say how long a picture is just end the connection behind it
+            if count != 1:
+                raise
         if count != 1:
             return
         time.sleep(max(0.0, asked + _BETWEEN_STILLS - time.monotonic()))

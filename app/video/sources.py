@@ -9,17 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VideoError, nearest
+from app.files import expanded
+from app.video.formats import VIDEO_SUFFIXES
 from app.video.paths import camera_of, exists, frames_of, title
 
 logger = logging.getLogger(__name__)
 
-_FORMATS = """
-    3g2 3gp amv asf avi av1 dav divx dv f4v flv gif h264 264 h265 265 hevc ivf m1v m2t m2ts m2v m4v mj2 mjpeg mjpg mkv
-    mod mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogg ogm ogv qt rm rmvb tod tp trp ts vob webm wmv wtv y4m
-"""
-VIDEO_SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
-"""Suffixes of the formats that FFmpeg opens and that people film in. They decide which files of a folder are videos. A
-file that is named may have any suffix."""
 INPUT_VIDEOS = Path("input_videos")
 """The folder in which names of videos are looked up."""
 
@@ -49,14 +44,17 @@ def is_clutter(path: Path) -> bool:
 def videos_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the videos in a folder and in the folders in it, folders of pictures too, and what was passed over.
 
-    What file managers leave behind is in neither list.
+    Two cameras in one file are two videos. What file managers leave behind is in neither list.
     """
     videos, others = list[Path](), list[Path]()
     for path in sorted(folder.iterdir()):
         if is_clutter(path):
             continue
         if not path.is_dir():
-            (videos if path.suffix.lower() in VIDEO_SUFFIXES else others).append(path)
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                videos += _cameras(path)
+            else:
+                others.append(path)
         elif frames_of(path) is not None:
             videos.append(path)
         else:
@@ -73,7 +71,7 @@ def find_video(name: str, folder: Path = INPUT_VIDEOS) -> Path:
         VideoError: there is none, or it is a folder without pictures of a video. The nearest name of either place is
             suggested.
     """
-    given = Path(name).expanduser()
+    given = expanded(name, VideoError)
     places = [given] if given.is_absolute() else [given, folder / given]
     for place in places:
         try:

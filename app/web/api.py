@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field
 import app
 from app.gallery.store import EnrolledWalk, Person
 from app.settings import Blur, MatchSettings
-from app.video.sources import VIDEO_SUFFIXES, disk_key
+from app.video.formats import VIDEO_SUFFIXES
+from app.video.sources import distinct_names, plain_name
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.people import People
@@ -186,12 +187,19 @@ async def start(site: Here, new_job: NewJob) -> dict[str, Any]:
     )
     if len(set(job.videos)) < len(job.videos):
         raise WebError("The same video is chosen twice, so everybody would match themselves.")
-    job.names = {video_id: (await site.videos.look_into(video_id)).name for video_id in job.videos}
-    stems = {disk_key(Path(name).stem) for name in job.names.values()}
-    if len(stems) < len(job.names):
-        raise WebError("Two of these videos have the same name. Rename one, so that their results can be told apart.")
+    job.names = _distinct([await site.videos.look_into(video_id) for video_id in job.videos])
     await site.queue.submit(job)
     return _public(site, job)
+
+
+def _distinct(videos: list[Video]) -> dict[str, str]:
+    """Return the names of the videos of a run by their ids. The second one of a name gets a number, as its files do."""
+    numbered = distinct_names([Path(video.name) for video in videos])
+    names = {}
+    for video, stem in zip(videos, numbered, strict=True):
+        own = Path(video.name)
+        names[video.video_id] = video.name if stem == plain_name(own.stem) else f"{stem}{own.suffix}"
+    return names
 
 
 @router.get("/jobs/{job_id}")

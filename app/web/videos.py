@@ -18,11 +18,11 @@ from typing import Literal
 from pydantic import BaseModel
 
 from app.files import written_whole
+from app.video.formats import HEAD, container_of
 from app.video.sources import disk_key, plain_name, videos_in
 from app.web.inspection import Header, inspect
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
 
-_HEAD = 512  # bytes from which the kind of file is recognised
 _LONGEST_STEM = 80  # bytes
 _ABOUT = ("video.json", "thumbnail.jpg")  # what is kept about an upload, beside it
 
@@ -39,28 +39,6 @@ class Video(BaseModel):
     bytes: int
     added: float
     seen: Header | None
-
-
-def container_of(head: bytes) -> str | None:
-    """Return the file suffix for the container that the first 512 bytes of a file belong to; None for no video."""
-    kind, brand = head[4:8], head[8:12]
-    if kind == b"ftyp":
-        return ".mov" if brand == b"qt  " else ".mp4"
-    if kind in (b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return ".mov"
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return ".webm" if b"webm" in head[:64] else ".mkv"
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return ".avi"
-    if head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"):
-        return ".mpg"
-    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
-        return ".ts"
-    if head.startswith(b"OggS"):
-        return ".ogv"
-    if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
-        return ".wmv"
-    return ".flv" if head.startswith(b"FLV\x01") else None
 
 
 def safe_stem(name: str) -> str:
@@ -209,8 +187,8 @@ class VideoLibrary:
                 size += len(chunk)
                 self._check(size)
                 if suffix is None:
-                    head += chunk[:_HEAD]
-                    if len(head) >= _HEAD:
+                    head += chunk[:HEAD]
+                    if len(head) >= HEAD:
                         suffix = _suffix(head)
                 await asyncio.to_thread(out.write, chunk)
             suffix = suffix or _suffix(head)

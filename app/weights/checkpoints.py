@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.errors import CheckpointError, nearest
+from app.files import expanded
 from app.types import ModelCard, Origin
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CheckpointFile:
         Raises:
             CheckpointError: there is none, and the message suggests the nearest name; or see `need_whole`.
         """
-        path = path.expanduser()
+        path = expanded(path, CheckpointError)
         if path.exists():
             need_whole(path)
             return cls(path, "given")

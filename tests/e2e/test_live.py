@@ -36,7 +36,7 @@ from app.settings import MatchSettings, OutputSettings, QualitySettings, Setting
 from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import Frame
-from app.video.live import LiveSource, Outage, Source, public_name
+from app.video.live import LiveSource, Outage, Pause, Source, public_name
 from app.video.reader import VideoReader
 from app.walks.analyse import analyse
 
@@ -310,6 +310,36 @@ def test_who_is_seen_after_an_outage_is_somebody_new(studio: Path, known: Path, 
     assert not before & after
     with SqliteGallery(known) as gallery:
         assert not {"lost", "back"} & {event.event for event in gallery.log(1000)}, "its log is about people"
+
+
+class Paused(Played):
+    """One that recorded nothing for a while after 60 frames."""
+
+    def __init__(self, path: Path, frames: int) -> None:
+        super().__init__(path)
+        self._frames: list[Any] = [
+            *self._frames[:60],
+            Pause(frames),
+            *(Frame(f.index + frames, f.time + frames / 25, f.image) for f in self._frames[60:]),
+        ]
+
+
+@pytest.mark.parametrize(("frames", "ends"), [(5, False), (20, False), (40, True), (5000, True)])
+def test_pauses_of_a_file_end_tracks_as_in_pass_1(
+    frames: int, ends: bool, studio: Path, known: Path, tmp_path: Path
+) -> None:
+    events, summary = watched(Paused(studio / "input_videos" / "probe1.mp4", frames), known, tmp_path)
+    assert summary.frames == 90
+    before = {event["track_id"] for event in events if event["event"] == "appeared" and event["seconds"] < 2.4}
+    after = {event["track_id"] for event in events if event["event"] == "appeared" and event["seconds"] >= 2.4}
+    gone = {event["track_id"] for event in events if event["event"] == "left" and event["seconds"] < 2.4}
+    assert len(before) == 2
+    if ends:
+        assert gone == before, "they leave before the pause"
+        assert len(after) == 2
+    else:
+        assert not gone
+        assert len(after) <= 2, "people may walk far while nothing is recorded"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 
 import app
 from app import Gallery, Result, analyse, identify, load_network, open_gallery
-from app.errors import GalleryError, SettingsError, VideoError
+from app.errors import GaitprintError, GalleryError, SettingsError, VideoError
+from app.video.live import LiveSource
 from app.video.reader import VideoReader
 
 WEIGHT_FREE: dict[str, Any] = {
@@ -136,3 +138,29 @@ def test_nobody_is_recognised_after_their_time(gallery: Gallery, tmp_path: Path)
     assert result.people == ["Ben"]
     assert [person.name for person in open_gallery(tmp_path / "people.db").people()] == ["Ben"]
     assert "expire" in {event.event for event in gallery.store.log()}
+
+
+def test_a_home_that_does_not_exist(settings: dict[str, Any], gallery: Gallery, tmp_path: Path) -> None:
+    nobody = "~nobody-here/x"
+    calls: list[Callable[[], object]] = [
+        lambda: open_gallery(nobody, settings),
+        lambda: analyse(nobody, settings),
+        lambda: identify(nobody, gallery),
+        lambda: identify("probe1.mp4", nobody, settings),
+        lambda: gallery.enrol("Cleo", nobody, consent="form 7"),
+        lambda: load_network(nobody),
+        lambda: analyse("probe1.mp4", settings | {"gait.name": "auto", "gait.checkpoint": nobody}),
+        lambda: LiveSource(nobody),
+    ]
+    for call in calls:
+        with pytest.raises(GaitprintError, match="no user of this machine") as caught:
+            call()
+        assert nobody in str(caught.value)
+
+
+def test_the_own_home(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    open_gallery("~/own.db", settings).close()
+    assert (tmp_path / "own.db").is_file()
+    assert not Path("~").exists()

@@ -25,6 +25,7 @@ from app.gait.models.disentangled import (
     poses_of,
     rows_of,
 )
+from app.lab.data.opengait import DataSetError, walk_files
 from app.lab.training.disentangled import (
     DisentangledTask,
     DisentangledTrainSettings,
@@ -187,6 +188,21 @@ class TestTraining:
         assert first["rows"].shape == (6, 2, 2, 30, 64)
         assert torch.equal(first["rows"], again["rows"])
         assert not torch.equal(first["rows"], other["rows"])
+
+    def test_walks_that_cannot_be_read_are_left_out_and_listed(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = put(tmp_path / "data")
+        files = walk_files(data, modality="pose")
+        for number in (0, 5):
+            files[number].path.write_bytes(b"no pickle")
+        skeletons = Skeletons(data)
+        assert len(skeletons.files) == len(skeletons.keypoints) == len(files) - 2
+        assert "2 left out" in caplog.text
+        for file in files:
+            file.path.write_bytes(b"no pickle")
+        with pytest.raises(DataSetError, match="No walk can be read"):
+            Skeletons(data)
 
     def test_one_view_is_not_enough(self, tmp_path: Path) -> None:
         data = put(tmp_path / "set", 1)

@@ -7,6 +7,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,23 @@ class TestTables:
         with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
             assert "Models by data sets" in book.read("xl/workbook.xml").decode()
             assert "<v>1</v>" in book.read("xl/worksheets/sheet1.xml").decode()
+
+    @pytest.mark.parametrize("text", ["=1+1", "+1", "-1|cmd", "@SUM(1)", "\t=1", "\r=1", '=HYPERLINK("http://x")'])
+    def test_no_cell_is_a_formula(self, text: str, found: list[Evaluation], tmp_path: Path) -> None:
+        odd = [replace(one, model=text, data=text, protocol=text) for one in found[:2]]
+        odd = [replace(one, scores=[replace(score, name=text) for score in one.scores]) for one in odd]
+        write_csv(odd, tmp_path / "a.csv")
+        with (tmp_path / "a.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        written = f"'{text}".replace("\r", " ")
+        assert {row[column] for row in rows for column in ("model", "data", "protocol", "probes")} == {written}
+        assert not [one for row in rows for one in row.values() if one.startswith(("=", "+", "-", "@", "\t", "\r"))]
+        pytest.importorskip("xlsxwriter", reason="needs the extra evaluate")
+        write_excel(odd, tmp_path / "a.xlsx")
+        with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
+            sheets = [book.read(name).decode() for name in book.namelist() if "/sheet" in name and name.endswith("xml")]
+        assert sheets
+        assert not [sheet for sheet in sheets if "<f>" in sheet or "<hyperlink" in sheet]
 
 
 class TestJoints:

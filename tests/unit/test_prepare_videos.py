@@ -24,6 +24,8 @@ from app.lab.data.opengait import DataSetError, read_heatmaps, read_keypoints, r
 from app.progress import Silent
 from app.settings import Settings
 from app.types import Floats, GaitSequence, Track, VideoInfo
+from app.video.reader import VideoReader
+from app.video.writer import VideoWriter
 from app.walks import archive
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
@@ -184,6 +186,62 @@ def test_labels_from_a_spreadsheet(studio: Studio) -> None:
     path.write_bytes(b"video,track,identity\na.mp4,1,\xc4nne")
     with pytest.raises(DataSetError, match="CSV in UTF-8"):
         read_labels(path, ["a.mp4"])
+
+
+def test_names_that_begin_like_formulas(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written as texts, and read as they are."""
+    names = ["=1+1.mp4", "@x/-2.mp4", "+.mp4"]
+    for name in names:
+        studio.film(name, track(1, range(60), reason="- too short"))
+    monkeypatch.setattr(dataset, "_write_pictures", lambda *_: None)
+    template = dataset.write_template(studio.videos, studio.out, WEIGHT_FREE, Silent())
+    with template.open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["video"] for row in rows} >= {f"'{name}" for name in names}
+    assert not [one for row in rows for one in row.values() if one.startswith(("=", "+", "-", "@"))]
+    for row in rows:
+        row["identity"] = "ann"
+    labels = studio.label(*(",".join([row["video"], row["track"], "ann", "", row["track"]]) for row in rows))
+    found = read_labels(labels, [*names, "a.mp4", "sub/b.mp4"])
+    assert set(names) <= set(found)
+
+
+def test_what_is_no_video_is_named_and_cameras_are_videos(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (studio.videos / "notes.xyz").touch()
+    (studio.videos / "._a.mp4").touch()
+    (studio.videos / "__MACOSX").mkdir()
+    (studio.videos / "__MACOSX" / "c.mp4").touch()
+    monkeypatch.setattr("app.video.sources._cameras", lambda path: [path.with_name(f"{path.name}#{n}") for n in (1, 2)])
+    left_out: dict[str, str] = {}
+    found = dataset._videos(studio.videos, left_out)
+    assert list(found) == ["a.mp4#1", "a.mp4#2", "sub/b.mp4#1", "sub/b.mp4#2"]
+    assert list(left_out) == ["notes.xyz"]
+    assert "notes.xyz is passed over" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"video.start": 1.0}, {"video.fps": 12.5}, {"video.start": 0.8, "video.end": 3.0, "video.fps": 50}]
+)
+def test_pictures_show_the_part_that_is_read(options: dict[str, Any], tmp_path: Path) -> None:
+    clip = tmp_path / "grey.mp4"
+    with VideoWriter(clip, 64, 48, Fraction(25)) as writer:
+        for number in range(100):
+            writer.write(np.full((48, 64, 3), 2 * number, np.uint8), number / 25)
+    settings = Settings.load(named=options)
+    with VideoReader(clip, settings.video) as reader:
+        frames = {frame.index: float(frame.image.mean()) for frame in reader}
+        info = reader.info
+    indices = np.array(sorted(frames))
+    seen = Track(1, indices, np.tile(np.float32([0, 0, 64, 48]), (len(indices), 1)), np.ones(len(indices), np.float32))
+    video = AnalysedVideo("grey", info, int(indices[-1]) + 1, (), (), tmp_path / "none")
+    for _ in range(2):  # earlier pictures are replaced
+        dataset._write_pictures(video, [seen], tmp_path / "pictures", Silent())
+    strip = cv2.imread(str(tmp_path / "pictures" / "001.jpg"))
+    places = np.linspace(0, len(indices) - 1, 8).astype(int)[1:-1]
+    shown = [float(strip[96, 112 * column + 56].mean()) for column in range(6)]
+    assert shown == pytest.approx([frames[int(indices[place])] for place in places], abs=4)
 
 
 def test_a_folder_without_videos_is_told(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
@@ -20,11 +23,13 @@ from app.gait.models.gaitgl import GaitGL
 from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
 from app.gait.models.gaitpart import GaitPart
 from app.gait.models.gaitset import GaitSet
+from app.gait.models.gaittr import GaitTR
 from app.gait.models.mtsgait import MTSGait
 from app.gait.models.skeletongait import SkeletonGait
 from app.gait.opengait import to_theirs
 from app.gait.opengait.saving import architecture_for
 from app.settings import GaitSettings
+from app.types import Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile
 
 SMALL: dict[str, Any] = {"widths": (4, 6, 8, 10), "parts": 4, "channels": 5}
@@ -104,6 +109,11 @@ def test_what_nothing_tells_is_assumed_aloud_and_a_yaml_settles_it(
         (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 6000}}, "frames", 60),
         (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 20000}}, "frames", 24),
         (lambda: GaitGraph2(reduction=4), "GG2.pt", {"scheduler": {"total_steps": 80000}}, "frames", 30),
+        (lambda: GaitGraph2(reduction=4), "GG2.pt", {"scheduler": {"total_steps": 80000}}, "centred", True),
+        (lambda: GaitGraph2(reduction=4), "GG2.pt", {"scheduler": {"total_steps": 50000}}, "centred", True),
+        (lambda: GaitGraph2(), "GG2.pt", {"scheduler": {"total_steps": 500}}, "centred", True),
+        (lambda: GaitGraph2(), "GG2.pt", {"scheduler": {"total_steps": 2000}}, "centred", False),
+        (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 6000}}, "centred", False),
     ],
 )
 def test_publications_are_told_apart(
@@ -159,6 +169,95 @@ def test_the_settings_of_a_network_belong_to_the_name_of_the_model(tmp_path: Pat
     assert plain.card.model_id.startswith("gaitpart@")
     assert settled.card.model_id.startswith("gaitpart+strips=1,1,8@")
     assert plain.card.sha256 == settled.card.sha256
+
+
+@pytest.mark.parametrize(
+    ("network", "file", "training", "distance"),
+    [
+        (lambda: MTSGait(classes=3000), "64pixel-MTSGait-180000.pt", schedule(180000, 30000, 90000), "cosine"),
+        (lambda: MTSGait(classes=3000), "64pixel-Baseline.pt", schedule(180000, 30000, 90000), "cosine"),
+        (lambda: MTSGait(classes=3000), "64pixel-Baseline-60000.pt", schedule(60000, 20000, 40000, 50000), "euclidean"),
+        (lambda: MTSGait(classes=3000), "MTSGait.pt", {}, "open"),
+        (lambda: MTSGait(classes=3000), "Baseline.pt", {}, "open"),
+        (lambda: MTSGait(classes=74), "64pixel-Baseline.pt", {}, "euclidean"),
+        (lambda: GaitSet(channels=5), "64pixel-GaitSet-180000.pt", schedule(180000), "cosine"),
+        (lambda: GaitSet(channels=5), "GaitSet-40000.pt", schedule(40000), "euclidean"),
+        (lambda: GaitSet(channels=5), "GaitSet.pt", {}, "open"),
+        (lambda: GaitPart(channels=5), "64pixel-GaitPart.pt", schedule(180000), "cosine"),
+        (lambda: GaitPart(channels=5), "GaitPart-120000.pt", schedule(120000), "euclidean"),
+        (lambda: GaitGL(channels=5, classes=3000), "64pixel-GaitGL.pt", schedule(180000), "cosine"),
+        (lambda: GaitGL(channels=5, classes=74), "GaitGL-80000.pt", schedule(80000), "euclidean"),
+        (lambda: GaitGraph2(), "GaitGraph2.pt", {"scheduler": {"total_steps": 2000}}, "cosine"),
+        (lambda: GaitBase(**SMALL, classes=74), "GaitBase.pt", schedule(60000), "euclidean"),
+    ],
+)
+def test_how_embeddings_are_compared_is_known_or_said(
+    network: Any, file: str, training: Mapping[str, Any], distance: str, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO)
+    load_network(save(network(), tmp_path / file, training))
+    assert ("Do so with match.metric=cosine" in caplog.text) == (distance == "cosine")
+    assert ("compared by the Euclidean distance (match.metric)" in caplog.text) == (distance == "open")
+
+
+def poses_with_gaps() -> tuple[Floats, Floats]:
+    """Keypoints (1, 9, 17, 3) of which some are missing, and the same with these in the middle of the others."""
+    rng = np.random.default_rng(3)
+    poses = rng.uniform(20, 100, (1, 9, 17, 3)).astype(np.float32)
+    poses[..., 2] = 0.5
+    poses[0, 2, 5], poses[0, 2, 11:14], poses[0, 4] = 0, 0, 0
+    whole = poses.copy()
+    others = [joint for joint in range(17) if joint not in (5, 11, 12, 13)]
+    whole[0, 2, [5, 11, 12, 13], :2] = poses[0, 2, others, :2].mean(0)
+    return poses, whole
+
+
+@pytest.mark.parametrize("kind", [GaitGraph1, GaitGraph2, GaitTR])
+@pytest.mark.parametrize("how", ["file", "yaml", "yaml in Compose", "yaml without", "training yaml"])
+def test_missing_joints_are_put_where_the_network_was_trained_with_them(
+    kind: type[JointNetwork], how: str, tmp_path: Path
+) -> None:
+    if how == "file" and kind is not GaitGraph2:
+        pytest.skip("only GaitGraph 2 was published with it")
+    torch.manual_seed(0)
+    path = save(kind(), tmp_path / "own.pt", {"scheduler": {"total_steps": 500}} if how == "file" else {})
+    transforms = {
+        "yaml": "evaluator_cfg: {transform: [{type: NormalizeEmpty}, "
+        "{type: SelectSequenceCenter, sequence_length: 5}]}",
+        "yaml in Compose": "evaluator_cfg: {transform: [{type: Compose, trf_cfg: [{type: NormalizeEmpty}, "
+        "{type: SelectSequenceCenter, sequence_length: 5}]}]}",
+        "yaml without": "{evaluator_cfg: {transform: [{type: NoOperation}]}, "
+        "trainer_cfg: {transform: [{type: NormalizeEmpty}]}}",
+        "training yaml": "trainer_cfg: {transform: [{type: NormalizeEmpty}, "
+        "{type: RandomSelectSequence, sequence_length: 5}]}",
+    }
+    if how in transforms:
+        config = yaml.safe_load(transforms[how]) | {"model_cfg": {"model": kind.__name__}}
+        path.with_suffix(".yaml").write_text(yaml.safe_dump(config))
+    network = load_network(path)
+    assert isinstance(network, JointNetwork)
+    centred = how != "yaml without"
+    assert network.frames == (kind.frames if how in ("file", "yaml without") else 5)
+    poses, whole = (torch.from_numpy(one) for one in poses_with_gaps())
+    torch.testing.assert_close(network.prepared(poses), network.input_of(whole if centred else poses))
+    model = NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings())
+    assert ("centred=true" in model.card.model_id) == centred, "embeddings of the two cannot be compared"
+    bodies = np.full((9, 64, 64), 255, np.uint8)
+    walk = GaitSequence(np.arange(9), bodies, 25.0, poses[0].numpy())
+    start = (9 - min(9, network.frames)) // 2
+    chosen = (whole if centred else poses)[:, start : start + network.frames]
+    with torch.inference_mode():
+        expected = network.embed(network.input_of(chosen))[0].T
+    np.testing.assert_allclose(model.embed([walk])[0].parts, expected, rtol=1e-3, atol=3e-3)
+
+
+def test_what_is_assumed_of_missing_joints_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for reduction, words in ((8, "missing joints stay where they are"), (4, "missing joints are put into the middle")):
+        caplog.clear()
+        load_network(save(GaitGraph2(reduction=reduction), tmp_path / "own.pt", {}))
+        assert words in caplog.text
+        assert "put OpenGait's YAML of its training beside the file" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["a: [", "[]", "model_cfg: 3", "data_cfg: {}"])

@@ -18,13 +18,13 @@ pytest.importorskip("lightning", reason="needs the extra [train]")
 
 from app.errors import SettingsError
 from app.gait.base import EmbeddingNetwork
-from app.lab.data.opengait import DataSetError, WalkFile
+from app.lab.data.opengait import DataSetError, WalkFile, walk_files, write_array
 from app.lab.training.gait.judging import EvaluationSet, first_walk, numbered
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import EmbeddedGaitSettings, GaitTrainSettings
 from app.lab.training.gait.task import GaitTask, evaluation_sets, filmed_walks_of, train, walks_of
 from app.lab.training.gait.transforms import Deform
-from app.lab.training.gait.walks import PackedWalks
+from app.lab.training.gait.walks import SHAPES, Form, PackedWalks
 from app.lab.training.silhouettes import worsened
 
 SMALL: dict[str, Any] = {"frame_widths": (4, 6), "set_widths": (8, 8), "channels": 6}
@@ -88,6 +88,48 @@ class TestPackedWalks:
             walks_of(replace(settings, partition=partition), "train")
         with pytest.raises(DataSetError, match="no walks"):
             walks_of(replace(settings, data=settings.data / "nosuch"), "train")
+
+    @pytest.mark.parametrize("form", ["silhouettes", "heatmaps", "heatmaps with silhouettes", "keypoints"])
+    def test_walks_that_cannot_be_read_are_left_out_and_listed(
+        self, form: Form, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = tmp_path / "data"
+        for number in range(8):
+            view = data / f"{number // 3:03d}" / f"nm-{number % 3:02d}" / "000"
+            view.mkdir(parents=True)
+            write_array(np.full((6, 64, 44), 255, np.uint8), view / "0_silhouette.pkl")
+            poses = np.random.default_rng(number).uniform(1, 9, (6, 17, 3)).astype(np.float32) / 10
+            write_array(poses, view / "1_pose.pkl")
+        bad = [file.path.parent for number, file in enumerate(walk_files(data)) if number in (1, 3, 6, 7)]
+        kinds = (b"no pickle", pickle.dumps([1]), pickle.dumps(np.zeros((2, 9))), b"\x80\x04")
+        for view, kind in zip(bad, kinds, strict=True):
+            for file in view.iterdir():
+                file.write_bytes(kind)
+        names = {"/".join(view.parts[-3:]) for view in bad}
+        for _ in range(2):  # also where a training continues
+            caplog.clear()
+            walks = PackedWalks.pack(data, None, form, tmp_path / "out")
+            assert len(walks) == 4
+            assert walks.left_out.keys() == names
+            assert "4 left out" in caplog.text
+            assert walks.people == ["000", "001"], "nobody is left of the third person"
+            for index in range(4):
+                assert walks[index].shape == (6, *SHAPES[form][0])
+        for file in walk_files(data):
+            file.path.write_bytes(b"no pickle")
+            (file.path.parent / "1_pose.pkl").write_bytes(b"no pickle")
+        with pytest.raises(DataSetError, match="No walk can be read"):
+            PackedWalks.pack(data, None, form, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+
+    def test_maps_of_another_width_are_not_taken_for_others(self, tmp_path: Path) -> None:
+        for number, width in enumerate((64, 44, 30)):
+            view = tmp_path / "data" / "000" / f"nm-{number:02d}" / "000"
+            view.mkdir(parents=True)
+            write_array(np.full((5, 2, 64, width), number, np.uint8), view / "0_heatmap.pkl")
+        walks = PackedWalks.pack(tmp_path / "data", None, "heatmaps", tmp_path / "out")
+        assert [int(walks[index].max()) for index in range(len(walks))] == [0, 1]
+        assert list(walks.left_out) == ["000/nm-02/000"]
 
 
 class TestBatches:

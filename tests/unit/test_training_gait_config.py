@@ -13,6 +13,7 @@ import yaml
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
 from app.errors import SettingsError
+from app.gait.base import JointNetwork
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.gaitgl import GaitGL
 from app.gait.models.gaitstrips import GaitStrips
@@ -287,6 +288,21 @@ def test_a_classifier_is_for_as_many_as_are_learnt(tmp_path: Path) -> None:
     assert network.logits.weight.shape[2] == 5
     with pytest.raises(SettingsError, match="gaitset has no classifier"):
         read(tmp_path, model_cfg={"model": "GaitSet"}).plan.build(5, classifier=True)
+
+
+@pytest.mark.parametrize("model", ["GaitGraph1", "GaitGraph2", "GaitTR"])
+def test_missing_joints_are_centred_in_training_too(model: str, tmp_path: Path) -> None:
+    for transforms, centred in (("[]", False), ("[{type: NoOperation}, {type: NormalizeEmpty}]", True)):
+        settings = read(
+            tmp_path,
+            f"trainer_cfg.transform={transforms}",
+            model_cfg={"model": model},
+            loss_cfg={"type": "TripletLoss"},
+        )
+        with torch.device("meta"):
+            network = settings.plan.build(3, classifier=False)
+        assert isinstance(network, JointNetwork)
+        assert network.centred == centred
 
 
 def test_two_views_and_their_length_come_from_the_transforms(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ import pytest
 from app.errors import VideoError
 from app.types import Frame
 from app.video import live
-from app.video.live import LiveSource, Outage, public_name
+from app.video.live import LiveSource, Outage, Pause, public_name
 
 PASSWORD = "s3c@ret"
 ADDRESS = "me:s3c%40ret@127.0.0.1"
@@ -99,7 +101,8 @@ class Stream(BaseHTTPRequestHandler):
             grey = np.full((48, 64, 3), 40, np.uint8)
             grey[:, :32] = 5 * (self.server.sent // self.server.repeats + number)
             pictures.append(cv2.imencode(f".{kind}", grey)[1].tobytes())
-        self.send_header("Content-Length", str(sum(map(len, pictures))))
+        if "unsized" not in self.path:
+            self.send_header("Content-Length", str(sum(map(len, pictures))))
         self.end_headers()
         for picture in pictures:
             self.wfile.write(picture)
@@ -148,7 +151,18 @@ def test_frames_are_numbered_by_their_time_if_the_rate_is_not_known(camera: Came
 
 
 @pytest.mark.parametrize(
-    "path", ["still.jpg", "still", "still.cgi", "still-png", "still.png", "still-bmp", "still-webp"]
+    "path",
+    [
+        "still.jpg",
+        "still",
+        "still.cgi",
+        "still-png",
+        "still.png",
+        "still-bmp",
+        "still-webp",
+        "still-unsized.jpg",
+        "still-unsized-png",
+    ],
 )
 def test_a_camera_of_still_pictures_is_asked_again_and_again(
     path: str, camera: Camera, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +208,35 @@ def test_a_stream_in_the_format_of_still_pictures_is_a_stream(camera: Camera) ->
         found = taken(source, 21)
     assert [type(one) for one in found] == [Frame] * 20 + [Outage]
     assert camera.sent == 1
+
+
+@pytest.mark.parametrize("taken_at", ["once", "late"])
+def test_pauses_of_a_recording_are_told_before_the_next_frame(
+    taken_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: self.is_set())  # played as fast as it goes
+    pictures = np.zeros((12, 48, 64, 3), np.uint8)
+    path = tmp_path / "pauses.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts = 40 * number + (5000 if number >= 5 else 0) + (400 if number >= 9 else 0)
+            frame.time_base = Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    source = LiveSource(str(path), depth=50 if taken_at == "once" else 3)
+    source._work()
+    found = []
+    while not source.ended:
+        found.append(source.take())
+    kinds = [one if isinstance(one, Pause) else type(one) for one in found]
+    if taken_at == "once":
+        assert kinds == [Frame] * 5 + [Pause(125)] + [Frame] * 4 + [Pause(10)] + [Frame] * 3
+    else:
+        assert kinds == [Frame] * 3 + [Pause(125)], "of pauses that wait together the longest counts"
 
 
 def test_a_camera_that_dies_is_found_again(camera: Camera, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,7 @@ from app.gallery.database import Database
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
 from app.types import Embedding
+from app.video.sources import distinct_names
 from app.web import server
 from app.web.api import router
 from app.web.jobs import Job, JobStore
@@ -31,6 +32,7 @@ from app.web.options import WebOptions
 from app.web.outcome import Outcome, SeenVideo
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
+from tests.clips import Scene, write_clip
 
 HERE = "http://127.0.0.1:8765"
 
@@ -227,6 +229,28 @@ def test_the_queue_has_a_limit(options: WebOptions, monkeypatch: pytest.MonkeyPa
         client.app.state.site.jobs.save(other)  # type: ignore[attr-defined]
         answer = client.post(f"/api/jobs/{other.job_id}/restart")
         assert (answer.status_code, answer.json()["detail"][:25]) == (409, "100 runs are waiting alre")
+
+
+def test_videos_of_one_name_get_numbers_in_a_run(options: WebOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: object) -> None:
+        """Begin no run."""
+
+    monkeypatch.setattr("app.web.queue.JobQueue.run", never)
+    options.input_videos.mkdir()
+    for number, name in enumerate(("walk.mp4", "walk.mkv", "Walk.avi", "walk-2.mp4", "other.mp4")):
+        write_clip(options.input_videos / "x.mp4", Scene((), width=64, height=48, seconds=0.2 + number / 10))
+        (options.input_videos / "x.mp4").rename(options.input_videos / name)
+    with signed_in(options) as client:
+        ids = {video["name"]: video["video_id"] for video in client.get("/api/videos").json()}
+        chosen = [ids[name] for name in ("walk.mp4", "walk.mkv", "walk-2.mp4", "Walk.avi", "other.mp4")]
+        answer = client.post("/api/jobs", json={"kind": "compare", "gallery": chosen[0], "probes": chosen[1:]})
+        assert answer.status_code == 201, answer.text
+        job = client.app.state.site.jobs.get(answer.json()["job_id"])  # type: ignore[attr-defined]
+    names = [job.names[video_id] for video_id in chosen]
+    assert names == ["walk.mp4", "walk-2.mkv", "walk-2-2.mp4", "Walk-3.avi", "other.mp4"]
+    assert [Path(name).stem for name in names] == distinct_names([Path(name) for name in (
+        "walk.mp4", "walk.mkv", "walk-2.mp4", "Walk.avi", "other.mp4"
+    )]), "the files of the run have the same numbers"  # fmt: skip
 
 
 @pytest.mark.parametrize("prefix", ["", "/gait", "/a/b.c/d"])

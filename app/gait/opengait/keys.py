@@ -142,12 +142,16 @@ class Settled:
     Args:
         arguments: for the network's constructor, beyond what the shapes tell.
         frames: how many frames of a walk a network of joints sees; None for the class's own.
+        centred: whether a network of joints puts missing ones into the middle; None for the class's own.
+        is_cosine: whether its authors compare its embeddings by the cosine distance, and not by the Euclidean.
         assumed: what was assumed for want of a sign, each a clause.
         refused: what the network takes instead of what walks give, a clause; None where it can be used.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     frames: int | None = None
+    centred: bool | None = None
+    is_cosine: bool = False
     assumed: tuple[str, ...] = ()
     refused: str | None = None
 

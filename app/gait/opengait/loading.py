@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
@@ -91,17 +91,45 @@ def beside(path: Path) -> Path | None:
     return next((file for file in map(path.with_suffix, (".yaml", ".yml")) if file.is_file()), None)
 
 
-def _stated(config: Path, architecture: Architecture, error: type[GaitprintError]) -> tuple[dict[str, Any], Path]:
-    """Return what OpenGait's YAML says: the constructor's arguments and, as a path, the name of the data set."""
+def _stated(
+    config: Path, architecture: Architecture, error: type[GaitprintError]
+) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    """Return what OpenGait's YAML says.
+
+    These are the constructor's arguments, what is set afterwards, and, as a path, the name of the data set.
+    """
     content = read_yaml(config, error)
     try:
         arguments, data = architecture.configure(content["model_cfg"]), content.get("data_cfg") or {}
-        return arguments, Path(str(data.get("dataset_root", "")), str(data.get("dataset_name", "")))
+        name = Path(str(data.get("dataset_root", "")), str(data.get("dataset_name", "")))
+        return arguments, _of_joints(content) if issubclass(architecture.network, JointNetwork) else {}, name
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
         raise error(
             f"{config} is not OpenGait's configuration of a {architecture.network.family} network: "
             f"{type(problem).__name__}: {problem}."
         ) from problem
+
+
+def _of_joints(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the transforms of OpenGait's YAML, if it has any, say of the joints that a network sees."""
+    for part in ("evaluator_cfg", "trainer_cfg"):
+        transforms = list(_flat((content.get(part) or {}).get("transform", [])))
+        if transforms:
+            lengths = (transform.get("sequence_length") for transform in transforms)
+            frames = next((int(length) for length in lengths if length is not None), None)
+            centred = any(transform.get("type") == "NormalizeEmpty" for transform in transforms)
+            if frames is not None and frames < 1:
+                raise ValueError(f"sequence_length is {frames}")
+            return {"centred": centred, **({} if frames is None else {"frames": frames})}
+    return {}
+
+
+def _flat(transforms: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield transforms, also those in others such as ``Compose``."""
+    for transform in transforms if isinstance(transforms, list) else [transforms]:
+        if isinstance(transform, Mapping):
+            yield transform
+            yield from _flat(transform.get("trf_cfg", []))
 
 
 def _known(arguments: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
@@ -118,7 +146,7 @@ class _Content:
     """What a checkpoint holds: `weights` and `shapes`, by our names.
 
     `shapes` leaves out what only training needs, unless the classifier is wanted. `given` are arguments of the
-    constructor that the user or OpenGait's YAML gives.
+    constructor that the user or OpenGait's YAML gives, and `joints` what the YAML says of a network of joints.
     """
 
     path: Path
@@ -126,6 +154,7 @@ class _Content:
     weights: Weights
     shapes: Shapes
     given: Mapping[str, Any]
+    joints: Mapping[str, Any]
     traces: Traces
 
     @classmethod
@@ -135,9 +164,9 @@ class _Content:
         architecture = recognise(theirs, path)
         weights = {architecture.table.to_ours(key): value for key, value in theirs.items()}
         found = beside(path) if config is None else config
-        name = path.absolute()
+        name, joints = path.absolute(), dict[str, Any]()
         if isinstance(found, Path):
-            given, name = _stated(found, architecture, SettingsError if found is config else CheckpointError)
+            given, joints, name = _stated(found, architecture, SettingsError if found is config else CheckpointError)
         else:
             given = _known(found or {}, architecture)
         every = {key: tuple(value.shape) for key, value in weights.items()}
@@ -147,6 +176,7 @@ class _Content:
             weights,
             {key: s for key, s in every.items() if classifier or not key.startswith(architecture.training)},
             given,
+            joints,
             Traces.of(content, every, name, bool(found)),
         )
 
@@ -169,8 +199,9 @@ class _Content:
         architecture = self.architecture
         try:
             network = architecture.network(**{**architecture.read(self.shapes), **self.extra})
-            if isinstance(network, JointNetwork) and self.settled.frames not in (None, network.frames):
-                network.frames = self.settled.frames
+            if isinstance(network, JointNetwork):
+                network.frames = self.joints.get("frames") or self.settled.frames or network.frames
+                network.centred = self.joints.get("centred", self.settled.centred) or False
             return network
         except KeyError as error:
             missing = [str(error.args[0])]
@@ -264,13 +295,25 @@ def read_network(
     weights, to_theirs = content.weights_for(network), content.architecture.table.to_theirs
     network.load_state_dict(weights, strict=False)
     _need_finite({to_theirs(key): value for key, value in weights.items()}, path)
+    if content.settled.is_cosine:
+        logger.info(
+            "%s: its authors compare its embeddings by the cosine distance. Do so with match.metric=cosine "
+            "(evaluate --metric cosine).", path
+        )  # fmt: skip
     if content.settled.assumed:
         logger.warning(
             "%s does not tell how its %s network was made. What is assumed: %s. %s",
             path, network.family, "; ".join(content.settled.assumed), _TELL
         )  # fmt: skip
-    frames = {"frames": network.frames} if isinstance(network, JointNetwork) and "frames" in vars(network) else {}
-    return network.eval(), {**content.extra, **frames}
+    return network.eval(), {**content.extra, **_set_afterwards(network)}
+
+
+def _set_afterwards(network: EmbeddingNetwork) -> dict[str, Any]:
+    """Return what a network of joints has that its class does not have."""
+    if not isinstance(network, JointNetwork):
+        return {}
+    own = {"frames": network.frames, "centred": network.centred}
+    return {key: value for key, value in own.items() if value != getattr(type(network), key)}
 
 
 def _need_finite(weights: Weights, path: Path) -> None:

@@ -7,6 +7,7 @@ usual setting is assumed and said. OpenGait's YAML of the training settles every
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.gait.opengait.keys import Settled, Traces, classes, numbered, widths
@@ -37,6 +38,22 @@ def _from_the_benchmark(traces: Traces) -> bool:
     return traces.iteration in (None, _GAIT3D_BENCHMARK)
 
 
+_OPENGAITS_SCHEDULE = (20000, 40000, 50000)
+
+
+def _compared(settled: Settled, traces: Traces, doubtful: bool) -> Settled:
+    """Add how embeddings are compared: by the cosine in Gait3D-Benchmark, by the Euclidean distance in OpenGait.
+
+    `doubtful` is whether the network may be one of Gait3D-Benchmark's.
+    """
+    if not doubtful or traces.stated or traces.ours or settled.refused is not None:
+        return settled
+    if traces.iteration == _GAIT3D_BENCHMARK:
+        return replace(settled, is_cosine=True)
+    distance = "that embeddings are compared by the Euclidean distance (match.metric), not by the cosine"
+    return replace(settled, assumed=(*settled.assumed, distance))
+
+
 STRIPS = {(32, 64, 128): (1, 4, 8), (32, 64, 128, 256): (1, 1, 8, 8)}
 """By the widths of the published GaitParts: the strips of their focal convolutions. The longer is GREW's, OU-MVLP's and
 CASIA-E's, the shorter that of all others."""
@@ -48,13 +65,15 @@ def settle_gaitpart(traces: Traces) -> Settled:
     strips = {len(known): strips for known, strips in STRIPS.items()}.get(len(own), (1,) * len(own))
     assumed = () if own in STRIPS or traces.stated else (f"strips {', '.join(map(str, strips))} of its convolutions",)
     arguments = {"strips": strips} if len(own) != 3 else {}  # three is the constructor's own
-    return _kind(traces, arguments, len(own) == 3 and _from_the_benchmark(traces), assumed)
+    doubtful = len(own) == 3 and _from_the_benchmark(traces)
+    return _compared(_kind(traces, arguments, doubtful, assumed), traces, doubtful)
 
 
 def settle_gaitset(traces: Traces) -> Settled:
     """Settle the pictures."""
     first = traces.shapes["frame1.conv1.weight"][0]
-    return _kind(traces, {}, first == 32 and _from_the_benchmark(traces))
+    doubtful = first == 32 and _from_the_benchmark(traces)
+    return _compared(_kind(traces, {}, doubtful), traces, doubtful)
 
 
 def settle_gln(traces: Traces) -> Settled:
@@ -62,18 +81,21 @@ def settle_gln(traces: Traces) -> Settled:
     if traces.of_parts:
         return _PARSING
     known = traces.iteration not in (None, _GAIT3D_BENCHMARK) or traces.named(f"{_LARGE}|{_SMALL}") or traces.stated
-    return Settled(assumed=() if known else ("that it takes silhouettes, not maps of body parts",))
+    settled = Settled(assumed=() if known else ("that it takes silhouettes, not maps of body parts",))
+    return _compared(settled, traces, _from_the_benchmark(traces))
 
 
 def settle_gaitgl(traces: Traces) -> Settled:
     """Settle the pictures."""
     people = classes(traces.shapes, "logits.weight") or classes(traces.shapes)
-    return _kind(traces, {}, people == _GAIT3D and _from_the_benchmark(traces))
+    doubtful = people == _GAIT3D and _from_the_benchmark(traces)
+    return _compared(_kind(traces, {}, doubtful), traces, doubtful)
 
 
 def settle_smplgait(traces: Traces) -> Settled:
     """Settle the kind of the pictures; the matrix of the maps tells their size."""
-    return _PARSING if traces.of_parts else Settled()
+    doubtful = _from_the_benchmark(traces) and traces.milestones != _OPENGAITS_SCHEDULE
+    return _PARSING if traces.of_parts else _compared(Settled(), traces, doubtful)
 
 
 def settle_plain(traces: Traces) -> Settled:
@@ -83,12 +105,14 @@ def settle_plain(traces: Traces) -> Settled:
     if people == _HID:
         stages = len(numbered(traces.shapes, "convs.{}.conv.weight")) // 2
         return Settled({**baseline, "input_size": (128, 88)} if stages == 4 else baseline)
-    doubtful = people == _GAIT3D and _from_the_benchmark(traces)
+    doubtful = people == _GAIT3D and _from_the_benchmark(traces) and traces.milestones != _OPENGAITS_SCHEDULE
     if traces.named("mtsgait") or traces.stated:
-        return _kind(traces, {}, doubtful)
-    if traces.named("baseline|smplgait|w-?o-?3d|without 3d"):
-        return _kind(traces, baseline, doubtful)
-    return _kind(traces, {}, doubtful, ("that it is MTSGait and not the plain baseline",))
+        settled = _kind(traces, {}, doubtful)
+    elif traces.named("baseline|smplgait|w-?o-?3d|without 3d"):
+        settled = _kind(traces, baseline, doubtful)
+    else:
+        settled = _kind(traces, {}, doubtful, ("that it is MTSGait and not the plain baseline",))
+    return _compared(settled, traces, doubtful)
 
 
 def settle_gaitbase(traces: Traces) -> Settled:
@@ -98,7 +122,7 @@ def settle_gaitbase(traces: Traces) -> Settled:
         return Settled(refused="it takes depth pictures of three channels, as LidarGait does")
     if people == 3 and not traces.stated and not traces.ours:
         return Settled(refused="it has three classes, as ScoNet has, which grades spines and knows nobody")
-    usual = traces.milestones == (20000, 40000, 50000) or traces.iteration not in (None, 120000)
+    usual = traces.milestones == _OPENGAITS_SCHEDULE or traces.iteration not in (None, 120000)
     published = widths(traces.shapes, "stages.{}.0.conv1.conv.weight") == [64, 128, 256, 512]
     assumed = () if published or traces.stated else ("strides 1, 2, 2, 1",)
     return _kind(traces, {}, people == _GAIT3D and not usual, assumed)
@@ -125,9 +149,14 @@ def settle_gaitgraph1(traces: Traces) -> Settled:
 
 
 def settle_gaitgraph2(traces: Traces) -> Settled:
-    """Settle how many frames it sees."""
+    """Settle how many frames it sees, and whether missing joints are put into the middle."""
     last = next(key for key in reversed(numbered(traces.shapes, "blocks.{}.edge"))).removesuffix(".edge")
     reduction = traces.shapes[f"{last}.graph_expand.norm.weight"][0] // traces.shapes[f"{last}.graph.norm.weight"][0]
-    known = {(8, 500): 60, (8, 2000): 60, (4, 50000): 60, (4, 80000): 30}.get((reduction, traces.steps or 0))
-    assumed = () if known or traces.stated else ("that it sees 60 frames of a walk, not OU-MVLP's 30",)
-    return Settled(frames=known, assumed=assumed)
+    known = {(8, 500): (60, True), (8, 2000): (60, False), (4, 50000): (60, True), (4, 80000): (30, True)}
+    frames, centred = known.get((reduction, traces.steps or 0), (None, None))
+    if frames is not None or traces.stated:
+        return Settled(frames=frames, centred=centred, is_cosine=not traces.ours)
+    centred = reduction == 4 and not traces.ours  # all that are published with it
+    places = "are put into the middle of the pose" if centred else "stay where they are"
+    assumed = ("that it sees 60 frames of a walk, not OU-MVLP's 30", f"that missing joints {places}")
+    return Settled(centred=centred, is_cosine=not traces.ours, assumed=assumed)

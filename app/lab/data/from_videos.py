@@ -20,7 +20,7 @@ from PIL import Image as Pictures
 from PIL import ImageOps
 
 from app.errors import NobodyFoundError, SettingsError, VideoError
-from app.files import written_whole
+from app.files import as_text, written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data.conversion import Outcome, Report, claim, report_of, write_json
 from app.lab.data.labels import COLUMNS, Label, read_labels
@@ -28,10 +28,12 @@ from app.lab.data.opengait import WALK_FILES, DataSetError, write_array
 from app.progress import Progress
 from app.runs.build import build
 from app.settings import QualitySettings, Settings
+from app.spreadsheets import cell
 from app.stages import Run, Stages
 from app.types import Floats, GaitSequence, Image, Track
+from app.video.formats import VIDEO_SUFFIXES
 from app.video.reader import VideoReader
-from app.video.sources import VIDEO_SUFFIXES
+from app.video.sources import videos_below
 from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
 from app.walks.quality import Reason
 from app.weights.checkpoints import checkpoint_roots
@@ -80,7 +82,7 @@ def write_template(folder: Path, out: Path, settings: Settings, progress: Progre
     path = out / TEMPLATE
     if path.exists():
         raise SettingsError(f"{path} exists already. Fill it in and give it with --labels, or move it away.")
-    videos = _videos(folder)
+    videos = _videos(folder, {})
     claim(out, _about(folder))
     rows: list[dict[str, Any]] = []
     for name, video in _analysed(videos, Run(_stages(settings, out), progress), {}):
@@ -99,7 +101,7 @@ def write_template(folder: Path, out: Path, settings: Settings, progress: Progre
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, restval="")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({column: cell(value) for column, value in row.items()} for row in rows)
     return path
 
 
@@ -125,11 +127,12 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
         VideoError: there is no video.
         OutputError: `out` belongs to another data set or cannot be written.
     """
-    videos = _videos(folder)
+    left_out: dict[str, str] = {}
+    videos = _videos(folder, left_out)
     wanted = read_labels(labels, list(videos))
     claim(out, _about(folder))
     run = Run(_stages(settings, out), progress)
-    left_out = dict.fromkeys((name for name in videos if name not in wanted), "not labelled")
+    left_out |= dict.fromkeys((name for name in videos if name not in wanted), "not labelled")
     outcomes: list[Outcome] = []
     sources: dict[str, Any] = {}
     with written_whole(out / "data", rf"[^/]+(/[^/]+(/[^/]+(/{WALK_FILES})?)?)?") as temporary:
@@ -147,16 +150,19 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     return report
 
 
-def _videos(folder: Path) -> dict[str, Path]:
-    """Return every video below `folder`, by its path from there."""
-    found = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and path.name[0] != "."
-    }
-    if not found:
+def _videos(folder: Path, left_out: dict[str, str]) -> dict[str, Path]:
+    """Return every video below `folder`, by its path from there. What is passed over is named."""
+    videos, others = videos_below(folder)
+    for other in others:
+        logger.warning("%s is passed over: its name is not that of a video.", other)
+        left_out[_name(other, folder)] = "its name is not that of a video"
+    if not videos:
         raise VideoError(f"There is no video in {folder}. Known formats: {', '.join(sorted(VIDEO_SUFFIXES))}.")
-    return found
+    return {_name(video, folder): video for video in videos}
+
+
+def _name(path: Path, folder: Path) -> str:
+    return as_text(path.relative_to(folder).as_posix())
 
 
 def _about(folder: Path) -> dict[str, str]:
@@ -256,16 +262,14 @@ def _write_walk(name: str, pieces: Sequence[Piece], quality: QualitySettings, fo
 
 
 def _write_pictures(video: AnalysedVideo, tracks: Sequence[Track], folder: Path, progress: Progress) -> None:
-    """Write a strip of crops of each track, so that somebody can say who it is. Nothing is done if they exist."""
-    if folder.is_dir():
-        return
+    """Write a strip of crops of each track, so that somebody can say who it is. Earlier ones are replaced."""
     wanted: dict[int, list[tuple[Track, int]]] = defaultdict(list)
     strips: dict[int, list[Image]] = defaultdict(list)
     for track in tracks:
         for place in np.unique(np.linspace(0, len(track.frame_indices) - 1, _CROPS + 2).astype(int)[1:-1]):
             wanted[int(track.frame_indices[place])].append((track, int(place)))
     with (
-        VideoReader(video.info.path) as reader,
+        VideoReader(video.info.path, video.info.reading) as reader,
         progress.stage(f"{video.info.path.name}: pictures of the tracks", video.frame_count) as advance,
     ):
         for frame in reader:
@@ -274,7 +278,7 @@ def _write_pictures(video: AnalysedVideo, tracks: Sequence[Track], folder: Path,
             advance(1)
             if not wanted:
                 break
-    with written_whole(folder) as temporary:
+    with written_whole(folder, r"\d+\.jpg") as temporary:
         temporary.mkdir()
         for track in tracks:
             strip = np.concatenate(strips[track.track_id], axis=1)

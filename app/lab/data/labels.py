@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.errors import nearest
 from app.lab.data.opengait import DataSetError
+from app.spreadsheets import text_of
 from app.video.sources import plain_name
 
 COLUMNS = ("video", "track", "identity", "condition", "view", "from_s", "to_s", "silhouettes", "note", "picture")
@@ -53,7 +54,7 @@ def read_labels(path: Path, videos: Sequence[str]) -> dict[str, list[Label]]:
     video_of_walk: dict[str, str] = {}
     for line in reader:
         where = f"{path}, line {reader.line_num}"
-        cells = {key: (value or "").strip() for key, value in line.items() if isinstance(key, str)}
+        cells = {key: text_of((value or "").strip()) for key, value in line.items() if isinstance(key, str)}
         if not cells["identity"]:
             continue
         label = _label(cells, where)

@@ -10,10 +10,10 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from app.weights.pickles import need_modest
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Modality: TypeAlias = Literal["silhouette", "pose", "heatmap", "smpl"]
 
 # Parts of file names that tell what the file holds.
@@ -132,6 +133,27 @@ def walk_files(
     else:
         left_out |= passed
     return walks
+
+
+def readable(files: Iterable[WalkFile], read: Callable[[Path], T], folder: Path) -> Iterator[tuple[WalkFile, T]]:
+    """Yield each walk that can be read, with what `read` makes of its file. Say at the end what was left out.
+
+    Raises:
+        DataSetError: none can be read.
+    """
+    left_out: dict[str, str] = {}
+    count = 0
+    for file in files:
+        try:
+            content = read(file.path)
+        except DataSetError as error:
+            left_out[file.name] = str(error)
+            continue
+        count += 1
+        yield file, content
+    if left_out and not count:
+        raise DataSetError(f"No walk can be read: {next(iter(left_out.values()))}")
+    warn_of(left_out, folder)
 
 
 def warn_of(left_out: Mapping[str, str], folder: Path) -> None:

@@ -18,6 +18,7 @@ from app.lab.evaluation.bootstrap import Figure
 from app.lab.evaluation.charts import Curves, draw_curves, need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
 from app.lab.evaluation.tables import cross_tables
+from app.spreadsheets import cell
 from app.video.sources import plain_name
 
 Row = Sequence[str | float | None]
@@ -25,6 +26,9 @@ Row = Sequence[str | float | None]
 COLUMNS = ("frames", "probes", "metric", "probe_view", "gallery_view", "value", "low", "high")
 """Columns of the CSV file. It has a row for each mean, with its interval, and a row for each pair of views. Cells
 without meaning are empty, and so is `frames` for whole walks."""
+
+_AS_TEXT = {"strings_to_formulas": False, "strings_to_urls": False}
+"""In Excel files, texts such as the name ``=1+1`` are texts as they are."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:
     """Write the rows of `COLUMNS`; for several evaluations with model, data and protocol before them."""
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(_rows_with_header(evaluations))
+        csv.writer(file).writerows([cell(value) for value in row] for row in _rows_with_header(evaluations))
 
 
 def write_excel(evaluations: Sequence[Evaluation], path: Path) -> None:
@@ -89,7 +93,7 @@ def write_excel(evaluations: Sequence[Evaluation], path: Path) -> None:
     Raises:
         MissingExtraError: the extra `evaluate` is not installed.
     """
-    with written_whole(path) as temporary, _xlsxwriter().Workbook(temporary) as book:
+    with written_whole(path) as temporary, _xlsxwriter().Workbook(temporary, _AS_TEXT) as book:
         percent = book.add_format({"num_format": "0.0%"})
 
         def add_sheet(name: str, rows: Iterable[Row], number_format: Any = None) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from app.errors import SettingsError
 from app.gait.models.disentangled import FRAMES, PARENTS, ROOT, ROWS, Codes, Disentangled, poses_from, rows_of
-from app.lab.data.opengait import read_keypoints, read_partition, walk_files
+from app.lab.data.opengait import read_keypoints, read_partition, readable, walk_files
 from app.lab.training.engine import Task, fit
 from app.lab.training.gait.judging import EvaluationSet, first_walk
 from app.lab.training.losses import batch_all_triplet
@@ -58,16 +58,18 @@ class DisentangledTrainSettings(TrainSettings):
 class Skeletons:
     """The walks of a data set that have two views at least.
 
-    `files` and `keypoints` hold every walk. ``walks[person][condition]`` are float32 (views, T, 17, 3).
+    `files` and `keypoints` hold every walk that can be read.
+    ``walks[person][condition]`` are float32 (views, T, 17, 3).
 
     Raises:
-        DataSetError: there are no walks, or a file cannot be read.
+        DataSetError: there are no walks, or none can be read.
         SettingsError: no walk has two views of the same frames.
     """
 
     def __init__(self, folder: Path, people: Sequence[str] | None = None) -> None:
-        self.files = walk_files(folder, people, "pose")
-        self.keypoints = [read_keypoints(file.path) for file in self.files]
+        found = list(readable(walk_files(folder, people, "pose"), read_keypoints, folder))
+        self.files = [file for file, _ in found]
+        self.keypoints = [keypoints for _, keypoints in found]
         views: dict[tuple[str, str], list[Floats]] = {}
         for file, keypoints in zip(self.files, self.keypoints, strict=True):
             views.setdefault((file.identity, file.condition), []).append(keypoints)
@@ -254,7 +256,7 @@ def train(settings: DisentangledTrainSettings) -> Disentangled:
     """Train, or continue a training: see `app.lab.training.engine.fit`. Runs can use its ``network.pt``.
 
     Raises:
-        DataSetError: there are no walks, or a file cannot be read.
+        DataSetError: there are no walks, or none can be read.
         SettingsError: there are too few people, or no walk has two views.
     """
     chosen = None if settings.partition is None else read_partition(settings.partition, "train")

@@ -15,7 +15,7 @@ from app.errors import CheckpointError, SettingsError
 from app.files import written_whole
 from app.gait.models.disentangled import FRAMES, JOINTS, PARENTS, ROOT, Codes, Disentangled, poses_from
 from app.gait.opengait import load_network
-from app.lab.data.opengait import DataSetError, WalkFile, read_keypoints, read_partition, walk_files
+from app.lab.data.opengait import DataSetError, WalkFile, read_keypoints, read_partition, readable, walk_files
 from app.lab.evaluation.charts import need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
 from app.lab.evaluation.files import middle
@@ -76,12 +76,12 @@ def judge(
 
     Raises:
         CheckpointError: it is another network.
-        DataSetError: the data set lacks what is compared, or a walk cannot be read.
+        DataSetError: the data set lacks what is compared, or no walk can be read.
     """
     network = load(checkpoint)
-    files = _test_files(data, partition)
+    found = list(readable(progress(_test_files(data, partition)), read_keypoints, data))
+    files, walks = [file for file, _ in found], [keypoints for _, keypoints in found]
     rules = first_walk(files, ("Rank-1", "Rank-5", "mAP"), False) if protocol is None else read_protocol(protocol)
-    walks = [read_keypoints(file.path) for file in progress(files)]
     views: dict[tuple[str, str], list[Tensor]] = {}
     for file, walk in zip(files, walks, strict=True):
         views.setdefault((file.identity, file.condition), []).append(_rows(walk))

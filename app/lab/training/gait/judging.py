@@ -30,10 +30,10 @@ BATCH = 16
 def network_input(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
     """Return what a network takes, from one of the `tensors` of walks.
 
-    Pictures become 0..1, and keypoints what `JointNetwork.input_of` makes of them. SMPL parameters stay as they are.
+    Pictures become 0..1, and keypoints what `JointNetwork.prepared` makes of them. SMPL parameters stay as they are.
     """
     if isinstance(network, JointNetwork):
-        return network.input_of(walks)
+        return network.prepared(walks)
     return walks.float() / 255 if walks.dtype == torch.uint8 else walks
 
 

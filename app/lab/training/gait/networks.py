@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, get_type_hints
 from torch import nn
 
 from app.errors import SettingsError
-from app.gait.base import EmbeddingNetwork
+from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
 from app.gait.models.gaitbase import GaitBase
@@ -38,11 +38,15 @@ _SIZES = {(64, 44): "", (128, 88): " of 128 rows"}
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """A network and the arguments of its constructor. `classes` is the size of its classifier, if the file says it."""
+    """A network and the arguments of its constructor. `classes` is the size of its classifier, if the file says it.
+
+    `centred` says whether a network of joints sees missing ones in the middle of the pose.
+    """
 
     network: type[EmbeddingNetwork]
     arguments: Mapping[str, Any]
     classes: int | None = None
+    centred: bool = False
 
     @property
     def form(self) -> Form:
@@ -85,6 +89,8 @@ class NetworkPlan:
             )
         classes = self.classes or (people if classifier else None)
         network = self.network(**self.arguments, **({"classes": classes} if can_classify and classes else {}))
+        if isinstance(network, JointNetwork):
+            network.centred = self.centred
         return network if isinstance(network, GaitStrips) else _initialised(network)
 
 

@@ -8,6 +8,7 @@ where and how to run, and the keys ``held_out``, ``filmed`` and ``filmed_share``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,7 +22,7 @@ from app.lab.training.gait.networks import read_network
 from app.lab.training.gait.rules import Rule, need_known, no_effect, one_of, only, read, section, sections, take
 from app.lab.training.gait.sampling import Order, Sampling
 from app.lab.training.gait.settings import LOSSES, GaitTrainSettings, LossTerm, Recipe
-from app.lab.training.gait.transforms import read_transforms, sequence_length, two_views
+from app.lab.training.gait.transforms import centres_missing, read_transforms, sequence_length, two_views
 from app.lab.training.settings import split_assignment
 from app.yaml_files import parse_yaml
 
@@ -124,6 +125,7 @@ def settings_from(content: Any, where: str, assignments: Sequence[str] = ()) -> 
     plan = read_network(parts["model_cfg"], f"{where}: model_cfg")
     trainer, place = parts["trainer_cfg"], f"{where}: trainer_cfg"
     transforms = trainer.pop("transform", [])
+    plan = replace(plan, centred=centres_missing(transforms))
     sampling = _sampling(take(trainer, "sampler", place), f"{place}.sampler", sequence_length(transforms))
     values = {"keep_every": 10_000, "precision": "32-true", **read(trainer, place, _TRAINER, types)}
     for key, name in (("total_iter", "steps"), ("save_iter", "keep_every")):

@@ -176,7 +176,7 @@ def walks_of(settings: GaitTrainSettings, part: Literal["train", "test"]) -> Pac
     """Return the walks of the training people or of the test people, packed in `settings.out`.
 
     Raises:
-        DataSetError: there are no walks, or a file cannot be read.
+        DataSetError: there are no walks, or none can be read.
         SettingsError: `settings.out` holds a training on other walks.
     """
     people = None if settings.partition is None else read_partition(settings.partition, part)
@@ -236,7 +236,7 @@ def train(settings: GaitTrainSettings, walks: PackedWalks | None = None) -> Embe
         The network, in evaluation mode.
 
     Raises:
-        DataSetError: there are no walks, or a file cannot be read.
+        DataSetError: there are no walks, or none can be read.
         SettingsError: the settings contradict each other or the data set.
         CheckpointError: the weights to start from belong to another network.
     """

@@ -281,7 +281,7 @@ PREPARATIONS = {
     "RandomSelectSequence": ("sequence_length",),  # see `sequence_length`
 }
 """Transforms of OpenGait that happen here in any case, and their keys: silhouettes are cut to 44 columns and scaled to
-0..1, and a network computes itself what it needs from the joints."""
+0..1, and a network computes itself what it needs from the joints. For ``NormalizeEmpty`` see `centres_missing`."""
 
 
 def read_transforms(entries: Any, place: str, form: Form) -> tuple[Transform, ...]:
@@ -323,6 +323,11 @@ def _cutting(columns: Any) -> Mapping[str, Any]:
 def two_views(transforms: object) -> bool:
     """Whether a ``transform`` list shows every walk twice, changed in two ways (``TwoView``)."""
     return any(entry.get("type") == "TwoView" for entry in _entries(transforms))
+
+
+def centres_missing(transforms: object) -> bool:
+    """Whether a ``transform`` list puts missing joints into the middle of the pose (``NormalizeEmpty``)."""
+    return any(entry.get("type") == "NormalizeEmpty" for entry in _entries(transforms))
 
 
 def sequence_length(transforms: object) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SettingsError
-from app.files import written_whole
+from app.files import as_text, written_whole
 from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import (
@@ -24,6 +24,7 @@ from app.lab.data.opengait import (
     read_keypoints,
     read_silhouettes,
     walk_files,
+    warn_of,
 )
 from app.types import Floats, Ints
 
@@ -95,6 +96,8 @@ class PackedWalks:
         self.form: Form = form or packed
         self.files = [WalkFile(who, how, whence, folder) for who, how, whence in index["names"]]
         """Identity, condition and view of each walk."""
+        self.left_out: dict[str, str] = index.get("left_out", {})
+        """The walks that could not be read when the others were packed, with the reasons."""
         self._starts: list[int] = index["starts"]
         shape, kind = SHAPES[packed]
         self._frames: NDArray[Any] = np.memmap(folder / "frames.bin", kind, "r").reshape(-1, *shape)
@@ -134,7 +137,8 @@ class PackedWalks:
     ) -> PackedWalks:
         """Copy the walks of a data set into `folder`, unless this has been done before.
 
-        A training that continues therefore sees the walks that it saw before. Heatmaps are drawn from keypoints if the
+        A training that continues therefore sees the walks that it saw before. A walk that cannot be read is left out
+        and named, each time. Heatmaps are drawn from keypoints if the
         data set has none.
 
         Args:
@@ -146,7 +150,7 @@ class PackedWalks:
             estimate: adds the errors of a pose estimator to the keypoints. None leaves them exact.
 
         Raises:
-            DataSetError: there are no walks, or a file cannot be read.
+            DataSetError: there are no walks, or none can be read.
             SettingsError: `folder` holds other walks, or another form of them.
             OutputError: `folder` cannot be written.
         """
@@ -157,12 +161,13 @@ class PackedWalks:
                 temporary.mkdir()
                 _pack(sources, form, temporary, progress, estimate)
         walks = cls(folder, form)
-        if [file.name for file in walks.files] != list(sources):
-            where = ", ".join(sorted({str(path) for path in folders.values()}))
+        where = ", ".join(sorted({str(path) for path in folders.values()}))
+        if [file.name for file in walks.files] != [name for name in sources if name not in walks.left_out]:
             raise SettingsError(
                 f"{folder.parent} holds a training on other walks than those of {where}. Give another folder as out, "
                 f"or remove {folder} to continue with the new walks."
             )
+        warn_of(walks.left_out, Path(where))
         return walks
 
 
@@ -185,15 +190,25 @@ def _pack(
     estimate: Estimate | None,
 ) -> None:
     starts = [0]
+    names: list[tuple[str, str, str]] = []
+    left_out: dict[str, str] = {}
     with (folder / "frames.bin").open("wb") as pack:
-        for done, files in enumerate(sources.values(), 1):
-            walk = _read(files, form, estimate)
-            pack.write(walk.tobytes())
-            starts.append(starts[-1] + len(walk))
+        for done, (name, files) in enumerate(sources.items(), 1):
+            try:
+                walk = _read(files, form, estimate)
+                if walk.shape[1:] != SHAPES[form][0]:
+                    raise DataSetError(f"{files[0].path} holds {form} of the shape {walk.shape[1:]}.")
+            except (DataSetError, ValueError) as error:
+                left_out[name] = as_text(error)
+            else:
+                pack.write(walk.tobytes())
+                starts.append(starts[-1] + len(walk))
+                names.append((files[0].identity, files[0].condition, files[0].view))
             if progress is not None:
                 progress(done, len(sources))
-    names = [(first.identity, first.condition, first.view) for first, *_ in sources.values()]
-    index = {"form": form, "names": names, "starts": starts}
+    if not names:
+        raise DataSetError(f"No walk can be read: {next(iter(left_out.values()))}")
+    index = {"form": form, "names": names, "starts": starts, "left_out": left_out}
     (folder / "walks.json").write_text(json.dumps(index), encoding="utf-8")
 
 
