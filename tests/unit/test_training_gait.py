@@ -378,6 +378,28 @@ class TestStart:
             parts /= np.linalg.norm(parts, axis=1, keepdims=True)
             assert np.abs(parts - expected).max() < 1e-4
 
+    def test_the_exported_network_may_keep_a_share_of_the_start(
+        self, small: EmbeddedGaitSettings, tmp_path: Path
+    ) -> None:
+        from app.lab.training.export import stored_weights
+        from app.lab.training.gait.export import export_trained
+
+        start = self.exported(small.trainer_settings(), tmp_path)
+        again = replace(small, start=start, out=tmp_path / "again", seed=small.seed + 1)
+        train(again.trainer_settings())
+        found = {}
+        for share in (0.0, 0.25, 1.0):
+            path = tmp_path / f"{share}.onnx"
+            export_trained(replace(again, start_share=share).trainer_settings(), path)
+            found[share] = stored_weights(path)
+        known = stored_weights(start)
+        moved = 0
+        for key, trained in found[0.0].items():
+            assert torch.allclose(found[1.0][key], known[key], atol=2e-3, rtol=2e-3), key
+            assert torch.allclose(found[0.25][key], 0.75 * trained + 0.25 * known[key], atol=2e-3, rtol=2e-3), key
+            moved += bool((trained - known[key]).abs().max() > 5e-3)
+        assert moved
+
     def test_a_file_of_another_network_is_refused(self, small: EmbeddedGaitSettings, tmp_path: Path) -> None:
         from app.errors import CheckpointError
 

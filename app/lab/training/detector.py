@@ -30,7 +30,7 @@ from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import HeldOut, Photo, frames_of, read_grounds, read_photos
 from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
-from app.lab.training.export import export, stored_weights
+from app.lab.training.export import export, mix, stored_weights
 from app.lab.training.settings import PHOTOS, TrainSettings
 from app.settings import DetectorSettings
 from app.types import Detections, Floats, Frame, Image, VideoInfo
@@ -60,6 +60,9 @@ class DetectorTrainSettings(TrainSettings):
     start: Path | None = None
     """The ONNX file whose weights the network starts from: NanoDet-g's as published, or one that a training of this
     network has exported. None: random weights."""
+    start_share: float = 0.0
+    """Share of the weights of `start` in the exported network, the rest being the trained ones (Wortsman et al. 2022,
+    arXiv 2109.01903). It may be changed after the training, with ``--export-only``."""
     frozen: int = 1
     """How many of the four stages keep the weights of `start`, the stem with them. It has no effect without `start`."""
     clips: dict[Path, int] = field(default_factory=dict)
@@ -408,6 +411,8 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
         CheckpointError: the network finds nobody.
     """
     network = load(settings)
+    if settings.start is not None and settings.start_share:
+        mix(network, stored_weights(settings.start), settings.start_share)
     photos = held_out_photos(settings.photos)
     matches = matches_with([detect(network, photo.read(), _SEEN_AT) for photo in photos], photos, full=False)
     calibration = calibrate(matches)

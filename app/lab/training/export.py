@@ -123,6 +123,21 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
     }
 
 
+def mix(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
+    """Replace the weights of `network` by the mean of them and of those it started from (Wortsman et al. 2022).
+
+    The mean often holds on other data where the trained weights alone do not. Weights that `start` lacks stay.
+
+    Args:
+        network: a trained network.
+        start: the weights it started from, see `stored_weights`.
+        share: that of `start`, 0 to 1.
+    """
+    own = network.state_dict()
+    shared = {key: start[key] for key, value in own.items() if key in start and start[key].shape == value.shape}
+    network.load_state_dict({**own, **{key: torch.lerp(own[key], value, share) for key, value in shared.items()}})
+
+
 def largest_difference(path: Path, examples: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> float:
     """Return the largest absolute difference between the outputs of the ONNX file `path` and `expected`."""
     import onnxruntime

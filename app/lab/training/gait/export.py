@@ -18,7 +18,7 @@ from app.gait.models.gaitstrips import GaitStrips
 from app.gait.models.smplgait import SMPLGait
 from app.gait.onnx import accepts
 from app.gait.opengait import load_network
-from app.lab.training.export import Storage, export, largest_difference
+from app.lab.training.export import Storage, export, largest_difference, mix, stored_weights
 from app.types import SMPL
 from app.weights.checkpoints import load_pickle_safely, metadata_of
 
@@ -120,6 +120,8 @@ def export_trained(settings: GaitTrainSettings, path: Path) -> float:
         network = load_network(settings.checkpoint, settings.plan.arguments)
     else:
         raise SettingsError(f"{settings.checkpoint} does not exist. Train the network first.")
+    if settings.start is not None and settings.start_share:
+        mix(network, stored_weights(settings.start), settings.start_share)
     note = settings.note or f"trained here on {settings.data_name or settings.data.name}, {settings.steps} steps"
     metadata = {"licence": settings.licence, "note": note, **settings.properties}
     if settings.held_out:

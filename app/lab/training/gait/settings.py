@@ -60,6 +60,9 @@ class _DataSettings(TrainSettings):
     """Walks of the same people as a segmenter has cut them out: see `app.lab.synthesis.filmed`."""
     filmed_share: float = 0.5
     """How many of the walks in a batch are filmed ones, for people who have any."""
+    start_share: float = 0.0
+    """Share of the weights of `start` in the exported network, the rest being the trained ones (Wortsman et al. 2022,
+    arXiv 2109.01903). It may be changed after the training, with ``--export-only``."""
 
 
 @dataclass(frozen=True, kw_only=True)
