@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.terminal import ProgressBars, say, show_log
-from app.weights.checkpoints import HOME
 
 app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
 
@@ -33,8 +32,6 @@ ExportOnlyOption = Annotated[
 ]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
 CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model.")]
-
-EMBEDDED_SEGMENTER = HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
 
 
 @app.command()
@@ -139,8 +136,9 @@ def filmed(
     """Film virtual walkers in colour and cut them out with a segmenter, for training the gait network."""
     from app.lab.synthesis.filmed import Studio, write_filmed
     from app.lab.walkers.body import CACHE
+    from app.weights.checkpoints import HOME
 
-    segmenters = tuple(segmenter or [EMBEDDED_SEGMENTER])
+    segmenters = tuple(segmenter or [HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"])
     studio = Studio(data, photos, cutouts, segmenters, cache or CACHE, wardrobe, walks)
     with ProgressBars() as bars:
         write_filmed(

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from scipy.signal import find_peaks
 
 from app.settings import DetectorSettings
 from app.types import Bools, Bytes, Detections, Floats, Frame, Ints
@@ -121,6 +120,8 @@ def _people(blob: Bools) -> list[tuple[int, int]]:
     # How far each column reaches above the ground. Heads are peaks, and one walker has only one, whatever the stride.
     reach = np.where(blob.any(axis=0), height - blob.argmax(axis=0), 0).astype(np.float32)
     reach = cv2.blur(reach[None], (max(1, height // 12) | 1, 1), borderType=cv2.BORDER_REPLICATE)[0]
+    from scipy.signal import find_peaks  # slow to import, and seldom needed
+
     padded = np.concatenate([[0], reach, [0]])
     heads, _ = find_peaks(padded, prominence=0.1 * height, distance=max(1, _SHOULDERS * height), height=0.4 * height)
     if len(heads) < 2:

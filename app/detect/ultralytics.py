@@ -21,8 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.detect.letterbox import choose_person, clipped
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
@@ -96,6 +94,8 @@ class _DryRun(pickle.Unpickler):
 
 
 def _records(path: Path) -> Any:
+    import torch  # slow, so only where such a file is met
+
     # This is torch's own reader, because a crafted file could show another zip reader another pickle.
     return torch._C.PyTorchFileReader(str(path))
 

@@ -1,4 +1,4 @@
-"""YOLOX in torch, from the official ``.pth`` files and ByteTrack's ``.pth.tar``.
+"""YOLOX in torch; `app.detect.yolox_torch` is the detector.
 
 Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430: CSPDarknet (Wang et al. 2020) with a Focus stem,
 a path-aggregation pyramid (Liu et al. 2018) and a decoupled, anchor-free head. The modules have the names of the
@@ -12,26 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from app.detect.letterbox import choose_normalise, choose_person, letterbox, network_size, normalised, people
-from app.errors import CheckpointError
-from app.settings import DetectorSettings
-from app.stages import Detector
-from app.types import Detections, Frame
-from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, need_weights, state_dict_of
-from app.weights.registry import detectors
+from app.weights.checkpoints import need_weights
 
 _STEM = "backbone.backbone.stem.conv.conv.weight"
 _DEPTHWISE = "backbone.backbone.dark2.0.dconv.conv.weight"
 _BOTTLENECK = "backbone.backbone.dark2.1.m.{}.conv1.conv.weight"
 _CLASSES = "head.cls_preds.0.weight"
 
-# The width of the stem of YOLOX-S; nano and tiny are narrower and were made for smaller pictures.
-_SMALL = 32
 _SIZES = {(1, 16): "nano", (1, 24): "tiny", (1, 32): "s", (2, 48): "m", (3, 64): "l", (4, 80): "x"}
 
 
@@ -262,22 +253,7 @@ class Yolox(nn.Module):
         return self.requires_grad_(False)
 
 
-def holds_yolox(path: Path) -> bool:
-    """Whether `path` is a torch checkpoint with YOLOX's keys. Weights are mapped, not read; nothing is executed.
-
-    Raises:
-        CheckpointError: it has keys that only YOLOX has, but some are missing or left over; the message names them.
-    """
-    if path.suffix.lower() not in {".pth", ".pt", ".tar"} or not path.is_file():
-        return False
-    try:
-        weights = state_dict_of(load_pickle_safely(path, mapped=True), path)
-    except CheckpointError:
-        return False
-    return _layout(weights, path) is not None
-
-
-def _layout(weights: Mapping[str, Tensor], path: Path) -> YoloxLayout | None:
+def layout_of(weights: Mapping[str, Tensor], path: Path) -> YoloxLayout | None:
     """Return the layout of a checkpoint, None if it is not one of YOLOX's.
 
     The network is built without numbers here, because a file may claim layers that do not fit into the memory.
@@ -291,65 +267,3 @@ def _layout(weights: Mapping[str, Tensor], path: Path) -> YoloxLayout | None:
     with torch.device("meta"):
         need_weights(Yolox(layout), weights, path, f"YOLOX-{layout.name}")
     return layout
-
-
-@detectors.register(
-    "yolox",
-    licence="Apache-2.0",
-    about="YOLOX nano to x and ByteTrack's detectors, official .pth, .pt or .pth.tar",
-    accepts=holds_yolox,
-)
-class YoloxDetector(Detector):
-    """Finds people with a YOLOX checkpoint.
-
-    A network of one class whose file lacks ``best_ap`` is taken for one of ByteTrack's, because YOLOX's trainer writes
-    that key and ByteTrack's does not. It gets ImageNet-normalised input within 800x1440 px (608x1088 for nano and
-    tiny). All others get raw pixels within 640x640 px (416x416). A file may state its input under the key
-    ``normalise``. `DetectorSettings.normalise` and `input_size` override all of this.
-
-    Raises:
-        CheckpointError: there is no checkpoint, it is no YOLOX file, keys are missing or left over, or it is a pickle
-            that would run code.
-    """
-
-    def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
-        if checkpoint is None:
-            raise CheckpointError("The detector 'yolox' needs a checkpoint: give --detector-checkpoint FILE.")
-        path = checkpoint.path
-        content = load_pickle_safely(path)
-        weights = state_dict_of(content, path)
-        layout = _layout(weights, path)
-        if layout is None:
-            raise CheckpointError(f"{path} is not a YOLOX checkpoint: it lacks {_STEM} or {_CLASSES}.")
-        self.network = Yolox(layout)
-        load_strictly(self.network, weights, path, f"YOLOX-{layout.name}")
-        self._dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-        self.network.for_inference(self._dtype)
-
-        likely_bytetrack = layout.classes == 1 and "best_ap" not in content
-        self.normalise = choose_normalise(settings, content.get("normalise"), likely_bytetrack, path)
-        bytetrack = layout.classes == 1 and self.normalise == "imagenet"
-        small = layout.channels < _SMALL
-        own_size = ((608, 1088) if small else (800, 1440)) if bytetrack else ((416, 416) if small else (640, 640))
-        self.input_size = network_size(settings, own_size)
-        self._score, self._nms_iou = settings.score, settings.nms_iou
-        self._person = choose_person(settings, layout.classes, path)
-        self.card = checkpoint.card(
-            "detector",
-            f"{'bytetrack' if bytetrack else 'yolox'}-{layout.name}",
-            "MIT" if bytetrack else "Apache-2.0",
-            f"torch {settings.precision}",
-            f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
-        )
-
-    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Return the people of each frame; all frames run as one batch."""
-        if not frames:
-            return []
-        boxed = letterbox([frame.image for frame in frames], self.input_size)
-        # Raw pixels stay bytes until they are in torch, which keeps the channels last without a copy.
-        pixels = boxed.pixels if self.normalise == "raw" else normalised(boxed.pixels, self.normalise)
-        with torch.inference_mode():
-            inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(self._dtype)
-            outputs = self.network(inputs).numpy()
-        return people(outputs, boxed, person=self._person, decoded=False, score=self._score, nms_iou=self._nms_iou)

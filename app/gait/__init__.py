@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load_gait_model", "load_network"]
 
+LICENCE = "academic use only (OpenGait weights)"
+"""What may be done with weights that OpenGait's authors published."""
+
 
 def load_gait_model(checkpoint: Path | str | None = None, name: str = "auto", **settings: Any) -> GaitModel:
     """Load a gait model, which turns walks into embeddings.

@@ -1,4 +1,4 @@
-"""OpenGait's networks as a gait model."""
+"""OpenGait's networks as a gait model; `app.gait.checkpoints` recognises their files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.errors import CheckpointError, SettingsError
+from app.gait import LICENCE
 from app.gait.base import EmbeddingNetwork, FramewiseNetwork, JointNetwork, PictureNetwork
+from app.gait.frames import thin
 from app.gait.heatmaps import heatmaps
 from app.gait.layers import prepare_for_inference
-from app.gait.opengait import outline_of, read_network
+from app.gait.opengait import read_network
 from app.settings import GaitSettings
-from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
+from app.types import Bytes, Embedding, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
-from app.weights.registry import gait_models
 
-LICENCE = "academic use only (OpenGait weights)"
 # Bounds the memory to about 0.1 GB. Smaller chunks are no faster, and slower on a busy machine
 # (tests/benchmarks/gait.py).
 CHUNK = 32
@@ -52,19 +52,7 @@ INPUTS: dict[tuple[str, ...], MakeInput] = {
 """How the pictures that networks take are made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
 
 
-def accepts(path: Path) -> bool:
-    """Whether `path` is a checkpoint of a supported gait network, with all of its keys.
-
-    Raises:
-        CheckpointError: a torch file that is another network, or lacks keys; the message says which.
-    """
-    if path.is_dir() or path.suffix.lower() not in {".pt", ".pth", ".ckpt", ".tar"}:
-        return False
-    _input_of(outline_of(path), path)
-    return True
-
-
-def _input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
+def input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
     """Return how the network's input is made from a walk.
 
     Raises:
@@ -101,19 +89,6 @@ def name_of(network: EmbeddingNetwork, extra: Mapping[str, Any]) -> str:
     return "+".join([network.family, *(f"{key}={written(value)}" for key, value in sorted(extra.items()))])
 
 
-def thin(frames: int, most: int) -> Ints:
-    """Return the indices of at most `most` of `frames` frames, evenly spread from the first to the last."""
-    if frames <= most:
-        return np.arange(frames)
-    return np.linspace(0, frames - 1, most).round().astype(np.int64)
-
-
-@gait_models.register(
-    "opengait",
-    licence=LICENCE,
-    about="checkpoints of OpenGait (.pt), family and widths read from the file",
-    accepts=accepts,
-)
 class NetworkEmbedder:
     """Embeds walks with the network of an OpenGait checkpoint, in float32 on the CPU.
 
@@ -131,7 +106,7 @@ class NetworkEmbedder:
             raise CheckpointError("The gait model 'opengait' needs a checkpoint: give --gait-checkpoint FILE.")
         self._network, extra = read_network(checkpoint.path, settings.config)
         stated = metadata_of(load_pickle_safely(checkpoint.path, mapped=True))
-        self._input = _input_of(self._network, checkpoint.path)
+        self._input = input_of(self._network, checkpoint.path)
         prepare_for_inference(self._network)
         self._max_frames = settings.max_frames
         self.card = checkpoint.card(

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import CheckpointError
-from app.gait.embedder import thin
+from app.gait.frames import thin
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile

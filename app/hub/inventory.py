@@ -94,22 +94,12 @@ def registry_of(stage: str) -> Registry[Any, Any]:
 
 def gait_families() -> list[GaitFamily]:
     """Every family of gait networks, the oldest first."""
-    import torch
-
-    from app.gait.models import networks
-
-    classes = networks()
     families = []
     for family in (GaitFamily(**entry) for entry in published_data()["families"]):
         if family.network is not None:
-            network = classes[family.network]
-            with torch.device("meta"):  # gives the shapes without allocating the weights
-                parameters = sum(parameter.numel() for parameter in network().parameters())
             weights = [model for model in published().values() if model.family == family.name and model.supported]
             family = replace(
                 family,
-                parameters=parameters,
-                inputs=" and ".join(what.partition(" (")[0] for what in network.inputs),
                 published=tuple(model.name for model in weights),
                 licence=", ".join(dict.fromkeys(model.licence.short for model in weights)),
             )

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
-from scipy.sparse import coo_array
 
 from app.gallery.distances import Distances
 from app.recognise.covisible import covisible, visibility
+from app.track.assignment import assign
 from app.types import Bools, Candidate, Ints, Match
 
 _NOBODY = -1
@@ -164,10 +163,13 @@ def _assign(table: Distances, visible: Bools, threshold: float | None) -> Ints:
         return assigned
     assigned[:] = _NOBODY
     if len(visible) == 1:  # all tracks are in view at once: the classic assignment problem
-        rows, columns = linear_sum_assignment(np.where(allowed, cost, 0.0))
-        accepted = allowed[rows, columns]
-        assigned[rows[accepted]] = columns[accepted]
+        for row, column in assign(np.where(allowed, -cost, 0.0)):
+            assigned[row] = column
         return assigned
+    # Slow to import, and seldom needed.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
     rows, columns = np.nonzero(allowed)
     pairs = np.arange(len(rows))
     # One identity for each track, and in each moment one track for each identity.

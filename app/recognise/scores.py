@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from app.errors import GalleryError
 from app.files import written_whole
@@ -27,7 +27,9 @@ from app.types import Doubles, Ints, Match, ModelCard
 
 logger = logging.getLogger(__name__)
 
-LEVELS: NDArray[np.float64] = ndtr(np.linspace(-4, 4, 81))
+_NORMAL = NormalDist()
+_DEVIATIONS = np.linspace(-4, 4, 81)
+LEVELS: NDArray[np.float64] = np.array([_NORMAL.cdf(deviation) for deviation in _DEVIATIONS.tolist()])
 """The quantiles of distances that are kept: dense in the tails, evenly spaced for a normal distribution."""
 RATES = (0.001, 0.01, 0.1)
 """False accept rates whose thresholds have confidence intervals."""
@@ -103,7 +105,7 @@ class ScoreModel:
                 f"A false accept rate of {far:g} cannot be derived from the {self.people} people of {self.data}. Give "
                 f"--far a rate from {self.smallest_rate():.2g} to below 1."
             )
-        return float(np.interp(ndtri(far), ndtri(LEVELS), self.impostor))
+        return float(np.interp(_NORMAL.inv_cdf(far), _DEVIATIONS, self.impostor))
 
     def probabilities(self, distances: Distances, prior: float = 0.5) -> Distances:
         """Return the probability of each person of a gallery (n, people). What is missing to 1 is a stranger's.

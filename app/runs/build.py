@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.errors import SettingsError
 from app.progress import Progress, Silent, Stopwatch
-from app.settings import Settings, cores
+from app.settings import Settings
 from app.stages import PoseEstimator, Run, Stages
 from app.track import ByteTracker
 from app.types import ModelCard
@@ -47,9 +47,6 @@ def build(settings: Settings) -> Stages:
         CheckpointError: a file is missing, unsafe or of the wrong kind.
         MissingExtraError: an optional package is needed.
     """
-    import torch
-
-    torch.set_num_threads(settings.detector.threads or cores())
     roots = checkpoint_roots(settings.checkpoints)
     detector = detectors.build(settings.detector, roots)
     segmenter = segmenters.build(settings.segmenter, roots)

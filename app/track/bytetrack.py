@@ -9,9 +9,9 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from app.settings import TrackSettings
+from app.track.assignment import assign
 from app.track.kalman import BoxFilter
 from app.types import Detections, Floats, Ints, TrackedBoxes
 
@@ -143,7 +143,4 @@ def iou(first: Floats, second: Floats) -> Floats:
 
 def match(likeness: Floats, least: float) -> list[tuple[int, int]]:
     """Pair rows with columns so that the sum of `likeness` is largest; only values of at least `least` count."""
-    allowed = np.where(likeness >= least, likeness, 0.0)
-    rows, columns = linear_sum_assignment(allowed, maximize=True)
-    good: NDArray[np.bool_] = allowed[rows, columns] > 0
-    return list(zip(rows[good].tolist(), columns[good].tolist(), strict=True))
+    return assign(np.where(likeness >= least, likeness, 0.0))

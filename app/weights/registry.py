@@ -6,13 +6,15 @@ A new detector, segmenter, pose or gait model is one file with a decorated class
     class MyDetector:
         def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None: ...
 
-The packages that hold the implementations are imported when a registry is first asked, so that the command line's help
-stays quick.
+The modules of a stage's package that register an implementation are imported when its registry is first asked. Such a
+module imports slow packages, torch above all, only where it uses them: in ``__init__`` and in `accepts`, if a file's
+name allows no earlier answer. So a run with the networks that come with Gaitprint never imports torch.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
@@ -113,7 +115,8 @@ class Registry(Generic[StageT, SettingsT]):
         if not self._imported:
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
-                importlib.import_module(module.name)
+                if _registers(module.name):  # the others hold parts, and networks in torch
+                    importlib.import_module(module.name)
             self._imported = True
         return [self._entries[name] for name in sorted(self._entries)]
 
@@ -337,6 +340,12 @@ class Registry(Generic[StageT, SettingsT]):
         values = {"checkpoint": checkpoint, "name": name, **settings}
         every = Settings.load(named={f"{self.stage}.{key}": value for key, value in values.items()})
         return self.build(getattr(every, self.stage), checkpoint_roots(every.checkpoints))
+
+
+def _registers(name: str) -> bool:
+    """Whether the module called `name` registers an implementation, read from its text."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None and ".register(" in Path(spec.origin).read_text("utf-8")
 
 
 detectors: Registry[Detector, DetectorSettings] = Registry(

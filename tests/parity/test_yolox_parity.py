@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from app.detect.letterbox import Normalise, cells, corners, decode, letterbox, nms, normalised
-from app.detect.yolox import Yolox, YoloxDetector, YoloxLayout
+from app.detect.yolox import Yolox, YoloxLayout
 from app.detect.yolox_onnx import YoloxOnnxDetector
+from app.detect.yolox_torch import YoloxDetector
 from app.settings import DetectorSettings
 from app.types import Floats, Frame
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from app.detect.ultralytics import holds_ultralytics, need_harmless
-from app.detect.yolox import YoloxDetector
+from app.detect.yolox_torch import YoloxDetector
 from app.errors import CheckpointError
 from app.gait.opengait import load_network
 from app.settings import DetectorSettings

@@ -13,8 +13,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from app.detect.letterbox import cells, letterbox, people
-from app.detect.yolox import Yolox, YoloxDetector, YoloxLayout
+from app.detect.yolox import Yolox, YoloxLayout
 from app.detect.yolox_onnx import YoloxOnnxDetector
+from app.detect.yolox_torch import YoloxDetector
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings
 from app.weights.checkpoints import CheckpointFile, find_checkpoints

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from app.detect.ultralytics import UltralyticsDetector, holds_ultralytics, need_harmless
-from app.detect.yolox import holds_yolox
+from app.detect.yolox_torch import holds_yolox
 from app.errors import CheckpointError, MissingExtraError
 from app.settings import DetectorSettings
 from app.weights.checkpoints import CheckpointFile

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from app.detect.letterbox import cells
-from app.detect.yolox import Yolox, YoloxDetector, YoloxLayout, holds_yolox
+from app.detect.yolox import Yolox, YoloxLayout
 from app.detect.yolox_onnx import YoloxOnnxDetector, holds_yolox_onnx
+from app.detect.yolox_torch import YoloxDetector, holds_yolox
 from app.errors import CheckpointError, SettingsError
 from app.settings import DetectorSettings
 from app.types import Detections, Frame, VideoInfo

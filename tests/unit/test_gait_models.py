@@ -13,7 +13,8 @@ import torch
 
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
-from app.gait.embedder import CHUNK, NetworkEmbedder, thin
+from app.gait.embedder import CHUNK, NetworkEmbedder
+from app.gait.frames import thin
 from app.gait.gei import GaitEnergyImage
 from app.gait.layers import prepare_for_inference
 from app.gait.models.gaitbase import GaitBase

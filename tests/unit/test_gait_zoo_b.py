@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
 from app.gait.base import EmbeddingNetwork, JointNetwork, TemporalNetwork
-from app.gait.embedder import NetworkEmbedder, accepts
+from app.gait.checkpoints import accepts
+from app.gait.embedder import NetworkEmbedder
 from app.gait.layers import pool_pyramid
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
 from app.gait.models.gaitgraph import MIRRORED, GaitGraph1, GaitGraph2, branches

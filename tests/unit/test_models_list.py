@@ -13,6 +13,7 @@ import torch
 from app.cli.main import main
 from app.errors import CheckpointError
 from app.gait.base import EmbeddingNetwork
+from app.gait.models import networks
 from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2
 from app.gait.models.gaitbase import GaitBase
@@ -102,6 +103,17 @@ def test_every_network_is_in_the_list_of_families() -> None:
     assert families["SkeletonGait++"].inputs == "heatmaps with silhouettes"
     assert families["PoseGait"].published == ()
     assert families["SwinGait"].parameters is None
+
+
+def test_the_list_of_families_has_the_sizes_of_the_networks() -> None:
+    classes = networks()
+    for family in gait_families():
+        if family.network is not None:
+            with torch.device("meta"):  # gives the shapes without allocating the weights
+                network = classes[family.network]()
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            inputs = " and ".join(what.partition(" (")[0] for what in network.inputs)
+            assert (family.parameters, family.inputs) == (parameters, inputs), f"{family.name} in published.json"
 
 
 def test_figures_of_checkpoints_are_those_of_their_family() -> None:

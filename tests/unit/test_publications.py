@@ -15,7 +15,8 @@ import yaml
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
 from app.gait.base import EmbeddingNetwork, JointNetwork, PictureNetwork
-from app.gait.embedder import NetworkEmbedder, accepts
+from app.gait.checkpoints import accepts
+from app.gait.embedder import NetworkEmbedder
 from app.gait.layers import ConvPair
 from app.gait.models.deepgaitv2 import DeepGaitV2
 from app.gait.models.gaitbase import GaitBase

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from app.gait import LICENCE
 from app.gait.base import PictureNetwork
-from app.gait.embedder import LICENCE, name_of, thin
+from app.gait.embedder import name_of
+from app.gait.frames import thin
 from app.gait.models.gln import GLN
 from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import outline_of, read_network

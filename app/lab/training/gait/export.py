@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from app.errors import CheckpointError, OutputError, SettingsError
 from app.files import written_whole
+from app.gait import LICENCE
 from app.gait.base import EmbeddingNetwork, JointNetwork, PictureNetwork
-from app.gait.embedder import LICENCE
 from app.gait.models.gaitstrips import GaitStrips
 from app.gait.models.smplgait import SMPLGait
 from app.gait.onnx import accepts
