@@ -25,6 +25,8 @@ Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threads: TypeAlias = Annotated[int, Field(ge=0, le=1024)]
 _SHOWN = 120
 """How much of a value is shown in a message, in characters."""
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "rocm", "mps", "coreml", "directml", "openvino"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Side: TypeAlias = Annotated[int, Field(ge=32, le=8192)]
 
 
@@ -72,9 +74,13 @@ class DetectorSettings:
     person_class: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Which of the detector's classes is the person, counted from 0. None: the one of that name, else the first, as in
     COCO and in networks of one class. A warning says where that is a guess."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 halves the time of torch networks on CPUs that support it. On real clips it moves YOLOX-nano's boxes by
-    0.2 to 0.9 px (median; 95 % by less than 3.1) and its scores by 0.003; no box is lost."""
+    device: Device = "auto"
+    """Where the network runs. auto: on whatever is fastest of what is there."""
+    precision: Precision = "auto"
+    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
+    devices in half precision where they have it, else in float32. bfloat16 halves the time of torch networks on CPUs
+    that support it. On real clips it moves YOLOX-nano's boxes by 0.2 to 0.9 px (median; 95 % by less than 3.1) and its
+    scores by 0.003; no box is lost."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """How many frames the detector gets at once."""
     threads: Threads = 0
@@ -114,6 +120,11 @@ class SegmenterSettings:
     """Probability from which a pixel counts as body; None is the model's own."""
     max_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     """Most silhouettes per second. Only videos with a higher frame rate skip frames."""
+    device: Device = "auto"
+    """Where the network runs. auto: on whatever is fastest of what is there."""
+    precision: Precision = "auto"
+    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
+    devices in half precision where they have it, else in float32."""
     threads: Threads = 0
     """Threads the segmenter may use; 0 is one for each core."""
 
@@ -130,6 +141,11 @@ class PoseSettings:
     """auto: if the gait model needs keypoints or they are painted. always: also to write them with the features."""
     paint: bool = False
     """Whether the painted videos show skeletons."""
+    device: Device = "auto"
+    """Where the network runs. auto: on whatever is fastest of what is there."""
+    precision: Precision = "auto"
+    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
+    devices in half precision where they have it, else in float32."""
     threads: Threads = 0
     """Threads the pose network may use; 0 is one for each core."""
 
@@ -145,6 +161,8 @@ class GaitSettings:
     config: Path | None = None
     """OpenGait's YAML of the network's training, for what the checkpoint does not tell. None: the YAML of the same name
     beside it, if there is one."""
+    device: Device = "auto"
+    """Where the network runs. auto: on whatever is fastest of what is there."""
     max_frames: Annotated[int, Field(ge=8)] = 240
     """Most silhouettes of a walk that the network gets; a longer walk is thinned evenly, which limits time
     and memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 # The networks of the tests are tiny: a second thread costs more than it brings, and much more where others are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is measured here must not decide how the user's own runs compute, nor the other way round.
+_cache = tempfile.TemporaryDirectory(prefix="gaitprint-tests")
+os.environ["GAITPRINT_CACHE"] = _cache.name
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

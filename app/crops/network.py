@@ -22,10 +22,11 @@ import numpy as np
 
 from app.crops.windows import CropShape, crop_of, crop_windows
 from app.errors import CheckpointError
-from app.settings import cores
+from app.settings import Device, Precision, cores
 from app.types import Floats, Frame, Image, Ints, ModelCard
 from app.weights.checkpoints import CheckpointFile
-from app.weights.sessions import graph_of, onnx_card, open_session
+from app.weights.networks import open_network
+from app.weights.sessions import graph_of, onnx_card
 
 T = TypeVar("T")
 
@@ -56,15 +57,20 @@ class CropNetwork:
     nothing else runs. Published files fix their batch at 1 anyway. The answers do not depend on the number of threads.
 
     Args:
-        path: a file that `looks_at_crops` accepts.
+        checkpoint: a file that `looks_at_crops` accepts.
+        device: where it runs; see `app.weights.networks.open_network`.
+        precision: what it computes in.
         threads: how many crops run side by side; 0 for one on each core.
 
     Raises:
         CheckpointError: the metadata cannot be understood.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        self._session = open_session(path)
+    def __init__(
+        self, checkpoint: CheckpointFile, device: Device = "auto", precision: Precision = "auto", threads: int = 0
+    ) -> None:
+        path = checkpoint.path
+        self._session = open_network(checkpoint, device, precision)
         self._pool = ThreadPoolExecutor(threads or cores(), thread_name_prefix="crops")
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.output_shape: list[int | str | None] = self._session.get_outputs()[0].shape
@@ -116,7 +122,7 @@ class CropNetwork:
 
     def card(self, stage: str, checkpoint: CheckpointFile) -> ModelCard:
         """Return the card of a stage that runs this network."""
-        return onnx_card(stage, checkpoint, self._session)
+        return onnx_card(stage, checkpoint, self._session, self._session.runtime)
 
 
 def _colours(text: str | None, default: float) -> Floats:

@@ -27,6 +27,7 @@ from app.settings import DetectorSettings
 from app.stages import Detector
 from app.types import Detections, Frame
 from app.weights.checkpoints import CheckpointFile, need_whole
+from app.weights.devices import torch_device
 from app.weights.pickles import need_modest
 from app.weights.registry import detectors
 
@@ -165,7 +166,7 @@ class UltralyticsDetector(Detector):
             ) from error
         log = logging.getLogger(__name__)
         log.warning("The detector %s runs with ultralytics. The package and its weights are AGPL-3.0.", path.name)
-        if settings.precision != "float32":
+        if settings.precision not in ("auto", "float32"):
             log.warning("detector.precision=%s has no effect on ultralytics' networks.", settings.precision)
         try:
             self._model = YOLO(str(path), task="detect")
@@ -185,7 +186,7 @@ class UltralyticsDetector(Detector):
             "conf": settings.score,
             "iou": settings.nms_iou,
             "classes": persons or [0],
-            "device": "cpu",
+            "device": str(torch_device(settings.device)),
             "verbose": False,
         }
         if settings.input_size is not None:
@@ -205,8 +206,8 @@ class UltralyticsDetector(Detector):
         results = self._model.predict([frame.image for frame in frames], **self._options)
         detections = []
         for frame, result in zip(frames, results, strict=True):
-            boxes = result.boxes.xyxy.numpy().astype("float32")
-            scores = result.boxes.conf.numpy().astype("float32")
+            boxes = result.boxes.xyxy.cpu().numpy().astype("float32")
+            scores = result.boxes.conf.cpu().numpy().astype("float32")
             order = (-scores).argsort(kind="stable")
             detections.append(clipped(boxes[order], scores[order], *frame.image.shape[:2]))
         return detections

@@ -9,7 +9,6 @@ grid of cells, others do not.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +32,9 @@ from app.settings import DetectorSettings, cores
 from app.stages import Detector
 from app.types import Detections, Floats, Frame, VideoInfo
 from app.weights.checkpoints import CheckpointFile
+from app.weights.networks import open_network
 from app.weights.registry import detectors
-from app.weights.sessions import graph_of, open_session
+from app.weights.sessions import graph_of
 
 # Not square, so that a transposed output is not mistaken for YOLOX's.
 _PROBE = (64, 96)
@@ -139,16 +139,10 @@ class YoloxOnnxDetector(Detector):
         if checkpoint is None:
             raise CheckpointError("The detector 'yolox-onnx' needs a checkpoint: give --detector-checkpoint FILE.")
         path = checkpoint.path
-        self._session = open_session(path, settings.threads or cores())
+        self._session = open_network(checkpoint, settings.device, settings.precision, settings.threads or cores())
         outputs = self._grey_output(path)
         self._fixed = _fixed_size(self._session)
         self.decoded = _on_the_grid(outputs, cells(*(self._fixed or _PROBE)))
-        if settings.precision != "float32":
-            logging.getLogger(__name__).warning(
-                "ONNX Runtime runs %s as it was exported, so detector.precision=%s has no effect.",
-                path.name,
-                settings.precision,
-            )
         properties = self._session.get_modelmeta().custom_metadata_map
         self.normalise = choose_normalise(settings, properties.get("normalise"), outputs.shape[1] == 6, path)
         own_size = self._fixed or ((800, 1440) if self.normalise == "imagenet" else (640, 640))
@@ -173,7 +167,7 @@ class YoloxOnnxDetector(Detector):
             "detector",
             properties.get("name", f"yolox-onnx-{path.stem}"),
             properties.get("licence", "Apache-2.0"),
-            "onnxruntime float32",
+            self._session.runtime,
             "; ".join([f"{within}, {self.normalise} input", *stated]),
         )
         self.card = replace(self.card, sure=_sure(properties, path))

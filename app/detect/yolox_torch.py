@@ -16,6 +16,7 @@ from app.settings import DetectorSettings, cores
 from app.stages import Detector
 from app.types import Detections, Frame
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of
+from app.weights.devices import runtime_of, torch_device, torch_type
 from app.weights.registry import detectors
 
 # The width of the stem of YOLOX-S; nano and tiny are narrower and were made for smaller pictures.
@@ -74,8 +75,9 @@ class YoloxDetector(Detector):
             raise CheckpointError(f"{path} is not a YOLOX checkpoint: it lacks the stem or the class predictors.")
         self.network = Yolox(layout)
         load_strictly(self.network, weights, path, f"YOLOX-{layout.name}")
-        self._dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-        self.network.for_inference(self._dtype)
+        self._device = torch_device(settings.device)
+        self._dtype = torch_type(settings.precision, self._device)
+        self.network.for_inference(self._dtype).to(self._device)
 
         likely_bytetrack = layout.classes == 1 and "best_ap" not in content
         self.normalise = choose_normalise(settings, content.get("normalise"), likely_bytetrack, path)
@@ -89,7 +91,7 @@ class YoloxDetector(Detector):
             "detector",
             f"{'bytetrack' if bytetrack else 'yolox'}-{layout.name}",
             "MIT" if bytetrack else "Apache-2.0",
-            f"torch {settings.precision}",
+            runtime_of(self._device, self._dtype),
             f"within {self.input_size[0]}x{self.input_size[1]} px, {self.normalise} input",
         )
 
@@ -103,6 +105,6 @@ class YoloxDetector(Detector):
         # Raw pixels stay bytes until they are in torch, which keeps the channels last without a copy.
         pixels = boxed.pixels if self.normalise == "raw" else normalised(boxed.pixels, self.normalise)
         with torch.inference_mode():
-            inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(self._dtype)
-            outputs = self.network(inputs).numpy()
+            inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+            outputs = self.network(inputs.to(self._device, self._dtype)).cpu().numpy()
         return people(outputs, boxed, person=self._person, decoded=False, score=self._score, nms_iou=self._nms_iou)

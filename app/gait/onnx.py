@@ -32,8 +32,9 @@ from app.gait.frames import thin
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile
+from app.weights.networks import open_network
 from app.weights.registry import gait_models
-from app.weights.sessions import graph_of, onnx_card, open_session
+from app.weights.sessions import graph_of, onnx_card
 
 _ROWS = 64
 _TRUNK = 40
@@ -106,7 +107,7 @@ def accepts(path: Path) -> bool:
     accepts=accepts,
 )
 class OnnxGait:
-    """Embeds walks with an ONNX network, one walk after the other, in float32 on the CPU.
+    """Embeds walks with an ONNX network, one walk after the other, in float32.
 
     Args:
         checkpoint: the ``.onnx`` file.
@@ -123,7 +124,7 @@ class OnnxGait:
                 f"output (n, C, P), not {checkpoint.path if checkpoint else 'nothing'}."
             )
         path = checkpoint.path
-        self._session = open_session(path, cores())
+        self._session = open_network(checkpoint, settings.device, "float32", cores())
         self._name = self._session.get_inputs()[0].name
         self._margin = (_ROWS - self._session.get_inputs()[0].shape[3]) // 2
         self._one_by_one = self._session.get_inputs()[0].shape[0] == 1
@@ -146,7 +147,7 @@ class OnnxGait:
             raise CheckpointError(
                 f"{path}: its property 'rate' must be silhouettes a second, above 0, not {properties['rate']}."
             )
-        self.card = onnx_card("gait", checkpoint, self._session)
+        self.card = onnx_card("gait", checkpoint, self._session, self._session.runtime)
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk, its parts float32 (P, C); with `pieces` if the file states ``piece``.

@@ -54,7 +54,7 @@ class OnnxPose(PoseEstimator):
         if checkpoint is None or not _is_pose_network(checkpoint.path):
             name = checkpoint.path if checkpoint else "nothing"
             raise CheckpointError(f"The pose model 'onnx-pose' needs an ONNX network with kind=pose17, not {name}.")
-        self._network = CropNetwork(checkpoint.path, settings.threads)
+        self._network = CropNetwork(checkpoint, settings.device, settings.precision, settings.threads)
         answer = self._network.run(self._network.noise())
         if answer.shape != (17, 3):
             raise CheckpointError(f"{checkpoint.path} answers one crop with {answer.shape}, not 17 keypoints (17, 3).")

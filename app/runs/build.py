@@ -53,7 +53,7 @@ def build(settings: Settings) -> Stages:
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
         segmenter.background = detector.background  # shared, so that each frame is compared with it only once
     gait = gait_models.build(settings.gait, roots)
-    if settings.gait.config is not None and gait.card.runtime != "torch":
+    if settings.gait.config is not None and not gait.card.runtime.startswith("torch"):
         raise SettingsError(
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
             f"'{gait.card.name}'. Give --gait-checkpoint too, or leave the setting out."

@@ -53,7 +53,7 @@ class OnnxMatte(Segmenter):
         if checkpoint is None or not _is_matte_network(checkpoint.path):
             name = checkpoint.path if checkpoint else "nothing"
             raise CheckpointError(f"The segmenter 'onnx-matte' needs an ONNX network with a matte, not {name}.")
-        self._network = CropNetwork(checkpoint.path, settings.threads)
+        self._network = CropNetwork(checkpoint, settings.device, settings.precision, settings.threads)
         _, second, _, last = self._network.output_shape
         self._channel_last = last in (1, 2) and second not in (1, 2)
         self._two = (last if self._channel_last else second) == 2

@@ -32,6 +32,8 @@ HOME = (_PACKAGE.parent if _IS_CLONE else _PACKAGE) / "checkpoints"
 _NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".py", ".gitkeep", ".pdiparams", ".info"}
 
 
+QUANTISED = ".int8.onnx.gz"
+"""The end of the name of a network's 8-bit version, which lies beside it and is no model by itself."""
 _SHARED = 8
 """How many weights may share the same numbers, on average; some networks name a layer two or three times."""
 
@@ -133,6 +135,7 @@ def find_checkpoints(
                     if path.is_file()
                     and (path.name == "deploy.yaml" or path.suffix.lower() not in _NOT_WEIGHTS)
                     and not path.name.startswith(".")
+                    and not path.name.endswith(QUANTISED)
                 }
                 for place, path in sorted((rank(path), path) for path in models):
                     file = CheckpointFile(path, "embedded" if embedded else "found")

@@ -11,7 +11,9 @@ from typing import Any
 
 from app.errors import CheckpointError
 from app.types import ModelCard
-from app.weights.checkpoints import HOME, CheckpointFile
+from app.weights.checkpoints import HOME, QUANTISED, CheckpointFile
+from app.weights.devices import CPU, Provider
+from app.weights.quantised import unpacked
 
 _SECONDS = 60
 _HARM = {
@@ -49,16 +51,21 @@ def _need_harmless(path: Path) -> None:
             raise CheckpointError(f"{path} cannot be used: it {harm}.")
 
 
-def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
-    """Open an ONNX file to run it on the CPU.
+def open_session(
+    path: Path, threads: int = 1, *, optimise: bool = True, provider: Provider = CPU, half: bool = False
+) -> Any:
+    """Open an ONNX file to run it.
 
     Args:
-        path: the ``.onnx`` file.
-        threads: how many threads work on one picture.
+        path: the ``.onnx`` file, or its 8-bit version (`app.weights.quantised`).
+        threads: how many threads of the CPU work on one picture.
         optimise: whether to optimise the graph, which is needless if it is only inspected.
+        provider: what runs it.
+        half: whether the provider computes in half precision, which only some can.
 
     Raises:
         CheckpointError: the file is no ONNX network, or a damaged or harmful one.
+        RuntimeError: the provider cannot be used on this machine.
     """
     import onnxruntime
 
@@ -68,8 +75,11 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     _need_harmless(path)
+    content: str | bytes = unpacked(path) if path.name.endswith(QUANTISED) else str(path)
+    if provider != CPU:
+        return _on_device(content, options, provider, half)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=[CPU.name])
         for port in (*session.get_inputs(), *session.get_outputs()):
             str(port)  # in a damaged file, names need not be text
         dict(session.get_modelmeta().custom_metadata_map)
@@ -84,6 +94,23 @@ def open_session(path: Path, threads: int = 1, *, optimise: bool = True) -> Any:
             f"{path} cannot be read as an ONNX network; it is another kind of file, damaged or incomplete ({reason}). "
             "If you downloaded it, download it again."
         ) from error
+    return session
+
+
+def _on_device(content: str | bytes, options: Any, provider: Provider, half: bool) -> Any:
+    """Open a network that the CPU has opened before, so that whatever goes wrong is the provider's fault."""
+    import onnxruntime
+
+    told = {**provider.options, **(provider.half or {} if half else {})}
+    try:
+        session = onnxruntime.InferenceSession(
+            content, options, providers=[(provider.name, told)], enable_fallback=False
+        )
+    except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
+        raise RuntimeError(_reason_of(error, Path(str(content)[:200]))) from error
+    if session.get_providers()[0] != provider.name:  # ONNX Runtime has taken the CPU, and said so in its own log
+        raise RuntimeError(f"ONNX Runtime could not start {provider.name}")
+    session.disable_fallback()
     return session
 
 
@@ -113,15 +140,13 @@ def graph_of(path: Path) -> Any | None:
         return None  # `open_session` says why
 
 
-def onnx_card(stage: str, checkpoint: CheckpointFile, session: Any) -> ModelCard:
+def onnx_card(stage: str, checkpoint: CheckpointFile, session: Any, runtime: str) -> ModelCard:
     """Return the card of a stage that runs an ONNX file; its metadata may state ``licence`` and ``note``."""
-    import onnxruntime
-
     stated = session.get_modelmeta().custom_metadata_map
     return checkpoint.card(
         stage,
         checkpoint.path.stem,
         stated.get("licence", "that of the file"),
-        f"onnxruntime {onnxruntime.__version__}",
+        runtime,
         stated.get("note", ""),
     )

@@ -1,0 +1,43 @@
+"""The 8-bit version of an ONNX network, which lies beside it as ``NAME.int8.onnx.gz``; `app.hub.quantise` makes it.
+
+It is compressed, because weights of 7 bits, each in a byte, take a quarter more room than they need.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+from app.errors import CheckpointError
+from app.weights.checkpoints import QUANTISED
+
+SOURCE = "quantised from"
+"""The metadata property with the SHA-256 of the float file."""
+_LARGEST = 1 << 30
+
+
+def quantised_path(path: Path) -> Path:
+    """Return where the 8-bit version of the network `path` lies, if there is one."""
+    return path.with_name(path.name.removesuffix(".onnx") + QUANTISED)
+
+
+def unpacked(path: Path) -> bytes:
+    """Return the ONNX file in a compressed one.
+
+    Raises:
+        CheckpointError: it cannot be read, is damaged, or holds more than 1 GB.
+    """
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read(_LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CheckpointError(f"{path} cannot be unpacked: {error}. Make it anew: {command(path)}.") from error
+    if len(content) > _LARGEST:
+        raise CheckpointError(f"{path} holds more than 1 GB, which no 8-bit network here does.")
+    return content
+
+
+def command(path: Path) -> str:
+    """Return the command that makes the 8-bit version of the network `path`, or the one that makes it anew."""
+    return f"python -m app models quantise {path.name.removesuffix(QUANTISED).removesuffix('.onnx')}.onnx --data FOLDER"
