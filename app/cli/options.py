@@ -54,9 +54,23 @@ _MODELS: dict[str, tuple[str, Any]] = {
         Annotated[float | None, typer.Option("--from", help="Read each video from this second on.")],
     ),
     "to": ("video.end", Annotated[float | None, typer.Option("--to", help="Read each video up to this second.")]),
+    "device": (
+        "detector.device segmenter.device pose.device gait.device",
+        Annotated[
+            str | None,
+            typer.Option(help="Where networks run: cpu, cuda, rocm, mps, coreml, directml, openvino. Default: auto."),
+        ],
+    ),
+    "precision": (
+        "detector.precision segmenter.precision pose.precision",
+        Annotated[
+            str | None,
+            typer.Option(help="What networks compute in: float32, bfloat16, float16 or int8. Default: auto."),
+        ],
+    ),
     "output": ("output.folder", Annotated[Path | None, typer.Option(help="Folder for the results.")]),
 }
-"""For each parameter: the setting it stands for, and its option. Every command of `with_settings` has these."""
+"""For each parameter: the settings it stands for, and its option. Every command of `with_settings` has these."""
 
 _FURTHER: dict[str, tuple[str, Any]] = {
     "pose_checkpoint": (
@@ -120,7 +134,8 @@ def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[...
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(**arguments: Any) -> None:
-            named = {setting: arguments.pop(parameter) for parameter, (setting, _) in options.items()}
+            given = {parameter: arguments.pop(parameter) for parameter in options}
+            named = {setting: given[name] for name, (settings, _) in options.items() for setting in settings.split()}
             command(settings=load_settings(arguments.pop("config"), arguments.pop("set_"), named), **arguments)
 
         # `Settings` is not imported here, because pydantic would slow down the command line's help.

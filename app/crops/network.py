@@ -12,8 +12,9 @@ A file can say otherwise in its metadata properties (`onnx.helper.set_model_prop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +78,7 @@ class CropNetwork:
         (into,) = self._session.get_inputs()
         self._name = into.name
         self._colour_last = into.shape[3] == 3
+        self._takes_many = not isinstance(into.shape[0], int)
         size = into.shape[1:3] if self._colour_last else into.shape[2:]
         height, width = (value if isinstance(value, int) and value > 0 else _OPEN_SIZE for value in size)
         default = (0.0, 1.0) if self._colour_last else (0.5, 0.5)
@@ -93,28 +95,58 @@ class CropNetwork:
 
     def run(self, crop: Image) -> Floats:
         """Return the network's first output for a crop, uint8 BGR (height, width, 3), without the batch dimension."""
-        pixels = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) * self._scale + self._shift
-        pixels = pixels if self._colour_last else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        answer: Floats = self._session.run(None, {self._name: pixels[None]})[0][0]
+        answer: Floats = self._run(self._pixels(crop)[None])[0]
         return answer
 
     def each(
-        self, frames: Sequence[Frame], boxes: Sequence[Floats], answer: Callable[[Image, Ints], T]
+        self,
+        frames: Sequence[Frame],
+        boxes: Sequence[Floats],
+        answer: Callable[[list[Floats], Ints], T],
+        *,
+        mirror: bool = False,
     ) -> list[list[T]]:
-        """Call ``answer(crop, window)`` for each box ((N, 4) px) of each frame, several at once, and keep the order.
+        """Call ``answer(outputs, window)`` for each box ((N, 4) px) of each frame, several at once; keep the order.
 
-        The crop is uint8 BGR (height, width, 3); the window is its left, top, right and bottom px in the frame.
+        The outputs are the network's for the crop and, with `mirror`, for its mirror image. The window is the crop's
+        left, top, right and bottom px in the frame. The CPU gets one crop at a time, another device many.
         """
 
-        def cut_and_answer(image: Image, window: Ints) -> T:
-            return answer(crop_of(image, window, self.shape), window)
+        def cut(place: tuple[Image, Ints]) -> Floats:
+            crop = crop_of(*place, self.shape)
+            views = [crop, np.ascontiguousarray(crop[:, ::-1])] if mirror else [crop]
+            return np.stack([self._pixels(view) for view in views])
 
-        futures = []
+        def cut_and_answer(place: tuple[Image, Ints]) -> T:
+            return answer([self._run(view[None])[0] for view in cut(place)], place[1])
+
+        places = []
         for frame, of_frame in zip(frames, boxes, strict=True):
             rows, columns = frame.image.shape[:2]
-            windows = crop_windows(of_frame, columns, rows, self.shape)
-            futures.append([self._pool.submit(cut_and_answer, frame.image, window) for window in windows])
-        return [[future.result() for future in of_frame] for of_frame in futures]
+            places.append([(frame.image, window) for window in crop_windows(of_frame, columns, rows, self.shape)])
+        everywhere = [place for of_frame in places for place in of_frame]
+        if self._takes_many and self._session.batch > 1:
+            found = self._in_batches(self._pool.map(cut, everywhere))
+            answers = self._pool.map(lambda outputs, place: answer(outputs, place[1]), found, everywhere)
+        else:
+            answers = self._pool.map(cut_and_answer, everywhere)
+        return [list(islice(answers, len(of_frame))) for of_frame in places]
+
+    def _in_batches(self, crops: Iterable[Floats]) -> Iterator[list[Floats]]:
+        """Yield the outputs for the views of each crop (views, ...); as many crops run at once as the device takes."""
+        crops = iter(crops)
+        while some := list(islice(crops, self._session.batch)):
+            outputs = iter(self._run(np.concatenate(some)))
+            yield from (list(islice(outputs, len(views))) for views in some)
+
+    def _run(self, pixels: Floats) -> Floats:
+        output: Floats = self._session.run(None, {self._name: pixels})[0]
+        return output
+
+    def _pixels(self, crop: Image) -> Floats:
+        """Return a crop as the network takes it, without the batch dimension."""
+        pixels: Floats = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) * self._scale + self._shift
+        return pixels if self._colour_last else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def noise(self) -> Image:
         """Return a crop of noise, the same each time. The answer to it shows what kind of network this is."""

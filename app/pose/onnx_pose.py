@@ -16,7 +16,7 @@ from app.crops.network import CropNetwork, looks_at_crops
 from app.errors import CheckpointError
 from app.settings import PoseSettings
 from app.stages import PoseEstimator
-from app.types import Floats, Frame, Image, Ints
+from app.types import Floats, Frame, Ints
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import pose_models
 
@@ -70,9 +70,9 @@ class OnnxPose(PoseEstimator):
         people = self._network.each(frames, boxes, self._keypoints)
         return [np.array(of_frame, np.float32).reshape(-1, 17, 3) for of_frame in people]
 
-    def _keypoints(self, crop: Image, window: Ints) -> Floats:
-        """Return the keypoints (17, 3) of the person in `crop`, in px of the frame."""
-        keypoints = self._network.run(crop).astype(np.float64)
+    def _keypoints(self, outputs: Sequence[Floats], window: Ints) -> Floats:
+        """Return the keypoints (17, 3) of a person in px of the frame, from the network's output for the crop."""
+        keypoints = outputs[0].astype(np.float64)
         left, top, right, bottom = window.tolist()
         keypoints[:, :2] = keypoints[:, :2] * (right - left, bottom - top) + (left, top)
         keypoints[:, 2] = np.clip(keypoints[:, 2], 0.0, 1.0)  # reduced precision overshoots a little

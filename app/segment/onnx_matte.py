@@ -18,7 +18,7 @@ from app.crops.windows import matte_of
 from app.errors import CheckpointError
 from app.settings import SegmenterSettings
 from app.stages import Segmenter
-from app.types import Floats, Frame, Image, Ints, Matte
+from app.types import Floats, Frame, Ints, Matte
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
@@ -65,17 +65,17 @@ class OnnxMatte(Segmenter):
         self.card = self._network.card("segmenter", checkpoint)
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:
-        return self._network.each(frames, boxes, self._matte)
+        return self._network.each(frames, boxes, self._matte, mirror=self._flip)
 
-    def _matte(self, crop: Image, window: Ints) -> Matte:
-        body = self._body(crop)
-        if self._flip:
-            body = (body + self._body(np.ascontiguousarray(crop[:, ::-1]))[:, ::-1]) / np.float32(2)
+    def _matte(self, outputs: Sequence[Floats], window: Ints) -> Matte:
+        body, *mirrored = [self._body(output) for output in outputs]
+        for other in mirrored:
+            body = (body + other[:, ::-1]) / np.float32(2)
         return matte_of(body, window)
 
-    def _body(self, crop: Image) -> Floats:
+    def _body(self, output: Floats) -> Floats:
         """Return how probable the body is at each of the network's pixels, (h, w)."""
-        answer = self._channels_last(self._network.run(crop))
+        answer = self._channels_last(output)
         if self._two:
             return answer[..., 1] if not self._logits else _sigmoid(answer[..., 1] - answer[..., 0])
         return answer[..., 0] if not self._logits else _sigmoid(answer[..., 0])

@@ -5,18 +5,23 @@ from __future__ import annotations
 import gzip
 import logging
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from app.cli.options import with_settings
 from app.errors import CheckpointError, MissingExtraError, SettingsError
-from app.settings import SegmenterSettings
+from app.settings import SegmenterSettings, Settings
+from app.types import Frame
 from app.weights import networks, sessions
 from app.weights.checkpoints import HOME, CheckpointFile, find_checkpoints
 from app.weights.devices import CPU, PROVIDERS, Provider, providers_for, torch_device
-from app.weights.networks import Network, Way, measured, open_network, user_cache, ways_of
+from app.weights.networks import Network, Way, measured, open_network, user_cache, watched, ways_of
 from app.weights.quantised import quantised_path
 from app.weights.registry import segmenters
 from app.weights.sessions import open_session
@@ -213,3 +218,44 @@ def test_the_card_says_what_runs_it(segmenter: CheckpointFile) -> None:
     for precision in ("float32", "int8"):
         settings = SegmenterSettings(checkpoint=segmenter.path, precision=precision)
         assert segmenters.build(settings, ()).card.runtime == f"onnxruntime {precision}"
+
+
+def test_a_device_gets_many_crops_at_once(segmenter: CheckpointFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches hold the crops of several frames and their mirror images; the answers are those of one at a time."""
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    frames = [Frame(index, 0.0, image) for index in range(3)]
+    boxes = [np.array([[10 * i, 5, 10 * i + 60, 180] for i in range(count)], np.float32) for count in (2, 0, 5)]
+    boxes[1] = boxes[1].reshape(0, 4)
+    settings = SegmenterSettings(checkpoint=segmenter.path, device="cpu", precision="float32")
+    expected = segmenters.build(settings, ()).segment(frames, boxes)
+    fake = Provider("cuda", CPU.name, "onnxruntime-fake", batch=3)
+    monkeypatch.setattr(networks, "providers_for", lambda device, there=None: [fake])
+    sizes = []
+    with watched(lambda inputs: sizes.append(len(inputs["image"]))):
+        device = segmenters.build(settings, ())
+        sizes.clear()
+        found = device.segment(frames, boxes)
+    assert device.card.runtime == "onnxruntime cuda float32"
+    views = max(sizes) // 3
+    assert sizes == [3 * views, 3 * views, views]
+    assert [len(of_frame) for of_frame in found] == [2, 0, 5]
+    for one, other in zip(chain(*found), chain(*expected), strict=True):
+        assert (one.left, one.top, one.alpha.shape) == (other.left, other.top, other.alpha.shape)
+        assert np.abs(one.alpha.astype(int) - other.alpha.astype(int)).max() <= 1
+
+
+def test_the_options_are_for_all_networks() -> None:
+    app = typer.Typer()
+    given: list[Settings] = []
+
+    @app.command()
+    @with_settings()
+    def command(*, settings: Settings) -> None:
+        given.append(settings)
+
+    assert CliRunner().invoke(app, ["--device", "openvino", "--precision", "int8"]).exit_code == 0
+    (settings,) = given
+    stages = (settings.detector, settings.segmenter, settings.pose)
+    assert {(stage.device, stage.precision) for stage in stages} == {("openvino", "int8")}
+    assert settings.gait.device == "openvino"
+    assert isinstance(CliRunner().invoke(app, ["--device", "gpu"]).exception, SettingsError)
