@@ -48,6 +48,9 @@ class VideoSettings(Reading):
     """From which second on a video is read. Times in the results count from there."""
     end: Amount | None = None
     """Up to which second a video is read. None: to its end."""
+    looks: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 12.5
+    """In how many frames a second people are looked for, followed and cut out. Of a video that has fewer, every frame
+    counts. Between them, boxes are interpolated."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,6 @@ class SegmenterSettings:
     """The file or folder with the weights. None: the best one that is found."""
     threshold: Share | None = None
     """Probability from which a pixel counts as body; None is the model's own."""
-    max_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    """Most silhouettes per second. Only videos with a higher frame rate skip frames."""
     device: Device = "auto"
     """Where the network runs. auto: on whatever is fastest of what is there."""
     precision: Precision = "auto"
@@ -174,8 +175,9 @@ class QualitySettings:
 
     min_seconds: Amount = 1.0
     """About one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
-    min_frames: Annotated[int, Field(ge=1)] = 12
-    """Fewest silhouettes of a usable walk."""
+    min_frames: Annotated[int, Field(ge=1)] = 8
+    """Fewest silhouettes of a usable walk. Walks must be longer than `min_seconds` only where a video has fewer frames
+    a second than this."""
     min_height: Amount = 48.0
     """Median box height in px."""
     border_margin: Amount = 2.0

@@ -43,7 +43,7 @@ class Detector(VideoStage, Protocol):
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the people of each frame, boxes clipped to the frame, sorted by falling score.
 
-        Frames arrive in order and without gaps.
+        Frames come in the order of the video, but some may be missing.
         """
         ...
 
@@ -55,7 +55,7 @@ class Tracker(Protocol):
     def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
         """Take the detections of the next frame and return the confirmed tracks that it shows. Ids start at 1.
 
-        `passed` is the time since the frame before, in frames of the video's rate.
+        `passed` is the time since the frame before, in looks (`app.video.looks.Looks`).
         """
         ...
 
@@ -104,7 +104,7 @@ class GaitModel(Protocol):
 class Stages:
     """The models of a run, loaded once and used for every video.
 
-    `tracker` makes a new tracker for a video of the given frame rate in 1/s. `pose` is None if nothing needs keypoints.
+    `tracker` makes a new tracker for so many looks a second. `pose` is None if nothing needs keypoints.
     """
 
     detector: Detector
@@ -125,7 +125,7 @@ class Stages:
         self.segmenter.start(video)
         if self.pose is not None:
             self.pose.start(video)
-        return self.tracker(float(video.fps))
+        return self.tracker(min(float(video.fps), self.settings.video.looks))
 
     def summary(self) -> str:
         """Name the models in one short line, with the file of each model that does not come with Gaitprint."""

@@ -50,17 +50,19 @@ class Looking:
 
     def _begin(self, fps: float) -> None:
         self.size = self._own
-        self._frames, self._every = 0, max(1, round(EVERY * fps))
+        self._every = max(1, round(EVERY * fps))
+        self._next = 0
         self._heights: deque[Floats] = deque(maxlen=LOOKS)
 
     def groups(self, frames: Sequence[Frame]) -> Iterator[tuple[bool, Sequence[Frame]]]:
         """Yield frames that have the same size, and whether the first of them is to be looked at in the largest."""
         first = 0
         while first < len(frames):
-            ahead = -self._frames % self._every
-            last = min(len(frames), first + (ahead or self._every))
-            self._frames += last - first
-            yield ahead == 0, frames[first:last]
+            closely = frames[first].index >= self._next
+            if closely:
+                self._next = frames[first].index + self._every
+            last = next((i for i in range(first, len(frames)) if frames[i].index >= self._next), len(frames))
+            yield closely, frames[first:last]
             first = last
 
     def largest(self, frame: Frame) -> int:

@@ -14,6 +14,7 @@ from app.settings import Blur
 from app.stages import Run
 from app.types import Floats, Frame, GaitSequence
 from app.video.blur import blur, body_region, head_region
+from app.video.looks import between
 from app.video.paint import Label, Painter
 from app.video.prefetch import prefetched
 from app.video.reader import VideoReader
@@ -45,16 +46,19 @@ def keypoints_by_frame(walk: GaitSequence) -> dict[int, Floats]:
     frames, longest = walk.frame_indices.tolist(), walk.fps * _LONGEST_GAP + 1e-6
     for index, before, after, following in zip(frames, walk.keypoints, walk.keypoints[1:], frames[1:], strict=False):
         filled[index] = before
-        for between in range(index + 1, following) if following - index <= longest else ():
-            share = np.float32((between - index) / (following - index))
-            filled[between] = before + share * (after - before)
-            filled[between][:, 2] = np.minimum(before[:, 2], after[:, 2])
+        for missing in range(index + 1, following) if following - index <= longest else ():
+            share = np.float32((missing - index) / (following - index))
+            filled[missing] = before + share * (after - before)
+            filled[missing][:, 2] = np.minimum(before[:, 2], after[:, 2])
     filled[frames[-1]] = walk.keypoints[-1]
     return filled
 
 
 def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> dict[int, list[Label]]:
-    """Return the labels that are painted into each frame, by 0-based frame index."""
+    """Return the labels that are painted into each frame, by 0-based frame index.
+
+    Between the frames in which somebody was seen, boxes are interpolated (`app.video.looks.between`).
+    """
     labels: dict[int, list[Label]] = defaultdict(list)
     for track in video.tracks:
         usable = track.status != "unusable"
@@ -62,7 +66,8 @@ def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> d
         note = (track.reason or "").partition(":")[0] if not usable else ""
         keypoints = (skeletons or {}).get(track.track_id, {})
         sureness, doubtful = track.sureness
-        for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
+        frames, boxes = between(np.asarray(track.frames), np.asarray(track.boxes, np.float32))
+        for index, box in zip(frames.tolist(), boxes, strict=True):
             labels[index].append(
                 Label(box, track.identity, sureness, note, usable, keypoints.get(index), doubtful=doubtful)
             )
@@ -109,17 +114,14 @@ def without_gaps(track: TrackReport, lead: int) -> Iterator[tuple[int, Floats]]:
 
     Boxes in the gaps of the track are interpolated. Before and after the track they go on in its direction.
     """
-    frames, boxes = np.asarray(track.frames), np.asarray(track.boxes, np.float32)
-    first, last = int(frames[0]), int(frames[-1])
-    indices = np.arange(first, last + 1)
-    between = np.stack([np.interp(indices, frames, side) for side in boxes.T], axis=1)
+    indices, boxes = between(np.asarray(track.frames), np.asarray(track.boxes, np.float32))
     span = min(lead, len(indices) - 1)
     ahead = np.arange(1, lead + 1)[:, None]
-    before = between[0] - ahead[::-1] * ((between[span] - between[0]) / max(1, span))
-    after = between[-1] + ahead * ((between[-1] - between[-1 - span]) / max(1, span))
+    before = boxes[0] - ahead[::-1] * ((boxes[span] - boxes[0]) / max(1, span))
+    after = boxes[-1] + ahead * ((boxes[-1] - boxes[-1 - span]) / max(1, span))
     yield from zip(
-        range(first - lead, last + lead + 1),
-        np.concatenate([before, between, after]).astype(np.float32),
+        range(int(indices[0]) - lead, int(indices[-1]) + lead + 1),
+        np.concatenate([before, boxes, after]).astype(np.float32),
         strict=True,
     )
 

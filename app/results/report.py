@@ -43,7 +43,8 @@ class TrackReport(_Model):
 
     track_id: int = Field(ge=1)
     frames: list[int] = Field(
-        description="frames in which the track was seen, numbered by time: number / fps is the time in s"
+        description="frames in which the track was seen, of those that were looked at, numbered by time: number / fps "
+        "is the time in s; between them, the painted boxes move on a straight line"
     )
     boxes: list[Box] = Field(description="one for each of `frames`")
     status: Status

@@ -25,6 +25,7 @@ from app.stages import Stages
 from app.types import Embedding, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
 from app.video.blur import blur
 from app.video.live import Outage, Pause, Source
+from app.video.looks import Looks
 from app.video.paint import Label, Painter
 from app.video.writer import VideoWriter
 from app.walks.sequences import CutOut, SeenBox, Walk, cut_out, walk_of
@@ -32,6 +33,7 @@ from app.walks.sequences import CutOut, SeenBox, Walk, cut_out, walk_of
 Emit = Callable[[dict[str, JSON]], None]
 """Receives one event."""
 
+_NOBODY = TrackedBoxes(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 _FEWEST_MISSES = 3
 """A person has left only after so many frames without them: where most are dropped, a second may be one frame."""
 _PAIRS = (1, 3, 10, 30)
@@ -196,6 +198,8 @@ class Watcher:
         self._seen: dict[int, tuple[Embedding, deque[int]]] = {}
         self._pairs = 0
         self._tracker = stages.start(source.info)
+        self._looks = Looks(float(source.info.fps), stages.settings.video.looks)
+        self._tracked = _NOBODY
         self._watch = Stopwatch()
         self._people: dict[int, _Person] = {}
         self.summary = WatchSummary()
@@ -203,13 +207,16 @@ class Watcher:
         self._next_look = live.every
         self._dropped, self._next_report = 0, live.report_drops
         self._lost = False
-        self._patience = round(stages.settings.track.lost_seconds * float(source.info.fps))
-        self._passed = 1  # frames since the one before, without those that were dropped
+        self._patience = round(stages.settings.track.lost_seconds * self._looks.rate)
+        self._passed = 1  # looks since the one before, without those that were dropped
 
     def look(self, frame: Frame) -> TrackedBoxes:
-        """Look at a frame, and return the tracks in it."""
+        """Look at a frame, and return the tracks in it; those of the last look where another is not yet due."""
+        self.summary.frames += 1
+        if not self._looks.due(frame.index):
+            return self._tracked
         (detections,) = self.stages.detector.detect([frame])
-        tracked = self._tracker.update(detections, self._passed)
+        tracked = self._tracked = self._tracker.update(detections, self._passed)
         self._passed = 1
         away, self._now, self._index = frame.time - self._now, frame.time, frame.index
         if self._lost:
@@ -223,14 +230,13 @@ class Watcher:
                 self._people[track_id] = _Person(track_id, frame.time, frame.time, 0, votes)
                 self._report("appeared", track_id=track_id, box=[round(float(side), 1) for side in box])
             person = self._people[track_id]
-            person.last, person.last_count = frame.time, self.summary.frames
+            person.last, person.last_count = frame.time, self.summary.frames - 1
             person.boxes.append((frame.index, box, score))
         settings = self.stages.settings
         for cut in cut_out(
             [(frame, tracked)], self.info, self.stages.segmenter, settings, self._watch, self.stages.pose
         ):
             self._people[cut.track_id].cuts.append(cut)
-        self.summary.frames += 1
         self.summary.seconds = self._now
         oldest = self._index - round(self._live.window * float(self.info.fps)) + 1
         for person in list(self._people.values()):
@@ -248,6 +254,7 @@ class Watcher:
     def lose(self, outage: Outage) -> None:
         """Note that the source broke off. People who are in view when it is back get new tracks."""
         self._leave_all()
+        self._tracked = _NOBODY
         self._passed = self._patience + 2
         self.summary.outages += 1
         self._lost = True

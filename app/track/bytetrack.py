@@ -35,7 +35,7 @@ class ByteTracker:
     seen keeps the id for `lost_seconds`.
 
     Args:
-        fps: the video's frame rate in 1/s; every frame must be given, also those without detections.
+        fps: how many frames a second are looked at; each of them must be given, also those without detections.
         settings: the thresholds; None for the published ones.
 
     Raises:
@@ -61,8 +61,8 @@ class ByteTracker:
 
         Args:
             detections: who was detected.
-            passed: the time since the frame before in frames of the video's rate. Where nothing was recorded for longer
-                than a person may be hidden, all tracks end.
+            passed: the time since the frame before in frames of that rate. Where nothing was recorded for longer than a
+                person may be hidden, all tracks end.
 
         Returns:
             Ids, boxes and scores, sorted by id. The boxes are those of the detections, because they belong to this very

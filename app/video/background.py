@@ -57,12 +57,14 @@ class BackgroundModel:
         self._video: VideoInfo | None = None
         self._background: _Background | None = None
         self._foreground: dict[int, Bytes] = {}
+        self._updated = 0
 
     def start(self, video: VideoInfo) -> None:
         """Forget earlier videos. The background is learnt when the first foreground is asked for."""
         self._video = video
         self._background = None
         self._foreground = {}
+        self._updated = 0
 
     def foreground(self, frames: Sequence[Frame]) -> list[Bytes]:
         """Return how much each pixel differs from the background.
@@ -87,7 +89,11 @@ class BackgroundModel:
         for frame in frames:
             alpha = known.get(frame.index)
             if alpha is None:
-                alpha = _subtract(frame, self._background, float(self._video.fps))
+                alpha = _subtract(frame, self._background)
+                passed = frame.index - self._updated
+                if passed >= _UPDATE_EVERY:
+                    self._updated = frame.index
+                    _follow(frame, self._background, alpha, passed / float(self._video.fps))
             self._foreground[frame.index] = alpha
         return [self._foreground[frame.index] for frame in frames]
 
@@ -114,25 +120,31 @@ class SubtractsBackground:
         self.background.start(video)
 
 
-def _subtract(frame: Frame, background: _Background, fps: float) -> Bytes:
-    """Return the foreground of `frame`. Every few frames, let `background` follow slow changes."""
-    height, width = background.planes[0].shape
-    planes = cv2.split(cv2.cvtColor(_shrunk(frame.image, width, height), cv2.COLOR_BGR2YCrCb))
+def _subtract(frame: Frame, background: _Background) -> Bytes:
+    """Return the foreground of `frame`."""
     luma, red, blue = (
         _without_drift(np.asarray(cv2.subtract(plane, empty, dtype=cv2.CV_32F), np.float32))
-        for plane, empty in zip(planes, background.planes, strict=True)
+        for plane, empty in zip(_planes(frame, background), background.planes, strict=True)
     )
     # A shadow is darker and keeps the hue of the ground, so only what is darker than a shadow counts.
     darker = cv2.addWeighted(luma, -1, background.planes[0], -_SHADOW, 0)
     light = cv2.multiply(cv2.max(luma, darker), background.luma_scale)
     hue = cv2.multiply(np.abs(red) + np.abs(blue), background.chroma_scale)
-    alpha = np.asarray(cv2.medianBlur(cv2.convertScaleAbs(cv2.max(light, hue)), 5), np.uint8)
-    if frame.index % _UPDATE_EVERY == 0:
-        calm = _calm(alpha)
-        rate = min(1.0, _UPDATE_EVERY / (_DRIFT_SECONDS * fps))
-        for plane, empty in zip(planes, background.planes, strict=True):
-            cv2.accumulateWeighted(plane, empty, rate, calm)
-    return alpha
+    return np.asarray(cv2.medianBlur(cv2.convertScaleAbs(cv2.max(light, hue)), 5), np.uint8)
+
+
+def _follow(frame: Frame, background: _Background, alpha: Bytes, seconds: float) -> None:
+    """Let `background` follow slow changes, `seconds` after it did so before."""
+    rate = min(1.0, seconds / _DRIFT_SECONDS)
+    for plane, empty in zip(_planes(frame, background), background.planes, strict=True):
+        cv2.accumulateWeighted(plane, empty, rate, _calm(alpha))
+
+
+def _planes(frame: Frame, background: _Background) -> Sequence[Bytes]:
+    """Return Y, Cr and Cb of a frame in the size of its background."""
+    height, width = background.planes[0].shape
+    planes = cv2.split(cv2.cvtColor(_shrunk(frame.image, width, height), cv2.COLOR_BGR2YCrCb))
+    return [np.asarray(plane, np.uint8) for plane in planes]
 
 
 def _without_drift(difference: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from av.filter import Graph
 
 from app.errors import VideoError
 from app.types import Frame, Image, Reading, VideoInfo
+from app.video.looks import Looks
 from app.video.opening import demuxed_packets, opened, reason, seconds
 from app.video.upright import Upright, is_high_range
 
@@ -53,15 +55,19 @@ class VideoReader:
     Args:
         path: a file in any format and codec that FFmpeg knows.
         reading: which part is read; times count from its start.
+        looks: how many frames a second are wanted (`app.video.looks.Looks`); None for all. The others are not made into
+            images.
 
     Raises:
         VideoError: the file is missing, unreadable or no video, it holds only sound or not a single picture, or
             `reading` leaves nothing of it.
     """
 
-    def __init__(self, path: Path, reading: Reading | None = None) -> None:
+    def __init__(self, path: Path, reading: Reading | None = None, looks: float | None = None) -> None:
         self.path = path
         self.reading = reading = reading or Reading()
+        self.length = 0
+        """The length of what was read so far, in frames of the video's rate."""
         self._damaged = 0
         self._changed = self._interlaced = False
         self._broke_off: str | None = None
@@ -86,6 +92,7 @@ class VideoReader:
             self.info = VideoInfo(
                 path, self._upright.width, self._upright.height, self._opened.rate, self._count(), reading
             )
+            self._looks = Looks(float(self.info.fps), looks or math.inf)
         except BaseException:
             self.close()
             raise
@@ -115,7 +122,9 @@ class VideoReader:
             if index + 1 - due > _AHEAD * fps:
                 continue
             index = max(index + 1, due)
-            yield Frame(index, time - start, self._image(picture, time, notes))
+            self.length = index + 1
+            if self._looks.due(index):
+                yield Frame(index, time - start, self._image(picture, time, notes))
         else:
             self._report(index + 1, notes)
         if index < 0:

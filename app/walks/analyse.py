@@ -103,7 +103,7 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
         NobodyFoundError: no pedestrian is seen in it.
         OutputError: the archive cannot be written.
     """
-    with VideoReader(video, run.settings.video) as reader:
+    with VideoReader(video, run.settings.video, run.settings.video.looks) as reader:
         path = archive.archive_path(run.settings.output.folder / "cache", video, run.stages.cards(), run.settings)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:
@@ -111,11 +111,10 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
             analysed, steps = _embedded(archive.read_walks(path), path, run)
         else:
             with archive.writing(path) as store:
-                counter = _Counter()
                 # It is closed at once on an interruption, so that its thread never decodes from a closed reader.
-                with closing(_follow(reader, name, run, counter, store)) as new_walks:
+                with closing(_follow(reader, name, run, store)) as new_walks:
                     analysed, steps = _embedded(new_walks, path, run)
-                ending = archive.Ending(counter.frames, tuple(reader.warnings))
+                ending = archive.Ending(reader.length, tuple(reader.warnings))
                 store.end(ending)
         info = reader.info
     pace = pace_remark(steps)
@@ -126,15 +125,7 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
     return AnalysedVideo(name, info, ending.frame_count, warnings, tuple(analysed), path)
 
 
-@dataclass
-class _Counter:
-    frames: int = 0
-    """The length of what was read, in frames of the video's rate."""
-
-
-def _follow(
-    reader: VideoReader, name: str, run: Run, counter: _Counter, store: archive.ArchiveWriter
-) -> Generator[Walk, None, None]:
+def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWriter) -> Generator[Walk, None, None]:
     """Follow everybody in a video. Yield each walk when it ends, and add it to the archive."""
     info, stages, watch = reader.info, run.stages, run.watch
     tracker = stages.start(info)
@@ -143,10 +134,12 @@ def _follow(
         run.progress.stage(f"{name}: follow and cut out", info.frame_count) as advance,
         prefetched(_timed(reader, watch), depth=2 * batch) as frames,
     ):
+        done = 0
 
         def count(group: list[Frame]) -> None:
-            advance(group[-1].index + 1 - counter.frames)
-            counter.frames = group[-1].index + 1
+            nonlocal done
+            advance(group[-1].index + 1 - done)
+            done = group[-1].index + 1
 
         detected = detections_of(frames, stages.detector, batch, watch)
         is_empty = True
@@ -154,10 +147,11 @@ def _follow(
             is_empty = False
             store.add(walk)
             yield walk
+        advance(reader.length - done)
     if is_empty:
         raise NobodyFoundError(
             f"No pedestrian was found in {info.path}. The detector '{stages.detector.card.name}' looked at "
-            f"{counter.frames} frames{slow_rate(info)}. Use a video in which people walk in full view, or "
+            f"a video of {reader.length} frames{slow_rate(info)}. Use a video in which people walk in full view, or "
             "choose another detector with --detector-checkpoint."
         )
 

@@ -32,7 +32,7 @@ _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
 """Settings that do not change the result, only how it is computed. Models count by the digests of their files."""
 _CODE = (
     *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
-    *(f"video/{name}.py" for name in ("opening", "paths", "upright", "reader", "background")),
+    *(f"video/{name}.py" for name in ("opening", "paths", "upright", "reader", "looks", "background")),
 )
 """The files and folders of `app` that make up pass 1."""
 _LARGEST = 1 << 30

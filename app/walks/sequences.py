@@ -18,6 +18,7 @@ from app.progress import Stopwatch
 from app.settings import QualitySettings, Settings
 from app.stages import Detector, PoseEstimator, Segmenter, Tracker
 from app.types import Bytes, Detections, Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
+from app.video.looks import Looks
 from app.walks.quality import Reason, frame_reason, occlusion, walk_reason
 from app.walks.silhouette import cut, normalise
 
@@ -128,7 +129,7 @@ def walks(
     """Follow everybody and cut silhouettes. Yield each walk when its person has been gone long enough.
 
     Args:
-        detected: batches of consecutive frames with their detections.
+        detected: batches of the frames that are looked at, in their order, with their detections.
         info: the video's header; sizes in px, frame rate in 1/s.
         tracker: a fresh tracker for this video.
         segmenter: cuts the people out. Its `start` has been called.
@@ -141,24 +142,22 @@ def walks(
         Walks in the order in which they end; those that end together by rising track id.
     """
     fps = float(info.fps)
-    stride = max(1, math.ceil(fps / settings.segmenter.max_rate - 1e-3))
     patience = math.ceil(settings.track.lost_seconds * fps) + 1
     open_tracks: dict[int, _OpenTrack] = {}
-    before = -1
+    looks, before = Looks(fps, settings.video.looks), -1
 
     def close(person: _OpenTrack) -> Walk:
         return walk_of(person.track_id, person.boxes, person.cuts, person.dropped, info, settings.quality)
 
     for frames, detections in detected:
-        to_cut: list[tuple[Frame, TrackedBoxes]] = []
+        looked: list[tuple[Frame, TrackedBoxes]] = []
         for frame, people in zip(frames, detections, strict=True):
             with watch.measure("track"):
-                tracked = tracker.update(people, frame.index - before)
+                tracked = tracker.update(people, looks.number(frame.index) - looks.number(before))
             _record(open_tracks, frame.index, tracked)
-            if frame.index // stride > before // stride:
-                to_cut.append((frame, tracked))
+            looked.append((frame, tracked))
             before = frame.index
-        for cut_person in cut_out(to_cut, info, segmenter, settings, watch, pose):
+        for cut_person in cut_out(looked, info, segmenter, settings, watch, pose):
             open_tracks[cut_person.track_id].add(cut_person, settings.gait.max_frames)
         after_batch(frames)
         last = frames[-1].index
@@ -169,7 +168,7 @@ def walks(
 
 
 def cut_out(
-    to_cut: Sequence[tuple[Frame, TrackedBoxes]],
+    looked: Sequence[tuple[Frame, TrackedBoxes]],
     info: VideoInfo,
     segmenter: Segmenter,
     settings: Settings,
@@ -180,7 +179,7 @@ def cut_out(
     threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
     frames: list[Frame] = []
     people: list[tuple[list[int], TrackedBoxes]] = []
-    for frame, tracked in to_cut:
+    for frame, tracked in looked:
         hidden = occlusion(tracked.boxes)
         rows = []
         for row, (track_id, box) in enumerate(zip(tracked.track_ids.tolist(), tracked.boxes, strict=True)):

@@ -54,7 +54,7 @@ def test_bad_assignment_is_named(assignment: str, said: str) -> None:
         ("track.lost_seconds=.inf", "cannot be inf: give a number from 0 on."),
         ("gait.max_frames=0", "cannot be 0: give a whole number from 8 on."),
         ("gait.max_frames=12.5", "cannot be 12.5: give a whole number from 8 on."),
-        ("segmenter.max_rate=0", "cannot be 0: give a number above 0."),
+        ("video.looks=0", "cannot be 0: give a number above 0 to 1000."),
         ("segmenter.threshold=1.5", "cannot be 1.5: give a number from 0 to 1."),
         ("detector.threads=-1", "cannot be -1: give a whole number from 0 to 1024."),
         ("detector.input_size=[0, 96]", "cannot be 0: give a whole number from 32 to 8192."),
