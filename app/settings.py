@@ -126,6 +126,9 @@ class SegmenterSettings:
     precision: Precision = "auto"
     """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
     devices in half precision where they have it, else in float32."""
+    mirror: bool = False
+    """Whether a network whose file asks for it sees each crop's mirror image as well, which is twice the work and gives
+    slightly better outlines."""
     threads: Threads = 0
     """Threads the segmenter may use; 0 is one for each core."""
 
@@ -232,15 +235,33 @@ class OutputSettings:
     embed_videos: bool = False
     """Whether the page contains the painted videos, so that the one file can be passed on. Otherwise it plays the files
     beside it."""
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = "superfast"
+    """How much time the encoder of painted videos (x264) takes: the more, the smaller the files."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 22
+    """The quality of painted videos, as x264's constant rate factor: lower is better and larger."""
     blur: Blur = "none"
     """Who is blurred in videos and pages. faces: everybody's head. unknown: the whole body of everybody who is not
     identified. everyone: the whole body of everybody. A person whom the detector misses is not blurred."""
+
+
+Speed: TypeAlias = Literal["accurate", "balanced", "fast"]
+
+PROFILES: Mapping[Speed, Mapping[str, Any]] = {
+    "accurate": {"video.looks": 30.0, "segmenter.mirror": True, "output.preset": "superfast"},
+    "balanced": {"video.looks": 12.5, "segmenter.mirror": False, "output.preset": "superfast"},
+    "fast": {"video.looks": 10.0, "segmenter.mirror": False, "output.preset": "ultrafast"},
+}
+"""What each speed sets. The defaults are those of ``balanced``, and every other source of settings comes later."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings, by section."""
 
+    speed: Speed = "balanced"
+    """Which of the profiles of settings is used. accurate: up to 30 looks a second, and each silhouette is cut twice.
+    balanced: 12.5 looks a second. fast: 10, and larger painted videos. A setting that is given by itself comes before
+    the profile's."""
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
@@ -258,6 +279,8 @@ class Settings:
         cls, config: Path | None = None, assignments: Sequence[str] = (), named: Mapping[str, Any] | None = None
     ) -> Settings:
         """Return the defaults, changed by a YAML file, then by ``section.key=value`` strings, then by `named` values.
+
+        The profile that `speed` names comes before all of them (`PROFILES`).
 
         Raises:
             SettingsError: the file cannot be read, a setting is unknown (the nearest is suggested), or a value does not
@@ -278,18 +301,26 @@ class Settings:
             given |= _flat({key.strip(): value}, f"--set {shown}")
         for key, value in (named or {}).items():
             given |= _flat({key: value}, key)
-        return _validated(given)
+        return _validated(_profile(given) | given)
 
     def changed(self, named: Mapping[str, Any]) -> Settings:
         """Return these settings with some of them changed, each named like ``match.far``.
 
+        Where `speed` is among them, so is its whole profile.
+
         Raises:
             SettingsError: a setting is unknown (the nearest is suggested), or a value does not fit.
         """
-        given = _flat(asdict(self), "")
+        changes: dict[str, tuple[Any, str]] = {}
         for key, value in named.items():
-            given |= _flat({key: value}, key)
-        return _validated(given)
+            changes |= _flat({key: value}, key)
+        return _validated(_flat(asdict(self), "") | _profile(changes) | changes)
+
+
+def _profile(given: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+    """Return what the speed that is `given` sets; nothing where none is given, or one that does not exist."""
+    speed, where = given.get("speed", (None, ""))
+    return {key: (value, where) for name in PROFILES if name == speed for key, value in PROFILES[name].items()}
 
 
 def _validated(given: Mapping[str, tuple[Any, str]]) -> Settings:

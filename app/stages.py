@@ -133,7 +133,8 @@ class Stages:
         for card in self.cards().values():
             place = card.origin if card.origin in ("embedded", "weight-free") else str(card.file)
             names.setdefault(place, {})[card.name] = None
-        return "Models: " + ", ".join(f"{', '.join(here)} ({place})" for place, here in names.items())
+        models = ", ".join(f"{', '.join(here)} ({place})" for place, here in names.items())
+        return f"Models: {models}. Speed: {self.settings.speed}, {self.settings.video.looks:g} looks a second."
 
     def lines(self) -> Iterator[str]:
         """Say for each stage which model it uses, where it comes from and what its licence is."""

@@ -45,6 +45,13 @@ _MODELS: dict[str, tuple[str, Any]] = {
         "gait.config",
         Annotated[Path | None, typer.Option(help="OpenGait's YAML of that network, for what its file does not tell.")],
     ),
+    "speed": (
+        "speed",
+        Annotated[
+            str | None,
+            typer.Option(help="accurate, balanced or fast: how often and how closely it looks. Default: balanced."),
+        ],
+    ),
     "fps": (
         "video.fps",
         Annotated[float | None, typer.Option(help="The videos' true frame rate in 1/s, where a file says it wrongly.")],

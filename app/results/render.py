@@ -156,7 +156,7 @@ def render(
     painter = Painter(identities, video.width, video.height)
     with (
         VideoReader(path, run.settings.video) as reader,
-        VideoWriter(out, video.width, video.height, reader.info.fps) as writer,
+        VideoWriter(out, video.width, video.height, reader.info.fps, run.settings.output) as writer,
         run.progress.stage(f"{out.name}: paint", video.frame_count) as advance,
         run.watch.measure("paint"),
         prefetched(reader, depth=16) as frames,

@@ -395,8 +395,8 @@ def _painting(
     save: Path | None, watcher: Watcher, gallery: GalleryStore
 ) -> Iterator[Callable[[Frame, TrackedBoxes], None]]:
     """Yield a function that paints a frame into the file `save`; without a file it does nothing."""
-    info, which = watcher.info, watcher.stages.settings.output.blur
-    with VideoWriter(save, info.width, info.height, info.fps) if save else nullcontext() as writer:
+    info, output = watcher.info, watcher.stages.settings.output
+    with VideoWriter(save, info.width, info.height, info.fps, output) if save else nullcontext() as writer:
         if writer is None:
             yield lambda frame, tracked: None
             return
@@ -404,7 +404,7 @@ def _painting(
 
         def paint(frame: Frame, tracked: TrackedBoxes) -> None:
             labels = watcher.labels(tracked)
-            regions = (region_to_blur(label.box, label.identity, which) for label in labels)
+            regions = (region_to_blur(label.box, label.identity, output.blur) for label in labels)
             blur(frame.image, (region for region in regions if region is not None))
             writer.write(painter.paint(frame.image, labels), frame.time)
 

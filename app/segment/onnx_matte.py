@@ -2,8 +2,8 @@
 
 Input, normalisation and metadata are those of `app.crops.network`. The output is (N, H, W, C) or (N, C, H, W). A single
 channel is the body; of two channels, the second is. A network that gives logits is recognised by its answer to noise,
-and a sigmoid or softmax is added. The metadata can also name a ``threshold``. With ``flip``, a matte is the mean of
-that of the crop and that of its mirror image, which is twice the work and gives better outlines.
+and a sigmoid or softmax is added. The metadata can also name a ``threshold``. With ``flip``, and where the
+settings say so too (``mirror``), a matte is the mean of that of the crop and that of its mirror image.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class OnnxMatte(Segmenter):
 
         Args:
             checkpoint: the ``.onnx`` file.
-            settings: `threads` is how many crops run side by side; the caller applies the threshold.
+            settings: `threads` is how many crops run side by side, and `mirror` whether mirror images are seen; the
+                caller applies the threshold.
 
         Raises:
             CheckpointError: the file is no such network.
@@ -61,7 +62,7 @@ class OnnxMatte(Segmenter):
         total = answer.sum(axis=-1) if self._two else np.ones(1)
         self._logits = bool(answer.min() < -1e-3 or answer.max() > 1.001 or np.abs(total - 1).max() > 1e-2)
         self.threshold = float(self._network.properties.get("threshold", 0.31 if self._two else 0.4))
-        self._flip = self._network.properties.get("flip") == "true"
+        self._flip = settings.mirror and self._network.properties.get("flip") == "true"
         self.card = self._network.card("segmenter", checkpoint)
 
     def segment(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[Matte]]:

@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from app.errors import SettingsError
-from app.settings import Settings
+from app.settings import PROFILES, Settings
 
 
 def test_defaults_are_the_dataclasses_own() -> None:
@@ -24,9 +24,36 @@ def test_file_then_assignment_then_option(tmp_path: Path) -> None:
     assert settings.checkpoints == Path("weights")
 
 
+def value_of(settings: Settings, key: str) -> object:
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)
+
+
+@pytest.mark.parametrize("speed", PROFILES)
+def test_a_speed_sets_its_profile_and_a_setting_comes_before_it(speed: str, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("video: {looks: 7}\n")
+    settings = Settings.load(config, ["segmenter.mirror=true"], {"speed": speed})
+    assert settings.speed == speed
+    assert settings.video.looks == 7
+    assert settings.segmenter.mirror is True
+    for loaded in (Settings.load(None, [f"speed={speed}"]), Settings().changed({"speed": speed})):
+        assert {key: value_of(loaded, key) for key in PROFILES[loaded.speed]} == PROFILES[loaded.speed]
+    changed = Settings.load(named={"speed": "fast"}).changed({"speed": speed, "video.looks": 3})
+    assert changed.video.looks == 3
+    assert changed.output.preset == PROFILES[changed.speed]["output.preset"]
+
+
+def test_profiles_set_the_same_and_the_defaults_are_balanced() -> None:
+    assert {frozenset(profile) for profile in PROFILES.values()} == {frozenset(PROFILES["balanced"])}
+    assert Settings.load(named={"speed": "balanced"}) == Settings()
+
+
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
+        ("speed=quick", "'accurate', 'balanced' or 'fast'"),
+        ("speed=[fast]", "speed"),
         ("track.high_scor=0.3", "'track.high_score'"),
         ("trak.high_score=0.3", "'track.high_score'"),
         ("lost_secnds=3", "'track.lost_seconds'"),
