@@ -85,9 +85,9 @@ class DetectorSettings:
     that support it. On real clips it moves YOLOX-nano's boxes by 0.2 to 0.9 px (median; 95 % by less than 3.1) and its
     scores by 0.003; no box is lost."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many frames the detector gets at once."""
+    """How many frames the detector gets at once; fewer where they are large."""
     threads: Threads = 0
-    """Threads the detector may use; 0 is one for each core."""
+    """Threads the detector may use; 0 is one for each core. ONNX Runtime looks at so many frames side by side."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ open; n is open or 1. The rest stands in the file's metadata properties, which a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,8 @@ class OnnxGait:
                 f"output (n, C, P), not {checkpoint.path if checkpoint else 'nothing'}."
             )
         path = checkpoint.path
-        self._session = open_network(checkpoint, settings.device, "float32", cores())
+        self._session = open_network(checkpoint, settings.device, "float32")
+        self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="gait")
         self._name = self._session.get_inputs()[0].name
         self._margin = (_ROWS - self._session.get_inputs()[0].shape[3]) // 2
         self._one_by_one = self._session.get_inputs()[0].shape[0] == 1
@@ -152,10 +154,12 @@ class OnnxGait:
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk, its parts float32 (P, C); with `pieces` if the file states ``piece``.
 
-        `Embedding.frames` counts the silhouettes before the most ordinary ones were chosen.
+        Walks are embedded side by side, each on one thread. `Embedding.frames` counts the silhouettes before the most
+        ordinary ones were chosen.
         """
         chosen = (walk.silhouettes[:: steps(walk, self._rate)] for walk in walks)
-        return [self._embed(silhouettes[thin(len(silhouettes), self._max_frames)]) for silhouettes in chosen]
+        limited = (silhouettes[thin(len(silhouettes), self._max_frames)] for silhouettes in chosen)
+        return list(self._pool.map(self._embed, limited))
 
     def _embed(self, silhouettes: Bytes) -> Embedding:
         chosen = silhouettes[ordinary(silhouettes, self._keep)]

@@ -16,7 +16,7 @@ from app.types import Floats, Frame, GaitSequence
 from app.video.blur import blur, body_region, head_region
 from app.video.looks import between
 from app.video.paint import Label, Painter
-from app.video.prefetch import prefetched
+from app.video.prefetch import QUEUE, bytes_of, prefetched
 from app.video.reader import VideoReader
 from app.video.writer import VideoWriter
 from app.walks.analyse import AnalysedWalk
@@ -159,7 +159,7 @@ def render(
         VideoWriter(out, video.width, video.height, reader.info.fps, run.settings.output) as writer,
         run.progress.stage(f"{out.name}: paint", video.frame_count) as advance,
         run.watch.measure("paint"),
-        prefetched(reader, depth=16) as frames,
+        prefetched(reader, QUEUE, bytes_of) as frames,
     ):
         for frame in frames:
             blur(frame.image, (blurred or {}).get(frame.index, ()))

@@ -262,8 +262,10 @@ class Watcher:
 
     def pause(self, pause: Pause) -> None:
         """Note that nothing was recorded for a while. After more than a person may be hidden, people get new tracks."""
-        self._passed = max(self._passed, 1 + pause.frames)
-        if pause.frames > self._patience:
+        looks = self._looks.number(pause.frames)
+        self._passed = max(self._passed, 1 + looks)
+        if looks > self._patience:
+            self._tracked = _NOBODY
             self._leave_all()
 
     def end(self) -> None:

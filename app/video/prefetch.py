@@ -1,19 +1,34 @@
-"""Working ahead in a thread."""
+"""Working ahead in a thread, with a queue of limited size."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Condition
 from typing import TypeVar
+
+from app.types import Frame
 
 T = TypeVar("T")
 
+QUEUE = 32 << 20
+"""Bytes of pictures that wait between two steps: enough for both to be busy, and the same for pictures of any size."""
+
+
+def bytes_of(frame: Frame) -> int:
+    """Return how much memory a frame needs."""
+    return frame.image.nbytes
+
+
+def _one(item: object) -> int:
+    return 1
+
 
 @contextmanager
-def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
-    """Run `items` in a thread, at most `depth` items ahead of the code that takes them.
+def prefetched(items: Iterable[T], room: int, size: Callable[[T], int] = _one) -> Iterator[Iterator[T]]:
+    """Run `items` in a thread, ahead of the code that takes them, until the finished ones fill `room`.
 
     This pays off if making an item releases the interpreter lock, as decoding does. An error that `items` raises is
     raised again where the items are taken, after the items before it. However the block is left, the thread ends, and
@@ -21,33 +36,62 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
 
     Args:
         items: iterated once, in the thread.
-        depth: how many finished items may wait, at least 1.
+        room: the next item is made when those that wait take up less than this, at least 1.
+        size: how much room an item takes up. By default, `room` counts items.
     """
-    if depth < 1:
-        raise ValueError(f"a prefetch depth of {depth} is not at least 1")
+    if room < 1:
+        raise ValueError(f"a queue with room for {room} is too small: it must be at least 1")
     iterator = iter(items)
-    waiting: deque[Future[list[T]]] = deque()
+    waiting: deque[T] = deque()
+    changed = Condition()
+    taken_up, ended, stopped = 0, False, False
 
-    def make() -> list[T]:
-        for item in iterator:
-            return [item]
-        return []
+    def may_go_on() -> bool:
+        return taken_up < room or stopped
+
+    def make() -> None:
+        nonlocal taken_up, ended
+        try:
+            for item in iterator:
+                with changed:
+                    taken_up += size(item)
+                    waiting.append(item)
+                    del item  # not kept here: an item may be large
+                    changed.notify_all()
+                    changed.wait_for(may_go_on)
+                    if stopped:
+                        return
+        finally:
+            with changed:
+                ended = True
+                changed.notify_all()
 
     def take() -> Generator[T, None, None]:
-        waiting.extend(thread.submit(make) for _ in range(depth))
-        while made := waiting.popleft().result():
-            waiting.append(thread.submit(make))
-            yield made.pop()  # not kept here: an item may be large
+        nonlocal taken_up
+        made = thread.submit(make)
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting or ended)
+                if not waiting:
+                    break
+                taken = [waiting.popleft()]
+                taken_up -= size(taken[0])
+                changed.notify_all()
+            yield taken.pop()
+        made.result()
 
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        taken = take()
+        results = take()
         try:
             # Ctrl-C while the thread starts leaves a thread that the executor does not know and cannot wait for. So it
             # starts before it has anything to do with `items`.
             thread.submit(lambda: None).result()
-            yield taken
+            yield results
         finally:
+            with changed:
+                stopped = True
+                changed.notify_all()
             thread.shutdown(cancel_futures=True)
-            taken.close()
+            results.close()
             if isinstance(iterator, Generator):
                 iterator.close()

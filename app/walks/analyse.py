@@ -11,8 +11,8 @@ from pathlib import Path
 from app.errors import NobodyFoundError
 from app.progress import Stopwatch
 from app.stages import Run
-from app.types import Bytes, Embedding, Floats, Frame, GaitSequence, Track, VideoInfo
-from app.video.prefetch import prefetched
+from app.types import Bytes, Detections, Embedding, Floats, Frame, GaitSequence, Track, VideoInfo
+from app.video.prefetch import QUEUE, bytes_of, prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
 from app.walks.quality import pace_remark, slow_rate, step_seconds
@@ -126,13 +126,18 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
 
 
 def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWriter) -> Generator[Walk, None, None]:
-    """Follow everybody in a video. Yield each walk when it ends, and add it to the archive."""
+    """Follow everybody in a video. Yield each walk when it ends, and add it to the archive.
+
+    Frames are decoded in one thread, people are detected in another, and here they are followed and cut out. Within
+    each step, networks work at several frames or crops side by side.
+    """
     info, stages, watch = reader.info, run.stages, run.watch
     tracker = stages.start(info)
     batch = stages.settings.detector.batch
     with (
         run.progress.stage(f"{name}: follow and cut out", info.frame_count) as advance,
-        prefetched(_timed(reader, watch), depth=2 * batch) as frames,
+        prefetched(_timed(reader, watch), QUEUE, bytes_of) as frames,
+        prefetched(detections_of(frames, stages.detector, batch, watch), QUEUE, _bytes_of_batch) as detected,
     ):
         done = 0
 
@@ -141,7 +146,6 @@ def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWrit
             advance(group[-1].index + 1 - done)
             done = group[-1].index + 1
 
-        detected = detections_of(frames, stages.detector, batch, watch)
         is_empty = True
         for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose):
             is_empty = False
@@ -154,6 +158,10 @@ def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWrit
             f"a video of {reader.length} frames{slow_rate(info)}. Use a video in which people walk in full view, or "
             "choose another detector with --detector-checkpoint."
         )
+
+
+def _bytes_of_batch(batch: tuple[list[Frame], list[Detections]]) -> int:
+    return sum(map(bytes_of, batch[0]))
 
 
 def _timed(frames: Iterable[Frame], watch: Stopwatch) -> Iterator[Frame]:

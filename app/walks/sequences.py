@@ -19,10 +19,13 @@ from app.settings import QualitySettings, Settings
 from app.stages import Detector, PoseEstimator, Segmenter, Tracker
 from app.types import Bytes, Detections, Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
 from app.video.looks import Looks
+from app.video.prefetch import bytes_of
 from app.walks.quality import Reason, frame_reason, occlusion, walk_reason
 from app.walks.silhouette import cut, normalise
 
 T = TypeVar("T")
+_LARGEST_BATCH = 64 << 20
+"""Bytes of pictures from which a batch gets no more: three pictures in 4K."""
 SeenBox: TypeAlias = tuple[int, Floats, float]
 """The frame index, the box (4,) px and the score of a person in one frame."""
 
@@ -106,11 +109,22 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    group: list[Frame] = []
+    for frame in frames:
+        group.append(frame)
+        if len(group) == size or sum(map(bytes_of, group)) >= _LARGEST_BATCH:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
 def detections_of(
     frames: Iterable[Frame], detector: Detector, batch: int, watch: Stopwatch
 ) -> Iterator[tuple[list[Frame], list[Detections]]]:
-    """Yield batches of frames with the people who were detected in them."""
-    for group in batched(frames, batch):
+    """Yield batches of up to `batch` frames, fewer where they are large, with the people who were detected in them."""
+    for group in _batches(frames, batch):
         with watch.measure("detect"):
             detections = detector.detect(group)
         yield group, detections

@@ -36,6 +36,22 @@ def test_runs_at_most_depth_ahead() -> None:
     assert len(made) < 30
 
 
+def test_the_room_is_counted_in_bytes_and_one_item_always_fits() -> None:
+    made: list[int] = []
+
+    def sizes() -> Iterator[int]:
+        for size in [40, 40, 40, 500, 500, 500, 1, 1]:
+            made.append(size)
+            yield size
+
+    with prefetched(sizes(), 100, lambda size: size) as items:
+        for count in range(1, 9):
+            next(items)
+            time.sleep(0.05)
+            assert sum(made[count:-1] if len(made) > count else []) < 100, "the last one made did not fit any more"
+        assert next(items, None) is None
+
+
 def test_errors_are_raised_after_the_items_before_them() -> None:
     def broken() -> Iterator[int]:
         yield 1
