@@ -212,16 +212,17 @@ class Watcher:
 
     def look(self, frame: Frame) -> TrackedBoxes:
         """Look at a frame, and return the tracks in it; those of the last look where another is not yet due."""
+        away, self._now, self._index = frame.time - self._now, frame.time, frame.index
         self.summary.frames += 1
+        self.summary.seconds = self._now
+        if self._lost:
+            self._lost = False
+            self._report("back", away=round(away, 2))
         if not self._looks.due(frame.index):
             return self._tracked
         (detections,) = self.stages.detector.detect([frame])
         tracked = self._tracked = self._tracker.update(detections, self._passed)
         self._passed = 1
-        away, self._now, self._index = frame.time - self._now, frame.time, frame.index
-        if self._lost:
-            self._lost = False
-            self._report("back", away=round(away, 2))
         for track_id, box, score in zip(
             tracked.track_ids.tolist(), tracked.boxes, tracked.scores.tolist(), strict=True
         ):
@@ -237,7 +238,6 @@ class Watcher:
             [(frame, tracked)], self.info, self.stages.segmenter, settings, self._watch, self.stages.pose
         ):
             self._people[cut.track_id].cuts.append(cut)
-        self.summary.seconds = self._now
         oldest = self._index - round(self._live.window * float(self.info.fps)) + 1
         for person in list(self._people.values()):
             person.forget_before(oldest)

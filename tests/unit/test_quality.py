@@ -149,7 +149,7 @@ def test_a_walk_thinned_by_its_length_is_still_judged() -> None:
 @pytest.mark.parametrize("fps", [1, 2, 5])
 def test_reasons_that_come_from_a_low_frame_rate_name_it(fps: int) -> None:
     info = VideoInfo(Path("clip.mp4"), 640, 480, Fraction(fps))
-    frames = 2 * fps
+    frames = min(2 * fps, 7)
     short = walk_reason(track_of(frames, speed=2), walk_of(frames, swing=6, fps=fps), Counter(), info, SETTINGS)
     assert short is not None
     assert short.startswith("too short")
