@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from itertools import chain, count
+from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from app.results.view import ShownVideo
 from app.settings import OutputSettings
 from app.stages import Run
 from app.types import GaitSequence
-from app.video.summary import write_summary
+from app.video.summary import Excerpt, excerpts, write_summary
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.workspace import in_use
 
@@ -67,15 +67,14 @@ def write_run(result: Result) -> Path:
                 need_replaceable(folder, replaces)
     with in_use(output.folder), written_whole(target) as temporary:
         temporary.mkdir()
+        parts = _excerpts(result) if output.summary and result.gallery else []
         shown_videos = [
-            _write_video(named, result.identities, temporary, name, run)
-            for named, name in zip(result.videos, names, strict=True)
+            _write_video(named, result.identities, temporary, name, run, part)
+            for named, name, part in zip_longest(result.videos, names, parts)
         ]
-        if output.summary and result.gallery:
+        if parts:
             with run.watch.measure("summary"):
-                starts = [_first_second(named.report) for named in result.videos[:2]]
-                painted, summary = [temporary / name for name in names[:2]], temporary / "summary.gif"
-                write_summary(painted[0], painted[1], summary, gallery_start=starts[0], probe_start=starts[1])
+                write_summary(parts, temporary / "summary.gif")
         report = result.report()
         with explained(target):
             (temporary / "results.json").write_text(to_json(report), encoding="utf-8")
@@ -93,7 +92,24 @@ def write_run(result: Result) -> Path:
     return target
 
 
-def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, crops: BestCrops | None = None) -> None:
+def _excerpts(result: Result) -> list[Excerpt]:
+    """Return what the GIF will show of the gallery and of the first probe."""
+    reports = [named.report for named in result.videos[:2]]
+    return excerpts(
+        [(report.width, report.height) for report in reports],
+        [report.frame_count / report.fps for report in reports],
+        [_first_second(report) for report in reports],
+    )
+
+
+def paint(
+    named: NamedVideo,
+    identities: Sequence[str],
+    out: Path,
+    run: Run,
+    crops: BestCrops | None = None,
+    excerpt: Excerpt | None = None,
+) -> None:
     """Write the painted copy of a video to the MP4 file `out`, blurred as the settings say.
 
     Args:
@@ -102,6 +118,7 @@ def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, cro
         out: the painted video.
         run: the settings, and where progress is shown.
         crops: collects pictures of the people, if those are wanted.
+        excerpt: collects small painted pictures, if those are wanted.
 
     Raises:
         VideoError: the video cannot be read any more.
@@ -112,15 +129,18 @@ def paint(named: NamedVideo, identities: Sequence[str], out: Path, run: Run, cro
     skeletons = skeletons_of(named.video.sequences()) if with_joints else {}
     blurred = regions_to_blur(named.report, settings.output.blur, skeletons)
     look = crops.look if crops is not None else lambda frame: None
+    show = excerpt.look if excerpt is not None else lambda image, time: None
     painted = skeletons if settings.pose.paint else {}
-    render(named.video.info.path, named.report, identities, out, run, painted, blurred, look)
+    render(named.video.info.path, named.report, identities, out, run, painted, blurred, look, show)
 
 
-def _write_video(named: NamedVideo, identities: Sequence[str], folder: Path, name: str, run: Run) -> ShownVideo:
+def _write_video(
+    named: NamedVideo, identities: Sequence[str], folder: Path, name: str, run: Run, excerpt: Excerpt | None
+) -> ShownVideo:
     """Write the painted video, the crops and the files of each walk. Return what the page shows of the video."""
     output = run.settings.output
     crops = BestCrops(named.report) if output.report else None
-    paint(named, identities, folder / name, run, crops)
+    paint(named, identities, folder / name, run, crops, excerpt)
     jpegs: dict[int, bytes] = {}
     if crops is not None:
         with run.watch.measure("report"), explained(folder):

@@ -12,7 +12,7 @@ import numpy as np
 from app.results.report import TrackReport, VideoReport
 from app.settings import Blur
 from app.stages import Run
-from app.types import Floats, Frame, GaitSequence
+from app.types import Floats, Frame, GaitSequence, Image
 from app.video.blur import blur, body_region, head_region
 from app.video.looks import between
 from app.video.paint import Label, Painter
@@ -135,6 +135,7 @@ def render(
     skeletons: Skeletons | None = None,
     blurred: Mapping[int, Sequence[Floats]] | None = None,
     look: Callable[[Frame], None] = lambda frame: None,
+    show: Callable[[Image, float], None] = lambda image, time: None,
 ) -> None:
     """Write a video with its labels painted in to the MP4 file `out`.
 
@@ -147,6 +148,7 @@ def render(
         skeletons: are painted too.
         blurred: the regions to blur by frame, see `regions_to_blur`.
         look: called with each frame when it is blurred but not yet painted. It must copy what it keeps.
+        show: called with each painted picture (H, W, 3) and its time in s. It must copy what it keeps.
 
     Raises:
         VideoError: the video cannot be read any more.
@@ -164,5 +166,7 @@ def render(
         for frame in frames:
             blur(frame.image, (blurred or {}).get(frame.index, ()))
             look(frame)
-            writer.write(painter.paint(frame.image, labels.get(frame.index, ())), frame.time)
+            painted = painter.paint(frame.image, labels.get(frame.index, ()))
+            show(painted, frame.time)
+            writer.write(painted, frame.time)
             advance(1)

@@ -4,88 +4,88 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image as Pictures
 
 from app.files import written_whole
 from app.types import Image
 from app.video.paint import colour_of
-from app.video.reader import VideoReader
 
 _RATE = 10  # frames/s: GIF counts in hundredths of a second, and this is enough to see legs swing
+_SECONDS = 4.0  # the longest duration
+_HEIGHT = 320  # px; lowered if two wide videos would make the GIF too large for a chat
 _AREA = 200_000  # px of the two pictures together
 _COLOURS = 128
 _STILL = 12  # grey levels; smaller changes are noise, which would need more bytes than the people
+_EXACT = 1e-6
 
 
-def write_summary(
-    gallery: Path,
-    probe: Path,
-    out: Path,
-    seconds: float = 4,
-    height: int = 320,
-    *,
-    gallery_start: float = 0,
-    probe_start: float = 0,
-) -> None:
-    """Write `seconds` s of two painted videos side by side as an endless GIF, with MoviePy.
+class Excerpt:
+    """Keeps small pictures of a few seconds of a video while its painted frames pass by."""
+
+    def __init__(self, size: tuple[int, int], start: float, count: int) -> None:
+        """Keep `count` pictures of `size` (width and height in px), ten a second from `start` s on."""
+        self._size, self._start, self._count = size, start, count
+        self.pictures: list[Image] = []
+        """RGB."""
+
+    def look(self, image: Image, time: float) -> None:
+        """Take the painted frame `image`, uint8 (H, W, 3) BGR, which is shown from `time` s on."""
+        due = math.floor((time - self._start) * _RATE + 1 + _EXACT)
+        missing = min(due, self._count) - len(self.pictures)  # more than one where frames are rare
+        if missing > 0:
+            small = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+            self.pictures += [np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)] * missing
+
+
+def excerpts(sizes: Sequence[tuple[int, int]], lengths: Sequence[float], starts: Sequence[float]) -> list[Excerpt]:
+    """Return an empty excerpt for each video that is shown; all have the same height and length.
 
     Args:
-        gallery: the painted gallery, left.
-        probe: the painted probe, right.
-        out: the GIF; it appears when it is complete.
-        seconds: the longest duration; both videos are cut to the shorter one.
-        height: the height of the GIF in px; it is lowered if two wide videos would make it too large for a chat.
-        gallery_start: the time in s at which to start; earlier if the video would end before `seconds` are over.
-        probe_start: the same for the probe.
+        sizes: width and height of each video, px.
+        lengths: of the videos in s. The GIF lasts for 4 s, or as long as the shortest of them.
+        starts: where each excerpt is to start, in s; it starts earlier if the video would end too soon.
+    """
+    height = min(_HEIGHT, math.isqrt(int(_AREA / sum(wide / tall for wide, tall in sizes)))) // 2 * 2
+    seconds = min(_SECONDS, *lengths)
+    return [
+        Excerpt(
+            (max(2, round(height * wide / tall)), max(2, height)),
+            max(0.0, min(start, length - seconds)),
+            max(1, round(seconds * _RATE)),
+        )
+        for (wide, tall), length, start in zip(sizes, lengths, starts, strict=True)
+    ]
+
+
+def write_summary(parts: Sequence[Excerpt], out: Path) -> None:
+    """Write excerpts side by side as the endless GIF `out`, which appears when it is complete.
 
     Raises:
-        VideoError: one of the videos is missing or cannot be read.
         OutputError: no permission, no space.
     """
-    from moviepy import ImageSequenceClip, VideoFileClip, clips_array
-
-    sizes = []
-    for video in (gallery, probe):
-        with VideoReader(video) as reader:
-            sizes.append((reader.info.width, reader.info.height))
-    height = min(height, math.isqrt(int(_AREA / sum(wide / tall for wide, tall in sizes)))) // 2 * 2
-    with written_whole(out) as temporary, ExitStack() as opened:
-        clips: list[Any] = []
-        for video, (wide, tall) in zip((gallery, probe), sizes, strict=True):
-            size = (max(2, round(height * wide / tall)), height)
-            clips.append(VideoFileClip(str(video.absolute()), audio=False, target_resolution=size))
-            opened.callback(clips[-1].close)  # each holds an ffmpeg process
-        length = min(seconds, *(clip.duration for clip in clips))
-        parts = []
-        for clip, start in zip(clips, (gallery_start, probe_start), strict=True):
-            begin = max(0.0, min(start, clip.duration - length))
-            parts.append(clip.subclipped(begin, begin + length))
-        both = clips_array([parts])
-        # A video of a single picture is shorter than a step of the GIF.
-        pictures = list(both.iter_frames(fps=_RATE, dtype="uint8")) or [np.asarray(both.get_frame(0), np.uint8)]
-        summary = ImageSequenceClip(list(_in_few_colours(pictures)), fps=_RATE)
-        summary.write_gif(str(temporary), fps=_RATE, logger=None)
+    count = max(len(part.pictures) for part in parts)
+    columns = [part.pictures + part.pictures[-1:] * (count - len(part.pictures)) for part in parts]
+    pictures = [np.concatenate(row, axis=1) for row in zip(*columns, strict=True)]
+    first, *others = _in_few_colours(pictures)
+    with written_whole(out) as temporary:
+        first.save(
+            temporary, "GIF", save_all=True, append_images=others, duration=round(1000 / _RATE), loop=0, optimize=False
+        )
 
 
-def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Image]:
-    """Reduce the pictures to one palette and keep pixels that hardly change: a fifth of the time, half of the bytes.
-
-    MoviePy's writer would give each picture a palette of its own, so that even a still wall would change all the time.
-    """
+def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Pictures.Image]:
+    """Reduce the pictures to one palette and keep pixels that hardly change: a fifth of the time, half of the bytes."""
     sample = np.concatenate([picture[::2, ::2] for picture in pictures[:: max(1, len(pictures) // 6)]])
     # Boxes are small, but their colours show who is who. Enough of each is added to get it into the palette.
     marks = np.array([colour_of(place) for place in range(8)], np.uint8).repeat(sample.shape[1] * 4, axis=0)
     sample = np.concatenate([sample, marks.reshape(-1, sample.shape[1], 3)])
     palette = Pictures.fromarray(sample).quantize(_COLOURS, method=Pictures.Quantize.MEDIANCUT)
-    table = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     current = pictures[0]
     for picture in pictures:
-        still = np.abs(picture.astype(np.int16) - current).max(axis=2, keepdims=True) < _STILL
+        still = cv2.absdiff(picture, current).max(axis=2, keepdims=True) < _STILL
         current = np.where(still, current, picture)
-        places = Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)
-        yield table[np.asarray(places)]
+        yield Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)

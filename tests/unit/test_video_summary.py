@@ -1,68 +1,86 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import OutputError, VideoError
-from app.video.summary import write_summary
-from tests.clips import Walker, crossing, write_clip
+from app.errors import OutputError
+from app.video.summary import Excerpt, excerpts, write_summary
+
+WIDE, TALL = (320, 180), (120, 200)
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("clips")
-    wide, tall = folder / "wide-1.mp4", folder / "hoch ü.mp4"
-    write_clip(wide, crossing([Walker(1)], gap=1, width=320, height=180, fps=Fraction(25), seconds=2))
-    write_clip(tall, crossing([Walker(2)], gap=1, width=120, height=200, fps=Fraction(10), seconds=3))
-    return wide, tall
+def shown(part: Excerpt, size: tuple[int, int], fps: float, seconds: float) -> Excerpt:
+    """Let the frames of a video pass by, whose grey tells their time: 10 levels each tenth of a second."""
+    for index in range(round(seconds * fps)):
+        time = index / fps
+        part.look(np.full((size[1], size[0], 3), min(255, round(time * 100)), np.uint8), time)
+    return part
 
 
-def children() -> set[str]:
-    if sys.platform != "linux":
-        pytest.skip("lists processes the Linux way")
-    listed = subprocess.run(["ps", "-C", "ffmpeg", "-o", "pid="], capture_output=True, text=True)
-    return set(listed.stdout.split())
+def test_writes_both_side_by_side(tmp_path: Path) -> None:
+    parts = excerpts([WIDE, TALL], [2.0, 1.5], [0.3, 99])
+    shown(parts[0], WIDE, 25, 2.0)
+    shown(parts[1], TALL, 10, 1.5)
+    write_summary(parts, tmp_path / "summary.gif")
+    with Image.open(tmp_path / "summary.gif") as gif:
+        assert gif.size == (part_width(parts[0]) + part_width(parts[1]), parts[0].pictures[0].shape[0])
+        assert gif.info["loop"] == 0
+    assert duration(tmp_path / "summary.gif") == 1500
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.gif"]
 
 
-def test_writes_both_side_by_side(tmp_path: Path, clips: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
-    before = children()
-    out = tmp_path / "summary.gif"
-    write_summary(*clips, out, seconds=1.5, height=100, gallery_start=0.3, probe_start=99)
-    with Image.open(out) as gif:
-        assert gif.size == (178 + 60, 100)
-        lasted = 0
-        for index in range(gif.n_frames):
+def duration(path: Path) -> int:
+    """In ms. Pictures that are alike are one frame of the file."""
+    lasted = 0
+    with Image.open(path) as gif:
+        for index in range(getattr(gif, "n_frames", 1)):
             gif.seek(index)
             lasted += gif.info["duration"]
-        assert lasted == pytest.approx(1500, abs=100)
-        assert gif.info["loop"] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.gif"]
-    assert capfd.readouterr() == ("", "")
-    assert children() <= before
+    return lasted
 
 
-def test_is_cut_to_the_shorter_video(tmp_path: Path, clips: tuple[Path, Path]) -> None:
-    write_summary(*clips, tmp_path / "s.gif", seconds=10, height=40)
-    with Image.open(tmp_path / "s.gif") as gif:
-        assert gif.n_frames <= 20
+def part_width(part: Excerpt) -> int:
+    return part.pictures[0].shape[1]
 
 
-def test_leaves_nothing_behind(tmp_path: Path, clips: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "not.mp4").write_bytes(b"no video" * 100)
-    with pytest.raises(VideoError):
-        write_summary(clips[0], tmp_path / "not.mp4", tmp_path / "s.gif")
+@pytest.mark.parametrize("fps", [4, 10, 12.5, 25, 60])
+def test_pictures_are_those_of_their_time(fps: float) -> None:
+    (part,) = excerpts([WIDE], [2.5], [0.5])
+    shown(part, WIDE, fps, 2.5)
+    times = [picture[0, 0, 0] / 100 for picture in part.pictures]
+    nearest_after = np.ceil(np.arange(len(times)) / 10 * fps - 1e-6) / fps
+    np.testing.assert_allclose(times, nearest_after, atol=0.006)
+    assert len(times) >= 25 - 10 / fps
+
+
+def test_is_cut_to_the_shorter_video_and_starts_early_enough() -> None:
+    parts = excerpts([WIDE, WIDE], [9.0, 0.8], [7.0, 0.5])
+    assert [len(shown(part, WIDE, 25, 9.0).pictures) for part in parts] == [8, 8]
+    assert parts[0].pictures[0][0, 0, 0] == pytest.approx(min(255, 700), abs=5)
+    assert parts[1].pictures[0][0, 0, 0] == 0
+
+
+def test_a_video_that_ends_too_soon_stands_still(tmp_path: Path) -> None:
+    parts = excerpts([WIDE, WIDE], [2.0, 2.0], [0, 0])
+    shown(parts[0], WIDE, 25, 2.0)
+    shown(parts[1], WIDE, 25, 0.04)
+    write_summary(parts, tmp_path / "s.gif")
+    assert duration(tmp_path / "s.gif") == 2000
+
+
+def test_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [shown(part, WIDE, 25, 0.3) for part in excerpts([WIDE], [0.3], [0])]
+    (tmp_path / "not.mp4").write_bytes(b"no folder")
     with pytest.raises(OutputError, match="cannot be made"):
-        write_summary(*clips, tmp_path / "not.mp4" / "s.gif", seconds=0.3, height=40)
+        write_summary(parts, tmp_path / "not.mp4" / "s.gif")
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_summary(*clips, tmp_path / "s.gif", seconds=0.3, height=40)
+        write_summary(parts, tmp_path / "s.gif")
     assert [path.name for path in tmp_path.iterdir()] == ["not.mp4"]
