@@ -50,7 +50,15 @@ from app.results.report import TrackReport, VideoReport
 from app.runs.build import build
 from app.runs.compare import compare_walks
 from app.runs.videos import walks_of
-from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
+from app.settings import (
+    PROFILES,
+    DetectorSettings,
+    GaitSettings,
+    PoseSettings,
+    SegmenterSettings,
+    Settings,
+    TrackSettings,
+)
 from app.stages import Detector, GaitModel, PoseEstimator, Run, Segmenter, Stages
 from app.types import (
     Bools,
@@ -717,7 +725,7 @@ def demo(given: Given) -> Iterator[Table]:
 
 
 def tracking(given: Given) -> Iterator[Table]:
-    """The tracker on each detector's boxes."""
+    """The tracker on each detector's boxes, at the looks of each speed."""
     models: list[tuple[str, Detector]] = given.models(detectors, DetectorSettings(threads=THREADS), "yolox_nano.onnx")
     rows: list[dict[str, Cell]] = []
     for clip, file in trackers.CLIPS.items():
@@ -726,20 +734,23 @@ def tracking(given: Given) -> Iterator[Table]:
         )
         for name, model in models:
             found, fps, _ = trackers.detected(model, given.shared / "videos" / file)
-            run = trackers.own(fps)
-            scores = trackers.scores(truth, [run(people) for people in found])
-            rows.append(
-                {
-                    "clip": clip,
-                    "detector": name,
-                    "IDF1": scores["idf1"],
-                    "MOTA": scores["mota"],
-                    "switches": int(scores["num_switches"]),
-                    "FP": int(scores["num_false_positives"]),
-                    "FN": int(scores["num_misses"]),
-                    "IoU of hits": 1 - scores["motp"],
-                }
-            )
+            settings = TrackSettings(new_score=model.card.sure)
+            for speed, profile in PROFILES.items():
+                tracks = trackers.followed(found, fps, profile["video.looks"], settings)
+                scores = trackers.scores(truth, tracks)
+                rows.append(
+                    {
+                        "clip": clip,
+                        "detector": name,
+                        "speed": speed,
+                        "IDF1": scores["idf1"],
+                        "MOTA": scores["mota"],
+                        "switches": int(scores["num_switches"]),
+                        "FP": int(scores["num_false_positives"]),
+                        "FN": int(scores["num_misses"]),
+                        "IoU of hits": 1 - scores["motp"],
+                    }
+                )
     yield Table("Tracking: ByteTrack on the boxes of each detector, IoU 0.5", rows)
 
 

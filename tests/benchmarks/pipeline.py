@@ -1,107 +1,186 @@
-"""The whole job, timed: frames/s, the share of the time outside the models, and memory against length.
+"""The whole job: what each setting of speed gains, where the time goes, how much memory is needed, and what it costs.
 
-    python -m tests.benchmarks.pipeline speed [--shared ../shared] [--rounds 3]
-    python -m tests.benchmarks.pipeline memory
+    python -m tests.benchmarks.pipeline speed [--rounds 2] [--to SECONDS] [--shared ../shared]
+    python -m tests.benchmarks.pipeline memory [--frames 10000]
 
-`speed` runs the gallery and the probe clip of ``--shared`` with its detector and segmenter and with GaitBase at random
-weights and full width; without ``--shared``, drawn clips and no networks but GaitBase. `memory` follows four drawn
-people for 300 and for 3,000 frames, each in a process of its own, and prints the ratio of the peaks.
+`speed` runs the first command of the README once for each step from ``accurate`` to ``fast``, each run in a process of
+its own. The ways take turns, so on a busy machine their ratios still hold. It prints, from the round with the least CPU
+time:
+
+- `CPU s`: seconds of all processors, of the system too, and how many times fewer that is than in the first row;
+- `in networks`: the share of it inside of ONNX Runtime, and `frames/s a core`: frames by CPU seconds;
+- `cores busy`: CPU seconds by seconds on the clock, which a busy machine makes smaller;
+- `MiB`: the largest memory of the process;
+- names of the probe that are right, wrong and missing, and IDF1 and MOTA on the real clips of ``--shared``.
+
+`memory` follows drawn people for 300 frames and for ``--frames``, and prints the largest memory of each process.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import statistics
+import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-MODELS = ("detect", "segment", "embed")
+import numpy as np
 
-
-def gaitbase(path: Path) -> Path:
-    """Save GaitBase at its published widths with random weights, under OpenGait's names, and return `path`."""
-    import torch
-
-    from app.gait.models.gaitbase import GaitBase
-    from app.gait.opengait import FAMILIES, to_theirs
-
-    torch.manual_seed(0)
-    architecture = FAMILIES[0].architecture
-    assert architecture is not None
-    torch.save({"model": to_theirs(GaitBase(), architecture.table), "iteration": 0}, path)
-    return path
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = ROOT / "input_videos"
+ONE_THREAD = {f"{stage}.threads": 1 for stage in ("detector", "segmenter", "pose")}
+STEPS: Mapping[str, Mapping[str, Any]] = {
+    "accurate": {"speed": "accurate"},
+    "without the mirror image": {"speed": "accurate", "segmenter.mirror": False},
+    "12.5 looks a second (balanced)": {"speed": "balanced"},
+    "balanced, on one thread": {"speed": "balanced", **ONE_THREAD},
+    "fast": {"speed": "fast"},
+}
 
 
-def speed(shared: Path, rounds: int) -> None:
-    """Print the seconds of each step, the median over `rounds` runs."""
-    from app.runs.build import begin
-    from app.runs.compare import compare
-    from app.settings import Settings
+@dataclass(frozen=True)
+class Cost:
+    """What a run has cost: CPU and clock seconds, the CPU seconds in ONNX Runtime, and the largest memory in MiB."""
 
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        named = {"gait.checkpoint": gaitbase(home / "GaitBase.pt"), "output.folder": home / "out"}
-        videos = (shared / "videos/aio_gallery.mp4", shared / "videos/aio_probe3.mp4")
-        if videos[0].exists():
-            named |= {
-                "detector.checkpoint": shared / "models/yolox_nano.onnx",
-                "segmenter.checkpoint": shared / "models/selfie_segmentation.onnx",
-            }
-        else:
-            from tests.clips import write_demo
-
-            write_demo(home)
-            videos = (home / "gallery.mp4", home / "probe1.mp4")
-        settings = Settings.load(named=named)
-        reports = []
-        for _ in range(rounds):
-            result = compare(videos[0], [videos[1]], begin(settings), fresh=True)
-            result.write()
-            reports.append(result.report())
-    frames = reports[0].gallery.frame_count + reports[0].probes[0].frame_count
-    steps = {step: statistics.median(r.timings[step] for r in reports) for step in reports[0].timings}
-    print(f"{frames} frames, median of {rounds} runs, ms a frame:")
-    for step, seconds in sorted(steps.items(), key=lambda item: -item[1]):
-        print(f"  {step:12s} {1000 * seconds / frames:7.2f}")
-    work = steps["total"] - steps["load"]
-    models = sum(steps[step] for step in MODELS)
-    print(f"frames/s, models included, loading not: {frames / work:.1f}")
-    outside, without_gif = 1 - models / work, 1 - models / (work - steps["summary"])
-    print(f"outside the models: {outside:.0%}, without summary.gif {without_gif:.0%}")
+    cpu: float
+    clock: float
+    kernels: float
+    memory: float
 
 
-def peak(frames: int) -> float:
-    """Return the peak memory, in MiB, of a process that follows four drawn people for `frames` frames."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.benchmarks.pipeline", "one", "--frames", str(frames), "--home", folder]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(printed.split()[-1])
-
-
-def one(frames: int, home: Path) -> None:
-    """Run the job on one drawn clip of `frames` frames, twice given, and print the peak memory of this process."""
-    from app.runs.build import begin
-    from app.runs.compare import compare
-    from app.settings import Settings
-
-    for name in ("gallery", "probe"):
-        # Written by a process of its own, so that drawing does not count.
-        code = (
-            "import sys; from tests.benchmarks.pipeline import draw; from pathlib import Path; "
-            f"draw(Path({str(home / name)!r} + '.mp4'), {frames}, 25)"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True)
-    named = {"gait.checkpoint": gaitbase(home / "GaitBase.pt"), "output.folder": home / "out"}
+def child(settings: Mapping[str, Any], home: Path, videos: Sequence[Path]) -> Cost:
+    """Run `videos`, of which the first is the gallery, in a process of its own. The results are below `home`."""
+    command = [sys.executable, "-m", "tests.benchmarks.pipeline", "one", "--home", str(home), *map(str, videos)]
     started = time.perf_counter()
-    compare(home / "gallery.mp4", [home / "probe.mp4"], begin(Settings.load(named=named))).write()
-    seconds = time.perf_counter() - started
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{frames} frames: {2 * frames / seconds:.1f} frames/s, peak MiB {megabytes:.0f}")
+    process = subprocess.Popen(
+        [*command, "--settings", json.dumps(settings)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"A run with {settings} has failed.")
+    clock = time.perf_counter() - started
+    return Cost(usage.ru_utime + usage.ru_stime, clock, float(printed.split()[-1]), usage.ru_maxrss / 1024)
+
+
+def one(settings: Mapping[str, Any], home: Path, videos: Sequence[Path]) -> None:
+    """Run the job and print the CPU seconds inside of ONNX Runtime, whose sessions have one thread each."""
+    import onnxruntime
+
+    spent: list[float] = []
+    run = onnxruntime.InferenceSession.run
+
+    def timed(*arguments: Any, **named: Any) -> Any:
+        begin = time.thread_time()
+        try:
+            return run(*arguments, **named)
+        finally:
+            spent.append(time.thread_time() - begin)
+
+    onnxruntime.InferenceSession.run = timed
+
+    from app.runs.build import begin
+    from app.runs.compare import compare
+    from app.settings import Settings
+
+    run_ = begin(Settings.load(named={**settings, "output.folder": home}))
+    compare(videos[0], videos[1:], run_, fresh=True).write()
+    print(sum(spent))
+
+
+def names(home: Path) -> str:
+    """Return how many tracks of known people in the probe are right, wrong and without a name."""
+    from app.results.report import Report
+    from tests.truth import boxes_of, person_of
+
+    (file,) = home.glob("OutputVideos/*/results.json")
+    report = Report.model_validate_json(file.read_text(encoding="utf-8"))
+    assert report.gallery is not None
+    truth = boxes_of(CLIPS / "gallery.gt.txt")
+    people = {track.identity: person_of(track, truth) for track in report.gallery.tracks if track.identity}
+    right = wrong = missing = 0
+    for probe in report.probes:
+        truth = boxes_of(CLIPS / f"{probe.name}.gt.txt")
+        for track in probe.tracks:
+            person = person_of(track, truth)
+            if track.identity:
+                right += people[track.identity] == person
+                wrong += people[track.identity] != person
+            elif track.status == "unknown" and person in people.values():
+                missing += 1
+    return f"{right} right, {wrong} wrong, {missing} missing"
+
+
+def speed(shared: Path, rounds: int, to: float | None) -> None:
+    """Print what each of `STEPS` costs, and what the looks of each speed cost in tracking."""
+    videos = [CLIPS / "gallery.mp4", CLIPS / "probe1.mp4"]
+    part = {"video.end": to} if to is not None else {}
+    costs: dict[str, list[Cost]] = {name: [] for name in STEPS}
+    found: dict[str, str] = {}
+    for _ in range(rounds):
+        for name, settings in STEPS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                costs[name].append(child({**settings, **part}, Path(folder), videos))
+                found[name] = names(Path(folder))
+    frames = 2 * round(25 * min(9.0, to or 9.0))
+    best = {name: min(of, key=lambda cost: cost.cpu) for name, of in costs.items()}
+    first = next(iter(best.values())).cpu
+    print(f"{frames} frames of 854x480, best of {rounds} rounds")
+    print(f"{'':32}{'CPU s':>7}{'gain':>6}{'in networks':>13}{'frames/s a core':>17}{'cores busy':>12}{'MiB':>6}")
+    for name, cost in best.items():
+        print(
+            f"{name:32}{cost.cpu:7.1f}{first / cost.cpu:6.2f}{cost.kernels / cost.cpu:13.0%}{frames / cost.cpu:17.1f}"
+            f"{cost.cpu / cost.clock:12.2f}{cost.memory:6.0f}   {found[name]}"
+        )
+    tracking(shared)
+
+
+def tracking(shared: Path) -> None:
+    """Print IDF1 and MOTA at the looks of each speed; the detector has seen every frame."""
+    try:
+        import motmetrics  # noqa: F401
+    except ImportError:
+        print('Tracking needs motmetrics: pip install -e ".[benchmark]"')
+        return
+    from app.settings import PROFILES, DetectorSettings, TrackSettings
+    from app.weights.checkpoints import checkpoint_roots
+    from app.weights.registry import detectors
+    from tests.benchmarks.tracking import CLIPS as REAL
+    from tests.benchmarks.tracking import detected, followed, scores
+
+    for clip, file in REAL.items():
+        path = shared / "videos" / file
+        if not path.exists():
+            print(f"{clip}: {path} is not there")
+            continue
+        detector = detectors.build(DetectorSettings(), checkpoint_roots(ROOT / "checkpoints"))
+        people, fps, _ = detected(detector, path)
+        truth = np.loadtxt(path.with_name(f"{clip}.gt.txt"), delimiter=",", usecols=range(6), dtype=np.float32)
+        for name, profile in PROFILES.items():
+            settings = TrackSettings(new_score=detector.card.sure)
+            measured = scores(truth, followed(people, fps, profile["video.looks"], settings))
+            print(f"{clip:16}{name:10} IDF1 {measured['idf1']:.3f}  MOTA {measured['mota']:.3f}")
+
+
+def memory(frames: int) -> None:
+    """Print the largest memory of processes that follow people for 300 and for `frames` frames, in two videos each."""
+    for count in (300, frames):
+        with tempfile.TemporaryDirectory() as folder:
+            videos = [Path(folder) / f"{name}.mp4" for name in ("gallery", "probe")]
+            for video in videos:
+                draw(video, count // 2, 25)
+            cost = child({}, Path(folder) / "out", videos)
+        print(f"{count} frames: {cost.memory:.0f} MiB, {count / cost.cpu:.1f} frames/s a core")
 
 
 def draw(path: Path, frames: int, fps: int) -> None:
@@ -118,15 +197,17 @@ def draw(path: Path, frames: int, fps: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "memory", "one"])
+    parser.add_argument("videos", type=Path, nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--home", type=Path)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--to", type=float)
+    parser.add_argument("--frames", type=int, default=10_000)
+    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "speed":
-        speed(arguments.shared, arguments.rounds)
+        speed(arguments.shared, arguments.rounds, arguments.to)
     elif arguments.what == "one":
-        one(arguments.frames, arguments.home)
+        one(arguments.settings, arguments.home, arguments.videos)
     else:
-        short, long = peak(300), peak(3000)
-        print(f"peak memory: 300 frames {short:.0f} MiB, 3000 frames {long:.0f} MiB, ratio {long / short:.3f}")
+        memory(arguments.frames)

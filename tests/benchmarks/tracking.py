@@ -15,10 +15,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from app.settings import DetectorSettings
+from app.settings import DetectorSettings, TrackSettings
 from app.stages import Detector
 from app.track.bytetrack import ByteTracker, iou
 from app.types import Detections, Floats, Ints
+from app.video.looks import Looks, between
 from app.video.reader import VideoReader
 from app.weights.registry import detectors
 
@@ -46,6 +47,30 @@ def own(fps: float) -> Run:
         return tracked.track_ids, tracked.boxes
 
     return run
+
+
+def followed(
+    found: Sequence[Detections], fps: float, rate: float, settings: TrackSettings | None = None
+) -> list[tuple[Ints, Floats]]:
+    """Return the tracks of each frame as the product has them, at `rate` looks a second.
+
+    Boxes between the looks and in gaps are interpolated. `found` has every frame's detections.
+    """
+    looks, tracks, before = Looks(fps, rate), dict[int, list[tuple[int, Floats]]](), -1
+    tracker = ByteTracker(looks.rate, settings)
+    for index, people in enumerate(found):
+        if looks.due(index):
+            tracked = tracker.update(people, looks.number(index) - looks.number(before))
+            before = index
+            for track_id, box in zip(tracked.track_ids.tolist(), tracked.boxes, strict=True):
+                tracks.setdefault(track_id, []).append((index, box))
+    every: list[tuple[list[int], list[Floats]]] = [([], []) for _ in found]
+    for track_id, seen in tracks.items():
+        frames, boxes = zip(*seen, strict=True)
+        for index, box in zip(*between(np.array(frames), np.stack(boxes)), strict=True):
+            every[index][0].append(track_id)
+            every[index][1].append(box)
+    return [(np.array(ids, np.int64), np.array(boxes, np.float32).reshape(-1, 4)) for ids, boxes in every]
 
 
 def from_package(fps: float, **options: Any) -> Run:
