@@ -43,7 +43,7 @@ def duration(path: Path) -> int:
 
 
 def part_width(part: Excerpt) -> int:
-    return part.pictures[0].shape[1]
+    return int(part.pictures[0].shape[1])
 
 
 @pytest.mark.parametrize("fps", [4, 10, 12.5, 25, 60])
