@@ -258,10 +258,6 @@ PROFILES: Mapping[Speed, Mapping[str, Any]] = {
 class Settings:
     """All settings, by section."""
 
-    speed: Speed = "balanced"
-    """Which of the profiles of settings is used. accurate: up to 30 looks a second, and each silhouette is cut twice.
-    balanced: 12.5 looks a second. fast: 10, and larger painted videos. A setting that is given by itself comes before
-    the profile's."""
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
@@ -273,6 +269,10 @@ class Settings:
     video: VideoSettings = field(default_factory=VideoSettings)
     checkpoints: Path = Path("checkpoints")
     """The folder with the weights of the models."""
+    speed: Speed = "balanced"
+    """Which of the profiles of settings is used. accurate: up to 30 looks a second, and each silhouette is cut twice.
+    balanced: 12.5 looks a second. fast: 10, and larger painted videos. A setting that is given by itself comes before
+    the profile's."""
 
     @classmethod
     def load(

@@ -7,9 +7,11 @@ for a minute does not become part of it, and the first frames are as good as the
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -51,13 +53,17 @@ class _Background:
 
 
 class BackgroundModel:
-    """The foreground of a video, computed once for each frame and shared by the detector and the segmenter."""
+    """The foreground of a video, shared by the detector and the segmenter, which may ask for it in different threads.
+
+    It is computed once for each frame, in the order in which frames first come, and kept for as long as the frame is.
+    """
 
     def __init__(self) -> None:
         self._video: VideoInfo | None = None
         self._background: _Background | None = None
         self._foreground: dict[int, Bytes] = {}
         self._updated = 0
+        self._lock = Lock()
 
     def start(self, video: VideoInfo) -> None:
         """Forget earlier videos. The background is learnt when the first foreground is asked for."""
@@ -70,7 +76,7 @@ class BackgroundModel:
         """Return how much each pixel differs from the background.
 
         Args:
-            frames: in the order of the video. Frames of the preceding call are not computed again.
+            frames: in the order of the video.
 
         Returns:
             For each frame uint8 (h, w), where pixels of 128 and more count as foreground. `h` and `w` are those of the
@@ -82,20 +88,21 @@ class BackgroundModel:
         """
         if self._video is None:
             raise RuntimeError("BackgroundModel.start must be called before frames are given")
-        if self._background is None:
-            self._background = _learn(self._video)
-        known = self._foreground
-        self._foreground = {}
-        for frame in frames:
-            alpha = known.get(frame.index)
-            if alpha is None:
-                alpha = _subtract(frame, self._background)
-                passed = frame.index - self._updated
-                if passed >= _UPDATE_EVERY:
-                    self._updated = frame.index
-                    _follow(frame, self._background, alpha, passed / float(self._video.fps))
-            self._foreground[frame.index] = alpha
-        return [self._foreground[frame.index] for frame in frames]
+        with self._lock:
+            if self._background is None:
+                self._background = _learn(self._video)
+            return [self._of(frame, self._background, self._video) for frame in frames]
+
+    def _of(self, frame: Frame, background: _Background, video: VideoInfo) -> Bytes:
+        key = id(frame.image)
+        if key not in self._foreground:
+            alpha = self._foreground[key] = _subtract(frame, background)
+            weakref.finalize(frame.image, self._foreground.pop, key, None).atexit = False
+            passed = frame.index - self._updated
+            if passed >= _UPDATE_EVERY:
+                self._updated = frame.index
+                _follow(frame, background, alpha, passed / float(video.fps))
+        return self._foreground[key]
 
 
 class SubtractsBackground:
