@@ -39,7 +39,8 @@ ONE_THREAD = {f"{stage}.threads": 1 for stage in ("detector", "segmenter", "pose
 STEPS: Mapping[str, Mapping[str, Any]] = {
     "accurate": {"speed": "accurate"},
     "without the mirror image": {"speed": "accurate", "segmenter.mirror": False},
-    "12.5 looks a second (balanced)": {"speed": "balanced"},
+    "12.5 looks a second": {"speed": "accurate", "segmenter.mirror": False, "video.looks": 12.5},
+    "8 bits where they gain (balanced)": {"speed": "balanced"},
     "balanced, on one thread": {"speed": "balanced", **ONE_THREAD},
     "fast": {"speed": "fast"},
 }
