@@ -196,10 +196,10 @@ class YoloxOnnxDetector(Detector):
     def _side_by_side(self, frames: Sequence[Frame], size: tuple[int, int]) -> list[Detections]:
         """Return the people of frames, of which as many run at once as there are threads, each by itself.
 
-        A graph whose batch is fixed gets as many frames at once as it takes.
+        A graph whose batch is fixed gets as many frames at once as it takes, and any other as many as its device likes.
         """
         batch = self._session.get_inputs()[0].shape[0]
-        step = batch if isinstance(batch, int) else 1
+        step = batch if isinstance(batch, int) else self._session.batch
         pieces = [frames[start : start + step] for start in range(0, len(frames), step)]
         return [people for found in self._pool.map(lambda piece: self._within(piece, size), pieces) for people in found]
 
