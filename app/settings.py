@@ -82,8 +82,8 @@ class DetectorSettings:
     precision: Precision = "auto"
     """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
     devices in half precision where they have it, else in float32. bfloat16 halves the time of torch networks on CPUs
-    that support it. On real clips it moves YOLOX-nano's boxes by 0.2 to 0.9 px (median; 95 % by less than 3.1) and its
-    scores by 0.003; no box is lost."""
+    that compute in it, and there auto is that for YOLOX-S and larger. On real clips it moves YOLOX-nano's boxes by 0.2
+    to 0.9 px (median; 95 % by less than 3.1) and its scores by 0.003; no box is lost."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """How many frames the detector gets at once; fewer where they are large."""
     threads: Threads = 0

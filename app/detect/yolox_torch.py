@@ -76,13 +76,13 @@ class YoloxDetector(Detector):
         self.network = Yolox(layout)
         load_strictly(self.network, weights, path, f"YOLOX-{layout.name}")
         self._device = torch_device(settings.device)
-        self._dtype = torch_type(settings.precision, self._device)
+        small = layout.channels < _SMALL
+        self._dtype = torch_type(settings.precision, self._device, large=not small)
         self.network.for_inference(self._dtype).to(self._device)
 
         likely_bytetrack = layout.classes == 1 and "best_ap" not in content
         self.normalise = choose_normalise(settings, content.get("normalise"), likely_bytetrack, path)
         bytetrack = layout.classes == 1 and self.normalise == "imagenet"
-        small = layout.channels < _SMALL
         own_size = ((608, 1088) if small else (800, 1440)) if bytetrack else ((416, 416) if small else (640, 640))
         self.input_size = network_size(settings, own_size)
         self._score, self._nms_iou = settings.score, settings.nms_iou

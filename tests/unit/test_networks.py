@@ -20,7 +20,7 @@ from app.settings import SegmenterSettings, Settings
 from app.types import Frame
 from app.weights import networks, sessions
 from app.weights.checkpoints import HOME, CheckpointFile, find_checkpoints
-from app.weights.devices import CPU, PROVIDERS, Provider, providers_for, torch_device
+from app.weights.devices import CPU, PROVIDERS, Provider, providers_for, torch_device, torch_type
 from app.weights.networks import Network, Way, measured, open_network, user_cache, watched, ways_of
 from app.weights.quantised import quantised_path
 from app.weights.registry import segmenters
@@ -91,6 +91,18 @@ def test_torch_says_what_it_lacks(caplog: pytest.LogCaptureFixture) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(MissingExtraError, match=r"--device cuda: torch .* finds no such device"):
             torch_device("cuda")
+
+
+def test_large_torch_networks_compute_in_bfloat16_where_the_cpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    cpu = torch.device("cpu")
+    for abilities, kind in (({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=abilities: known, raising=False)
+        assert torch_type("auto", cpu, large=True) == kind
+        assert torch_type("auto", cpu, large=False) == torch.float32
+    assert torch_type("bfloat16", cpu, large=False) == torch.bfloat16
+    assert torch_type("auto", torch.device("cuda"), large=False) == torch.float16
 
 
 def test_a_network_without_8_bits_says_how_to_make_them(segmenter: CheckpointFile) -> None:
