@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class _MovingBlock(nn.Module):
         super().__init__()
         self.spatial = ConvNorm(width, width)
         self.temporal = _over_time(width)
-        nn.init.zeros_(self.temporal.norm.weight)
+        nn.init.zeros_(cast("nn.BatchNorm2d", self.temporal.norm).weight)
 
     def forward(self, walks: Tensor) -> Tensor:
         maps = walks.flatten(0, 1).contiguous(memory_format=torch.channels_last)
