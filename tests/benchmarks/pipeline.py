@@ -58,7 +58,7 @@ class Cost:
 
 def child(settings: Mapping[str, Any], home: Path, videos: Sequence[Path]) -> Cost:
     """Run `videos`, of which the first is the gallery, in a process of its own. The results are below `home`."""
-    command = [sys.executable, "-m", "tests.benchmarks.pipeline", "one", "--home", str(home), *map(str, videos)]
+    command = [sys.executable, "-m", "tests.benchmarks.pipeline", "one", *map(str, videos), "--home", str(home)]
     started = time.perf_counter()
     process = subprocess.Popen(
         [*command, "--settings", json.dumps(settings)], cwd=ROOT, stdout=subprocess.PIPE, text=True
