@@ -34,11 +34,10 @@ def own_frames(tracks: Sequence[Track]) -> list[Ints]:
         later = np.flatnonzero(same) + step
         shadowed[later] |= _overlaps(boxes[later - step], boxes[later]) > _ONE_BODY
         step += 1
-    found = []
-    for number, track in enumerate(tracks):
-        kept = np.sort(frames[(owner == number) & ~shadowed])
-        found.append(kept if len(kept) else track.frame_indices)
-    return found
+    frames, owner = frames[~shadowed], owner[~shadowed]
+    order = np.lexsort((frames, owner))
+    each = np.split(frames[order], np.searchsorted(owner[order], np.arange(1, len(tracks))))
+    return [kept if len(kept) else track.frame_indices for kept, track in zip(each, tracks, strict=True)]
 
 
 def _overlaps(first: Floats, second: Floats) -> Floats:
@@ -50,31 +49,52 @@ def _overlaps(first: Floats, second: Floats) -> Floats:
     return overlaps
 
 
-def visibility(frames: Sequence[Ints]) -> Bools:
-    """Return which tracks are in view together: bool (moments, tracks). Each row has the tracks of some frame.
+def visibility(frames: Sequence[Ints]) -> list[Ints]:
+    """Return which tracks are in view together: for some moments, in the order of time, the tracks of a frame.
 
-    Only the largest sets are kept, because a row whose tracks all appear in another row adds nothing. Two tracks share
-    a frame exactly if they share a row.
+    Two tracks share a frame exactly if they share a moment. A moment all of whose tracks are also in view at the moment
+    before or after it adds nothing and is left out.
 
     Args:
-        frames: the frame indices of each track.
+        frames: the frame indices of each track, rising.
     """
-    if not frames:
-        return np.zeros((0, 0), np.bool_)
-    _, moment = np.unique(np.concatenate(list(frames)), return_inverse=True)
-    in_view = np.zeros((moment.max() + 1, len(frames)), np.bool_)
-    in_view[moment, np.repeat(np.arange(len(frames)), [len(indices) for indices in frames])] = True
-    sets = np.unique(in_view, axis=0).astype(np.float32)
-    # Row a is contained in row b if they have as many tracks in common as row a has.
-    contained = sets @ sets.T >= sets.sum(1)[:, None]
-    np.fill_diagonal(contained, False)
-    maximal: Bools = sets[~contained.any(1)] > 0
-    return maximal
+    lengths = [len(indices) for indices in frames]
+    if not sum(lengths):
+        return []
+    everything = np.concatenate(list(frames))
+    owner = np.repeat(np.arange(len(frames)), lengths)
+    first = int(everything.min())
+    is_seen = np.zeros(int(everything.max()) - first + 1, np.bool_)
+    is_seen[everything - first] = True
+    place = (np.cumsum(is_seen) - 1)[everything - first]  # of the frame, among those that show anybody
+    # Who is in view changes only where a track begins, or has ended just before.
+    begins = np.ones(len(place), np.bool_)
+    begins[1:] = (np.diff(owner) > 0) | (np.diff(place) > 1)
+    changes = np.zeros(place.max() + 2, np.bool_)
+    changes[place[begins]] = True
+    changes[place[np.append(begins[1:], True)] + 1] = True
+    kept = changes[place]
+    place, owner = place[kept], owner[kept]
+    order = np.argsort(place, kind="stable")
+    place, owner = place[order], owner[order]
+    moments: list[set[int]] = []
+    known: set[bytes] = set()
+    for tracks in np.split(owner, np.flatnonzero(np.diff(place)) + 1):
+        if (key := tracks.tobytes()) in known:
+            continue
+        known.add(key)
+        together = set(tracks.tolist())
+        while moments and moments[-1] <= together:
+            moments.pop()
+        if not (moments and together <= moments[-1]):
+            moments.append(together)
+    return [np.array(sorted(moment), np.int64) for moment in moments]
 
 
 def covisible(frames: Sequence[Ints]) -> Bools:
     """Return which pairs of tracks share a frame: bool (tracks, tracks), False on the diagonal."""
-    in_view = visibility(frames).astype(np.float32)
-    together: Bools = in_view.T @ in_view > 0
+    together = np.zeros((len(frames), len(frames)), np.bool_)
+    for moment in visibility(frames):
+        together[np.ix_(moment, moment)] = True
     np.fill_diagonal(together, False)
     return together

@@ -53,10 +53,12 @@ def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: flo
     apart = covisible(own_frames(tracks))
     group = np.arange(n)
     pairs = []
-    for a, b in np.argwhere(~apart & (np.triu(np.ones((n, n)), 1) > 0)).tolist():
-        ratio = distances[a, b] / threshold if threshold > 0 else np.inf
-        if ratio > EVIDENCE:
-            continue
+    first, last = (np.array([track.frame_indices[end] for track in tracks]) for end in (0, -1))
+    later, ended = np.maximum.outer(first, first), np.minimum.outer(last, last)
+    goes_on = (later > ended) & (later - ended <= MAX_GAP * fps)
+    is_possible = np.where(goes_on, distances <= EVIDENCE * threshold, distances <= UNDENIABLE * threshold)
+    for a, b in np.argwhere(np.triu(is_possible & ~apart, 1)).tolist() if threshold > 0 else []:
+        ratio = distances[a, b] / threshold
         evidence = ratio + _miss(tracks[a], tracks[b], fps)
         if evidence <= EVIDENCE or ratio <= UNDENIABLE:
             pairs.append((min(evidence, EVIDENCE + ratio), a, b))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from app.recognise.adaptation import Shared, embeddings_around, middles, people_
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
 from app.recognise.covisible import covisible, own_frames
 from app.recognise.domain import adapt
-from app.recognise.matching import Agreement, agreement, confidence, match
+from app.recognise.matching import Agreement, agreement, confidence, identity_distances, match
 from app.recognise.scores import ScoreModel, find_scores
 from app.settings import MatchSettings
 from app.types import Candidate, Doubles, Embedding, Ints, Match, ModelCard, Track
@@ -28,8 +29,10 @@ from app.walks.analyse import AnalysedVideo
 logger = logging.getLogger(__name__)
 
 _MOST_WALKS = 400
-"""A threshold is derived from so many of the newest gallery walks: their 80,000 pairs are enough. What the walks of a
-source share is measured on as many."""
+"""A threshold is derived from so many of the newest walks of the gallery and of each video: their 80,000 pairs are
+enough. What the walks of a source or a video share is measured on as many."""
+_WALKS_AT_ONCE = 64
+"""The pieces of so many walks are compared with the gallery at once."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +166,17 @@ class Scene:
         """The frames of each track in which it certainly has a body of its own."""
         return own_frames(self.tracks)
 
+    def newest(self) -> Scene:
+        """Return the scene with its newest walks, which are enough to measure something on."""
+        return Scene(self.embeddings[-_MOST_WALKS:], self.tracks[-_MOST_WALKS:])
+
     def shared(self) -> Shared | None:
-        """Return what its walks share; None where there are none."""
+        """Return what its newest walks share; None where there are none."""
         if not self.embeddings:
             return None
-        parts = np.stack([embedding.parts for embedding in self.embeddings])
-        return Shared.of(parts, people_in(parts, covisible(self.frames)))
+        newest = self.newest()
+        parts = np.stack([embedding.parts for embedding in newest.embeddings])
+        return Shared.of(parts, people_in(parts, covisible(newest.frames)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,8 +259,9 @@ class Space:
     def impostors(self, scene: Scene, metric: Metric) -> Distances:
         """Return the distances between walks of a scene that share a frame, so that they are of different people (n,).
 
-        What a scene's own share of the mean adds to them is taken off (`Shared.widening`).
+        The newest walks count. What a scene's own share of the mean adds to them is taken off (`Shared.widening`).
         """
+        scene = scene.newest()
         distances = impostor_distances(self.within(scene, metric), scene.frames)
         shared = scene.shared()
         is_widened = self.centre is not None and self.adapt and shared is not None
@@ -316,7 +325,7 @@ class Judge:
         genuine = distances[pairs & same]
         if not len(impostors) and not len(genuine) and settings.threshold is None and not settings.closed:
             genuine = halves()
-        tracks = sum(len(scene.tracks) for scene in scenes)
+        tracks = sum(len(scene.newest().tracks) for scene in scenes)
         limits = learn_limits(card, settings, impostors, genuine, len(walks) + tracks, scores)
         if scores is not None:
             logger.info("Calibration: %s.", limits.note)
@@ -392,11 +401,11 @@ class Judge:
                 each.identity,
                 each,
                 None if recording else probability,
-                self._agreement(each, embedding, enrolled, names),
+                votes,
                 recording,
             )
-            for each, probability, embedding, recording in zip(
-                matches, probabilities, embeddings, recordings, strict=True
+            for each, probability, votes, recording in zip(
+                matches, probabilities, self._agreements(matches, embeddings, enrolled, names), recordings, strict=True
             )
         ]
 
@@ -424,13 +433,25 @@ class Judge:
                 )
         return {walk.track.track_id: decision for walk, decision in zip(usable, decisions, strict=True)}
 
-    def _agreement(
-        self, decision: Match, embedding: Embedding, enrolled: Sequence[Embedding], names: Sequence[str]
-    ) -> Agreement | None:
-        if embedding.pieces is None:
-            return None
-        distances = distances_between(embedding.of_pieces(), enrolled, self.settings.metric)
-        return agreement(decision, distances, names, self.settings.neighbours)
+    def _agreements(
+        self,
+        matches: Sequence[Match],
+        embeddings: Sequence[Embedding],
+        enrolled: Sequence[Embedding],
+        names: Sequence[str],
+    ) -> list[Agreement | None]:
+        """Return how many pieces of each walk agree; None for a walk that the network saw whole."""
+        people = list(dict.fromkeys(names))
+        found: list[Agreement | None] = []
+        for start in range(0, len(matches), _WALKS_AT_ONCE):
+            some = slice(start, start + _WALKS_AT_ONCE)
+            pieces = [embedding.of_pieces() for embedding in embeddings[some]]
+            distances = distances_between(list(chain.from_iterable(pieces)), enrolled, self.settings.metric)
+            table = identity_distances(distances, names, self.settings.neighbours)
+            ends = np.cumsum([len(each) for each in pieces])
+            for decided, each, end in zip(matches[some], pieces, ends, strict=True):
+                found.append(agreement(decided, table[end - len(each) : end], people))
+        return found
 
 
 def _around_sources(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.gallery.distances import Distances
+from app.recognise.assignment import NOBODY, Assignment, assign
 from app.recognise.covisible import covisible, visibility
-from app.track.assignment import assign
 from app.types import Bools, Candidate, Ints, Match
 
-_NOBODY = -1
+logger = logging.getLogger(__name__)
+
+MOST_CANDIDATES = 100
+"""How many of the nearest people are the candidates of a walk, besides the one it is named after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,14 @@ def identity_distances(distances: Distances, identities: Sequence[str], neighbou
     Returns:
         (T, I), the identities in order of their first appearance in `identities`.
     """
-    names = np.array(identities)
-    columns = [np.sort(distances[:, names == name], axis=1)[:, :neighbours] for name in dict.fromkeys(identities)]
-    return np.stack([column.mean(1) for column in columns], 1) if columns else np.zeros((len(distances), 0))
+    number = {name: column for column, name in enumerate(dict.fromkeys(identities))}
+    owner = np.array([number[name] for name in identities], np.int64)
+    order = np.argsort(owner, kind="stable")
+    walks = np.split(order, np.searchsorted(owner[order], np.arange(1, len(number))))
+    table = np.zeros((len(distances), len(number)))
+    for column in number.values():
+        table[:, column] = np.sort(distances[:, walks[column]], axis=1)[:, :neighbours].mean(axis=1)
+    return table
 
 
 def match(
@@ -76,7 +85,8 @@ def match(
         neighbours: see `identity_distances`.
 
     Returns:
-        One match for each probe walk, in order. Every identity is among its candidates.
+        One match for each probe walk, in order. Its candidates are the `MOST_CANDIDATES` nearest people and the one it
+        is named after.
 
     Raises:
         ValueError: shapes that do not fit, or distances that are not finite.
@@ -85,15 +95,23 @@ def match(
         raise ValueError(f"distances must be finite, one row per track ({len(frames)}) and one column per gallery walk")
     names = list(dict.fromkeys(identities))
     table = identity_distances(distances, identities, neighbours)
-    columns = _assign(table, visibility(frames), threshold)
+    moments = visibility(frames)
+    assignment = assign(table, moments, threshold)
+    columns = assignment.columns
+    if assignment.shortfall:
+        logger.warning("%s", unproven(assignment))
     if threshold is None and table.size:
-        columns = np.where(columns == _NOBODY, table.argmin(axis=1), columns)
+        columns = np.where(columns == NOBODY, table.argmin(axis=1), columns)
     numbers = list(track_ids) if track_ids is not None else list(range(1, len(frames) + 1))
     together = covisible(frames)
     matches = []
     for row, column in enumerate(columns):
         order = np.argsort(table[row], kind="stable")
-        is_named = column != _NOBODY
+        is_named = column != NOBODY
+        if len(order) > MOST_CANDIDATES:
+            is_candidate = order == column
+            is_candidate[:MOST_CANDIDATES] = True
+            order = order[is_candidate]
         matches.append(
             Match(
                 candidates=tuple(Candidate(names[i], float(table[row, i])) for i in order),
@@ -106,24 +124,29 @@ def match(
     return matches
 
 
-def agreement(match: Match, pieces: Distances, identities: Sequence[str], neighbours: int = 1) -> Agreement | None:
+def unproven(assignment: Assignment) -> str:
+    """Say how good an assignment is that was not proven to be the best."""
+    return (
+        "So many people are in view together that the best way to give out the names could not be proven: the one that "
+        f"was found is at most {assignment.shortfall:.2g} of the whole from the best one."
+    )
+
+
+def agreement(match: Match, table: Distances, names: Sequence[str]) -> Agreement | None:
     """Count how many pieces of a walk agree with the decision about the whole walk.
 
     Args:
         match: the decision about the whole walk. The pieces of an unknown walk are compared with its nearest candidate.
-        pieces: (K, G), distances of the pieces to gallery walks.
-        identities: the identity of each gallery walk (G,).
-        neighbours: see `identity_distances`.
+        table: (K, I), distances of the pieces to people (`identity_distances`).
+        names: what these people are called (I,).
 
     Returns:
         None where there is only one piece or one candidate, as pieces then say nothing.
     """
-    names = list(dict.fromkeys(identities))
-    if len(pieces) < 2 or len(names) < 2:
+    if len(table) < 2 or len(names) < 2:
         return None
     person = names.index(match.identity or match.candidates[0].identity)
-    nearest = identity_distances(pieces, identities, neighbours).argmin(axis=1)
-    return Agreement(int((nearest == person).sum()), len(pieces))
+    return Agreement(int((table.argmin(axis=1) == person).sum()), len(table))
 
 
 def confidence(match: Match) -> float:
@@ -144,60 +167,6 @@ def confidence(match: Match) -> float:
         return 1.0
     border = min(borders)
     return border**2 / (border**2 + match.distance**2) if border > 0 else float(match.distance == 0)
-
-
-def _assign(table: Distances, visible: Bools, threshold: float | None) -> Ints:
-    """Return the column of the identity that each row of `table` receives, or `_NOBODY`."""
-    assigned = np.full(len(table), _NOBODY, np.int64)
-    if table.size == 0:
-        return assigned
-    # In a closed set one more named walk is worth more than any distances can cost.
-    limit = (len(table) + 1) * (float(table.max()) + 1) if threshold is None else threshold
-    # A pair exactly at the threshold is accepted, so it must be worth a little more than no pair.
-    cost = table - limit - 1e-9 * max(1.0, abs(limit))
-    allowed = table <= limit
-    nearest = table.argmin(1)
-    near_enough = allowed[np.arange(len(table)), nearest]
-    assigned[near_enough] = nearest[near_enough]
-    if not _has_conflict(assigned, visible):  # everybody can have their nearest person, so nothing can be better
-        return assigned
-    assigned[:] = _NOBODY
-    if len(visible) == 1:  # all tracks are in view at once: the classic assignment problem
-        for row, column in assign(np.where(allowed, -cost, 0.0)):
-            assigned[row] = column
-        return assigned
-    # Slow to import, and seldom needed.
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import coo_array
-
-    rows, columns = np.nonzero(allowed)
-    pairs = np.arange(len(rows))
-    # One identity for each track, and in each moment one track for each identity.
-    moments, at = np.nonzero(visible[:, rows])
-    limits = np.concatenate([rows, len(table) + moments * table.shape[1] + columns[at]])
-    _, limits = np.unique(limits, return_inverse=True)
-    matrix = coo_array((np.ones(len(limits)), (limits, np.concatenate([pairs, at])))).tocsr()
-    solution = milp(
-        cost[rows, columns],
-        integrality=np.ones(len(rows), np.uint8),
-        bounds=Bounds(0, 1),
-        constraints=LinearConstraint(matrix, ub=1),
-        options={"mip_rel_gap": 0.0},
-    )
-    if solution.x is None:
-        raise RuntimeError(f"the assignment of {len(table)} tracks was not solved: {solution.message}")
-    chosen = solution.x > 0.5
-    assigned[rows[chosen]] = columns[chosen]
-    return assigned
-
-
-def _has_conflict(assigned: Ints, visible: Bools) -> bool:
-    """Return whether two tracks that are in view together have the same identity."""
-    for moment in visible:
-        columns = assigned[moment & (assigned != _NOBODY)]
-        if len(np.unique(columns)) < len(columns):
-            return True
-    return False
 
 
 def _reason(

@@ -133,7 +133,7 @@ class ScoreModel:
         others: with odds o1, o2 ... of being that person, walk i is with probability oi / (1 + o1 + o2 + ...).
 
         Args:
-            matches: of the walks, with the same people among their candidates.
+            matches: of the walks.
             frames: the frame indices of each walk's track.
             people: how many the gallery has. Whoever is not a candidate is at most as near as the last one.
             closed: whether everybody in the video is in the gallery, so that no walk can be a stranger's.
@@ -141,18 +141,25 @@ class ScoreModel:
         Returns:
             None for a walk without candidates.
         """
-        if not matches or not matches[0].candidates:
-            return [None] * len(matches)
-        names = sorted(candidate.identity for candidate in matches[0].candidates)
-        by_name = [sorted(match.candidates, key=lambda candidate: candidate.identity) for match in matches]
-        distances = np.array([[candidate.distance for candidate in row] for row in by_name])
-        further = np.repeat(distances.max(axis=1, keepdims=True), max(0, people - len(names)), axis=1)
         prior = _SURELY_KNOWN if closed else 0.5
-        alone = self.probabilities(np.concatenate([distances, further], axis=1), prior)[:, : len(names)]
-        odds = alone / np.maximum(1 - alone, 1e-12)
-        probabilities = odds / (1 + odds + covisible(frames) @ odds)
-        who = [names.index(match.identity or match.candidates[0].identity) for match in matches]
-        return [float(row[column]) for row, column in zip(probabilities, who, strict=True)]
+        odds: list[dict[str, float]] = []
+        for match in matches:
+            names = [candidate.identity for candidate in match.candidates]
+            distances = np.array([candidate.distance for candidate in match.candidates])
+            further = np.repeat(distances[-1:], max(0, people - len(names)))
+            alone = np.zeros(0)
+            if names:
+                alone = self.probabilities(np.concatenate([distances, further])[None], prior)[0, : len(names)]
+            odds.append(dict(zip(names, (alone / np.maximum(1 - alone, 1e-12)).tolist(), strict=True)))
+        found: list[float | None] = []
+        for match, own, together in zip(matches, odds, covisible(frames), strict=True):
+            if not match.candidates:
+                found.append(None)
+                continue
+            who = match.identity or match.candidates[0].identity
+            others = sum(odds[other].get(who, 0.0) for other in np.flatnonzero(together))
+            found.append(own[who] / (1 + own[who] + others))
+        return found
 
     def scaled(self, scale: float) -> ScoreModel:
         """Return the scores for a place where all distances are `scale` times as large."""

@@ -126,26 +126,31 @@ def test_distances_that_are_not_numbers_are_refused() -> None:
         match(np.array([[np.nan]]), [TOGETHER], ["a"], 1.0)
 
 
+def votes(match: Match, pieces: np.ndarray, identities: list[str], neighbours: int = 1) -> Agreement | None:
+    table = identity_distances(pieces, identities, neighbours)
+    return agreement(match, table, list(dict.fromkeys(identities)))
+
+
 def test_pieces_vote_each_by_itself() -> None:
     names = ["Ann", "Bob", "Bob"]
     pieces = np.array([[0.1, 0.5, 0.9], [0.4, 0.9, 0.3], [0.2, 0.9, 0.8], [0.5, 0.6, 0.9]])
     (ann,) = match(np.array([[0.3, 0.7, 0.7]]), [TOGETHER], names, 0.6)
     assert ann.identity == "Ann"
-    assert agreement(ann, pieces, names) == Agreement(3, 4)
-    assert agreement(ann, pieces, names, neighbours=2) == Agreement(4, 4), "Bob's two walks count together"
+    assert votes(ann, pieces, names) == Agreement(3, 4)
+    assert votes(ann, pieces, names, neighbours=2) == Agreement(4, 4), "Bob's two walks count together"
     unknown, bob = match(np.array([[0.7, 0.8, 0.9], [0.7, 0.1, 0.2]]), [TOGETHER, TOGETHER], names, 0.6)
     assert unknown.identity is None
-    assert agreement(unknown, pieces, names) == Agreement(3, 4), "votes for the nearest"
-    assert agreement(bob, pieces, names) == Agreement(1, 4)
+    assert votes(unknown, pieces, names) == Agreement(3, 4), "votes for the nearest"
+    assert votes(bob, pieces, names) == Agreement(1, 4)
 
 
 def test_votes_that_say_nothing_are_none() -> None:
     (alone,) = match(np.array([[0.3]]), [TOGETHER], ["Ann"], 0.6)
-    assert agreement(alone, np.full((3, 1), 0.2), ["Ann"]) is None
+    assert votes(alone, np.full((3, 1), 0.2), ["Ann"]) is None
     (nobody,) = match(np.zeros((1, 0)), [TOGETHER], [], 0.6)
-    assert agreement(nobody, np.zeros((3, 0)), []) is None
+    assert votes(nobody, np.zeros((3, 0)), []) is None
     (ann,) = match(np.array([[0.3, 0.4]]), [TOGETHER], ["Ann", "Bob"], 0.6)
-    assert agreement(ann, np.array([[0.3, 0.4]]), ["Ann", "Bob"]) is None, "one piece is the walk"
+    assert votes(ann, np.array([[0.3, 0.4]]), ["Ann", "Bob"]) is None, "one piece is the walk"
 
 
 @pytest.mark.parametrize(("agreeing", "divided"), [(6, False), (5, False), (4, True), (0, True)])
