@@ -126,10 +126,12 @@ def match(
 
 def unproven(assignment: Assignment) -> str:
     """Say how good an assignment is that was not proven to be the best."""
-    return (
-        "So many people are in view together that the best way to give out the names could not be proven: the one that "
-        f"was found is at most {assignment.shortfall:.2g} of the whole from the best one."
+    distance = (
+        f"it is at most {assignment.shortfall:.1%} better"
+        if assignment.shortfall < 1
+        else "how much better is not known"
     )
+    return f"So many people are in view together that a better way to give out the names may exist: {distance}."
 
 
 def agreement(match: Match, table: Distances, names: Sequence[str]) -> Agreement | None:

@@ -11,6 +11,7 @@ import pytest
 from app.recognise.covisible import covisible
 from app.recognise.matching import Agreement, agreement, confidence, identity_distances, match
 from app.types import Candidate, Match
+from tests.unit.test_assignment import drawn
 
 TOGETHER = np.arange(10)
 
@@ -156,3 +157,17 @@ def test_votes_that_say_nothing_are_none() -> None:
 @pytest.mark.parametrize(("agreeing", "divided"), [(6, False), (5, False), (4, True), (0, True)])
 def test_two_thirds_of_the_pieces_are_too_few(agreeing: int, divided: bool) -> None:
     assert Agreement(agreeing, 6).divided == divided
+
+
+def test_a_crowd_whose_names_are_not_proven_to_be_the_best_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import app.recognise.assignment as module
+
+    monkeypatch.setattr(module, "_WORK", 0)
+    monkeypatch.setattr(module, "_EXACT", 0)
+    random = np.random.default_rng(2)
+    frames = drawn(60, 20, random)
+    match(random.random((60, 12)), frames, [f"g-{i}" for i in range(12)], 0.7)
+    (said,) = caplog.messages
+    assert said.startswith("So many people are in view together that a better way to give out the names may exist: ")
