@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -250,8 +250,8 @@ class _Search:
             self.work += together.nnz
             once = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(tracks), len(rows)))
             matrix = vstack([once, together]).tocsr()
-            options: Any = {"presolve": False}  # the stubs want every option
-            solved = linprog(cost[rows, columns], matrix, np.ones(matrix.shape[0]), method="highs-ipm", options=options)
+            options = {"presolve": False}
+            solved = linprog(cost[rows, columns], matrix, np.ones(matrix.shape[0]), method="highs-ipm", options=options)  # type: ignore[call-overload]
             if solved.x is None:
                 raise RuntimeError(f"the assignment of {len(tracks)} tracks was not solved: {solved.message}")
             duals = np.minimum(solved.ineqlin.marginals, 0)
