@@ -62,30 +62,35 @@ def excerpts(sizes: Sequence[tuple[int, int]], lengths: Sequence[float], starts:
 
 
 def write_summary(parts: Sequence[Excerpt], out: Path) -> None:
-    """Write excerpts side by side as the endless GIF `out`, which appears when it is complete.
+    """Write excerpts side by side as the endless GIF `out`, with MoviePy. It appears when it is complete.
 
     Raises:
         OutputError: no permission, no space.
     """
+    from moviepy import ImageSequenceClip
+
     count = max(len(part.pictures) for part in parts)
     columns = [part.pictures + part.pictures[-1:] * (count - len(part.pictures)) for part in parts]
     pictures = [np.concatenate(row, axis=1) for row in zip(*columns, strict=True)]
-    first, *others = _in_few_colours(pictures)
+    summary = ImageSequenceClip(list(_in_few_colours(pictures)), fps=_RATE)
     with written_whole(out) as temporary:
-        first.save(
-            temporary, "GIF", save_all=True, append_images=others, duration=round(1000 / _RATE), loop=0, optimize=False
-        )
+        summary.write_gif(str(temporary), fps=_RATE, logger=None)
 
 
-def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Pictures.Image]:
-    """Reduce the pictures to one palette and keep pixels that hardly change: a fifth of the time, half of the bytes."""
+def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Image]:
+    """Reduce the pictures to one palette and keep pixels that hardly change: a fifth of the time, half of the bytes.
+
+    MoviePy's writer would give each picture a palette of its own, so that even a still wall would change all the time.
+    """
     sample = np.concatenate([picture[::2, ::2] for picture in pictures[:: max(1, len(pictures) // 6)]])
     # Boxes are small, but their colours show who is who. Enough of each is added to get it into the palette.
     marks = np.array([colour_of(place) for place in range(8)], np.uint8).repeat(sample.shape[1] * 4, axis=0)
     sample = np.concatenate([sample, marks.reshape(-1, sample.shape[1], 3)])
     palette = Pictures.fromarray(sample).quantize(_COLOURS, method=Pictures.Quantize.MEDIANCUT)
+    table = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     current = pictures[0]
     for picture in pictures:
         still = cv2.absdiff(picture, current).max(axis=2, keepdims=True) < _STILL
         current = np.where(still, current, picture)
-        yield Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)
+        places = Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)
+        yield table[np.asarray(places)]
