@@ -8,10 +8,13 @@ YAML and pydantic are imported when they are first needed, because importing bot
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
 from app.errors import GaitprintError
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -60,6 +63,7 @@ def parse_yaml(text: str, where: str, error: type[GaitprintError]) -> Any:
 
     try:
         _need_modest(text, where, error)
+        _warn_of_doubles(text, where)
         return yaml.safe_load(text)
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
@@ -95,6 +99,33 @@ def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
             raise error(f"{where} has more than {_DEEPEST} lists and sections inside of each other.")
         if values > _MOST_VALUES:
             raise error(f"{where} has more than {_MOST_VALUES} values, counting what its aliases stand for.")
+
+
+def _warn_of_doubles(text: str, where: str) -> None:
+    """Say which keys stand twice in a section, because YAML ignores the first one without a word."""
+    import yaml
+
+    waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    seen = set[int]()  # what aliases stand for is looked at once
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    line = key.start_mark.line + 1
+                    if key.value in lines:
+                        logger.warning(
+                            "%s: '%s' stands twice in a section, in line %d and in line %d. The later one counts.",
+                            *(where, key.value, lines[key.value], line),
+                        )
+                    lines[key.value] = line
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def validated(kind: type[Value], content: Any, where: str, error: type[GaitprintError]) -> Value:

@@ -203,6 +203,12 @@ class TestWhatIsPassedOver:
         with pytest.raises(DataSetError, match=r"075/nm-01/000 has an empty file, 000\.pkl"):
             walk_files(data)
 
+    def test_a_list_of_nobody_is_said(self, data: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataSetError, match=r"split\.json names nobody"):
+            walk_files(data, [], partition=tmp_path / "split.json")
+        with pytest.raises(DataSetError, match=r"names nobody"):
+            walk_files(data, [])
+
     def test_absent_people_are_said(self, data: Path) -> None:
         names, left_out = self.found(data, identities=["076", "079", "124"], partition=Path("mine.json"))
         assert names == ["076/nm-01/000", "076/nm-02/000"]

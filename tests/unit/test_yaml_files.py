@@ -125,3 +125,22 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "box.yaml"
     path.write_bytes(b"\xef\xbb\xbfwidth: 3\n")
     assert read_yaml(path, SettingsError) == {"width": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "a", "in line 1 and in line 3"),
+        ("{far: 1, far: 2}", "far", "in line 1 and in line 1"),
+        ("match:\n  far: 1\n  k: 1\n  far: 2\n", "far", "in line 2 and in line 4"),
+        ("- {x: {y: 1, y: 1}}", "y", "in line 1"),
+        ("a: &a {k: 1, k: 2}\nb: *a\nc: *a\n", "k", "in line 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named(text: str, key: str, lines: str, caplog: pytest.LogCaptureFixture) -> None:
+    parse_yaml(text, "box.yaml", SettingsError)
+    (message,) = caplog.messages
+    assert message.startswith(f"box.yaml: '{key}' stands twice in a section, {lines}")
+    caplog.clear()
+    assert parse_yaml("a: {k: 1}\nb: {k: 2}\n", "box.yaml", SettingsError) == {"a": {"k": 1}, "b": {"k": 2}}
+    assert not caplog.messages

@@ -104,6 +104,8 @@ def walk_files(
     wanted = None if identities is None else set(identities)
     people = [person for person in _folders_in(root) if wanted is None or person.name in wanted]
     where = f" of {partition}" if partition is not None else ""
+    if wanted is not None and not wanted:
+        raise DataSetError(f"{partition or 'The list of people'} names nobody, so nobody of {folder} can be taken.")
     if wanted and not people:
         raise DataSetError(
             f"None of the {len(wanted)} people{where} ({_some(sorted(wanted))}) is in {folder}, whose people are "
