@@ -164,6 +164,16 @@ def expanded(path: str | Path, error: type[GaitprintError]) -> Path:
         ) from None
 
 
+def need_file(path: Path, error: type[GaitprintError]) -> None:
+    """Make sure that what lies at a path is a file: from a pipe or a device one would read for ever.
+
+    Raises:
+        error: it is something else. A path with nothing there passes, so that the reader says so.
+    """
+    if path.exists() and not path.is_file():
+        raise error(f"{path} is not a file.")
+
+
 def need_writable(path: Path) -> None:
     """Make sure that a file can be written to `path` before the work for it begins. The attempt leaves nothing behind.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.errors import GaitprintError
+from app.files import need_file
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,7 @@ def read_yaml(path: Path, error: type[GaitprintError]) -> Any:
             in which line.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise error(f"{path} is not a file. Give a YAML file.")
+        need_file(path, error)
         if path.stat().st_size > _MOST_BYTES:
             raise error(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no file of settings is.")
         text = path.read_text(encoding="utf-8-sig")

@@ -24,6 +24,8 @@ def show_models(console: Console, stages: Stages, *, verbose: bool) -> None:
 
 def show_result(console: Console, report: Report, folder: Path) -> None:
     """Print a table of the walks of each probe, then how long the run took and where its files are."""
+    from app.walks.quality import slow_rate  # here, because --help needs none of it
+
     if report.gallery is not None:
         names = sorted({track.identity for track in report.gallery.tracks if track.identity})
         console.print(f"People in the gallery: {len(names)} ({escape(', '.join(names))})", soft_wrap=True)
@@ -51,7 +53,8 @@ def show_result(console: Console, report: Report, folder: Path) -> None:
                 *([] if report.gallery is not None else ["" if track.margin is None else f"{track.margin:.3f}"]),
                 *([_pieces(track)] if in_pieces else []),
             )
-        console.print(table if table.row_count else f"{escape(probe.name)}: no walk can be compared")
+        nothing = f"no walk can be compared{slow_rate(probe.fps)}"
+        console.print(table if table.row_count else f"{escape(probe.name)}: {nothing}")
         _show_unusable(console, probe)
     seconds = report.timings["total"]
     frames = sum(video.frame_count for video in (report.gallery, *report.probes) if video is not None)

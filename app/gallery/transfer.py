@@ -35,7 +35,7 @@ from pydantic import (
 from pydantic import ValidationError as Invalid
 
 from app.errors import GalleryError
-from app.files import explained, written_whole
+from app.files import explained, need_file, written_whole
 from app.gallery.store import GalleryStore, NewWalk, Person
 from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence
@@ -299,6 +299,7 @@ def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
 def _lines(path: Path) -> Iterator[_Header | _Person | _Walk | _End]:
     number = 0
     try:
+        need_file(path, GalleryError)
         with gzip.open(path, "rb") as stream:
             while line := stream.readline(_LONGEST_LINE):
                 number += 1

@@ -184,6 +184,8 @@ def identify(
 
 def _is_gallery_file(path: Path) -> bool:
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as stream:
             return stream.read(len(_SQLITE)) == _SQLITE
     except OSError:

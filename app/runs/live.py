@@ -28,6 +28,7 @@ from app.video.live import Outage, Pause, Source
 from app.video.looks import Looks
 from app.video.paint import Label, Painter
 from app.video.writer import VideoWriter
+from app.walks.quality import ENOUGH_RATE, Reason
 from app.walks.sequences import CutOut, SeenBox, Walk, cut_out, walk_of
 
 Emit = Callable[[dict[str, JSON]], None]
@@ -207,6 +208,7 @@ class Watcher:
         self._next_look = live.every
         self._dropped, self._next_report = 0, live.report_drops
         self._lost = False
+        self._window = round(live.window * float(source.info.fps))
         self._patience = round(stages.settings.track.lost_seconds * self._looks.rate)
         self._passed = 1  # looks since the one before, without those that were dropped
 
@@ -238,9 +240,8 @@ class Watcher:
             [(frame, tracked)], self.info, self.stages.segmenter, settings, self._watch, self.stages.pose
         ):
             self._people[cut.track_id].cuts.append(cut)
-        oldest = self._index - round(self._live.window * float(self.info.fps)) + 1
         for person in list(self._people.values()):
-            person.forget_before(oldest)
+            person.forget_before(person.boxes[-1][0] - self._window + 1)
             is_gone = self._now - person.last > settings.track.lost_seconds
             if is_gone and self.summary.frames - person.last_count > _FEWEST_MISSES:
                 self._leave(person)
@@ -290,7 +291,7 @@ class Watcher:
         """Let the judge decide about everybody's last seconds, and count its decisions as votes."""
         usable: list[tuple[_Person, Track, GaitSequence]] = []
         for person in self._people.values():
-            if not person.boxes:
+            if person.boxes[-1][0] <= self._index - self._window:  # not in view any more
                 continue
             walk = person.window(self.info, self.stages.settings.quality)
             person.reason = person.why = walk.reason
@@ -372,10 +373,19 @@ class Watcher:
         why = None
         if person.identity is None:
             why = person.why
-            if why is None and person.boxes:  # nobody looked at this walk; it may be too short for that
+            if why is None:  # nobody looked at this walk; it may be too short for that
                 why = person.window(self.info, self.stages.settings.quality).reason
+            if why is not None:
+                why += self._slow_rate(why)
             why = why or f"gone before the next look, which comes every {self._live.every:g} s"
         self._report("left", track_id=person.track_id, name=person.identity, in_view=in_view, reason=why)
+
+    def _slow_rate(self, why: str) -> str:
+        """Return a remark for a walk that cannot be used, if too few of the pictures could be looked at."""
+        rate = self.summary.frames / max(self._now, 1.0)
+        is_of_walk = any(why.startswith(reason.value) for reason in Reason)
+        slow = is_of_walk and rate < ENOUGH_RATE <= float(self.info.fps)
+        return f"; only {rate:.2g} pictures a second were looked at" if slow else ""
 
     def _report_drops(self) -> None:
         self._next_report = self._now + self._live.report_drops

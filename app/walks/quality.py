@@ -27,7 +27,8 @@ _SLOW_STEP, _FAST_STEP = 1.5, 0.3
 # A whole stride changes more than this share of the legs' area, which standing and turning round do not. Within 0.35 s,
 # the legs of walkers are as different as 0.7 of the most that they ever are.
 _STRIDE, _RISEN, _SLOW_RISE = 0.8, 0.7, 0.6
-_ENOUGH_RATE = 10.0  # frames a second. Recordings with fewer are common, and nothing else in them may be wrong.
+ENOUGH_RATE = 10.0
+"""Frames a second. Recordings with fewer are common, and nothing else in them may be wrong."""
 
 # The lowest 24 of 64 rows show the legs. Arms and bags swing above them.
 _LEGS = 40
@@ -121,21 +122,20 @@ def walk_reason(
     # The silhouettes must cover `min_seconds` at the rate at which cutting was tried.
     fewest = max(settings.min_frames, math.ceil(settings.min_seconds * (frames + lost) / seconds - 1e-6))
     if frames < fewest or walk is None:
-        return _too_few(frames, fewest, dropped) + slow_rate(info)
+        return _too_few(frames, fewest, dropped) + slow_rate(float(info.fps))
     moves, travel = leg_motion(walk), _travel(track, walk, float(info.fps))
     if moves < settings.min_motion and travel < _TRAVELLING:
         needed = f"{settings.min_motion:.2f} is needed"
-        return f"{Reason.STANDING.value}: leg motion is {moves:.2f}, but {needed}{slow_rate(info)}"
+        return f"{Reason.STANDING.value}: leg motion is {moves:.2f}, but {needed}{slow_rate(float(info.fps))}"
     if travel < _MIN_TRAVEL and moves < _STRIDING:
         needed = f"{_MIN_TRAVEL:.2f} are needed"
-        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {needed}{slow_rate(info)}"
+        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {needed}{slow_rate(float(info.fps))}"
     return None
 
 
-def slow_rate(info: VideoInfo) -> str:
+def slow_rate(fps: float) -> str:
     """Return a remark about a frame rate that shows too little of each step; an empty string for other rates."""
-    fps = float(info.fps)
-    return f"; the video has only {fps:.3g} frame{'s' * (fps != 1)} a second" if fps < _ENOUGH_RATE else ""
+    return f"; the video has only {fps:.3g} frame{'s' * (fps != 1)} a second" if fps < ENOUGH_RATE else ""
 
 
 def leg_motion(walk: GaitSequence) -> float:
@@ -162,7 +162,7 @@ def step_seconds(walk: GaitSequence) -> float | None:
 
     None where the legs hardly move, the walk is too short or the frame rate too low to tell.
     """
-    if walk.fps < _ENOUGH_RATE:
+    if walk.fps < ENOUGH_RATE:
         return None
     legs = (walk.silhouettes[:, _LEGS::2, ::2] > 127).reshape(len(walk), -1).astype(np.float32)
     times = walk.frame_indices - walk.frame_indices[0]

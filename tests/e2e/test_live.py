@@ -35,7 +35,7 @@ from app.segment.motion import MotionSegmenter
 from app.settings import MatchSettings, OutputSettings, QualitySettings, Settings
 from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
-from app.types import Frame
+from app.types import Detections, Frame
 from app.video.live import LiveSource, Outage, Pause, Source, public_name
 from app.video.reader import VideoReader
 from app.walks.analyse import analyse
@@ -184,6 +184,35 @@ def test_dropped_frames_are_told_and_names_are_found_without_them(studio: Path, 
     named = [event for event in events if event["event"] == "named"]
     assert {event["track_id"] for event in named} == {1, 2}
     assert {event["name"] for event in named} <= {"Anna", "Ben"}, "who is who is a close call at 12 frames a second"
+
+
+@pytest.mark.parametrize("gone", [0, 30])
+def test_a_reason_that_comes_from_few_pictures_names_them(gone: int, studio: Path, known: Path, tmp_path: Path) -> None:
+    played = Played(studio / "input_videos" / "probe1.mp4", every=7)
+    last = played._frames[-1]
+    empty = np.full_like(last.image, 90)
+    played._frames += [Frame(last.index + i, last.time + i / 25, empty) for i in range(1, 7 * gone)]
+    own = stages(tmp_path)
+
+    class Everywhere:
+        """Sees the same person in every picture that is not empty."""
+
+        card = own.detector.card
+
+        def start(self, *_: Any) -> None: ...
+
+        def detect(self, frames: Any) -> list[Detections]:
+            box = np.float32([[100, 40, 160, 220]])
+            seen = Detections(box, np.float32([0.9]))
+            return [Detections.none() if frame.image.std() < 1e-3 else seen for frame in frames]
+
+    events: list[dict[str, Any]] = []
+    with SqliteGallery(known) as gallery:
+        own = replace(own, detector=Everywhere())  # type: ignore[arg-type]
+        watch(played, gallery, own, events.append, LiveOptions(window=2.0, every=0.4))
+    (left,) = [event for event in events if event["event"] == "left"]
+    assert re.search(r"needed; only [345](\.\d)? pictures a second were looked at", left["reason"]), left["reason"]
+    assert "0.0 s" not in left["reason"], "the walk is that of the time when the person was in view"
 
 
 def test_nothing_is_kept_of_who_left(studio: Path, known: Path, tmp_path: Path) -> None:

@@ -203,6 +203,13 @@ class TestWhatIsPassedOver:
         with pytest.raises(DataSetError, match=r"075/nm-01/000 has an empty file, 000\.pkl"):
             walk_files(data)
 
+    def test_pictures_are_called_so(self, tmp_path: Path) -> None:
+        view = tmp_path / "075" / "nm-01" / "000"
+        view.mkdir(parents=True)
+        (view / "000.png").touch()
+        with pytest.raises(DataSetError, match="prepare silhouettes makes walks of them"):
+            walk_files(tmp_path)
+
     def test_a_list_of_nobody_is_said(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(DataSetError, match=r"split\.json names nobody"):
             walk_files(data, [], partition=tmp_path / "split.json")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,3 +141,47 @@ def test_a_name_that_only_looks_the_same_is_shown_with_escapes() -> None:
     assert nearest("Zoë", ["Zoe\u0308"]).startswith(r" Did you mean 'Zoe\u0308'? It looks the same")
     assert nearest("Anna Berg", ["Anna\u00a0Berg"]).startswith(r" Did you mean 'Anna\xa0Berg'?")
     assert nearest("Zoe", ["Zoë"]) == " Did you mean 'Zoë'?"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_nobody_waits_for_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reading from a pipe into which nobody writes would take for ever."""
+
+    def late(*_: object) -> None:
+        pytest.fail("it still reads")
+
+    monkeypatch.chdir(tmp_path)
+    view = tmp_path / "data" / "001" / "nm-01" / "000"
+    view.mkdir(parents=True)
+    os.mkfifo(view / "000.pkl")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "x.mp4").touch()
+    (tmp_path / "people" / "Anna").mkdir(parents=True)
+    for pipe in ("pipe", "pipe.mp4", "pipe.db", "people/Anna/pipe.mp4"):
+        os.mkfifo(pipe)
+    evaluate = ["evaluate", "--protocol", "casia-b", "--gait", "gei"]
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        for arguments in (
+            ["demo", "--gallery", "pipe.mp4", "--probe", "videos/x.mp4"],
+            ["identify", "videos/x.mp4", "--config", "pipe"],
+            ["identify", "videos/x.mp4", "--gallery-db", "pipe.db"],
+            ["identify", "--live", "pipe.mp4", "--gallery-db", "pipe.db"],
+            ["enrol", "pipe.mp4", "--name", "Anna", "--consent", "none"],
+            ["enrol", "--folder", "people", "--consent", "none"],
+            ["gallery", "list", "--gallery-db", "pipe.db"],
+            ["gallery", "import", "pipe"],
+            [*evaluate, "--data", "data"],
+            [*evaluate, "--data", "data", "--partition", "pipe"],
+            [*evaluate, "--data", "pipe"],
+            [*evaluate[:3], "--data", "data", "--checkpoint", "pipe"],
+            ["prepare", "from-videos", "videos", "out", "--labels", "pipe"],
+        ):
+            signal.alarm(60)
+            assert main(arguments) == 2, arguments
+            assert capsys.readouterr().err.count("Error:") == 1, arguments
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -96,3 +96,13 @@ def test_videos_of_one_name_stay_apart() -> None:
     first, second = (video(f"{folder}/walk.mp4", 0.9) for folder in "ab")
     text = shown(None, first, second.model_copy(update={"name": "walk-2"}))
     assert [line.strip() for line in text.splitlines() if line.startswith("walk")] == ["walk", "walk-2"]
+
+
+@pytest.mark.parametrize(
+    ("fps", "words"), [(1, "; the video has only 1 frame a second"), (5, "5 frames a second"), (25, "")]
+)
+def test_where_no_walk_can_be_compared_a_low_rate_is_named(fps: float, words: str) -> None:
+    probe = video("street.mp4", None, None, status="unusable", reason="too short", candidates=[], distance=None)
+    text = shown(video("home.mp4", None), probe.model_copy(update={"fps": fps}))
+    assert f"no walk can be compared{words}" in text if fps != 5 else words in text
+    assert ("frame" in text.partition("compared")[2].partition("\n")[0]) == (fps < 10)

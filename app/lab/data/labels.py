@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import nearest
+from app.files import need_file
 from app.lab.data.opengait import DataSetError
 from app.spreadsheets import text_of
 from app.video.sources import plain_name
@@ -42,6 +43,7 @@ def read_labels(path: Path, videos: Sequence[str]) -> dict[str, list[Label]]:
         DataSetError: the file cannot be read, a column is missing, or a line cannot be right; the message names it.
     """
     try:
+        need_file(path, DataSetError)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataSetError(f"The labels {path} cannot be read: {error}. Save them as CSV in UTF-8.") from error

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import GaitprintError
+from app.files import need_file
 from app.types import SMPL, Bytes, Floats
 from app.weights.pickles import need_modest
 
@@ -198,7 +199,12 @@ def _root(folder: Path, modality: Modality) -> Path:
     raise DataSetError(
         f"{folder} has no walks. Expected is OpenGait's layout: identity/condition/view/{modality}.pkl."
         + (f" There is {found[0]}, which is not as deep." if found else "")
+        + (" It has pictures: python -m app prepare silhouettes makes walks of them." if _has_pictures(folder) else "")
     )
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in (".png", ".jpg") for path in folder.glob("*/*/*/*"))
 
 
 def _roots(folder: Path, deeper: int) -> list[Path]:
@@ -242,6 +248,7 @@ def read_list(path: Path, key: str) -> list[str]:
         DataSetError: the file cannot be read, or does not have this list.
     """
     try:
+        need_file(path, DataSetError)
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
         found = json.loads(path.read_text(encoding="utf-8-sig"))[key]
@@ -358,6 +365,7 @@ def read_file(path: Path) -> bytes:
         DataSetError: it cannot be read, or is larger than any walk; then it is not read.
     """
     try:
+        need_file(path, DataSetError)
         if path.stat().st_size > _LARGEST:
             raise DataSetError(f"{path} is larger than {_LARGEST >> 20} MB, as no walk is, so it is not read.")
         return path.read_bytes()
