@@ -155,8 +155,8 @@ def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWrit
     if is_empty:
         raise NobodyFoundError(
             f"No pedestrian was found in {info.path}. The detector '{stages.detector.card.name}' looked at "
-            f"a video of {reader.length} frames{slow_rate(float(info.fps))}. Use a video in which people walk in full view, or "
-            "choose another detector with --detector-checkpoint."
+            f"a video of {reader.length} frames{slow_rate(float(info.fps))}. Use a video in which people walk in full "
+            "view, or choose another detector with --detector-checkpoint."
         )
 
 
