@@ -47,7 +47,7 @@ def test_a_run_with_the_embedded_networks(tmp_path: Path) -> None:
     """Tracks, silhouettes, embeddings, names and painted videos."""
     found = imported(
         tmp_path, "demo", "--gallery", "gallery.mp4", "--probe", "probe1.mp4", "--from", "2", "--to", "3.3",
-        "--output", str(tmp_path), "--set", f"checkpoints={tmp_path}", "--set", "output.summary=false",
+        "--output", str(tmp_path), "--set", f"checkpoints={tmp_path}",
     )  # fmt: skip
     assert (next(tmp_path.glob("OutputVideos/*")) / "results.csv").read_text().count("\n") > 1, "nobody was followed"
     assert "onnxruntime" in found
