@@ -91,7 +91,7 @@ def name_of(network: EmbeddingNetwork, extra: Mapping[str, Any]) -> str:
 
 
 class NetworkEmbedder:
-    """Embeds walks with the network of an OpenGait checkpoint, in float32.
+    """Embeds walks with the network of an OpenGait checkpoint, in `settings.precision`.
 
     Args:
         checkpoint: the file; its keys tell the architecture.
@@ -110,13 +110,14 @@ class NetworkEmbedder:
         self._input = input_of(self._network, checkpoint.path)
         prepare_for_inference(self._network)
         self._device = torch_device(settings.device)
-        self._network.to(self._device)
+        self._type = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+        self._network.to(self._device, self._type)
         self._max_frames = settings.max_frames
         self.card = checkpoint.card(
             "gait",
             name_of(self._network, extra),
             stated.get("licence", LICENCE),
-            runtime_of(self._device, torch.float32),
+            runtime_of(self._device, self._type),
             stated.get("note", "the weights are for academic use only"),
             keypoints=self._input is not INPUTS["silhouettes",],
         )
@@ -137,7 +138,7 @@ class NetworkEmbedder:
                 parts = self._embed_packed(self._network, inputs)
             else:  # layers over time would mix walks that are packed, and would see padding
                 parts = torch.cat([self._network.embed(self._tensor(walk)) for walk in inputs])
-        features: Floats = parts.mT.contiguous().cpu().numpy()
+        features: Floats = parts.mT.float().contiguous().cpu().numpy()
         return [
             Embedding(feature, self.card.model_id, len(walk)) for feature, walk in zip(features, inputs, strict=True)
         ]
@@ -166,9 +167,9 @@ class NetworkEmbedder:
         """Return one walk as the network takes it: pictures are cut to its columns and scaled to 0..1."""
         network = self._network
         if isinstance(network, JointNetwork):
-            return network.prepared(torch.tensor(walk[None])).to(self._device)
+            return network.prepared(torch.tensor(walk[None])).to(self._device, self._type)
         assert isinstance(network, PictureNetwork)
         margin = (walk.shape[-1] - network.input_size[1]) // 2
         cut = torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin] / np.float32(255))
         network.check(cut)
-        return cut.to(self._device)
+        return cut.to(self._device, self._type)

@@ -198,3 +198,13 @@ def test_the_energy_image_does_not_see_the_side() -> None:
     other = GaitSequence(one.frame_indices, one.silhouettes[:, :, ::-1].copy(), 25.0)
     found, mirrored = GaitEnergyImage().embed([one, other])
     np.testing.assert_allclose(found.parts, mirrored.parts, atol=1e-6)
+
+
+def test_bfloat16_hardly_moves_an_embedding(weights: Any, tmp_path: Path) -> None:
+    checkpoint = CheckpointFile(save(weights, tmp_path), "given")
+    models = [NetworkEmbedder(checkpoint, GaitSettings(precision=kind)) for kind in ("float32", "bfloat16")]
+    assert [model.card.runtime for model in models] == ["torch float32", "torch bfloat16"]
+    (exact,), (rough,) = (model.embed([walk(9)]) for model in models)
+    assert rough.parts.dtype == np.float32
+    moved = np.linalg.norm(rough.parts - exact.parts) / np.linalg.norm(exact.parts)
+    assert 0 < moved < 0.03
