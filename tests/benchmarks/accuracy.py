@@ -281,8 +281,8 @@ def raised(given: Given) -> Iterator[Table]:
 
     def tracks(model: Detector, video: Path) -> list[tuple[Ints, Floats]]:
         found, fps, _ = trackers.detected(model, video)
-        run = trackers.own(fps)
-        return [run(people) for people in found]
+        looks: float = PROFILES["balanced"]["video.looks"]
+        return trackers.followed(found, fps, looks, TrackSettings(new_score=model.card.sure))
 
     runs: dict[str, Callable[[Path], list[tuple[Ints, Floats]]]] = {
         name: partial(tracks, model) for name, model in models
