@@ -60,7 +60,7 @@ def _accept(wanted: Sequence[Published], yes: bool) -> None:
         say(f"  {licence.notice} {licence.url}")
         for model in covered:
             if not model.supported:
-                say(f"  {model.name}: Gaitprint cannot read {model.family} networks yet; it would only store the file.")
+                say(f"  {model.name}: runs on videos cannot use it ({model.note}); it would only be stored.")
     if yes:
         return
     try:

@@ -201,7 +201,7 @@ def show_published(listed: Sequence[Published], checkpoints: Path) -> None:
     """Print published checkpoints, and which of them are here."""
     table = _table("published", "size", "licence", "published figures, notes")
     for model in listed:
-        state = "here" if model.folder(checkpoints).exists() else "" if model.supported else "not read yet"
+        state = "here" if model.folder(checkpoints).exists() else "" if model.supported else "not for videos"
         notes = Text(", ".join(filter(None, (model.figures_line(), model.note))))
         if state:
             notes.append(f"{'; ' if notes else ''}{state}", style="green" if state == "here" else "")
@@ -221,21 +221,21 @@ def _show_families(families: Sequence[GaitFamily], *, details: bool) -> None:
     for family in families:
         size = "" if family.parameters is None else f"{family.parameters / 1e6:.1f}"
         weights = f"{len(family.published)}, {family.licence}" if family.published else "your own"
-        weights = "not read yet" if family.network is None else weights
-        table.add_row(
-            *map(Text, (family.name, size, family.inputs, weights)), style="dim" if family.network is None else ""
-        )
+        weights = "not taken" if family.reason else weights
+        table.add_row(*map(Text, (family.name, size, family.inputs, weights)), style="dim" if family.reason else "")
         if details:
             about = ", ".join(filter(None, (size and f"{size} M", family.inputs, f"weights: {weights}")))
             console.print(Text.assemble((family.name, "bold"), f": {about}"), soft_wrap=True)
             figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
             _indented(family.paper + (f". Rank-1, %: {figures}" if figures else ""))
+            if family.reason:
+                _indented(f"It is not taken, because {family.reason}.")
     if not details:
         console.print(table)
     console.print(
         "M: millions of parameters of the published size, without the classifier. Weights: how many files can be "
-        "fetched, or that you train your own. Figures are as published; those of different papers come from different "
-        "training.",
+        "fetched, or that you train your own; --details says why some are not taken. Figures are as published; those "
+        "of different papers come from different training.",
         highlight=False,
     )
 

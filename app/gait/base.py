@@ -11,10 +11,17 @@ from torch import Tensor, nn
 
 
 class EmbeddingNetwork(nn.Module, ABC):
-    """A network from walks to embeddings. `inputs` names the tensors that `embed` takes."""
+    """A network from walks to embeddings.
+
+    `inputs` names the tensors that `embed` takes. `refused` says why people cannot be recognised with the network, a
+    clause; it is None where they can. `assumed` says what was assumed of the network because its file does not tell it,
+    each a clause.
+    """
 
     family: ClassVar[str]
-    inputs: ClassVar[tuple[str, ...]] = ("silhouettes",)
+    inputs: tuple[str, ...] = ("silhouettes",)
+    refused: str | None = None
+    assumed: tuple[str, ...] = ()
 
     @abstractmethod
     def embed(self, *inputs: Any, **options: Any) -> Tensor:
@@ -63,13 +70,23 @@ class PictureNetwork(EmbeddingNetwork):
     logits in training; None leaves it out, because embedding needs none.
     """
 
-    maps: ClassVar[tuple[int, ...]] = ()
+    maps: tuple[int, ...] = ()
     """How many maps a picture has, if they have an axis of their own between time and rows."""
 
     def __init__(self, input_size: tuple[int, int]) -> None:
         super().__init__()
         self.input_size = input_size
         self.classifier: nn.Module | None = None
+
+    def input_of(self, pictures: Tensor) -> Tensor:
+        """Make what `embed` takes from pictures as files have them, uint8: 0..1, but labels of body parts stay whole.
+
+        Args:
+            pictures: of walks, (n, t, ...); they are labels where they never reach 255 and the network takes parsing.
+        """
+        if "parsing" in self.inputs and int(pictures.max()) < 255:
+            return pictures.float()
+        return pictures.float() / 255
 
     def forward(self, *inputs: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
         embedding = self.embed(*inputs, **options)
@@ -145,7 +162,7 @@ class FramewiseNetwork(GaitNetwork):
 
     @abstractmethod
     def frame_features(self, frames: Tensor) -> Tensor:
-        """Return the feature maps of single frames: (t, 1, h, w) -> (t, c, h', w')."""
+        """Return what is pooled over time, of single frames: (t, 1, h, w) -> (t, c, h', w'), for most networks."""
 
     @abstractmethod
     def head(self, pooled: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from app.gait.base import EmbeddingNetwork, FramewiseNetwork, JointNetwork, Pict
 from app.gait.frames import thin
 from app.gait.heatmaps import heatmaps
 from app.gait.layers import prepare_for_inference
-from app.gait.opengait import read_network
+from app.gait.opengait import need_recognition, read_network
 from app.settings import GaitSettings
 from app.types import Bytes, Embedding, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
@@ -53,6 +53,14 @@ INPUTS: dict[tuple[str, ...], MakeInput] = {
 """How the pictures that networks take are made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
 
 
+_MEANT = {
+    "parsing": "parsing (maps of body parts)",
+    "silhouettes with parsing": "silhouettes with parsing (maps of body parts)",
+    "pictures": "pictures of people in colour",
+}
+"""Names of inputs that need a word more."""
+
+
 def input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
     """Return how the network's input is made from a walk.
 
@@ -63,11 +71,13 @@ def input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
         return _keypoints
     assert isinstance(network, PictureNetwork)
     advice = "Judge it on data sets (python -m app evaluate), or use it through app.gait.load_network."
+    need_recognition(network, path)
     if network.inputs not in INPUTS:
         known = ", ".join(" and ".join(inputs) for inputs in [*INPUTS, ("keypoints",)])
+        taken = " and ".join(_MEANT.get(name, name) for name in network.inputs)
         raise CheckpointError(
-            f"{path} is a {network.family} network, which takes {' and '.join(network.inputs)}, but walks in videos "
-            f"give only {known}. {advice}"
+            f"{path} is a {network.family} network, which takes {taken}, but walks in videos give only {known}. "
+            f"{advice}"
         )
     rows, columns = network.input_size
     if rows != _ROWS:
@@ -88,6 +98,13 @@ def name_of(network: EmbeddingNetwork, extra: Mapping[str, Any]) -> str:
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value).lower()
 
     return "+".join([network.family, *(f"{key}={written(value)}" for key, value in sorted(extra.items()))])
+
+
+def note_of(network: EmbeddingNetwork, note: str) -> str:
+    """Return what a user should know of a network: its `note`, and what was assumed of it."""
+    if not network.assumed:
+        return note
+    return f"{note}; assumed {' and '.join(network.assumed)}: OpenGait's YAML settles it (--gait-config FILE)"
 
 
 class NetworkEmbedder:
@@ -118,7 +135,7 @@ class NetworkEmbedder:
             name_of(self._network, extra),
             stated.get("licence", LICENCE),
             runtime_of(self._device, self._type),
-            stated.get("note", "the weights are for academic use only"),
+            note_of(self._network, stated.get("note", "the weights are for academic use only")),
             keypoints=self._input is not INPUTS["silhouettes",],
         )
 
@@ -170,6 +187,6 @@ class NetworkEmbedder:
             return network.prepared(torch.tensor(walk[None])).to(self._device, self._type)
         assert isinstance(network, PictureNetwork)
         margin = (walk.shape[-1] - network.input_size[1]) // 2
-        cut = torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin] / np.float32(255))
+        cut = network.input_of(torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin]))
         network.check(cut)
         return cut.to(self._device, self._type)

@@ -128,6 +128,28 @@ def residual_stage(
     return nn.Sequential(block(inputs, outputs, stride), *(block(outputs, outputs) for _ in range(depth - 1)))
 
 
+class ResidualBackbone(nn.Module):
+    """A residual network over single frames, as GaitBase has it: (t, inputs, h, w) -> (t, c, h', w').
+
+    Args:
+        inputs: maps of a picture.
+        widths: channels of the stages; the stem has those of the first.
+        depths: residual blocks of each stage.
+        strides: stride of each stage's first block.
+    """
+
+    def __init__(self, inputs: int, widths: Sequence[int], depths: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = ConvNorm(inputs, widths[0])
+        self.stages = nn.Sequential()
+        for before, width, depth, stride in zip([widths[0], *widths[:-1]], widths, depths, strides, strict=True):
+            self.stages.append(residual_stage(BasicBlock, before, width, depth, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.stages(F.relu(self.stem(x), inplace=True))
+        return maps
+
+
 class ConvPair(nn.Module):
     """Two convolutions without normalisation, each followed by a leaky ReLU: the block of the plain networks.
 
@@ -186,6 +208,24 @@ class PartLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.matmul(x.permute(2, 0, 1), self.weight).permute(1, 2, 0)
+
+
+class PartCosine(PartLinear):
+    """Cosines of each part with the columns of a matrix of its own: (n, inputs, parts) -> (n, outputs, parts)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.normalize(x, dim=1)
+        return torch.matmul(x.permute(2, 0, 1), F.normalize(self.weight, dim=1)).permute(1, 2, 0)
+
+
+class PartNorm(nn.BatchNorm1d):
+    """Batch normalisation of every number of every part: (n, c, parts) of the same shape."""
+
+    def __init__(self, parts: int, inputs: int) -> None:
+        super().__init__(inputs * parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1)).view_as(x)
 
 
 class PartNeck(nn.Module):

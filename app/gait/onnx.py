@@ -87,6 +87,8 @@ def accepts(path: Path) -> bool:
     if session is None:
         return False
     inputs, outputs = session.get_inputs(), session.get_outputs()
+    if session.get_modelmeta().custom_metadata_map.get("inputs", "silhouettes") != "silhouettes":
+        return False  # maps of body parts have the same shape
     if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].type == outputs[0].type == "tensor(float)":
         return False
     if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:

@@ -33,6 +33,7 @@ class GaitFamily:
         inputs: what it takes.
         published: names of the checkpoints that can be fetched and read.
         licence: the licences of those checkpoints.
+        reason: why people are not recognised with it, a clause; empty where they are.
     """
 
     name: str
@@ -43,6 +44,7 @@ class GaitFamily:
     inputs: str = ""
     published: tuple[str, ...] = ()
     licence: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)

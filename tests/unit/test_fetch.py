@@ -286,17 +286,18 @@ def test_digests_are_remembered(site: Site, model: Published, weights: bytes, tm
 
 def test_other_files_are_recognised_as_such(site: Site, model: Published, tmp_path: Path) -> None:
     content = io.BytesIO()
-    weights = {f"{block}.weight": torch.zeros(2) for block in ("transformer.patch_embed.proj", "layer0.forward_block")}
-    torch.save({"model": weights}, content)
+    depth = {"Backbone.forward_block.conv1.conv.weight": torch.zeros(2, 3, 3, 3)}
+    weights = {f"{block}.weight": torch.zeros(2) for block in ("Backbone.forward_block.layer1.0.conv1", "FCs.fc_bin")}
+    torch.save({"model": {**depth, **weights}}, content)
     site.content = content.getvalue()
-    with pytest.raises(CheckpointError, match=r"not net: net\.pt seems to be a SwinGait .* kept as .*net\.rejected"):
+    with pytest.raises(CheckpointError, match=r"not net: net\.pt seems to be a LidarGait .* kept as .*net\.rejected"):
         fetch(model, tmp_path)
     assert (tmp_path / "gait/net.rejected").read_bytes() == site.content
     assert not (tmp_path / "gait/net").exists()
     assert gait_models.choose("auto", None, (tmp_path,)).file is None
 
 
-def test_what_is_not_read_yet_is_kept_if_it_is_safe(site: Site, model: Published, tmp_path: Path) -> None:
+def test_what_runs_cannot_use_is_kept_if_it_is_safe(site: Site, model: Published, tmp_path: Path) -> None:
     content = io.BytesIO()
     torch.save({"model": {"set_block1.0.weight": torch.zeros(2)}}, content)
     site.content = content.getvalue()

@@ -68,10 +68,10 @@ def test_every_network_has_its_line(
     put("opengait", tmp_path / "gait" / "gaitbase-gait3d")
     monkeypatch.setenv("COLUMNS", str(columns))
     text, details = command(), command("--details")
-    for line in ("gei weight-free Apache-2.0", "GaitSet 2.6 silhouettes your own", "SwinGait not read yet"):
+    for line in ("gei weight-free Apache-2.0", "GaitSet 2.6 silhouettes your own", "LidarGait not taken"):
         assert line in [" ".join(one.split()) for one in text.splitlines()]
     assert re.search(r"gaitbase +\S+\.pt +found +\d+\.\d MB +academic use only", text)
-    assert len(text.splitlines()) < 60
+    assert len(text.splitlines()) < 75
     assert max(len(one) for one in details.splitlines() if not one.startswith("gait")) <= columns + 10
     for broken in ("Apache-2.\n", "Recogniti\n", "academ…", "publish\n"):
         assert broken not in re.sub(" +\n", "\n", details)
@@ -107,10 +107,9 @@ def test_an_embedded_network_states_its_licence_and_figures(command: Command, tm
 
 def test_what_cannot_be_used_says_why(command: Command, tmp_path: Path) -> None:
     put("opengait", tmp_path / "gait")
-    weights = {
-        f"{block}.weight": torch.zeros(99_999) for block in ("transformer.patch_embed.proj", "layer0.forward_block")
-    }
-    torch.save({"model": weights}, tmp_path / "gait" / "other.pt")
+    depth = {"Backbone.forward_block.conv1.conv.weight": torch.zeros(999, 3, 3, 3)}
+    weights = {f"{block}.weight": torch.zeros(99) for block in ("Backbone.forward_block.layer1.0.conv1", "FCs.fc_bin")}
+    torch.save({"model": {**depth, **weights}}, tmp_path / "gait" / "other.pt")
     (tmp_path / "gait" / "notes.txt").write_text("nothing to read")
     found = [row for row in rows(command("--json")) if row["stage"] == "gait"]
     assert [(row["name"], row["used"], bool(row["problem"])) for row in found] == [
@@ -118,7 +117,7 @@ def test_what_cannot_be_used_says_why(command: Command, tmp_path: Path) -> None:
         ("other.pt", False, True),
         ("gei", False, False),
     ]
-    assert "seems to be a SwinGait" in found[1]["problem"]
+    assert "seems to be a LidarGait" in found[1]["problem"]
     assert "other.pt seems to be" in " ".join(command().split())
 
 

@@ -102,7 +102,13 @@ def test_every_network_is_in_the_list_of_families() -> None:
     assert "gaitbase-gait3d" in base.published
     assert families["SkeletonGait++"].inputs == "heatmaps with silhouettes"
     assert families["PoseGait"].published == ()
-    assert families["SwinGait"].parameters is None
+    assert families["LidarGait"].parameters is None
+    assert {name for name, family in families.items() if family.reason} == {
+        "ScoNet", "LidarGait", "DenoisingGait", "MSGG"
+    }  # fmt: skip
+    assert "swingait-gait3d" in families["SwinGait"].published
+    assert "academic use only" in families["SwinGait"].licence
+    assert families["XGait"].inputs == "parsing and silhouettes"
 
 
 def test_the_list_of_families_has_the_sizes_of_the_networks() -> None:

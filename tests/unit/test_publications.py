@@ -136,7 +136,7 @@ def test_publications_are_told_apart(
 @pytest.mark.parametrize(
     ("network", "file", "reason"),
     [
-        (lambda: GaitBase(**SMALL, classes=3), "ScoNet-20000.pt", "knows nobody"),
+        (lambda: GaitBase(**SMALL, classes=3), "ScoNet-20000.pt", "do not tell who walks"),
         (lambda: GaitSet(channels=5), "Gait3D-Parsing-GaitSet-180000.pt", "maps of body parts"),
         (lambda: GaitSet(channels=5), "Gait3D-Parsing/GaitSet/checkpoints/GaitSet-180000.pt", "maps of body parts"),
         (lambda: GaitGL(channels=5, classes=3000), "gaitgl-parsing/GaitGL-180000.pt", "maps of body parts"),
@@ -157,7 +157,7 @@ def test_a_network_of_depth_pictures_is_called_so(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     content["model"]["Backbone.forward_block.conv1.conv.weight"] = torch.zeros(4, 3, 3, 3)
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match=r"LidarGait\.pt.*(depth|expected)"):
+    with pytest.raises(CheckpointError, match=r"LidarGait\.pt seems to be a LidarGait .* depth pictures of a lidar"):
         accepts(path)
 
 
@@ -259,6 +259,16 @@ def test_what_is_assumed_of_missing_joints_is_said(tmp_path: Path, caplog: pytes
         load_network(save(GaitGraph2(reduction=reduction), tmp_path / "own.pt", {}))
         assert words in caplog.text
         assert "put OpenGait's YAML of its training beside the file" in caplog.text
+
+
+def test_what_is_assumed_is_shown_with_the_model(tmp_path: Path) -> None:
+    path = save(GaitBase(**SMALL, classes=74), tmp_path / "own.pt")
+    note = NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings()).card.note
+    assert "assumed strides 1, 2, 2, 1" in note
+    assert "--gait-config FILE" in note
+    assert "academic use only" in note
+    path.with_suffix(".yaml").write_text("model_cfg: {backbone_cfg: {strides: [1, 2, 2, 1]}}")
+    assert "assumed" not in NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings()).card.note
 
 
 @pytest.mark.parametrize("text", ["a: [", "[]", "model_cfg: 3", "data_cfg: {}"])

@@ -149,7 +149,7 @@ class Disentangled(JointNetwork):
     """
 
     family: ClassVar[str] = "disentangled"
-    inputs: ClassVar[tuple[str, ...]] = ("joints and velocity (n, 30, 64)",)
+    inputs: tuple[str, ...] = ("joints and velocity (n, 30, 64)",)
     frames: int = FRAMES
 
     def __init__(self, code: int = 128, channels: int = 512, classes: int | None = None) -> None:

@@ -193,7 +193,7 @@ class GaitGraph1(GraphNetwork):
     """
 
     family: ClassVar[str] = "gaitgraph1"
-    inputs: ClassVar[tuple[str, ...]] = ("keypoints (n, 3, t, 17, 1)",)
+    inputs: tuple[str, ...] = ("keypoints (n, 3, t, 17, 1)",)
     frames: int = 24
 
     @staticmethod
@@ -218,7 +218,7 @@ class GaitGraph2(GraphNetwork):
     """
 
     family: ClassVar[str] = "gaitgraph2"
-    inputs: ClassVar[tuple[str, ...]] = ("joints, velocities and bones (n, t, 17, 3, 5)",)
+    inputs: tuple[str, ...] = ("joints, velocities and bones (n, t, 17, 3, 5)",)
     frames: int = 60
 
     def __init__(

@@ -100,7 +100,7 @@ class GaitTR(JointNetwork):
     """
 
     family: ClassVar[str] = "gaittr"
-    inputs: ClassVar[tuple[str, ...]] = ("joint features (n, t, 10, 17, 1)",)
+    inputs: tuple[str, ...] = ("joint features (n, t, 10, 17, 1)",)
     frames: int = 60
 
     def __init__(

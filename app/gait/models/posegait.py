@@ -86,7 +86,7 @@ class PoseGait(JointNetwork):
     """
 
     family: ClassVar[str] = "posegait"
-    inputs: ClassVar[tuple[str, ...]] = ("pose features (n, 90, t)",)
+    inputs: tuple[str, ...] = ("pose features (n, 90, t)",)
     frames: int = 60
 
     def __init__(

@@ -22,8 +22,8 @@ class SkeletonGait(DeepGaitV2):
     """DeepGaitV2 on skeleton maps: `embed` takes float32 (n, t, 2, h, w), 0..1, channel 0 limbs, 1 joints."""
 
     family: ClassVar[str] = "skeletongait"
-    inputs: ClassVar[tuple[str, ...]] = ("heatmaps",)
-    maps: ClassVar[tuple[int, ...]] = (2,)
+    inputs: tuple[str, ...] = ("heatmaps",)
+    maps: tuple[int, ...] = (2,)
 
 
 class AttentionFusion(nn.Module):
@@ -55,8 +55,8 @@ class SkeletonGaitPlus(StripNetwork):
     """
 
     family: ClassVar[str] = "skeletongait++"
-    inputs: ClassVar[tuple[str, ...]] = ("heatmaps with silhouettes",)
-    maps: ClassVar[tuple[int, ...]] = (3,)
+    inputs: tuple[str, ...] = ("heatmaps with silhouettes",)
+    maps: tuple[int, ...] = (3,)
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class SMPLGait(PictureNetwork):
     """
 
     family: ClassVar[str] = "smplgait"
-    inputs: ClassVar[tuple[str, ...]] = ("silhouettes", "smpl")
+    inputs: tuple[str, ...] = ("silhouettes", "smpl")
 
     def __init__(
         self,

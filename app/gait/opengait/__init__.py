@@ -6,7 +6,15 @@ a row to `loading.FAMILIES`.
 """
 
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
-from app.gait.opengait.loading import FAMILIES, load_network, outline_of, read_network, recognise, to_theirs
+from app.gait.opengait.loading import (
+    FAMILIES,
+    load_network,
+    need_recognition,
+    outline_of,
+    read_network,
+    recognise,
+    to_theirs,
+)
 
 __all__ = [
     "FAMILIES",
@@ -16,6 +24,7 @@ __all__ = [
     "Shapes",
     "Weights",
     "load_network",
+    "need_recognition",
     "outline_of",
     "read_network",
     "recognise",

@@ -55,6 +55,12 @@ def strips(shapes: Shapes, key: str = "linear.weight") -> dict[str, int]:
     return {"parts": parts, "channels": channels}
 
 
+def pyramid(parts: int) -> list[int]:
+    """Return the scales of a pyramid of so many parts: halved from scale to scale down to 1, or one scale."""
+    bins = [2**scale for scale in reversed(range(parts.bit_length()))]
+    return bins if sum(bins) == parts else [parts]
+
+
 @dataclass(frozen=True)
 class KeyTable:
     """A two-way table of the names of modules; a ``*`` stands for the same number in both names."""
@@ -92,6 +98,7 @@ class Traces:
         steps: how many steps the schedule of the learning rate has; None where the file does not say.
         name: the file's path, and of OpenGait's YAML the data set.
         stated: whether there is such a YAML, or the user said how the network was made.
+        model: the name of the network in that YAML; empty where there is none.
         ours: whether this program trained it.
     """
 
@@ -101,10 +108,11 @@ class Traces:
     steps: int | None = None
     name: Path = Path()
     stated: bool = False
+    model: str = ""
     ours: bool = False
 
     @classmethod
-    def of(cls, content: Mapping[str, Any], shapes: Shapes, name: Path, stated: bool) -> Traces:
+    def of(cls, content: Mapping[str, Any], shapes: Shapes, name: Path, stated: bool, model: str = "") -> Traces:
         """Read them from the `content` of a checkpoint; whatever is not there, or odd, is not known."""
         stored = content.get("scheduler")
         scheduler = stored if isinstance(stored, Mapping) else {}
@@ -120,6 +128,7 @@ class Traces:
             steps if isinstance(steps, int) else None,
             name,
             stated,
+            model,
             "metadata" in content,
         )
 
@@ -145,7 +154,9 @@ class Settled:
         centred: whether a network of joints puts missing ones into the middle; None for the class's own.
         is_cosine: whether its authors compare its embeddings by the cosine distance, and not by the Euclidean.
         assumed: what was assumed for want of a sign, each a clause.
-        refused: what the network takes instead of what walks give, a clause; None where it can be used.
+        refused: why people cannot be recognised with it, a clause; None where they can.
+        network: what it is instead of its architecture's network, with the same weights; None where it is that.
+        inputs: what it takes instead of what its network usually takes; None where it is that.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -154,6 +165,8 @@ class Settled:
     is_cosine: bool = False
     assumed: tuple[str, ...] = ()
     refused: str | None = None
+    network: type[EmbeddingNetwork] | None = None
+    inputs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,13 +192,15 @@ class Family:
     """Networks that share their keys.
 
     A checkpoint belongs to the family if, for each of `marks`, one of its keys (OpenGait's) begins with it, and `fits`
-    says so too where another family has the same keys. `architecture` is None if the family is not supported.
+    says so too where another family has the same keys. `architecture` is None if the family is not supported;
+    `reason` says why, a clause.
     """
 
     title: str
     marks: tuple[str, ...]
     architecture: Architecture | None = None
     fits: Callable[[Weights], bool] = lambda weights: True
+    reason: str = ""
 
     def has(self, weights: Weights) -> bool:
         """Whether weights by OpenGait's names belong to this family."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from app.errors import CheckpointError, GaitprintError, SettingsError, nearest
 from app.gait.base import EmbeddingNetwork, JointNetwork
-from app.gait.opengait import disentangled, plain, residual, skeletons
+from app.gait.opengait import disentangled, parsing, pictures, plain, residual, selfsupervised, skeletons, swingait
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Settled, Shapes, Traces, Weights
 from app.weights.checkpoints import load_pickle_safely, need_weights, state_dict_of
 from app.yaml_files import read_yaml
@@ -30,8 +30,18 @@ _TELL = (
 # The first that fits is taken, so a family whose keys are all its own comes before one that shares its keys.
 FAMILIES = (
     residual.GAITBASE,
+    pictures.BIGGERGAIT,
+    pictures.GAITEDGE,
+    parsing.XGAIT,
+    parsing.MULTIGAIT,
+    parsing.PARSINGGAIT_COARSE,
+    parsing.PARSINGGAIT_FINE,
+    selfsupervised.GAITSSB,
+    selfsupervised.GRADER,
+    selfsupervised.FOUNDATIONGAIT,
+    residual.LIDARGAIT,
     residual.SKELETONGAIT_PLUS,
-    Family("SwinGait", ("transformer.patch_embed.", "layer0.forward_block.")),
+    swingait.SWINGAIT,
     residual.SKELETONGAIT,
     residual.DEEPGAITV2_2D,
     residual.DEEPGAITV2_3D,
@@ -67,7 +77,7 @@ def recognise(weights: Weights, path: Path) -> Architecture:
         CheckpointError: the family is not supported yet, or this is no gait network; the message says what it seems
             to be.
     """
-    supported = ", ".join(family.title for family in FAMILIES if family.architecture)
+    supported = ", ".join(dict.fromkeys(family.title for family in FAMILIES if family.architecture))
     family = next((family for family in FAMILIES if family.has(weights)), None)
     if family is None:
         other = next((other for other in _OTHERS if other.has(weights)), None)
@@ -75,7 +85,7 @@ def recognise(weights: Weights, path: Path) -> Architecture:
         raise CheckpointError(f"{path} is not a gait network of OpenGait: {what}. Supported: {supported}.")
     if family.architecture is None:
         raise CheckpointError(
-            f"{path} seems to be a {family.title} gait network, which is not supported yet. "
+            f"{path} seems to be a {family.title} gait network, which is not supported, because {family.reason}. "
             f"Supported: {supported}; or use --set gait.name=gei, which needs no checkpoint."
         )
     return family.architecture
@@ -91,18 +101,30 @@ def beside(path: Path) -> Path | None:
     return next((file for file in map(path.with_suffix, (".yaml", ".yml")) if file.is_file()), None)
 
 
-def _stated(
-    config: Path, architecture: Architecture, error: type[GaitprintError]
-) -> tuple[dict[str, Any], dict[str, Any], Path]:
-    """Return what OpenGait's YAML says.
+class _Stated(NamedTuple):
+    """What OpenGait's YAML or the user says.
 
-    These are the constructor's arguments, what is set afterwards, and, as a path, the name of the data set.
+    These are the constructor's arguments, what is set afterwards, and the names of the data set (a path; without a
+    YAML, the file's) and of the network.
     """
+
+    arguments: Mapping[str, Any]
+    joints: Mapping[str, Any]
+    name: Path
+    model: str = ""
+
+
+def _stated(config: Path, architecture: Architecture, error: type[GaitprintError]) -> _Stated:
+    """Return what OpenGait's YAML says."""
     content = read_yaml(config, error)
     try:
-        arguments, data = architecture.configure(content["model_cfg"]), content.get("data_cfg") or {}
-        name = Path(str(data.get("dataset_root", "")), str(data.get("dataset_name", "")))
-        return arguments, _of_joints(content) if issubclass(architecture.network, JointNetwork) else {}, name
+        model, data = content["model_cfg"], content.get("data_cfg") or {}
+        return _Stated(
+            architecture.configure(model),
+            _of_joints(content) if issubclass(architecture.network, JointNetwork) else {},
+            Path(str(data.get("dataset_root", "")), str(data.get("dataset_name", ""))),
+            str(model.get("model", "")),
+        )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
         raise error(
             f"{config} is not OpenGait's configuration of a {architecture.network.family} network: "
@@ -156,6 +178,7 @@ class _Content:
     given: Mapping[str, Any]
     joints: Mapping[str, Any]
     traces: Traces
+    classifier: bool
 
     @classmethod
     def of(cls, path: Path, config: Mapping[str, Any] | Path | None = None, classifier: bool = False) -> _Content:
@@ -164,20 +187,20 @@ class _Content:
         architecture = recognise(theirs, path)
         weights = {architecture.table.to_ours(key): value for key, value in theirs.items()}
         found = beside(path) if config is None else config
-        name, joints = path.absolute(), dict[str, Any]()
         if isinstance(found, Path):
-            given, joints, name = _stated(found, architecture, SettingsError if found is config else CheckpointError)
+            stated = _stated(found, architecture, SettingsError if found is config else CheckpointError)
         else:
-            given = _known(found or {}, architecture)
+            stated = _Stated(_known(found or {}, architecture), {}, path.absolute())
         every = {key: tuple(value.shape) for key, value in weights.items()}
         return cls(
             path,
             architecture,
             weights,
             {key: s for key, s in every.items() if classifier or not key.startswith(architecture.training)},
-            given,
-            joints,
-            Traces.of(content, every, name, bool(found)),
+            stated.arguments,
+            stated.joints,
+            Traces.of(content, every, stated.name, bool(found), stated.model),
+            classifier,
         )
 
     @cached_property
@@ -198,7 +221,12 @@ class _Content:
         """
         architecture = self.architecture
         try:
-            network = architecture.network(**{**architecture.read(self.shapes), **self.extra})
+            # With its classifier a network comes as it was trained, whatever the classes mean.
+            kind = architecture.network if self.classifier else self.settled.network or architecture.network
+            network = kind(**{**architecture.read(self.shapes), **self.extra})
+            network.refused, network.assumed = self.settled.refused, self.settled.assumed
+            if self.settled.inputs is not None:
+                network.inputs = self.settled.inputs
             if isinstance(network, JointNetwork):
                 network.frames = self.joints.get("frames") or self.settled.frames or network.frames
                 network.centred = self.joints.get("centred", self.settled.centred) or False
@@ -243,16 +271,21 @@ def outline_of(path: Path) -> EmbeddingNetwork:
     """Return the network of a checkpoint whose keys are all there, without its numbers.
 
     Raises:
-        CheckpointError: see `load_network`; or it knows nobody, or takes pictures that are no silhouettes.
+        CheckpointError: see `load_network`; or it does not tell who walks.
     """
     content = _Content.of(path)
     network = content.outline()
-    if content.settled.refused is not None:
+    need_recognition(network, path)
+    return network
+
+
+def need_recognition(network: EmbeddingNetwork, path: Path) -> None:
+    """Raise CheckpointError if people cannot be recognised with a network; `path` is its file, for the message."""
+    if network.refused is not None:
         raise CheckpointError(
-            f"{path} is a {network.family} network, but {content.settled.refused}. If that is wrong, put OpenGait's "
+            f"{path} is a {network.family} network, but {network.refused}. If that is wrong, put OpenGait's "
             "YAML of its training beside the file, under the same name."
         )
-    return network
 
 
 def load_network(
@@ -293,6 +326,7 @@ def read_network(
     content.outline()
     network = content.network()
     weights, to_theirs = content.weights_for(network), content.architecture.table.to_theirs
+    _need_known_places(network, weights, path)
     network.load_state_dict(weights, strict=False)
     _need_finite({to_theirs(key): value for key, value in weights.items()}, path)
     if content.settled.is_cosine:
@@ -314,6 +348,15 @@ def _set_afterwards(network: EmbeddingNetwork) -> dict[str, Any]:
         return {}
     own = {"frames": network.frames, "centred": network.centred}
     return {key: value for key, value in own.items() if value != getattr(type(network), key)}
+
+
+def _need_known_places(network: nn.Module, weights: Weights, path: Path) -> None:
+    """Refuse whole numbers that would point outside of a table of the network (SwinGait's relative positions)."""
+    for key, own in network.named_buffers():
+        if own.is_floating_point() or key not in weights or key.endswith("num_batches_tracked"):
+            continue
+        if bool((weights[key] < own.amin()).any() or (weights[key] > own.amax()).any()):
+            raise CheckpointError(f"{path} is damaged: its '{key}' points to places that there are not.")
 
 
 def _need_finite(weights: Weights, path: Path) -> None:

@@ -29,6 +29,7 @@ from app.gait.opengait.keys import (
     Shapes,
     classes,
     numbered,
+    pyramid,
     strips,
     widths,
     within,
@@ -171,9 +172,8 @@ TABLE_MTSGAIT = KeyTable(
 
 def _read_head(shapes: Shapes) -> dict[str, Any]:
     parts, _, channels = shapes["linear.weight"]
-    pyramid = [2**scale for scale in reversed(range(parts.bit_length()))]
     return {
-        "bins": pyramid if sum(pyramid) == parts else [parts],
+        "bins": pyramid(parts),
         "channels": channels,
         "classes": classes(shapes),
     }
@@ -229,28 +229,33 @@ def read_gaitgl(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _gaitgl(theirs: str, ours: str) -> Architecture:
-    """Return the architecture; `theirs` and `ours` are what stands between a block's name and its convolutions'."""
-    table = KeyTable(
-        (
-            ("conv3d.0.conv3d", "stem.0"),
-            ("conv3d.2.conv3d", "stem.1"),
-            ("LTA.0.conv3d", "temporal"),
-            *(
-                (f"{block}{theirs}.{side}_conv3d.conv3d", f"blocks.{index}{ours}.{name}")
-                for index, block in enumerate(("GLConvA0", "GLConvA1", "GLConvB2"))
-                for side, name in (("global", "whole"), ("local", "local"))
-            ),
-            ("HPP.p", "power"),
-            ("Head0.fc_bin", "linear.weight"),
-            ("Bn", "norm"),
-            ("Head1.fc_bin", "logits.weight"),
-            ("BNNecks.fc_bin", "classifier.weight"),
-            ("BNNecks.bn1d", "classifier.norm"),
-        )
+def gaitgl_rows(theirs: str, ours: str) -> Rows:
+    """Return the rows; `theirs` and `ours` are what stands between a block's name and its convolutions'."""
+    return (
+        ("conv3d.0.conv3d", "stem.0"),
+        ("conv3d.2.conv3d", "stem.1"),
+        ("LTA.0.conv3d", "temporal"),
+        *(
+            (f"{block}{theirs}.{side}_conv3d.conv3d", f"blocks.{index}{ours}.{name}")
+            for index, block in enumerate(("GLConvA0", "GLConvA1", "GLConvB2"))
+            for side, name in (("global", "whole"), ("local", "local"))
+        ),
+        ("HPP.p", "power"),
+        ("Head0.fc_bin", "linear.weight"),
+        ("Bn", "norm"),
+        ("Head1.fc_bin", "logits.weight"),
+        ("BNNecks.fc_bin", "classifier.weight"),
+        ("BNNecks.bn1d", "classifier.norm"),
     )
+
+
+def _gaitgl(theirs: str, ours: str) -> Architecture:
     return Architecture(
-        GaitGL, table, read_gaitgl, training=("logits.", "classifier."), settle=publications.settle_gaitgl
+        GaitGL,
+        KeyTable(gaitgl_rows(theirs, ours)),
+        read_gaitgl,
+        training=("logits.", "classifier."),
+        settle=publications.settle_gaitgl,
     )
 
 

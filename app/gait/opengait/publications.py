@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from app.gait.models.sconet import GRADES, ScoNet
 from app.gait.opengait.keys import Settled, Traces, classes, numbered, widths
 
 PUBLISHED_CLASSES = {74, 100, 200, 250, 500, 571, 3000, 5153, 20000}
@@ -18,14 +19,14 @@ _GAIT3D, _CCPG, _HID = 3000, 100, 500
 _GAIT3D_BENCHMARK = 180000
 """The iterations of that project's networks, which it trained in the same way on three kinds of input."""
 
+_PARSING = ("parsing",)
 _LARGE, _SMALL = "128.?(pixel|pkl)|128x88", "64.?(pixel|pkl)|64x44"
-_PARSING = Settled(refused="it takes maps of body parts (its name says 'parsing')")
 
 
 def _kind(traces: Traces, arguments: Mapping[str, Any], doubtful: bool, assumed: tuple[str, ...] = ()) -> Settled:
     """Settle the kind and the size of the pictures, which only names tell of some networks."""
     if traces.of_parts:
-        return _PARSING
+        return Settled(arguments, assumed=assumed, inputs=_PARSING)
     if traces.named(_LARGE):
         return Settled({**arguments, "input_size": (128, 88)}, assumed=assumed)
     if doubtful and not traces.named(_SMALL) and not traces.stated:
@@ -79,7 +80,7 @@ def settle_gaitset(traces: Traces) -> Settled:
 def settle_gln(traces: Traces) -> Settled:
     """Settle the kind of the pictures; it sees those of a data set as they are, so their size need not be known."""
     if traces.of_parts:
-        return _PARSING
+        return Settled(inputs=_PARSING)
     known = traces.iteration not in (None, _GAIT3D_BENCHMARK) or traces.named(f"{_LARGE}|{_SMALL}") or traces.stated
     settled = Settled(assumed=() if known else ("that it takes silhouettes, not maps of body parts",))
     return _compared(settled, traces, _from_the_benchmark(traces))
@@ -95,7 +96,9 @@ def settle_gaitgl(traces: Traces) -> Settled:
 def settle_smplgait(traces: Traces) -> Settled:
     """Settle the kind of the pictures; the matrix of the maps tells their size."""
     doubtful = _from_the_benchmark(traces) and traces.milestones != _OPENGAITS_SCHEDULE
-    return _PARSING if traces.of_parts else _compared(Settled(), traces, doubtful)
+    if traces.of_parts:
+        return Settled(inputs=("parsing", "smpl"))
+    return _compared(Settled(), traces, doubtful)
 
 
 def settle_plain(traces: Traces) -> Settled:
@@ -117,11 +120,10 @@ def settle_plain(traces: Traces) -> Settled:
 
 def settle_gaitbase(traces: Traces) -> Settled:
     """Settle the kind of the pictures, and the strides."""
-    people, inputs = classes(traces.shapes), traces.shapes["stem.conv.weight"][1]
-    if inputs == 3:
-        return Settled(refused="it takes depth pictures of three channels, as LidarGait does")
-    if people == 3 and not traces.stated and not traces.ours:
-        return Settled(refused="it has three classes, as ScoNet has, which grades spines and knows nobody")
+    people = classes(traces.shapes)
+    if traces.model == "ScoNet" or (people == len(GRADES) and not traces.stated and not traces.ours):
+        grades = "it has three classes, as ScoNet has, which screens for scoliosis: its scores do not tell who walks"
+        return Settled({"classes": people}, refused=grades, network=ScoNet)
     usual = traces.milestones == _OPENGAITS_SCHEDULE or traces.iteration not in (None, 120000)
     published = widths(traces.shapes, "stages.{}.0.conv1.conv.weight") == [64, 128, 256, 512]
     assumed = () if published or traces.stated else ("strides 1, 2, 2, 1",)

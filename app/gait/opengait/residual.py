@@ -41,28 +41,62 @@ def read_gaitbase(shapes: Shapes) -> dict[str, Any]:
     return {"widths": stages, "depths": depths, **strips(shapes), "classes": classes(shapes)}
 
 
+def read_backbone(shapes: Shapes, name: str) -> dict[str, Any]:
+    """Return the widths and depths of an `app.gait.layers.ResidualBackbone` that is called `name`."""
+    blocks = [f"{name}.stages.{stage}.{{}}.conv1.conv.weight" for stage in range(4)]
+    return {
+        "widths": [shapes[block.format(0)][0] for block in blocks],
+        "depths": [len(numbered(shapes, block)) for block in blocks],
+    }
+
+
 def configure_strides(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the strides from OpenGait's YAML."""
     return {"strides": model_cfg["backbone_cfg"]["strides"]}
 
 
-TABLE_GAITBASE = KeyTable(
-    (
-        ("Backbone.forward_block.conv1.conv", "stem.conv"),
-        ("Backbone.forward_block.bn1", "stem.norm"),
-        *(
-            row
-            for stage in range(4)
-            for row in within(f"Backbone.forward_block.layer{stage + 1}.*", f"stages.{stage}.*", RESIDUAL_BLOCK)
-        ),
-        *HEAD,
-    )
+RESNET: Rows = (
+    ("forward_block.conv1.conv", "stem.conv"),
+    ("forward_block.bn1", "stem.norm"),
+    *(
+        row
+        for stage in range(4)
+        for row in within(f"forward_block.layer{stage + 1}.*", f"stages.{stage}.*", RESIDUAL_BLOCK)
+    ),
 )
 
+
+def backbone(theirs: str, ours: str) -> Rows:
+    """Return the rows of a residual network over single frames, which is called `theirs` there and `ours` here."""
+    return within(theirs, ours, RESNET)
+
+
+TABLE_GAITBASE = KeyTable((*((f"Backbone.{theirs}", ours) for theirs, ours in RESNET), *HEAD))
+
+
+def sees_depth(weights: Weights) -> bool:
+    """Whether the first convolution takes the three maps of a depth picture: nothing else tells LidarGait."""
+    first = weights.get("Backbone.forward_block.conv1.conv.weight")
+    return first is not None and first.ndim == 4 and first.shape[1] == 3
+
+
+def sees_silhouettes_alone(weights: Weights) -> bool:
+    """Whether it is neither LidarGait nor ParsingGait, which have GaitBase's keys too."""
+    return not sees_depth(weights) and not any(key.startswith("gcn_") for key in weights)
+
+
+LIDARGAIT = Family(
+    "LidarGait",
+    ("Backbone.forward_block.layer1.", "FCs."),
+    None,
+    sees_depth,
+    "it takes depth pictures of a lidar, which videos do not give",
+)
 GAITBASE = Family(
     "GaitBase",
     ("Backbone.forward_block.layer1.", "FCs."),
     Architecture(GaitBase, TABLE_GAITBASE, read_gaitbase, configure_strides, settle=publications.settle_gaitbase),
+    sees_silhouettes_alone,
 )
 
 

@@ -21,11 +21,17 @@ def architecture_for(network: EmbeddingNetwork) -> Architecture:
     Raises:
         CheckpointError: it belongs to none of OpenGait's families.
     """
+    found: list[tuple[int, Architecture]] = []
     for family in FAMILIES:
         known = family.architecture
-        if known is not None and known.network is type(network) and family.has(to_theirs(network, known.table)):
-            return known
-    raise CheckpointError(f"A {network.family} network has no checkpoint format of OpenGait's.")
+        if known is not None and known.network is type(network):
+            theirs = to_theirs(network, known.table)
+            if family.has(theirs):
+                found.append((len(theirs.keys() & network.state_dict().keys()), known))
+    if not found:
+        raise CheckpointError(f"A {network.family} network has no checkpoint format of OpenGait's.")
+    # Two kinds of one network may share names. The table that leaves the fewest of ours is the right one.
+    return min(found, key=lambda each: each[0])[1]
 
 
 def save_network(

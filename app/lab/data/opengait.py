@@ -27,7 +27,7 @@ from app.weights.pickles import need_modest
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Modality: TypeAlias = Literal["silhouette", "pose", "heatmap", "smpl"]
+Modality: TypeAlias = Literal["silhouette", "pose", "heatmap", "smpl", "parsing"]
 
 # Parts of file names that tell what the file holds.
 _MARKS: dict[Modality, tuple[str, ...]] = {
@@ -35,6 +35,7 @@ _MARKS: dict[Modality, tuple[str, ...]] = {
     "pose": ("pose", "skeleton", "keypoint"),
     "heatmap": ("heatmap",),
     "smpl": ("smpl",),
+    "parsing": ("parsing", "pars"),
 }
 
 _SUFFIXES = (".pkl", ".npz")
@@ -47,6 +48,11 @@ _HASHING = {"DICT", "EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS"
 
 _COLUMNS = 44
 """The columns of a silhouette of 64 rows that are used. The outer ones are cut off, as is usual in the field."""
+
+PARSED = np.dtype([("parsing", np.uint8, (64, _COLUMNS)), ("silhouettes", np.uint8, (64, _COLUMNS))])
+"""The type of a frame of `read_parsed`."""
+BODY_PARTS = 11
+"""The largest label of a body part; 0 is the background."""
 
 WALK_FILES = r"\d_[a-z]+\.\w+"
 """The name of any file in the folder of a walk, as a regular expression for `app.files.written_whole`."""
@@ -320,6 +326,28 @@ def read_heatmaps(path: Path) -> Bytes:
     return np.asarray(found, np.uint8)
 
 
+def read_parsing(path: Path) -> Bytes:
+    """Read a walk's maps of body parts: uint8 (T, 64, 44), the labels of `app.gait.models.parsinggait.PARTS` or 0.
+
+    Maps of 128 rows are reduced: every other row and column is taken, because labels cannot be mixed.
+
+    Raises:
+        DataSetError: as for `read_keypoints`.
+    """
+    found = _array(path)
+    wanted = "uint8 (T, 64, 64), labels of body parts from 0 (none) to 11"
+    if found.ndim != 3 or not found.size or found.dtype != np.uint8 or found.shape[1] not in (64, 128):
+        raise DataSetError(f"{path} holds {_shape(found)}, not maps of body parts: {wanted}.")
+    if found.max() > BODY_PARTS:
+        raise DataSetError(f"{path} holds numbers up to {found.max()}, not maps of body parts: {wanted}.")
+    step = found.shape[1] // 64
+    labels = found[:, ::step, ::step]
+    margin = (labels.shape[2] - _COLUMNS) // 2
+    if margin < 0:
+        raise DataSetError(f"{path} holds maps of {found.shape[1]} x {found.shape[2]} px, not 64 x 64 or 64 x 44.")
+    return np.ascontiguousarray(labels[:, :, margin : margin + _COLUMNS])
+
+
 def read_smpl(path: Path) -> Floats:
     """Read a walk's SMPL parameters: float32 (T, 85), in the order of `app.types.SMPL`.
 
@@ -331,18 +359,38 @@ def read_smpl(path: Path) -> Floats:
     return _finite(found, path, fits, f"SMPL parameters: float (T, {SMPL}).")
 
 
+def read_parsed(parsing: Path, silhouettes: Path) -> NDArray[np.void]:
+    """Read a walk's maps of body parts and its silhouettes as one array (T,) of the type `PARSED`.
+
+    Raises:
+        DataSetError: a file cannot be used, or they have different lengths.
+    """
+    labels, pictures = read_parsing(parsing), read_silhouettes(silhouettes)
+    if len(labels) != len(pictures):
+        raise DataSetError(
+            f"{parsing} has {len(labels)} maps of body parts, and {silhouettes} has {len(pictures)} silhouettes. They "
+            "must be of the same frames."
+        )
+    found = np.empty(len(labels), PARSED)
+    found["parsing"], found["silhouettes"] = labels, pictures
+    return found
+
+
 def bodies(rows: int) -> np.dtype[np.void]:
     """Return the type of a frame of `read_bodies`: ``silhouettes`` uint8 (rows, columns), ``smpl`` float32 (85,)."""
     return np.dtype([("silhouettes", np.uint8, (rows, rows * _COLUMNS // 64)), ("smpl", np.float32, (SMPL,))])
 
 
-def read_bodies(silhouettes: Path, smpl: Path, rows: int = 64) -> NDArray[np.void]:
+def read_bodies(silhouettes: Path, smpl: Path, rows: int = 64, parsing: bool = False) -> NDArray[np.void]:
     """Read a walk's silhouettes and SMPL parameters as one array (T,) of the type `bodies`.
+
+    With `parsing`, the pictures are maps of body parts instead of silhouettes.
 
     Raises:
         DataSetError: a file cannot be used (see `read_silhouettes`), or they have different lengths.
     """
-    pictures, parameters = read_silhouettes(silhouettes, rows), read_smpl(smpl)
+    pictures = read_parsing(silhouettes) if parsing else read_silhouettes(silhouettes, rows)
+    parameters = read_smpl(smpl)
     if len(pictures) != len(parameters):
         raise DataSetError(
             f"{smpl} has {len(parameters)} bodies, and {silhouettes} has {len(pictures)} silhouettes. They must be of "

@@ -31,7 +31,12 @@ CACHE = Path("output") / "cache" / "embeddings"
 MAX_FRAMES = 720
 """The longest walk that a network is given, as is usual in the evaluation of gait."""
 
-_MODALITY_NAMES: dict[Modality, str] = {"pose": "keypoints", "smpl": "SMPL parameters"}
+_MODALITY_NAMES: dict[Modality, str] = {
+    "silhouette": "silhouettes",
+    "pose": "keypoints",
+    "smpl": "SMPL parameters",
+    "parsing": "maps of body parts",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,10 @@ def walks_for(
         DataSetError: there are no walks, or the model needs what the data set lacks.
     """
     people = None if partition is None else read_partition(partition, "test")
+    main: Modality = model.main if isinstance(model, FileEmbedder) else "silhouette"
     modality = model.beside if isinstance(model, FileEmbedder) else "pose" if model.card.keypoints else None
     passed: dict[str, str] = {}
-    walks = walk_files(data, people, partition=partition, left_out=passed)
+    walks = walk_files(data, people, main, partition=partition, left_out=passed)
     if modality is not None:
         what = _MODALITY_NAMES[modality]
         others = {walk.name: walk.path for walk in walk_files(data, people, modality, left_out={})}
@@ -73,8 +79,8 @@ def walks_for(
         passed |= {walk.name: f"has no {what}" for walk in walks if others.get(walk.name, walk.path) == walk.path}
         if not both:
             raise DataSetError(
-                f"The gait model '{model.card.name}' needs {what}, but {data} has only silhouettes. Put both side by "
-                f"side, as in identity/condition/view/0_silhouette.pkl and 1_{modality}.pkl."
+                f"The gait model '{model.card.name}' needs {what}, but {data} has only {_MODALITY_NAMES[main]}. Put "
+                f"both side by side, as in identity/condition/view/0_{main}.pkl and 1_{modality}.pkl."
             )
         walks = [replace(walk, other=others[walk.name]) for walk in both]
     if left_out is None:

@@ -1,20 +1,24 @@
-"""Gait models for evaluation, also those whose input only data sets have: SMPL parameters, silhouettes of 128 rows."""
+"""Gait models for evaluation, also those whose input only data sets have.
+
+That is SMPL parameters, maps of body parts, and silhouettes of 128 rows.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app.gait import LICENCE
 from app.gait.base import PictureNetwork
-from app.gait.embedder import name_of
+from app.gait.embedder import INPUTS, name_of, note_of
 from app.gait.frames import thin
 from app.gait.models.gln import GLN
-from app.gait.models.smplgait import SMPLGait
 from app.gait.opengait import outline_of, read_network
-from app.lab.data.opengait import Modality, WalkFile, read_bodies, read_silhouettes
+from app.lab.data.opengait import Modality, WalkFile, read_bodies, read_parsed, read_parsing, read_silhouettes
 from app.settings import Settings
 from app.stages import GaitModel
 from app.types import Embedding, ModelCard
@@ -22,6 +26,17 @@ from app.weights.checkpoints import CheckpointFile, checkpoint_roots
 from app.weights.registry import gait_models
 
 _SUFFIXES = {".pt", ".pth", ".ckpt", ".tar"}
+
+
+MODALITIES: dict[tuple[str, ...], tuple[Modality, ...]] = {
+    ("silhouettes",): ("silhouette",),
+    ("silhouettes", "smpl"): ("silhouette", "smpl"),
+    ("parsing",): ("parsing",),
+    ("parsing", "smpl"): ("parsing", "smpl"),
+    ("parsing", "silhouettes"): ("parsing", "silhouette"),
+    ("silhouettes with parsing",): ("silhouette", "parsing"),
+}
+"""The files that are read for what networks take."""
 
 
 def load_model(settings: Settings) -> GaitModel | FileEmbedder:
@@ -45,7 +60,10 @@ def needs_files(path: Path) -> bool:
     Raises:
         CheckpointError: it is a torch file, but not of a gait network, or it is damaged.
     """
-    return path.suffix.lower() in _SUFFIXES and isinstance(outline_of(path), SMPLGait | GLN)
+    if path.suffix.lower() not in _SUFFIXES:
+        return False
+    network = outline_of(path)
+    return isinstance(network, GLN) or (network.inputs not in INPUTS and network.inputs in MODALITIES)
 
 
 def middle(length: int, frames: int | None) -> slice:
@@ -73,33 +91,49 @@ class FileEmbedder:
         network, extra = read_network(checkpoint.path, config)
         assert isinstance(network, PictureNetwork), "see needs_files"
         self._network, self._max_frames = network, max_frames
-        self.beside: Modality | None = "smpl" if isinstance(network, SMPLGait) else None
-        """What the network needs besides the silhouettes. It must lie beside them."""
+        self.main, *others = MODALITIES[network.inputs]
+        """The files that walks are listed by."""
+        self.beside: Modality | None = others[0] if others else None
+        """What the network needs besides them. It must lie beside them."""
         self.card = ModelCard(
             stage="gait", name=name_of(network, extra), origin=checkpoint.origin, licence=LICENCE, file=checkpoint.path,
-            sha256=checkpoint.sha256(), runtime="torch", note="the weights are for academic use only",
+            sha256=checkpoint.sha256(), runtime="torch",
+            note=note_of(network, "the weights are for academic use only"),
         )  # fmt: skip
 
     def embed(self, walk: WalkFile, frames: int | None = None) -> Embedding:
         """Embed a walk.
 
         Args:
-            walk: its silhouettes and, where there is a `beside`, the other file.
+            walk: its `main` file and, where there is a `beside`, the other file.
             frames: the number of consecutive frames taken from its middle. None: all.
 
         Raises:
             DataSetError: a file cannot be read, the two have different lengths, or silhouettes are too small.
         """
         network = self._network
-        if isinstance(network, SMPLGait) and walk.other is not None:
-            bodies = read_bodies(walk.path, walk.other, network.input_size[0])
-            silhouettes, more = bodies["silhouettes"], [bodies["smpl"]]
-        else:
-            silhouettes, more = read_silhouettes(walk.path, None), []
-            network.input_size = (silhouettes.shape[1], silhouettes.shape[2])
-        frame_indices = np.arange(len(silhouettes))[middle(len(silhouettes), frames)]
-        frame_indices = frame_indices[thin(len(frame_indices), self._max_frames)]
-        inputs = [silhouettes[frame_indices] / np.float32(255), *(array[frame_indices] for array in more)]
+        found = self._read(walk)
+        if isinstance(network, GLN):
+            network.input_size = (found[0].shape[1], found[0].shape[2])
+        chosen = np.arange(len(found[0]))[middle(len(found[0]), frames)]
+        chosen = chosen[thin(len(chosen), self._max_frames)]
+        inputs = [torch.from_numpy(array[chosen][None]) for array in found]
         with torch.inference_mode():
-            parts = network.embed(*(torch.from_numpy(array[None]) for array in inputs))
-        return Embedding(parts[0].mT.contiguous().numpy(), self.card.model_id, len(frame_indices))
+            parts = network.embed(*(network.input_of(x) if x.dtype == torch.uint8 else x for x in inputs))
+        return Embedding(parts[0].mT.contiguous().numpy(), self.card.model_id, len(chosen))
+
+    def _read(self, walk: WalkFile) -> list[NDArray[Any]]:
+        """Read what the network takes, frame by frame, in its order."""
+        network, rows = self._network, self._network.input_size[0]
+        if isinstance(network, GLN):
+            return [read_silhouettes(walk.path, None)]
+        if walk.other is None:
+            return [read_parsing(walk.path)]
+        if self.beside == "smpl":
+            bodies = read_bodies(walk.path, walk.other, rows, parsing=self.main == "parsing")
+            return [bodies["silhouettes"], bodies["smpl"]]
+        if self.main == "parsing":
+            parsed = read_parsed(walk.path, walk.other)
+            return [parsed["parsing"], parsed["silhouettes"]]
+        parsed = read_parsed(walk.other, walk.path)
+        return [np.stack([parsed["silhouettes"], parsed["parsing"]], 1)]

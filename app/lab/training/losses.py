@@ -6,6 +6,8 @@ batch, so the losses are written for all parts at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -80,3 +82,16 @@ def part_cross_entropy(logits: Tensor, people: Tensor, scale: float = 16.0, smoo
     """
     of_parts = people[:, None].expand(-1, logits.shape[2])
     return F.cross_entropy(logits.float() * scale, of_parts, label_smoothing=smoothing)
+
+
+def own_view(likeness: Sequence[Tensor]) -> Tensor:
+    """The loss of learning without names: each walk should be most like the other view of itself.
+
+    Args:
+        likeness: matrices of cosines (n, n, P), see `app.gait.models.gaitssb.SelfSupervised.likeness`.
+
+    Returns:
+        The sum over the matrices of the cross entropy of their rows, scalar; scale and smoothing are GaitSSB's.
+    """
+    itself = torch.arange(len(likeness[0]), device=likeness[0].device)
+    return torch.stack([part_cross_entropy(each, itself) for each in likeness]).sum()

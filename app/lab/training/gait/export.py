@@ -14,10 +14,11 @@ from app.errors import CheckpointError, OutputError, SettingsError
 from app.files import written_whole
 from app.gait import LICENCE
 from app.gait.base import EmbeddingNetwork, JointNetwork, PictureNetwork
+from app.gait.models.gaitedge import GaitEdge
 from app.gait.models.gaitstrips import GaitStrips
-from app.gait.models.smplgait import SMPLGait
 from app.gait.onnx import accepts
-from app.gait.opengait import load_network
+from app.gait.opengait import load_network, need_recognition
+from app.lab.data.opengait import BODY_PARTS
 from app.lab.training.export import Storage, export, largest_difference, mix, stored_weights
 from app.types import SMPL
 from app.weights.checkpoints import load_pickle_safely, metadata_of
@@ -68,10 +69,15 @@ def example(network: EmbeddingNetwork, frames: int) -> dict[str, Tensor]:
         return {"joints": network.input_of(64 * torch.rand(1, frames, 17, 3, generator=noise))}
     assert isinstance(network, PictureNetwork)
     size = (1 + isinstance(network, GaitStrips), frames, *network.maps, *network.input_size)
-    pictures = {network.inputs[0].replace(" ", "_"): (torch.rand(size, generator=noise) > 0.5).float()}
-    if isinstance(network, SMPLGait):
-        pictures["smpl"] = torch.rand(1, frames, SMPL, generator=noise)
-    return pictures
+    tensors = {}
+    for name in network.inputs:
+        if name == "smpl":
+            tensors[name] = torch.rand(1, frames, SMPL, generator=noise)
+        elif name == "parsing":
+            tensors[name] = torch.randint(BODY_PARTS + 1, size, generator=noise).float()
+        else:
+            tensors[name.replace(" ", "_")] = (torch.rand(size, generator=noise) > 0.5).float()
+    return tensors
 
 
 def export_checkpoint(
@@ -89,11 +95,13 @@ def export_checkpoint(
         storage: how the file keeps the weights; `int8` stores kernels of two-dimensional convolutions in eight bits.
 
     Raises:
-        CheckpointError: it is not a gait network; or ONNX Runtime and torch do not agree, then nothing is written.
+        CheckpointError: it is not a gait network that recognises people, or has no ONNX form; or ONNX Runtime and
+            torch do not agree, then nothing is written.
         OutputError: `path` cannot be written, or does not end in ``.onnx``.
         MissingExtraError: the package `onnx` is not installed.
     """
     network = load_network(checkpoint, config)
+    need_recognition(network, checkpoint)
     licence = metadata_of(load_pickle_safely(checkpoint, mapped=True)).get("licence", LICENCE)
     return write_onnx(network, path, {"licence": licence, "note": NOTE}, storage)
 
@@ -138,6 +146,10 @@ def write_onnx(network: EmbeddingNetwork, path: Path, metadata: Mapping[str, str
     """Write a network in evaluation mode with the `metadata`; see `export_checkpoint`."""
     if path.suffix.lower() != ".onnx":
         raise OutputError(f"{path} must end in .onnx, because runs recognise the file by that.")
+    if isinstance(network, GaitEdge):
+        raise CheckpointError(
+            "A gaitedge network cannot be exported: where it cuts a picture depends on its silhouette, frame by frame."
+        )
     walk = example(network, TRACED)
     axes = {name: _open_axes(value) for name, value in walk.items()}
     if isinstance(network, GaitStrips):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.gait.base import EmbeddingNetwork, JointNetwork
+from app.gait.base import EmbeddingNetwork, JointNetwork, PictureNetwork
 from app.gallery.distances import Metric
 from app.lab.data.opengait import DataSetError, WalkFile
 from app.lab.evaluation.files import middle
@@ -30,11 +30,14 @@ BATCH = 16
 def network_input(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
     """Return what a network takes, from one of the `tensors` of walks.
 
-    Pictures become 0..1, and keypoints what `JointNetwork.prepared` makes of them. SMPL parameters stay as they are.
+    Pictures become 0..1, and keypoints what `JointNetwork.prepared` makes of them. Labels of body parts and SMPL
+    parameters stay as they are.
     """
     if isinstance(network, JointNetwork):
         return network.prepared(walks)
-    return walks.float() / 255 if walks.dtype == torch.uint8 else walks
+    if isinstance(network, PictureNetwork) and walks.dtype == torch.uint8:
+        return network.input_of(walks)
+    return walks
 
 
 def embed_walks(

@@ -13,20 +13,26 @@ from app.errors import SettingsError
 from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
+from app.gait.models.foundationgait import FoundationGait
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.gaitgl import GaitGL
 from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2
 from app.gait.models.gaitpart import GaitPart
 from app.gait.models.gaitset import GaitSet
+from app.gait.models.gaitssb import GaitSSB, SelfSupervised
 from app.gait.models.gaitstrips import GaitStrips
 from app.gait.models.gaittr import GaitTR
 from app.gait.models.geinet import GEINet
 from app.gait.models.gln import GLN
 from app.gait.models.mtsgait import MTSGait
+from app.gait.models.multigait import MultiGait
+from app.gait.models.parsinggait import ParsingGait
 from app.gait.models.posegait import PoseGait
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
 from app.gait.models.smplgait import SMPLGait
-from app.lab.training.gait.rules import Rule, Rules, leaves, no_effect, one_of, only, read, take
+from app.gait.models.swingait import SwinGait
+from app.gait.models.xgait import XGait
+from app.lab.training.gait.rules import Rule, leaves, no_effect, one_of, only, read, take
 from app.lab.training.gait.walks import SHAPES, Form, form_for
 
 Leaves: TypeAlias = Mapping[str, Any]
@@ -91,7 +97,12 @@ class NetworkPlan:
         network = self.network(**self.arguments, **({"classes": classes} if can_classify and classes else {}))
         if isinstance(network, JointNetwork):
             network.centred = self.centred
-        return network if isinstance(network, GaitStrips) else _initialised(network)
+        if isinstance(network, GaitStrips):
+            return network
+        network = _initialised(network)
+        if isinstance(network, SelfSupervised):
+            network.begin()
+        return network
 
 
 def _initialised(network: EmbeddingNetwork) -> EmbeddingNetwork:
@@ -185,6 +196,14 @@ def _residual(section: str) -> Mapping[str, Rule]:
     return {f"{section}.{theirs}": ours for theirs, ours in names.items()}
 
 
+_RESNET: Mapping[str, Rule] = {
+    **_residual("backbone_cfg"),
+    **dict.fromkeys(("backbone_cfg.in_channels", "backbone_cfg.type")),
+    "backbone_cfg.block": only("BasicBlock"),
+    "backbone_cfg.maxpool": only(False),
+}
+
+
 def _one_scale(bins: list[int]) -> Mapping[str, Any]:
     if len(bins) != 1:
         raise ValueError("GaitBase has strips of one scale, such as [16]")
@@ -214,12 +233,7 @@ def _baseline(values: Leaves) -> Variant:
         return Variant(MTSGait, {**_PYRAMID, **_plain("widths")}, {"hops": ()})
     if kind != "ResNet9":
         raise ValueError(f"there is no backbone '{kind}' here, only ResNet9 and Plain")
-    backbone: Rules = {
-        **dict.fromkeys(("backbone_cfg.in_channels", "backbone_cfg.type")),
-        "backbone_cfg.block": only("BasicBlock"),
-        "backbone_cfg.maxpool": only(False),
-    }
-    return Variant(GaitBase, {**_HEAD, **_residual("backbone_cfg"), **backbone, "bin_num": _one_scale})
+    return Variant(GaitBase, {**_HEAD, **_RESNET, "bin_num": _one_scale})
 
 
 def _deep(inputs: int) -> Callable[[Leaves], Variant]:
@@ -244,6 +258,26 @@ def _deep(inputs: int) -> Callable[[Leaves], Variant]:
     return variant
 
 
+def _foundation(values: Leaves) -> Variant:
+    """Without a linear layer for each part it learns without names, from a student."""
+    tuned = "channels" in values or "SeparateFCs.out_channels" in values
+    rules = {**_HEAD, "SeparateFCs.parts_num": None, **_residual("Backbone"), "Backbone.in_channels": None}
+    return Variant(FoundationGait, {**rules, "bin_num": "bins"}, {} if tuned else {"student": True})
+
+
+def _swin(values: Leaves) -> Variant:
+    """OpenGait lists the channels and blocks of all four stages together."""
+
+    def channels(widths: list[int]) -> Mapping[str, Any]:
+        if len(widths) != 4:
+            raise ValueError("give the channels of four stages")
+        return {"widths": widths[:2], "tokens": widths[2:]}
+
+    rules = {**_HEAD, "SeparateFCs.parts_num": None, "Backbone.channels": channels, "Backbone.layers": "depths"}
+    kept = dict.fromkeys(("Backbone.in_channels", "Backbone.mode", "Backbone.strides"))
+    return Variant(SwinGait, {**rules, **kept})
+
+
 MODELS: Mapping[str, Variant | Callable[[Leaves], Variant]] = {
     "GaitStrips": Variant(GaitStrips),
     "GEINet": Variant(GEINet),
@@ -260,6 +294,12 @@ MODELS: Mapping[str, Variant | Callable[[Leaves], Variant]] = {
     "DeepGaitV2": _deep(1),
     "SkeletonGait": _deep(2),
     "SkeletonGaitPP": _deep(3),
+    "SwinGait": _swin,
+    "ParsingGait": Variant(ParsingGait, {**_HEAD, **_RESNET, "SeparateFCs.parts_num": None, "bin_num": _one_scale}),
+    "XGait": Variant(XGait, {**_HEAD, **_RESNET, "SeparateFCs.parts_num": None, "bin_num": _one_scale}),
+    "MultiGaitPP": Variant(MultiGait, {**_HEAD, **_residual("Backbone"), "Backbone.in_channels": None}),
+    "GaitSSB": Variant(GaitSSB, {**_RESNET, "bin_num": "bins"}),
+    "FoundationGait": _foundation,
     "GaitGraph1": Variant(GaitGraph1, {**_SKELETON, "input_num": None}),
     "GaitGraph2": Variant(GaitGraph2, {**_SKELETON, "input_num": "branches"}),
     "GaitTR": Variant(GaitTR, {"in_channels": _without_first("widths"), "n_heads": "heads", "num_class": "channels"}),

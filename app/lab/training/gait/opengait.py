@@ -2,7 +2,8 @@
 
 The sections and keys are OpenGait's where they have a meaning here. Keys that have none, such as those about its
 processes, are accepted and named in the log. Any other key is an error. Ours are the section ``run_cfg``, which says
-where and how to run, and the keys ``held_out``, ``filmed`` and ``filmed_share`` of ``data_cfg``.
+where and how to run, and the keys ``held_out``, ``filmed`` and ``filmed_share`` of ``data_cfg`` and ``groups`` of
+``optimizer_cfg``.
 """
 
 from __future__ import annotations
@@ -212,14 +213,26 @@ def _loss(term: dict[str, Any], place: str) -> LossTerm:
 def _optimizer(options: dict[str, Any], place: str) -> dict[str, Any]:
     known = tuple(name for name in torch.optim.__all__ if name not in ("lr_scheduler", "swa_utils"))
     name = one_of(options.pop("solver", "SGD"), known, f"{place}.solver")
+    groups = [_group(group, inside) for group, inside in sections(options.pop("groups", []), f"{place}.groups")]
     options = _options(options, place, getattr(torch.optim, name), ("params",))
     if "lr" not in options:
         raise SettingsError(f"{place}.lr is missing.")
-    return {"optimizer": Recipe(name, options), "rate": float(options["lr"])}
+    return {"optimizer": Recipe(name, options), "rate": float(options["lr"]), "groups": tuple(groups)}
+
+
+def _group(group: dict[str, Any], place: str) -> dict[str, Any]:
+    """Read options of the optimiser for some of the weights."""
+    rules: dict[str, Rule] = _same("names", "lr", "weight_decay")
+    values = read(group, place, rules, {"names": tuple[str, ...], "lr": float, "weight_decay": float})
+    if "names" not in values:
+        raise SettingsError(f"{place}.names is missing.")
+    return values
 
 
 def _schedule(options: dict[str, Any], place: str) -> dict[str, Any]:
     warmup = read({"warmup_iter": options.pop("warmup_iter", 0)}, place, {"warmup_iter": "warmup"}, {"warmup": int})
+    if "T_max_iter" in options:  # SwinGait's cosine
+        options["T_max"] = options.pop("T_max_iter")
     name = one_of(options.pop("scheduler", "MultiStepLR"), torch.optim.lr_scheduler.__all__, f"{place}.scheduler")
     options = _options(options, place, getattr(torch.optim.lr_scheduler, name), ("optimizer", "last_epoch"))
     return {**warmup, "schedule": Recipe(name, options) if options or name != "MultiStepLR" else None}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import SettingsError
+from app.gait.models.gaitssb import SelfSupervised
 from app.gait.models.gaitstrips import GaitStrips
 from app.gallery.distances import Metric
 from app.lab.training.gait.networks import NetworkPlan
@@ -16,7 +17,7 @@ from app.lab.training.gait.transforms import Deform, PoorSegmentation, Transform
 from app.lab.training.gait.walks import Form
 from app.lab.training.settings import TrainSettings
 
-LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp", "SupConLoss_Mean")
+LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp", "SupConLoss_Mean", "OwnView")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LossTerm:
     `margin` belongs to the triplet loss, `scale` and `smoothing` (of the labels) to the cross entropy, and
     `temperature` to the contrastive losses. Of these, ``SupConLoss_Re`` compares each part of the embeddings by cosine,
     ``SupConLoss_Lp`` by Euclidean distance, and ``SupConLoss_Mean``, which is ours, compares walks by the mean of the
-    cosines of all parts.
+    cosines of all parts. ``OwnView`` is the loss of networks that learn without names, from two views of each walk.
     """
 
     kind: str
@@ -88,6 +89,10 @@ class GaitTrainSettings(_DataSettings):
     optimizer: Recipe | None = None
     """None: AdamW and the schedule of `app.lab.training.engine.Task`."""
     schedule: Recipe | None = None
+    groups: tuple[Mapping[str, Any], ...] = ()
+    """Options of the optimiser for some of the weights: ``{names: [stem, stages.0], lr: 0}``. Names are those of
+    modules here, or patterns such as ``*norm*``; the first group that has a weight takes it. A rate of 0 leaves weights
+    as they are."""
     keep_every: int = 10_000
     """Steps between checkpoints in OpenGait's format."""
     fixed_norms: bool = False
@@ -108,7 +113,17 @@ class GaitTrainSettings(_DataSettings):
     """OpenGait's YAML, to be written beside the checkpoints."""
 
     def __post_init__(self) -> None:
-        pairs = [term.kind for term in self.losses if term.kind != "CrossEntropyLoss"]
+        blind = any(term.kind == "OwnView" for term in self.losses)
+        if blind != self.learns_without_names:
+            raise SettingsError(
+                f"This {self.plan.network.family} network learns {'by names' if blind else 'without names'}: loss_cfg "
+                f"must {'not ' if blind else ''}be OwnView."
+            )
+        if blind and (not self.twice or len(self.losses) > 1):
+            raise SettingsError(
+                "OwnView compares two views of each walk: it needs the transform TwoView, and is the only loss."
+            )
+        pairs = [term.kind for term in self.losses if term.kind not in ("CrossEntropyLoss", "OwnView")]
         if pairs and self.sampling.walks * (1 + self.twice) < 2:
             raise SettingsError(
                 f"{pairs[0]} compares walks of one person, so a batch needs at least two walks of each. Raise "
@@ -119,6 +134,12 @@ class GaitTrainSettings(_DataSettings):
     def form(self) -> Form:
         """The form in which the network takes walks."""
         return self.plan.form
+
+    @property
+    def learns_without_names(self) -> bool:
+        """Whether the network is one that learns from two views of each walk."""
+        network, arguments = self.plan.network, self.plan.arguments
+        return issubclass(network, SelfSupervised) and arguments.get("channels") is None
 
     @property
     def checkpoint(self) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from app.errors import CheckpointError, SettingsError
 from app.files import written_whole
 from app.gait.base import EmbeddingNetwork
+from app.gait.models.gaitssb import SelfSupervised
 from app.gait.models.gaitstrips import GaitStrips
 from app.gait.opengait import load_network
 from app.gait.opengait.saving import save_network
@@ -26,7 +28,7 @@ from app.lab.training.gait.judging import EvaluationSet, first_walk, network_inp
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
 from app.lab.training.gait.walks import PackedWalks, WalkArray
-from app.lab.training.losses import batch_all_triplet, contrastive, part_cross_entropy
+from app.lab.training.losses import batch_all_triplet, contrastive, own_view, part_cross_entropy
 from app.weights.checkpoints import load_strictly
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class GaitTask(Task):
         if self._devices > 1:
             mine = self._share(people)
             inputs, people = [value[mine] for value in inputs], people[mine]
+        if self.settings.learns_without_names:
+            return self._without_names(network_input(self.network, inputs[0]))
         embedding, logits = self.network(*(network_input(self.network, value) for value in inputs))
         if self._devices > 1:
             embedding, people = self._gathered(embedding), self._gathered(people)
@@ -77,6 +81,16 @@ class GaitTask(Task):
         if logits is not None:
             values["accuracy"] = (logits.mean(2).argmax(1) == people).float().mean()
         return {"loss": total, **values}
+
+    def _without_names(self, views: Tensor) -> dict[str, Tensor]:
+        """Return the loss of walks that are in the batch twice, the two views of each one after the other."""
+        assert isinstance(self.network, SelfSupervised)
+        if self._devices > 1:
+            raise SettingsError("A network learns without names on one device only. Set devices to 1.")
+        likeness = self.network.likeness(views[::2], views[1::2])
+        loss = own_view(likeness)
+        found = likeness[0].mean(2).argmax(1) == torch.arange(len(likeness[0]), device=loss.device)
+        return {"loss": loss, "accuracy": found.float().mean()}
 
     @property
     def _devices(self) -> int:
@@ -114,7 +128,8 @@ class GaitTask(Task):
         if settings.optimizer is None:
             return super().configure_optimizers()
         try:
-            optimizer = getattr(torch.optim, settings.optimizer.name)(self.parameters(), **settings.optimizer.options)
+            options = settings.optimizer.options
+            optimizer = getattr(torch.optim, settings.optimizer.name)(self._grouped(), **options)
             schedules = []
             if settings.warmup:
                 rise = torch.optim.lr_scheduler.LinearLR
@@ -129,8 +144,25 @@ class GaitTask(Task):
         schedule = schedules[0] if len(schedules) == 1 else torch.optim.lr_scheduler.ChainedScheduler(schedules)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _grouped(self) -> list[dict[str, Any]]:
+        """Return the weights that learn, with the options of their group: see `GaitTrainSettings.groups`."""
+        groups = self.settings.groups
+        parameters: list[list[nn.Parameter]] = [[] for _ in range(len(groups) + 1)]
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                fits = (place for place, group in enumerate(groups) if _belongs(name, group["names"]))
+                parameters[next(fits, len(groups))].append(parameter)
+        empty = [group["names"] for group, own in zip(groups, parameters[:-1], strict=True) if not own]
+        if empty:
+            known = ", ".join(sorted({name.partition(".")[0] for name, _ in self.network.named_parameters()}))
+            raise SettingsError(f"optimizer_cfg.groups: no weight is called {empty[0]}. The modules are {known}.")
+        options = [{key: value for key, value in group.items() if key != "names"} for group in (*groups, {})]
+        return [{"params": own, **more} for own, more in zip(parameters, options, strict=True) if own]
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         step, settings = self.trainer.global_step, self.settings
+        if settings.learns_without_names and isinstance(self.network, SelfSupervised):
+            self.network.after_step(step / settings.steps)
         if step != self._kept and (step % settings.keep_every == 0 or step == settings.steps):
             self._kept = step
             if self.trainer.is_global_zero and settings.checkpoint is not None:
@@ -151,6 +183,11 @@ class GaitTask(Task):
         for evaluation in self._evaluations:
             figures |= evaluation.figures(network, metric=metric, most=most)
         return figures
+
+
+def _belongs(name: str, names: Sequence[str]) -> bool:
+    """Whether a weight is one of `names`, is in a module of such a name, or has such a pattern."""
+    return any(name == own or name.startswith(f"{own}.") or fnmatch(name, own) for own in names)
 
 
 def loss_of(term: LossTerm, embedding: Tensor, logits: Tensor | None, people: Tensor) -> Tensor:
@@ -287,13 +324,23 @@ def _untrained(settings: GaitTrainSettings, people: int) -> EmbeddingNetwork:
     if settings.start is not None:
         if settings.start.suffix.lower() == ".onnx":
             return _started(network, stored_weights(settings.start), settings.start)
-        given = load_network(settings.start, settings.plan.arguments, classifier=True)
-        if type(given) is not type(network):
+        # A network that is trained further may have another head, and begin with another family's first stages.
+        stated = settings.plan.arguments if settings.strict else {}
+        try:
+            given = load_network(settings.start, stated, classifier=True)
+        except SettingsError:  # these are arguments of another family
+            given = load_network(settings.start, {}, classifier=True)
+        if settings.strict and type(given) is not type(network):
             raise CheckpointError(f"{settings.start} is a {given.family} network, not a {network.family} network.")
         weights, own = given.state_dict(), network.state_dict()
         if not settings.strict:
             weights = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
             logger.info("%s: %d of %d weights are taken from it", settings.start, len(weights), len(own))
+            if not weights:
+                raise CheckpointError(
+                    f"{settings.start} is a {given.family} network, none of whose weights fit a {network.family} "
+                    "network."
+                )
             weights = {**own, **weights}
         load_strictly(network, weights, settings.start, f"this {network.family} network (restore_ckpt_strict: false?)")
     return network

@@ -9,7 +9,8 @@ alike, unless the class says otherwise. Where the papers do not give a magnitude
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_type_hints
 
 import cv2
@@ -24,6 +25,10 @@ from app.lab.training.gait.walks import Form, WalkArray
 from app.lab.training.silhouettes import worsened
 from app.types import Floats
 
+_OTHER_SIDE = np.arange(256, dtype=np.uint8)
+"""The label of the same part on the other side of the body, by the label: see `app.gait.models.parsinggait.PARTS`."""
+_OTHER_SIDE[3:11] = [4, 3, 6, 5, 8, 7, 10, 9]
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -32,11 +37,18 @@ class Transform:
     spoils: ClassVar[bool] = False
     """Whether it imitates a poor segmenter, which walks that a segmenter has cut out do not need."""
     prob: float = 0.5
+    labels: bool = field(default=False, kw_only=True)
+    """Whether pictures are labels of body parts, which cannot be mixed. The form of the walks says so."""
 
     @classmethod
     def fits(cls, form: Form) -> bool:
         """Whether it can change walks of this form."""
         return form != "keypoints"
+
+    @property
+    def mixing(self) -> int:
+        """How OpenCV finds what lies between pixels."""
+        return cv2.INTER_NEAREST if self.labels else cv2.INTER_LINEAR
 
     def at(self, progress: float) -> Transform:
         """Return the transform as it is after this share of the training, 0..1."""
@@ -49,6 +61,11 @@ class Transform:
         if walk.dtype.names is None:
             return self.change(walk, rng)
         bodies = walk.copy()
+        if "parsing" in walk.dtype.names:  # both are changed alike
+            again = deepcopy(rng)
+            bodies["parsing"] = self.change(walk["parsing"], rng)
+            bodies["silhouettes"] = replace(self, labels=False).change(walk["silhouettes"], again)
+            return bodies
         bodies["silhouettes"], bodies["smpl"] = self.change(walk["silhouettes"], rng), self.change_smpl(walk["smpl"])
         return bodies
 
@@ -66,7 +83,11 @@ class RandomHorizontalFlip(Transform):
     """Exchanges left and right."""
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
-        return np.ascontiguousarray(walk[..., ::-1])
+        walk = np.ascontiguousarray(walk[..., ::-1])
+        if self.labels:
+            labels = walk if walk.ndim == 3 else walk[:, -1]
+            labels[:] = _OTHER_SIDE[labels]
+        return walk
 
     def change_smpl(self, smpl: Floats) -> Floats:
         return mirrored(smpl)
@@ -82,7 +103,7 @@ class RandomRotate(Transform):
         rows, columns = walk.shape[-2:]
         angle = float(rng.uniform(-self.degree, self.degree))
         matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
-        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows)))
+        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows), flags=self.mixing))
 
 
 @dataclass(frozen=True)
@@ -99,7 +120,7 @@ class RandomAffine(Transform):
         turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
         places = cv2.transform(corners[None], turn)[0] + rng.uniform(-self.shift, self.shift, (3, 2))
         matrix = cv2.getAffineTransform(corners, places.astype(np.float32))
-        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows)))
+        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows), flags=self.mixing))
 
 
 @dataclass(frozen=True)
@@ -114,7 +135,7 @@ class RandomPerspective(Transform):
         inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
         places = corners + inwards * rng.uniform(0, self.shift, (4, 2)) * [columns / rows, 1.0]
         matrix = cv2.getPerspectiveTransform(places.astype(np.float32), corners)
-        return _each(walk, lambda frame: cv2.warpPerspective(frame, matrix, (columns, rows)))
+        return _each(walk, lambda frame: cv2.warpPerspective(frame, matrix, (columns, rows), flags=self.mixing))
 
 
 @dataclass(frozen=True)
@@ -148,6 +169,47 @@ class RandomErasing(Transform):
 
 
 @dataclass(frozen=True)
+class RandomPartDilate(Transform):
+    """Thickens a band of rows of the silhouettes, the same in all frames: up to `most` of them, by up to `by` px."""
+
+    prob: float = 0.2
+    most: float = 0.5
+    by: int = 2
+
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        return form in ("silhouettes", "silhouettes of 128 rows")
+
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
+        walk = walk.copy()
+        band = _band(walk.shape[-2], self.most, rng)
+        kernel = np.ones((2 * int(rng.integers(1, self.by + 1)) + 1,) * 2, np.uint8)
+        walk[:, band] = np.stack([cv2.dilate(frame, kernel) for frame in walk[:, band]])
+        return walk
+
+
+@dataclass(frozen=True)
+class RandomPartBlur(Transform):
+    """Blurs a band of rows of the silhouettes and makes it black and white again, which rounds its outline."""
+
+    prob: float = 0.2
+    most: float = 0.5
+    by: int = 3
+
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        return form in ("silhouettes", "silhouettes of 128 rows")
+
+    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
+        walk = walk.copy()
+        band = _band(walk.shape[-2], self.most, rng)
+        size = (2 * int(rng.integers(1, self.by + 1)) + 1,) * 2
+        blurred = [cv2.GaussianBlur(frame, size, 0) for frame in walk[:, band]]
+        walk[:, band] = np.where(np.stack(blurred) > 127, np.uint8(255), np.uint8(0))
+        return walk
+
+
+@dataclass(frozen=True)
 class Deform(Transform):
     """Rotates, shears and stretches a walk a little, and mirrors every other walk."""
 
@@ -164,7 +226,7 @@ class Deform(Transform):
         turn = np.array([[stretch, shear - np.sin(angle)], [np.sin(angle), 1.0]])
         centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
         matrix = np.concatenate([turn, (centre - turn @ centre)[:, None]], axis=1)
-        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows)))
+        return _each(walk, lambda frame: cv2.warpAffine(frame, matrix, (columns, rows), flags=self.mixing))
 
 
 @dataclass(frozen=True)
@@ -262,7 +324,8 @@ class RandomMove(PoseTransform):
 TRANSFORMS: Mapping[str, type[Transform]] = {
     kind.__name__: kind
     for kind in (
-        RandomHorizontalFlip, RandomRotate, RandomAffine, RandomPerspective, RandomErasing, Deform, PoorSegmentation,
+        RandomHorizontalFlip, RandomRotate, RandomAffine, RandomPerspective, RandomErasing, RandomPartDilate,
+        RandomPartBlur, Deform, PoorSegmentation,
         FlipSequence, MirrorPoses, InversePosesPre, PointNoise, JointNoise, RandomMove,
     )
 }  # fmt: skip
@@ -307,8 +370,9 @@ def read_transforms(entries: Any, place: str, form: Form) -> tuple[Transform, ..
             kind = TRANSFORMS[name]
             if not kind.fits(form):
                 raise SettingsError(f"{inside}.type: {name} is not for networks that take {form}.")
-            rules: dict[str, Rule] = {field.name: field.name for field in fields(kind)}
-            transforms.append(kind(**read(entry, inside, {**rules, "probability": "prob"}, get_type_hints(kind))))
+            rules: dict[str, Rule] = {each.name: each.name for each in fields(kind) if each.name != "labels"}
+            values = read(entry, inside, {**rules, "probability": "prob"}, get_type_hints(kind))
+            transforms.append(kind(**values, labels="parsing" in form))
     return tuple(transforms)
 
 
@@ -341,6 +405,13 @@ def _entries(transforms: object) -> Iterator[Mapping[str, Any]]:
         if isinstance(entry, Mapping):
             yield entry
             yield from _entries(entry.get("trf_cfg", []))
+
+
+def _band(rows: int, most: float, rng: np.random.Generator) -> slice:
+    """Draw a band of rows."""
+    height = int(rng.integers(1, max(2, round(most * rows)) + 1))
+    top = int(rng.integers(0, rows - height + 1))
+    return slice(top, top + height)
 
 
 def _each(walk: WalkArray, change: Callable[[WalkArray], WalkArray]) -> WalkArray:

@@ -15,6 +15,7 @@ from app.files import as_text, written_whole
 from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.heatmaps import heatmaps
 from app.lab.data.opengait import (
+    PARSED,
     DataSetError,
     Modality,
     WalkFile,
@@ -22,6 +23,8 @@ from app.lab.data.opengait import (
     read_bodies,
     read_heatmaps,
     read_keypoints,
+    read_parsed,
+    read_parsing,
     read_silhouettes,
     walk_files,
     warn_of,
@@ -29,7 +32,8 @@ from app.lab.data.opengait import (
 from app.types import Floats, Ints
 
 WalkArray: TypeAlias = NDArray[Any]
-"""Pictures uint8 (T, ..., h, w), keypoints float32 (T, 17, 3) with x, y in px and a score, or `bodies` (T,)."""
+"""Pictures uint8 (T, ..., h, w), keypoints float32 (T, 17, 3) with x, y in px and a score, or records (T,):
+`bodies` or `PARSED` of `app.lab.data.opengait`."""
 Form: TypeAlias = Literal[
     "silhouettes",
     "silhouettes of 128 rows",
@@ -38,6 +42,9 @@ Form: TypeAlias = Literal[
     "heatmaps",
     "heatmaps with silhouettes",
     "keypoints",
+    "parsing",
+    "parsing with silhouettes",
+    "silhouettes with parsing",
 ]
 """The form in which a network takes a walk."""
 SHAPES: dict[Form, tuple[tuple[int, ...], Any]] = {
@@ -48,6 +55,9 @@ SHAPES: dict[Form, tuple[tuple[int, ...], Any]] = {
     "heatmaps": ((2, 64, 44), np.uint8),
     "heatmaps with silhouettes": ((3, 64, 44), np.uint8),
     "keypoints": ((17, 3), np.float32),
+    "parsing": ((64, 44), np.uint8),
+    "parsing with silhouettes": ((), PARSED),
+    "silhouettes with parsing": ((2, 64, 44), np.uint8),
 }
 """Shape and number type of one frame in each form."""
 Estimate: TypeAlias = Callable[[str, Floats], Floats]
@@ -214,6 +224,8 @@ def _pack(
 
 def _modalities(data: Mapping[Modality, Path], people: Sequence[str] | None, form: Form) -> tuple[Modality, ...]:
     """Return what is read for a form. Heatmaps come from keypoints, unless the names of the files say heatmap."""
+    if "parsing" in form:
+        return ("parsing",) if form == "parsing" else ("parsing", "silhouette")
     if form.startswith("silhouettes"):
         return ("silhouette", "smpl") if "smpl" in form else ("silhouette",)
     if form == "keypoints":
@@ -235,6 +247,12 @@ def _holds_heatmaps(file: WalkFile) -> bool:
 
 def _read(files: Sequence[WalkFile], form: Form, estimate: Estimate | None) -> WalkArray:
     rows = 128 if form.endswith("128 rows") else 64
+    if form == "parsing":
+        return read_parsing(files[0].path)
+    if "parsing" in form:
+        parsed = read_parsed(files[0].path, files[1].path)
+        stacked = form == "silhouettes with parsing"
+        return np.stack([parsed["silhouettes"], parsed["parsing"]], 1) if stacked else parsed
     if form.startswith("silhouettes with smpl"):
         return read_bodies(files[0].path, files[1].path, rows)
     if form.startswith("silhouettes"):
