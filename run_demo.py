@@ -3,7 +3,7 @@
 
 import sys
 
-from app.cli.main import main
+from app.__main__ import run
 
 if __name__ == "__main__":
-    sys.exit(main(["demo", *sys.argv[1:]]))
+    sys.exit(run(["demo", *sys.argv[1:]]))

@@ -112,7 +112,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Returns:
-        0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM.
+        0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, which
+        says that the terminal was closed.
     """
     accept_all_text()
     with _ended_by_signals() as ending, show_log():
@@ -157,7 +158,7 @@ class _Ending:
             # sys.exit would wait for threads that still compute.
             os._exit(128 + number)
         self.was_asked = True
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             raise SystemExit(128 + number)
         with suppress(OSError):  # written to the file itself, because a signal may interrupt a print
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
@@ -166,13 +167,16 @@ class _Ending:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[_Ending]:
-    """Let Ctrl-C and SIGTERM end the run; see `_Ending`."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end the run; see `_Ending`."""
     ending = _Ending()
     if threading.current_thread() is not threading.main_thread():  # other threads cannot handle signals
         yield ending
         return
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, ending.ask) for number in numbers}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # Windows has none
+        numbers.append(signal.SIGHUP)
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, ending.ask) for number in heeded}
     try:
         yield ending
     finally:

@@ -196,7 +196,7 @@ class Database:
         """Explain what an error of SQLite means."""
         try:
             yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # these are faults of this program
+        except sqlite3.ProgrammingError:  # a fault of this program
             raise
         except sqlite3.DatabaseError as error:
             reason = str(error)
@@ -208,6 +208,7 @@ class Database:
                 ("not a database", "it is not a gallery. Give another file"),
                 ("malformed", _DAMAGED),
                 ("decode", _DAMAGED),
+                ("constraint failed", _DAMAGED),  # the program itself breaks none
             )
             advice = next((advice for word, advice in known if word in reason), "SQLite refuses")
             if "I/O" in reason and self.path is not None and is_full(self.path.parent):

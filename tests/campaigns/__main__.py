@@ -1,107 +1,122 @@
-"""``python -m tests.campaigns``: hostile inputs and kills, by the hundred. Not part of the test suite.
+"""``python -m tests.campaigns``: ten thousand hostile inputs, and hundreds of kills. Not part of the test suite.
 
-Each input is made from the seed, its kind and its number alone, so a fault is seen again with
-``python -m tests.campaigns KIND --seed SEED --first NUMBER --count 1``. The exit code is 1 where there was a fault.
+Each attempt is made from the seed, the part and its number alone. What shows a fault is kept, with the command that
+tries it again: ``python -m tests.campaigns --only PART --seed SEED --first NUMBER --count 1``. The last lines are the
+figures, as a table. The exit code is 1 where there was a fault.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
-from random import Random
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # and no other threads, because children are forked
+# No threads beside the first: processes are forked, and there are as many of them as cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
-from tests.campaigns.child import FAULTS, in_child
-from tests.campaigns.inputs import KINDS
-from tests.campaigns.kills import COMMANDS, Killing
+from tests.campaigns import crowds, disks, inputs, kills, pages, requests
+from tests.campaigns.crew import FAULTS, Part, SkippedError, attempts
+
+_OF_KINDS = (inputs, requests, kills, pages, crowds, disks)
+PARTS: dict[str, Part] = {name: part for kind in _OF_KINDS for name, part in kind.PARTS.items()}
 
 
-def damage(kind: str, seed: int, numbers: range, folder: Path, kept: Path) -> bool:
-    """Damage inputs of a kind, and use each in a child; return whether there was no fault."""
-    started = time.monotonic()
-    good = _made(kind, folder / kind)
-    for path in _made(kind, folder / f"{kind} whole"):  # if good files were refused, damaged ones would show nothing
-        outcome = in_child(partial(KINDS[kind].use, path), folder / "said.txt")
-        if outcome.verdict != "fine":
-            raise SystemExit(f"{path.name} is a good file, but: {outcome.verdict}: {outcome.text}")
+def campaign(name: str, part: Part, options: argparse.Namespace, folder: Path) -> tuple[str, bool]:
+    """Run a part of the campaign; return its line of the table, and whether there was no fault."""
+    count = options.count if options.count is not None else part.count
+    numbers = range(options.first, options.first + count)
+    started, spent = time.monotonic(), _processor_time()
     verdicts: Counter[str] = Counter()
-    most = 0.0
-    for number in numbers:
-        random = Random(f"{seed} {kind} {number}")
-        source = random.choice(good)
-        content = KINDS[kind].damage(source.read_bytes(), random)
-        shutil.rmtree(folder / "input", ignore_errors=True)
-        path = folder / "input" / source.name
-        path.parent.mkdir()
-        path.write_bytes(content)
-        outcome = in_child(partial(KINDS[kind].use, path), folder / "said.txt")
-        verdicts[outcome.verdict] += 1
-        most = max(most, outcome.megabytes)
-        if outcome.is_fault:
-            kept.mkdir(parents=True, exist_ok=True)
-            (kept / f"{kind}-{number}-{path.name}").write_bytes(content)
-            print(f"{kind} {number}, {path.name}: {outcome.verdict} after {outcome.seconds:.1f} s\n{outcome.text}")
-    told = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in ("fine", "refused", *FAULTS))
-    _say(kind, f"{len(numbers)} inputs, seed {seed}: {told}; at most {most:.0f} MB", started)
-    return not any(verdicts[fault] for fault in FAULTS)
-
-
-def kills(seed: int, numbers: range, folder: Path) -> bool:
-    """Kill each command that writes again and again; return whether nothing was lost."""
-    started, wrong = time.monotonic(), 0
-    killing = {name: Killing(command, folder / f"kill {name}") for name, command in COMMANDS.items()}
-    for number in numbers:
-        random = Random(f"{seed} kills {number}")
-        name = list(killing)[number % len(killing)]
-        if fault := killing[name].kill(random):
-            wrong += 1
-            print(f"kills {number}, {name}: {fault}")
-    _say(
-        "kills",
-        f"{len(numbers)} kills of {len(killing)} commands, seed {seed}: {wrong} lost or left something",
-        started,
+    most = slowest = 0.0
+    try:
+        material = folder / name
+        material.mkdir()
+        attempt = part.prepare(material)
+        for outcome in attempts(
+            attempt,
+            name,
+            options.seed,
+            numbers,
+            folder,
+            workers=options.workers,
+            seconds=part.seconds * options.patience,
+        ):
+            verdicts[outcome.verdict] += 1
+            most, slowest = max(most, outcome.megabytes), max(slowest, outcome.seconds)
+            if options.verbose or outcome.is_fault:
+                print(
+                    f"{name} {outcome.number}: {outcome.verdict} after {outcome.seconds:.1f} s\n{outcome.text[-4000:]}"
+                )
+            if outcome.is_fault:
+                kept = options.keep / f"{name}-{options.seed}-{outcome.number}"
+                shutil.rmtree(kept, ignore_errors=True)
+                shutil.copytree(outcome.place, kept, symlinks=True, ignore_dangling_symlinks=True)
+                print(
+                    f"Kept in {kept}. Again: python -m tests.campaigns --only {name} --seed {options.seed} "
+                    f"--first {outcome.number} --count 1",
+                    flush=True,
+                )
+    except SkippedError as reason:
+        return f"| {name} | skipped: {reason} | | | | | |", True
+    what = "" if part.each == 1 and part.what == "inputs" else f" ({count * part.each} {part.what})"
+    faults = ", ".join(f"{verdicts[fault]} {fault}" for fault in FAULTS if verdicts[fault]) or "none"
+    wall, spent = time.monotonic() - started, _processor_time() - spent
+    return (
+        f"| {name} | {count}{what} | {verdicts['fine']} | {verdicts['refused']} | {faults} | {most:.0f} MB | "
+        f"{slowest:.1f} s | {wall:.0f} s | {spent:.0f} s |",
+        not any(verdicts[fault] for fault in FAULTS),
     )
-    return not wrong
 
 
-def _made(kind: str, folder: Path) -> list[Path]:
-    folder.mkdir()
-    KINDS[kind].make(folder)
-    return sorted(path for path in folder.iterdir() if path.is_file())
-
-
-def _say(what: str, text: str, started: float) -> None:
-    print(f"{what}: {text}; {time.monotonic() - started:.0f} s", flush=True)
+def _processor_time() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def main() -> int:
+    """Run the campaign that the command line describes."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns", description=__doc__.partition("\n")[0])
-    parser.add_argument("what", nargs="*", choices=[*KINDS, "kills"], help="default: everything", metavar="KIND")
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated", metavar="PART")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="the number of the first input")
-    parser.add_argument("--count", type=int, default=200, help="inputs of each kind")
-    parser.add_argument("--kills", type=int, default=60, help="kills of all commands together")
-    parser.add_argument(
-        "--keep", type=Path, default=Path("output/campaigns"), help="folder for inputs that show a fault"
-    )
+    parser.add_argument("--first", type=int, default=0, help="the number of the first attempt of each part")
+    parser.add_argument("--count", type=int, help=f"attempts of each part; usual are {_counts()}")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor of all limits of time, for a busy machine")
+    parser.add_argument("--keep", type=Path, default=Path("output/campaigns"), help="folder for what shows a fault")
+    parser.add_argument("--verbose", action="store_true", help="show what each attempt said")
     options = parser.parse_args()
+    options.keep = options.keep.absolute()
+    lines = []
     good = True
-    with tempfile.TemporaryDirectory() as name:
-        for what in options.what or [*KINDS, "kills"]:
-            first = options.first
-            if what == "kills":
-                good &= kills(options.seed, range(first, first + options.kills), Path(name))
-            else:
-                good &= damage(what, options.seed, range(first, first + options.count), Path(name), options.keep)
+    with tempfile.TemporaryDirectory(prefix="campaign-", dir=_memory()) as name:
+        for part in options.only or PARTS:
+            line, is_good = campaign(part, PARTS[part], options, Path(name))
+            good &= is_good
+            lines.append(line)
+            print(line, flush=True)
+    print(
+        f"\nSeed {options.seed}:\n\n| Part | Attempts | Fine | Refused | Faults | Memory | Slowest | Time | Processor |"
+    )
+    print("|" + "---|" * 9, *lines, sep="\n")
     return 0 if good else 1
+
+
+def _memory() -> str | None:
+    """Return a folder in memory if there is one with room: SQLite waits for a disk at every change."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 2 << 30 else None
+
+
+def _counts() -> str:
+    return ", ".join(f"{part.count} {name}" for name, part in PARTS.items())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command: the first one in good order, the second one at once."""
+"""Ctrl-C, SIGTERM and SIGHUP end a command: the first one in good order, the second one at once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def slow(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     yield from hanging(tmp_path / "x.json", 0.5, 0.5)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_second_signal_ends_at_once_and_leaves_nothing(
     stuck: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -100,3 +100,32 @@ def test_the_interpreters_end_can_be_cut_short(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=20)
         assert process.returncode == 130
         assert "Traceback" not in err
+
+
+ASKED_TO_STOP = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+class Interrupts(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv[0] = "gaitprint"
+from app.__main__ import run
+run(["--help"])
+if sys.argv[1] == "at the end":
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("moment", ["app.cli.main", "typer", "rich.console", "app.files", "at the end"])
+def test_ctrl_c_before_and_after_the_command_gives_no_traceback(moment: str) -> None:
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_TO_STOP, moment], cwd=ROOT, text=True, capture_output=True, preexec_fn=listen
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")

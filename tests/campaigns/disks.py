@@ -1,0 +1,98 @@
+"""Full disks: commands write to a small disk in memory. They say that it is full, and what was there stays whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from random import Random
+
+from app.errors import GaitprintError
+from tests.campaigns.crew import Attempt, FaultError, Part, SkippedError
+from tests.campaigns.kills import COMMANDS, Command, begin, run, said
+
+_FULL = ("No space is left", "no space is left", "lacks the space")
+_PATIENCE = 100.0
+_TRIED = (
+    "export",
+    "import",
+    "rename",
+    "merge",
+    "forget",
+    "re-embed",
+    "enrol",
+    "identify",
+    "demo",
+    "silhouettes",
+    "train",
+)
+
+
+def prepare(folder: Path) -> Attempt:
+    probe = folder / "probe"
+    probe.mkdir()
+    if not _mounted(probe, 1):
+        raise SkippedError("only root can mount a small disk")
+    _unmount(probe)
+
+    def attempt(random: Random, place: Path) -> None:
+        name = random.choice(_TRIED)
+        command = COMMANDS[name]
+        print(name)
+        fresh = place / "fresh"
+        fresh.mkdir()
+        command.prepare(fresh)
+        before = command.state(fresh)
+        used = sum(path.stat().st_size + 4096 for path in fresh.rglob("*")) >> 10
+        disk = place / "disk"
+        disk.mkdir()
+        if not _mounted(disk, used + random.choice([8, 16, 32, 64, 128, 256, 512, 1024])):
+            raise FaultError("the disk cannot be mounted")
+        try:
+            _tried(command, fresh, disk, before)
+        finally:
+            _unmount(disk)
+
+    return attempt
+
+
+def _tried(command: Command, fresh: Path, disk: Path, before: object) -> None:
+    work = disk / "work"
+    try:
+        shutil.copytree(fresh, work)
+    except (shutil.Error, OSError):
+        raise GaitprintError("What is needed does not even fit on the disk.") from None
+    child = begin(command.arguments, work)
+    end = time.monotonic() + _PATIENCE
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > end:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            raise FaultError(f"it does not end: {said(work)[-2000:]}")
+        time.sleep(0.005)
+    text, code = said(work), os.waitstatus_to_exitcode(ended[1])
+    if "Traceback" in text or code not in (0, 2):
+        raise FaultError(f"code {code}: {text[-4000:]}")
+    if code == 2 and not any(words in text for words in _FULL):
+        raise FaultError(f"it does not say that the disk is full: {text[-2000:]}")
+    subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)  # somebody makes room
+    left = command.state(work)
+    if code == 2 and left != before and not command.steps:
+        raise FaultError(f"it was refused, but there is {left} instead of {before}"[:3000])
+    run(command.next if code == 0 else command.arguments, work)
+    if command.state(work) == before:
+        raise FaultError("with room it does nothing")
+
+
+def _mounted(place: Path, kilobytes: int) -> bool:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "campaign", str(place)]
+    return subprocess.run(mount, capture_output=True).returncode == 0
+
+
+def _unmount(place: Path) -> None:
+    subprocess.run(["umount", "-l", str(place)], capture_output=True, check=True)
+
+
+PARTS: dict[str, Part] = {"disks": Part(prepare, 80, seconds=300, what="full disks")}
