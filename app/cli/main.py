@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -58,6 +59,7 @@ _WITHOUT_WINDOWS = (
     "Gaitprint needs: pip uninstall -y opencv-python, then pip install 'opencv-python-headless<5'. Or install the "
     "library, for example with: apt install libgl1 libglib2.0-0."
 )
+_MOMENT = 0.05  # s
 _SHOW_CURSOR = b"\x1b[?25h"  # progress bars hide the cursor
 _STOPPING = b"\nStopping. Finished work is kept: run the same command again to go on. Ctrl-C again ends at once.\n"
 
@@ -150,19 +152,49 @@ class _Ending:
 
     was_asked = False
 
+    def __init__(self) -> None:
+        self._number: int | None = None  # of the signal that unwinds the run
+        self._was_lost = False
+
     def ask(self, number: int, _frame: FrameType | None) -> None:
-        if self.was_asked:
+        if self.was_asked and not self._was_lost:
             remove_unfinished()
             if sys.stdout.isatty():
                 os.write(1, _SHOW_CURSOR)
             # sys.exit would wait for threads that still compute.
             os._exit(128 + number)
-        self.was_asked = True
+        is_first = not self.was_asked
+        self.was_asked, self._was_lost, self._number = True, False, number
         if number != signal.SIGINT:
             raise SystemExit(128 + number)
-        with suppress(OSError):  # written to the file itself, because a signal may interrupt a print
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
+        if is_first:
+            with suppress(OSError):  # written to the file itself, because a signal may interrupt a print
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
         raise KeyboardInterrupt
+
+    def ask_again(self, lost: sys.UnraisableHookArgs) -> bool:
+        """Unwind the run once more if a library that had called Python could not pass the exception on.
+
+        Returns:
+            Whether `lost` was that exception.
+        """
+        if self._number is None or not isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
+            return False
+        self._was_lost = True
+        # A moment later, because whatever is raised here would be lost as well.
+        again = threading.Timer(_MOMENT, _send, [self._number])
+        again.daemon = True
+        again.start()
+        return True
+
+
+def _send(number: int) -> None:
+    """Send the main thread a signal."""
+    main_thread = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main_thread is not None:
+        signal.pthread_kill(main_thread, number)
+    else:  # Windows, where it does not end a pause
+        _thread.interrupt_main(number)
 
 
 @contextmanager
@@ -177,9 +209,12 @@ def _ended_by_signals() -> Iterator[_Ending]:
         numbers.append(signal.SIGHUP)
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
     before = {number: signal.signal(number, ending.ask) for number in heeded}
+    tell = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if ending.ask_again(lost) else tell(lost)
     try:
         yield ending
     finally:
         if not ending.was_asked:  # otherwise a second signal must still end the program while it waits for threads
+            sys.unraisablehook = tell
             for number, handler in before.items():
                 signal.signal(number, handler)

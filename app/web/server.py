@@ -8,8 +8,10 @@ import logging
 import os
 import posixpath
 import re
+import signal
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import FrameType
@@ -168,6 +170,17 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         asyncio.get_running_loop().create_task(self._queue.close())
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGHUP, which says that the terminal was closed, end the server as SIGTERM does."""
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        is_main = threading.current_thread() is threading.main_thread()
+        with contextlib.ExitStack() as stack:
+            if hangup is not None and is_main and signal.getsignal(hangup) != signal.SIG_IGN:
+                stack.callback(signal.signal, hangup, signal.signal(hangup, self.handle_exit))
+            stack.enter_context(super().capture_signals())
+            yield
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind a socket; port 0 stands for any free one.
@@ -217,7 +230,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 def serve(
     options: WebOptions, listener: socket.socket, certificate: Path | None = None, key: Path | None = None
 ) -> None:
-    """Serve at a bound socket until Ctrl-C or SIGTERM.
+    """Serve at a bound socket until Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         OutputError: the folder for uploads and results cannot be made.

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from random import Random
@@ -129,7 +130,7 @@ def attempts(
                 return
             os.chdir(member.place)
             _forget_peak()
-            verdict = _verdict(lambda number=number: attempt(Random(f"{seed} {name} {number}"), member.place))
+            verdict = _verdict(partial(attempt, Random(f"{seed} {name} {number}"), member.place))
             sys.stdout.flush()
             member.connection.send((verdict, _peak(os.getpid())))
 

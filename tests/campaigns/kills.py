@@ -265,7 +265,7 @@ COMMANDS: dict[str, Command] = {
     "from videos": Command(
         found := ["prepare", "from-videos", "input_videos", "out", "--set", "detector.name=motion", "--set",
          "segmenter.name=motion", "--set", "gait.name=gei"],
-        prepare_videos, files_in("out"), next=found, steps=True, share=3,
+        prepare_videos, files_in("out", "cache"), next=found, steps=True, share=3,
     ),
     "scene": Command(_SCENE, prepare_walkers, files_in("out"), next=_SCENE, steps=True, share=3),
     "walkers": Command(_WALKERS, prepare_walkers, files_in("out"), next=_WALKERS, steps=True, share=3),
@@ -338,11 +338,11 @@ class Killing:
 
     def __init__(self, command: Command, folder: Path) -> None:
         self.command, self._folder = command, folder
-        self._fresh = folder / "fresh"
+        self._fresh, self.place = folder / "fresh", folder / "place"
         self._fresh.mkdir(parents=True)
         command.prepare(self._fresh)
         self._before = command.state(self._fresh)
-        whole = self._copied("whole")
+        whole = self._copied()
         started = time.monotonic()
         run(command.arguments, whole)
         self._seconds = time.monotonic() - started
@@ -357,7 +357,7 @@ class Killing:
         Raises:
             FaultError: something was lost or left, or it does not come to its end.
         """
-        place = self._copied("place")
+        place = self._copied()
         child = self._begin(place, anew)
         time.sleep(random.uniform(0, 1.05 * self._seconds + (0.5 if anew else 0.0)))
         os.kill(child, number)
@@ -418,8 +418,9 @@ class Killing:
         if left:
             raise FaultError(f"{self.command.traces!r} still stands in {left}")
 
-    def _copied(self, name: str) -> Path:
-        place = self._folder / name
+    def _copied(self) -> Path:
+        """Return the folder in which the command runs, always the same, because some files name it."""
+        place = self.place
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(self._fresh, place)
         return place
@@ -449,7 +450,11 @@ def prepare_for(signals: Sequence[signal.Signals]) -> Callable[[Path], Attempt]:
                 raise GaitprintError(f"{name} is left out: {skipped[name]}")
             number = random.choice(signals)
             print(number.name)
-            killings[name].kill(random, number, anew=random.random() < 0.05)
+            try:
+                killings[name].kill(random, number, anew=random.random() < 0.05)
+            except FaultError:
+                shutil.copytree(killings[name].place, place / "left", symlinks=True)  # to be kept
+                raise
 
         return attempt
 

@@ -134,8 +134,8 @@ def prepare(folder: Path) -> Attempt:
             if about["state"] != "done":
                 raise FaultError(f"the run ended as {about['state']}: {about['message']}")
             tracks = page.ask("GET", f"/jobs/{job}/result")["videos"][0]["tracks"]
-            if "Anna" not in {track["identity"] for track in tracks}:
-                raise FaultError(f"nobody is named: {tracks}")
+            if "Anna" not in {one["identity"] for track in tracks for one in track["candidates"]}:
+                raise FaultError(f"nobody was compared: {tracks}")
             page.end(signal.SIGTERM)
         finally:
             page.kill()

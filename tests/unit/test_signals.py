@@ -12,6 +12,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# A library calls Python, and cannot pass on an exception that is raised there.
+LOSES = """
+import ctypes, os, signal, sys, time, weakref
+from pathlib import Path
+from app.cli import main
+from app.files import written_whole
+
+def stop():
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    time.sleep(0.1)
+
+class Kept:
+    def __del__(self):
+        stop()
+
+def forgotten():
+    kept = ctypes.c_int()
+    reference = weakref.ref(kept, lambda _: stop())
+    del kept
+
+WAYS = {"callback": ctypes.CFUNCTYPE(None)(stop), "end of an object": Kept, "end of a reference": forgotten}
+
+@main.app.command("lose")
+def lose(way: str) -> None:
+    with written_whole(Path(sys.argv[1])) as temporary:
+        temporary.touch()
+        WAYS[way]()
+        time.sleep(60)
+
+sys.exit(main.main(["lose", *sys.argv[3:]]))
+"""
 # Hangs with a file half-written, also on its way out and, in a thread, when the interpreter ends.
 HANGS = """
 import sys, time
@@ -36,13 +67,15 @@ sys.exit(main.main(["hang", *sys.argv[2:]]))
 """
 
 
-def hanging(out: Path, seconds: float, unwinding: float) -> Iterator[subprocess.Popen[str]]:
-    def listen() -> None:  # whoever runs the tests in the background may have Ctrl-C ignored
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _listen() -> None:
+    """Heed Ctrl-C in a new process: whoever runs the tests in the background may have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def hanging(out: Path, seconds: float, unwinding: float) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", HANGS, str(out), str(seconds), str(unwinding)],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen,
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_listen,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "half\n"
@@ -50,6 +83,19 @@ def hanging(out: Path, seconds: float, unwinding: float) -> Iterator[subprocess.
     yield process
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("way", ["callback", "end of an object", "end of a reference"])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_heeded_where_a_library_loses_it(way: str, name: str, code: int, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOSES, str(tmp_path / "x.json"), name, way],
+        cwd=ROOT, text=True, capture_output=True, timeout=50, preexec_fn=_listen,
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("Stopping") == (name == "SIGINT")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -122,10 +168,7 @@ if sys.argv[1] == "at the end":
 
 @pytest.mark.parametrize("moment", ["app.cli.main", "typer", "rich.console", "app.files", "at the end"])
 def test_ctrl_c_before_and_after_the_command_gives_no_traceback(moment: str) -> None:
-    def listen() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
     ended = subprocess.run(
-        [sys.executable, "-c", ASKED_TO_STOP, moment], cwd=ROOT, text=True, capture_output=True, preexec_fn=listen
+        [sys.executable, "-c", ASKED_TO_STOP, moment], cwd=ROOT, text=True, capture_output=True, preexec_fn=_listen
     )
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
