@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from tests.campaigns.kills import COMMANDS, Command, begin, run, said
 
 _FULL = ("No space is left", "no space is left", "lacks the space")
 _PATIENCE = 100.0
+_NEW_MOUNTS = 0x20000  # CLONE_NEWNS of Linux
 _TRIED = (
     "export",
     "import",
@@ -31,13 +33,16 @@ _TRIED = (
 
 
 def prepare(folder: Path) -> Attempt:
-    probe = folder / "probe"
-    probe.mkdir()
-    if not _mounted(probe, 1):
-        raise SkippedError("only root can mount a small disk")
-    _unmount(probe)
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "campaign", str(folder)]
+    if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True).returncode:
+        raise SkippedError("only root can mount a small disk, on Linux")
+    private = False
 
     def attempt(random: Random, place: Path) -> None:
+        nonlocal private
+        if not private:
+            _keep_mounts_private()
+            private = True
         name = random.choice(_TRIED)
         command = COMMANDS[name]
         print(name)
@@ -84,6 +89,14 @@ def _tried(command: Command, fresh: Path, disk: Path, before: object) -> None:
     run(command.next if code == 0 else command.arguments, work)
     if command.state(work) == before:
         raise FaultError("with room it does nothing")
+
+
+def _keep_mounts_private() -> None:
+    """Give this process mounts of its own, which end with it, however it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_MOUNTS):
+        raise OSError(ctypes.get_errno(), "no mounts of its own")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 def _mounted(place: Path, kilobytes: int) -> bool:
