@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import shutil
 import stat
@@ -36,7 +38,13 @@ _SPECIAL = {
     stat.S_ISSOCK: "a socket",
 }
 
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_HALF = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.partial(\..*)?")
+"""The names of half-written files and folders say which process of which machine writes them."""
+
 _unfinished: set[Path] = set()
+_cleared: set[Path] = set()
+"""Folders from which this process has removed what killed ones had left."""
 
 
 @contextmanager
@@ -44,7 +52,8 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`. On success it is renamed to `path`, on an exception it is removed.
 
     The block may make a file or a folder. Missing parent folders are made; on an exception they are removed again,
-    unless something else lies in them.
+    unless something else lies in them. What a killed process of this machine left half-written in the folder of `path`
+    is removed.
 
     Args:
         path: the file or folder. A regular file of that name is replaced.
@@ -57,7 +66,9 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
     need_replaceable(path, replaces)
     # The suffix stays last, because encoders choose the format by it. The stem is cut, because file systems allow names
     # of at most 255 bytes, and a character may take four.
-    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    token = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary = path.with_name(f".{path.stem[:40]}.{token}.partial{path.suffix}")
+    _clear(path.parent)
     made = [parent for parent in path.parents if not parent.exists()]
     _unfinished.add(temporary)
     try:
@@ -131,6 +142,33 @@ def remove_unfinished() -> None:
     """Remove everything that `written_whole` is writing at the moment, before a process ends without unwinding."""
     for temporary in list(_unfinished):
         _remove(temporary)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed processes of this machine were writing into a folder; this is done once by each process."""
+    if folder in _cleared:
+        return
+    _cleared.add(folder)
+    with suppress(OSError):  # the folder is not there yet, or cannot be listed
+        for path in folder.iterdir():
+            named = _HALF.fullmatch(path.name)
+            if named and named["host"] == _HOST and path not in _unfinished and not _works(int(named["process"])):
+                _remove(path)
+
+
+def _works(process: int) -> bool:
+    """Whether another process goes on; on Windows, where asking could end it, it may."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(temporary: Path) -> None:

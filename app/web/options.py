@@ -90,7 +90,14 @@ def read_model(model: type[M], path: Path) -> M:
     try:
         return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise WebError(
-            f"{path} cannot be read ({error.error_count()} faults): it is damaged, or another version wrote it. "
-            "Move it away, or give another --folder."
-        ) from error
+        raise damaged(path, f"{error.error_count()} faults") from error
+    except OSError as error:
+        raise damaged(path, error.strerror or str(error)) from error
+
+
+def damaged(path: Path, reason: str) -> WebError:
+    """Return the error that says that a file of the application cannot be read."""
+    return WebError(
+        f"{path} cannot be read ({reason}): it is damaged, or another version wrote it. Move it away, or give another "
+        "--folder."
+    )

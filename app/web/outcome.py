@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from PIL import Image as Picture
 from pydantic import BaseModel
 
 from app.types import Embedding, GaitSequence
-from app.web.options import read_model
+from app.web.options import damaged, read_model
 
 
 class SeenVideo(BaseModel):
@@ -53,6 +55,15 @@ class Outcome(BaseModel):
         return read_model(cls, result / "outcome.json")
 
 
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Raise the error of a damaged file where what belongs to a track cannot be read."""
+    try:
+        yield
+    except Exception as error:  # a damaged archive can fail in many ways
+        raise damaged(path, str(error)) from error
+
+
 class StoredWalks:
     """The embeddings and silhouettes of a video in a result, by track id."""
 
@@ -61,18 +72,20 @@ class StoredWalks:
 
     def embedding(self, track_id: int) -> Embedding | None:
         """Return the embedding of a track; None for a track that could not be used."""
-        if not self._file(track_id).is_file():
+        path = self._file(track_id)
+        if not path.is_file():
             return None
-        with np.load(self._file(track_id), allow_pickle=False) as arrays:
+        with _sound(path), np.load(path, allow_pickle=False) as arrays:
             return Embedding(arrays["parts"], str(arrays["model_id"]), int(arrays["frames"]))
 
     def sequence(self, track_id: int, fps: float) -> GaitSequence:
         """Return the silhouettes of a track, from which its embedding was made."""
-        with np.load(self._file(track_id), allow_pickle=False) as arrays:
-            indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
-        folder = self._silhouettes / f"{track_id:03d}"
-        pictures = [np.asarray(Picture.open(folder / f"{index:06d}.png"), np.uint8) for index in indices.tolist()]
-        return GaitSequence(indices, np.stack(pictures), fps, keypoints)
+        path, folder = self._file(track_id), self._silhouettes / f"{track_id:03d}"
+        with _sound(path):
+            with np.load(path, allow_pickle=False) as arrays:
+                indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
+            pictures = [np.asarray(Picture.open(folder / f"{index:06d}.png"), np.uint8) for index in indices.tolist()]
+            return GaitSequence(indices, np.stack(pictures), fps, keypoints)
 
     def _file(self, track_id: int) -> Path:
         return self._features / f"{track_id:03d}.npz"

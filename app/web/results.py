@@ -10,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
 from app.types import Sureness
 from app.web.jobs import Job
-from app.web.options import NotThereError
+from app.web.options import NotThereError, damaged
 from app.web.outcome import KnownIdentity, Outcome
 
 _GAP = 0.5  # s; shorter absences leave no gap in the timeline
@@ -50,6 +52,49 @@ class Known:
         return None if walk_id in self.removed else self.owners.get(walk_id, FORGOTTEN)
 
 
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Candidate(_Part):
+    identity: str
+
+
+class _Track(_Part):
+    track_id: int
+    frames: list[int] = Field(min_length=1)
+    boxes: list[list[FiniteFloat]]
+    status: str
+    reason: str | None
+    identity: str | None
+    confidence: FiniteFloat | None
+    probability: FiniteFloat | None
+    candidates: list[_Candidate]
+
+
+class _Video(_Part):
+    video: str
+    width: int
+    height: int
+    fps: FiniteFloat = Field(gt=0)
+    frame_count: int
+    warnings: list[str]
+    tracks: list[_Track]
+
+
+class _Report(_Part):
+    """What the page needs of `results.json`, which an earlier version of the program may have written."""
+
+    models: dict[str, Any]
+    timings: dict[str, Any]
+    gallery: _Video | None = None
+    probes: list[_Video]
+
+
+def _refuse(number: str) -> float:
+    raise ValueError(f"{number} is no JSON")
+
+
 class RunResult:
     """The result folder of a job that is done.
 
@@ -66,13 +111,24 @@ class RunResult:
 
     @cached_property
     def _report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads((self.folder / "run" / "results.json").read_bytes())
+        path = self.folder / "run" / "results.json"
+        try:
+            report: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse)
+            _Report.model_validate(report)
+        except ValidationError as error:
+            raise damaged(path, f"{error.error_count()} faults") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise damaged(path, str(error)) from error
         return report
 
     @cached_property
     def _videos(self) -> list[dict[str, Any]]:
         gallery = self._report.get("gallery")
-        return [*([gallery] if gallery else []), *self._report["probes"]]
+        videos = [*([gallery] if gallery else []), *self._report["probes"]]
+        ids = [seen.video_id for seen in self.outcome.videos]
+        if len(videos) != len(ids) or not self.job.names.keys() >= set(ids):
+            raise damaged(self.folder / "outcome.json", "it is about other videos")
+        return videos
 
     def view(self, known: Known) -> dict[str, Any]:
         """Return everything but the boxes, with the present names of people."""

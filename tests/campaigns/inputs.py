@@ -35,8 +35,9 @@ from app.lab.data.opengait import (
 from app.lab.evaluation.protocol import FOLDER as PROTOCOLS
 from app.lab.evaluation.protocol import read_protocol
 from app.lab.synthesis.photos import read_photos
+from app.lab.training.detector import DetectorTrainSettings
 from app.lab.training.gait.config import read_gait_config
-from app.lab.training.settings import TrainSettings, read_config, shipped
+from app.lab.training.settings import read_config, shipped
 from app.progress import Silent
 from app.recognise.scores import read_scores
 from app.runs.build import begin
@@ -386,7 +387,7 @@ def use_settings(path: Path, random: Random) -> None:
     elif "opengait" in path.name:
         read_gait_config(path)
     elif "training" in path.name:
-        read_config(path, TrainSettings, (), "detector")
+        read_config(path, DetectorTrainSettings, (), "detector")
     elif path.name == "gait.yaml":
         read_gait_config(path)
     elif "paddle" in path.name:

@@ -146,8 +146,11 @@ def prepare(folder: Path) -> Attempt:
     from app.web.outcome import Outcome, SeenVideo
     from app.web.server import create_app
 
-    def site(place: Path, password: str | None) -> tuple[Any, dict[str, str]]:
-        """Make a page with people and a run; return the application, and ids that lead somewhere."""
+    def site(place: Path, password: str | None, random: Random | None) -> tuple[Any, dict[str, str]]:
+        """Make a page with people and a run; return the application, and ids that lead somewhere.
+
+        With random numbers, one of the files that the page has written earlier is damaged.
+        """
         options = WebOptions(place / "web", place / "gallery.db", place / "input", password=password, token="token")
         with SqliteGallery(options.gallery) as gallery:
             for name, walks in people(count=2).items():
@@ -168,6 +171,9 @@ def prepare(folder: Path) -> Attempt:
         (result / "outcome.json").write_text(outcome.model_dump_json())
         jobs.save(job)
         right = {"job_id": job.job_id, "place": "0", "track_id": "1", "person_id": "1", "name": "results.json"}
+        if random is not None:
+            path = random.choice(sorted(options.folder.rglob("*.json")))
+            path.write_bytes(mutated_json(path.read_bytes(), random))
         return create_app(options), right
 
     def routes(application: Any) -> Iterator[tuple[str, str]]:
@@ -200,7 +206,7 @@ def prepare(folder: Path) -> Attempt:
         logging.getLogger("app").setLevel(logging.CRITICAL)
         password = random.choice(("open sesame", None))
         signed_in = random.random() < 0.6
-        application, right = site(place, password)
+        application, right = site(place, password, random if random.random() < 0.3 else None)
         found = sorted(set(routes(application)))
         here = "http://127.0.0.1:8765"
         with TestClient(application, base_url=here, raise_server_exceptions=False, follow_redirects=False) as client:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -169,3 +172,47 @@ def test_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"), written_whole(tmp_path / "file" / "x.txt"):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from app.files import written_whole
+folder = Path(sys.argv[1])
+with written_whole(folder / "a.json") as file, written_whole(folder / "walks") as walks:
+    file.write_text("half")
+    (walks / "1").mkdir(parents=True)
+    print("half", flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+def _writer(folder: Path, how: str) -> subprocess.Popen[str]:
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder), how], cwd=root, text=True, stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    return process
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot tell whether a process goes on")
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_stays(tmp_path: Path) -> None:
+    _writer(tmp_path, "killed").communicate()
+    killed = set(tmp_path.iterdir())
+    foreign = tmp_path / ".a.00000000-1-00000000.partial.json"  # of another machine, on a disk that is shared
+    own = tmp_path / ".a.partial.json"
+    foreign.touch()
+    own.touch()
+    writing = _writer(tmp_path, "goes on")
+    there = set(tmp_path.iterdir()) - {foreign, own}
+    assert len(killed) == len(there) == 2
+    assert not killed & there
+    with written_whole(tmp_path / "b.json") as temporary:
+        temporary.touch()
+        assert set(tmp_path.iterdir()) == {foreign, own, temporary, *there}
+    writing.communicate("")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "walks", "b.json", foreign.name, own.name}

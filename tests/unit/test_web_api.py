@@ -6,7 +6,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -28,7 +28,7 @@ from app.video.sources import distinct_names
 from app.web import server
 from app.web.api import router
 from app.web.jobs import Job, JobStore
-from app.web.options import WebOptions
+from app.web.options import WebError, WebOptions
 from app.web.outcome import Outcome, SeenVideo
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
@@ -167,6 +167,41 @@ def test_no_request_makes_the_server_fail(seed: int, options: WebOptions) -> Non
                     headers[name] = rng.choice(ODD_HEADERS)
                 answer = client.request(method, filled + query, content=body, headers=headers)
                 assert answer.status_code < 500, (method, filled, query, body[:200], headers)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "another kind": lambda content: b"[]",
+    "no number": lambda content: content.replace(b"25.0", b"NaN").replace(b"walk", b"\\ud800"),
+    "deep": lambda content: b"[" * 100_000,
+    "a field less": lambda content: content.replace(b'"frames"', b'"x"').replace(b'"video_id"', b'"x"'),
+    "nothing": lambda content: content.replace(b"[0]", b"[]").replace(b"1" * 32, b"2" * 32),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["run/results.json", "outcome.json", "features/walk/001.npz"])
+def test_a_damaged_file_of_a_run_is_named(name: str, damage: str, options: WebOptions) -> None:
+    job = finished(options)
+    path = JobStore(options.folder).result(job) / name
+    if name.startswith("features"):
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            np.savez(file, parts=np.zeros((1, 2), np.float32), model_id="gei", frames=3)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    asked = ("", "/result", "/videos/0/boxes", "/videos/0/crops/1", "/files/results.json")
+    naming = {"name": "Ann", "consent": "yes"}
+    if name == "outcome.json" and damage != "nothing":  # nobody knows whose results these are, so nothing begins
+        with pytest.raises(WebError, match=r"outcome\.json cannot be read"):
+            create_app(options)
+        return
+    client = signed_in(options, raise_server_exceptions=False)
+    with client:
+        answers = [client.get(f"/api/jobs/{job.job_id}{path}") for path in asked]
+        answers.append(client.post(f"/api/jobs/{job.job_id}/videos/0/tracks/1/person", json=naming))
+        answers += [client.get(f"/api/{path}") for path in ("jobs", "people", "log")]
+        assert [answer.status_code for answer in answers if answer.status_code >= 500] == []
 
 
 def test_whatever_can_be_asked_for_answers_head(options: WebOptions) -> None:

@@ -140,7 +140,7 @@ def _labelled(folder: Path, source: str, held_out: HeldOut | None) -> list[Photo
         ]
     except OSError as error:
         raise SettingsError(f"There are no labelled pictures: {labels} cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise SettingsError(f"{labels} is not understood: {error!r}. See app/lab/synthesis/photos.py.") from error
 
 
