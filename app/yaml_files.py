@@ -9,6 +9,7 @@ YAML and pydantic are imported when they are first needed, because importing bot
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 """How many values a file may have once every alias is replaced by what it stands for."""
 _DEEPEST = 50
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character, which only an escape such as ``\\ud800`` can bring in, and which no other program takes."""
 
 
 def read_yaml(path: Path, error: type[GaitprintError]) -> Any:
@@ -75,7 +78,10 @@ def parse_yaml(text: str, where: str, error: type[GaitprintError]) -> Any:
 
 
 def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
-    """Make sure that YAML is neither deep nor long, also when its aliases are replaced, without building its values."""
+    """Make sure that YAML is neither deep nor long, also when its aliases are replaced, and that its texts are text.
+
+    Its values are not built for that.
+    """
     import yaml
 
     sizes: dict[str, int] = {}  # how many values each anchor stands for
@@ -95,6 +101,8 @@ def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
             values += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
+            if _HALF.search(event.value):
+                raise error(f"{where} has a text (line {event.start_mark.line + 1}) with half a character.")
         if len(opened) > _DEEPEST:
             raise error(f"{where} has more than {_DEEPEST} lists and sections inside of each other.")
         if values > _MOST_VALUES:

@@ -117,6 +117,13 @@ def main(arguments: Sequence[str]) -> int:
         0 when all went well, 2 for bad input or usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, which
         says that the terminal was closed.
     """
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # while the commands are put together, or after the command
+        return INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
     accept_all_text()
     with _ended_by_signals() as ending, show_log():
         try:

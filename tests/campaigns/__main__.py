@@ -50,6 +50,8 @@ def campaign(name: str, part: Part, options: argparse.Namespace, folder: Path) -
             seconds=part.seconds * options.patience,
         ):
             verdicts[outcome.verdict] += 1
+            if (done := verdicts.total()) % max(1, count // 20) == 0:
+                print(f"{name}: {done} of {count}", file=sys.stderr, flush=True)
             most, slowest = max(most, outcome.megabytes), max(slowest, outcome.seconds)
             if options.verbose or outcome.is_fault:
                 print(
@@ -96,12 +98,16 @@ def main() -> int:
     options.keep = options.keep.absolute()
     lines = []
     good = True
-    with tempfile.TemporaryDirectory(prefix="campaign-", dir=_memory()) as name:
+    # No TemporaryDirectory, which a forked process might remove as well.
+    folder = Path(tempfile.mkdtemp(prefix="campaign-", dir=_memory()))
+    try:
         for part in options.only or PARTS:
-            line, is_good = campaign(part, PARTS[part], options, Path(name))
+            line, is_good = campaign(part, PARTS[part], options, folder)
             good &= is_good
             lines.append(line)
             print(line, flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     print(
         f"\nSeed {options.seed}:\n\n| Part | Attempts | Fine | Refused | Faults | Memory | Slowest | Time | Processor |"
     )

@@ -172,6 +172,7 @@ def attempts(
                 member.number, member.made = None, member.made + 1
                 if outcome.verdict in ("crash", "hang", "memory") or member.made >= _LIVES:
                     _end(member)
+                    shutil.rmtree(member.place, ignore_errors=True)
                     crew[place] = member = joined()
                 if not give(member):
                     idle.append(member)

@@ -177,3 +177,26 @@ def test_packed_silhouettes_cannot_fill_the_memory(column: str, sound: Path, tmp
             assert tracemalloc.get_traced_memory()[1] < 1 << 25
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE UNIQUE INDEX i ON walk (source) WHERE walk_id > 2",
+        "CREATE UNIQUE INDEX i ON embedding (frames) WHERE walk_id > 2",
+        "CREATE TRIGGER t AFTER INSERT ON person BEGIN UPDATE person SET name = NULL; END",
+        "CREATE TRIGGER t AFTER INSERT ON walk BEGIN INSERT INTO former_name VALUES (99, 'x'); END",
+        "CREATE TRIGGER t BEFORE INSERT ON embedding BEGIN UPDATE embedding SET parts = 9; END",
+    ],
+)
+def test_rules_that_contradict_the_content_are_called_damage(change: str, sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gallery.db"
+    shutil.copy(sound, path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(change)
+    walk = NewWalk(Embedding(np.ones((2, 2), np.float32), "m", 3), "a.mp4")
+    with SqliteGallery(path) as gallery:
+        before = [person.name for person in gallery.people()]
+        with pytest.raises(GalleryError, match="it is damaged"):
+            gallery.enrol("Cleo", [walk, walk], consent="yes")
+        assert [person.name for person in gallery.people()] == before

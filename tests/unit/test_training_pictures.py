@@ -78,9 +78,10 @@ def test_missing_photos_are_an_error_that_names_the_file(tmp_path: Path) -> None
     with pytest.raises(SettingsError, match="backgrounds"):
         read_backgrounds(tmp_path)
     (tmp_path / "coco").mkdir()
-    (tmp_path / "coco" / "labels.json").write_text('{"a": {"w": 3}}')
-    with pytest.raises(SettingsError, match="not understood"):
-        read_photos(tmp_path, held_out=None)
+    for content in ('{"a": {"w": 3}}', "[]", "[" * 100_000, '{"a": {"w": Infinity, "h": 1, "persons": []}}'):
+        (tmp_path / "coco" / "labels.json").write_text(content)
+        with pytest.raises(SettingsError, match="not understood"):
+            read_photos(tmp_path, held_out=None)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")

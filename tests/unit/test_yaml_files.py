@@ -85,6 +85,8 @@ HOSTILE = {
     "a wrong time": ("!!timestamp x", "cannot be read"),
     "code": ("!!python/object/apply:os.system [ls]", "is not YAML"),
     "a surrogate": ("\ud800", "is not YAML"),
+    "an escaped surrogate": ('"\\ud800"', "half a character"),
+    "a key with a surrogate": ('{"a\\udfff": 1}', "half a character"),
 }
 
 
