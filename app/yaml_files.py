@@ -102,7 +102,7 @@ def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
             if _HALF.search(event.value):
-                raise error(f"{where} has a text (line {event.start_mark.line + 1}) with half a character.")
+                raise error(f"{where} has a text with half a character: {ascii(event.value)[:60]}.")
         if len(opened) > _DEEPEST:
             raise error(f"{where} has more than {_DEEPEST} lists and sections inside of each other.")
         if values > _MOST_VALUES:

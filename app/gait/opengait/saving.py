@@ -61,5 +61,5 @@ def save_network(
         "iteration": iteration,
         **({"metadata": dict(metadata)} if metadata else {}),
     }
-    with written_whole(path) as temporary:
-        torch.save(content, temporary)
+    with written_whole(path) as temporary, temporary.open("wb") as file:  # torch writes the name of a path into it
+        torch.save(content, file)

@@ -273,8 +273,9 @@ def load_trained(network: Network, out: Path, what: str) -> Network:
 
 
 def _written(network: nn.Module, out: Path) -> nn.Module:
-    with written_whole(out / "network.pt") as temporary:
-        torch.save(network.state_dict(), temporary)
+    # Not to a path: torch writes its name into the file, and that of a temporary file differs each time.
+    with written_whole(out / "network.pt") as temporary, temporary.open("wb") as file:
+        torch.save(network.state_dict(), file)
     return network.eval()
 
 
