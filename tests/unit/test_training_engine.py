@@ -95,6 +95,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(settings: TrainSettings, tmp_pat
             assert signal.getsignal(signal.SIGINT) == before
         seen += numbers.steps
     assert seen == list(range(60))
+    assert (broken.out / "network.pt").read_bytes() == (settings.out / "network.pt").read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again(settings: TrainSettings) -> None:
