@@ -204,7 +204,10 @@ def _looked_at(member: _Member, answered: bool, seconds: float, megabytes: float
         verdict = "hang"
     else:
         return None
-    text = member.place.with_suffix(".said").read_text(encoding="utf-8", errors="replace")
+    file = member.place.with_suffix(".said")
+    if not file.exists():
+        raise RuntimeError(f"{file} is gone: something has removed the folder of the campaign")
+    text = file.read_text(encoding="utf-8", errors="replace")
     return Outcome(member.number, verdict, (text + said).strip(), taken, member.most, member.place)
 
 

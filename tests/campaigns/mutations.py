@@ -225,7 +225,7 @@ def damage_database(path: Path, random: Random) -> None:
         for pragma in ("ignore_check_constraints = ON", "foreign_keys = OFF", "journal_mode = DELETE"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         for _ in range(random.choice([1, 1, 2, 3])):
-            with suppress(sqlite3.Error, IndexError):  # it was damaged before, or nothing is in it
+            with suppress(sqlite3.Error, IndexError, UnicodeError):  # damaged before, empty, or no text for SQLite
                 _damage_tables(db, random)
     if random.random() < 0.1:
         end = random.choice(["-wal", "-shm", "-journal"])
@@ -293,7 +293,7 @@ def _change_in(root: list[Any], random: Random) -> None:
                 value = [value] if random.random() < 0.5 else {"a": value}
             holder[key] = value
         case 4 if isinstance(holder[key], str):
-            holder[key] = mutated(holder[key].encode(), random).decode("utf-8", "replace")
+            holder[key] = mutated(holder[key].encode("utf-8", "surrogatepass"), random).decode("utf-8", "replace")
         case 5 if isinstance(holder[key], int | float):
             holder[key] = random.choice([-holder[key], holder[key] + 1, holder[key] * 1000, str(holder[key])])
         case _:
