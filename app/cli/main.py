@@ -201,7 +201,7 @@ def _send(number: int) -> None:
     if hasattr(signal, "pthread_kill") and main_thread is not None:
         signal.pthread_kill(main_thread, number)
     else:  # Windows, where it does not end a pause
-        _thread.interrupt_main(number)
+        _thread.interrupt_main(signal.Signals(number))
 
 
 @contextmanager
