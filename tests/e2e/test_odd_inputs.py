@@ -10,7 +10,6 @@ from typing import Any
 import av
 import pytest
 
-from app.video.summary import write_summary
 from tests.clips import Scene, Walker, write_clip
 from tests.e2e.conftest import Demo, pair
 from tests.e2e.test_happy_path import report_of, results
@@ -84,10 +83,3 @@ def test_one_person_in_the_gallery(demo: Demo, studio: Path, tmp_path: Path) -> 
     ended = demo("--gallery", tmp_path / "single.mp4", "--probe", tmp_path / "both.mp4", "--output", tmp_path / "out")
     assert ended.code == 0, ended.out + ended.err
     assert "a guess from walks of the same people" in " ".join(ended.out.split())
-
-
-def test_a_summary_of_a_single_picture(studio: Path, tmp_path: Path) -> None:
-    one = tmp_path / "one.mp4"
-    write_clip(one, replace(pair(Walker(1), Walker(2)), seconds=0.04))
-    write_summary(studio / "short.mp4", one, tmp_path / "summary.gif")
-    assert (tmp_path / "summary.gif").stat().st_size > 100

@@ -71,6 +71,15 @@ def test_a_video_that_ends_too_soon_stands_still(tmp_path: Path) -> None:
     assert duration(tmp_path / "s.gif") == 2000
 
 
+def test_a_single_picture_is_enough(tmp_path: Path) -> None:
+    """A video of one picture is shorter than a step of the GIF."""
+    (part,) = excerpts([WIDE], [0.04], [0.0])
+    part.look(np.full((WIDE[1], WIDE[0], 3), 90, np.uint8), 0.0)
+    write_summary([part], tmp_path / "summary.gif")
+    with Image.open(tmp_path / "summary.gif") as gif:
+        assert gif.size == (part_width(part), part.pictures[0].shape[0])
+
+
 def test_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [shown(part, WIDE, 25, 0.3) for part in excerpts([WIDE], [0.3], [0])]
     (tmp_path / "not.mp4").write_bytes(b"no folder")
