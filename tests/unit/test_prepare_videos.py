@@ -117,7 +117,7 @@ def test_pieces_of_a_track_are_joined_in_time(studio: Studio) -> None:
     report = studio.prepare("c.mp4,4,ann,x,y", "c.mp4,7,ann,x,y", "d.mp4,1,ann,,")
     (path,) = studio.walks().values()
     assert read_silhouettes(path)[:, 0, 10].tolist() == [*range(15), *range(40, 55)]
-    needed = "1.0 s and 12 silhouettes needed"
+    needed = "1.0 s and 8 silhouettes needed"
     assert report.walks_dropped == {"ann/d/seq0": f"too short: 0.6 s, 15 silhouettes; {needed}"}
 
 
