@@ -68,8 +68,9 @@ sys.exit(main.main(["hang", *sys.argv[2:]]))
 
 
 def _listen() -> None:
-    """Heed Ctrl-C in a new process: whoever runs the tests in the background may have it ignored."""
+    """Heed signals in a new process: whoever runs the tests in the background may have them ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def hanging(out: Path, seconds: float, unwinding: float) -> Iterator[subprocess.Popen[str]]:

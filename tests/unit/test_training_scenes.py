@@ -75,7 +75,7 @@ def test_boxes_follow_the_pixels_of_a_photograph() -> None:
             found = extent(made.image)
             if (found > 1).all() and (found < 127).all():
                 alone += 1
-                np.testing.assert_allclose(made.boxes[0], found, atol=2.0)
+                np.testing.assert_allclose(made.boxes[0], found, atol=2.5)
     assert alone >= 20
 
 
@@ -83,7 +83,7 @@ def test_the_box_of_a_pasted_person_is_its_extent(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("app.lab.synthesis.scenes._thing", lambda *_: None)
     sources = Sources([], [], [dark()], [bright_person()], shares=(0.0, 0.0))
     alone = 0
-    for seed in range(400):
+    for seed in range(600):
         made = compose(sources, 160, np.random.default_rng(seed), strength=0.0)
         if len(made.boxes) == 1 and not len(made.ignore):
             found = extent(made.image, above=100)
