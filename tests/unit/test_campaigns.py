@@ -163,6 +163,7 @@ def test_a_database_is_damaged_inside(tmp_path: Path) -> None:
 
 
 def test_a_command_that_loses_something_is_seen(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="the campaigns need the extra train")
     from tests.campaigns.kills import COMMANDS, Killing
 
     class Careless(Killing):
