@@ -35,9 +35,9 @@ def network_input(network: EmbeddingNetwork, walks: Tensor) -> Tensor:
     """
     if isinstance(network, JointNetwork):
         return network.prepared(walks)
-    if isinstance(network, PictureNetwork) and walks.dtype == torch.uint8:
-        return network.input_of(walks)
-    return walks
+    if walks.dtype != torch.uint8:
+        return walks
+    return network.input_of(walks) if isinstance(network, PictureNetwork) else walks.float() / 255
 
 
 def embed_walks(
