@@ -139,7 +139,7 @@ def test_both_halves_are_exported_and_read(
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (30, 40, 3), np.uint8), (400, 300))
     boxes = np.array([[50, 40, 120, 240], [200, 30, 280, 290]], np.float32)
-    cutter = OnnxMatte(CheckpointFile(matte, "given"), SegmenterSettings(threads=1))
+    cutter = OnnxMatte(CheckpointFile(matte, "given"), SegmenterSettings(threads=1, mirror=True))
     assert cutter.threshold == segmenter.THRESHOLD
     figures = [{one.key: one.value for one in onnx.load(file).metadata_props}["figures"] for file in (matte, keypoints)]
     assert "0.81" in figures[0]
