@@ -247,8 +247,10 @@ def forked(work: Callable[[], int | None], said: Path) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()  # which fails on a full disk
+        finally:
+            os._exit(code)
 
 
 def _verdict(work: Callable[[], None]) -> Verdict:

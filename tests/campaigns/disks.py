@@ -51,7 +51,7 @@ def prepare(folder: Path) -> Attempt:
         command.prepare(fresh)
         before = command.state(fresh)
         used = sum(path.stat().st_size + 4096 for path in fresh.rglob("*")) >> 10
-        disk = place / "disk"
+        disk = place / "work"  # what the command prints lies beside it
         disk.mkdir()
         if not _mounted(disk, used + random.choice([8, 16, 32, 64, 128, 256, 512, 1024])):
             raise FaultError("the disk cannot be mounted")
@@ -63,10 +63,9 @@ def prepare(folder: Path) -> Attempt:
     return attempt
 
 
-def _tried(command: Command, fresh: Path, disk: Path, before: object) -> None:
-    work = disk / "work"
+def _tried(command: Command, fresh: Path, work: Path, before: object) -> None:
     try:
-        shutil.copytree(fresh, work)
+        shutil.copytree(fresh, work, dirs_exist_ok=True)
     except (shutil.Error, OSError):
         raise GaitprintError("What is needed does not even fit on the disk.") from None
     child = begin(command.arguments, work)
@@ -82,7 +81,7 @@ def _tried(command: Command, fresh: Path, disk: Path, before: object) -> None:
         raise FaultError(f"code {code}: {text[-4000:]}")
     if code == 2 and not any(words in text for words in _FULL):
         raise FaultError(f"it does not say that the disk is full: {text[-2000:]}")
-    subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)  # somebody makes room
+    subprocess.run(["mount", "-o", "remount,size=256m", str(work)], check=True)  # somebody makes room
     left = command.state(work)
     if code == 2 and left != before and not command.steps:
         raise FaultError(f"it was refused, but there is {left} instead of {before}"[:3000])
