@@ -221,7 +221,8 @@ def prepare(folder: Path) -> Attempt:
             for _ in range(REQUESTS):
                 method, path, more = request(random, found, right)
                 with contextlib.suppress(ValueError, TypeError):  # the client itself does not send some requests
-                    _check(client.request(method, path, **more), f"{method} {path[:300]} {more}"[:3000], signed_in)
+                    answer = client.request(method, here + path, **more)
+                    _check(answer, f"{method} {path[:300]} {more}"[:3000], signed_in)
 
     return attempt
 
