@@ -46,7 +46,7 @@ class JobQueue:
         """How many s the present run will still take, by its id; None while that cannot be estimated."""
         self._revision = 0
         self._revisions: dict[str, int] = {}
-        self._changed = asyncio.Condition()
+        self._waiting: set[asyncio.Event] = set()
         self._working = asyncio.Lock()
         self._running: Job | None = None
         self.closing = False
@@ -106,21 +106,29 @@ class JobQueue:
         """Tell everybody who waits for changes that a job has changed or was deleted."""
         self._revision += 1
         self._revisions[job_id] = self._revision
-        async with self._changed:
-            self._changed.notify_all()
+        self._release()
 
     async def changes(self, after: int, patience: float) -> tuple[int, list[str]]:
         """Wait at most `patience` s for changes after a revision; return the new revision and the changed jobs' ids."""
-        async with self._changed:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._revision > after or self.closing), patience)
+        if self._revision <= after and not self.closing:
+            # Not a Condition: whoever waits is often cancelled, and its lock may then be another's.
+            changed = asyncio.Event()
+            self._waiting.add(changed)
+            try:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(changed.wait(), patience)
+            finally:
+                self._waiting.discard(changed)
         return self._revision, [job_id for job_id, revision in self._revisions.items() if revision > after]
 
     async def close(self) -> None:
         """Release everybody who waits for changes."""
         self.closing = True
-        async with self._changed:
-            self._changed.notify_all()
+        self._release()
+
+    def _release(self) -> None:
+        for waiting in self._waiting:
+            waiting.set()
 
     async def _run(self, job: Job) -> None:
         job.state, job.started, job.attempts = "running", time.time(), job.attempts + 1

@@ -144,6 +144,7 @@ def test_a_name_that_only_looks_the_same_is_shown_with_escapes() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+@pytest.mark.slow
 def test_nobody_waits_for_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
