@@ -408,6 +408,7 @@ def _stills(address: str, container: InputContainer, stream: VideoStream) -> _Pi
                 raise
         if count != 1:
             return
+        # Such a camera tells nobody when it has a new picture, so it is asked again, but not more often than this.
         time.sleep(max(0.0, asked + _BETWEEN_STILLS - time.monotonic()))
         container, stream = _connected(address)
 
