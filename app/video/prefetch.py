@@ -13,7 +13,7 @@ from app.types import Frame
 
 T = TypeVar("T")
 
-QUEUE = 32 << 20
+QUEUE = 8 << 20
 """Bytes of pictures that wait between two steps: enough for both to be busy, and the same for pictures of any size."""
 
 
