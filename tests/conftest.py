@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 # The networks of the tests are tiny: a second thread costs more than it brings, and much more where others are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,3 +42,18 @@ def parity() -> Callable[[str], Path]:
         pytest.skip(f"needs {SHARED.name}/parity/{name} beside the project")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of the tests' own."""
+    if find_spec("psycopg") is None:
+        pytest.skip('needs psycopg: pip install -e ".[postgres]"')
+    if os.name == "nt":
+        pytest.skip("the server of the tests needs a Unix socket")
+    from tests.postgres import programs, running
+
+    if programs() is None:
+        pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
+    with running() as server:
+        yield server

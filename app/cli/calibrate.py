@@ -24,7 +24,7 @@ def calibrate(
         typer.Option(help="Data set in OpenGait's layout, of people who were not in the model's training."),
     ] = None,
     gallery_db: Annotated[
-        Path | None, typer.Option(help="Or a gallery's file, to use the walks that you have enrolled.")
+        str | None, typer.Option(help="Or a gallery's file or address, to use the walks that you have enrolled.")
     ] = None,
     casts: Annotated[
         Path | None,
@@ -82,7 +82,7 @@ def calibrate(
             cache=cache,
             progress=bars.counter("Embedding"),
         )
-        called = name or f"{len(set(walks.people))} people of {source.name}"
+        called = name or f"{len(set(walks.people))} people of {Path(source).name}"
         found = fit(*walks, model_id=model.card.model_id, metric=settings.match.metric, data=called)
     found.scores.write(path)
     _show(found)

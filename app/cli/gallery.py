@@ -28,8 +28,10 @@ app = typer.Typer(
 )
 
 OUTPUT = Path("output")
-GALLERY_DB = OUTPUT / "gallery.db"
-GalleryOption = Annotated[Path, typer.Option("--gallery-db", help="The gallery's file.")]
+GALLERY_DB = str(OUTPUT / "gallery.db")
+GalleryOption = Annotated[
+    str, typer.Option("--gallery-db", help="The gallery's file, or its address: postgresql://USER@HOST/DATABASE.")
+]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person in the gallery.")]
 WalkArgument = Annotated[int, typer.Argument(metavar="WALK", help="A walk's number, as `show` lists it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -183,7 +185,28 @@ def import_(
     total = sum(1 for _ in read_gallery(file))  # a damaged file is found before a gallery is made or locked
     with gallery_service(gallery_db, create=True) as gallery, ProgressBars(transient=True) as bars:
         people, walks = gallery.import_file(file, merge=merge, progress=bars, total=total)
-    say(f"Added {_count(walks, 'walk')} of {_people(people)} to {gallery_db}.")
+    say(f"Added {_count(walks, 'walk')} of {_people(people)} to the gallery.")
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery's file or address.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Another one; it is made where there is none.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="People of one name are the same person. Otherwise that is an error.")
+    ] = False,
+) -> None:
+    """Copy everybody into another gallery, e.g. from a file into PostgreSQL, and check the copy."""
+    from app.gallery.transfer import copy_gallery
+
+    with (
+        gallery_service(source) as ours,
+        gallery_service(target, create=True) as theirs,
+        ProgressBars(transient=True) as bars,
+    ):
+        people, walks = copy_gallery(ours.store, theirs.store, merge=merge, progress=bars)
+        ours.store.record("copy", people=people, walks=walks)
+    say(f"Copied {_count(walks, 'walk')} of {_people(people)}, and read them again: both galleries have the same.")
 
 
 @app.command()
@@ -191,8 +214,7 @@ def stats(gallery_db: GalleryOption = GALLERY_DB) -> None:
     """Print how much the gallery holds."""
     with gallery_service(gallery_db) as gallery:
         people, walks, models = gallery.people(), gallery.walks(), gallery.store.model_ids()
-    files = [gallery_db, *(gallery_db.with_name(gallery_db.name + end) for end in ("-wal", "-shm"))]
-    size = sum(file.stat().st_size for file in files if file.exists())
+        size = gallery.store.size()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     rows: list[tuple[str, Any]] = [
         ("people", len(people)),
@@ -266,21 +288,21 @@ def _say_cleared(gallery: GalleryService) -> None:
 
 @contextmanager
 def gallery_service(
-    path: Path, *, create: bool = False, to: Console = console, output: Path = OUTPUT, metric: Metric = "euclidean"
+    place: str, *, create: bool = False, to: Console = console, output: Path = OUTPUT, metric: Metric = "euclidean"
 ) -> Iterator[GalleryService]:
     """Open a gallery, show its warnings, and forget everybody whose time is over.
 
     Args:
-        path: the gallery's file.
+        place: the gallery's file or address.
         create: whether it is made where there is none.
         to: where warnings are shown.
         output: a folder whose cache may show people of the gallery.
         metric: of the settings.
     """
+    from app.gallery.opening import open_store
     from app.gallery.service import GalleryService
-    from app.gallery.sqlite import SqliteGallery
 
-    with show_log(to), GalleryService(SqliteGallery(path, create=create), [output], metric) as gallery:
+    with show_log(to), GalleryService(open_store(place, create=create), [output], metric) as gallery:
         forgotten = gallery.expire()
         if forgotten:
             message = f"Forgotten, because their time was over: {', '.join(forgotten)}."

@@ -59,7 +59,7 @@ def identify(
     _name(videos or [], gallery_db, settings, fresh, verbose)
 
 
-def _name(videos: list[str], gallery_db: Path, settings: Settings, fresh: bool, verbose: bool) -> None:
+def _name(videos: list[str], gallery_db: str, settings: Settings, fresh: bool, verbose: bool) -> None:
     from app.cli.show import show_models, show_result
     from app.runs.build import begin
     from app.runs.identify import identify
@@ -80,7 +80,7 @@ def _name(videos: list[str], gallery_db: Path, settings: Settings, fresh: bool, 
 
 def _watch(
     source: str,
-    gallery_db: Path,
+    gallery_db: str,
     settings: Settings,
     events: Path | None,
     save: Path | None,

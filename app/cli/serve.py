@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from app.cli.gallery import GALLERY_DB, GalleryOption
 from app.cli.options import ConfigOption, SetOption, load_settings
 from app.cli.terminal import console, say
 from app.errors import MissingExtraError, SettingsError
@@ -32,7 +33,7 @@ def serve(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate, to serve over HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's private key.")] = None,
-    gallery_db: Annotated[Path, typer.Option(help="File of the gallery.")] = Path("output/gallery.db"),
+    gallery_db: GalleryOption = GALLERY_DB,
     folder: Annotated[Path, typer.Option(help="Folder for uploads, runs and results.")] = Path("output/web"),
     input_videos: Annotated[Path, typer.Option(help="Folder of videos that the page offers.")] = Path("input_videos"),
     max_upload: Annotated[int, typer.Option(min=1, help="Largest upload in MiB.")] = 2048,

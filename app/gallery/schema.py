@@ -1,7 +1,8 @@
-"""The tables of a gallery's SQLite file, and how older files are brought up to date.
+"""The tables of a gallery, and how older galleries are brought up to date.
 
-Each migration is a list of statements that run in one transaction. ``PRAGMA user_version`` counts the migrations that a
-file has had. A migration that was released is never changed; a new one is added instead.
+Each migration is a list of statements, in SQLite's dialect, that run in one transaction; `app.gallery.postgres`
+translates them. The database counts the migrations that it has had. A migration that was released is never changed; a
+new one is added instead.
 """
 
 from __future__ import annotations
@@ -78,5 +79,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         # Has a row while removed data may still be in free pages of the file.
         "CREATE TABLE purge (due INTEGER PRIMARY KEY)",
+    ),
+    (
+        # The ids of embeddings that are gone, for programs that keep walks in memory.
+        """
+        CREATE TABLE removed_embedding (
+            removal_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            embedding_id INTEGER NOT NULL
+        )
+        """,
     ),
 )

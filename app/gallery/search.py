@@ -118,11 +118,10 @@ class WalkIndex:
                 self.blocks.append(block)
             ids, walks = ids[room:], walks[room:]
 
-    def keep(self, ids: Ints) -> None:
-        """Remove all walks but these."""
-        removed = np.setdiff1d(self.ids, ids, assume_unique=True)
+    def remove(self, ids: Ints) -> None:
+        """Remove walks; ids that it does not have are passed over."""
         for number, block in enumerate(self.blocks):
-            is_removed = np.isin(block.ids, removed)
+            is_removed = np.isin(block.ids, ids)
             if is_removed.any():
                 self.blocks[number] = block.only(~is_removed)
         self.blocks = [block for block in self.blocks if len(block)]

@@ -1,60 +1,50 @@
-"""A gallery in one SQLite file."""
+"""A gallery in one SQLite file, safe for several threads and processes.
+
+The file has a write-ahead log and ``synchronous=FULL``: what a transaction has confirmed survives a crash of the
+program or the machine. ``secure_delete`` overwrites what is removed, and `SqliteDatabase.purge` leaves none of it in
+the files. What a file system or an SSD keeps of overwritten blocks is beyond a program's reach.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import reprlib
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from functools import wraps
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
+from app.errors import GalleryError
+from app.files import explained, is_full
+from app.gallery.schema import APPLICATION_ID, MIGRATIONS
+from app.gallery.sql import MalformedError, SqlGallery
 
-from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
-from app.files import as_text
-from app.gallery.database import PATIENCE, Database
-from app.gallery.distances import Distances, Metric
-from app.gallery.redaction import Redaction
-from app.gallery.search import ROWS, WalkIndex
-from app.gallery.store import JSON, EnrolledWalk, Event, Neighbour, NewWalk, Person, clean_name, composed, name_key
-from app.progress import Progress, Silent
-from app.stages import GaitModel
-from app.types import Embedding, Floats, GaitSequence, Ints
+PATIENCE = 30.0
+"""How long to wait for another program that uses the file, in s."""
 
-LONGEST_RETENTION = 36525
-"""The most days that somebody can be kept: a century."""
-
-T = TypeVar("T")
-
-_LARGEST_ID = 63  # bits; SQLite has no larger numbers
-_MOST_FRAMES = 250_000
-"""More than any walk has: two hours. Its silhouettes would take a gigabyte."""
-_BATCH = 16  # walks that `re_embed` embeds in one transaction
-_logger = logging.getLogger(__name__)
+_FULL = "no space is left. Free some space"
+_DAMAGED = (
+    "it is damaged. Move it away and import your last export into a new one. Without an export, the program sqlite3 "
+    "may save a part of it with .recover"
+)
 
 
-@dataclass(slots=True)
-class _Searched:
-    """The walks of one model in memory: those up to the embedding id `newest`, as the file was at `state`."""
+def _prepare(path: Path, create: bool) -> None:
+    """Make an empty file, which its owner alone can read, where there is none yet."""
+    with explained(path):
+        if path.exists():
+            return
+        if not create:
+            raise GalleryError(
+                f"There is no gallery at {path}. `python -m app enrol` makes one; --gallery-db names another."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # how people walk is nobody else's business
 
-    index: WalkIndex
-    newest: int = 0
-    state: tuple[int, int] | None = None
 
-
-class SqliteGallery:
-    """A `GalleryStore` in a file, or in memory for a gallery that lives for one run.
-
-    Walks that are searched are also kept in memory, with 2 bytes for each number. This copy follows what this and other
-    programs write to the file.
-    """
+class SqliteGallery(SqlGallery):
+    """A `GalleryStore` in a file, or in memory for a gallery that lives for one run."""
 
     def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
         """Open the gallery at `path`.
@@ -70,655 +60,188 @@ class SqliteGallery:
                 program made it.
             OutputError: no permission to make it, or no space.
         """
+        super().__init__(SqliteDatabase(path, create=create, patience=patience))
+
+
+class _Connection(sqlite3.Connection):
+    def insert(self, table: str, **values: Any) -> int:
+        columns, places = ", ".join(values), ", ".join("?" * len(values))
+        cursor = self.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", tuple(values.values()))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+
+class SqliteDatabase:
+    """The file at `path`, or a database in memory where `path` is None."""
+
+    def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
         self.path = path
-        self._file = Database(path, create=create, patience=patience)
-        self._name = path.name if path is not None else "the gallery"
-        self._searched: dict[str, _Searched] = {}
-        self._warned: set[str] = set()
-
-    def __enter__(self) -> SqliteGallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.name = str(path) if path is not None else "in memory"
+        self.lasting = path is not None
+        self._patience = patience
+        self._lock = threading.RLock()
+        if path is not None:
+            _prepare(path, create)
+        with self._translated():
+            self._connection = self._connect()
+        try:
+            self._migrate()
+            with self.reading() as db:
+                due = db.execute("SELECT 1 FROM purge").fetchone()
+            if due:
+                self._purged()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            self._connection.close()
 
-    # People and walks
+    @contextmanager
+    def reading(self) -> Iterator[_Connection]:
+        with self._transaction("BEGIN") as db:
+            yield db
 
-    def people(self) -> list[Person]:
-        with self._file.reading() as db:
-            return [_person(row) for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}")]
+    @contextmanager
+    def writing(self) -> Iterator[_Connection]:
+        with self._transaction("BEGIN IMMEDIATE") as db:
+            yield db
 
-    def person(self, name: str) -> Person:
-        with self._file.reading() as db:
-            return self._person(db, name)
+    @contextmanager
+    def snapshot(self) -> Iterator[_Connection]:
+        with self._translated(), closing(self._connect()) as db:
+            if self.path is None:  # each connection has a memory of its own, so the content is copied into it
+                with self._lock:
+                    self._connection.backup(db)
+            db.execute("BEGIN")
+            yield db
 
-    def former_names(self, name: str) -> list[str]:
-        with self._file.reading() as db:
-            return self._former_names(db, self._person(db, name).person_id)
+    def purge(self) -> None:
+        if not self._purged():
+            raise GalleryError(
+                f"It is removed from {self.name}, but traces are left in the file because another program uses the "
+                "gallery. End that program, then run any `python -m app gallery` command: it overwrites the traces."
+            )
 
-    def owner(self, walk_id: int) -> Person:
-        with self._file.reading() as db:
-            return self._person(db, self._owner(db, walk_id))
+    def size(self) -> int:
+        if self.path is None:
+            with self.reading() as db:
+                count, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
+            return count * size
+        files = [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
+        return sum(file.stat().st_size for file in files if file.exists())
 
-    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
-        with self._file.reading() as db:
-            if name is None:
-                rows = db.execute(f"{_WALKS} ORDER BY walk_id")
-            else:
-                person = self._person(db, name)
-                rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,))
-            return [_walk(row) for row in rows]
+    def _purged(self) -> bool:
+        with self._lock, self._translated():
+            db = self._connection
+            try:
+                # First removed content is overwritten in place, then the file shrinks, then its log does.
+                for step in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    answer = db.execute(step).fetchone()
+                    if answer and answer[0]:  # busy
+                        return False
+                db.execute("DELETE FROM purge")
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    return False
+                raise
+            return True
 
-    def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
-        query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
-        possible = [walk_id for walk_id in walk_ids if walk_id.bit_length() <= _LARGEST_ID]
-        with self._file.reading() as db:
-            stored = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, possible)}
-        missing = [walk_id for walk_id in walk_ids if walk_id not in stored]
-        if missing:
-            raise _no_walk(missing[0])
-        return [stored[walk_id] for walk_id in walk_ids]
-
-    def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
-        name, now = clean_name(name), _now()
-        if not walks:
-            raise GalleryError(f"There is no walk to enrol {name} with.")
-        consent = as_text(consent.strip())
-        if not consent:
-            raise GalleryError(f"What has {name} agreed to? Give a note on their consent.")
-        if retain_days is not None and not 1 <= retain_days <= LONGEST_RETENTION:
-            raise GalleryError(f"Nobody can be kept for {retain_days} days: give 1 to {LONGEST_RETENTION} days.")
-        expires = _text(now + timedelta(days=retain_days)) if retain_days is not None else None
-        with self._file.writing() as db:
-            known = _find_person(db, name)
-            if known is None:
-                db.execute(
-                    "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?)",
-                    (name, consent, _text(now), expires),
+    def _connect(self) -> _Connection:
+        # Threads share the connection and take turns by the lock; transactions are begun explicitly.
+        db = sqlite3.connect(
+            # A relative path such as ":memory:" would mean something else to SQLite than to the file system.
+            self.path.absolute() if self.path is not None else ":memory:",
+            timeout=self._patience,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
+        )
+        try:
+            db.execute("BEGIN")
+            version, application = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")
+            )
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            db.execute("COMMIT")
+            if tables and application != APPLICATION_ID:
+                raise GalleryError(f"{self.name} is a database of another program, not a gallery. Give another file.")
+            if version > len(MIGRATIONS):
+                raise GalleryError(
+                    f"{self.name} was made by a newer Gaitprint: it has format {version}, and this program reads up to "
+                    f"{len(MIGRATIONS)}. Update the program."
                 )
-            else:
-                db.execute(
-                    "UPDATE person SET consent = ?, expires = coalesce(?, expires) WHERE person_id = ?",
-                    (consent, expires, known.person_id),
-                )
-            person = self._person(db, name)
-            ids = [self._insert_walk(db, person.person_id, walk, now) for walk in walks]
-            self._log(db, "enrol", name=person.name, walks=len(ids), walk_ids=ids, expires=expires)
-            return self._person(db, name)
+            self._log_ahead(db)
+            for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+                db.execute(f"PRAGMA {setting}").fetchall()
+        except BaseException:
+            db.close()
+            raise
+        return db
 
-    def rename(self, name: str, new: str) -> None:
-        new = clean_name(new)
-        with self._file.writing() as db:
-            person = self._person(db, name)
-            if person.name == new:
+    def _log_ahead(self, db: sqlite3.Connection) -> None:
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
                 return
-            other = _find_person(db, new)
-            if other is not None and other.person_id != person.person_id:
-                raise GalleryError(f"There is a '{other.name}' already. If they are one person, merge them.")
-            db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
-            db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (person.person_id, person.name))
-            self._log(db, "rename", name=person.name, new=new)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+            # SQLite ignores its timeout here: it refuses at once while another program does the same.
+            time.sleep(0.02)
 
-    def merge(self, name: str, into: str) -> None:
-        with self._file.writing() as db:
-            person, other = self._person(db, name), self._person(db, into)
-            if person.person_id == other.person_id:
-                raise GalleryError(f"'{other.name}' cannot be merged into '{other.name}'.")
-            moved_id, kept_id = person.person_id, other.person_id
-            db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept_id, moved_id))
-            db.execute(
-                "INSERT OR IGNORE INTO former_name SELECT ?, name FROM former_name WHERE person_id = ?",
-                (kept_id, moved_id),
-            )
-            db.execute("INSERT OR IGNORE INTO former_name VALUES (?, ?)", (kept_id, person.name))
-            self._unite(db, kept_id, person)
-            db.execute("DELETE FROM person WHERE person_id = ?", (moved_id,))
-            self._log(db, "merge", name=person.name, into=other.name, walks=person.walks)
+    def _migrate(self) -> None:
+        if self._version(self._connection) == len(MIGRATIONS):
+            return
+        for version, statements in enumerate(MIGRATIONS, 1):
+            with self.writing() as db:
+                if self._version(db) >= version:
+                    continue
+                for statement in statements:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {version}")
 
-    def move_walk(self, walk_id: int, name: str) -> None:
-        with self._file.writing() as db:
-            person = self._person(db, name)
-            owner = self._owner(db, walk_id)
-            db.execute("UPDATE walk SET person_id = ? WHERE walk_id = ?", (person.person_id, walk_id))
-            self._log(db, "move", walk_id=walk_id, name=owner, to=person.name)
+    def _version(self, db: sqlite3.Connection) -> int:
+        with self._translated():
+            return int(db.execute("PRAGMA user_version").fetchone()[0])
 
-    def forget(self, name: str) -> int:
-        with self._file.writing() as db:
-            walks = self._forget(db, self._person(db, name))
-        self._file.purge()
-        return walks
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[_Connection]:
+        with self._lock, self._translated():
+            db = self._connection
+            try:
+                db.execute(begin)
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
 
-    def forget_walk(self, walk_id: int) -> None:
-        with self._file.writing() as db:
-            owner = self._owner(db, walk_id)
-            db.execute("DELETE FROM walk WHERE walk_id = ?", (walk_id,))
-            db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
-            self._log(db, "forget walk", name=owner, walk_id=walk_id)
-        self._file.purge()
-
-    def expire(self, now: datetime | None = None) -> list[str]:
-        moment = _text(now if now is not None else _now())
-        with self._file.reading() as db:  # usually nobody's time is over; then no lock for writing is needed
-            if not db.execute("SELECT 1 FROM person WHERE expires <= ?", (moment,)).fetchone():
-                return []
-        with self._file.writing() as db:
-            rows = db.execute(f"{_PEOPLE} WHERE expires <= ? ORDER BY {_BY_NAME}", (moment,))
-            expired = [_person(row) for row in rows]
-            for person in expired:
-                self._forget(db, person, "expire")
-        self._file.purge()
-        return [person.name for person in expired]
-
-    def silhouettes(self, walk_id: int) -> GaitSequence | None:
-        with self._file.reading() as db:
-            self._owner(db, walk_id)
-            return self._silhouettes(db, walk_id)
-
-    def thumbnail(self, name: str) -> bytes | None:
-        with self._file.reading() as db:
-            row = db.execute(
-                "SELECT jpeg FROM thumbnail JOIN walk USING (walk_id) WHERE person_id = ? "
-                "ORDER BY added DESC, walk_id DESC LIMIT 1",
-                (self._person(db, name).person_id,),
-            ).fetchone()
-            return _jpeg(row) if row else None
-
-    def pictured(self) -> set[int]:
-        with self._file.reading() as db:
-            return {row[0] for row in db.execute("SELECT DISTINCT person_id FROM thumbnail JOIN walk USING (walk_id)")}
-
-    # Embeddings
-
-    def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
-        model_id = model.card.model_id
-        with self._file.reading() as db:
-            rows = db.execute(
-                "SELECT walk_id, fps IS NOT NULL AND (keypoints IS NOT NULL OR NOT ?) FROM embedding "
-                "LEFT JOIN silhouettes USING (walk_id) WHERE model_id <> ? ORDER BY walk_id",
-                (model.card.keypoints, model_id),
-            ).fetchall()
-        todo, lacking = [row[0] for row in rows if row[1]], [row[0] for row in rows if not row[1]]
-        done = 0
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Explain what an error of SQLite means."""
         try:
-            with (progress or Silent()).stage("Embedding walks", len(todo)) as advance:
-                for start in range(0, len(todo), _BATCH):
-                    batch = todo[start : start + _BATCH]
-                    done += self._re_embed(batch, model)
-                    advance(len(batch))
-        finally:
-            if done:
-                self.record("re-embed", model_id=model_id, walks=done)
-        return done, lacking
-
-    def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
-        if not queries:
-            return []
-        kinds = sorted({(query.model_id, query.parts.shape) for query in queries})
-        model_id, shape = kinds[0]
-        if len(kinds) > 1:
-            raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched together: {kinds}.")
-        with self._file.reading() as db:
-            index = self._synchronised(db, model_id)
-            others = {name: walks for name, walks in self._model_ids(db).items() if name != model_id}
-            if index is None:
-                if others:
-                    raise GalleryError(
-                        f"The walks in {self._name} were embedded with {', '.join(others)}, not with {model_id}, and "
-                        "walks of different models cannot be compared. Use that model, or embed the walks again: "
-                        "python -m app gallery re-embed."
-                    )
-                return [[] for _ in queries]
-            if index.shape != shape:
-                raise IncompatibleEmbeddingsError(
-                    f"'{model_id}' gives embeddings of shape {shape}, but those in {self._name} have {index.shape}."
-                )
-            if others and model_id not in self._warned:
-                self._warned.add(model_id)
-                _logger.warning(
-                    "%d walk(s) in %s were embedded with another model than %s and are not compared. To change that: "
-                    "python -m app gallery re-embed", sum(others.values()), self._name, model_id
-                )  # fmt: skip
-            stack = np.stack([query.parts for query in queries])
-            nearest_ids = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
-            return self._neighbours(db, nearest_ids)
-
-    def model_ids(self) -> dict[str, int]:
-        with self._file.reading() as db:
-            return self._model_ids(db)
-
-    # The audit log
-
-    def record(self, event: str, **details: JSON) -> None:
-        with self._file.writing() as db:
-            self._log(db, event, **details)
-
-    def log(self, limit: int | None = 100, events: Sequence[str] = ()) -> list[Event]:
-        only = f"WHERE event IN ({', '.join('?' * len(events))})" if events else ""
-        with self._file.reading() as db:
-            query = f"SELECT * FROM event {only} ORDER BY event_id DESC LIMIT ?"
-            return [_event(row) for row in db.execute(query, (*events, -1 if limit is None else limit))]
-
-    def first_use(self) -> datetime | None:
-        with self._file.reading() as db:
-            row = db.execute("SELECT * FROM event ORDER BY event_id LIMIT 1").fetchone()
-            return _event(row).time if row else None
-
-    def time_of(self, event_id: int) -> datetime | None:
-        """Return the time of an entry of the log, which stays the same for ever; None where there is none."""
-        with self._file.reading() as db:
-            row = db.execute("SELECT * FROM event WHERE event_id = ?", (event_id,)).fetchone()
-            return _event(row).time if row else None
-
-    # To and from other galleries
-
-    def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:
-        with self._file.snapshot() as db:
-            for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}").fetchall():
-                person = _person(row)
-                rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,)).fetchall()
-                yield person, [self._new_walk(db, _walk(walk)) for walk in rows]
-
-    def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:
-        changed: list[str] = []
-        added = 0
-        with self._file.writing() as db:
-            for person, walks in records:
-                name = clean_name(person.name)
-                known = _find_person(db, name)
-                if known and not merge:
-                    raise GalleryError(
-                        f"There is a '{known.name}' already. With --merge, people of one name are the same person; "
-                        "otherwise rename one of them first."
-                    )
-                if known:
-                    person_id = known.person_id
-                    self._unite(db, person_id, person)
-                else:
-                    expires = _text(person.expires) if person.expires is not None else None
-                    person_id = _new_id(
-                        db,
-                        "INSERT INTO person (name, consent, enrolled, expires) VALUES (?, ?, ?, ?)",
-                        (name, person.consent, _text(person.enrolled), expires),
-                    )
-                new = [walk for walk in walks if not self._has(db, person_id, walk.embedding)]
-                for walk in new:
-                    self._insert_walk(db, person_id, walk, _now())
-                added += len(new)
-                if new or not known:
-                    changed.append(name)
-            self._log(db, "import", people=len(changed), walks=added, names=changed)
-        return len(changed), added
-
-    def _re_embed(self, walk_ids: Sequence[int], model: GaitModel) -> int:
-        """Embed some walks from their silhouettes, and return how many."""
-        with self._file.reading() as db:
-            stored = [(walk_id, self._silhouettes(db, walk_id)) for walk_id in walk_ids]
-        ready = [(walk_id, sequence) for walk_id, sequence in stored if sequence is not None]
-        embeddings = model.embed([sequence for _, sequence in ready])
-        done = 0
-        with self._file.writing() as db:
-            for (walk_id, _), embedding in zip(ready, embeddings, strict=True):
-                # Another program may have removed the walk meanwhile.
-                if db.execute("DELETE FROM embedding WHERE walk_id = ?", (walk_id,)).rowcount:
-                    self._insert_embedding(db, walk_id, embedding)
-                    done += 1
-        return done
-
-    # Inside a transaction
-
-    def _person(self, db: sqlite3.Connection, name: str) -> Person:
-        person = _find_person(db, name)
-        if person is not None:
-            return person
-        wanted, names = composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
-        hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
-        where = " `python -m app gallery list` shows everybody." if self.path is not None else ""
-        raise GalleryError(f"There is no '{wanted}' in {self._name}.{hint}{where}")
-
-    def _owner(self, db: sqlite3.Connection, walk_id: int) -> str:
-        if walk_id.bit_length() > _LARGEST_ID:
-            raise _no_walk(walk_id)
-        row = db.execute("SELECT name FROM walk JOIN person USING (person_id) WHERE walk_id = ?", (walk_id,)).fetchone()
-        if not row:
-            raise _no_walk(walk_id)
-        return str(row[0])
-
-    def _unite(self, db: sqlite3.Connection, person_id: int, other: Person) -> None:
-        """Let a person keep the earlier enrolment and the earlier expiry of the two."""
-        db.execute(
-            "UPDATE person SET enrolled = min(enrolled, ?), "
-            "expires = coalesce(min(expires, ?), expires, ?) WHERE person_id = ?",
-            (_text(other.enrolled), *2 * (_text(other.expires) if other.expires else None,), person_id),
-        )
-
-    def _insert_walk(self, db: sqlite3.Connection, person_id: int, walk: NewWalk, now: datetime) -> int:
-        walk_id = _new_id(
-            db,
-            "INSERT INTO walk (person_id, source, track_id, view, seconds, added) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                person_id,
-                as_text(walk.source),
-                walk.track_id,
-                as_text(walk.view),
-                walk.seconds,
-                _text(walk.added or now),
-            ),
-        )
-        self._insert_embedding(db, walk_id, walk.embedding)
-        if walk.silhouettes is not None:
-            sequence = walk.silhouettes
-            keypoints = _packed(sequence.keypoints, "<f4") if sequence.keypoints is not None else None
-            indices, pictures = _packed(sequence.frame_indices, "<i8"), _packed(sequence.silhouettes, "u1")
-            values = (walk_id, sequence.fps, indices, pictures, keypoints)
-            db.execute("INSERT INTO silhouettes VALUES (?, ?, ?, ?, ?)", values)
-        if walk.thumbnail is not None:
-            db.execute("INSERT INTO thumbnail VALUES (?, ?)", (walk_id, walk.thumbnail))
-        return walk_id
-
-    def _insert_embedding(self, db: sqlite3.Connection, walk_id: int, embedding: Embedding) -> None:
-        parts, channels = embedding.parts.shape
-        row = db.execute(
-            "SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (embedding.model_id,)
-        ).fetchone()
-        if row and row != (parts, channels):
-            raise GalleryError(
-                f"'{embedding.model_id}' gave an embedding of shape {embedding.parts.shape}, but those in "
-                f"{self._name} have {row}: it is not the same model."
+            yield
+        except MalformedError as error:
+            raise GalleryError(f"The gallery {self.name} cannot be used: {_DAMAGED} ({error}).") from error
+        except sqlite3.ProgrammingError:  # a fault of this program
+            raise
+        except sqlite3.DatabaseError as error:
+            reason = str(error)
+            known = (
+                ("locked", "another program is writing to it. Try again, or end that program"),
+                ("full", _FULL),
+                ("readonly", "it may not be written. Change its permissions, or give another file"),
+                ("unable to open", "it cannot be opened. Check that it is a file, and its permissions"),
+                ("not a database", "it is not a gallery. Give another file"),
+                ("malformed", _DAMAGED),
+                ("decode", _DAMAGED),
+                ("constraint failed", _DAMAGED),  # the program itself breaks none
             )
-        db.execute(
-            "INSERT INTO embedding (walk_id, model_id, frames, parts, channels, vector) VALUES (?, ?, ?, ?, ?, ?)",
-            (walk_id, embedding.model_id, embedding.frames, parts, channels, embedding.parts.astype("<f4").tobytes()),
-        )
-
-    def _has(self, db: sqlite3.Connection, person_id: int, embedding: Embedding) -> bool:
-        query = "SELECT 1 FROM walk JOIN embedding USING (walk_id) WHERE person_id = ? AND model_id = ? AND vector = ?"
-        vector = embedding.parts.astype("<f4").tobytes()
-        return db.execute(query, (person_id, embedding.model_id, vector)).fetchone() is not None
-
-    def _silhouettes(self, db: sqlite3.Connection, walk_id: int) -> GaitSequence | None:
-        row = db.execute(
-            "SELECT fps, frame_indices, pictures, keypoints FROM silhouettes WHERE walk_id = ?", (walk_id,)
-        ).fetchone()
-        if row is None:
-            return None
-        try:
-            indices = _unpacked(row[1], "<i8", (), None)
-            return GaitSequence(
-                indices,
-                _unpacked(row[2], "u1", (64, 64), len(indices)),
-                float(row[0]),
-                _unpacked(row[3], "<f4", (17, 3), len(indices)) if row[3] is not None else None,
-            )
-        except (zlib.error, ValueError, TypeError) as error:
-            raise GalleryError(
-                f"The silhouettes of walk {walk_id} in {self._file.name} are damaged: {error}. Forget this walk "
-                f"(`python -m app gallery forget-walk {walk_id}`), or move the file away and import your last export."
-            ) from error
-
-    def _new_walk(self, db: sqlite3.Connection, walk: EnrolledWalk) -> NewWalk:
-        row = db.execute(
-            "SELECT model_id, frames, parts, channels, vector FROM embedding WHERE walk_id = ?", (walk.walk_id,)
-        ).fetchone()
-        picture = db.execute("SELECT jpeg FROM thumbnail WHERE walk_id = ?", (walk.walk_id,)).fetchone()
-        return NewWalk(
-            _embedding(row),
-            walk.source,
-            walk.track_id,
-            walk.view,
-            walk.seconds,
-            self._silhouettes(db, walk.walk_id),
-            _jpeg(picture) if picture else None,
-            walk.added,
-        )
-
-    def _former_names(self, db: sqlite3.Connection, person_id: int) -> list[str]:
-        rows = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person_id,))
-        return [_former_name(row) for row in rows]
-
-    def _forget(self, db: sqlite3.Connection, person: Person, event: str = "forget") -> int:
-        names = Redaction([person.name, *self._former_names(db, person.person_id)])
-        db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
-        for entry in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
-            redacted = names.details(entry.details)
-            if redacted != entry.details:
-                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), entry.event_id))
-        for table, column in (("walk", "source"), ("walk", "view"), ("person", "consent")):
-            key = f"{table}_id"
-            for number, text in db.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
-                if not isinstance(text, str):
-                    raise sqlite3.DatabaseError(f"malformed {table} {number}: {text!r} is no text")
-                if (redacted_text := names.text(text)) != text:
-                    db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (redacted_text, number))
-        db.execute("INSERT OR IGNORE INTO purge VALUES (1)")
-        self._log(db, event, person_id=person.person_id, walks=person.walks)
-        return person.walks
-
-    def _log(self, db: sqlite3.Connection, event: str, **details: JSON) -> None:
-        db.execute("INSERT INTO event (time, event, details) VALUES (?, ?, ?)", (_text(_now()), event, _json(details)))
-
-    def _model_ids(self, db: sqlite3.Connection) -> dict[str, int]:
-        rows = db.execute("SELECT model_id, count(*) FROM embedding GROUP BY model_id ORDER BY model_id")
-        return {_name_of_model(row): row[1] for row in rows}
-
-    # Searching
-
-    def _synchronised(self, db: sqlite3.Connection, model_id: str) -> WalkIndex | None:
-        """Bring the copy of a model's walks in memory up to date with this transaction; None where there are none."""
-        # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
-        known = self._searched.pop(model_id, None)
-        shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
-        if shape is None:
-            return None
-        if known is None or known.index.shape != shape:
-            known = _Searched(WalkIndex(*_shape(shape)))
-        state = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
-        if known.state != state:
-            # An id always stands for the same embedding, and ids only grow: larger ids are new, missing ones removed.
-            older, limits = "FROM embedding WHERE model_id = ? AND embedding_id <= ?", (model_id, known.newest)
-            if db.execute(f"SELECT count(*) {older}", limits).fetchone()[0] < len(known.index):
-                cursor = db.execute(f"SELECT embedding_id {older}", limits)
-                known.index.keep(np.array([row[0] for row in cursor], np.int64))
-            newer = "FROM embedding WHERE model_id = ? AND embedding_id > ? ORDER BY embedding_id"
-            cursor = db.execute(f"SELECT embedding_id, vector {newer}", limits)
-            while rows := cursor.fetchmany(ROWS):
-                ids = np.array([row[0] for row in rows], np.int64)
-                known.index.add(ids, np.stack([_vectors_of((row[0], *shape, row[1])) for row in rows]))
-                known.newest = int(ids[-1])
-            known.state = state
-        self._searched[model_id] = known
-        return known.index
-
-    def _vectors(self, db: sqlite3.Connection, embedding_ids: Ints) -> Floats:
-        query = "SELECT embedding_id, parts, channels, vector FROM embedding WHERE embedding_id IN"
-        ids = embedding_ids.tolist()
-        vectors = {row[0]: _vectors_of(row) for row in _rows_of(db, query, ids)}
-        return np.stack([vectors[embedding_id] for embedding_id in ids])
-
-    def _neighbours(self, db: sqlite3.Connection, found: Sequence[tuple[Ints, Distances]]) -> list[list[Neighbour]]:
-        """Return whose walks these embeddings are, given their ids and distances for each query."""
-        query = "SELECT embedding_id, walk_id, person_id FROM embedding JOIN walk USING (walk_id) WHERE embedding_id IN"
-        every = sorted({embedding_id for ids, _ in found for embedding_id in ids.tolist()})
-        owners = {row[0]: (row[1], row[2]) for row in _rows_of(db, query, every)}
-        lost = [embedding_id for embedding_id in every if embedding_id not in owners]
-        if lost:  # foreign keys prevent this in a file that is not damaged
-            raise sqlite3.DatabaseError(f"malformed embedding {lost[0]}: it has no walk")
-        return [
-            [Neighbour(*owners[one], distance) for one, distance in zip(ids.tolist(), distances.tolist(), strict=True)]
-            for ids, distances in found
-        ]
-
-
-_PEOPLE = (
-    "SELECT person_id, name, consent, enrolled, expires, "
-    "(SELECT count(*) FROM walk WHERE walk.person_id = person.person_id) FROM person"
-)
-_BY_NAME = "name COLLATE NOCASE, name"
-_WALKS = (
-    "SELECT walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, "
-    "EXISTS (SELECT 1 FROM silhouettes WHERE silhouettes.walk_id = walk.walk_id) "
-    "FROM walk JOIN embedding USING (walk_id)"
-)
-
-
-def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
-    """Make a function that reads a row raise the error of a damaged file where the row cannot be read."""
-    what = read.__name__.strip("_")
-
-    @wraps(read)
-    def reader(row: Sequence[Any]) -> T:
-        try:
-            return read(row)
-        except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise sqlite3.DatabaseError(f"malformed {what} {str(row[0])[:40]}: {error}") from error
-
-    return reader
-
-
-def _typed(value: Any, kind: type[T]) -> T:
-    """Return a value of a row, which SQLite does not hold to the type of its column."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{reprlib.repr(value)} is no {kind.__name__}")
-    return value
-
-
-def _count(value: Any, least: int) -> int:
-    if _typed(value, int) < least:
-        raise ValueError(f"{value} is less than {least}")
-    return int(value)
-
-
-def _moment(text: Any) -> datetime:
-    moment = datetime.fromisoformat(_typed(text, str))
-    if moment.tzinfo is None or not 1970 < moment.year < 9999:
-        raise ValueError(f"{text} is no time in UTC")
-    return moment
-
-
-def _find_person(db: sqlite3.Connection, name: str) -> Person | None:
-    """Return the person of that name, whatever its case.
-
-    Older programs allowed two names that differ in case alone; then it is the one that is written exactly so.
-    """
-    key = name_key(name)
-    ids = [
-        (known != composed(name), person_id)
-        for person_id, known in db.execute("SELECT person_id, name FROM person")
-        if isinstance(known, str) and name_key(known) == key
-    ]
-    return _person(db.execute(f"{_PEOPLE} WHERE person_id = ?", (min(ids)[1],)).fetchone()) if ids else None
-
-
-@_sound
-def _person(row: Sequence[Any]) -> Person:
-    person_id, name, consent, enrolled, expires, walks = row
-    ends = _moment(expires) if expires is not None else None
-    return Person(person_id, _typed(name, str), _typed(consent, str), _moment(enrolled), ends, walks)
-
-
-@_sound
-def _walk(row: Sequence[Any]) -> EnrolledWalk:
-    walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
-    model_id, source, view = (_typed(text, str) for text in (model_id, source, view))
-    if not 0 <= _typed(seconds, float) < math.inf:
-        raise ValueError(f"{seconds} s is no length")
-    track_id, frames = None if track_id is None else _count(track_id, 0), _count(frames, 1)
-    return EnrolledWalk(
-        walk_id, person_id, model_id, source, track_id, view, frames, seconds, _moment(added), bool(has)
-    )
-
-
-@_sound
-def _event(row: Sequence[Any]) -> Event:
-    event_id, time, event, details = row
-    return Event(event_id, _moment(time), _typed(event, str), _typed(json.loads(details), dict))
-
-
-@_sound
-def _embedding(row: Sequence[Any]) -> Embedding:
-    model_id, frames, parts, channels, vector = row
-    return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1))
-
-
-def _vector(content: Any, shape: tuple[int, int]) -> Floats:
-    parts, channels = (_count(size, 1) for size in shape)
-    vector: Floats = np.frombuffer(_typed(content, bytes), "<f4").astype(np.float32, copy=False)
-    return vector.reshape(parts, channels)
-
-
-@_sound
-def _vectors_of(row: Sequence[Any]) -> Floats:
-    _, parts, channels, vector = row
-    return _vector(vector, (parts, channels))
-
-
-@_sound
-def _shape(row: Sequence[Any]) -> tuple[int, int]:
-    parts, channels = row
-    return _count(parts, 1), _count(channels, 1)
-
-
-@_sound
-def _former_name(row: Sequence[Any]) -> str:
-    return _typed(row[0], str)
-
-
-@_sound
-def _name_of_model(row: Sequence[Any]) -> str:
-    return _typed(row[0], str)
-
-
-@_sound
-def _jpeg(row: Sequence[Any]) -> bytes:
-    return _typed(row[0], bytes)
-
-
-def _packed(array: np.ndarray, dtype: str) -> bytes:
-    # In 100 walks of virtual walkers a silhouette takes 299 bytes this way and 579 as PNG; lzma takes 235 bytes, but 25
-    # times as long.
-    return zlib.compress(np.ascontiguousarray(array, dtype).tobytes())
-
-
-def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...], frames: int | None) -> Any:
-    """Unpack what belongs to each frame, of which there are `frames`, or up to `_MOST_FRAMES` where that is not known.
-
-    A megabyte of packed zeros is a gigabyte, so no more is unpacked than there should be.
-    """
-    unpacker, size = zlib.decompressobj(), np.dtype(dtype).itemsize * math.prod(shape)
-    unpacked = unpacker.decompress(content, (_MOST_FRAMES if frames is None else frames) * size + 1)
-    if not unpacker.eof or (frames is not None and len(unpacked) != frames * size):
-        raise ValueError("there are more or fewer frames than expected")
-    array = np.frombuffer(bytearray(unpacked), dtype)
-    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(-1, *shape)
-
-
-def _json(details: JSON) -> str:
-    return json.dumps(details, ensure_ascii=False, allow_nan=False)
-
-
-def _rows_of(db: sqlite3.Connection, query: str, ids: Sequence[int], at_once: int = 500) -> Iterator[Any]:
-    """Yield the rows of a query that ends with ``IN``, for any number of ids."""
-    for start in range(0, len(ids), at_once):
-        some = list(ids[start : start + at_once])
-        yield from db.execute(f"{query} ({', '.join('?' * len(some))})", some)
-
-
-def _new_id(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> int:
-    new_id = db.execute(statement, values).lastrowid
-    assert new_id is not None
-    return new_id
-
-
-def _no_walk(walk_id: int) -> GalleryError:
-    return GalleryError(f"There is no walk {walk_id}. `python -m app gallery show NAME` lists a person's walks.")
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-def _text(moment: datetime) -> str:
-    """Return a time as text; the order of such texts is the order of the times."""
-    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+            advice = next((advice for word, advice in known if word in reason), "SQLite refuses")
+            if "I/O" in reason and self.path is not None and is_full(self.path.parent):
+                advice = _FULL  # SQLite has no other word where its file of shared memory does not fit
+            raise GalleryError(f"The gallery {self.name} cannot be used: {advice} ({reason}).") from error

@@ -103,7 +103,7 @@ class GalleryStore(Protocol):
     Every write is one transaction: all of it or nothing, and durable when the call returns. Every method raises
     `GalleryError` for a name or walk that does not exist (the message gives the most similar name) and for a store that
     cannot be used. `path` is the file, and what belongs to the gallery as a whole, such as scores learnt from it, lies
-    beside it. `path` is None for a gallery in memory, which ends with the run.
+    beside it. `path` is None for a gallery without a file: one in memory, which ends with the run, or one on a server.
 
     `app.gallery.service.GalleryService` adds the consequences that enrolling and forgetting have outside the store.
     """
@@ -116,6 +116,10 @@ class GalleryStore(Protocol):
 
     def close(self) -> None:
         """Close the store; it cannot be used afterwards."""
+
+    def size(self) -> int:
+        """Return how much the gallery takes on the disk (or in memory), in bytes."""
+        ...
 
     def people(self) -> list[Person]:
         """Return everybody, in the order of their names."""

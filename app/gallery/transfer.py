@@ -8,6 +8,7 @@ code.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import logging
 import os
 import sqlite3
@@ -36,7 +37,7 @@ from pydantic import ValidationError as Invalid
 
 from app.errors import GalleryError
 from app.files import explained, need_file, written_whole
-from app.gallery.store import GalleryStore, NewWalk, Person
+from app.gallery.store import GalleryStore, NewWalk, Person, name_key
 from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence
 
@@ -203,6 +204,50 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
                 advance(1)
             write(_End(people=people, walks=walks))
     return people, walks
+
+
+def copy_gallery(
+    source: GalleryStore, target: GalleryStore, *, merge: bool = False, progress: Progress | None = None
+) -> tuple[int, int]:
+    """Add everybody of one gallery to another one, all or none, and compare what is stored then.
+
+    Args:
+        source: the gallery that stays as it is. Its audit log is not copied.
+        target: the gallery that receives the people.
+        merge: whether people of one name are the same person; otherwise such a name is an error.
+        progress: where progress is shown, in people.
+
+    Returns:
+        How many people and walks were added.
+
+    Raises:
+        GalleryError: a name exists in both and `merge` is false, or the copy differs.
+    """
+    everybody, watched = len(source.people()), progress or Silent()
+    with watched.stage("Copying people", everybody) as advance:
+
+        def records() -> Iterator[tuple[Person, list[NewWalk]]]:
+            for record in source.records():
+                yield record
+                advance(1)
+
+        added = target.restore(records(), merge=merge)
+    with watched.stage("Checking the copy", everybody) as advance:
+        missing = {name_key(person.name): set(map(_digest, walks)) for person, walks in source.records()}
+        for person, walks in target.records():
+            if (wanted := missing.get(name_key(person.name))) is not None:
+                wanted.difference_update(map(_digest, walks))
+                advance(1)
+    lost = sum(map(len, missing.values()))
+    # A merge passes over walks whose embedding the person has already; what else is stored of these may differ.
+    if lost and not merge:
+        raise GalleryError(f"{lost} walk(s) differ in the copy. Forget the copied people there, and copy them again.")
+    return added
+
+
+def _digest(walk: NewWalk) -> bytes:
+    """Return what is the same for two walks of which the same is stored."""
+    return hashlib.sha256(_Walk.of(walk).model_dump_json().encode()).digest()
 
 
 def remove_killed_exports(gallery: Path) -> None:

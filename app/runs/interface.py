@@ -18,8 +18,9 @@ from typing import Any, TypeAlias
 
 from app.errors import GalleryError, VideoError
 from app.files import expanded
+from app.gallery.opening import Place, is_address, open_store
 from app.gallery.service import Enrolment, GalleryService
-from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import GalleryStore
 from app.progress import Progress, Silent
 from app.results.result import Result
 from app.runs.build import build
@@ -38,13 +39,13 @@ SettingsLike: TypeAlias = "Settings | Mapping[str, Any] | None"
 
 
 class Gallery(GalleryService):
-    """People who agreed to be recognised, kept in one file. Made by `open_gallery`; a context manager.
+    """People who agreed to be recognised, kept in one file or in PostgreSQL. Made by `open_gallery`; a context manager.
 
     Forgetting somebody also clears the caches of the output folder, because those may hold silhouettes of the person.
     Every method raises `GalleryError` for a name or walk that does not exist and for a file that cannot be used.
     """
 
-    def __init__(self, store: SqliteGallery, settings: Settings) -> None:
+    def __init__(self, store: GalleryStore, settings: Settings) -> None:
         super().__init__(store, [settings.output.folder], settings.match.metric)
         self.settings = settings
 
@@ -89,18 +90,18 @@ class Gallery(GalleryService):
         return enrol_video(name, find_video(str(video)), self, run, options)
 
 
-def open_gallery(path: str | Path, settings: SettingsLike = None) -> Gallery:
+def open_gallery(place: Place, settings: SettingsLike = None) -> Gallery:
     """Open a gallery of named people, or make a new one. People whose time is over are forgotten.
 
     Args:
-        path: the SQLite file.
+        place: its file, or the address of a PostgreSQL database: ``postgresql://user@host/database``.
         settings: how videos are analysed and walks compared.
 
     Raises:
-        GalleryError: the file is not a gallery or cannot be used.
+        GalleryError: it is not a gallery or cannot be used.
         SettingsError: a setting is unknown, or its value cannot be used.
     """
-    gallery = Gallery(SqliteGallery(expanded(path, GalleryError)), _settings(settings))
+    gallery = Gallery(open_store(place), _settings(settings))
     gallery.expire()
     return gallery
 
@@ -173,7 +174,7 @@ def identify(
     if isinstance(gallery, Gallery):
         check_headers(paths)
         return identify_videos(paths, gallery.store, run, fresh=fresh)
-    if _is_gallery_file(expanded(gallery, GalleryError)):
+    if is_address(gallery) or _is_gallery_file(expanded(gallery, GalleryError)):
         check_headers(paths)
         with open_gallery(gallery, chosen) as opened:
             return identify_videos(paths, opened.store, run, fresh=fresh)

@@ -23,7 +23,7 @@ class WebOptions:
     """
 
     folder: Path = Path("output/web")
-    gallery: Path = Path("output/gallery.db")
+    gallery: str | Path = Path("output/gallery.db")
     input_videos: Path = Path("input_videos")
     config: Path | None = None
     assignments: tuple[str, ...] = ()

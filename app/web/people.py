@@ -15,9 +15,10 @@ from threading import RLock
 from typing import cast
 
 from app.files import explained, written_whole
+from app.gallery.opening import exists, open_store, shown
 from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
-from app.gallery.sqlite import SqliteGallery
+from app.gallery.sql import SqlGallery
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
 from app.settings import Settings
 from app.web.jobs import Job, JobStore
@@ -63,7 +64,7 @@ class People:
         with self._lock, self.gallery() as store:
             yield GalleryService(store, folders, self._metric, self._before_forgetting)
 
-    def gallery(self) -> SqliteGallery:
+    def gallery(self) -> SqlGallery:
         """Open the gallery to read from it.
 
         Raises:
@@ -71,13 +72,13 @@ class People:
             GalleryError: it cannot be read.
         """
         path, known = self._options.gallery, self._known_log()
-        if not path.exists() and (known is not None or any(result.names_anybody for result in self._results())):
+        if not exists(path) and (known is not None or any(result.names_anybody for result in self._results())):
             raise ConflictError(
-                f"The results in {self._options.folder} name people of a gallery, but {path} does not exist. Nothing "
-                "was deleted. Check that its disk is connected. Otherwise give that gallery with --gallery-db, or "
-                "another --folder."
+                f"The results in {self._options.folder} name people of a gallery, but {shown(path)} does not exist. "
+                "Nothing was deleted. Check that its disk is connected. Otherwise give that gallery with "
+                "--gallery-db, or another --folder."
             )
-        store = SqliteGallery(path, create=known is None)
+        store = open_store(path, create=known is None)
         try:
             if known is not None:
                 self._check_continues(store, known)
@@ -104,7 +105,7 @@ class People:
             ConflictError: they were made with another one, or with a newer state of it.
         """
         unmarked = self._known_log() is None
-        if unmarked and not self._options.gallery.exists() and not any(r.names_anybody for r in self._results()):
+        if unmarked and not exists(self._options.gallery) and not any(r.names_anybody for r in self._results()):
             return  # a new gallery is made when it is first needed
         with self.gallery():
             pass
@@ -114,8 +115,9 @@ class People:
         if not known.forgotten and any(result.names(FORGOTTEN, known) for result in self._results()):
             self._mark.unlink(missing_ok=True)
             raise ConflictError(
-                f"The results in {self._options.folder} name people who are not in {self._options.gallery} and were "
-                "not forgotten there. Nothing was deleted. Give their gallery with --gallery-db, or another --folder."
+                f"The results in {self._options.folder} name people who are not in {shown(self._options.gallery)} and "
+                "were not forgotten there. Nothing was deleted. Give their gallery with --gallery-db, or another "
+                "--folder."
             )
 
     @property
@@ -127,7 +129,7 @@ class People:
         last one, which version 0.1.0 did not note. None if no gallery was used yet."""
         return self._mark.read_text(encoding="utf-8").split() if self._mark.is_file() else None
 
-    def _check_continues(self, store: SqliteGallery, known: Sequence[str]) -> None:
+    def _check_continues(self, store: SqlGallery, known: Sequence[str]) -> None:
         """Make sure that the log of the gallery continues the one that was noted.
 
         Only then does a person who is missing from it count as forgotten, so that what shows them is deleted.
@@ -139,17 +141,19 @@ class People:
         first_use = store.first_use()
         if first_use is None or first_use.isoformat() != first:
             raise ConflictError(
-                f"The results in {self._options.folder} were made with another gallery than {self._options.gallery}. "
-                "Nothing was deleted. Give that gallery with --gallery-db, or another --folder."
+                f"The results in {self._options.folder} were made with another gallery than "
+                f"{shown(self._options.gallery)}. Nothing was deleted. Give that gallery with "
+                "--gallery-db, or another --folder."
             )
         time = store.time_of(int(last[0])) if last else None
         if last and (time is None or time.isoformat() != last[1]):
             raise ConflictError(
-                f"{self._options.gallery} is an older copy of the gallery that the results in {self._options.folder} "
-                "were made with. Nothing was deleted. Put the newest copy back, or give another --folder."
+                f"{shown(self._options.gallery)} is an older copy of the gallery that the results in "
+                f"{self._options.folder} were made with. Nothing was deleted. Put the newest copy back, or give "
+                "another --folder."
             )
 
-    def _note_log(self, store: SqliteGallery) -> None:
+    def _note_log(self, store: SqlGallery) -> None:
         """Note which gallery the results in the folder belong to, and how far its log goes."""
         first_use, last = store.first_use(), store.log(1)
         if first_use is None or not last:

@@ -58,7 +58,7 @@ class Task(BaseModel):
     kind: Kind
     gallery: TaskVideo | None
     probes: list[TaskVideo]
-    database: Path
+    database: str | Path
     far: float
     config: Path | None
     assignments: list[str]
@@ -192,10 +192,10 @@ def _compare(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
 
 def _identify(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
     """Recognise the people of the gallery."""
-    from app.gallery.sqlite import SqliteGallery
+    from app.gallery.opening import open_store
     from app.runs.identify import identify
 
-    with SqliteGallery(task.database, create=False) as gallery:
+    with open_store(task.database, create=False) as gallery:
         before = _persons(gallery)
         result = identify([video.path for video in task.probes], gallery, run)
         # People who were renamed or forgotten during the run may still be named in the result.

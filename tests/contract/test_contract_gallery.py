@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -76,17 +77,26 @@ def in_memory(path: Path) -> GalleryStore:
     return SqliteGallery(None)
 
 
-@pytest.fixture(params=[SqliteGallery, in_memory])
+def opener_of(kind: str, request: pytest.FixtureRequest) -> Opener:
+    if kind != "postgres":
+        return SqliteGallery if kind == "file" else in_memory
+    server = request.getfixturevalue("postgres")
+    from app.gallery.postgres import PostgresGallery
+
+    request.addfinalizer(server.recycle)
+    addresses: dict[Path, str] = defaultdict(server.new_database)
+    return lambda path: PostgresGallery(addresses[path])
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
 def opener(request: pytest.FixtureRequest) -> Opener:
-    opener: Opener = request.param
-    return opener
+    return opener_of(request.param, request)
 
 
-@pytest.fixture(params=[SqliteGallery])
+@pytest.fixture(params=["file", "postgres"])
 def lasting(request: pytest.FixtureRequest) -> Opener:
     """Opens a gallery that outlives the one who opened it."""
-    opener: Opener = request.param
-    return opener
+    return opener_of(request.param, request)
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.gallery.database import Database
-from app.gallery.sqlite import SqliteGallery
+from app.gallery.sqlite import SqliteDatabase, SqliteGallery
 from app.gallery.store import NewWalk
 from app.types import Embedding
 from app.video.sources import distinct_names
@@ -82,14 +81,14 @@ def test_how_often_the_gallery_is_read_does_not_depend_on_how_many_people_there_
                 gallery.enrol(f"{count} {number}", [NewWalk(embedding, "x.mp4", thumbnail=picture)], consent="yes")
 
     people(1)
-    reading = Database.reading
+    reading = SqliteDatabase.reading
 
     async def never(*_: object) -> None:
         """Instead of the task that follows the gallery beside the requests, whose readings would be counted too."""
 
     monkeypatch.setattr(server, "_keep_following", never)
 
-    def counted(database: Database) -> Any:
+    def counted(database: SqliteDatabase) -> Any:
         nonlocal reads
         reads += 1
         return reading(database)
@@ -101,7 +100,7 @@ def test_how_often_the_gallery_is_read_does_not_depend_on_how_many_people_there_
             people(more)
             for path in counts:
                 with monkeypatch.context() as patch:
-                    patch.setattr(Database, "reading", counted)
+                    patch.setattr(SqliteDatabase, "reading", counted)
                     before = reads
                     assert client.get(f"/api/{path}").status_code == 200
                     counts[path].add(reads - before)

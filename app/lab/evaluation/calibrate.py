@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Metric, part_distances
-from app.gallery.sqlite import SqliteGallery
+from app.gallery.opening import Place, is_address, open_store
 from app.lab.data.opengait import warn_of
 from app.lab.evaluation.casts import embed_casts
 from app.lab.evaluation.charts import Curves, draw_curves
@@ -67,7 +67,7 @@ class Calibration:
                 yield rate, value, low, high, float((self.pairs.genuine > value).mean())
 
 
-def source_of(data: Path | None, gallery: Path | None, casts: Path | None = None) -> Path:
+def source_of(data: Path | None, gallery: Place | None, casts: Path | None = None) -> Place:
     """Return the data set, the gallery or the casts; `SettingsError` unless exactly one of them is given."""
     given = [source for source in (data, gallery, casts) if source is not None]
     if len(given) != 1:
@@ -77,14 +77,17 @@ def source_of(data: Path | None, gallery: Path | None, casts: Path | None = None
     return given[0]
 
 
-def scores_file(model: ModelCard, gallery: Path | None) -> Path:
+def scores_file(model: ModelCard, gallery: Place | None) -> Path:
     """Return where scores are written unless the user says otherwise: beside the gallery, or else beside the model.
 
     Raises:
-        SettingsError: the model has no file, or comes with the program, whose scores are not replaced.
+        SettingsError: the gallery or the model has no file, or the model comes with the program, whose scores are not
+            replaced.
     """
+    if gallery is not None and is_address(gallery):
+        raise SettingsError("Nothing lies beside a gallery in PostgreSQL: give --out, where the scores are written.")
     if gallery is not None:
-        return scores_path(gallery)
+        return scores_path(Path(gallery))
     if model.file is None:
         raise SettingsError(
             f"The gait model '{model.name}' has no file beside which scores could be written: give --out."
@@ -100,7 +103,7 @@ def scores_file(model: ModelCard, gallery: Path | None) -> Path:
 def known_walks(
     model: GaitModel | FileEmbedder,
     data: Path | None,
-    gallery: Path | None,
+    gallery: Place | None,
     casts: Path | None = None,
     *,
     partition: Path | None = None,
@@ -140,13 +143,13 @@ def known_walks(
     return KnownWalks(embedded.features, [walk.identity for walk in walks], [walk.condition for walk in walks])
 
 
-def _of_gallery(model: ModelCard, path: Path) -> KnownWalks:
-    with SqliteGallery(path, create=False) as gallery:
+def _of_gallery(model: ModelCard, place: Place) -> KnownWalks:
+    with open_store(place, create=False) as gallery:
         walks = [walk for walk in gallery.walks() if walk.model_id == model.model_id]
         if not walks:
             raise GalleryError(
-                f"{path} has no walks that were embedded with {model.model_id}. Embed them anew: python -m app gallery "
-                "re-embed."
+                f"The gallery has no walks that were embedded with {model.model_id}. Embed them anew: "
+                "python -m app gallery re-embed."
             )
         features = np.stack([embedding.parts for embedding in gallery.embeddings([walk.walk_id for walk in walks])])
     people, sources = [str(walk.person_id) for walk in walks], [walk.source for walk in walks]

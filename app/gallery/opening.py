@@ -1,0 +1,58 @@
+"""Opens a gallery wherever it is kept."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+from app.errors import GalleryError
+from app.files import expanded
+from app.gallery.sql import SqlGallery
+from app.gallery.sqlite import SqliteGallery
+
+Place: TypeAlias = "str | Path"
+"""Where a gallery is kept: the path of its file, or an address such as ``postgresql://user@host/database``."""
+
+
+def is_address(place: Place) -> bool:
+    """Whether this is the address of a database server, not the path of a file."""
+    return str(place).startswith(("postgresql://", "postgres://"))
+
+
+def shown(place: Place) -> str:
+    """Return the place for people to read, without user, password and options."""
+    if not is_address(place):
+        return str(place)
+    return re.sub(r"//[^/]*@", "//", str(place).partition("?")[0])
+
+
+def exists(place: Place) -> bool:
+    """Whether there is a gallery at `place`.
+
+    Raises:
+        GalleryError: its server cannot be reached.
+    """
+    if not is_address(place):
+        return Path(place).exists()
+    from app.gallery.postgres import PostgresDatabase
+
+    return PostgresDatabase.exists(str(place))
+
+
+def open_store(place: Place, *, create: bool = True) -> SqlGallery:
+    """Open the gallery at `place`.
+
+    Args:
+        place: its file or its address.
+        create: whether a new gallery is made where there is none.
+
+    Raises:
+        GalleryError: there is none and `create` is false, or it cannot be used.
+        MissingExtraError: the database needs a package that is not installed.
+    """
+    if not is_address(place):
+        return SqliteGallery(expanded(place, GalleryError), create=create)
+    from app.gallery.postgres import PostgresGallery
+
+    return PostgresGallery(str(place), create=create)

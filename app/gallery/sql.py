@@ -1,0 +1,793 @@
+"""A gallery in an SQL database, whichever it is: the statements are the same for SQLite and PostgreSQL.
+
+What differs between the two stands behind `Database` and `Connection`: `app.gallery.sqlite` and `app.gallery.postgres`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import reprlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import wraps
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
+from app.files import as_text
+from app.gallery.distances import Distances, Metric
+from app.gallery.redaction import Redaction
+from app.gallery.search import ROWS, WalkIndex
+from app.gallery.store import JSON, EnrolledWalk, Event, Neighbour, NewWalk, Person, clean_name, composed, name_key
+from app.progress import Progress, Silent
+from app.stages import GaitModel
+from app.types import Embedding, Floats, GaitSequence, Ints
+
+LONGEST_RETENTION = 36525
+"""The most days that somebody can be kept: a century."""
+
+T = TypeVar("T")
+Self = TypeVar("Self", bound="SqlGallery")
+
+_LARGEST_ID = 63  # bits; SQLite has no larger numbers
+_MOST_FRAMES = 250_000
+"""More than any walk has: two hours. Its silhouettes would take a gigabyte."""
+_BATCH = 16  # walks that `re_embed` embeds in one transaction
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Searched:
+    """The walks of one model in memory: those up to the embedding id `newest`, without those removed by `removals`."""
+
+    index: WalkIndex
+    newest: int = 0
+    removals: int = 0
+
+
+class MalformedError(Exception):
+    """A row of the database holds what no gallery writes."""
+
+
+class Cursor(Protocol):
+    """What a statement answers, as DB-API 2.0 (PEP 249) defines it."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """A connection inside a transaction. Values take the places of question marks."""
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor: ...
+
+    def insert(self, table: str, **values: Any) -> int:
+        """Add a row to a table whose first column numbers its rows, and return the number."""
+        ...
+
+
+class Database(Protocol):
+    """A database with the tables of `app.gallery.schema`, which several threads and programs may use.
+
+    `path` is its file, None where it has none. `name` is what messages call it. `lasting` is whether it is still there
+    when it was closed. Every method raises `GalleryError` where the database cannot be used, also for a
+    `MalformedError` in a transaction.
+    """
+
+    path: Path | None
+    name: str
+    lasting: bool
+
+    def close(self) -> None: ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Read the database as it is at one moment."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Change the database: all of the block is kept when it ends, and nothing of it if it raises.
+
+        Only one program writes at a time. So numbers of rows rise in the order in which others see the rows.
+        """
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Read the database as it is at one moment, for longer: others may write meanwhile."""
+        ...
+
+    def purge(self) -> None:
+        """Leave nothing of what was removed, after a transaction that put a row into the table ``purge``.
+
+        Raises:
+            GalleryError: another program uses the database; it is done when the gallery is next opened.
+        """
+
+    def size(self) -> int:
+        """Return how much the database takes on the disk, in bytes."""
+        ...
+
+
+class SqlGallery:
+    """A `GalleryStore` in an SQL database.
+
+    Walks that are searched are also kept in memory, with 2 bytes for each number. This copy follows what this and other
+    programs write to the database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.path = database.path
+        self._file = database
+        self._name = database.path.name if database.path is not None else "the gallery"
+        self._searched: dict[str, _Searched] = {}
+        self._search_lock = Lock()
+        self._warned: set[str] = set()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def size(self) -> int:
+        return self._file.size()
+
+    # People and walks
+
+    def people(self) -> list[Person]:
+        with self._file.reading() as db:
+            return [_person(row) for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}")]
+
+    def person(self, name: str) -> Person:
+        with self._file.reading() as db:
+            return self._person(db, name)
+
+    def former_names(self, name: str) -> list[str]:
+        with self._file.reading() as db:
+            return self._former_names(db, self._person(db, name).person_id)
+
+    def owner(self, walk_id: int) -> Person:
+        with self._file.reading() as db:
+            return self._person(db, self._owner(db, walk_id))
+
+    def walks(self, name: str | None = None) -> list[EnrolledWalk]:
+        with self._file.reading() as db:
+            if name is None:
+                rows = db.execute(f"{_WALKS} ORDER BY walk_id")
+            else:
+                person = self._person(db, name)
+                rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,))
+            return [_walk(row) for row in rows]
+
+    def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
+        query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
+        possible = [walk_id for walk_id in walk_ids if walk_id.bit_length() <= _LARGEST_ID]
+        with self._file.reading() as db:
+            stored = {row[0]: _embedding(row[1:]) for row in _rows_of(db, query, possible)}
+        missing = [walk_id for walk_id in walk_ids if walk_id not in stored]
+        if missing:
+            raise _no_walk(missing[0])
+        return [stored[walk_id] for walk_id in walk_ids]
+
+    def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
+        name, now = clean_name(name), _now()
+        if not walks:
+            raise GalleryError(f"There is no walk to enrol {name} with.")
+        consent = as_text(consent.strip())
+        if not consent:
+            raise GalleryError(f"What has {name} agreed to? Give a note on their consent.")
+        if retain_days is not None and not 1 <= retain_days <= LONGEST_RETENTION:
+            raise GalleryError(f"Nobody can be kept for {retain_days} days: give 1 to {LONGEST_RETENTION} days.")
+        expires = _text(now + timedelta(days=retain_days)) if retain_days is not None else None
+        with self._file.writing() as db:
+            known = _find_person(db, name)
+            if known is None:
+                db.insert("person", name=name, consent=consent, enrolled=_text(now), expires=expires)
+            else:
+                db.execute(
+                    "UPDATE person SET consent = ?, expires = coalesce(?, expires) WHERE person_id = ?",
+                    (consent, expires, known.person_id),
+                )
+            person = self._person(db, name)
+            ids = [self._insert_walk(db, person.person_id, walk, now) for walk in walks]
+            self._log(db, "enrol", name=person.name, walks=len(ids), walk_ids=ids, expires=expires)
+            return self._person(db, name)
+
+    def rename(self, name: str, new: str) -> None:
+        new = clean_name(new)
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            if person.name == new:
+                return
+            other = _find_person(db, new)
+            if other is not None and other.person_id != person.person_id:
+                raise GalleryError(f"There is a '{other.name}' already. If they are one person, merge them.")
+            db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
+            db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, person.name))
+            self._log(db, "rename", name=person.name, new=new)
+
+    def merge(self, name: str, into: str) -> None:
+        with self._file.writing() as db:
+            person, other = self._person(db, name), self._person(db, into)
+            if person.person_id == other.person_id:
+                raise GalleryError(f"'{other.name}' cannot be merged into '{other.name}'.")
+            moved_id, kept_id = person.person_id, other.person_id
+            db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept_id, moved_id))
+            db.execute(
+                "INSERT INTO former_name SELECT ?, name FROM former_name WHERE person_id = ? ON CONFLICT DO NOTHING",
+                (kept_id, moved_id),
+            )
+            db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (kept_id, person.name))
+            self._unite(db, other, person)
+            db.execute("DELETE FROM person WHERE person_id = ?", (moved_id,))
+            self._log(db, "merge", name=person.name, into=other.name, walks=person.walks)
+
+    def move_walk(self, walk_id: int, name: str) -> None:
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            owner = self._owner(db, walk_id)
+            db.execute("UPDATE walk SET person_id = ? WHERE walk_id = ?", (person.person_id, walk_id))
+            self._log(db, "move", walk_id=walk_id, name=owner, to=person.name)
+
+    def forget(self, name: str) -> int:
+        with self._file.writing() as db:
+            walks = self._forget(db, self._person(db, name))
+        self._file.purge()
+        return walks
+
+    def forget_walk(self, walk_id: int) -> None:
+        with self._file.writing() as db:
+            owner = self._owner(db, walk_id)
+            self._note_removal(db, "walk_id = ?", walk_id)
+            db.execute("DELETE FROM walk WHERE walk_id = ?", (walk_id,))
+            db.execute("INSERT INTO purge VALUES (1) ON CONFLICT DO NOTHING")
+            self._log(db, "forget walk", name=owner, walk_id=walk_id)
+        self._file.purge()
+
+    def expire(self, now: datetime | None = None) -> list[str]:
+        moment = _text(now if now is not None else _now())
+        with self._file.reading() as db:  # usually nobody's time is over; then no lock for writing is needed
+            if not db.execute("SELECT 1 FROM person WHERE expires <= ?", (moment,)).fetchone():
+                return []
+        with self._file.writing() as db:
+            rows = db.execute(f"{_PEOPLE} WHERE expires <= ? ORDER BY {_BY_NAME}", (moment,))
+            expired = [_person(row) for row in rows]
+            for person in expired:
+                self._forget(db, person, "expire")
+        self._file.purge()
+        return [person.name for person in expired]
+
+    def silhouettes(self, walk_id: int) -> GaitSequence | None:
+        with self._file.reading() as db:
+            self._owner(db, walk_id)
+            return self._silhouettes(db, walk_id)
+
+    def thumbnail(self, name: str) -> bytes | None:
+        with self._file.reading() as db:
+            row = db.execute(
+                "SELECT jpeg FROM thumbnail JOIN walk USING (walk_id) WHERE person_id = ? "
+                "ORDER BY added DESC, walk_id DESC LIMIT 1",
+                (self._person(db, name).person_id,),
+            ).fetchone()
+            return _jpeg(row) if row else None
+
+    def pictured(self) -> set[int]:
+        with self._file.reading() as db:
+            return {row[0] for row in db.execute("SELECT DISTINCT person_id FROM thumbnail JOIN walk USING (walk_id)")}
+
+    # Embeddings
+
+    def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
+        model_id = model.card.model_id
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT walk_id, fps IS NOT NULL AND (keypoints IS NOT NULL OR NOT ?) FROM embedding "
+                "LEFT JOIN silhouettes USING (walk_id) WHERE model_id <> ? ORDER BY walk_id",
+                (model.card.keypoints, model_id),
+            ).fetchall()
+        todo, lacking = [row[0] for row in rows if row[1]], [row[0] for row in rows if not row[1]]
+        done = 0
+        try:
+            with (progress or Silent()).stage("Embedding walks", len(todo)) as advance:
+                for start in range(0, len(todo), _BATCH):
+                    batch = todo[start : start + _BATCH]
+                    done += self._re_embed(batch, model)
+                    advance(len(batch))
+        finally:
+            if done:
+                self.record("re-embed", model_id=model_id, walks=done)
+        return done, lacking
+
+    def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
+        if not queries:
+            return []
+        kinds = sorted({(query.model_id, query.parts.shape) for query in queries})
+        model_id, shape = kinds[0]
+        if len(kinds) > 1:
+            raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched together: {kinds}.")
+        with self._search_lock, self._file.reading() as db:
+            index = self._synchronised(db, model_id)
+            others = {name: walks for name, walks in self._model_ids(db).items() if name != model_id}
+            if index is None:
+                if others:
+                    raise GalleryError(
+                        f"The walks in {self._name} were embedded with {', '.join(others)}, not with {model_id}, and "
+                        "walks of different models cannot be compared. Use that model, or embed the walks again: "
+                        "python -m app gallery re-embed."
+                    )
+                return [[] for _ in queries]
+            if index.shape != shape:
+                raise IncompatibleEmbeddingsError(
+                    f"'{model_id}' gives embeddings of shape {shape}, but those in {self._name} have {index.shape}."
+                )
+            if others and model_id not in self._warned:
+                self._warned.add(model_id)
+                _logger.warning(
+                    "%d walk(s) in %s were embedded with another model than %s and are not compared. To change that: "
+                    "python -m app gallery re-embed", sum(others.values()), self._name, model_id
+                )  # fmt: skip
+            stack = np.stack([query.parts for query in queries])
+            nearest_ids = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
+            return self._neighbours(db, nearest_ids)
+
+    def model_ids(self) -> dict[str, int]:
+        with self._file.reading() as db:
+            return self._model_ids(db)
+
+    # The audit log
+
+    def record(self, event: str, **details: JSON) -> None:
+        with self._file.writing() as db:
+            self._log(db, event, **details)
+
+    def log(self, limit: int | None = 100, events: Sequence[str] = ()) -> list[Event]:
+        only = f"WHERE event IN ({', '.join('?' * len(events))})" if events else ""
+        with self._file.reading() as db:
+            query = f"SELECT * FROM event {only} ORDER BY event_id DESC"
+            most = f" LIMIT {int(limit)}" if limit is not None else ""
+            return [_event(row) for row in db.execute(query + most, events)]
+
+    def first_use(self) -> datetime | None:
+        with self._file.reading() as db:
+            row = db.execute("SELECT * FROM event ORDER BY event_id LIMIT 1").fetchone()
+            return _event(row).time if row else None
+
+    def time_of(self, event_id: int) -> datetime | None:
+        """Return the time of an entry of the log, which stays the same for ever; None where there is none."""
+        with self._file.reading() as db:
+            row = db.execute("SELECT * FROM event WHERE event_id = ?", (event_id,)).fetchone()
+            return _event(row).time if row else None
+
+    # To and from other galleries
+
+    def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:
+        with self._file.snapshot() as db:
+            for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}").fetchall():
+                person = _person(row)
+                rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,)).fetchall()
+                yield person, [self._new_walk(db, _walk(walk)) for walk in rows]
+
+    def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:
+        changed: list[str] = []
+        added = 0
+        with self._file.writing() as db:
+            for person, walks in records:
+                name = clean_name(person.name)
+                known = _find_person(db, name)
+                if known and not merge:
+                    raise GalleryError(
+                        f"There is a '{known.name}' already. With --merge, people of one name are the same person; "
+                        "otherwise rename one of them first."
+                    )
+                if known:
+                    person_id = known.person_id
+                    self._unite(db, known, person)
+                else:
+                    expires = _text(person.expires) if person.expires is not None else None
+                    person_id = db.insert(
+                        "person", name=name, consent=person.consent, enrolled=_text(person.enrolled), expires=expires
+                    )
+                new = [walk for walk in walks if not self._has(db, person_id, walk.embedding)]
+                for walk in new:
+                    self._insert_walk(db, person_id, walk, _now())
+                added += len(new)
+                if new or not known:
+                    changed.append(name)
+            self._log(db, "import", people=len(changed), walks=added, names=changed)
+        return len(changed), added
+
+    def _re_embed(self, walk_ids: Sequence[int], model: GaitModel) -> int:
+        """Embed some walks from their silhouettes, and return how many."""
+        with self._file.reading() as db:
+            stored = [(walk_id, self._silhouettes(db, walk_id)) for walk_id in walk_ids]
+        ready = [(walk_id, sequence) for walk_id, sequence in stored if sequence is not None]
+        embeddings = model.embed([sequence for _, sequence in ready])
+        done = 0
+        with self._file.writing() as db:
+            for (walk_id, _), embedding in zip(ready, embeddings, strict=True):
+                # Another program may have removed the walk meanwhile.
+                self._note_removal(db, "walk_id = ?", walk_id)
+                if db.execute("DELETE FROM embedding WHERE walk_id = ?", (walk_id,)).rowcount:
+                    self._insert_embedding(db, walk_id, embedding)
+                    done += 1
+        return done
+
+    # Inside a transaction
+
+    def _person(self, db: Connection, name: str) -> Person:
+        person = _find_person(db, name)
+        if person is not None:
+            return person
+        wanted, names = composed(name), [_person(row).name for row in db.execute(_PEOPLE)]
+        hint = nearest(wanted, names) or (f" There are {len(names)} people." if names else " It is empty.")
+        where = " `python -m app gallery list` shows everybody." if self._file.lasting else ""
+        raise GalleryError(f"There is no '{wanted}' in {self._name}.{hint}{where}")
+
+    def _owner(self, db: Connection, walk_id: int) -> str:
+        if walk_id.bit_length() > _LARGEST_ID:
+            raise _no_walk(walk_id)
+        row = db.execute("SELECT name FROM walk JOIN person USING (person_id) WHERE walk_id = ?", (walk_id,)).fetchone()
+        if not row:
+            raise _no_walk(walk_id)
+        return str(row[0])
+
+    def _unite(self, db: Connection, kept: Person, other: Person) -> None:
+        """Let a person keep the earlier enrolment and the earlier expiry of the two."""
+        expires = min((end for end in (kept.expires, other.expires) if end is not None), default=None)
+        db.execute(
+            "UPDATE person SET enrolled = ?, expires = ? WHERE person_id = ?",
+            (
+                _text(min(kept.enrolled, other.enrolled)),
+                _text(expires) if expires is not None else None,
+                kept.person_id,
+            ),
+        )
+
+    def _insert_walk(self, db: Connection, person_id: int, walk: NewWalk, now: datetime) -> int:
+        walk_id = db.insert(
+            "walk",
+            person_id=person_id,
+            source=as_text(walk.source),
+            track_id=walk.track_id,
+            view=as_text(walk.view),
+            seconds=walk.seconds,
+            added=_text(walk.added or now),
+        )
+        self._insert_embedding(db, walk_id, walk.embedding)
+        if walk.silhouettes is not None:
+            sequence = walk.silhouettes
+            keypoints = _packed(sequence.keypoints, "<f4") if sequence.keypoints is not None else None
+            indices, pictures = _packed(sequence.frame_indices, "<i8"), _packed(sequence.silhouettes, "u1")
+            values = (walk_id, sequence.fps, indices, pictures, keypoints)
+            db.execute("INSERT INTO silhouettes VALUES (?, ?, ?, ?, ?)", values)
+        if walk.thumbnail is not None:
+            db.execute("INSERT INTO thumbnail VALUES (?, ?)", (walk_id, walk.thumbnail))
+        return walk_id
+
+    def _insert_embedding(self, db: Connection, walk_id: int, embedding: Embedding) -> None:
+        parts, channels = embedding.parts.shape
+        row = db.execute(
+            "SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (embedding.model_id,)
+        ).fetchone()
+        if row and row != (parts, channels):
+            raise GalleryError(
+                f"'{embedding.model_id}' gave an embedding of shape {embedding.parts.shape}, but those in "
+                f"{self._name} have {row}: it is not the same model."
+            )
+        db.insert(
+            "embedding",
+            walk_id=walk_id,
+            model_id=embedding.model_id,
+            frames=embedding.frames,
+            parts=parts,
+            channels=channels,
+            vector=embedding.parts.astype("<f4").tobytes(),
+        )
+
+    def _has(self, db: Connection, person_id: int, embedding: Embedding) -> bool:
+        query = "SELECT 1 FROM walk JOIN embedding USING (walk_id) WHERE person_id = ? AND model_id = ? AND vector = ?"
+        vector = embedding.parts.astype("<f4").tobytes()
+        return db.execute(query, (person_id, embedding.model_id, vector)).fetchone() is not None
+
+    def _silhouettes(self, db: Connection, walk_id: int) -> GaitSequence | None:
+        row = db.execute(
+            "SELECT fps, frame_indices, pictures, keypoints FROM silhouettes WHERE walk_id = ?", (walk_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        try:
+            indices = _unpacked(row[1], "<i8", (), None)
+            return GaitSequence(
+                indices,
+                _unpacked(row[2], "u1", (64, 64), len(indices)),
+                float(row[0]),
+                _unpacked(row[3], "<f4", (17, 3), len(indices)) if row[3] is not None else None,
+            )
+        except (zlib.error, ValueError, TypeError) as error:
+            raise GalleryError(
+                f"The silhouettes of walk {walk_id} in {self._file.name} are damaged: {error}. Forget this walk "
+                f"(`python -m app gallery forget-walk {walk_id}`), or move the file away and import your last export."
+            ) from error
+
+    def _new_walk(self, db: Connection, walk: EnrolledWalk) -> NewWalk:
+        row = db.execute(
+            "SELECT model_id, frames, parts, channels, vector FROM embedding WHERE walk_id = ?", (walk.walk_id,)
+        ).fetchone()
+        picture = db.execute("SELECT jpeg FROM thumbnail WHERE walk_id = ?", (walk.walk_id,)).fetchone()
+        return NewWalk(
+            _embedding(row),
+            walk.source,
+            walk.track_id,
+            walk.view,
+            walk.seconds,
+            self._silhouettes(db, walk.walk_id),
+            _jpeg(picture) if picture else None,
+            walk.added,
+        )
+
+    def _former_names(self, db: Connection, person_id: int) -> list[str]:
+        rows = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person_id,))
+        return [_former_name(row) for row in rows]
+
+    def _note_removal(self, db: Connection, which: str, value: int) -> None:
+        """Let every program that keeps walks in memory know that these embeddings go."""
+        db.execute(
+            "INSERT INTO removed_embedding (embedding_id) SELECT embedding_id FROM embedding JOIN walk USING (walk_id) "
+            f"WHERE {which}",
+            (value,),
+        )
+
+    def _forget(self, db: Connection, person: Person, event: str = "forget") -> int:
+        names = Redaction([person.name, *self._former_names(db, person.person_id)])
+        self._note_removal(db, "person_id = ?", person.person_id)
+        db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
+        for entry in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
+            redacted = names.details(entry.details)
+            if redacted != entry.details:
+                db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), entry.event_id))
+        for table, column in (("walk", "source"), ("walk", "view"), ("person", "consent")):
+            key = f"{table}_id"
+            for number, text in db.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
+                if not isinstance(text, str):
+                    raise MalformedError(f"malformed {table} {number}: {text!r} is no text")
+                if (redacted_text := names.text(text)) != text:
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (redacted_text, number))
+        db.execute("INSERT INTO purge VALUES (1) ON CONFLICT DO NOTHING")
+        self._log(db, event, person_id=person.person_id, walks=person.walks)
+        return person.walks
+
+    def _log(self, db: Connection, event: str, **details: JSON) -> None:
+        db.insert("event", time=_text(_now()), event=event, details=_json(details))
+
+    def _model_ids(self, db: Connection) -> dict[str, int]:
+        rows = db.execute("SELECT model_id, count(*) FROM embedding GROUP BY model_id ORDER BY model_id")
+        return {_name_of_model(row): row[1] for row in rows}
+
+    # Searching
+
+    def _synchronised(self, db: Connection, model_id: str) -> WalkIndex | None:
+        """Bring the copy of a model's walks in memory up to date with this transaction; None where there are none."""
+        # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
+        known = self._searched.pop(model_id, None)
+        shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
+        if shape is None:
+            return None
+        if known is None or known.index.shape != shape:
+            known = _Searched(WalkIndex(*_shape(shape)))
+        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0]
+        removals = db.execute("SELECT max(removal_id) FROM removed_embedding").fetchone()[0] or 0
+        if known.removals != removals:
+            gone = db.execute("SELECT embedding_id FROM removed_embedding WHERE removal_id > ?", (known.removals,))
+            known.index.remove(np.array([row[0] for row in gone], np.int64))
+            known.removals = removals
+        # An id always stands for the same embedding, and ids only grow: larger ids are new.
+        newer = (
+            "SELECT embedding_id, vector FROM embedding WHERE model_id = ? AND embedding_id > ? ORDER BY embedding_id"
+        )
+        while known.newest < newest:
+            rows = db.execute(f"{newer} LIMIT {ROWS}", (model_id, known.newest)).fetchall()
+            if rows:
+                vectors = np.stack([_vectors_of((row[0], *shape, row[1])) for row in rows])
+                known.index.add(np.array([row[0] for row in rows], np.int64), vectors)
+            known.newest = rows[-1][0] if len(rows) == ROWS else newest
+        self._searched[model_id] = known
+        return known.index
+
+    def _vectors(self, db: Connection, embedding_ids: Ints) -> Floats:
+        query = "SELECT embedding_id, parts, channels, vector FROM embedding WHERE embedding_id IN"
+        ids = embedding_ids.tolist()
+        vectors = {row[0]: _vectors_of(row) for row in _rows_of(db, query, ids)}
+        return np.stack([vectors[embedding_id] for embedding_id in ids])
+
+    def _neighbours(self, db: Connection, found: Sequence[tuple[Ints, Distances]]) -> list[list[Neighbour]]:
+        """Return whose walks these embeddings are, given their ids and distances for each query."""
+        query = "SELECT embedding_id, walk_id, person_id FROM embedding JOIN walk USING (walk_id) WHERE embedding_id IN"
+        every = sorted({embedding_id for ids, _ in found for embedding_id in ids.tolist()})
+        owners = {row[0]: (row[1], row[2]) for row in _rows_of(db, query, every)}
+        lost = [embedding_id for embedding_id in every if embedding_id not in owners]
+        if lost:  # foreign keys prevent this in a file that is not damaged
+            raise MalformedError(f"malformed embedding {lost[0]}: it has no walk")
+        return [
+            [Neighbour(*owners[one], distance) for one, distance in zip(ids.tolist(), distances.tolist(), strict=True)]
+            for ids, distances in found
+        ]
+
+
+_PEOPLE = (
+    "SELECT person_id, name, consent, enrolled, expires, "
+    "(SELECT count(*) FROM walk WHERE walk.person_id = person.person_id) FROM person"
+)
+_BY_NAME = "lower(name), name"
+_WALKS = (
+    "SELECT walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, "
+    "EXISTS (SELECT 1 FROM silhouettes WHERE silhouettes.walk_id = walk.walk_id) "
+    "FROM walk JOIN embedding USING (walk_id)"
+)
+
+
+def _sound(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
+    """Make a function that reads a row raise the error of a damaged file where the row cannot be read."""
+    what = read.__name__.strip("_")
+
+    @wraps(read)
+    def reader(row: Sequence[Any]) -> T:
+        try:
+            return read(row)
+        except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise MalformedError(f"malformed {what} {str(row[0])[:40]}: {error}") from error
+
+    return reader
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    """Return a value of a row, which SQLite does not hold to the type of its column."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{reprlib.repr(value)} is no {kind.__name__}")
+    return value
+
+
+def _count(value: Any, least: int) -> int:
+    if _typed(value, int) < least:
+        raise ValueError(f"{value} is less than {least}")
+    return int(value)
+
+
+def _moment(text: Any) -> datetime:
+    moment = datetime.fromisoformat(_typed(text, str))
+    if moment.tzinfo is None or not 1970 < moment.year < 9999:
+        raise ValueError(f"{text} is no time in UTC")
+    return moment
+
+
+def _find_person(db: Connection, name: str) -> Person | None:
+    """Return the person of that name, whatever its case.
+
+    Older programs allowed two names that differ in case alone; then it is the one that is written exactly so.
+    """
+    key = name_key(name)
+    ids = [
+        (known != composed(name), person_id)
+        for person_id, known in db.execute("SELECT person_id, name FROM person")
+        if isinstance(known, str) and name_key(known) == key
+    ]
+    return _person(db.execute(f"{_PEOPLE} WHERE person_id = ?", (min(ids)[1],)).fetchone()) if ids else None
+
+
+@_sound
+def _person(row: Sequence[Any]) -> Person:
+    person_id, name, consent, enrolled, expires, walks = row
+    ends = _moment(expires) if expires is not None else None
+    return Person(person_id, _typed(name, str), _typed(consent, str), _moment(enrolled), ends, walks)
+
+
+@_sound
+def _walk(row: Sequence[Any]) -> EnrolledWalk:
+    walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
+    model_id, source, view = (_typed(text, str) for text in (model_id, source, view))
+    if not 0 <= _typed(seconds, float) < math.inf:
+        raise ValueError(f"{seconds} s is no length")
+    track_id, frames = None if track_id is None else _count(track_id, 0), _count(frames, 1)
+    return EnrolledWalk(
+        walk_id, person_id, model_id, source, track_id, view, frames, seconds, _moment(added), bool(has)
+    )
+
+
+@_sound
+def _event(row: Sequence[Any]) -> Event:
+    event_id, time, event, details = row
+    return Event(event_id, _moment(time), _typed(event, str), _typed(json.loads(details), dict))
+
+
+@_sound
+def _embedding(row: Sequence[Any]) -> Embedding:
+    model_id, frames, parts, channels, vector = row
+    return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1))
+
+
+def _vector(content: Any, shape: tuple[int, int]) -> Floats:
+    parts, channels = (_count(size, 1) for size in shape)
+    vector: Floats = np.frombuffer(_typed(content, bytes), "<f4").astype(np.float32, copy=False)
+    return vector.reshape(parts, channels)
+
+
+@_sound
+def _vectors_of(row: Sequence[Any]) -> Floats:
+    _, parts, channels, vector = row
+    return _vector(vector, (parts, channels))
+
+
+@_sound
+def _shape(row: Sequence[Any]) -> tuple[int, int]:
+    parts, channels = row
+    return _count(parts, 1), _count(channels, 1)
+
+
+@_sound
+def _former_name(row: Sequence[Any]) -> str:
+    return _typed(row[0], str)
+
+
+@_sound
+def _name_of_model(row: Sequence[Any]) -> str:
+    return _typed(row[0], str)
+
+
+@_sound
+def _jpeg(row: Sequence[Any]) -> bytes:
+    return _typed(row[0], bytes)
+
+
+def _packed(array: np.ndarray, dtype: str) -> bytes:
+    # In 100 walks of virtual walkers a silhouette takes 299 bytes this way and 579 as PNG; lzma takes 235 bytes, but 25
+    # times as long.
+    return zlib.compress(np.ascontiguousarray(array, dtype).tobytes())
+
+
+def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...], frames: int | None) -> Any:
+    """Unpack what belongs to each frame, of which there are `frames`, or up to `_MOST_FRAMES` where that is not known.
+
+    A megabyte of packed zeros is a gigabyte, so no more is unpacked than there should be.
+    """
+    unpacker, size = zlib.decompressobj(), np.dtype(dtype).itemsize * math.prod(shape)
+    unpacked = unpacker.decompress(content, (_MOST_FRAMES if frames is None else frames) * size + 1)
+    if not unpacker.eof or (frames is not None and len(unpacked) != frames * size):
+        raise ValueError("there are more or fewer frames than expected")
+    array = np.frombuffer(bytearray(unpacked), dtype)
+    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(-1, *shape)
+
+
+def _json(details: JSON) -> str:
+    return json.dumps(details, ensure_ascii=False, allow_nan=False)
+
+
+def _rows_of(db: Connection, query: str, ids: Sequence[int], at_once: int = 500) -> Iterator[Any]:
+    """Yield the rows of a query that ends with ``IN``, for any number of ids."""
+    for start in range(0, len(ids), at_once):
+        some = list(ids[start : start + at_once])
+        yield from db.execute(f"{query} ({', '.join('?' * len(some))})", some)
+
+
+def _no_walk(walk_id: int) -> GalleryError:
+    return GalleryError(f"There is no walk {walk_id}. `python -m app gallery show NAME` lists a person's walks.")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _text(moment: datetime) -> str:
+    """Return a time as text; the order of such texts is the order of the times."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
