@@ -175,6 +175,7 @@ def test_a_step_of_gaitssb_is_that_of_the_reference(parity: Find) -> None:
     check_gradients(network, golden, "ssb_grad:", {"predictor.3.fc_bin": "predictor.3.weight"})
 
 
+@pytest.mark.slow
 def test_a_step_of_foundationgait_is_that_of_the_reference(parity: Find) -> None:
     golden = np.load(parity("selfsupervised.npz"))
     network = load_with_classifier(parity("tiny_foundationgait_pretrain.pt"), classifier=True).double()

@@ -190,8 +190,8 @@ def test_published_ones_are_listed(command: Command, tmp_path: Path) -> None:
     assert found["gaitbase-grew"]["supported"]
     assert found["gaitbase-grew"]["figures"] == {"GREW": "60.1"}
     assert found["gaitbase-grew"]["licence"]["short"] == "academic use only"
-    line = next(line for line in command("--details").splitlines() if line.startswith("yolox-nano "))
-    assert line.split() == ["yolox-nano", "7.7", "MB", "Apache-2.0", "COCO", "AP", "25.8", "(val);", "here"]
+    words = " ".join(command("--details").split())  # a long name of the folder breaks the last column
+    assert "yolox-nano 7.7 MB Apache-2.0 COCO AP 25.8 (val); here" in words
 
 
 def test_an_export_replaces_nothing_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,7 @@ def test_scenes_show_four_small_people_who_keep_out_of_each_others_way() -> None
         }
 
 
+@pytest.mark.slow
 def test_a_scene_is_filmed_with_its_truth_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("anny")
     pytest.importorskip("numba")
