@@ -273,7 +273,7 @@ class Judge:
     """Names walks after the people of one gallery. `Judge.of` makes one.
 
     `threshold` is None in a closed set. `scores` say what distances mean here, or are None where that is not known.
-    `space` says how walks are compared.
+    `space` says how walks are compared, and `note` whether the model's calibrated scores hold here.
     """
 
     gallery: GalleryStore
@@ -281,6 +281,7 @@ class Judge:
     threshold: Threshold | None
     scores: ScoreModel | None
     space: Space
+    note: str = ""
 
     @classmethod
     def of(
@@ -327,14 +328,17 @@ class Judge:
             genuine = halves()
         tracks = sum(len(scene.newest().tracks) for scene in scenes)
         limits = learn_limits(card, settings, impostors, genuine, len(walks) + tracks, scores)
-        if scores is not None:
-            logger.info("Calibration: %s.", limits.note)
-        if settings.closed:
-            return cls(gallery, settings, None, limits.scores, space)
-        logger.info("The threshold is %.4g (%s).", limits.threshold.value, limits.threshold.source)
-        if limits.threshold.warning:
-            logger.warning("%s", limits.threshold.warning)
-        return cls(gallery, settings, limits.threshold, limits.scores, space)
+        note = limits.note if scores is not None else ""
+        return cls(gallery, settings, None if settings.closed else limits.threshold, limits.scores, space, note)
+
+    def explain(self) -> None:
+        """Log what the threshold is, where it comes from, and whether the calibrated scores hold here."""
+        if self.note:
+            logger.info("Calibration: %s.", self.note)
+        if self.threshold is not None:
+            logger.info("The threshold is %.4g (%s).", self.threshold.value, self.threshold.source)
+            if self.threshold.warning:
+                logger.warning("%s", self.threshold.warning)
 
     def decide(
         self, embeddings: Sequence[Embedding], tracks: Sequence[Track], seen: Scene | None = None

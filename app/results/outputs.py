@@ -206,6 +206,8 @@ def _write_features(walk: AnalysedWalk, sequence: GaitSequence | None, file: Pat
         "frame_indices": sequence.frame_indices if sequence else np.zeros(0, np.int64),
         "reason": np.asarray(walk.reason or ""),
     }
+    if embedding is not None and embedding.pieces is not None:
+        arrays["pieces"] = embedding.pieces
     if sequence is not None and sequence.keypoints is not None:
         arrays["keypoints"] = sequence.keypoints
     np.savez(file, **arrays)

@@ -56,6 +56,7 @@ def name_walks(videos: Sequence[AnalysedVideo], gallery: GalleryStore, run: Run)
     judge = Judge.of(
         gallery, stages.gait.card, run.settings.match, videos, halves=lambda: half_distances(videos, stages)
     )
+    judge.explain()
     return [NamedVideo(video, judge.decide_video(video)) for video in videos]
 
 

@@ -196,6 +196,7 @@ class Watcher:
         self._source, self._gallery, self._emit = source, gallery, emit
         self._live = live
         self._judge = Judge.of(gallery, stages.gait.card, stages.settings.match)
+        self._judge.explain()
         self._seen: dict[int, tuple[Embedding, deque[int]]] = {}
         self._pairs = 0
         self._tracker = stages.start(source.info)
@@ -332,6 +333,7 @@ class Watcher:
         if bisect_right(_PAIRS, self._pairs) > bisect_right(_PAIRS, before):
             card, match = self.stages.gait.card, self.stages.settings.match
             self._judge = Judge.of(self._gallery, card, match, together=[scene])
+            self._judge.explain()
             for person in self._people.values():  # votes by the earlier threshold no longer count
                 person.votes.clear()
         return scene

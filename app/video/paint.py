@@ -104,6 +104,11 @@ def colour_of(place: int) -> Colour:
     return red, green, blue
 
 
+def css_colour(place: int) -> str:
+    """Return `colour_of` as a web page writes it, #rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*colour_of(place))
+
+
 class Painter:
     """Paints labels into the pictures of one video.
 

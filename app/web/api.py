@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 import app
 from app.gallery.store import EnrolledWalk, Person
+from app.results.report import Report, to_csv, to_json
 from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
@@ -301,7 +302,8 @@ JobResult = Annotated[RunResult, Depends(_result)]
 
 @router.get("/jobs/{job_id}/result")
 def result(site: Here, result: JobResult) -> dict[str, Any]:
-    """Return the result of a run."""
+    """Return the result of a run, with the names that the gallery gives now."""
+    site.people.name_again(result)
     return result.view(site.people.known())
 
 
@@ -319,12 +321,28 @@ def crop(site: Here, result: JobResult, place: int, track_id: int) -> Response:
 
 @router.get("/jobs/{job_id}/files/{name}")
 def file(site: Here, result: JobResult, name: str) -> Response:
-    """Return a file of a run: a painted video, `results.json`, `report.html` ..."""
+    """Return a file of a run: a painted video, `results.json`, `report.html` ...
+
+    Tables and report have the names that the gallery gives now. The painted video has those of the run.
+    """
     for path in (result.folder / "run").iterdir():
         if path.name == name and path.is_file():  # the name is compared, and never becomes part of a path
             policy = {"Content-Security-Policy": REPORT_POLICY} if path.suffix == ".html" else {}
+            if name in _NAMED_AGAIN:
+                site.people.name_again(result)
+            if name in _NAMED_AGAIN and result.again is not None:
+                kind, content = _NAMED_AGAIN[name]
+                return Response(content(site.people, result, result.again), media_type=kind, headers=policy)
             return _file(site, path, policy)
     raise NotThereError("This run has no such file.")
+
+
+_NAMED_AGAIN: dict[str, tuple[str, Callable[[People, RunResult, Report], str]]] = {
+    "results.json": ("application/json", lambda people, result, report: to_json(report)),
+    "results.csv": ("text/csv; charset=utf-8", lambda people, result, report: to_csv(report)),
+    "report.html": ("text/html; charset=utf-8", lambda people, result, report: people.page_again(result, report)),
+}
+"""The files of a run that are made anew where the gallery has changed since: what they are and how they are made."""
 
 
 class Naming(BaseModel):
@@ -372,6 +390,14 @@ def person(site: Here, person_id: int) -> dict[str, Any]:
         one = site.people.get(gallery, person_id)
         walks = [_walk(walk) for walk in gallery.walks(one.name)]
         return {**_person(one, person_id in gallery.pictured()), "walk_list": walks}
+
+
+@router.get("/people/{person_id}/sightings")
+def sightings(site: Here, person_id: int) -> list[dict[str, Any]]:
+    """Return where a person was seen, the newest run first."""
+    with site.people.gallery() as gallery:
+        site.people.get(gallery, person_id)
+    return site.people.sightings(person_id)
 
 
 @router.get("/people/{person_id}/picture")

@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as Picture
@@ -19,6 +21,9 @@ from pydantic import BaseModel
 
 from app.types import Embedding, GaitSequence
 from app.web.options import damaged, read_model
+
+if TYPE_CHECKING:
+    from app.gallery.store import GalleryStore
 
 
 class SeenVideo(BaseModel):
@@ -40,6 +45,14 @@ class KnownIdentity(BaseModel):
     colour: str | None
     person_id: int | None = None
     walks: list[int] = []
+
+
+def persons_of(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
+    """Return the id of everybody in a gallery and the ids of their walks, by name."""
+    walks: dict[int, list[int]] = defaultdict(list)
+    for walk in gallery.walks():
+        walks[walk.person_id].append(walk.walk_id)
+    return {person.name: (person.person_id, walks[person.person_id]) for person in gallery.people()}
 
 
 class Outcome(BaseModel):
@@ -76,14 +89,16 @@ class StoredWalks:
         if not path.is_file():
             return None
         with _sound(path), np.load(path, allow_pickle=False) as arrays:
-            return Embedding(arrays["parts"], str(arrays["model_id"]), int(arrays["frames"]))
+            return Embedding(arrays["parts"], str(arrays["model_id"]), int(arrays["frames"]), arrays.get("pieces"))
 
-    def sequence(self, track_id: int, fps: float) -> GaitSequence:
-        """Return the silhouettes of a track, from which its embedding was made."""
+    def sequence(self, track_id: int, fps: float) -> GaitSequence | None:
+        """Return the silhouettes of a track; None where none could be cut out."""
         path, folder = self._file(track_id), self._silhouettes / f"{track_id:03d}"
         with _sound(path):
             with np.load(path, allow_pickle=False) as arrays:
                 indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
+            if not len(indices):
+                return None
             pictures = [np.asarray(Picture.open(folder / f"{index:06d}.png"), np.uint8) for index in indices.tolist()]
             return GaitSequence(indices, np.stack(pictures), fps, keypoints)
 

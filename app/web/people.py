@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,22 +13,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
-from typing import cast
+from typing import Any, cast
 
+from app.errors import GalleryError
 from app.files import explained, written_whole
 from app.gallery.opening import exists, open_store, shown
 from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
 from app.gallery.sql import SqlGallery
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
+from app.results.report import Report
 from app.settings import Settings
 from app.web.jobs import Job, JobStore
+from app.web.naming import name_again, page_again
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
-from app.web.outcome import StoredWalks
+from app.web.outcome import StoredWalks, persons_of
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
 
+logger = logging.getLogger(__name__)
+
 _WALK_REMOVED = "forget walk"  # the event in the gallery's log
+_CHANGES = ("enrol", "rename", "merge", "move", "import", "re-embed", "forget", "expire", _WALK_REMOVED)
+"""The events in the log after which walks may have other names."""
+_MOST_AGAIN = 32
+"""So many runs that were named again are kept in memory."""
+_MOST_SIGHTINGS = 60
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class People:
         self._metric = Settings.load(options.config, options.assignments).match.metric
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
+        self._again: dict[str, tuple[int, Report]] = {}
 
     @contextmanager
     def service(self) -> Iterator[GalleryService]:
@@ -179,6 +191,8 @@ class People:
     ) -> int:
         """Store the walk of a track under a name; where it is under another one already, it moves.
 
+        Whoever has no walk left then was a mistyped name, and becomes one person with the other.
+
         Args:
             result: the run.
             place: of the video in the run.
@@ -196,15 +210,19 @@ class People:
             GalleryError: the name cannot be used, or there is no consent.
         """
         walk = _new_walk(result, place, track_id, keep)
+        labels, label = result.job.labels, f"{place}/{track_id}"
         with self.service() as gallery:
+            before = _owner(gallery, labels.get(label))
             # The gallery may have this walk already: from this run, or from another run of the same video.
             enrolment = gallery.add_walks(name, [walk], consent=consent, retain_days=retain_days, move=True)
-            (result.job.labels[f"{place}/{track_id}"],) = enrolment.walk_ids
+            (labels[label],) = enrolment.walk_ids
             self._jobs.save(result.job)
+            if before is not None and before.walks == 1 and before.person_id != enrolment.person.person_id:
+                gallery.merge(before.name, name)
         return enrolment.person.person_id
 
     def unname_track(self, result: RunResult, place: int, track_id: int) -> None:
-        """Take the walk that `name_track` enrolled out of the gallery again.
+        """Take the walk that `name_track` enrolled out of the gallery again, and a person who was only enrolled for it.
 
         Raises:
             NotThereError: the track is not named.
@@ -214,10 +232,49 @@ class People:
         if walk_id is None:
             raise NotThereError("This walk is not in the gallery.")
         with self.service() as gallery:
-            if any(walk.walk_id == walk_id for walk in gallery.walks()):  # it may have been removed elsewhere
+            owner = _owner(gallery, walk_id)
+            if owner is not None:  # it may have been removed elsewhere
                 gallery.forget_walk(walk_id)
             del result.job.labels[f"{place}/{track_id}"]
             self._jobs.save(result.job)
+            if owner is not None and owner.walks == 1 and not self._is_named(owner.person_id):
+                gallery.forget(owner.name)
+
+    def _is_named(self, person_id: int) -> bool:
+        """Whether a result names a person; it would be deleted if that person were forgotten."""
+        known = self.known()
+        return any(result.names(person_id, known) for result in self._results())
+
+    def name_again(self, result: RunResult) -> None:
+        """Let the walks of a run have the names that the gallery gives them now, if it has changed since.
+
+        The files of the run stay as they are, and so do the walks of the people in a gallery video.
+        """
+        report = result.report()
+        if result.job.kind == "compare" or report is None:
+            return
+        with self._lock, self.gallery() as store:
+            changes = store.log(1, _CHANGES)
+            if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
+                return
+            event_id, again = self._again.get(result.job.job_id, (0, report))
+            if event_id != changes[0].event_id:
+                settings = Settings.load(self._options.config, self._options.assignments, {"match.far": result.job.far})
+                try:
+                    again = name_again(report, result.folder, result.outcome, store, settings.match)
+                except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
+                    logger.info("%s: not named again, because %s", result.job.job_id, error)
+                    return
+                self._again.pop(result.job.job_id, None)
+                self._again[result.job.job_id] = changes[0].event_id, again
+                for oldest in list(self._again)[:-_MOST_AGAIN]:
+                    del self._again[oldest]
+            result.name_again(again, persons_of(store))
+
+    def page_again(self, result: RunResult, report: Report) -> str:
+        """Return `report.html` of a run that was named again."""
+        with self.gallery() as store:
+            return page_again(report, result.folder, result.outcome, store)
 
     def merge(self, person_id: int, into_id: int) -> None:
         """Give all walks of one person to another, because both are the same person."""
@@ -255,6 +312,17 @@ class People:
             if result not in naming and any(called.text(name) != name for name in own):
                 naming.append(result)
         return Traces([result.job for result in naming], only, shared, files)
+
+    def sightings(self, person_id: int) -> list[dict[str, Any]]:
+        """Return the walks of a person in the results that name them, the newest run first, up to `_MOST_SIGHTINGS`."""
+        known = self.known()
+        found: list[dict[str, Any]] = []
+        for result in self._results():
+            if result.names(person_id, known):
+                found += result.walks_of(person_id, known)
+            if len(found) >= _MOST_SIGHTINGS:
+                break
+        return found[:_MOST_SIGHTINGS]
 
     def _called(self, person_id: int, results: Sequence[RunResult], known: Known) -> Redaction:
         """Find the names of a person in texts: those of the gallery, and those that results gave them."""
@@ -352,6 +420,17 @@ class People:
 
     def _results(self) -> list[RunResult]:
         return [RunResult(job, self._jobs.result(job)) for job in self._jobs.all() if job.state == "done"]
+
+
+def _owner(gallery: GalleryService, walk_id: int | None) -> Person | None:
+    """Return whose walk it is; None where there is no such walk."""
+    owner = next((walk.person_id for walk in gallery.walks() if walk.walk_id == walk_id), None)
+    return next((person for person in gallery.people() if person.person_id == owner), None)
+
+
+def _before(event: Event, job: Job) -> bool:
+    """Whether something was done with the gallery before a run has begun."""
+    return job.started is not None and event.time.timestamp() < job.started
 
 
 def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWalk:

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from app.results.report import Report
 from app.types import Sureness
+from app.video.paint import css_colour
 from app.web.jobs import Job
 from app.web.options import NotThereError, damaged
 from app.web.outcome import KnownIdentity, Outcome
@@ -108,6 +111,9 @@ class RunResult:
         self.job, self.folder = job, folder
         self.outcome = Outcome.read(folder)
         self._identities = {identity.name: identity for identity in self.outcome.identities}
+        self._painted: dict[tuple[int, int], str | None] | None = None
+        self.again: Report | None = None
+        """What the run says with the gallery as it is now; None if that is what `results.json` says (`name_again`)."""
 
     @cached_property
     def _report(self) -> dict[str, Any]:
@@ -130,13 +136,52 @@ class RunResult:
             raise damaged(self.folder / "outcome.json", "it is about other videos")
         return videos
 
+    def report(self) -> Report | None:
+        """Return the content of `results.json`; None where another version of the program wrote it."""
+        try:
+            return Report.model_validate(self._report)
+        except ValidationError:
+            return None
+
+    def name_again(self, report: Report, persons: Mapping[str, tuple[int, list[int]]]) -> None:
+        """Go on with the names of `report`, which was made with the gallery as it is now (`app.web.naming`).
+
+        Args:
+            report: the run's report with other names.
+            persons: the id of everybody in the gallery and the ids of their walks, by name.
+        """
+        self._painted = {
+            (place, track["track_id"]): track["identity"]
+            for place, video in enumerate(self._videos)
+            for track in video["tracks"]
+        }
+        known = Known({person_id: name for name, (person_id, _) in persons.items()}, {})
+        colours = {
+            known.who(identity): identity.colour for identity in self.outcome.identities if identity.colour is not None
+        }
+        self.again = report
+        self._report = report.model_dump(mode="json")
+        del self._videos
+        named = {track["identity"] for video in self._videos for track in video["tracks"]}
+        free = (css_colour(place) for place in count(len(colours)))
+        self._identities = {
+            name: KnownIdentity(
+                name=name,
+                colour=colours.get(person_id) or (next(free) if name in named else None),
+                person_id=person_id,
+                walks=walks,
+            )
+            for name, (person_id, walks) in sorted(persons.items())
+        }
+
     def view(self, known: Known) -> dict[str, Any]:
         """Return everything but the boxes, with the present names of people."""
         return {
             "videos": [self._video(place, known) for place in range(len(self._videos))],
             "identities": [
                 {"name": self._present_name(identity.name, known), "colour": identity.colour}
-                for identity in self.outcome.identities
+                for identity in self._identities.values()
+                if identity.colour is not None or self._painted is None
             ],
             "failures": self.outcome.failures,
             "models": self._report["models"],
@@ -197,6 +242,25 @@ class RunResult:
             if seen.video_id == video_id and track["status"] != "unusable"
         }
 
+    def walks_of(self, person_id: int, known: Known) -> list[dict[str, Any]]:
+        """Return where and when a person walks in the videos, and how sure that is."""
+        return [
+            {
+                "job_id": self.job.job_id,
+                "created": self.job.created,
+                "place": place,
+                "video": self.job.names[self.outcome.videos[place].video_id],
+                "track_id": track["track_id"],
+                "begin": track["frames"][0] / video["fps"],
+                "end": (track["frames"][-1] + 1) / video["fps"],
+                "labelled": bool(self._label(place, track, known)),
+                "sureness": Sureness.of(track["probability"], track["confidence"]).text,
+            }
+            for place, video in enumerate(self._videos)
+            for track in video["tracks"]
+            if track["status"] != "unusable" and self.person(place, track, known) == person_id
+        ]
+
     def _video_at(self, place: int) -> dict[str, Any]:
         if not 0 <= place < len(self._videos):
             raise NotThereError("There is no such video in this run.")
@@ -217,16 +281,28 @@ class RunResult:
     def _track(self, place: int, track: Mapping[str, Any], fps: float, known: Known) -> dict[str, Any]:
         person_id = self.person(place, track, known)
         name = known.names.get(person_id) if person_id is not None else None
-        candidates = [{**one, "identity": self._present_name(one["identity"], known)} for one in track["candidates"]]
+        candidates = [self._candidate(one, known) for one in track["candidates"]]
         return {
             **{key: value for key, value in track.items() if key not in ("frames", "boxes")},
             "identity": self._present_name(track["identity"], known) if track["identity"] is not None else None,
             "candidates": candidates,
             "person": {"person_id": person_id, "name": name} if name is not None else None,
             "labelled": bool(self._label(place, track, known)),
+            "painted": self._painted_name(place, track),
             "sureness": Sureness.of(track["probability"], track["confidence"])._asdict(),
             "spans": _spans(track["frames"], fps),
         }
+
+    def _candidate(self, candidate: Mapping[str, Any], known: Known) -> dict[str, Any]:
+        identity = self._identities.get(candidate["identity"])
+        person_id = known.who(identity) if identity is not None else None
+        name = self._present_name(candidate["identity"], known)
+        return {**candidate, "identity": name, "person_id": person_id if person_id in known.names else None}
+
+    def _painted_name(self, place: int, track: Mapping[str, Any]) -> str | None:
+        """Return the name of a track that is painted into the video."""
+        name: str | None = track["identity"] if self._painted is None else self._painted[place, track["track_id"]]
+        return name
 
     def _label(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
         """Return who a track is, as somebody said."""

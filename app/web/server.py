@@ -89,6 +89,7 @@ def create_app(options: WebOptions) -> FastAPI:
     for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about"):
         application.add_api_route(address, _page, methods=["GET", "HEAD"], include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
+    application.add_exception_handler(404, _nowhere)
     return application
 
 
@@ -146,6 +147,16 @@ async def _page(request: Request, token: str = "") -> Response:
         return with_cookie(RedirectResponse("./", 303), site, key)  # the token leaves the address
     root = f"{posixpath.relpath('/', posixpath.dirname(request.scope['path']))}/"
     return HTMLResponse((_PAGES / "index.html").read_text(encoding="utf-8").replace("{root}", root))
+
+
+async def _nowhere(request: Request, error: Exception) -> Response:
+    """Answer a browser that asks for an unknown address with the page, which says so, and anybody else in JSON."""
+    wants_page = "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith("/api/")
+    if not wants_page:
+        return JSONResponse({"detail": "There is nothing at this address."}, 404)
+    page = await _page(request)
+    page.status_code = 404
+    return page
 
 
 async def _explained(request: Request, error: Exception) -> Response:

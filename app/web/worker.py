@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,10 +28,9 @@ from app.errors import GaitprintError
 from app.files import written_whole
 from app.web.forecast import Forecast, PlannedStep
 from app.web.jobs import Kind, Step
-from app.web.outcome import KnownIdentity, Outcome, SeenVideo
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo, persons_of
 
 if TYPE_CHECKING:
-    from app.gallery.store import GalleryStore
     from app.results.result import Result
     from app.stages import Run, Stages
 
@@ -196,19 +195,11 @@ def _identify(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
     from app.runs.identify import identify
 
     with open_store(task.database, create=False) as gallery:
-        before = _persons(gallery)
+        before = persons_of(gallery)
         result = identify([video.path for video in task.probes], gallery, run)
         # People who were renamed or forgotten during the run may still be named in the result.
-        persons = _persons(gallery) | before
+        persons = persons_of(gallery) | before
     return result, _identities(set(result.identities), set(result.people), persons)
-
-
-def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
-    """Return the id of everybody and the ids of their walks, by name."""
-    walks: dict[int, list[int]] = defaultdict(list)
-    for walk in gallery.walks():
-        walks[walk.person_id].append(walk.walk_id)
-    return {person.name: (person.person_id, walks[person.person_id]) for person in gallery.people()}
 
 
 def _survey(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
@@ -223,9 +214,9 @@ _KINDS = {"compare": _compare, "identify": _identify, "survey": _survey}
 
 def _identities(named: set[str], near: set[str], persons: Mapping[str, tuple[int, list[int]]]) -> list[KnownIdentity]:
     """Return the names in a result, with the colours that they have in the painted videos."""
-    from app.video.paint import colour_of
+    from app.video.paint import css_colour
 
-    colours = {name: "#{:02x}{:02x}{:02x}".format(*colour_of(place)) for place, name in enumerate(sorted(named))}
+    colours = {name: css_colour(place) for place, name in enumerate(sorted(named))}
     identities = []
     for name in sorted(named | near):
         person_id, walks = persons.get(name, (None, []))

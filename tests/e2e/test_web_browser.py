@@ -189,6 +189,7 @@ def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> 
 
 @pytest.mark.timeout(600)
 def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
+    page.get_by_role("heading", name="How it goes").wait_for()
     page.locator("#files").set_input_files([studio / "monday.mp4", studio / "tuesday.mp4"])
     page.locator(".video", has_text="tuesday.mp4").wait_for(timeout=PATIENCE)
 
@@ -201,6 +202,7 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     box.wait_for()
     box.click(force=True)  # somebody in the picture
     page.get_by_role("heading", name="Who is this?").wait_for()
+    assert page.evaluate("document.activeElement.id") == "dialog-title"
     page.keyboard.press("Escape")
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Full report").click()
@@ -211,6 +213,10 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     opened.value.close()
     name_first(page, "Anna", "said yes on Monday")
     name_first(page, "Ben", "said yes on Monday")
+    page.get_by_role("button", name="Undo").click()
+    page.locator(".track", has=page.get_by_text("Unknown", exact=True)).wait_for()
+    name_first(page, "Ben", "said yes on Monday")
+    assert sorted(page.locator(".renamed").all_text_contents()) == ["Anna", "Ben"]  # the painting says "unknown"
     page.wait_for_function("document.activeElement.classList.contains('track')")  # where the keyboard was before
 
     page.get_by_role("link", name="New run").click()
@@ -231,8 +237,12 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.get_by_role("link", name="People").click()
     fits_a_phone(page)
     page.get_by_role("link", name=right).click()
-    page.get_by_role("heading", name="2 walks").wait_for()
+    page.get_by_role("heading", name="2 walks in the gallery").wait_for()
     fits_a_phone(page)
+    page.locator(".sightings a", has_text="tuesday.mp4").click()
+    page.locator(".player").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="2 walks in the gallery").wait_for()
     page.get_by_role("button", name=f"Forget {right}").click()
     page.get_by_text("the result of the run “tuesday.mp4”").wait_for()
     page.keyboard.press("Escape")

@@ -90,3 +90,11 @@ def test_a_deleted_upload_leaves_no_silhouettes(client: TestClient, tmp_path: Pa
         assert client.delete(f"/api/videos/{video_id}").status_code == 204
     assert not archive.exists()
     assert client.get("/api/videos").json() == []
+
+
+def test_an_unknown_address_gets_the_page_and_says_so(client: TestClient) -> None:
+    page = client.get("/no/such/place", headers={"Accept": "text/html"})
+    assert (page.status_code, "js/main.js" in page.text) == (404, True)
+    for address in ("/api/nowhere", "/nowhere.js"):
+        answer = client.get(address, headers={"Accept": "*/*"})
+        assert (answer.status_code, answer.json()) == (404, {"detail": "There is nothing at this address."})

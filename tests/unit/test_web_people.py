@@ -185,14 +185,24 @@ def test_a_corrected_name_moves_the_walk(studio: Studio) -> None:
         assert gallery.person("Anna").walks == 1, "the same walk is stored once"
     enrol(studio, result, 0, 1, "Ben")
     with studio.people.gallery() as gallery:
-        assert (gallery.person("Anna").walks, gallery.person("Ben").walks) == (0, 2)
+        assert gallery.person("Ben").walks == 2
+    assert studio.names() == ["Ben"], "a mistyped name leaves nobody without walks"
     enrol(studio, second, 0, 1, "Cleo")  # the same walk, seen in another run; somebody new
     with studio.people.gallery() as gallery:
         assert (gallery.person("Ben").walks, gallery.person("Cleo").walks) == (1, 1)
     studio.people.unname_track(second, 0, 1)
-    with studio.people.gallery() as gallery:
-        assert gallery.walks("Cleo") == []
+    assert studio.names() == ["Ben"], "who was only enrolled for this walk is gone with it"
     assert second.job.labels == {}
+
+
+def test_a_person_is_seen_in_results(studio: Studio) -> None:
+    other = studio.result({studio.video("other.mp4"): {1: None, 2: None}})
+    anna = enrol(studio, other, 0, 2, "Anna")
+    named = studio.result({studio.video("walk.mp4"): {1: None, 3: "Anna"}}, {"Anna": anna})
+    seen = [(one["job_id"], one["video"], one["track_id"], one["labelled"]) for one in studio.people.sightings(anna)]
+    assert sorted(seen) == sorted([(named.job.job_id, "walk.mp4", 3, False), (other.job.job_id, "other.mp4", 2, True)])
+    assert [(one["begin"], one["end"]) for one in studio.people.sightings(anna)] == [(0.4, 1.6)] * 2
+    assert studio.people.sightings(anna + 1) == []
 
 
 def test_merged_people_stay_one_in_results(studio: Studio) -> None:

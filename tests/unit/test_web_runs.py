@@ -179,13 +179,25 @@ def test_what_is_not_there(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_enrolled_from_one_run_and_named_in_the_next(client: TestClient, done: dict[str, Any], video: str) -> None:
+def test_enrolled_from_one_run_and_named_in_the_others(client: TestClient, done: dict[str, Any], video: str) -> None:
     base = f"/api/jobs/{done['job_id']}"
+    earlier = ended(client, start(client, video))["job_id"]
+    assert "Anna" not in client.get(f"/api/jobs/{earlier}/files/results.csv").text
     tracks = client.get(f"{base}/result").json()["videos"][0]["tracks"]
     track_id = next(track["track_id"] for track in tracks if track["status"] == "unknown")
     path = f"{base}/videos/0/tracks/{track_id}/person"
     assert client.post(path, json={"name": "Anna"}).status_code == 422, "no consent"
     person_id = client.post(path, json={"name": "Anna", "consent": "said yes"}).json()["person_id"]
+    seen = client.get(f"/api/jobs/{earlier}/result").json()
+    anna = next(track for track in seen["videos"][0]["tracks"] if track["track_id"] == track_id)
+    assert (anna["person"], anna["painted"]) == ({"person_id": person_id, "name": "Anna"}, None), "named at once"
+    assert [known["name"] for known in seen["identities"]] == ["Anna"]
+    assert anna["candidates"][0]["person_id"] == person_id
+    for name in ("results.csv", "results.json", "report.html"):
+        assert "Anna" in client.get(f"/api/jobs/{earlier}/files/{name}").text, name
+    assert client.patch(f"/api/people/{person_id}", json={"name": "Annabel"}).status_code == 204
+    assert "Annabel" in client.get(f"/api/jobs/{earlier}/files/results.csv").text
+    assert client.patch(f"/api/people/{person_id}", json={"name": "Anna"}).status_code == 204
     job = ended(client, start(client, video, kind="identify"))
     assert job["state"] == "done", job
     found = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"][0]["tracks"]

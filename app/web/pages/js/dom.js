@@ -32,14 +32,19 @@ export function replaceKeepingPlace(parent, contents) {
   (again ?? parent).focus({ preventScroll: true });
 }
 
-/** Show a message for a few seconds. */
-export function notify(message, isError = false) {
+/** Show a message for a few seconds, longer with a button that undoes what it tells of. */
+export function notify(message, { error = false, undo = null } = {}) {
   const notice = document.getElementById("notice");
-  notice.textContent = message;
-  notice.classList.toggle("error", isError);
+  const button = undo && el("button", { type: "button", class: "undo", onclick: action(async () => {
+    await undo();
+    window.dispatchEvent(new PopStateEvent("popstate")); // whichever page is open shows its contents anew
+    notify("Undone.");
+  }) }, "Undo");
+  notice.replaceChildren(el("span", {}, message), ...(button ? [button] : []));
+  notice.classList.toggle("error", error);
   notice.hidden = false;
   clearTimeout(notify.timer);
-  notify.timer = setTimeout(() => (notice.hidden = true), isError ? 9000 : 5000);
+  notify.timer = setTimeout(() => (notice.hidden = true), undo ? 20000 : error ? 9000 : 5000);
 }
 
 /** Run an action: errors are shown, and its button has no effect until the action ends. */
@@ -52,7 +57,7 @@ export function action(work) {
     try {
       await work(event);
     } catch (error) {
-      notify(error.message, true);
+      notify(error.message, { error: true });
     } finally {
       button.ariaDisabled = null;
     }
@@ -63,11 +68,13 @@ export function action(work) {
 export function openDialog(title, ...children) {
   const dialog = el("dialog", { "aria-labelledby": "dialog-title" });
   const close = el("button", { class: "plain close", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "✕");
-  dialog.append(el("div", { class: "sheet" }, el("div", { class: "sheet-top" }, el("h2", { id: "dialog-title" }, title), close), children));
+  const heading = el("h2", { id: "dialog-title", tabindex: -1 }, title);
+  dialog.append(el("div", { class: "sheet" }, el("div", { class: "sheet-top" }, heading, close), children));
   dialog.addEventListener("close", () => dialog.remove());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.body.append(dialog);
   dialog.showModal();
+  if (!dialog.querySelector("[autofocus]")) heading.focus();
   return dialog;
 }
 

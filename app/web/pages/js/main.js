@@ -83,10 +83,10 @@ function signInPage() {
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
-  if (link.origin !== location.origin || link.target || link.hasAttribute("download") || link.hash) return;
+  if (link.origin !== location.origin || link.target || link.hasAttribute("download") || link.matches(".skip")) return;
   if (!link.pathname.startsWith(`${root}/`) || link.pathname.startsWith(`${root}/api/`)) return;
   event.preventDefault();
-  go(link.pathname.slice(root.length));
+  go(link.pathname.slice(root.length) + link.hash);
 });
 window.addEventListener("popstate", show);
 document.getElementById("sign-out").addEventListener("click", action(async () => {
@@ -101,5 +101,5 @@ try {
   await beginSession();
   await show();
 } catch {
-  notify("The server cannot be reached.", true);
+  notify("The server cannot be reached.", { error: true });
 }

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { el } from "./dom.js";
+import { findable } from "./find.js";
 import { count, day } from "./format.js";
 
 export async function people() {
@@ -12,10 +13,11 @@ export async function people() {
       ? `${count(everybody.length, "person", "people")} who agreed to be recognised.`
       : "Nobody is enrolled yet."),
     everybody.length === 0 && el("p", { class: "empty" }, "To enrol somebody, start a run, click on them in the video, and give them a name. ", el("a", { href: "/" }, "New run")),
-    el("ul", { class: "people" }, everybody.map((person) => el("li", {}, el("a", { class: "card person", href: `/people/${person.person_id}` },
+    findable(everybody, (person) => person.name, (person) => el("li", {}, el("a", { class: "card person", href: `/people/${person.person_id}` },
       portrait(person),
       el("span", { class: "who" }, person.name),
-      el("span", { class: "hint" }, count(person.walks, "walk"), person.expires && ` · until ${day(person.expires)}`))))),
+      el("span", { class: "hint" }, count(person.walks, "walk"), person.expires && ` · until ${day(person.expires)}`))),
+    { label: "Find somebody", kind: "people" }),
     log.length > 0 && el("details", { class: "log" }, el("summary", {}, "What was done with the gallery"), el("ul", {}, log.map((event) => el("li", {},
       el("time", { datetime: event.time }, new Date(event.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })), " ", el("strong", {}, event.event), " ",
       el("span", { class: "hint" }, detailsOf(event.details)))))),

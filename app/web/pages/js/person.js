@@ -2,12 +2,12 @@
 
 import { get, patch, post, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
-import { count, day, seconds } from "./format.js";
+import { clock, count, day, moment, seconds } from "./format.js";
 import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
 export async function person({ go, again }, id) {
-  const [found, everybody] = await Promise.all([get(`/people/${id}`), get("/people")]);
+  const [found, everybody, seen] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`)]);
   const others = everybody.filter((other) => other.person_id !== found.person_id);
   const name = el("input", { id: "name", value: found.name, required: true, maxlength: 100 });
   const into = el("select", { id: "into", required: true }, el("option", { value: "" }, "Choose"), others.map((other) => el("option", { value: other.person_id }, other.name)));
@@ -15,12 +15,15 @@ export async function person({ go, again }, id) {
     el("div", { class: "head" }, portrait(found), el("div", {}, el("h1", {}, found.name),
       el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
     el("section", {}, el("h2", {}, "Consent"), el("p", { class: "quote" }, found.consent)),
-    el("section", {}, el("h2", {}, count(found.walk_list.length, "walk")),
+    el("section", {}, el("h2", {}, "Seen"), seen.length
+      ? el("ul", { class: "sightings" }, seen.map(sighting))
+      : el("p", { class: "muted" }, "In none of the runs that are kept.")),
+    el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
       el("ul", { class: "walks" }, found.walk_list.map((walk) => walkRow(walk, others, found, { go, again })))),
     el("section", { class: "manage" },
       el("form", { class: "line", onsubmit: action(async () => {
         await patch(`/people/${id}`, { name: name.value });
-        notify("Renamed. The painted videos of earlier runs still show the old name.");
+        notify(`${found.name} is called ${name.value} now.`, { undo: () => patch(`/people/${id}`, { name: found.name }) });
         again();
       }) }, el("label", { for: "name" }, "Name"), name, el("button", {}, "Rename")),
       others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
@@ -33,12 +36,20 @@ export async function person({ go, again }, id) {
   ];
 }
 
+function sighting(seen) {
+  return el("li", {}, el("a", { class: "card", href: `/runs/${seen.job_id}#${seen.place}/${seen.track_id}` },
+    el("img", { src: `/api/jobs/${seen.job_id}/videos/${seen.place}/crops/${seen.track_id}`, alt: "", loading: "lazy" }),
+    el("span", { class: "who" }, seen.video),
+    el("span", { class: "hint" }, `${clock(seen.begin)} to ${clock(seen.end)}`),
+    el("span", { class: "hint" }, [moment(seen.created), seen.labelled ? "confirmed" : seen.sureness].filter(Boolean).join(" · "))));
+}
+
 function walkRow(walk, others, owner, { go, again }) {
   const to = el("select", { "aria-label": "Whose walk is it?" }, el("option", { value: "" }, "Somebody else’s …"), others.map((other) => el("option", {}, other.name)));
   to.addEventListener("change", action(async () => {
     if (!to.value) return;
     await post(`/walks/${walk.walk_id}/move`, { name: to.value });
-    notify(`The walk belongs to ${to.value} now.`);
+    notify(`The walk belongs to ${to.value} now.`, { undo: () => post(`/walks/${walk.walk_id}/move`, { name: owner.name }) });
     again();
   }));
   return el("li", {},

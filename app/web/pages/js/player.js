@@ -1,4 +1,5 @@
-// A painted video with a button over everybody in it, at their place in each frame.
+// A painted video with a button over everybody in it, at their place in each frame. Who has another name now than the
+// one that is painted carries it there.
 
 import { el } from "./dom.js";
 import { clock } from "./format.js";
@@ -15,7 +16,7 @@ export class Player {
   #info;
   #open = true;
 
-  constructor(source, info, boxes, onChosen) {
+  constructor(source, info, boxes, onChosen, newNameOf) {
     this.#info = info;
     this.#boxes = new Map(Object.entries(boxes).map(([id, { frames, boxes: places }]) => [Number(id), new Map(frames.map((frame, row) => [frame, places[row]]))]));
     const length = info.frame_count / info.fps;
@@ -25,6 +26,8 @@ export class Player {
     for (const track of info.tracks) {
       // The list beside the video offers the same to keyboards and screen readers.
       const button = el("button", { type: "button", tabindex: -1, "aria-hidden": "true", "data-track": track.track_id, hidden: true, onclick: () => onChosen(track) });
+      const renamed = newNameOf(track);
+      if (renamed) button.append(el("span", { class: "renamed", style: { "--colour": renamed.colour } }, renamed.name));
       this.#buttons.set(track.track_id, button);
       this.#overlay.append(button);
     }

@@ -9,6 +9,21 @@ import { showTrack } from "./track.js";
 
 let last = { job: null, place: null, time: 0 }; // what was last looked at; naming somebody reloads the page and comes back to it
 
+/** Tell somebody who looks at another window that a run has ended, if the browser may. */
+function tellEnd(job) {
+  if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
+  new Notification(job.state === "done" ? "The run is done" : "The run has ended", { body: titleOf(job), tag: job.job_id });
+}
+
+function notifyChoice() {
+  if (!("Notification" in window) || Notification.permission !== "default") return null;
+  const button = el("button", { type: "button", class: "plain small", onclick: async () => {
+    await Notification.requestPermission();
+    button.remove();
+  } }, "Tell me when it ends");
+  return button;
+}
+
 export async function run(page, jobId) {
   const job = await get(`/jobs/${jobId}`);
   const heading = el("h1", {}, titleOf(job));
@@ -17,12 +32,14 @@ export async function run(page, jobId) {
     const body = el("div", { tabindex: -1 }, progressOf(job, page));
     const stop = follow((changed) => {
       if (changed.job_id !== jobId) return;
+      if (!["queued", "running"].includes(changed.state)) tellEnd(changed);
       if (changed.state === "done") page.again();
       else replaceKeepingPlace(body, [progressOf(changed, page)]);
       job.state = changed.state;
     }, (gone) => gone === jobId && page.go("/runs"));
     page.signal.addEventListener("abort", stop);
-    return [heading, el("p", { class: "lead" }, `${compared}.`), body];
+    const open = job.state === "queued" || job.state === "running";
+    return [heading, el("p", { class: "lead" }, `${compared}.`), body, open && notifyChoice()].filter(Boolean);
   }
   const result = await get(`/jobs/${jobId}/result`);
   return [heading, el("p", { class: "lead" }, `${compared}. It took ${seconds(result.timings.total)}.`), await resultOf(job, result, page)];
@@ -48,7 +65,8 @@ async function resultOf(job, result, page) {
       player.pause();
       showTrack({ job, place, video, track, colours, player, page });
     };
-    player = new Player(`/api/jobs/${job.job_id}/files/${encodeURIComponent(video.painted)}`, video, boxes, open);
+    player = new Player(`/api/jobs/${job.job_id}/files/${encodeURIComponent(video.painted)}`, video, boxes, open,
+      (track) => nameOf(track) !== paintedNameOf(track) && { name: nameOf(track), colour: colourOf(track, colours) });
     stage.replaceChildren(
       el("div", { class: "watch" }, player.node, video.warnings.map((warning) => el("p", { class: "warning" }, warning))),
       trackList(job, place, video, colours, player, open));
@@ -56,6 +74,12 @@ async function resultOf(job, result, page) {
   }
 
   page.signal.addEventListener("abort", () => player?.close());
+  const [, place, trackId] = location.hash.match(/^#(\d+)\/(\d+)$/)?.map(Number) ?? [];
+  const linked = result.videos[place]?.tracks.find((track) => track.track_id === trackId);
+  if (linked) {
+    last = { job: job.job_id, place, time: linked.spans[0][0] };
+    history.replaceState(null, "", location.pathname); // the page is drawn anew after each naming
+  }
   await choose(last.job === job.job_id ? last.place : result.videos.findIndex((video) => video.role === "probe"));
   const file = (name, text) => result.files.includes(name) &&
     el("a", { class: "button", href: `/api/jobs/${job.job_id}/files/${name}`, target: name.endsWith("html") ? "_blank" : null, download: !name.endsWith("html") }, text);
@@ -98,6 +122,7 @@ export function cropOf(job, place, track) {
 }
 
 export function colourOf(track, colours) {
+  if (track.person) return colours.get(track.person.name) ?? "#9a9c9e";
   return track.status === "identified" ? colours.get(track.identity) ?? "#9a9c9e" : track.status === "unknown" ? "#9a9c9e" : "#6b6e71";
 }
 
@@ -105,6 +130,13 @@ export function nameOf(track) {
   const name = track.person?.name ?? track.identity;
   if (!name) return track.status === "unusable" ? "Not usable" : "Unknown";
   return track.sureness.doubtful && !track.labelled ? `${name}?` : name;
+}
+
+/** The name of a track that is painted into the video; people may have been named or renamed since. */
+function paintedNameOf(track) {
+  if (track.status === "unusable") return nameOf(track);
+  if (!track.painted) return "Unknown";
+  return (track.person?.name ?? track.identity) === track.painted ? nameOf(track) : track.painted;
 }
 
 function noteOf(track) {

@@ -2,6 +2,7 @@
 
 import { follow, get, post, remove } from "./api.js";
 import { action, confirmed, el, replaceKeepingPlace } from "./dom.js";
+import { findable } from "./find.js";
 import { count, moment, roughly } from "./format.js";
 
 const STATES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled", interrupted: "interrupted" };
@@ -9,7 +10,26 @@ const STATES = { queued: "waiting", running: "running", done: "done", failed: "f
 export async function runs({ signal }) {
   const jobs = await get("/jobs");
   return [el("h1", {}, "Runs"),
-    jobs.length ? liveJobs(jobs, signal) : el("p", { class: "empty" }, "No run yet. ", el("a", { href: "/" }, "Begin one"), ".")];
+    jobs.length ? allJobs(jobs, signal) : el("p", { class: "empty" }, "No run yet. ", el("a", { href: "/" }, "Begin one"), ".")];
+}
+
+/** Every run, in a list that can be searched; those that change while it is open are drawn anew. */
+function allJobs(jobs, signal) {
+  const now = new Map(jobs.map((job) => [job.job_id, job]));
+  const shown = new Map();
+  const stop = follow((job) => {
+    now.set(job.job_id, job);
+    const card = shown.get(job.job_id);
+    if (card) replaceKeepingPlace(card, [...jobCard(job).childNodes]);
+  }, (jobId) => shown.get(jobId)?.remove());
+  signal.addEventListener("abort", stop);
+  const has = (...states) => (job) => states.includes(now.get(job.job_id).state);
+  return findable(jobs, (job) => [titleOf(job), comparedWith(job), moment(job.created), ...Object.values(job.names)].join(" "), (job) => {
+    const card = jobCard(now.get(job.job_id));
+    shown.set(job.job_id, card);
+    return card;
+  }, { label: "Find a run", kind: "jobs", choice: { label: "Which runs", options: [
+    ["All", () => true], ["Done", has("done")], ["Not ended", has("queued", "running")], ["Without a result", has("failed", "cancelled", "interrupted")]] } });
 }
 
 /** Make a list of cards that is updated from the server until `signal` ends it. */
@@ -61,8 +81,9 @@ export function progressOf(job, { again, go }) {
     cancelled: "This run was cancelled.",
   }[job.state];
   const open = job.state === "queued" || job.state === "running";
+  const isFault = job.state === "failed" || job.state === "interrupted";
   return el("section", { class: "card progress" },
-    message && el("p", { class: open ? "muted" : "error", role: open ? null : "alert" }, message),
+    message && el("p", { class: isFault ? "error" : "muted", role: isFault ? "alert" : null }, message),
     job.state === "running" && el("div", { class: "whole" }, el("strong", {}, upper(outlook(job))), wholeBar(job)),
     el("ol", { class: "steps" }, job.steps.map((step, place) => stepOf(step, open && place === job.steps.length - 1))),
     job.models.length > 0 && el("details", {}, el("summary", {}, "Models"), el("ul", { class: "small-print" }, job.models.map((line) => el("li", {}, line)))),

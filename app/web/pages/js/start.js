@@ -128,8 +128,27 @@ export async function start({ signal, go, again }) {
   recent.append(list, el("p", {}, el("a", { href: "/runs" }, "All runs")));
   return [el("h1", {}, "Who is walking there?"),
     el("p", { class: "lead" }, "Gaitprint follows people through a video and recognises them by the way they walk. A name is a hint, not proof."),
+    jobs.length === 0 && people.length === 0 && tour(videos, go),
     form, jobs.length > 0 && recent].filter(Boolean);
 }
+
+/** What a newcomer sees: how it goes, and a run on the built-in clips where they are there. */
+function tour(videos, go) {
+  const [gallery, probe] = ["gallery.mp4", "probe1.mp4"].map((name) => videos.find((video) => video.source === "input" && video.name === name));
+  return el("section", { class: "card tour", "aria-labelledby": "tour" },
+    el("h2", { id: "tour" }, "How it goes"),
+    el("ol", {},
+      el("li", {}, "Add a video in which people walk in full view, and choose “Nobody yet”."),
+      el("li", {}, "In the result, click on somebody in the video and give them a name. They must have agreed to it."),
+      el("li", {}, "Every other run names them too, those you have made as well as those you will make.")),
+    gallery && probe && el("button", { type: "button", class: "primary", onclick: action(async () => {
+      const job = await post("/jobs", { kind: "compare", gallery: gallery.video_id, probes: [probe.video_id] });
+      await go(`/runs/${job.job_id}`);
+    }) }, "See it on the built-in clips"));
+}
+
+/** Let the browser ask before somebody leaves while files are being sent. */
+const stay = (event) => event.preventDefault();
 
 function uploadArea(again) {
   const input = el("input", { type: "file", accept: ["video/*", ...session.suffixes].join(","), multiple: true, class: "file", id: "files", onchange: () => send([...input.files]) });
@@ -144,6 +163,7 @@ function uploadArea(again) {
   async function send(files) {
     const errors = [];
     let arrived = 0;
+    window.addEventListener("beforeunload", stay);
     for (const file of files) {
       if (file.size > session.largest_upload) {
         errors.push(`${file.name} is larger than ${bytes(session.largest_upload)}.`);
@@ -162,8 +182,9 @@ function uploadArea(again) {
       }
       row.remove();
     }
+    window.removeEventListener("beforeunload", stay);
     if (arrived) await again();
-    if (errors.length) notify(errors.join(" "), true);
+    if (errors.length) notify(errors.join(" "), { error: true });
   }
   return area;
 }

@@ -3,6 +3,7 @@
 import { get, post, remove } from "./api.js";
 import { action, el, notify, openDialog } from "./dom.js";
 import { clock, distance } from "./format.js";
+import { portrait } from "./people.js";
 import { colourOf, cropOf, nameOf } from "./run.js";
 
 export async function showTrack({ job, place, video, track, colours, player, page }) {
@@ -12,6 +13,16 @@ export async function showTrack({ job, place, video, track, colours, player, pag
   const [, end] = track.spans.at(-1);
   const isKnown = track.probability !== null && track.probability !== undefined;
   const usable = track.status !== "unusable";
+  const done = async (message, undo) => { await page.again(); notify(message, { undo }); }; // the page closes the dialog
+  const before = track.labelled ? track.person.name : null;
+
+  const store = async (content) => {
+    await post(path, content);
+    await done(`This walk is stored under ${content.name}.`, async () => {
+      if (before) await post(path, { name: before });
+      else await remove(path);
+    });
+  };
   const who = usable ? el("section", { class: "naming" }) : null;
   const dialog = openDialog(
     el("span", {}, el("span", { class: "swatch", style: { background: colourOf(track, colours) } }), nameOf(track)),
@@ -24,15 +35,9 @@ export async function showTrack({ job, place, video, track, colours, player, pag
         isKnown && [el("dt", {}, "Probability"), el("dd", {}, track.sureness.text, !track.identity && ` that it is ${track.candidates[0].identity}`)],
         track.confidence !== null && !isKnown && [el("dt", {}, "Decision"), el("dd", {}, track.sureness.text)],
         track.pieces && [el("dt", {}, "Pieces"), el("dd", {}, `${track.agreeing} of the ${track.pieces} pieces of this walk are nearest to ${track.identity || track.candidates[0].identity}`)])),
-    usable && track.candidates.length > 0 && candidatesOf(track, colours),
+    usable && track.candidates.length > 0 && candidatesOf(track, colours, people, (name) => store({ name })),
     who);
   if (!usable) return;
-  const done = async (message) => { await page.again(); notify(message); }; // the page closes the dialog
-
-  const store = async (content) => {
-    await post(path, content);
-    await done(`This walk is stored under ${content.name}.`);
-  };
   if (track.labelled) {
     who.append(el("p", {}, "This walk is in the gallery as ", el("a", { href: `/people/${track.person.person_id}` }, track.person.name), "."),
       el("div", { class: "actions left" },
@@ -49,14 +54,24 @@ export async function showTrack({ job, place, video, track, colours, player, pag
   }
 }
 
-function candidatesOf(track, colours) {
+function candidatesOf(track, colours, people, store) {
   const most = Math.max(track.threshold ?? 0, ...track.candidates.slice(0, 5).map((candidate) => candidate.distance)) * 1.05;
-  return el("section", {}, el("h3", {}, "Nearest people"),
-    el("ul", { class: "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map((candidate) => el("li", {},
-      el("span", {}, candidate.identity),
+  const known = new Map(people.map((person) => [person.person_id, person]));
+  const row = (candidate) => {
+    const person = known.get(candidate.person_id);
+    const isIt = person && track.labelled && track.person.person_id === person.person_id;
+    return el("li", {},
+      person ? portrait(person) : el("span", {}),
+      el("span", { class: "who" }, candidate.identity),
       el("span", { class: "measure", "aria-hidden": "true" }, el("span", { style: { width: `${(100 * candidate.distance) / most}%`, background: colours.get(candidate.identity) ?? "currentColor" } })),
-      el("span", { class: "number" }, distance(candidate.distance))))),
-    track.threshold !== null && el("p", { class: "hint" }, `Distances: the smaller, the more alike. Nobody is named whose distance is above ${distance(track.threshold)} (the line).`));
+      el("span", { class: "number" }, distance(candidate.distance)),
+      person && !isIt ? el("button", { type: "button", class: "small", "aria-label": `This is ${candidate.identity}`, onclick: action(() => store(candidate.identity)) }, "This is it") : el("span", {}));
+  };
+  return el("section", {}, el("h3", {}, "Nearest people"),
+    el("ul", { class: "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map(row)),
+    el("p", { class: "hint" },
+      track.threshold !== null && `Distances: the smaller, the more alike. Nobody is named whose distance is above ${distance(track.threshold)} (the line). `,
+      track.candidates.some((candidate) => known.has(candidate.person_id)) && "If you choose somebody, this walk is stored under their name, and all runs follow."));
 }
 
 function namingForm(people, store, title, button) {

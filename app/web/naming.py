@@ -1,0 +1,89 @@
+"""The walks of a finished run, named after the gallery as it is now, from what the run has kept. No video is read."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from app.gallery.store import GalleryStore
+from app.recognise.judge import Judge, Scene
+from app.results.page import page
+from app.results.pictures import pictures_of
+from app.results.report import ModelReport, Report, TrackReport, VideoReport, video_report
+from app.results.view import ShownVideo
+from app.settings import MatchSettings
+from app.types import ModelCard, Track, VideoInfo
+from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.web.outcome import Outcome, StoredWalks
+
+
+def name_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore, match: MatchSettings) -> Report:
+    """Return what `results.json` would say if the run had been made with the gallery as it is now.
+
+    Args:
+        report: what it says.
+        folder: the result folder.
+        outcome: of the run.
+        gallery: the people to know.
+        match: how walks are compared.
+
+    Raises:
+        GalleryError: nobody in the gallery can be compared with these walks.
+        WebError: what the run has kept is damaged.
+    """
+    videos = [
+        _kept(video, StoredWalks(folder, seen.name)) for video, seen in zip(report.probes, outcome.videos, strict=True)
+    ]
+    judge = Judge.of(gallery, _card(report.models["gait"]), match, videos)
+    probes = []
+    for before, video in zip(report.probes, videos, strict=True):
+        scene = Scene.of(video)
+        decisions = judge.decide(scene.embeddings, scene.tracks)  # without the warnings, which the run has given
+        named = {track.track_id: decision for track, decision in zip(scene.tracks, decisions, strict=True)}
+        probes.append(before.model_copy(update={"tracks": video_report(video, named).tracks}))
+    return report.model_copy(update={"probes": probes})
+
+
+def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore) -> str:
+    """Return `report.html` of a run that was named again (`name_again`)."""
+    shown = []
+    for video, seen in zip(report.probes, outcome.videos, strict=True):
+        stored, pictures = StoredWalks(folder, seen.name), {}
+        for track in video.tracks:
+            crop = folder / "run" / "crops" / seen.name / f"{track.track_id}.jpg"
+            pictures[track.track_id] = pictures_of(
+                stored.sequence(track.track_id, video.fps), crop.read_bytes() if crop.is_file() else None
+            )
+        shown.append(ShownVideo(video, folder / "run" / seen.painted, pictures))
+    named = {track.identity for video in report.probes for track in video.tracks if track.identity is not None}
+    before = [identity.name for identity in outcome.identities if identity.colour is not None]
+    identities = [*before, *sorted(named - set(before))]
+    portraits = {name: picture for name in identities if (picture := gallery.thumbnail(name)) is not None}
+    return page(report, None, shown, identities, portraits)
+
+
+def _kept(video: VideoReport, stored: StoredWalks) -> AnalysedVideo:
+    """Return a video with the walks that a run has kept of it."""
+    info = VideoInfo(Path(video.video), video.width, video.height, Fraction(video.fps).limit_denominator(1001))
+    walks = tuple(_walk(track, stored) for track in video.tracks)
+    return AnalysedVideo(video.name, info, video.frame_count, tuple(video.warnings), walks, Path())
+
+
+def _walk(track: TrackReport, stored: StoredWalks) -> AnalysedWalk:
+    usable = track.status != "unusable"
+    seen = Track(
+        track.track_id,
+        np.array(track.frames),
+        np.array(track.boxes, np.float32),
+        np.ones(len(track.frames), np.float32),  # results do not have the scores of detections, and none is needed here
+    )
+    embedding = stored.embedding(track.track_id) if usable else None
+    reason = None if usable else track.reason
+    return AnalysedWalk(seen, embedding, reason, Path(), track.part_of)
+
+
+def _card(model: ModelReport) -> ModelCard:
+    file = Path(model.file) if model.file else None
+    return ModelCard("gait", model.name, model.origin, model.licence, file, model.sha256, model.runtime, model.note)
