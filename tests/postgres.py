@@ -64,12 +64,17 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """Start a server and stop it at the end. It refuses to run as root, so then the user ``nobody`` runs it."""
+def running(place: Path | None = None) -> Iterator[Server]:
+    """Start a server with its data below `place` (None: in memory where possible), and stop it at the end.
+
+    It refuses to run as root, so then the user ``nobody`` runs it.
+    """
     binaries = programs()
     assert binaries is not None
     memory = Path("/dev/shm")  # much quicker than a disk
-    folder = Path(tempfile.mkdtemp(prefix="gaitprint-postgres", dir=memory if os.access(memory, os.W_OK) else None))
+    if place is None and os.access(memory, os.W_OK):
+        place = memory
+    folder = Path(tempfile.mkdtemp(prefix="gaitprint-postgres", dir=place))
     data = folder / "data"
     user = "nobody" if os.geteuid() == 0 else None
     if user is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ _PRIVATE = {
     "silhouettes": ("frame_indices", "pictures", "keypoints"),
     "thumbnail": ("jpeg",),
     "event": ("details",),
+    "code": ("code",),
 }
 """Columns that hold something about people."""
 _ONLY_GROWS = f"""
@@ -74,8 +75,10 @@ _ALSO: dict[int, tuple[str, ...]] = {
             f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"
             for table, columns in _PRIVATE.items()
             for column in columns
+            if table != "code"
         ),
-    )
+    ),
+    3: ("ALTER TABLE code ALTER COLUMN code SET STATISTICS 0",),
 }
 """What a migration also needs here, by its number."""
 
@@ -111,6 +114,10 @@ class _Connection:
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor:
         return self._connection.execute(statement.replace("?", "%s"), values or None, binary=True)
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.executemany(statement.replace("?", "%s"), rows)
 
     def insert(self, table: str, **values: Any) -> int:
         columns, places = ", ".join(values), ", ".join("?" * len(values))

@@ -89,4 +89,28 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # Short codes of walks, by which large galleries are searched (`app.gallery.codes`). Walks up to the embedding
+        # `newest` have one.
+        """
+        CREATE TABLE axes (
+            axes_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            model_id TEXT NOT NULL,
+            metric TEXT NOT NULL,
+            middle BLOB NOT NULL,
+            directions BLOB NOT NULL,
+            scale REAL NOT NULL,
+            newest INTEGER NOT NULL,
+            UNIQUE (model_id, metric)
+        )
+        """,
+        """
+        CREATE TABLE code (
+            embedding_id INTEGER NOT NULL REFERENCES embedding ON DELETE CASCADE,
+            axes_id INTEGER NOT NULL REFERENCES axes ON DELETE CASCADE,
+            code BLOB NOT NULL,
+            PRIMARY KEY (embedding_id, axes_id)
+        ) WITHOUT ROWID
+        """,
+    ),
 )

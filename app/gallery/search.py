@@ -204,17 +204,17 @@ class WalkIndex:
 def _nearest(query: Floats, bounds: Floats, ids: Ints, k: int, metric: Metric, exact: Exact) -> tuple[Ints, Distances]:
     """Return the nearest walks of one query, (P, C), given lower bounds (N,) of its distances."""
     first = np.argpartition(bounds, k - 1)[:k] if k < len(ids) else np.arange(len(ids))
-    distances = _distances(query, ids[first], metric, exact)
+    distances = exact_distances(query, ids[first], metric, exact)
     possible = bounds <= distances.max(initial=0)
     possible[first] = False
     rest = np.flatnonzero(possible)
     first = np.concatenate([first, rest])
-    distances = np.concatenate([distances, _distances(query, ids[rest], metric, exact)])
+    distances = np.concatenate([distances, exact_distances(query, ids[rest], metric, exact)])
     order = np.lexsort((ids[first], distances))[:k]
     return ids[first[order]], distances[order]
 
 
-def _distances(query: Floats, ids: Ints, metric: Metric, exact: Exact) -> Distances:
+def exact_distances(query: Floats, ids: Ints, metric: Metric, exact: Exact) -> Distances:
     """Return the distances (n,) of walks from a query, (P, C), as `part_distances` defines them.
 
     It computes differences instead of matrix products. This is slower, but a walk has the distance 0 from itself, and

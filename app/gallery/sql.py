@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import wraps
+from functools import partial, wraps
+from itertools import islice, repeat
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
 from app.files import as_text
+from app.gallery.codes import AXES, KEPT, LARGE, Axes, CodeIndex
 from app.gallery.distances import Distances, Metric
 from app.gallery.redaction import Redaction
 from app.gallery.search import ROWS, WalkIndex
@@ -46,11 +49,24 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Searched:
-    """The walks of one model in memory: those up to the embedding id `newest`, without those removed by `removals`."""
+    """The walks of one model in memory: those up to the embedding id `newest`, without those removed by `removals`.
 
-    index: WalkIndex
+    Many walks are kept as codes along the axes `axes_id`, few as they are.
+    """
+
+    index: WalkIndex | CodeIndex
+    axes_id: int | None = None
     newest: int = 0
     removals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredAxes:
+    """Axes of the database; walks up to the embedding id `newest` have codes along them."""
+
+    axes_id: int
+    newest: int
+    axes: Axes
 
 
 class MalformedError(Exception):
@@ -71,6 +87,8 @@ class Connection(Protocol):
     """A connection inside a transaction. Values take the places of question marks."""
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor: ...
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> object: ...
 
     def insert(self, table: str, **values: Any) -> int:
         """Add a row to a table whose first column numbers its rows, and return the number."""
@@ -121,15 +139,17 @@ class Database(Protocol):
 class SqlGallery:
     """A `GalleryStore` in an SQL database.
 
-    Walks that are searched are also kept in memory, with 2 bytes for each number. This copy follows what this and other
-    programs write to the database.
+    Walks that are searched are also kept in memory: few of them with 2 bytes for each number, many (`LARGE`) as codes,
+    which the database keeps too. This copy follows what this and other programs write to the database.
     """
 
     def __init__(self, database: Database) -> None:
         self.path = database.path
         self._file = database
         self._name = database.path.name if database.path is not None else "the gallery"
-        self._searched: dict[str, _Searched] = {}
+        self._searched: dict[tuple[str, Metric], _Searched] = {}
+        self._known_axes: dict[int, Axes] = {}
+        self._without_codes: set[tuple[str, Metric]] = set()
         self._search_lock = Lock()
         self._warned: set[str] = set()
 
@@ -315,33 +335,45 @@ class SqlGallery:
         if not queries:
             return []
         kinds = sorted({(query.model_id, query.parts.shape) for query in queries})
-        model_id, shape = kinds[0]
+        model_id = queries[0].model_id
         if len(kinds) > 1:
             raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched together: {kinds}.")
-        with self._search_lock, self._file.reading() as db:
-            index = self._synchronised(db, model_id)
+        with self._search_lock:
+            self._keep_codes(model_id, metric)
+            with self._file.reading() as db:
+                return self._found(db, queries, k, metric)
+
+    def _found(self, db: Connection, queries: Sequence[Embedding], k: int, metric: Metric) -> list[list[Neighbour]]:
+        model_id, shape = queries[0].model_id, queries[0].parts.shape
+        index = self._synchronised(db, model_id, metric)
+        others: dict[str, int] = {}
+        if model_id not in self._warned and self._several_models(db, model_id):
             others = {name: walks for name, walks in self._model_ids(db).items() if name != model_id}
-            if index is None:
-                if others:
-                    raise GalleryError(
-                        f"The walks in {self._name} were embedded with {', '.join(others)}, not with {model_id}, and "
-                        "walks of different models cannot be compared. Use that model, or embed the walks again: "
-                        "python -m app gallery re-embed."
-                    )
-                return [[] for _ in queries]
-            if index.shape != shape:
-                raise IncompatibleEmbeddingsError(
-                    f"'{model_id}' gives embeddings of shape {shape}, but those in {self._name} have {index.shape}."
+        if index is None:
+            if others:
+                raise GalleryError(
+                    f"The walks in {self._name} were embedded with {', '.join(others)}, not with {model_id}, and "
+                    "walks of different models cannot be compared. Use that model, or embed the walks again: "
+                    "python -m app gallery re-embed."
                 )
-            if others and model_id not in self._warned:
-                self._warned.add(model_id)
-                _logger.warning(
-                    "%d walk(s) in %s were embedded with another model than %s and are not compared. To change that: "
-                    "python -m app gallery re-embed", sum(others.values()), self._name, model_id
-                )  # fmt: skip
-            stack = np.stack([query.parts for query in queries])
-            nearest_ids = index.search(stack, k, metric, lambda ids: self._vectors(db, ids))
-            return self._neighbours(db, nearest_ids)
+            return [[] for _ in queries]
+        if index.shape != shape:
+            raise IncompatibleEmbeddingsError(
+                f"'{model_id}' gives embeddings of shape {shape}, but those in {self._name} have {index.shape}."
+            )
+        if others:
+            self._warned.add(model_id)
+            _logger.warning(
+                "%d walk(s) in %s were embedded with another model than %s and are not compared. To change that: "
+                "python -m app gallery re-embed", sum(others.values()), self._name, model_id
+            )  # fmt: skip
+        stack = np.stack([query.parts for query in queries])
+        exact = partial(self._vectors, db)
+        if isinstance(index, CodeIndex):
+            nearest_ids = index.search(stack, k, exact)
+        else:
+            nearest_ids = index.search(stack, k, metric, exact)
+        return self._neighbours(db, nearest_ids)
 
     def model_ids(self) -> dict[str, int]:
         with self._file.reading() as db:
@@ -400,7 +432,8 @@ class SqlGallery:
                     person_id = db.insert(
                         "person", name=name, consent=person.consent, enrolled=_text(person.enrolled), expires=expires
                     )
-                new = [walk for walk in walks if not self._has(db, person_id, walk.embedding)]
+                had = self._vectors_had(db, person_id) if known else set()
+                new = [walk for walk in walks if (walk.embedding.model_id, _bytes(walk.embedding)) not in had]
                 for walk in new:
                     self._insert_walk(db, person_id, walk, _now())
                 added += len(new)
@@ -494,13 +527,13 @@ class SqlGallery:
             frames=embedding.frames,
             parts=parts,
             channels=channels,
-            vector=embedding.parts.astype("<f4").tobytes(),
+            vector=_bytes(embedding),
         )
 
-    def _has(self, db: Connection, person_id: int, embedding: Embedding) -> bool:
-        query = "SELECT 1 FROM walk JOIN embedding USING (walk_id) WHERE person_id = ? AND model_id = ? AND vector = ?"
-        vector = embedding.parts.astype("<f4").tobytes()
-        return db.execute(query, (person_id, embedding.model_id, vector)).fetchone() is not None
+    def _vectors_had(self, db: Connection, person_id: int) -> set[tuple[str, bytes]]:
+        """Return the model and the numbers of each walk of a person."""
+        query = "SELECT model_id, vector FROM walk JOIN embedding USING (walk_id) WHERE person_id = ?"
+        return set(db.execute(query, (person_id,)).fetchall())
 
     def _silhouettes(self, db: Connection, walk_id: int) -> GaitSequence | None:
         row = db.execute(
@@ -576,17 +609,25 @@ class SqlGallery:
         rows = db.execute("SELECT model_id, count(*) FROM embedding GROUP BY model_id ORDER BY model_id")
         return {_name_of_model(row): row[1] for row in rows}
 
+    def _several_models(self, db: Connection, model_id: str) -> bool:
+        """Whether there are walks of another model; counting them all would take longer."""
+        names = db.execute("SELECT (SELECT min(model_id) FROM embedding), (SELECT max(model_id) FROM embedding)")
+        return set(names.fetchone()) - {model_id, None} != set()
+
     # Searching
 
-    def _synchronised(self, db: Connection, model_id: str) -> WalkIndex | None:
+    def _synchronised(self, db: Connection, model_id: str, metric: Metric) -> WalkIndex | CodeIndex | None:
         """Bring the copy of a model's walks in memory up to date with this transaction; None where there are none."""
-        # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
-        known = self._searched.pop(model_id, None)
         shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
+        axes = self._axes(db, model_id, metric)
+        # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
+        known = self._searched.pop((model_id, metric), None)
         if shape is None:
             return None
-        if known is None or known.index.shape != shape:
+        if known is None or known.index.shape != shape or known.axes_id != (axes.axes_id if axes else None):
             known = _Searched(WalkIndex(*_shape(shape)))
+            if axes is not None:
+                known = _Searched(CodeIndex(_shape(shape), axes.axes, metric), axes.axes_id)
         newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0]
         removals = db.execute("SELECT max(removal_id) FROM removed_embedding").fetchone()[0] or 0
         if known.removals != removals:
@@ -594,17 +635,113 @@ class SqlGallery:
             known.index.remove(np.array([row[0] for row in gone], np.int64))
             known.removals = removals
         # An id always stands for the same embedding, and ids only grow: larger ids are new.
+        if axes is not None and isinstance(known.index, CodeIndex):
+            for ids, codes in self._codes(db, axes.axes_id, known.newest):
+                known.index.add(ids, codes)
+            known.newest = max(known.newest, axes.newest)
+        for ids, vectors in self._newer(db, model_id, shape, known.newest, newest):
+            if axes is not None and isinstance(known.index, CodeIndex):
+                known.index.add(ids, axes.axes.codes(vectors, metric))
+            elif isinstance(known.index, WalkIndex):
+                known.index.add(ids, vectors)
+        known.newest = max(known.newest, newest)
+        self._searched[model_id, metric] = known
+        return known.index
+
+    def _newer(
+        self, db: Connection, model_id: str, shape: tuple[int, int], after: int, newest: int
+    ) -> Iterator[tuple[Ints, Floats]]:
+        """Yield the embeddings of a model with ids above `after`, in the order of their ids, float32 (n, P, C)."""
         newer = (
             "SELECT embedding_id, vector FROM embedding WHERE model_id = ? AND embedding_id > ? ORDER BY embedding_id"
         )
-        while known.newest < newest:
-            rows = db.execute(f"{newer} LIMIT {ROWS}", (model_id, known.newest)).fetchall()
+        while after < newest:
+            rows = db.execute(f"{newer} LIMIT {ROWS}", (model_id, after)).fetchall()
             if rows:
-                vectors = np.stack([_vectors_of((row[0], *shape, row[1])) for row in rows])
-                known.index.add(np.array([row[0] for row in rows], np.int64), vectors)
-            known.newest = rows[-1][0] if len(rows) == ROWS else newest
-        self._searched[model_id] = known
-        return known.index
+                yield (
+                    np.array([row[0] for row in rows], np.int64),
+                    np.stack([_vectors_of((row[0], *shape, row[1])) for row in rows]),
+                )
+            after = rows[-1][0] if len(rows) == ROWS else newest
+
+    def _codes(self, db: Connection, axes_id: int, after: int) -> Iterator[tuple[Ints, NDArray[np.int8]]]:
+        """Yield the ids and the codes of embeddings with ids above `after`."""
+        newer = "SELECT embedding_id, code FROM code WHERE axes_id = ? AND embedding_id > ? ORDER BY embedding_id"
+        rows: list[Any] = [(after,)]
+        while rows:
+            rows = db.execute(f"{newer} LIMIT {LARGE}", (axes_id, rows[-1][0])).fetchall()
+            if rows:
+                yield np.array([row[0] for row in rows], np.int64), _code_rows(rows)
+
+    def _axes(self, db: Connection, model_id: str, metric: Metric) -> _StoredAxes | None:
+        """Return the axes of the codes of a model's walks; None where there are none."""
+        row = db.execute(
+            "SELECT axes_id, newest FROM axes WHERE model_id = ? AND metric = ?", (model_id, metric)
+        ).fetchone()
+        if row is None:
+            return None
+        axes_id, newest = row
+        if axes_id not in self._known_axes:  # they never change
+            query = "SELECT axes_id, middle, directions, scale FROM axes WHERE axes_id = ?"
+            self._known_axes[axes_id] = _axes(db.execute(query, (axes_id,)).fetchone())
+        return _StoredAxes(axes_id, newest, self._known_axes[axes_id])
+
+    def _keep_codes(self, model_id: str, metric: Metric) -> None:
+        """Store the codes of a large gallery's walks, so that the next program need not make them."""
+        if (model_id, metric) in self._without_codes:
+            return
+        with self._file.reading() as db:
+            axes = self._axes(db, model_id, metric)
+            query = (
+                "SELECT count(*) FROM (SELECT 1 FROM embedding WHERE model_id = ? AND embedding_id > ? LIMIT ?) AS few"
+            )
+            enough = LARGE if axes is None else ROWS
+            if db.execute(query, (model_id, axes.newest if axes else 0, enough)).fetchone()[0] < enough:
+                return
+        try:
+            while self._add_codes(model_id, metric):
+                pass
+        except GalleryError as error:  # e.g. no right to write: then codes are made in memory each time
+            _logger.info("The codes of walks are not stored: %s", error)
+
+    def _add_codes(self, model_id: str, metric: Metric) -> bool:
+        """Store the codes of up to `ROWS` walks, and return whether there may be more to store."""
+        with self._file.writing() as db:
+            shape = db.execute(
+                "SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)
+            ).fetchone()
+            newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0]
+            if shape is None:
+                return False
+            axes = self._axes(db, model_id, metric)
+            if axes is None:
+                _logger.info("Short codes of the walks of %s are made once, because there are many.", model_id)
+                some = islice(self._newer(db, model_id, _shape(shape), 0, newest), LARGE // ROWS)
+                made = Axes.of(np.concatenate([vectors for _, vectors in some]), metric)
+                if made.kept < KEPT:
+                    _logger.info("They would tell too little: the axes keep %.2f of the variance.", made.kept)
+                    self._without_codes.add((model_id, metric))
+                    return False
+                db.insert(
+                    "axes",
+                    model_id=model_id,
+                    metric=metric,
+                    middle=made.middle.astype("<f4").tobytes(),
+                    directions=made.directions.astype("<f4").tobytes(),
+                    scale=made.scale,
+                    newest=0,
+                )
+                return True
+            ids, vectors = next(
+                self._newer(db, model_id, _shape(shape), axes.newest, newest), (np.zeros(0, np.int64), None)
+            )
+            if vectors is None:
+                return False
+            codes = axes.axes.codes(vectors, metric)
+            rows = zip(ids.tolist(), repeat(axes.axes_id), map(bytes, codes), strict=False)
+            db.executemany("INSERT INTO code (embedding_id, axes_id, code) VALUES (?, ?, ?)", rows)
+            db.execute("UPDATE axes SET newest = ? WHERE axes_id = ?", (int(ids[-1]), axes.axes_id))
+            return len(ids) == ROWS
 
     def _vectors(self, db: Connection, embedding_ids: Ints) -> Floats:
         query = "SELECT embedding_id, parts, channels, vector FROM embedding WHERE embedding_id IN"
@@ -717,6 +854,10 @@ def _embedding(row: Sequence[Any]) -> Embedding:
     return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1))
 
 
+def _bytes(embedding: Embedding) -> bytes:
+    return embedding.parts.astype("<f4").tobytes()
+
+
 def _vector(content: Any, shape: tuple[int, int]) -> Floats:
     parts, channels = (_count(size, 1) for size in shape)
     vector: Floats = np.frombuffer(_typed(content, bytes), "<f4").astype(np.float32, copy=False)
@@ -733,6 +874,19 @@ def _vectors_of(row: Sequence[Any]) -> Floats:
 def _shape(row: Sequence[Any]) -> tuple[int, int]:
     parts, channels = row
     return _count(parts, 1), _count(channels, 1)
+
+
+@_sound
+def _axes(row: Sequence[Any]) -> Axes:
+    _, middle, directions, scale = row
+    flat: Floats = np.frombuffer(_typed(middle, bytes), "<f4").astype(np.float32)
+    turned: Floats = np.frombuffer(_typed(directions, bytes), "<f4").astype(np.float32).reshape(AXES, len(flat))
+    return Axes(flat, turned, _typed(scale, float))
+
+
+@_sound
+def _code_rows(rows: Sequence[Any]) -> NDArray[np.int8]:
+    return np.frombuffer(b"".join(row[1] for row in rows), np.int8).reshape(len(rows), AXES)
 
 
 @_sound

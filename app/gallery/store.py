@@ -211,9 +211,10 @@ class GalleryStore(Protocol):
         ...
 
     def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
-        """Return the `k` nearest walks of each query, the nearest first; fewer where there are fewer. It is exact.
+        """Return the `k` nearest walks of each query, the nearest first; fewer where there are fewer.
 
-        Only walks of the queries' model are compared.
+        Only walks of the queries' model are compared. Distances are exact. In a gallery of fewer than
+        `app.gallery.codes.LARGE` walks the nearest are exactly these; in a larger one the search may rarely miss one.
 
         Raises:
             GalleryError: there are walks, but none of that model.
