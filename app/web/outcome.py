@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as Picture
@@ -22,11 +21,8 @@ from pydantic import BaseModel
 from app.types import Embedding, GaitSequence
 from app.web.options import damaged, read_model
 
-if TYPE_CHECKING:
-    from app.gallery.store import GalleryStore
 
-
-class SeenVideo(BaseModel):
+class SeenVideo(BaseModel, frozen=True):
     """A video that was used: the name its folders have, and its painted copy in ``run/``."""
 
     video_id: str
@@ -34,7 +30,7 @@ class SeenVideo(BaseModel):
     painted: str
 
 
-class KnownIdentity(BaseModel):
+class KnownIdentity(BaseModel, frozen=True):
     """A name in a result.
 
     `colour` is its colour in the painted videos (#rrggbb), or None if it is only a candidate. `person_id` and `walks`
@@ -47,15 +43,7 @@ class KnownIdentity(BaseModel):
     walks: list[int] = []
 
 
-def persons_of(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
-    """Return the id of everybody in a gallery and the ids of their walks, by name."""
-    walks: dict[int, list[int]] = defaultdict(list)
-    for walk in gallery.walks():
-        walks[walk.person_id].append(walk.walk_id)
-    return {person.name: (person.person_id, walks[person.person_id]) for person in gallery.people()}
-
-
-class Outcome(BaseModel):
+class Outcome(BaseModel, frozen=True):
     """`videos` are in the order of `results.json`; `failures` say why other videos could not be used."""
 
     videos: list[SeenVideo]
@@ -64,8 +52,17 @@ class Outcome(BaseModel):
 
     @classmethod
     def read(cls, result: Path) -> Outcome:
-        """Read it from a result folder."""
-        return read_model(cls, result / "outcome.json")
+        """Read it from a result folder. It is kept in memory, because it never changes and most requests need many."""
+        path = result / "outcome.json"
+        try:
+            return _read(path, path.stat().st_mtime_ns)
+        except OSError as error:
+            raise damaged(path, error.strerror or str(error)) from error
+
+
+@lru_cache(maxsize=10_000)
+def _read(path: Path, _changed: int) -> Outcome:
+    return read_model(Outcome, path)
 
 
 @contextmanager

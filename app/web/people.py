@@ -27,7 +27,7 @@ from app.settings import Settings
 from app.web.jobs import Job, JobStore
 from app.web.naming import name_again, page_again
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
-from app.web.outcome import StoredWalks, persons_of
+from app.web.outcome import StoredWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
 
@@ -38,7 +38,7 @@ _CHANGES = ("enrol", "rename", "merge", "move", "import", "re-embed", "forget", 
 """The events in the log after which walks may have other names."""
 _MOST_AGAIN = 32
 """So many runs that were named again are kept in memory."""
-_MOST_SIGHTINGS = 60
+_MOST_SIGHTINGS, _NEWEST = 60, 12
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class People:
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
         self._again: dict[str, tuple[int, Report]] = {}
+        self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
     @contextmanager
     def service(self) -> Iterator[GalleryService]:
@@ -101,14 +102,19 @@ class People:
         return store
 
     def known(self) -> Known:
-        """Return who is in the gallery now."""
+        """Return who is in the gallery now. It is read again when the gallery's log has gone on."""
         with self.gallery() as store:
+            last = [(event.event_id, event.time) for event in store.log(1)]  # first, so that nothing newer is missed
+            newest, known = self._known
+            if known is not None and newest == last:
+                return known
             names = {person.person_id: person.name for person in store.people()}
             owners = {walk.walk_id: walk.person_id for walk in store.walks()}
             removals = self._removals(store)  # read last, so that it has everybody who is removed meanwhile
         walks = {cast(int, event.details["walk_id"]) for event in removals if event.event == _WALK_REMOVED}
         people = {cast(int, event.details["person_id"]) for event in removals if event.event != _WALK_REMOVED}
-        return Known(names, owners, people, walks)
+        self._known = last, Known(names, owners, people, walks)
+        return self._known[1]
 
     def check_gallery(self) -> None:
         """Make sure that the results in the folder are about people of this gallery.
@@ -269,7 +275,7 @@ class People:
                 self._again[result.job.job_id] = changes[0].event_id, again
                 for oldest in list(self._again)[:-_MOST_AGAIN]:
                     del self._again[oldest]
-            result.name_again(again, persons_of(store))
+        result.name_again(again, self.known())
 
     def page_again(self, result: RunResult, report: Report) -> str:
         """Return `report.html` of a run that was named again."""
@@ -314,12 +320,18 @@ class People:
         return Traces([result.job for result in naming], only, shared, files)
 
     def sightings(self, person_id: int) -> list[dict[str, Any]]:
-        """Return the walks of a person in the results that name them, the newest run first, up to `_MOST_SIGHTINGS`."""
+        """Return the walks of a person in all runs, the newest first, at most `_MOST_SIGHTINGS`.
+
+        The newest runs are named again. Of the others, those count that name the person by themselves.
+        """
         known = self.known()
         found: list[dict[str, Any]] = []
-        for result in self._results():
-            if result.names(person_id, known):
-                found += result.walks_of(person_id, known)
+        for place, result in enumerate(self._results()):
+            if place < _NEWEST:
+                self.name_again(result)
+            elif not result.names(person_id, known):
+                continue
+            found += result.walks_of(person_id, known)
             if len(found) >= _MOST_SIGHTINGS:
                 break
         return found[:_MOST_SIGHTINGS]

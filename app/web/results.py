@@ -143,35 +143,31 @@ class RunResult:
         except ValidationError:
             return None
 
-    def name_again(self, report: Report, persons: Mapping[str, tuple[int, list[int]]]) -> None:
-        """Go on with the names of `report`, which was made with the gallery as it is now (`app.web.naming`).
-
-        Args:
-            report: the run's report with other names.
-            persons: the id of everybody in the gallery and the ids of their walks, by name.
-        """
+    def name_again(self, report: Report, known: Known) -> None:
+        """Go on with the names of `report`, which was made with the gallery as it is now (`app.web.naming`)."""
         self._painted = {
             (place, track["track_id"]): track["identity"]
             for place, video in enumerate(self._videos)
             for track in video["tracks"]
         }
-        known = Known({person_id: name for name, (person_id, _) in persons.items()}, {})
         colours = {
             known.who(identity): identity.colour for identity in self.outcome.identities if identity.colour is not None
         }
         self.again = report
         self._report = report.model_dump(mode="json")
         del self._videos
-        named = {track["identity"] for video in self._videos for track in video["tracks"]}
+        tracks = [track for video in self._videos for track in video["tracks"]]
+        named = {track["identity"] for track in tracks if track["identity"] is not None}
+        near = {candidate["identity"] for track in tracks for candidate in track["candidates"]}
         free = (css_colour(place) for place in count(len(colours)))
         self._identities = {
             name: KnownIdentity(
                 name=name,
                 colour=colours.get(person_id) or (next(free) if name in named else None),
                 person_id=person_id,
-                walks=walks,
             )
-            for name, (person_id, walks) in sorted(persons.items())
+            for person_id, name in sorted(known.names.items(), key=lambda item: item[1])
+            if name in named | near
         }
 
     def view(self, known: Known) -> dict[str, Any]:
@@ -238,8 +234,9 @@ class RunResult:
         return {
             self.person(place, track, known)
             for place, seen in enumerate(self.outcome.videos)
+            if seen.video_id == video_id
             for track in self._videos[place]["tracks"]
-            if seen.video_id == video_id and track["status"] != "unusable"
+            if track["status"] != "unusable"
         }
 
     def walks_of(self, person_id: int, known: Known) -> list[dict[str, Any]]:

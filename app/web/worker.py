@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +28,10 @@ from app.errors import GaitprintError
 from app.files import written_whole
 from app.web.forecast import Forecast, PlannedStep
 from app.web.jobs import Kind, Step
-from app.web.outcome import KnownIdentity, Outcome, SeenVideo, persons_of
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo
 
 if TYPE_CHECKING:
+    from app.gallery.store import GalleryStore
     from app.results.result import Result
     from app.stages import Run, Stages
 
@@ -195,11 +196,19 @@ def _identify(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:
     from app.runs.identify import identify
 
     with open_store(task.database, create=False) as gallery:
-        before = persons_of(gallery)
+        before = _persons(gallery)
         result = identify([video.path for video in task.probes], gallery, run)
         # People who were renamed or forgotten during the run may still be named in the result.
-        persons = persons_of(gallery) | before
+        persons = _persons(gallery) | before
     return result, _identities(set(result.identities), set(result.people), persons)
+
+
+def _persons(gallery: GalleryStore) -> dict[str, tuple[int, list[int]]]:
+    """Return the id of everybody in a gallery and the ids of their walks, by name."""
+    walks: dict[int, list[int]] = defaultdict(list)
+    for walk in gallery.walks():
+        walks[walk.person_id].append(walk.walk_id)
+    return {person.name: (person.person_id, walks[person.person_id]) for person in gallery.people()}
 
 
 def _survey(task: Task, run: Run) -> tuple[Result, list[KnownIdentity]]:

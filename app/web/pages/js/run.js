@@ -82,14 +82,14 @@ async function resultOf(job, result, page) {
   }
   await choose(last.job === job.job_id ? last.place : result.videos.findIndex((video) => video.role === "probe"));
   const file = (name, text) => result.files.includes(name) &&
-    el("a", { class: "button", href: `/api/jobs/${job.job_id}/files/${name}`, target: name.endsWith("html") ? "_blank" : null, download: !name.endsWith("html") }, text);
+    el("a", { class: "button", href: `/api/jobs/${job.job_id}/files/${encodeURIComponent(name)}`, target: name.endsWith("html") ? "_blank" : null, download: !name.endsWith("html") }, text);
   return [
     result.videos.length > 1 && tabs,
     stage,
     result.failures.map((failure) => el("p", { class: "error" }, failure)),
     job.warnings.map((warning) => el("p", { class: "warning" }, warning)),
     el("details", {}, el("summary", {}, "Models"), el("ul", { class: "small-print" }, job.models.map((line) => el("li", {}, line)))),
-    el("div", { class: "actions left" }, file("report.html", "Full report"), file("results.csv", "Table (CSV)"), file("results.json", "Everything (JSON)"), deleteButton(job, page.go)),
+    el("div", { class: "actions left" }, file("report.html", "Full report"), result.videos.map((video) => file(video.painted, result.videos.length > 1 ? `Video: ${video.name}` : "Painted video")), file("results.csv", "Table (CSV)"), file("results.json", "Everything (JSON)"), deleteButton(job, page.go)),
   ].flat().filter(Boolean).reduce((box, part) => { box.append(part); return box; }, el("div", {}));
 }
 

@@ -65,7 +65,7 @@ function candidatesOf(track, colours, people, store) {
       el("span", { class: "who" }, candidate.identity),
       el("span", { class: "measure", "aria-hidden": "true" }, el("span", { style: { width: `${(100 * candidate.distance) / most}%`, background: colours.get(candidate.identity) ?? "currentColor" } })),
       el("span", { class: "number" }, distance(candidate.distance)),
-      person && !isIt ? el("button", { type: "button", class: "small", "aria-label": `This is ${candidate.identity}`, onclick: action(() => store(candidate.identity)) }, "This is it") : el("span", {}));
+      person && !isIt ? el("button", { type: "button", class: "small", "aria-label": `This is ${candidate.identity}`, onclick: action(() => store(candidate.identity)) }, "Choose") : el("span", {}));
   };
   return el("section", {}, el("h3", {}, "Nearest people"),
     el("ul", { class: "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map(row)),

@@ -1,0 +1,145 @@
+"""The web page with many people and runs: how long the server takes for each kind of request.
+
+    python -m tests.benchmarks.page [--people 5000] [--runs 2000]
+
+It fills a folder with made-up people and results, asks for everything that the pages ask for, each several times, and
+prints the median and the longest time in ms. The first request after the start is printed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.testclient import TestClient
+
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
+from app.types import Embedding
+from app.web.jobs import Job, JobStore
+from app.web.options import WebOptions
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo
+from app.web.security import TOKEN_HEADER
+from app.web.server import create_app
+
+_FPS, _FRAMES = 25.0, list(range(0, 200, 2))
+
+
+def _track(number: int, identity: str | None) -> dict[str, Any]:
+    return {
+        "track_id": number, "frames": _FRAMES, "boxes": [[10.0, 20.0, 60.0, 160.0]] * len(_FRAMES),
+        "status": "identified" if identity else "unknown", "identity": identity,
+        "confidence": 0.8 if identity else None,
+        "distance": 0.4, "threshold": 0.6, "probability": 0.9, "margin": 0.2, "pieces": None, "agreeing": None,
+        "part_of": None, "same_recording": False, "reason": None if identity else "nobody is near enough",
+        "candidates": [{"identity": identity or "Person 0", "distance": 0.4}],
+    }  # fmt: skip
+
+
+def fill(options: WebOptions, people: int, runs: int) -> tuple[int, str]:
+    """Make the gallery and the results. Return the id of a person and of a run that names them."""
+    rng = np.random.default_rng(0)
+    names = [f"Person {number}" for number in range(people)]
+    with SqliteGallery(options.gallery) as gallery:
+        for name in names:
+            walk = Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", 30)
+            gallery.enrol(name, [NewWalk(walk, f"{name}.mp4")], consent="said yes")
+        ids = {person.name: person.person_id for person in gallery.people()}
+    jobs = JobStore(options.folder)
+    job_id = ""
+    for number in range(runs):
+        video, named = uuid.uuid4().hex, [names[(3 * number + k) % people] for k in range(3)]
+        job = Job(kind="identify", probes=[video], names={video: f"yard {number}.mp4"}, state="done")
+        job.started = job.ended = time.time()
+        folder = jobs.result(job)
+        (folder / "run").mkdir(parents=True)
+        (folder / "features" / "yard").mkdir(parents=True)
+        for track in range(1, 5):
+            np.savez(
+                folder / "features" / "yard" / f"{track:03d}.npz",
+                parts=rng.normal(size=(2, 8)).astype(np.float32),
+                model_id=np.asarray("gei"),
+                frames=np.asarray(30),
+                frame_indices=np.zeros(0, np.int64),
+            )
+        tracks = [_track(place, name) for place, name in enumerate([*named, None], 1)]
+        model = {
+            "name": "gei", "model_id": "gei", "origin": "weight-free", "file": None, "sha256": None, "licence": "free",
+            "runtime": "numpy", "note": "",
+        }  # fmt: skip
+        seen = {
+            "video": f"yard {number}.mp4", "name": "yard", "width": 854, "height": 480, "fps": _FPS, "frame_count": 200,
+            "warnings": [], "tracks": tracks,
+        }  # fmt: skip
+        report = {
+            "schema_version": 1, "gaitprint": "0", "created": "2026-01-01T00:00:00+00:00", "models": {"gait": model},
+            "settings": {}, "timings": {"total": 1.0}, "gallery": None, "probes": [seen], "failures": [],
+        }  # fmt: skip
+        (folder / "run" / "results.json").write_text(json.dumps(report))
+        (folder / "run" / "results.csv").write_text("")
+        outcome = Outcome(
+            videos=[SeenVideo(video_id=video, name="yard", painted="yard.mp4")],
+            identities=[KnownIdentity(name=name, colour="#000000", person_id=ids[name]) for name in named],
+        )
+        (folder / "outcome.json").write_text(outcome.model_dump_json())
+        jobs.save(job)
+        job_id = job.job_id
+    return ids[named[0]], job_id
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=5000)
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--times", type=int, default=7)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        options = WebOptions(folder / "web", folder / "gallery.db", folder / "input")
+        person_id, job_id = fill(options, wanted.people, wanted.runs)
+        begin = time.perf_counter()
+        with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+            print(f"start of the server: {1000 * (time.perf_counter() - begin):.0f} ms")
+            client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
+            name = f"/api/people/{person_id}"
+            print(
+                f"{wanted.people} people, {wanted.runs} runs{'':17}{'first':>9}{'median':>9}{'longest':>9} ms{'kB':>8}"
+            )
+            for method, path, content in (
+                ("GET", "/api/people", None),
+                ("GET", name, None),
+                ("GET", f"{name}/sightings", None),
+                ("GET", f"{name}/traces", None),
+                ("GET", "/api/log", None),
+                ("GET", "/api/jobs", None),
+                ("GET", "/api/videos", None),
+                ("GET", f"/api/jobs/{job_id}", None),
+                ("GET", f"/api/jobs/{job_id}/result", None),
+                ("GET", f"/api/jobs/{job_id}/videos/0/boxes", None),
+                ("GET", f"/api/jobs/{job_id}/files/results.csv", None),
+                ("PATCH", name, {"name": "Somebody else"}),
+                ("GET", f"/api/jobs/{job_id}/result", None),
+            ):
+                times = []
+                for _ in range(wanted.times):
+                    begin = time.perf_counter()
+                    answer = client.request(method, path, json=content)
+                    times.append(1000 * (time.perf_counter() - begin))
+                    assert answer.is_success, (path, answer.text)
+                shown = path.replace(job_id, "ID")
+                print(
+                    f"{method:6}{shown:38}{times[0]:9.0f}{statistics.median(times):9.0f}{max(times):9.0f}"
+                    f"{len(answer.content) / 1000:11.0f}"
+                )
+
+
+if __name__ == "__main__":
+    main()
