@@ -30,6 +30,22 @@ for (const video of document.querySelectorAll("video")) {
   if (video.error) video.dispatchEvent(new Event("error"));
 }
 
+// Long lists of walks can be searched by name, track and reason.
+for (const find of document.querySelectorAll(".find")) {
+  find.hidden = false;
+  const [field, says] = find.children;
+  const cards = [...find.parentElement.querySelectorAll(".track")];
+  const texts = cards.map((card) => [...card.querySelectorAll("h4, .facts, .reason")].map((part) => part.textContent.toLocaleLowerCase()).join(" "));
+  field.addEventListener("input", () => {
+    const wanted = field.value.toLocaleLowerCase().split(/\s+/);
+    cards.forEach((card, place) => { card.hidden = !wanted.every((word) => texts[place].includes(word)); });
+    says.textContent = `${cards.filter((card) => !card.hidden).length} of ${cards.length}`;
+  });
+}
+
+// A printed page has no list of walks to open.
+addEventListener("beforeprint", () => document.querySelectorAll(".all, .person details").forEach((details) => { details.open = true; }));
+
 // A link to something inside a closed list opens the list.
 const open = () => {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));

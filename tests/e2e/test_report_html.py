@@ -16,6 +16,7 @@ import pytest
 from app.cli.main import main
 from app.types import Image
 from tests.e2e.conftest import weight_free
+from tests.unit.test_report_page import long_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -136,3 +137,25 @@ def test_the_page_in_a_browser(result: Path) -> None:
         "gallery.mp4",
         "G-gallery_P-probe1.mp4",
     }
+
+
+def test_a_long_video_is_seen_at_a_glance_and_printed_whole(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    (tmp_path / "report.html").write_text(long_page(), encoding="utf-8")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page: Any = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto((tmp_path / "report.html").as_uri())
+        overview = page.evaluate("document.querySelector('.all').getBoundingClientRect().top")
+        assert overview < 3 * 900
+        page.get_by_text("All 200 walks").click()
+        page.get_by_role("searchbox").fill("person-007")
+        found = page.locator(".all .track:visible")
+        assert 0 < found.count() < 100
+        assert all("person-007" in text for text in found.all_inner_texts())
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 680, "height": 900})  # the width of a printed A4 page
+        assert page.evaluate("document.querySelector('.matrix').getBoundingClientRect().right") <= 680
+        browser.close()

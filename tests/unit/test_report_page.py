@@ -349,6 +349,32 @@ def test_a_large_gallery_and_many_walks_stay_small() -> None:
     assert "160 more people of the gallery were not recognised" in tags.words
 
 
+def long_page() -> str:
+    """Two hundred walks of forty people."""
+    names = [f"person-{place:03d}" for place in range(40)]
+    rng = np.random.default_rng(0)
+    walks = []
+    for number in range(1, 201):
+        nearest = {name: float(distance) for name, distance in zip(names, rng.uniform(0.4, 2, 40), strict=True)}
+        begin = 45 * number
+        walks.append(track(number, range(begin, begin + 120, 2), min(nearest, key=nearest.__getitem__), nearest))
+    return page(
+        report(None, [video("yard.mp4", walks, frame_count=9500)]),
+        None,
+        [shown(video("yard.mp4", walks, frame_count=9500))],
+        names,
+    )
+
+
+def test_many_walks_are_folded_and_can_be_searched() -> None:
+    tags = Tags(long_page())
+    assert "All 200 walks" in tags.words
+    assert len(tags.all("details", **{"class": "all"})) == 1
+    assert len(tags.all("input", type="search")) == 1
+    assert [names["class"] for names in tags.all("ul", **{"aria-label": "Recognised"})] == ["people many"]
+    assert Tags(usual()).all("input") == []
+
+
 def test_somebody_near_who_was_seen_nowhere_needs_no_colour() -> None:
     probe = video("probe.mp4", [track(1, range(50), None, {"Ann": 0.9})])
     tags = Tags(page(report(None, [probe]), None, [shown(probe)], []))
