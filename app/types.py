@@ -252,7 +252,8 @@ class Candidate:
 class Match:
     """Who a probe walk is: `candidates` by rising distance, and the `identity`, or None with the `reason`.
 
-    `threshold` is the largest distance that counts as the same person, None in a closed set.
+    `threshold` is the largest distance that counts as the same person, None in a closed set. `unproven` says that a
+    better way to give out the names of the video may exist, because too many people are in view together to be sure.
     """
 
     candidates: tuple[Candidate, ...]
@@ -260,6 +261,7 @@ class Match:
     distance: float | None
     threshold: float | None
     reason: str | None
+    unproven: str | None = None
 
     def __post_init__(self) -> None:
         distances = [candidate.distance for candidate in self.candidates]

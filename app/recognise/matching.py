@@ -98,8 +98,9 @@ def match(
     moments = visibility(frames)
     assignment = assign(table, moments, threshold)
     columns = assignment.columns
-    if assignment.shortfall:
-        logger.warning("%s", unproven(assignment))
+    doubt = unproven(assignment) if assignment.shortfall else None
+    if doubt is not None:
+        logger.warning("%s", doubt)
     if threshold is None and table.size:
         columns = np.where(columns == NOBODY, table.argmin(axis=1), columns)
     numbers = list(track_ids) if track_ids is not None else list(range(1, len(frames) + 1))
@@ -119,6 +120,7 @@ def match(
                 distance=float(table[row, column]) if is_named else None,
                 threshold=None if threshold is None else float(threshold),
                 reason=None if is_named else _reason(row, table, columns, together[row], names, numbers, threshold),
+                unproven=doubt,
             )
         )
     return matches

@@ -189,6 +189,7 @@ def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> Vid
         video: the video and its walks.
         decisions: who each usable walk is, by track number.
     """
+    doubts = {decision.match.unproven: None for decision in decisions.values() if decision.match}
     return VideoReport(
         video=as_text(video.info.path),
         name=video.name,
@@ -196,7 +197,7 @@ def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> Vid
         height=video.info.height,
         fps=float(video.info.fps),
         frame_count=video.frame_count,
-        warnings=[as_text(warning) for warning in video.warnings],
+        warnings=[as_text(warning) for warning in (*video.warnings, *filter(None, doubts))],
         tracks=[_track_report(walk, decisions.get(walk.track.track_id)) for walk in video.walks],
     )
 

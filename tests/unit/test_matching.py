@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app.recognise.covisible import covisible
+from app.recognise.judge import Decision
 from app.recognise.matching import Agreement, agreement, confidence, identity_distances, match
-from app.types import Candidate, Match
+from app.results.report import video_report
+from app.types import Candidate, Match, VideoInfo
+from app.walks.analyse import AnalysedVideo
 from tests.unit.test_assignment import drawn
 
 TOGETHER = np.arange(10)
@@ -168,6 +173,11 @@ def test_a_crowd_whose_names_are_not_proven_to_be_the_best_says_so(
     monkeypatch.setattr(module, "_EXACT", 0)
     random = np.random.default_rng(2)
     frames = drawn(60, 20, random)
-    match(random.random((60, 12)), frames, [f"g-{i}" for i in range(12)], 0.7)
+    matches = match(random.random((60, 12)), frames, [f"g-{i}" for i in range(12)], 0.7)
     (said,) = caplog.messages
     assert said.startswith("So many people are in view together that a better way to give out the names may exist: ")
+    assert {one.unproven for one in matches} == {said}
+    info = VideoInfo(Path("yard.mp4"), 320, 240, Fraction(25))
+    video = AnalysedVideo("yard", info, 20, ("It breaks off.",), (), Path("yard.zip"))
+    report = video_report(video, {number: Decision(one.identity, one) for number, one in enumerate(matches)})
+    assert report.warnings == ["It breaks off.", said], "results.json says it, too"
