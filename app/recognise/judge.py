@@ -7,7 +7,7 @@ live watch, the web page and the Python interface. So the same people get the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -341,7 +341,11 @@ class Judge:
                 logger.warning("%s", self.threshold.warning)
 
     def decide(
-        self, embeddings: Sequence[Embedding], tracks: Sequence[Track], seen: Scene | None = None
+        self,
+        embeddings: Sequence[Embedding],
+        tracks: Sequence[Track],
+        seen: Scene | None = None,
+        denied: Sequence[Set[str]] = (),
     ) -> list[Decision]:
         """Name the walks of one video, or of the people in view of a camera.
 
@@ -351,6 +355,7 @@ class Judge:
             embeddings: of the walks.
             tracks: where the walks were seen.
             seen: everything that the camera has shown, which tells what it does to walks; None: these walks.
+            denied: see `app.recognise.matching.match`.
 
         Returns:
             One decision for each walk, in order.
@@ -395,6 +400,7 @@ class Judge:
             self.threshold.value if self.threshold else None,
             [track.track_id for track in tracks],
             neighbours,
+            denied,
         )
         probabilities: Sequence[float | None] = [None] * len(matches)
         if self.scores is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,10 @@ class Agreement:
         return 3 * self.agreeing <= 2 * self.pieces
 
 
+_DENIED = 1e9
+"""The distance to somebody who a walk is certainly not."""
+
+
 def identity_distances(distances: Distances, identities: Sequence[str], neighbours: int = 1) -> Distances:
     """Return the distance of each walk to each person: the mean over that person's `neighbours` nearest gallery walks.
 
@@ -64,6 +68,7 @@ def match(
     threshold: float | None,
     track_ids: Sequence[int] | None = None,
     neighbours: int = 1,
+    denied: Sequence[Set[str]] = (),
 ) -> list[Match]:
     """Name the walks of one video.
 
@@ -83,6 +88,7 @@ def match(
         threshold: the largest distance that still counts as the same person; None for a closed set.
         track_ids: the numbers of the tracks, which the reasons mention; 1, 2, ... when left out.
         neighbours: see `identity_distances`.
+        denied: for each probe walk, who it is certainly not; empty where nobody has said so of any walk.
 
     Returns:
         One match for each probe walk, in order. Its candidates are the `MOST_CANDIDATES` nearest people and the one it
@@ -95,6 +101,8 @@ def match(
         raise ValueError(f"distances must be finite, one row per track ({len(frames)}) and one column per gallery walk")
     names = list(dict.fromkeys(identities))
     table = identity_distances(distances, identities, neighbours)
+    for row, others in enumerate(denied):
+        table[row, [name in others for name in names]] = _DENIED
     moments = visibility(frames)
     assignment = assign(table, moments, threshold)
     columns = assignment.columns
@@ -103,11 +111,13 @@ def match(
         logger.warning("%s", doubt)
     if threshold is None and table.size:
         columns = np.where(columns == NOBODY, table.argmin(axis=1), columns)
+        columns = np.where(table[np.arange(len(table)), columns] == _DENIED, NOBODY, columns)
     numbers = list(track_ids) if track_ids is not None else list(range(1, len(frames) + 1))
     together = covisible(frames)
     matches = []
     for row, column in enumerate(columns):
         order = np.argsort(table[row], kind="stable")
+        order = order[table[row, order] != _DENIED]
         is_named = column != NOBODY
         if len(order) > MOST_CANDIDATES:
             is_candidate = order == column
@@ -186,6 +196,8 @@ def _reason(
     if not names:
         return "the gallery is empty"
     nearest = int(table[row].argmin())
+    if table[row, nearest] == _DENIED:
+        return "somebody has said that it is none of the people who could be compared"
     name, distance = names[nearest], table[row, nearest]
     if threshold is not None and distance > threshold:
         return f"the nearest person, {name}, is at distance {distance:.3g}, beyond the threshold {threshold:.3g}"

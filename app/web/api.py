@@ -371,6 +371,20 @@ async def unname_track(site: Here, result: JobResult, place: int, track_id: int)
     return _done()
 
 
+@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}")
+def deny(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
+    """Remember that a track is not a person."""
+    site.people.deny(result, place, track_id, person_id, denied=True)
+    return _done()
+
+
+@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}")
+def allow(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
+    """Take back that a track is not a person."""
+    site.people.deny(result, place, track_id, person_id, denied=False)
+    return _done()
+
+
 # People
 
 

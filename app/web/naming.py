@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.web.outcome import Outcome, StoredWalks
 
 
-def name_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore, match: MatchSettings) -> Report:
+def name_again(
+    report: Report,
+    folder: Path,
+    outcome: Outcome,
+    gallery: GalleryStore,
+    match: MatchSettings,
+    denied: Mapping[str, Set[str]],
+) -> Report:
     """Return what `results.json` would say if the run had been made with the gallery as it is now.
 
     Args:
@@ -28,6 +36,7 @@ def name_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryS
         outcome: of the run.
         gallery: the people to know.
         match: how walks are compared.
+        denied: the names of people who somebody said a track is not, by ``video/track`` as in `Job.labels`.
 
     Raises:
         GalleryError: nobody in the gallery can be compared with these walks.
@@ -38,9 +47,12 @@ def name_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryS
     ]
     judge = Judge.of(gallery, _card(report.models["gait"]), match, videos)
     probes = []
-    for before, video in zip(report.probes, videos, strict=True):
+    for place, (before, video) in enumerate(zip(report.probes, videos, strict=True)):
         scene = Scene.of(video)
-        decisions = judge.decide(scene.embeddings, scene.tracks)  # without the warnings, which the run has given
+        not_them = [denied.get(f"{place}/{track.track_id}", frozenset()) for track in scene.tracks]
+        decisions = judge.decide(
+            scene.embeddings, scene.tracks, denied=not_them
+        )  # without the warnings, which the run has given
         named = {track.track_id: decision for track, decision in zip(scene.tracks, decisions, strict=True)}
         probes.append(before.model_copy(update={"tracks": video_report(video, named).tracks}))
     return report.model_copy(update={"probes": probes})

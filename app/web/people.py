@@ -67,7 +67,7 @@ class People:
         self._metric = Settings.load(options.config, options.assignments).match.metric
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
-        self._again: dict[str, tuple[int, Report]] = {}
+        self._again: dict[str, tuple[str, Report]] = {}
         self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
     @contextmanager
@@ -227,6 +227,22 @@ class People:
                 gallery.merge(before.name, name)
         return enrolment.person.person_id
 
+    def deny(self, result: RunResult, place: int, track_id: int, person_id: int, *, denied: bool) -> None:
+        """Remember that a track is not a person, or take that back. It is only about this run.
+
+        Raises:
+            NotThereError: there is no such track or person.
+        """
+        result.track(place, track_id)
+        with self._lock, self.gallery() as store:
+            self.get(store, person_id)
+            others = result.job.denied.setdefault(f"{place}/{track_id}", [])
+            if denied and person_id not in others:
+                others.append(person_id)
+            elif not denied and person_id in others:
+                others.remove(person_id)
+            self._jobs.save(result.job)
+
     def unname_track(self, result: RunResult, place: int, track_id: int) -> None:
         """Take the walk that `name_track` enrolled out of the gallery again, and a person who was only enrolled for it.
 
@@ -261,18 +277,22 @@ class People:
             return
         with self._lock, self.gallery() as store:
             changes = store.log(1, _CHANGES)
-            if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
+            denied = result.job.denied
+            if not changes or (result.job.kind == "identify" and not denied and _before(changes[0], result.job)):
                 return
-            event_id, again = self._again.get(result.job.job_id, (0, report))
-            if event_id != changes[0].event_id:
+            state = f"{changes[0].event_id} {sorted(denied.items())}"
+            named_in, again = self._again.get(result.job.job_id, ("", report))
+            if named_in != state:
+                names = self.known().names
+                others = {track: {names[one] for one in ids if one in names} for track, ids in denied.items()}
                 settings = Settings.load(self._options.config, self._options.assignments, {"match.far": result.job.far})
                 try:
-                    again = name_again(report, result.folder, result.outcome, store, settings.match)
+                    again = name_again(report, result.folder, result.outcome, store, settings.match, others)
                 except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
                     logger.info("%s: not named again, because %s", result.job.job_id, error)
                     return
                 self._again.pop(result.job.job_id, None)
-                self._again[result.job.job_id] = changes[0].event_id, again
+                self._again[result.job.job_id] = state, again
                 for oldest in list(self._again)[:-_MOST_AGAIN]:
                     del self._again[oldest]
         result.name_again(again, self.known())

@@ -77,6 +77,15 @@ def test_a_stranger_is_rejected_with_a_reason() -> None:
     assert confidence(found) == 0
 
 
+@pytest.mark.parametrize("threshold", [0.5, None])
+def test_who_a_walk_is_not_is_never_its_name(threshold: float | None) -> None:
+    table, names = np.array([[0.1, 0.3], [0.2, 0.4]]), ["Ann", "Bob"]
+    first, second = match(table, [TOGETHER, TOGETHER + 50], names, threshold, denied=[{"Ann"}, {"Ann", "Bob"}])
+    assert (first.identity, [candidate.identity for candidate in first.candidates]) == ("Bob", ["Bob"])
+    assert (second.identity, second.candidates) == (None, ())
+    assert second.reason == "somebody has said that it is none of the people who could be compared"
+
+
 def test_who_loses_a_name_is_told_to_whom() -> None:
     table = np.array([[2.0, 9.9], [1.0, 9.9]])
     found = match(table, [TOGETHER, TOGETHER], ["g-001", "g-002"], 5.0, track_ids=[7, 4])

@@ -198,6 +198,12 @@ def test_enrolled_from_one_run_and_named_in_the_others(client: TestClient, done:
     assert client.patch(f"/api/people/{person_id}", json={"name": "Annabel"}).status_code == 204
     assert "Annabel" in client.get(f"/api/jobs/{earlier}/files/results.csv").text
     assert client.patch(f"/api/people/{person_id}", json={"name": "Anna"}).status_code == 204
+    denied = f"/api/jobs/{earlier}/videos/0/tracks/{track_id}/denied/{person_id}"
+    for ask, name in ((client.put, None), (client.delete, "Anna")):
+        assert ask(denied).status_code == 204
+        seen = client.get(f"/api/jobs/{earlier}/result").json()["videos"][0]["tracks"]
+        assert next(track for track in seen if track["track_id"] == track_id)["identity"] == name
+    assert client.put(f"{denied}9").status_code == 404, "there is no such person"
     job = ended(client, start(client, video, kind="identify"))
     assert job["state"] == "done", job
     found = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"][0]["tracks"]

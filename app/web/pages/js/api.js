@@ -42,6 +42,7 @@ async function ask(method, path, content) {
 
 export const get = (path) => ask("GET", path);
 export const post = (path, content = {}) => ask("POST", path, content);
+export const put = (path) => ask("PUT", path);
 export const patch = (path, content) => ask("PATCH", path, content);
 export const remove = (path) => ask("DELETE", path);
 

@@ -1,6 +1,6 @@
 // One walk in detail: who it may be, and naming it.
 
-import { get, post, remove } from "./api.js";
+import { get, post, put, remove } from "./api.js";
 import { action, el, notify, openDialog } from "./dom.js";
 import { clock, distance } from "./format.js";
 import { portrait } from "./people.js";
@@ -48,7 +48,12 @@ export async function showTrack({ job, place, video, track, colours, player, pag
       el("p", { class: "hint" }, "If you answer, this walk is stored in the gallery, which makes it better."),
       el("div", { class: "actions left" },
         el("button", { type: "button", class: "primary", onclick: action(() => store({ name: track.person.name })) }, "Yes, add this walk"),
-        el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else")));
+        el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else"),
+        el("button", { type: "button", class: "plain", onclick: action(async () => {
+          const denied = `/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/denied/${track.person.person_id}`;
+          await put(denied);
+          await done(`This run will not call this walk ${track.person.name} again.`, () => remove(denied));
+        }) }, `Not ${track.person.name}`)));
   } else {
     who.append(namingForm(people, store, "Who is this?", "Enrol"));
   }
