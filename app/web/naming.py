@@ -50,9 +50,8 @@ def name_again(
     for place, (before, video) in enumerate(zip(report.probes, videos, strict=True)):
         scene = Scene.of(video)
         not_them = [denied.get(f"{place}/{track.track_id}", frozenset()) for track in scene.tracks]
-        decisions = judge.decide(
-            scene.embeddings, scene.tracks, denied=not_them
-        )  # without the warnings, which the run has given
+        # Without the warnings, which the run has given.
+        decisions = judge.decide(scene.embeddings, scene.tracks, denied=not_them)
         named = {track.track_id: decision for track, decision in zip(scene.tracks, decisions, strict=True)}
         probes.append(before.model_copy(update={"tracks": video_report(video, named).tracks}))
     return report.model_copy(update={"probes": probes})
