@@ -155,8 +155,25 @@ class PoseSettings:
 
 
 @dataclass(frozen=True)
+class BodySettings:
+    """Fitting a body in space to a walk."""
+
+    name: str = "auto"
+    """Which implementation is used. lift: what a network makes of the keypoints. fit: that, made to agree better with
+    them by optimisation, with feet that do not slip. auto: fit."""
+    checkpoint: Path | None = None
+    """The file with the weights. None: the best one that is found."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 60
+    """Steps of the optimisation."""
+
+
+@dataclass(frozen=True)
 class GaitSettings:
     """Turning a walk into an embedding."""
+
+    input: Literal["silhouettes", "calibrated"] = "silhouettes"
+    """What the network sees. silhouettes: those cut out of the video. calibrated: those of a body that is fitted to the
+    walk (see `body`), seen from the side, without clothes and without the segmenter's errors. It needs keypoints."""
 
     name: str = "auto"
     """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
@@ -283,6 +300,7 @@ class Settings:
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     pose: PoseSettings = field(default_factory=PoseSettings)
+    body: BodySettings = field(default_factory=BodySettings)
     gait: GaitSettings = field(default_factory=GaitSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     match: MatchSettings = field(default_factory=MatchSettings)

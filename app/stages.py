@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 from app.progress import Progress, Silent, Stopwatch
 from app.settings import Settings
 from app.types import (
+    BodyMotion,
     Detections,
     Embedding,
     Floats,
@@ -90,6 +91,17 @@ class PoseEstimator(VideoStage, Protocol):
 
 
 @runtime_checkable
+class BodyEstimator(Protocol):
+    """Fits a body in space to the keypoints of walks."""
+
+    card: ModelCard
+
+    def fit(self, walks: Sequence[GaitSequence]) -> list[BodyMotion]:
+        """Return the body of each walk, in its frames. Each walk has keypoints, and at least one frame."""
+        ...
+
+
+@runtime_checkable
 class GaitModel(Protocol):
     """Turns walks into embeddings. A model whose card says `keypoints` gets walks that have keypoints."""
 
@@ -104,7 +116,8 @@ class GaitModel(Protocol):
 class Stages:
     """The models of a run, loaded once and used for every video.
 
-    `tracker` makes a new tracker for so many looks a second. `pose` is None if nothing needs keypoints.
+    `tracker` makes a new tracker for so many looks a second. `pose` is None if nothing needs keypoints, and `body` if
+    nothing needs a body in space.
     """
 
     detector: Detector
@@ -113,11 +126,14 @@ class Stages:
     settings: Settings
     tracker: Callable[[float], Tracker]
     pose: PoseEstimator | None = None
+    body: BodyEstimator | None = None
 
     def cards(self) -> dict[str, ModelCard]:
         """Return the card of each stage that has a model."""
         pose = {"pose": self.pose.card} if self.pose is not None else {}
-        return {"detector": self.detector.card, "segmenter": self.segmenter.card, **pose, "gait": self.gait.card}
+        body = {"body": self.body.card} if self.body is not None else {}
+        found = {"detector": self.detector.card, "segmenter": self.segmenter.card}
+        return {**found, **pose, **body, "gait": self.gait.card}
 
     def start(self, video: VideoInfo) -> Tracker:
         """Prepare every stage for another video and return a new tracker for it."""

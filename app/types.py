@@ -212,6 +212,52 @@ class GaitSequence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BodyMotion:
+    """The body of one walk in space, T frames, in metres of a person of 1.70 m.
+
+    The walking frame has x in the direction of walking, y to the left and z up; the floor is at z = 0. Where somebody
+    turns, it turns with them, so that the path is straight.
+
+    - `frame_indices` int64 (T,), rising, and `fps` in 1/s, as in `GaitSequence`.
+    - `shape` float32 (10,): see `app.body.mannequin`.
+    - `rotations` float32 (T, 21, 3): of each joint of `app.body.skeleton` against its parent, as axis times angle in
+      radians; the first one is that of the pelvis in the walking frame.
+    - `root` float32 (T, 3): the pelvis in the walking frame. It starts at x = 0.
+    - `joints` float32 (T, 17, 3): COCO's keypoints in the walking frame.
+    - `view` float32 (T, 3, 3): from the walking frame to the camera's axes: right, down, away.
+    - `camera` float32 (T, 3): px a metre, and x, y px of the pelvis in the frame. So a point p lies at
+      ``camera[1:] + camera[0] * (view @ (p - root))[:2]`` px.
+    - `confidence` float32 (T,), 0 to 1.
+    """
+
+    frame_indices: Ints
+    fps: float
+    shape: Floats
+    rotations: Floats
+    root: Floats
+    joints: Floats
+    view: Floats
+    camera: Floats
+    confidence: Floats
+
+    def __post_init__(self) -> None:
+        _need_array(self.frame_indices, np.int64, (None,), "BodyMotion.frame_indices")
+        frames = len(self.frame_indices)
+        _need(frames > 0, "a body's motion needs at least one frame")
+        _need(0 < self.fps < math.inf, f"a frame rate of {self.fps} is not positive")
+        shapes = {
+            "shape": (10,), "rotations": (frames, 21, 3), "root": (frames, 3), "joints": (frames, 17, 3),
+            "view": (frames, 3, 3), "camera": (frames, 3), "confidence": (frames,),
+        }  # fmt: skip
+        for name, wanted in shapes.items():
+            _need_array(getattr(self, name), np.float32, wanted, f"BodyMotion.{name}")
+            _need(bool(np.all(np.isfinite(getattr(self, name)))), f"BodyMotion.{name} must be finite")
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
     """A walk as the gait network sees it: `parts` float32 (P, C), from `frames` silhouettes, by `model_id`.
 

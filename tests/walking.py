@@ -8,11 +8,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from app.body.mannequin import COCO, SHAPES, Mannequin, posed
+from app.body.observed import view_of
+from app.body.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
 from app.lab.walkers.gait import GaitTraits
-from app.lab.walkers.motion import WalkingMotion
+from app.lab.walkers.motion import WalkingMotion, walk
 from app.lab.walkers.motion.easing import smooth
-from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
-from app.types import Floats
+from app.lab.walkers.path import Path
+from app.types import Floats, GaitSequence
 
 Doubles = NDArray[np.float64]
 
@@ -50,6 +53,20 @@ def average_skeleton(stature: float = 1.70) -> Skeleton:
     sole = np.array([(-0.040, 0.048, 0.0), (0.078, 0.054, 0.0), (0.112, 0.056, 0.0)])
     soles = np.stack([sole, sole * mirror])
     return Skeleton((stature * np.array(rest)).astype(np.float32), (stature * soles).astype(np.float32))
+
+
+def seen_walk(frames: int = 40, azimuth: float = 0.9, fps: float = 12.5) -> tuple[GaitSequence, Floats]:
+    """Return somebody who walks, seen from far away, and the body's points from the pelvis, (T, 26, 3) m."""
+    rest = Mannequin.load().rest(np.zeros(SHAPES, np.float32))
+    moved = walk(rest.skeleton, GaitTraits(), Path.line((0.0, 0.0), 0.0, 20.0), fps=fps, seconds=frames / fps)
+    points = posed(rest, moved.poses)
+    local = points - points[:, :1]
+    flat = (local[:, COCO] @ view_of(np.float32(azimuth), np.float32(0.1)).T)[..., :2]
+    across = 100 * moved.poses.root[:, :1] * np.sin(azimuth)
+    keypoints = np.concatenate([300 + 100 * flat, np.ones((frames, 17, 1))], -1).astype(np.float32)
+    keypoints[..., 0] += across
+    silhouettes = np.zeros((frames, 64, 64), np.uint8)
+    return GaitSequence(np.arange(frames), silhouettes, fps, keypoints), local
 
 
 def rest_poses(skeleton: Skeleton, frames: int = 1) -> Poses:

@@ -18,6 +18,7 @@ import typer
 from rich.markup import escape
 
 from app.cli.benchmark import app as benchmark
+from app.cli.body import body
 from app.cli.calibrate import calibrate
 from app.cli.disentangle import app as disentangle
 from app.cli.enrol import enrol
@@ -102,6 +103,7 @@ def demo(
     result.refuse_failures()
 
 
+app.command()(body)
 app.command()(calibrate)
 app.command()(enrol)
 app.command()(identify)

@@ -84,6 +84,11 @@ _FURTHER: dict[str, tuple[str, Any]] = {
         "pose.checkpoint",
         Annotated[Path | None, typer.Option(help="Pose network's .onnx file, for --pose.")],
     ),
+    "body": ("body.name", Annotated[str | None, typer.Option(help="Body estimator by name: lift or fit.")]),
+    "body_checkpoint": (
+        "body.checkpoint",
+        Annotated[Path | None, typer.Option(help="File of the network that lifts keypoints into space.")],
+    ),
     "pose": ("pose.paint", Annotated[bool | None, typer.Option("--pose", help="Paint skeletons too.")]),
     "threshold": (
         "match.threshold",
@@ -134,7 +139,8 @@ def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[...
         def name_people(video: str, *, settings: Settings, fresh: FreshOption = False) -> None: ...
 
     Args:
-        *further: options that only some commands have: pose_checkpoint, pose, threshold, far, k, closed, blur.
+        *further: options that only some commands have: pose_checkpoint, body, body_checkpoint, pose, threshold,
+            far, k, closed, blur.
     """
     options = _MODELS | {name: _FURTHER[name] for name in further}
 

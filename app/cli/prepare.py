@@ -61,6 +61,27 @@ def heatmaps(
 
 
 @app.command()
+def body(
+    poses: Annotated[Path, typer.Argument(help="Data set of keypoints: identity/condition/view/*.pkl.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped continues there.")],
+    name: Annotated[
+        str, typer.Option("--body", help="Body estimator: lift, or fit, which takes 20 times as long.")
+    ] = "fit",
+    view: Annotated[float, typer.Option(help="From which side bodies are drawn, degrees; 0 is the front.")] = 90.0,
+    fps: Annotated[float, typer.Option(min=1.0, help="Frames a second of the walks.")] = 25.0,
+    transfer_to_coco17: Annotated[
+        bool, typer.Option("--transfer-to-coco17", help="The keypoints are OpenPose's 18 joints, as OUMVLP's are.")
+    ] = False,
+    workers: WorkersOption = 0,
+) -> None:
+    """Fit bodies to keypoints and draw their silhouettes from one side: a data set of calibrated silhouettes."""
+    from app.lab.data.bodies import prepare_bodies
+
+    make = partial(prepare_bodies, poses, name=name, view=view, fps=fps, openpose=transfer_to_coco17)
+    _prepare(make, out, workers)
+
+
+@app.command()
 def link(
     silhouettes: Annotated[Path, typer.Option(help="Data set of silhouettes.")],
     out: Annotated[Path, typer.Option(help="Folder of the links. A run that was stopped continues there.")],

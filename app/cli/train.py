@@ -11,7 +11,9 @@ import typer
 
 from app.cli.terminal import ProgressBars, say, show_log
 
-app = typer.Typer(help="Train the detector, the segmenter, the pose and the gait network.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train the detector, the segmenter, the pose, the body and the gait network.", no_args_is_help=True
+)
 
 ConfigOption = Annotated[
     Path | None, typer.Option(help="YAML file of settings. Default: the one in app/lab/training/configs.")
@@ -77,6 +79,21 @@ def pose(
 
     settings = read_config(config, PersonTrainSettings, set_ or (), "person")
     _train("pose", settings, train, export_pose, export, export_only)
+
+
+@app.command()
+def body(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    export: ExportOption = None,
+    export_only: ExportOnlyOption = False,
+) -> None:
+    """Train the network that lifts keypoints into space. It needs no pictures."""
+    from app.lab.training.body import BodyTrainSettings, export_network, train
+    from app.lab.training.settings import read_config
+
+    settings = read_config(config, BodyTrainSettings, set_ or (), "body")
+    _train("body", settings, train, export_network, export, export_only)
 
 
 @app.command()

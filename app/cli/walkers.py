@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -180,6 +181,24 @@ def fit_motion(
         table.add_row(name, *(f"{value:.1f}" for value in of_curve))
     console.print(table)
     say(f"Wrote {out}.")
+
+
+@app.command("fit-body")
+def fit_body(
+    out: Annotated[Path, typer.Option(help="Folder of body.npz and band.npy.")] = Path("app/body"),
+    people: Annotated[int, typer.Option(min=10, help="Walkers whose steps are the usual ones.")] = 300,
+    cache: CacheOption = None,
+) -> None:
+    """Make the small body that bodies are fitted with, from Anny's, and the usual angles of its joints."""
+    from app.lab.training.bodies import Motions, write_band
+    from app.lab.walkers.small_body import write_small_body
+
+    model, _ = _load(cache, None)
+    with ProgressBars() as bars:
+        error = write_small_body(out / "body.npz", model, bars.counter("Bodies"))
+        with tempfile.TemporaryDirectory() as folder:
+            write_band(out / "band.npy", Motions.made(Path(folder) / "walks.npz", people, 0, bars))
+    say(f"Wrote {out / 'body.npz'}, whose joints are {error:.1f} mm (RMS) from those of Anny, and {out / 'band.npy'}.")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
 from app.weights.checkpoints import checkpoint_roots
-from app.weights.registry import detectors, gait_models, pose_models, segmenters
+from app.weights.registry import body_models, detectors, gait_models, pose_models, segmenters
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,12 @@ def build(settings: Settings) -> Stages:
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
         segmenter.background = detector.background  # shared, so that each frame is compared with it only once
     gait = gait_models.build(settings.gait, roots)
+    body = None
+    if settings.gait.input == "calibrated":
+        from app.walks.calibrated import CalibratedGait  # other runs need nothing of it
+
+        body = body_models.build(settings.body, roots)
+        gait = CalibratedGait(gait, body)
     if settings.gait.config is not None and not gait.card.runtime.startswith("torch"):
         raise SettingsError(
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
@@ -66,6 +72,7 @@ def build(settings: Settings) -> Stages:
         settings,
         tracker=partial(ByteTracker, settings=replace(settings.track, new_score=new_score)),
         pose=_pose(settings, gait.card, roots),
+        body=body,
     )
 
 

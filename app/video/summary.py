@@ -67,14 +67,22 @@ def write_summary(parts: Sequence[Excerpt], out: Path) -> None:
     Raises:
         OutputError: no permission, no space.
     """
-    from moviepy import ImageSequenceClip
-
     count = max(len(part.pictures) for part in parts)
     columns = [part.pictures + part.pictures[-1:] * (count - len(part.pictures)) for part in parts]
-    pictures = [np.concatenate(row, axis=1) for row in zip(*columns, strict=True)]
-    summary = ImageSequenceClip(list(_in_few_colours(pictures)), fps=_RATE)
+    write_pictures([np.concatenate(row, axis=1) for row in zip(*columns, strict=True)], out, _RATE)
+
+
+def write_pictures(pictures: Sequence[Image], out: Path, rate: float) -> None:
+    """Write pictures, RGB (H, W, 3), as the endless GIF `out` with `rate` a second, with MoviePy.
+
+    Raises:
+        OutputError: no permission, no space.
+    """
+    from moviepy import ImageSequenceClip
+
+    film = ImageSequenceClip(list(_in_few_colours(pictures)), fps=rate)
     with written_whole(out) as temporary:
-        summary.write_gif(str(temporary), fps=_RATE, logger=None)
+        film.write_gif(str(temporary), fps=rate, logger=None)
 
 
 def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Image]:

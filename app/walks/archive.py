@@ -35,6 +35,8 @@ _CODE = (
     *(f"video/{name}.py" for name in ("opening", "paths", "upright", "reader", "looks", "background")),
 )
 """The files and folders of `app` that make up pass 1."""
+_READERS = ("body", "gait")
+"""Stages that work on what pass 1 has found."""
 _LARGEST = 1 << 30
 """Bytes of the largest array in an archive: the silhouettes of a walk of more than two hours."""
 _LIBRARIES = ("av", "numpy", "onnxruntime", "opencv-python", "paddlepaddle", "scipy", "torch", "ultralytics")
@@ -58,7 +60,7 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
     Args:
         folder: the cache.
         video: the file, or what else a video may be (`app.video.paths`).
-        cards: the cards of the models, by stage. The gait model does not count, because pass 1 embeds nothing.
+        cards: the cards of the models, by stage. Those that only read archives do not count (`_READERS`).
         settings: the settings of the run.
     """
     digest = hashlib.sha256()
@@ -69,7 +71,9 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
     frames = frames_of(video)
     shaping = {
         "part": [camera_of(video)[1], str(frames.rate if frames is not None else None)],
-        "models": {stage: [card.name, card.sha256, card.runtime] for stage, card in cards.items() if stage != "gait"},
+        "models": {
+            stage: [card.name, card.sha256, card.runtime] for stage, card in cards.items() if stage not in _READERS
+        },
         "settings": {
             section: {key: value for key, value in asdict(getattr(settings, section)).items() if key not in _NO_EFFECT}
             for section in ("video", "detector", "track", "segmenter", "quality")

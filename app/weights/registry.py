@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from app.errors import CheckpointError, SettingsError, nearest
-from app.settings import DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
-from app.stages import Detector, GaitModel, PoseEstimator, Segmenter
+from app.settings import BodySettings, DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
+from app.stages import BodyEstimator, Detector, GaitModel, PoseEstimator, Segmenter
 from app.weights.checkpoints import (
     HOME,
     Candidate,
@@ -47,8 +47,10 @@ AUTO = "auto"
 PINS = "default.yaml"
 """A file of the user's own in the folder of checkpoints, which pins the models that runs use."""
 
-StageT = TypeVar("StageT", bound=Detector | Segmenter | PoseEstimator | GaitModel)
-SettingsT = TypeVar("SettingsT", bound=DetectorSettings | SegmenterSettings | PoseSettings | GaitSettings)
+StageT = TypeVar("StageT", bound=Detector | Segmenter | PoseEstimator | BodyEstimator | GaitModel)
+SettingsT = TypeVar(
+    "SettingsT", bound=DetectorSettings | SegmenterSettings | PoseSettings | BodySettings | GaitSettings
+)
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
@@ -237,7 +239,7 @@ class Registry(Generic[StageT, SettingsT]):
         if file is None:
             return None
         content = read_yaml(file, SettingsError) or {}
-        stages = [registry.stage for registry in (detectors, segmenters, pose_models, gait_models)]
+        stages = [registry.stage for registry in (detectors, segmenters, pose_models, body_models, gait_models)]
         if not isinstance(content, dict) or not set(content) <= set(stages):
             raise SettingsError(f"{file} must hold lines such as 'detector: FILE'. Its keys are {', '.join(stages)}.")
         if content.get(self.stage) is None:
@@ -355,6 +357,7 @@ segmenters: Registry[Segmenter, SegmenterSettings] = Registry(
     "segmenter", "app.segment", ("segmenter", "seg_model", "embedded/segmenter"), "motion"
 )
 pose_models: Registry[PoseEstimator, PoseSettings] = Registry("pose", "app.pose", ("pose", "embedded/pose"), None)
+body_models: Registry[BodyEstimator, BodySettings] = Registry("body", "app.body", ("body", "embedded/body"), None)
 gait_models: Registry[GaitModel, GaitSettings] = Registry(
     "gait", "app.gait", ("gait", "gait_model", "embedded/gait"), "gei"
 )

@@ -1,6 +1,7 @@
 """Tiny checkpoints of random weights, one maker for each implementation that reads files.
 
-A new detector, segmenter, pose or gait model needs one line in `CHECKPOINTS` here; the contract tests then run over it.
+A new detector, segmenter, pose, body or gait model needs one line in `CHECKPOINTS` here; the contract tests then
+run over it.
 """
 
 from __future__ import annotations
@@ -181,6 +182,36 @@ def _onnx_pose(folder: Path) -> Path:
     return onnx_pose(folder / "pose.onnx")
 
 
+def lifting(path: Path, outputs: int = 81, **metadata: str) -> Path:
+    """A lifting network that sees everybody in the rest pose from the left, nearly whatever the keypoints are."""
+    from app.body.mannequin import FEATURES, SHAPES, Mannequin
+
+    onnx = pytest.importorskip("onnx")
+    helper, kind, array = onnx.helper, onnx.TensorProto.FLOAT, onnx.numpy_helper.from_array
+    rest = Mannequin.load().rest(np.zeros(SHAPES, np.float32))
+    points = np.concatenate([rest.skeleton.rest, rest.face]) - rest.skeleton.rest[0]
+    still = np.concatenate([points.ravel(), [1.0, 0.0, 0.1], np.zeros(81)])[:outputs].astype(np.float32)
+    gain = np.random.default_rng(0).normal(0, 0.004, (FEATURES, outputs)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "gain"], ["moved"]),
+            helper.make_node("Add", ["moved", "still"], ["y"]),
+        ],
+        "lift",
+        [helper.make_tensor_value_info("x", kind, ["batch", "frames", FEATURES])],
+        [helper.make_tensor_value_info("y", kind, ["batch", "frames", outputs])],
+        [array(gain, "gain"), array(still, "still")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"kind": "lift26", **metadata})
+    onnx.save(model, path)
+    return path
+
+
+def _lifting(folder: Path) -> Path:
+    return lifting(folder / "body.onnx")
+
+
 _PADDLE = """
 import sys
 import paddle
@@ -259,6 +290,8 @@ CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     "ultralytics": _ultralytics,
     "onnx-matte": _onnx_matte,
     "onnx-pose": _onnx_pose,
+    "lift": _lifting,
+    "fit": _lifting,
     "pp-humanseg": _pp_humanseg,
     "opengait": _opengait,
     "onnx-gait": _onnx_gait,

@@ -57,7 +57,7 @@ def test_profiles_set_the_same_and_the_defaults_are_balanced() -> None:
         ("track.high_scor=0.3", "'track.high_score'"),
         ("trak.high_score=0.3", "'track.high_score'"),
         ("lost_secnds=3", "'track.lost_seconds'"),
-        ("xyzzy=3", "The sections are detector, "),
+        ("xyzzy=3", "The sections are body, "),
         ("high_score=0.3", "'track.high_score'"),
         ("track.high_score", "section.key=value"),
         ("track.high_score=much", "track.high_score"),

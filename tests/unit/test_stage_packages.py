@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from app.body import load_body_estimator
 from app.detect import load_detector
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_gait_model
 from app.pose import load_pose_estimator
 from app.segment import load_segmenter
-from app.stages import Detector, GaitModel, PoseEstimator, Segmenter, Tracker
+from app.stages import BodyEstimator, Detector, GaitModel, PoseEstimator, Segmenter, Tracker
 from app.track import ByteTracker
 from app.video import read_video
 
@@ -23,13 +24,14 @@ LOADERS: dict[str, tuple[Callable[..., Any], type]] = {
     "detector": (load_detector, Detector),
     "segmenter": (load_segmenter, Segmenter),
     "pose": (load_pose_estimator, PoseEstimator),
+    "body": (load_body_estimator, BodyEstimator),
     "gait": (load_gait_model, GaitModel),
 }
 HEAVY = ("torch", "onnxruntime", "av", "cv2", "paddle", "ultralytics")
 
 
 def test_importing_the_stages_imports_nothing_heavy() -> None:
-    packages = "app.detect, app.segment, app.pose, app.track, app.gait, app.video, app.crops"
+    packages = "app.detect, app.segment, app.pose, app.body, app.track, app.gait, app.video, app.crops"
     code = f"import sys, {packages}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from app.body.skeleton import JOINT, SIDES, Skeleton, forward_kinematics
 from app.lab.walkers import normative
 from app.lab.walkers.choices import Burden
 from app.lab.walkers.curves import Recorded
@@ -15,7 +16,6 @@ from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import WalkingMotion, walk
 from app.lab.walkers.path import Path
 from app.lab.walkers.population import SIZE, Manner
-from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton, forward_kinematics
 from tests.walking import (
     average_skeleton,
     floor_penetration,

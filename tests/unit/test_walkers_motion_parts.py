@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from app.lab.walkers import normative
-from app.lab.walkers.gait import SPREADS, GaitTraits
-from app.lab.walkers.path import Path
-from app.lab.walkers.population import SIZE, Manner, rows
-from app.lab.walkers.skeleton import (
+from app.body.skeleton import (
     JOINT,
     JOINTS,
     PARENTS,
@@ -18,6 +14,10 @@ from app.lab.walkers.skeleton import (
     Skeleton,
     forward_kinematics,
 )
+from app.lab.walkers import normative
+from app.lab.walkers.gait import SPREADS, GaitTraits
+from app.lab.walkers.path import Path
+from app.lab.walkers.population import SIZE, Manner, rows
 from tests.walking import average_skeleton, mirrored, rest_poses, sole_points
 
 

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("anny")
 
+from app.body.skeleton import JOINT
 from app.errors import OutputError, SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
 from app.lab.walkers.choices import Burden
@@ -20,7 +21,6 @@ from app.lab.walkers.dataset import Plan, subject_walks, walks_of, write_dataset
 from app.lab.walkers.demo import make_demo, make_scene
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Scene, Seen, write_clip
-from app.lab.walkers.skeleton import JOINT
 from app.lab.walkers.wardrobe import Outfit, dress
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Anny's and torch's own

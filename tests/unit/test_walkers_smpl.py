@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("numba")
 
+from app.body.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics
 from app.errors import SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
-from app.lab.walkers.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics
 from app.lab.walkers.smpl import NOTE, parameters
 from app.types import SMPL, Floats
 from tests.walking import average_skeleton, rest_poses

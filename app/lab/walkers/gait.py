@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from app.body.skeleton import Side
 from app.lab.walkers.choices import Burden, Hands
 from app.lab.walkers.normative import WALK_RATIO
 from app.lab.walkers.population import Manner, Population
-from app.lab.walkers.skeleton import Side
 
 
 @dataclass(frozen=True)

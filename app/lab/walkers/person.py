@@ -8,13 +8,13 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from app.body.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
 from app.lab.walkers.body import BodyModel, BodyTraits, Shape
 from app.lab.walkers.choices import CONDITIONS, MOTION, Condition, MotionVersion
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import walk
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.renderer import Figure, skin
-from app.lab.walkers.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
 from app.lab.walkers.wardrobe import Outfit, Wardrobe, dress
 from app.lab.walkers.wardrobe.bags import WHEEL
 from app.lab.walkers.wardrobe.fitting import BONES, HANGING, SOLE, TROLLEY, grip

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from app.body.skeleton import JOINTS
 from app.files import written_whole
 from app.lab.walkers.background import Backdrop, Background
 from app.lab.walkers.camera import Camera, shaken
 from app.lab.walkers.person import Motion, Session
 from app.lab.walkers.renderer import SKIN_DEPTH, Figure, Light, Tile, bounds, coverage, draw, skin
-from app.lab.walkers.skeleton import JOINTS
 from app.types import Bools, Floats, Image
 
 KEYPOINTS = (

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from app.body.skeleton import JOINT, Poses, Skeleton
 from app.lab.walkers.anny_export import LENGTHS
 from app.lab.walkers.body import BodyTraits
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.rotation import shortest
-from app.lab.walkers.skeleton import JOINT, Poses, Skeleton
 from app.types import Floats
 
 NOTE = (

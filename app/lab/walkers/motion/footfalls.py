@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter1d, label
 
+from app.body.skeleton import JOINT, SIDES, Skeleton
 from app.lab.walkers import normative
 from app.lab.walkers.curves import Curves, Recorded, Textbook
 from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion.easing import smooth
 from app.lab.walkers.path import Path
-from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton
 from app.types import Doubles, Ints
 
 MIDSTANCE = 0.24

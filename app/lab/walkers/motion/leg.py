@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.body.skeleton import JOINT, SIDES, Skeleton
 from app.lab.walkers import normative
-from app.lab.walkers.skeleton import JOINT, SIDES, Skeleton
 from app.types import Doubles
 
 

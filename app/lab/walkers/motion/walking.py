@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.body.skeleton import Poses, Skeleton
 from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion.footfalls import Footfalls
 from app.lab.walkers.motion.leg import Leg
@@ -13,7 +14,6 @@ from app.lab.walkers.motion.posing import Posing
 from app.lab.walkers.motion.stance import Stance
 from app.lab.walkers.motion.swing import Swing, event_phases
 from app.lab.walkers.path import Path
-from app.lab.walkers.skeleton import Poses, Skeleton
 from app.types import Bools, Doubles
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.body.skeleton import JOINT, SIDES, Side
 from app.lab.walkers.choices import Burden
 from app.lab.walkers.renderer import Material
-from app.lab.walkers.skeleton import JOINT, SIDES, Side
 from app.lab.walkers.wardrobe.fitting import HANGING, TROLLEY, Fitting, Piece, grip, only
 from app.lab.walkers.wardrobe.mesh import Mesh, ellipsoid, strip
 from app.lab.walkers.wardrobe.outfit import Outfit

@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from app.body.skeleton import JOINT, JOINTS, Side
 from app.lab.walkers.body import BodyModel, Shape
 from app.lab.walkers.renderer import Material
-from app.lab.walkers.skeleton import JOINT, JOINTS, Side
 from app.lab.walkers.wardrobe.mesh import Mesh, cloth_uv
 from app.types import Floats
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from app.body.skeleton import JOINT
 from app.lab.walkers.renderer import Material
-from app.lab.walkers.skeleton import JOINT
 from app.lab.walkers.wardrobe.fitting import SOLE, Fitting, Piece
 from app.lab.walkers.wardrobe.makehuman import Garment
 from app.lab.walkers.wardrobe.mesh import Mesh

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from app.body.skeleton import JOINT
 from app.lab.walkers.renderer import STRANDS, Material
-from app.lab.walkers.skeleton import JOINT
 from app.lab.walkers.wardrobe.fitting import Fitting, Piece, only
 from app.lab.walkers.wardrobe.mesh import Mesh, ellipsoid, strip
 from app.lab.walkers.wardrobe.outfit import Hat, Outfit

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from app.body.skeleton import Side
 from app.lab.walkers.choices import Burden, Condition, Hands
 from app.lab.walkers.renderer import CHECKS, COLUMNS, DENIM, PLAIN, ROWS, Material
-from app.lab.walkers.skeleton import Side
 from app.lab.walkers.wardrobe import palette
 from app.lab.walkers.wardrobe.palette import Colour
 

@@ -1,0 +1,59 @@
+"""``python -m app body``: the bodies of the people in a video."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.options import FreshOption, VerboseOption, with_settings
+from app.cli.terminal import ProgressBars, console, say
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+@with_settings("pose_checkpoint", "body", "body_checkpoint")
+def body(
+    video: Annotated[str, typer.Argument(help="Path, or a name in input_videos/.")],
+    track: Annotated[int | None, typer.Option(min=1, help="Only the person of this track.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: body/NAME in --output.")] = None,
+    *,
+    settings: Settings,
+    fresh: FreshOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Fit a body in space to everybody who walks in a video, and show and measure it."""
+    from rich.table import Table
+
+    from app.cli.show import show_models
+    from app.runs.body import write_bodies
+    from app.runs.build import begin
+    from app.video.sources import find_video
+    from app.weights.checkpoints import checkpoint_roots
+    from app.weights.registry import body_models
+
+    path = find_video(video)
+    folder = out or settings.output.folder / "body" / path.stem
+    # No gait network is needed, but keypoints are.
+    light = replace(settings.gait, name="gei", checkpoint=None, input="silhouettes")
+    settings = replace(settings, gait=light, pose=replace(settings.pose, when="always", paint=False))
+    estimator = body_models.build(settings.body, checkpoint_roots(settings.checkpoints))
+    with ProgressBars.of_frames() as progress:
+        run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+        bodies = write_bodies(path, estimator, run, folder, only=track, fresh=fresh)
+    table = Table("track", "frames", "confidence", "cadence", "step length", "stance", "arm swing")
+    for found in bodies:
+        measures = {one.name: one for one in found.gait.measures()}
+        cells = []
+        for name, digits in (("cadence", 0), ("step length", 2), ("stance share", 0), ("arm swing", 0)):
+            one = measures.get(name)
+            cells.append("" if one is None else f"{one.value:.{digits}f} ± {one.uncertainty:.{max(digits, 1)}f}")
+        confidence = f"{found.motion.confidence.mean():.2f}"
+        table.add_row(str(found.track_id), str(len(found.motion)), confidence, *cells)
+    console.print(table)
+    say("Cadence is in steps/min, step length in heights of the body, stance in % of the cycle, arm swing in degrees.")
+    say(f"Wrote {folder}.")

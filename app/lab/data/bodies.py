@@ -1,0 +1,78 @@
+"""Calibrated silhouettes of a data set: those of bodies that are fitted to its keypoints, all from the same side."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from app.body import load_body_estimator
+from app.files import written_whole
+from app.lab.data.conversion import Outcome, Progress, Report, convert
+from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, walk_files, write_array
+from app.lab.data.skeleton_maps import coco17, copy_partition
+from app.stages import BodyEstimator
+from app.types import Bytes, Floats, GaitSequence
+from app.walks.calibrated import SIDE, calibrated_silhouettes
+
+
+def prepare_bodies(
+    poses: Path,
+    out: Path,
+    *,
+    name: str = "auto",
+    view: float = SIDE,
+    fps: float = 25.0,
+    openpose: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Write calibrated silhouettes: ``out/data/identity/condition/view/0_silhouette.pkl``, uint8 (T, 64, 64).
+
+    Args:
+        poses: the data set of keypoints in OpenGait's layout. Its ``partition.json`` is copied.
+        out: the new data set. A run that was stopped continues.
+        name: of the body estimator.
+        view: from which side bodies are drawn, degrees; 0 is the front.
+        fps: frames a second of the walks.
+        openpose: whether the keypoints are OpenPose's 18 joints, as OUMVLP's are, and not COCO's 17.
+        workers: the number of processes.
+        progress: receives the number of walks done and of all walks.
+
+    Raises:
+        CheckpointError: the network that lifts keypoints cannot be read.
+        DataSetError: there are no walks, or none can be used.
+        OutputError: `out` holds another data set or cannot be written.
+        SettingsError: there is no body estimator of that name.
+    """
+    model = _estimator(name).card.model_id
+    about = {"poses": str(poses.resolve()), "body": [name, model], "view": view, "fps": fps, "openpose": openpose}
+    work = partial(_drawn, out=out, name=name, view=view, fps=fps, openpose=openpose)
+    report = convert(walk_files(poses, modality="pose"), work, out, about, workers=workers, progress=progress)
+    copy_partition(poses, out)
+    return report
+
+
+def calibrated(keypoints: Floats, fps: float, name: str = "auto", view: float = SIDE) -> Bytes:
+    """Return the calibrated silhouettes (T, 64, 64) of a walk with keypoints (T, 17, 3)."""
+    empty = np.zeros((len(keypoints), 64, 64), np.uint8)
+    (motion,) = _estimator(name).fit([GaitSequence(np.arange(len(keypoints)), empty, fps, keypoints)])
+    return calibrated_silhouettes(motion, view)
+
+
+@lru_cache(maxsize=2)
+def _estimator(name: str) -> BodyEstimator:
+    return load_body_estimator(name=name)
+
+
+def _drawn(walk: WalkFile, out: Path, name: str, view: float, fps: float, openpose: bool) -> Outcome:
+    try:
+        keypoints = coco17(read_keypoints(walk.path, joints=18)) if openpose else read_keypoints(walk.path)
+    except DataSetError as error:
+        return Outcome(walk.name, 0, reason=str(error))
+    silhouettes = calibrated(keypoints.astype(np.float32), fps, name, view)
+    with written_whole(out / "data" / walk.name, WALK_FILES) as temporary:
+        temporary.mkdir()
+        write_array(silhouettes, temporary / "0_silhouette.pkl")
+    return Outcome(walk.name, len(silhouettes))

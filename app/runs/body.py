@@ -1,0 +1,180 @@
+"""The bodies of the people in a video: films, views, curves and figures of their walks."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.body.kinematics import at_frames
+from app.body.measures import Gait
+from app.body.render import Body
+from app.errors import SettingsError
+from app.files import written_whole
+from app.results.curves import draw_gait_curves
+from app.spreadsheets import cell
+from app.stages import BodyEstimator, Run
+from app.types import BodyMotion, Image
+from app.video.paint import colour_of
+from app.video.reader import VideoReader
+from app.video.summary import write_pictures
+from app.video.writer import VideoWriter
+from app.walks.analyse import AnalysedVideo, analyse
+
+logger = logging.getLogger(__name__)
+
+FILES = r"(gait\.csv|overlay\.mp4|\d{3}(/(turntable\.(mp4|gif)|views\.png|curves\.png|body\.npz))?)"
+"""What a folder of bodies holds."""
+SIZE = 480
+"""Side in px of the turntable's pictures."""
+_TURN = 4.0
+"""Seconds of a turn of the turntable."""
+_RATE = 25
+_VIEWS = {"side": (90.0, 4.0), "front": (0.0, 4.0), "top": (90.0, 86.0)}
+"""Azimuth and elevation of the views, degrees."""
+
+
+@dataclass(frozen=True, eq=False)
+class WalkBody:
+    """The body of the walk of one track, and how it walks."""
+
+    track_id: int
+    motion: BodyMotion
+    gait: Gait
+
+
+def bodies_of(video: AnalysedVideo, estimator: BodyEstimator, run: Run, only: int | None = None) -> list[WalkBody]:
+    """Fit a body to every usable walk of a video, or to that of track `only`.
+
+    Raises:
+        SettingsError: there is no such track, or no walk can be used.
+    """
+    known = [walk.track.track_id for walk in video.walks]
+    if only is not None and only not in known:
+        raise SettingsError(f"{video.info.path} has no track {only}. It has: {', '.join(map(str, known))}.")
+    wanted = [
+        (walk.track.track_id, sequence)
+        for walk, sequence in video.sequences()
+        if sequence is not None and (walk.reason is None if only is None else walk.track.track_id == only)
+    ]
+    if not wanted:
+        reasons = "; ".join(f"track {walk.track.track_id}: {walk.reason}" for walk in video.walks[:8])
+        raise SettingsError(f"No walk in {video.info.path} can be used: {reasons}.")
+    found = []
+    with run.progress.stage("fit bodies", sum(len(sequence) for _, sequence in wanted)) as advance:
+        for track_id, sequence in wanted:
+            (motion,) = estimator.fit([sequence])
+            found.append(WalkBody(track_id, motion, Gait.of(motion)))
+            advance(len(sequence))
+    return found
+
+
+def write_bodies(
+    video: Path, estimator: BodyEstimator, run: Run, out: Path, *, only: int | None = None, fresh: bool = False
+) -> list[WalkBody]:
+    """Find the people of a video, fit their bodies, and write everything about them into the folder `out`.
+
+    The folder holds ``overlay.mp4``, ``gait.csv``, and for each track ``turntable.mp4``, ``turntable.gif``,
+    ``views.png``, ``curves.png`` and ``body.npz``, the arrays of `app.types.BodyMotion`.
+
+    Raises:
+        GaitprintError: the video cannot be used, or the folder cannot be written.
+    """
+    with written_whole(out, FILES) as temporary:
+        analysed = analyse(video, video.name, run, fresh=fresh)
+        bodies = bodies_of(analysed, estimator, run, only)
+        temporary.mkdir(parents=True)
+        _write_overlay(analysed, bodies, temporary / "overlay.mp4", run)
+        with run.progress.stage("turntables and curves", len(bodies)) as advance:
+            for place, body in enumerate(bodies):
+                folder = temporary / f"{body.track_id:03d}"
+                folder.mkdir()
+                _write_walk(body, folder, colour_of(place))
+                advance(1)
+        _write_table(bodies, temporary / "gait.csv")
+    return bodies
+
+
+def _write_overlay(video: AnalysedVideo, bodies: Sequence[WalkBody], out: Path, run: Run) -> None:
+    """Write the video with everybody's body over it, each in their colour; the nearer ones over the others."""
+    drawn: dict[int, list[tuple[float, int, Body, int]]] = defaultdict(list)
+    for place, body in enumerate(bodies):
+        own = body.motion.frame_indices
+        whole = at_frames(body.motion, np.arange(own[0], own[-1] + 1))
+        shown = Body(whole)
+        for index, frame in enumerate(whole.frame_indices.tolist()):
+            drawn[frame].append((float(whole.camera[index, 0]), place, shown, index))
+    info = video.info
+    with (
+        VideoReader(info.path, info.reading) as reader,
+        VideoWriter(out, info.width, info.height, info.fps, run.settings.output) as writer,
+        run.progress.stage("overlay", video.frame_count) as advance,
+    ):
+        for frame in reader:
+            picture = frame.image
+            for _, place, shown, index in sorted(drawn.get(frame.index, ()), key=lambda one: one[0]):
+                picture = shown.paint(picture, index, colour_of(place))
+            writer.write(picture, frame.time)
+            advance(1)
+
+
+def _write_walk(body: WalkBody, folder: Path, colour: Sequence[int]) -> None:
+    motion = body.motion
+    table = _turntable(motion, colour)
+    with VideoWriter(folder / "turntable.mp4", SIZE, SIZE, Fraction(_RATE)) as writer:
+        for index, picture in enumerate(table):
+            writer.write(picture, index / _RATE)
+    small = [cv2.resize(picture, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA) for picture in table[::3]]
+    write_pictures([np.asarray(picture[..., ::-1], np.uint8) for picture in small], folder / "turntable.gif", _RATE / 3)
+    cv2.imwrite(str(folder / "views.png"), _views(motion, colour))
+    draw_gait_curves(folder / "curves.png", body.gait.cycles())
+    with (folder / "body.npz").open("wb") as file:
+        np.savez_compressed(file, **{name: getattr(motion, name) for name in BodyMotion.__dataclass_fields__})
+
+
+def _turntable(motion: BodyMotion, colour: Sequence[int]) -> list[Image]:
+    """Return pictures of a walk on the spot, seen from a camera that goes round once."""
+    count = round(_TURN * _RATE)
+    first, last = motion.frame_indices[[0, -1]].tolist()
+    span = max(1, last - first)
+    # The walk is played forward again and again.
+    frames = first + np.round(np.arange(count) * motion.fps / _RATE).astype(np.int64) % span
+    order, back = np.unique(frames, return_inverse=True)
+    shown = Body(at_frames(motion, order))
+    angles = 2 * np.pi * np.arange(count) / count
+    return [
+        shown.seen(int(place), float(angle), np.radians(12), SIZE, colour)
+        for place, angle in zip(back, angles, strict=True)
+    ]
+
+
+def _views(motion: BodyMotion, colour: Sequence[int], columns: int = 8, size: int = 220) -> Image:
+    """Return rows of pictures over about one gait cycle from the side, the front and the top."""
+    first, last = motion.frame_indices[[0, -1]].tolist()
+    middle, cycle = (first + last) / 2, min(1.1 * motion.fps, last - first)
+    frames = np.round(middle - cycle / 2 + cycle * np.arange(columns) / columns).astype(np.int64)
+    order, back = np.unique(np.clip(frames, first, last), return_inverse=True)
+    shown = Body(at_frames(motion, order))
+    rows = []
+    for azimuth, elevation in _VIEWS.values():
+        row = [shown.seen(int(i), np.radians(azimuth), np.radians(elevation), size, colour) for i in back]
+        rows.append(np.concatenate([picture[:, size // 6 : -size // 6] for picture in row], 1))
+    return np.concatenate(rows)
+
+
+def _write_table(bodies: Sequence[WalkBody], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["track", "measure", "value", "unit", "standard error", "count", "left", "right"])
+        for body in bodies:
+            for found in body.gait.measures():
+                figures = [found.value, found.uncertainty, found.left, found.right]
+                value, error, left, right = ("" if one is None or np.isnan(one) else f"{one:.4g}" for one in figures)
+                table.writerow([body.track_id, cell(found.name), value, found.unit, error, found.count, left, right])

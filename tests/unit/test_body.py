@@ -1,0 +1,224 @@
+"""The body in space: its kinematics, what is measured on it, how it is drawn, and the files it goes into."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.body import load_body_estimator
+from app.body.kinematics import at_frames, camera_of, motion_of, poses_of, soles_of
+from app.body.lift import LiftingNetwork
+from app.body.mannequin import COCO, SHAPES, Mannequin, bone_lengths
+from app.body.measures import Gait, usual_cycle
+from app.body.observed import features, resampled, view_of
+from app.body.render import Body
+from app.body.skeleton import JOINT
+from app.errors import CheckpointError
+from app.lab.data.bodies import prepare_bodies
+from app.lab.data.opengait import read_silhouettes, write_array
+from app.stages import GaitModel
+from app.types import BodyMotion, Embedding, Floats, GaitSequence, ModelCard
+from app.walks.calibrated import CalibratedGait, calibrated_silhouettes
+from app.weights.checkpoints import CheckpointFile
+from tests.contract.samples import lifting
+from tests.walking import seen_walk
+
+AZIMUTH = 0.9
+
+
+@pytest.fixture(scope="module")
+def walked() -> tuple[GaitSequence, Floats]:
+    return seen_walk(frames=60, azimuth=AZIMUTH)
+
+
+@pytest.fixture(scope="module")
+def motion(walked: tuple[GaitSequence, Floats]) -> BodyMotion:
+    """The body fitted to the true points."""
+    walk, points = walked
+    view = np.tile(view_of(AZIMUTH, 0.1), (len(walk), 1, 1))
+    assert walk.keypoints is not None
+    return motion_of(points, view, walk.keypoints, walk.frame_indices, walk.fps, Mannequin.load())
+
+
+def test_the_view_has_the_cameras_axes() -> None:
+    front = view_of(0.0, 0.0)  # the camera is in front and looks against the direction of walking
+    np.testing.assert_allclose(front, [[0, 1, 0], [0, 0, -1], [-1, 0, 0]], atol=1e-6)
+    from_above = view_of(0.3, np.pi / 2 - 1e-4)
+    np.testing.assert_allclose(from_above[2], [0, 0, -1], atol=1e-3)
+
+
+def test_shapes_are_found_again_from_the_bones() -> None:
+    mannequin = Mannequin.load()
+    shape = np.array([1, -1, 0.5, 1, 0, 0, -0.5, 0, 1, 0], np.float32)
+    lengths = bone_lengths(mannequin.rest(shape).skeleton.rest)
+    found = bone_lengths(mannequin.rest(mannequin.shape_of(lengths)).skeleton.rest)
+    usual = bone_lengths(mannequin.rest(np.zeros(SHAPES, np.float32)).skeleton.rest)
+    assert np.abs(found - lengths).max() < 0.006
+    assert np.abs(usual - lengths).max() > 0.01
+
+
+def test_a_body_comes_as_near_to_the_points_as_bones_allow(
+    motion: BodyMotion, walked: tuple[GaitSequence, Floats]
+) -> None:
+    away = np.linalg.norm(motion.joints - motion.root[:, None] - walked[1][:, COCO], axis=-1)
+    assert away.mean() < 0.01
+    assert motion.confidence.min() > 0.9
+
+
+def test_somebody_who_walks_goes_forward_on_feet_that_stand(motion: BodyMotion) -> None:
+    way = motion.root[-1, 0]
+    assert 0.85 < way / (1.3 * 59 / 12.5) < 1.15  # the usual speed is 1.3 m/s
+    soles = soles_of(Mannequin.load().rest(motion.shape), poses_of(motion))
+    slowest = np.linalg.norm(np.diff(soles, axis=0), axis=-1).min(axis=1) * motion.fps
+    assert np.median(slowest) < 0.25
+    assert np.abs(soles[..., 2].min(axis=1)).max() < 0.02
+
+
+def test_frames_between_are_interpolated(motion: BodyMotion) -> None:
+    thin = replace(motion, frame_indices=2 * motion.frame_indices, fps=25.0)
+    between = at_frames(thin, np.array([10, 11, 12]))
+    np.testing.assert_allclose(between.root[1], (motion.root[5] + motion.root[6]) / 2, atol=1e-5)
+    np.testing.assert_allclose(between.rotations[0], motion.rotations[5], atol=1e-5)
+    np.testing.assert_allclose(between.view @ between.view.transpose(0, 2, 1), [np.eye(3)] * 3, atol=1e-5)
+
+
+def test_the_camera_is_found_again() -> None:
+    flat = np.random.default_rng(0).normal(0, 0.5, (5, 17, 2)).astype(np.float32)
+    keypoints = np.concatenate([flat * 80 + (200, 90), np.ones((5, 17, 1))], -1).astype(np.float32)
+    np.testing.assert_allclose(camera_of(flat, keypoints), np.tile([80, 200, 90], (5, 1)), rtol=1e-4)
+
+
+def test_keypoints_in_a_gap_are_not_believed(walked: tuple[GaitSequence, Floats]) -> None:
+    walk = walked[0].part(np.r_[0:20, 40:60])
+    keypoints, times = resampled(walk)
+    assert len(keypoints) == 60
+    assert (keypoints[22:38, :, 2] == 0).all()
+    assert (keypoints[:20, :, 2] == 1).all()
+    assert times[-1] == pytest.approx(59 / 12.5, abs=1e-5)
+
+
+def test_features_do_not_depend_on_the_place_in_the_picture(walked: tuple[GaitSequence, Floats]) -> None:
+    keypoints = walked[0].keypoints
+    assert keypoints is not None
+    moved = keypoints * np.array([3, 3, 1], np.float32) + np.array([40, 7, 0], np.float32)
+    np.testing.assert_allclose(features(moved), features(keypoints), atol=1e-3)
+    assert not features(keypoints, moving=False)[..., -5:-2].any()
+
+
+def test_steps_are_measured(motion: BodyMotion) -> None:
+    gait = Gait.of(motion)
+    found = {measure.name: measure for measure in gait.measures()}
+    assert 105 < found["cadence"].value < 125
+    assert 0.33 < found["step length"].value < 0.45
+    assert 55 < found["stance share"].value < 68
+    assert found["step length asymmetry"].value < 6
+    cycles = gait.cycles()
+    assert len(cycles) >= 4
+    band = usual_cycle()
+    inside = np.abs(cycles.mean(axis=0) - band[..., 0]) < 3 * band[..., 1] + 6
+    assert inside.mean() > 0.9
+
+
+def test_somebody_who_stands_has_no_steps(motion: BodyMotion) -> None:
+    still = at_frames(motion, np.full(30, 7))
+    still = replace(still, frame_indices=np.arange(30))
+    gait = Gait.of(still)
+    assert gait.measures() == []
+    assert gait.cycles().shape == (0, 3, 101)
+
+
+def test_a_body_is_drawn_where_its_keypoints_are(motion: BodyMotion, walked: tuple[GaitSequence, Floats]) -> None:
+    picture = np.zeros((420, 700, 3), np.uint8)
+    shown = Body(motion).paint(picture, 3, (255, 0, 0), opacity=1.0)
+    assert not picture.any()
+    rows, columns = np.nonzero(shown[..., 2])
+    keypoints = walked[0].keypoints
+    assert keypoints is not None
+    low, high = keypoints[3, :, :2].min(axis=0), keypoints[3, :, :2].max(axis=0)
+    assert columns.min() < low[0] + 5
+    assert columns.max() > high[0] - 5
+    assert rows.max() > high[1]
+    outside = Body(motion).paint(picture[:4, :4], 3, (255, 0, 0))
+    assert not outside.any()
+
+
+def test_a_body_is_broader_from_the_front_than_from_the_side(motion: BodyMotion) -> None:
+    body = Body(motion)
+    front, side = (body.silhouette(20, azimuth) for azimuth in (0.0, np.pi / 2))
+    shoulders = slice(22, 40)
+    assert (front[shoulders] > 0).sum() > 1.2 * (side[shoulders] > 0).sum()
+    picture = body.seen(20, 0.5, 0.2, 96, (0, 120, 255))
+    assert picture.shape == (96, 96, 3)
+    assert (picture.max(axis=2) < 240).mean() > 0.05
+
+
+class _Sees(GaitModel):
+    """A gait model that keeps what it saw."""
+
+    card = ModelCard("gait", "plain", "weight-free", "MIT", sha256="ab" * 32)
+    walks: list[GaitSequence]
+
+    def embed(self, walks: list[GaitSequence]) -> list[Embedding]:  # type: ignore[override]
+        self.walks = walks
+        return [Embedding(np.ones((1, 2), np.float32), self.card.model_id, len(walk)) for walk in walks]
+
+
+def test_a_gait_model_sees_calibrated_silhouettes(walked: tuple[GaitSequence, Floats]) -> None:
+    plain = _Sees()
+    gait = CalibratedGait(plain, load_body_estimator(name="lift"))
+    assert gait.card.keypoints
+    (embedding,) = gait.embed([walked[0]])
+    assert embedding.model_id == gait.card.model_id != plain.card.model_id
+    (seen,) = plain.walks
+    assert (seen.silhouettes.max(axis=(1, 2)) > 200).all()
+    assert (np.flatnonzero(seen.silhouettes[0].any(axis=1))[[0, -1]] == [0, 63]).all()
+
+
+def test_other_sides_are_other_silhouettes(motion: BodyMotion) -> None:
+    few = at_frames(motion, np.array([5, 6]))
+    assert not np.array_equal(calibrated_silhouettes(few, 0.0), calibrated_silhouettes(few, 90.0))
+
+
+def test_a_data_set_of_keypoints_becomes_one_of_silhouettes(
+    tmp_path: Path, walked: tuple[GaitSequence, Floats]
+) -> None:
+    place = tmp_path / "poses" / "001" / "nm-01" / "090"
+    place.mkdir(parents=True)
+    keypoints = walked[0].keypoints
+    assert keypoints is not None
+    write_array(keypoints[:20], place / "0_pose.pkl")
+    report = prepare_bodies(tmp_path / "poses", tmp_path / "out", name="lift", fps=12.5)
+    assert (report.walks, report.frames) == (1, 20)
+    silhouettes = read_silhouettes(tmp_path / "out" / "data" / "001" / "nm-01" / "090" / "0_silhouette.pkl")
+    assert silhouettes.shape == (20, 64, 44)
+    assert (silhouettes.max(axis=(1, 2)) > 200).all()
+
+
+def test_a_network_of_other_outputs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"not \(1, 3, 81\)"):
+        LiftingNetwork(CheckpointFile(lifting(tmp_path / "n.onnx", outputs=80), "given"))
+
+
+def test_the_embedded_network_finds_the_walk(walked: tuple[GaitSequence, Floats]) -> None:
+    walk, points = walked
+    for name, most in (("lift", 0.06), ("fit", 0.05)):
+        (motion,) = load_body_estimator(name=name, steps=20).fit([walk])
+        away = np.linalg.norm(motion.joints - motion.root[:, None] - points[:, COCO], axis=-1)
+        assert away.mean() < most, name
+        assert np.degrees(np.arccos((motion.view[30] * view_of(AZIMUTH, 0.1)).sum() / 2 - 0.5)) < 12
+    knees = motion.rotations[:, [JOINT["knee_l"], JOINT["knee_r"]]]
+    assert np.degrees(np.linalg.norm(knees, axis=-1)).max() > 35
+
+
+def test_the_table_has_a_row_for_each_measure(tmp_path: Path, motion: BodyMotion) -> None:
+    from app.runs.body import WalkBody, _write_table
+
+    _write_table([WalkBody(4, motion, Gait.of(motion))], tmp_path / "gait.csv")
+    rows = list(csv.DictReader((tmp_path / "gait.csv").open(encoding="utf-8")))
+    assert {row["track"] for row in rows} == {"4"}
+    assert {"cadence", "step length", "stance share", "arm swing"} <= {row["measure"] for row in rows}
+    assert float(rows[0]["standard error"]) < float(rows[0]["value"])
