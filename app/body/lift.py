@@ -10,11 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
-from app.body.kinematics import motion_of
 from app.body.mannequin import FEATURES, POINTS, Mannequin
-from app.body.observed import features, resampled, view_of
 from app.errors import CheckpointError
 from app.types import BodyMotion, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile
@@ -48,6 +45,9 @@ class LiftingNetwork:
 
     def fit(self, walk: GaitSequence, mannequin: Mannequin) -> BodyMotion:
         """Return the body that agrees with the lifted points."""
+        from app.body.kinematics import motion_of
+        from app.body.observed import view_of
+
         lifted = self.lift(walk)
         assert walk.keypoints is not None
         view = view_of(lifted.azimuth, lifted.elevation)
@@ -55,6 +55,10 @@ class LiftingNetwork:
 
     def lift(self, walk: GaitSequence) -> Lifted:
         """Lift the keypoints of a walk, in its own frames."""
+        from scipy.ndimage import gaussian_filter1d  # slow to import, and lists of models need only the card
+
+        from app.body.observed import features, resampled
+
         keypoints, times = resampled(walk)
         answer = self._session.run(None, {self._name: features(keypoints)[None]})[0][0]
         turn = gaussian_filter1d(answer[:, -3:-1], 2.0, axis=0, mode="nearest")
