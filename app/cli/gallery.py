@@ -22,6 +22,7 @@ from app.cli.terminal import ProgressBars, console, error_console, say, show_log
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.gallery.service import GalleryService
+    from app.gallery.strangers import Strangers
 
 app = typer.Typer(
     help="Look after the people in the gallery: list, rename, merge, forget, export, import.", no_args_is_help=True
@@ -278,6 +279,96 @@ def re_embed(
         )
 
 
+@app.command()
+def sightings(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
+    """List when live cameras saw a person or a stranger, the newest first."""
+    from app.gallery.strangers import sightings as found
+
+    with gallery_service(gallery_db) as gallery:
+        stores = [gallery.store, *([gallery.strangers.store] if gallery.strangers is not None else [])]
+        store = next((one for one in stores if any(p.name == name for p in one.people())), gallery.store)
+        names = [store.person(name).name, *store.former_names(name)]
+        events = found(gallery.store, names)
+    table = _table("when", "what", "camera", "called")
+    for event in events:
+        called = event.details.get("name") or event.details.get("stranger")
+        table.add_row(
+            f"{event.time.astimezone():%Y-%m-%d %H:%M:%S}",
+            Text(event.event),
+            Text(str(event.details.get("source", ""))),
+            Text(str(called)),
+        )
+    console.print(table if events else f"No live camera has seen {name}.")
+
+
+strangers = typer.Typer(help="People without a name whom `watch` has seen.", no_args_is_help=True)
+app.add_typer(strangers, name="strangers")
+StrangerArgument = Annotated[str, typer.Argument(metavar="STRANGER", help="A stranger, e.g. stranger-0042.")]
+
+
+@contextmanager
+def _opened_strangers(place: str) -> Iterator[tuple[GalleryService, Strangers]]:
+    from app.errors import GalleryError
+
+    with gallery_service(place) as gallery:
+        if gallery.strangers is None:
+            raise GalleryError("This gallery has no strangers: `python -m app watch` gives numbers to them.")
+        yield gallery, gallery.strangers
+
+
+@strangers.command("list")
+def list_strangers(gallery_db: GalleryOption = GALLERY_DB, json_: JsonOption = False) -> None:
+    """List all strangers."""
+    with _opened_strangers(gallery_db) as (_, found):
+        people = found.store.people()
+        walks = {person.name: found.store.walks(person.name) for person in people}
+    if json_:
+        write_json([asdict(person) for person in people], indent=1)
+        return
+    table = _table("stranger", "walks", "first seen", "last seen", "kept until", "cameras")
+    for person in people:
+        cameras = ", ".join(sorted({walk.source for walk in walks[person.name]}))
+        last = max((walk.added for walk in walks[person.name]), default=person.enrolled)
+        until = _day(person.expires) if person.expires is not None else ""
+        table.add_row(Text(person.name), str(person.walks), _day(person.enrolled), _day(last), until, Text(cameras))
+    console.print(table if people else "There are no strangers.")
+
+
+@strangers.command("name")
+def name_stranger(
+    stranger: StrangerArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who it is: somebody new, or in the gallery.")],
+    consent: Annotated[str, typer.Option(help="What the person agreed to; needed for somebody new.")] = "",
+    retain_days: Annotated[int | None, typer.Option(min=1, help="Forget somebody new after so many days.")] = None,
+    gallery_db: GalleryOption = GALLERY_DB,
+) -> None:
+    """Give a stranger a name. All earlier sightings are then of that person."""
+    with _opened_strangers(gallery_db) as (_, found):
+        person = found.name(stranger, name, consent=consent, retain_days=retain_days)
+    say(f"{stranger} is {person.name} now, who has {_count(person.walks, 'walk')}.")
+
+
+@strangers.command("merge")
+def merge_strangers(
+    stranger: StrangerArgument,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The stranger who keeps all walks.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+) -> None:
+    """Two numbers turned out to be one stranger."""
+    with _opened_strangers(gallery_db) as (_, found):
+        person = found.merge(stranger, into)
+    say(f"{person.name} has {_count(person.walks, 'walk')} now.")
+
+
+@strangers.command("drop")
+def drop_stranger(stranger: StrangerArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
+    """Remove a stranger for good, in the log too."""
+    with _opened_strangers(gallery_db) as (gallery, found):
+        gallery.clear_caches()
+        walks = found.drop(stranger)
+    say(f"{stranger} is gone, with {_count(walks, 'walk')}.")
+
+
 def _say_cleared(gallery: GalleryService) -> None:
     say(f"What was kept of all videos in {gallery.caches} is deleted too.")
     say(
@@ -288,7 +379,13 @@ def _say_cleared(gallery: GalleryService) -> None:
 
 @contextmanager
 def gallery_service(
-    place: str, *, create: bool = False, to: Console = console, output: Path = OUTPUT, metric: Metric = "euclidean"
+    place: str,
+    *,
+    create: bool = False,
+    to: Console = console,
+    output: Path = OUTPUT,
+    metric: Metric = "euclidean",
+    with_strangers: bool = False,
 ) -> Iterator[GalleryService]:
     """Open a gallery, show its warnings, and forget everybody whose time is over.
 
@@ -298,11 +395,14 @@ def gallery_service(
         to: where warnings are shown.
         output: a folder whose cache may show people of the gallery.
         metric: of the settings.
+        with_strangers: whether a store of strangers is made where there is none.
     """
-    from app.gallery.opening import open_store
+    from app.gallery.opening import open_store, open_strangers
     from app.gallery.service import GalleryService
 
-    with show_log(to), GalleryService(open_store(place, create=create), [output], metric) as gallery:
+    store = open_store(place, create=create)
+    strangers = open_strangers(place, create=with_strangers)
+    with show_log(to), GalleryService(store, [output], metric, strangers=strangers) as gallery:
         forgotten = gallery.expire()
         if forgotten:
             message = f"Forgotten, because their time was over: {', '.join(forgotten)}."
@@ -314,7 +414,7 @@ def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         number = column in ("walks", "walk", "track", "frames", "seconds")
-        fixed = number or column in ("enrolled", "kept until", "added", "when", "what")
+        fixed = number or column in ("enrolled", "kept until", "first seen", "last seen", "added", "when", "what")
         table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=fixed)
     return table
 

@@ -111,7 +111,7 @@ def _watch(
         def emit(event: dict[str, JSON]) -> None:
             write_json(event, to=out)
 
-        stop = stack.enter_context(_stopped_by_signals())
+        stop = stack.enter_context(stopped_by_signals())
         say(f"Watching {public_name(source)}. Press Ctrl-C to end it.", to=error_console)
         playing = stack.enter_context(LiveSource(source, loop=loop, reading=settings.video))
         live = LiveOptions(seconds=seconds)
@@ -126,7 +126,7 @@ def _watch(
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """Yield a flag that the first Ctrl-C or SIGTERM sets, so that the watch ends in good order."""
     stop = threading.Event()
     before: dict[signal.Signals, Any] = {}

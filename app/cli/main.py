@@ -33,6 +33,7 @@ from app.cli.serve import serve
 from app.cli.terminal import ProgressBars, accept_all_text, console, error_console, show_log
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
+from app.cli.watch import watch
 from app.errors import GaitprintError
 from app.files import as_text, remove_unfinished
 
@@ -107,6 +108,7 @@ app.command()(body)
 app.command()(calibrate)
 app.command()(enrol)
 app.command()(identify)
+app.command()(watch)
 app.command()(evaluate)
 app.command()(fetch)
 app.command()(serve)

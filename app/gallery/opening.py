@@ -56,3 +56,22 @@ def open_store(place: Place, *, create: bool = True) -> SqlGallery:
     from app.gallery.postgres import PostgresGallery
 
     return PostgresGallery(str(place), create=create)
+
+
+def open_strangers(place: Place, *, create: bool = False) -> SqlGallery | None:
+    """Open the strangers that belong to the gallery at `place`: a file beside it, or a schema of the same database.
+
+    Args:
+        place: the gallery's file or address.
+        create: whether they are made where there are none; otherwise None is returned.
+    """
+    if not is_address(place):
+        file = expanded(place, GalleryError)
+        beside = file.with_name(f"{file.stem}.strangers{file.suffix}")
+        return SqliteGallery(beside) if create or beside.exists() else None
+    from app.gallery.postgres import PostgresDatabase, PostgresGallery
+
+    schema = "gaitprint_strangers"
+    if not create and not PostgresDatabase.exists(str(place), schema):
+        return None
+    return PostgresGallery(str(place), schema=schema)

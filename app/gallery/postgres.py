@@ -90,7 +90,9 @@ class NoGalleryError(GalleryError):
 class PostgresGallery(SqlGallery):
     """A `GalleryStore` in a PostgreSQL database."""
 
-    def __init__(self, address: str, *, create: bool = True, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, address: str, *, create: bool = True, patience: float = PATIENCE, schema: str = "gaitprint"
+    ) -> None:
         """Open the gallery at `address`.
 
         Args:
@@ -98,12 +100,13 @@ class PostgresGallery(SqlGallery):
                 places: variables such as PGPASSWORD, ``~/.pgpass``.
             create: whether the tables are made where there are none. The database must exist.
             patience: how long to wait for another program that is writing, in s.
+            schema: where its tables stand.
 
         Raises:
             GalleryError: the server cannot be reached, there is no gallery and `create` is false, or a newer program
                 made it.
         """
-        super().__init__(PostgresDatabase(address, create=create, patience=patience))
+        super().__init__(PostgresDatabase(address, create=create, patience=patience, schema=schema))
 
 
 class _Connection:
@@ -127,13 +130,15 @@ class _Connection:
 
 
 class PostgresDatabase:
-    """The schema ``gaitprint`` of the database at `address`, over one connection that is made again where it broke."""
+    """A schema of the database at `address`, over one connection that is made again where it broke."""
 
     path: Path | None = None
     lasting = True
 
-    def __init__(self, address: str, *, create: bool = True, patience: float = PATIENCE) -> None:
-        self._address = address
+    def __init__(
+        self, address: str, *, create: bool = True, patience: float = PATIENCE, schema: str = "gaitprint"
+    ) -> None:
+        self._address, self._schema = address, schema
         self._patience = patience
         self._lock = threading.RLock()
         self.name = "in PostgreSQL"
@@ -152,10 +157,10 @@ class PostgresDatabase:
             raise
 
     @classmethod
-    def exists(cls, address: str) -> bool:
+    def exists(cls, address: str, schema: str = "gaitprint") -> bool:
         """Whether there is a gallery in the database at `address`."""
         try:
-            cls(address, create=False).close()
+            cls(address, create=False, schema=schema).close()
         except NoGalleryError:
             return False
         return True
@@ -193,7 +198,7 @@ class PostgresDatabase:
     def size(self) -> int:
         statement = (
             "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
-            "WHERE relnamespace = 'gaitprint'::regnamespace AND relkind = 'r'"
+            f"WHERE relnamespace = '{self._schema}'::regnamespace AND relkind = 'r'"
         )
         with self.reading() as db:
             return int(db.execute(statement).fetchone()[0])
@@ -222,7 +227,7 @@ class PostgresDatabase:
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self._address, autocommit=True, application_name="gaitprint")
-        connection.execute("SET search_path TO gaitprint")
+        connection.execute("SELECT set_config('search_path', %s, false)", [self._schema])
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(self._patience * 1000)}ms"])
         return connection
 
@@ -258,7 +263,7 @@ class PostgresDatabase:
 
     def _step(self, db: _Connection, number: int) -> None:
         if number == 1:
-            db.execute("CREATE SCHEMA IF NOT EXISTS gaitprint")
+            db.execute(f"CREATE SCHEMA IF NOT EXISTS {self._schema}")
             db.execute("CREATE TABLE gallery (format BIGINT NOT NULL)")
             db.execute("INSERT INTO gallery VALUES (0)")
         for statement in (*map(_translation, MIGRATIONS[number - 1]), *_ALSO.get(number, ())):
@@ -267,7 +272,7 @@ class PostgresDatabase:
 
     def _format(self, db: _Connection) -> int:
         """Return how many migrations the database has had."""
-        if db.execute("SELECT to_regclass('gaitprint.gallery')").fetchone()[0] is None:
+        if db.execute(f"SELECT to_regclass('{self._schema}.gallery')").fetchone()[0] is None:
             return 0
         return int(db.execute("SELECT format FROM gallery").fetchone()[0])
 

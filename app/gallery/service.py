@@ -18,6 +18,7 @@ from typing import TypeVar
 from app.errors import GalleryError
 from app.gallery.distances import Metric, is_same_recording
 from app.gallery.store import EnrolledWalk, GalleryStore, NewWalk, Person, clean_name, name_key
+from app.gallery.strangers import Strangers
 from app.gallery.transfer import read_gallery, remove_killed_exports, write_gallery
 from app.progress import Progress, Silent
 from app.workspace import clear_cache
@@ -57,6 +58,7 @@ class GalleryService:
         folders: Sequence[Path] = (),
         metric: Metric = "euclidean",
         before_forgetting: Callable[[Sequence[Person]], None] | None = None,
+        strangers: GalleryStore | None = None,
     ) -> None:
         """Put a service above a store.
 
@@ -67,7 +69,9 @@ class GalleryService:
             metric: of the settings; it decides whether two walks are the same recording.
             before_forgetting: removes what the caller itself keeps of people and their videos. It is called after the
                 caches are cleared and before people are removed; with nobody where a single walk is removed.
+            strangers: the store of the gallery's strangers; None where there are none.
         """
+        self.strangers = Strangers(store, strangers) if strangers is not None else None
         self.store = store
         own = [store.path.parent] if store.path is not None else []
         self.folders = list(dict.fromkeys(folder.absolute() for folder in (*own, *folders)))
@@ -83,7 +87,9 @@ class GalleryService:
         self.close()
 
     def close(self) -> None:
-        """Close the store; the gallery cannot be used afterwards."""
+        """Close the stores; the gallery cannot be used afterwards."""
+        if self.strangers is not None:
+            self.strangers.close()
         self.store.close()
 
     def people(self) -> list[Person]:
@@ -198,22 +204,23 @@ class GalleryService:
         return self.store.person(owner.name)
 
     def expire(self, now: datetime | None = None) -> list[str]:
-        """Forget everybody whose time is over, as `forget` does, and return their names.
+        """Forget everybody whose time is over, as `forget` does, and return their names; strangers too.
 
         Nobody is kept longer because another program uses one of the folders. Its cache is then cleared as soon as
         nobody uses the folder any more.
         """
         now = now or datetime.now(timezone.utc)
+        gone = self.strangers.expire(now) if self.strangers is not None else []
         expired = [person for person in self.store.people() if person.expires is not None and person.expires <= now]
         if not expired:
-            return []
+            return gone
         for folder in self.folders:
             if not clear_cache(folder, later=True):
                 logger.warning(
                     "Another program is at work in %s. What is kept of videos there is deleted when it ends.", folder
                 )
         self._prepare(expired)
-        return self.store.expire(now)
+        return [*self.store.expire(now), *gone]
 
     def export(self, path: str | Path, progress: Progress | None = None) -> tuple[int, int]:
         """Write everybody into one file; return how many people and walks it holds (`write_gallery`)."""

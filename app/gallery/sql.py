@@ -19,6 +19,7 @@ from itertools import islice, repeat
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,18 @@ from app.gallery.codes import AXES, KEPT, LARGE, Axes, CodeIndex
 from app.gallery.distances import Distances, Metric
 from app.gallery.redaction import Redaction
 from app.gallery.search import ROWS, WalkIndex
-from app.gallery.store import JSON, EnrolledWalk, Event, Neighbour, NewWalk, Person, clean_name, composed, name_key
+from app.gallery.store import (
+    JSON,
+    STRANGER,
+    EnrolledWalk,
+    Event,
+    Neighbour,
+    NewWalk,
+    Person,
+    clean_name,
+    composed,
+    name_key,
+)
 from app.progress import Progress, Silent
 from app.stages import GaitModel
 from app.types import Embedding, Floats, GaitSequence, Ints
@@ -226,6 +238,39 @@ class SqlGallery:
             self._log(db, "enrol", name=person.name, walks=len(ids), walk_ids=ids, expires=expires)
             return self._person(db, name)
 
+    def enrol_stranger(self, walks: Sequence[NewWalk], *, retain_days: int) -> Person:
+        now = _now()
+        expires = _text(now + timedelta(days=retain_days))
+        with self._file.writing() as db:
+            made_up = uuid4().hex  # the number is known only when there is a row
+            consent = "none: a stranger, whom a camera has seen"
+            person_id = db.insert("person", name=made_up, consent=consent, enrolled=_text(now), expires=expires)
+            name = STRANGER.format(person_id)
+            db.execute("UPDATE person SET name = ? WHERE person_id = ?", (name, person_id))
+            ids = [self._insert_walk(db, person_id, walk, now) for walk in walks]
+            self._log(db, "enrol", name=name, walks=len(ids), walk_ids=ids, expires=expires)
+            return self._person(db, name)
+
+    def keep(self, name: str, walks: Sequence[NewWalk], *, retain_days: int) -> None:
+        now = _now()
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            expires = _text(now + timedelta(days=retain_days))
+            db.execute("UPDATE person SET expires = ? WHERE person_id = ?", (expires, person.person_id))
+            for walk in walks:
+                self._insert_walk(db, person.person_id, walk, now)
+
+    def add_former_names(self, name: str, former: Iterable[str]) -> None:
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            for other in former:
+                db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, other))
+
+    def redact(self, names: Iterable[str]) -> None:
+        with self._file.writing() as db:
+            self._redact(db, Redaction(names))
+        self._file.purge()
+
     def rename(self, name: str, new: str) -> None:
         new = clean_name(new)
         with self._file.writing() as db:
@@ -405,10 +450,13 @@ class SqlGallery:
 
     # To and from other galleries
 
-    def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:
+    def records(self, name: str | None = None) -> Iterator[tuple[Person, list[NewWalk]]]:
         with self._file.snapshot() as db:
-            for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}").fetchall():
-                person = _person(row)
+            if name is None:
+                people = [_person(row) for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}")]
+            else:
+                people = [self._person(db, name)]
+            for person in people:
                 rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,)).fetchall()
                 yield person, [self._new_walk(db, _walk(walk)) for walk in rows]
 
@@ -587,6 +635,12 @@ class SqlGallery:
         names = Redaction([person.name, *self._former_names(db, person.person_id)])
         self._note_removal(db, "person_id = ?", person.person_id)
         db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
+        self._redact(db, names)
+        self._log(db, event, person_id=person.person_id, walks=person.walks)
+        return person.walks
+
+    def _redact(self, db: Connection, names: Redaction) -> None:
+        """Take names out of the log and of all texts."""
         for entry in [_event(row) for row in db.execute("SELECT * FROM event").fetchall()]:
             redacted = names.details(entry.details)
             if redacted != entry.details:
@@ -599,8 +653,6 @@ class SqlGallery:
                 if (redacted_text := names.text(text)) != text:
                     db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (redacted_text, number))
         db.execute("INSERT INTO purge VALUES (1) ON CONFLICT DO NOTHING")
-        self._log(db, event, person_id=person.person_id, walks=person.walks)
-        return person.walks
 
     def _log(self, db: Connection, event: str, **details: JSON) -> None:
         db.insert("event", time=_text(_now()), event=event, details=_json(details))

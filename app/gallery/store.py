@@ -16,6 +16,8 @@ from app.stages import GaitModel
 from app.types import Embedding, GaitSequence
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
+STRANGER = "stranger-{:04d}"
+"""What a stranger is called who has a number."""
 LONGEST_NAME = 100
 """Characters of a person's name."""
 
@@ -161,6 +163,19 @@ class GalleryStore(Protocol):
         """
         ...
 
+    def enrol_stranger(self, walks: Sequence[NewWalk], *, retain_days: int) -> Person:
+        """Add somebody whose name nobody knows; they are called by a number that was never given before."""
+        ...
+
+    def keep(self, name: str, walks: Sequence[NewWalk], *, retain_days: int) -> None:
+        """Note that a stranger was seen again: add walks, if there are any, and count the days from now on."""
+
+    def add_former_names(self, name: str, former: Iterable[str]) -> None:
+        """Note what a person was called before, e.g. as a stranger, so that `forget` finds these names too."""
+
+    def redact(self, names: Iterable[str]) -> None:
+        """Write ``(forgotten)`` for names in the log and in all texts, as `forget` does."""
+
     def rename(self, name: str, new: str) -> None:
         """Give a person another name, which must be free."""
 
@@ -242,8 +257,8 @@ class GalleryStore(Protocol):
         """Return the time of the first entry of the log, which tells galleries apart; None for an unused one."""
         ...
 
-    def records(self) -> Iterator[tuple[Person, list[NewWalk]]]:
-        """Yield everybody with their walks and all that is stored of these, as the gallery is at one moment."""
+    def records(self, name: str | None = None) -> Iterator[tuple[Person, list[NewWalk]]]:
+        """Yield one person, or everybody, with their walks and all that is stored of these, as of one moment."""
         ...
 
     def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from app.errors import GalleryError, VideoError
 from app.files import expanded
-from app.gallery.opening import Place, is_address, open_store
+from app.gallery.opening import Place, is_address, open_store, open_strangers
 from app.gallery.service import Enrolment, GalleryService
 from app.gallery.store import GalleryStore
 from app.progress import Progress, Silent
@@ -45,8 +45,8 @@ class Gallery(GalleryService):
     Every method raises `GalleryError` for a name or walk that does not exist and for a file that cannot be used.
     """
 
-    def __init__(self, store: GalleryStore, settings: Settings) -> None:
-        super().__init__(store, [settings.output.folder], settings.match.metric)
+    def __init__(self, store: GalleryStore, settings: Settings, strangers: GalleryStore | None = None) -> None:
+        super().__init__(store, [settings.output.folder], settings.match.metric, strangers=strangers)
         self.settings = settings
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ def open_gallery(place: Place, settings: SettingsLike = None) -> Gallery:
         GalleryError: it is not a gallery or cannot be used.
         SettingsError: a setting is unknown, or its value cannot be used.
     """
-    gallery = Gallery(open_store(place), _settings(settings))
+    gallery = Gallery(open_store(place), _settings(settings), open_strangers(place))
     gallery.expire()
     return gallery
 

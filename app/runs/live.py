@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -15,14 +15,16 @@ from threading import Event as Flag
 import numpy as np
 
 from app.errors import SettingsError, VideoError
-from app.gallery.store import JSON, GalleryStore
+from app.gallery.store import JSON, GalleryStore, NewWalk
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
 from app.recognise.judge import Decision, Judge, Scene
+from app.recognise.strangers import StrangerJudge
 from app.results.render import region_to_blur
 from app.settings import QualitySettings
 from app.stages import Stages
-from app.types import Embedding, Frame, GaitSequence, Sureness, Track, TrackedBoxes, VideoInfo
+from app.types import Embedding, Frame, GaitSequence, Ints, Sureness, Track, TrackedBoxes, VideoInfo
+from app.video.areas import Areas, Point, Stillness, foot
 from app.video.blur import blur
 from app.video.live import Outage, Pause, Source
 from app.video.looks import Looks
@@ -43,6 +45,8 @@ _REMEMBERED = 30
 """So many people are remembered, by one embedding each, because they show what the camera does to everybody."""
 _LOOKS = 100
 """So many of the last looks at a person are remembered, to tell who was in view at the same time."""
+_LONGEST_STILL = 5.0
+"""After so many seconds without movement people are looked for all the same."""
 _FEWEST_VOTES = 2
 """A name needs at least so many votes, and more than half of all votes."""
 
@@ -81,7 +85,8 @@ class _Person:
 
     `since` and `last` are the times in s at which the person was first and last seen. `last_count` is the number of
     frames that the watch had seen before the last one with this person. `reason` says why the walk of the last look
-    cannot be used, and `why` why that look gave no name.
+    cannot be used, and `why` why that look gave no name. `embedding` is of the longest walk of
+    all `looks` that could be used.
     """
 
     track_id: int
@@ -95,6 +100,8 @@ class _Person:
     probability: float | None = None
     reason: str | None = None
     why: str | None = None
+    embedding: Embedding | None = None
+    looks: int = 0
 
     def forget_before(self, frame: int) -> None:
         while self.boxes and self.boxes[0][0] < frame:
@@ -185,7 +192,12 @@ class Watcher:
         stages: Stages,
         emit: Emit,
         live: LiveOptions,
+        strangers: StrangerJudge | None = None,
+        areas: Areas | None = None,
     ) -> None:
+        self._strangers, self._areas = strangers, areas or Areas()
+        self._stillness, self._still_since = Stillness(), 0.0
+        self._feet: dict[int, Point] = {}
         for card in (stages.detector.card, stages.segmenter.card):
             if card.needs_recording and not source.is_file:
                 raise SettingsError(
@@ -195,8 +207,11 @@ class Watcher:
         self.info, self.stages = source.info, stages
         self._source, self._gallery, self._emit = source, gallery, emit
         self._live = live
-        self._judge = Judge.of(gallery, stages.gait.card, stages.settings.match)
-        self._judge.explain()
+        # With strangers, nobody need be known.
+        is_empty = strangers is not None and not gallery.people()
+        self._judge = None if is_empty else Judge.of(gallery, stages.gait.card, stages.settings.match)
+        if self._judge is not None:
+            self._judge.explain()
         self._seen: dict[int, tuple[Embedding, deque[int]]] = {}
         self._pairs = 0
         self._tracker = stages.start(source.info)
@@ -205,6 +220,7 @@ class Watcher:
         self._watch = Stopwatch()
         self._people: dict[int, _Person] = {}
         self.summary = WatchSummary()
+        self._begun = time.monotonic()
         self._now, self._index = 0.0, 0
         self._next_look = live.every
         self._dropped, self._next_report = 0, live.report_drops
@@ -223,7 +239,11 @@ class Watcher:
             self._report("back", away=round(away, 2))
         if not self._looks.due(frame.index):
             return self._tracked
+        if self._is_empty(frame):
+            self._passed += 1
+            return self._tracked
         (detections,) = self.stages.detector.detect([frame])
+        detections = self._areas.keep(detections, self.info)
         tracked = self._tracked = self._tracker.update(detections, self._passed)
         self._passed = 1
         for track_id, box, score in zip(
@@ -236,6 +256,7 @@ class Watcher:
             person = self._people[track_id]
             person.last, person.last_count = frame.time, self.summary.frames - 1
             person.boxes.append((frame.index, box, score))
+            self._cross(person, foot(box, self.info))
         settings = self.stages.settings
         for cut in cut_out(
             [(frame, tracked)], self.info, self.stages.segmenter, settings, self._watch, self.stages.pose
@@ -252,6 +273,22 @@ class Watcher:
         if self._now >= self._next_report:
             self._report_drops()
         return tracked
+
+    def _is_empty(self, frame: Frame) -> bool:
+        """Whether nobody is in view and nothing moved, so that nobody need be looked for, except now and then."""
+        if self._people or self._source.is_file:  # what a recording shows does not depend on how fast it is looked at
+            return False
+        if self._stillness.is_still(frame.image) and frame.time - self._still_since < _LONGEST_STILL:
+            return True
+        self._still_since = frame.time
+        return False
+
+    def _cross(self, person: _Person, place: Point) -> None:
+        """Report the lines that a person has crossed since the last look."""
+        before = self._feet.get(person.track_id)
+        self._feet[person.track_id] = place
+        for line, side in self._areas.crossed(before, place) if before is not None else ():
+            self._report("crossed", track_id=person.track_id, name=person.identity, line=line, to=side)
 
     def lose(self, outage: Outage) -> None:
         """Note that the source broke off. People who are in view when it is back get new tracks."""
@@ -303,6 +340,14 @@ class Watcher:
         embeddings = self.stages.gait.embed([sequence for _, _, sequence in usable])
         tracks = [track for _, track, _ in usable]
         scene = self._learn(embeddings, tracks)
+        if self._judge is None and self._gallery.people():  # somebody was enrolled meanwhile
+            self._judge = Judge.of(self._gallery, self.stages.gait.card, self.stages.settings.match)
+        for (person, _, _), embedding in zip(usable, embeddings, strict=True):
+            person.looks += 1
+            if person.embedding is None or embedding.frames >= person.embedding.frames:
+                person.embedding = embedding
+        if self._judge is None:
+            return
         decisions: dict[int, Decision] = {}
         for (person, _, _), decision in zip(usable, self._judge.decide(embeddings, tracks, scene), strict=True):
             decisions[person.track_id] = decision
@@ -330,7 +375,7 @@ class Watcher:
         )
         before, pairs = self._pairs, int(covisible(scene.frames).sum()) // 2
         self._pairs = max(before, pairs)
-        if bisect_right(_PAIRS, self._pairs) > bisect_right(_PAIRS, before):
+        if self._judge is not None and bisect_right(_PAIRS, self._pairs) > bisect_right(_PAIRS, before):
             card, match = self.stages.gait.card, self.stages.settings.match
             self._judge = Judge.of(self._gallery, card, match, together=[scene])
             self._judge.explain()
@@ -371,6 +416,7 @@ class Watcher:
 
     def _leave(self, person: _Person) -> None:
         del self._people[person.track_id]
+        self._feet.pop(person.track_id, None)
         in_view = round(person.last - person.since, 2)
         why = None
         if person.identity is None:
@@ -380,7 +426,20 @@ class Watcher:
             if why is not None:
                 why += self._slow_rate(why)
             why = why or f"gone before the next look, which comes every {self._live.every:g} s"
-        self._report("left", track_id=person.track_id, name=person.identity, in_view=in_view, reason=why)
+        stranger = self._stranger(person)
+        self._report("left", track_id=person.track_id, name=person.identity, in_view=in_view, reason=why, **stranger)
+
+    def _stranger(self, person: _Person) -> dict[str, JSON]:
+        """Return which stranger has left; nothing for a person with a name, or whose walk was hardly seen."""
+        unknown = person.identity is None and person.embedding is not None and person.looks >= _FEWEST_VOTES
+        if self._strangers is None or not unknown or person.embedding is None:
+            return {}
+        seconds = round(person.last - person.since, 3)
+        walk = NewWalk(person.embedding, self._source.name, person.track_id, seconds=seconds)
+        frames = np.array([frame for frame, _, _ in person.boxes], np.int64)
+        track = _track_of(person.track_id, frames)
+        met = self._strangers.meet(walk, track, self._begun + person.since, self._begun + person.last)
+        return {"stranger": met.name, "new": met.is_new, "probability": _rounded(met.probability)}
 
     def _slow_rate(self, why: str) -> str:
         """Return a remark for a walk that cannot be used, if too few of the pictures could be looked at."""
@@ -429,7 +488,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _track_of(track_id: int, looks: deque[int]) -> Track:
+def _track_of(track_id: int, looks: Sequence[int] | Ints) -> Track:
     """Return a track that says only in which frames somebody was looked at."""
     count = len(looks)
     return Track(track_id, np.array(looks, np.int64), np.zeros((count, 4), np.float32), np.ones(count, np.float32))

@@ -181,15 +181,15 @@ class LiveSource:
         self._closed.set()
         self._thread.join(_LONGEST_FAREWELL)
 
-    def take(self) -> Frame | Outage | Pause | None:
-        """Return what comes next, or None if nothing came within 0.2 s or nothing more will come (`ended`).
+    def take(self, wait: float = _WAIT) -> Frame | Outage | Pause | None:
+        """Return what comes next, or None if nothing came within `wait` seconds or nothing more will come (`ended`).
 
         Raises:
             VideoError: the file broke off.
         """
         with self._changed:
             if not self._waiting and not self._ended:
-                self._changed.wait(_WAIT)
+                self._changed.wait(wait)
             if self._waiting:
                 return self._waiting.popleft()
         if self._error is not None:

@@ -1,0 +1,73 @@
+"""``python -m app watch``: watch several cameras at once."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.gallery import gallery_service
+from app.cli.identify import stopped_by_signals
+from app.cli.options import VerboseOption, load_settings
+from app.cli.terminal import error_console, say, write_json
+
+if TYPE_CHECKING:
+    from app.runs.events import Sink
+
+
+def watch(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that names the cameras.")],
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="End after this many seconds.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check the configuration.")] = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Watch several cameras, and name the people in view. Events go to standard output or where CONFIG says."""
+    from app.runs.watch import WatchConfig
+
+    found = WatchConfig.read(config)
+    if check:
+        say(f"{config} is in order. Cameras: {', '.join(found.cameras)}.")
+        return
+    from app.cli.show import show_models
+    from app.files import explained
+    from app.runs.build import build
+    from app.runs.events import Lines
+    from app.runs.live import LiveOptions
+    from app.runs.watch import Watch
+
+    settings = load_settings(named=dict(found.settings))
+    with ExitStack() as stack:
+        gallery = stack.enter_context(
+            gallery_service(
+                found.gallery,
+                create=found.strangers is not None,
+                to=error_console,
+                output=settings.output.folder,
+                metric=settings.match.metric,
+                with_strangers=found.strangers is not None,
+            )
+        )
+        out = sys.stdout
+        if found.events is not None:
+            with explained(found.events):
+                found.events.parent.mkdir(parents=True, exist_ok=True)
+                out = stack.enter_context(found.events.open("a", encoding="utf-8", errors="backslashreplace"))
+        sinks: list[Sink] = [Lines(out, lambda event, to: write_json(event, to=to)), *found.sinks()]
+        stages = build(settings)
+        show_models(error_console, stages, verbose=verbose)
+        running = Watch(found, gallery, stages, sinks, LiveOptions(seconds=seconds))
+        stop = stack.enter_context(stopped_by_signals())
+        say(f"Watching {', '.join(found.cameras)}. Press Ctrl-C to end it.", to=error_console)
+        running.run(stop, reload=config)
+    for name, camera in running.cameras.items():
+        total = camera.frames + camera.dropped
+        say(
+            f"{name}: {total} frames, of which {camera.dropped} were dropped."
+            + (f" It was opened again {camera.broken} times." if camera.broken else ""),
+            to=error_console,
+        )
+    if lost := sum(sink.dropped for sink in sinks):
+        say(f"{lost} events did not reach the webhook or the broker.", "yellow", to=error_console)

@@ -1,0 +1,84 @@
+"""Strangers who keep a number: people without a name whom cameras have seen.
+
+Their walks lie in a store of their own, so that nobody is ever recognised as a stranger in place of a person of the
+gallery. Where they were seen stands in the gallery's log, as it does for people. Who gets a name takes the number along
+as a former name; so all earlier sightings are theirs, and forgetting the person reaches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+from app.errors import GalleryError
+from app.gallery.store import Event, GalleryStore, Person, clean_name, name_key
+
+SEEN = ("named", "renamed", "left")
+"""Events of a watch that tell who was seen."""
+
+
+class Strangers:
+    """The strangers of a gallery. Every method raises `GalleryError` as `GalleryStore` does."""
+
+    def __init__(self, gallery: GalleryStore, store: GalleryStore) -> None:
+        """Put the people of `gallery` and the strangers of `store` together."""
+        self.gallery, self.store = gallery, store
+
+    def close(self) -> None:
+        """Close the store of the strangers; the gallery stays open."""
+        self.store.close()
+
+    def merge(self, name: str, into: str) -> Person:
+        """Two numbers turned out to be one stranger: `into` keeps all walks; return who stays."""
+        self.store.merge(name, into)
+        return self.store.person(into)
+
+    def name(self, stranger: str, name: str, *, consent: str = "", retain_days: int | None = None) -> Person:
+        """Make a stranger a person of the gallery, or give their walks to a person who is there already.
+
+        Args:
+            stranger: their number, such as stranger-0042.
+            name: the person.
+            consent: what the person agreed to, and how; needed for somebody who is new.
+            retain_days: after how many days somebody who is new is forgotten; None for no limit.
+
+        Raises:
+            GalleryError: there is no consent, or no such stranger.
+        """
+        name = clean_name(name)
+        ((known, walks),) = self.store.records(stranger)
+        present = next((one for one in self.gallery.people() if name_key(one.name) == name_key(name)), None)
+        if present is None and not consent.strip():
+            raise GalleryError(f"What has {name} agreed to? Nobody is enrolled without a note on their consent.")
+        now = datetime.now(timezone.utc)
+        expires = now + timedelta(days=retain_days) if retain_days is not None else None
+        person = replace(known, name=name, consent=consent.strip(), enrolled=now, expires=expires)
+        self.gallery.restore([(person, walks)], merge=True)
+        self.gallery.add_former_names(name, [known.name, *self.store.former_names(known.name)])
+        self.gallery.record("name stranger", name=name, stranger=known.name)
+        self.store.forget(known.name)
+        return self.gallery.person(name)
+
+    def drop(self, stranger: str) -> int:
+        """Remove a stranger and the number from the log; return how many walks they had."""
+        names = [self.store.person(stranger).name, *self.store.former_names(stranger)]
+        self.gallery.redact(names)
+        return self.store.forget(stranger)
+
+    def expire(self, now: datetime | None = None) -> list[str]:
+        """Drop every stranger whose time is over, and return their numbers."""
+        now = now or datetime.now(timezone.utc)
+        over = [one.name for one in self.store.people() if one.expires is not None and one.expires <= now]
+        for name in over:
+            self.drop(name)
+        return over
+
+
+def sightings(gallery: GalleryStore, names: Sequence[str]) -> list[Event]:
+    """Return when somebody was seen by live cameras, the newest first, under any of these names."""
+    return [
+        event
+        for event in gallery.log(None, SEEN)
+        if event.details.get("name") in names or event.details.get("stranger") in names
+    ]

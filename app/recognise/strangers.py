@@ -1,0 +1,83 @@
+"""Lasting strangers: who is unknown gets a number and keeps it across cameras, days and restarts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from app.gallery.store import GalleryStore, NewWalk
+from app.recognise.judge import Judge
+from app.settings import MatchSettings
+from app.types import ModelCard, Track
+
+MOST_WALKS = 10
+"""So many walks of a stranger are kept; later ones only say that the stranger was seen."""
+
+
+@dataclass(frozen=True)
+class StrangerOptions:
+    """How strangers are told apart, and for how long.
+
+    `far` is the false accept rate of their own threshold, where scores say what a distance means; `threshold` is that
+    threshold itself. Strangers are dropped `retain_days` after they were last seen.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    far: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    threshold: Annotated[float, Field(gt=0)] | None = None
+    retain_days: Annotated[int, Field(ge=1, le=3650)] = 7
+
+
+@dataclass(frozen=True)
+class Met:
+    """Which stranger a walk is of, how probably, and whether the number is new."""
+
+    name: str
+    probability: float | None
+    is_new: bool
+
+
+class StrangerJudge:
+    """Tells strangers apart by the judge that names people."""
+
+    def __init__(self, store: GalleryStore, card: ModelCard, settings: MatchSettings, options: StrangerOptions) -> None:
+        self._store, self._card, self._options = store, card, options
+        self._settings = replace(settings, far=options.far, threshold=options.threshold, closed=False)
+        self._judge: Judge | None = None
+        self._learnt_from = 0
+        self._last: dict[tuple[str, str], float] = {}  # when each stranger was last in view of a camera, in s
+
+    def meet(self, walk: NewWalk, track: Track, since: float, until: float) -> Met:
+        """Say which stranger an unknown walk is of, and keep the walk.
+
+        Args:
+            walk: the walk; its `source` is the camera.
+            track: where it was seen.
+            since: when the person came into view of this camera, in s.
+            until: when the person left it.
+        """
+        name, probability = self._known(walk, track)
+        overlaps = name is not None and self._last.get((walk.source, name), since - 1) > since
+        is_new = name is None or overlaps  # two people in view at once are two strangers
+        if name is None or overlaps:
+            name = self._store.enrol_stranger([walk], retain_days=self._options.retain_days).name
+            probability = None
+        else:
+            person = self._store.person(name)
+            kept = [walk] if person.walks < MOST_WALKS else []
+            self._store.keep(name, kept, retain_days=self._options.retain_days)
+        self._last[walk.source, name] = until
+        return Met(name, probability, is_new)
+
+    def _known(self, walk: NewWalk, track: Track) -> tuple[str | None, float | None]:
+        walks = self._store.model_ids().get(self._card.model_id, 0)
+        if not walks:
+            return None, None
+        if self._judge is None or walks >= 2 * self._learnt_from:
+            self._judge = Judge.of(self._store, self._card, self._settings)
+            self._learnt_from = walks
+        (decision,) = self._judge.decide([walk.embedding], [track])
+        return decision.identity, decision.probability

@@ -1,0 +1,219 @@
+"""Several cameras in one process: people, strangers, ways between cameras, and one that is broken."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli.main import app as cli
+from app.errors import SettingsError
+from app.gallery.opening import open_store, open_strangers
+from app.gallery.service import GalleryService
+from app.gallery.store import NewWalk
+from app.recognise.strangers import StrangerOptions
+from app.runs.enrol import enrol_walks
+from app.runs.events import Event
+from app.runs.live import LiveOptions
+from app.runs.watch import CameraConfig, Watch, WatchConfig
+from app.stages import Run
+from app.types import Frame
+from app.video.live import LiveSource, Outage, Pause
+from app.video.reader import VideoReader
+from app.walks.analyse import analyse
+from tests.e2e.test_live import stages
+
+
+class Kept:
+    """A sink that keeps all events."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.dropped, self.closed = 0, False
+
+    def send(self, event: Event) -> None:
+        self.events.append(dict(event))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Quick(LiveSource):
+    """A file whose frames come as fast as they are taken, so that a busy machine drops none."""
+
+    def __enter__(self) -> Quick:
+        self._frames = list(VideoReader(self.info.path))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def take(self, wait: float = 0.2) -> Frame | Outage | Pause | None:
+        return self._frames.pop(0) if self._frames else None
+
+    @property
+    def ended(self) -> bool:
+        return not self._frames
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.runs.watch.LiveSource", Quick)
+
+
+LIVE = LiveOptions(window=2.0, every=0.4)
+
+
+def run_until_done(watch: Watch, *names: str) -> None:
+    """Run a watch until these cameras have shown their files."""
+    stop = threading.Event()
+
+    def end() -> None:
+        while not all(watch.cameras[name].done for name in names):
+            time.sleep(0.05)
+        stop.set()
+
+    threading.Thread(target=end, daemon=True).start()
+    watch.run(stop)
+
+
+@pytest.fixture(scope="module")
+def known(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> list[NewWalk]:
+    """A walk of Anna, one of the two people of the videos."""
+    folder = tmp_path_factory.mktemp("known")
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(folder)))
+    return enrol_walks(video, [video.usable()[0].track.track_id], thumbnails=False)
+
+
+def gallery_of(known: list[NewWalk], folder: Path) -> GalleryService:
+    """A gallery in which Anna is known and Ben is not."""
+    place = folder / "gallery.db"
+    store = open_store(place)
+    store.enrol("Anna", known, consent="yes")
+    return GalleryService(store, strangers=open_strangers(place, create=True))
+
+
+@pytest.mark.usefixtures("quick")
+def test_cameras_share_people_and_strangers_and_a_broken_one_disturbs_nobody(
+    studio: Path, known: list[NewWalk], tmp_path: Path
+) -> None:
+    video, sink = str(studio / "input_videos" / "probe1.mp4"), Kept()
+    cameras = {
+        "yard": CameraConfig(video, lines={"middle": ((0.5, 0.0), (0.5, 1.0))}),
+        "hall": CameraConfig(video),
+        "masked": CameraConfig(video, ignore=(((0, 0), (1, 0), (1, 1), (0, 1)),)),
+        "gone": CameraConfig("http://127.0.0.1:9/video"),
+        "missing": CameraConfig(str(tmp_path / "missing.mp4")),
+    }
+    with gallery_of(known, tmp_path) as gallery:
+        config = WatchConfig(cameras, strangers=StrangerOptions(threshold=0.9))
+        watch = Watch(config, gallery, stages(tmp_path), [sink], LIVE)
+        run_until_done(watch, "yard", "hall", "masked")
+        assert gallery.strangers is not None
+        strangers = [person.name for person in gallery.strangers.store.people()]
+    assert sink.closed
+    assert all(event["version"] == 1 for event in sink.events)
+    by_camera = {name: [e for e in sink.events if e["source"] == name] for name in cameras}
+    for name in ("yard", "hall"):
+        assert {event["name"] for event in by_camera[name] if event["event"] == "named"} == {"Anna"}
+        assert "stranger-0001" in {event.get("stranger") for event in by_camera[name] if event["event"] == "left"}
+    assert strangers[0] == "stranger-0001"
+    assert not [event for event in by_camera["masked"] if event["event"] == "appeared"]
+    assert by_camera["gone"] == by_camera["missing"] == []
+    assert watch.cameras["gone"].broken >= 1
+    assert watch.cameras["missing"].done
+    assert [event["line"] for event in by_camera["yard"] if event["event"] == "crossed"]
+    moved = [event for event in sink.events if event["event"] == "moved"]
+    assert {event.get("name") or event["stranger"] for event in moved} >= {"Anna"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_fault_in_one_camera_leaves_the_others_alone(
+    studio: Path,
+    known: list[NewWalk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    video, sink, take = str(studio / "input_videos" / "probe1.mp4"), Kept(), Quick.take
+
+    def fails(self: Quick, wait: float = 0.2) -> object:
+        if self.name == "sick":
+            raise ZeroDivisionError("a fault")
+        return take(self, wait)
+
+    monkeypatch.setattr(Quick, "take", fails)
+    with gallery_of(known, tmp_path) as gallery:
+        config = WatchConfig({"sick": CameraConfig(video), "well": CameraConfig(video)})
+        watch = Watch(config, gallery, stages(tmp_path), [sink], LIVE)
+        run_until_done(watch, "well")
+    assert watch.cameras["sick"].broken >= 1
+    assert watch.cameras["well"].broken == 0
+    assert {event["source"] for event in sink.events} == {"well"}
+    assert "because of a fault of this program" in caplog.text
+
+
+def test_the_configuration_is_followed_when_it_changes(studio: Path, known: list[NewWalk], tmp_path: Path) -> None:
+    video, file, sink = studio / "input_videos" / "probe1.mp4", tmp_path / "watch.yaml", Kept()
+    file.write_text(f"cameras: {{yard: {{address: '{video}', loop: true}}}}\n")
+    with gallery_of(known, tmp_path) as gallery:
+        watch, stop = Watch(WatchConfig.read(file), gallery, stages(tmp_path), [sink], LIVE), threading.Event()
+        running = threading.Thread(target=watch.run, args=(stop, file))
+        running.start()
+        file.write_text("cameras: nonsense\n")
+        time.sleep(2.5)
+        assert set(watch.cameras) == {"yard"}
+        file.write_text(f"cameras: {{hall: {{address: '{video}', loop: true}}}}\n")
+        end = time.monotonic() + 20
+        while set(watch.cameras) != {"hall"} and time.monotonic() < end:
+            time.sleep(0.1)
+        stop.set()
+        running.join()
+    assert set(watch.cameras) == {"hall"}
+
+
+def test_mistakes_in_a_configuration_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "watch.yaml"
+    for text, words in (
+        ("cameras: {}", "cameras"),
+        ("camera: {a: 1}", "cameras"),
+        ("cameras: {a: {address: 0, colour: red}}", "colour"),
+        ("cameras: {a: {address: 0, hours: late}}", "hours"),
+        ("cameras: {a: {address: 0, ignore: [[[0, 0], [1, 2], [1, 1]]]}}", "ignore"),
+        ("cameras: {a: {address: 0}}\nways: [{between: [a, b], seconds: [1, 2]}]", "do not exist: b"),
+        ("cameras: {a: {address: 0}}\nsettings: {match.fra: 1}", "match.far"),
+        ("cameras: {a: {address: 0}}\nstrangers: {retain_days: 0}", "retain_days"),
+    ):
+        file.write_text(text)
+        with pytest.raises(SettingsError, match=words):
+            WatchConfig.read(file)
+        assert CliRunner().invoke(cli, ["watch", str(file), "--check"]).exit_code != 0
+    file.write_text("cameras: {a: {address: 0, hours: '22:00-06:00'}}\nstrangers: {}\n")
+    config = WatchConfig.read(file)
+    assert config.strangers == StrangerOptions()
+    at_night = [config.cameras["a"].is_open(datetime(2026, 1, 1, hour)) for hour in (5, 6, 21, 22)]
+    assert at_night == [True, False, False, True]
+    assert "in order" in CliRunner().invoke(cli, ["watch", str(file), "--check"]).output
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command_watches_files(studio: Path, known: list[NewWalk], tmp_path: Path) -> None:
+    video, file = studio / "input_videos" / "probe1.mp4", tmp_path / "watch.yaml"
+    gallery_of(known, tmp_path).close()
+    file.write_text(
+        f"gallery: {tmp_path / 'gallery.db'}\n"
+        f"events: {tmp_path / 'events.jsonl'}\n"
+        f"cameras: {{yard: {{address: '{video}'}}, hall: {{address: '{video}', rate: 5}}}}\n"
+        "strangers: {threshold: 0.9}\n"
+        "settings: {detector.name: motion, segmenter.name: motion, gait.name: gei, match.threshold: 0.9}\n"
+    )
+    answer = CliRunner().invoke(cli, ["watch", str(file), "--seconds", "20"])
+    assert answer.exit_code == 0, answer.output
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert {event["source"] for event in events} == {"yard", "hall"}
