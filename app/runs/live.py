@@ -347,6 +347,8 @@ class Watcher:
             if person.embedding is None or embedding.frames >= person.embedding.frames:
                 person.embedding = embedding
         if self._judge is None:
+            for person, _, _ in usable:
+                person.why = "the gallery is empty"
             return
         decisions: dict[int, Decision] = {}
         for (person, _, _), decision in zip(usable, self._judge.decide(embeddings, tracks, scene), strict=True):
