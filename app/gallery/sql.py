@@ -56,6 +56,7 @@ _LARGEST_ID = 63  # bits; SQLite has no larger numbers
 _MOST_FRAMES = 250_000
 """More than any walk has: two hours. Its silhouettes would take a gigabyte."""
 _BATCH = 16  # walks that `re_embed` embeds in one transaction
+_CODES = 1 << 16  # codes that are read at once
 _logger = logging.getLogger(__name__)
 
 
@@ -721,7 +722,7 @@ class SqlGallery:
         newer = "SELECT embedding_id, code FROM code WHERE axes_id = ? AND embedding_id > ? ORDER BY embedding_id"
         rows: list[Any] = [(after,)]
         while rows:
-            rows = db.execute(f"{newer} LIMIT {LARGE}", (axes_id, rows[-1][0])).fetchall()
+            rows = db.execute(f"{newer} LIMIT {_CODES}", (axes_id, rows[-1][0])).fetchall()
             if rows:
                 yield np.array([row[0] for row in rows], np.int64), _code_rows(rows)
 

@@ -27,6 +27,7 @@ from app.errors import GaitprintError, SettingsError
 from app.files import explained
 from app.web.api import Site, router, with_cookie
 from app.web.connections import LimitedConnection
+from app.web.health import router as health
 from app.web.jobs import JobStore
 from app.web.options import ConflictError, WebError, WebOptions
 from app.web.people import People
@@ -86,6 +87,7 @@ def create_app(options: WebOptions) -> FastAPI:
     application.add_exception_handler(GaitprintError, _explained)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.include_router(router)
+    application.include_router(health)
     for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about"):
         application.add_api_route(address, _page, methods=["GET", "HEAD"], include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
