@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from app.cli.batch import batch
 from app.cli.benchmark import app as benchmark
 from app.cli.body import body
 from app.cli.calibrate import calibrate
@@ -105,6 +106,7 @@ def demo(
 
 
 app.command()(body)
+app.command()(batch)
 app.command()(calibrate)
 app.command()(enrol)
 app.command()(identify)

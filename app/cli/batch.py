@@ -1,0 +1,52 @@
+"""``python -m app batch``: name the people of many videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
+from app.cli.options import FreshOption, with_settings
+from app.cli.terminal import ProgressBars, say
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+@with_settings("threshold", "far", "k", "closed")
+def batch(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Videos, and folders of videos.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+    workers: Annotated[
+        int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")
+    ] = 0,
+    *,
+    settings: Settings,
+    fresh: FreshOption = False,
+) -> None:
+    """Name the walkers of many videos; each gets a results.json, and nothing is painted. Run it again to go on."""
+    import os
+
+    from app.errors import VideoError
+    from app.runs.batch import name_batch
+    from app.video.sources import find_videos, videos_in
+
+    names = [str(path) for name in videos for path in (videos_in(Path(name)) or [Path(name)])]
+    paths = find_videos(names)
+    with gallery_service(gallery_db, output=settings.output.folder):
+        pass  # whoever is to be forgotten is forgotten before videos are looked at
+    failed, there = [], 0
+    with ProgressBars(transient=True) as bars, bars.stage("Naming videos", len(paths)) as advance:
+        count = workers or os.cpu_count() or 1
+        for outcome in name_batch(paths, gallery_db, settings, workers=count, fresh=fresh):
+            advance(1)
+            there += outcome.was_there
+            if outcome.reason is not None:
+                failed.append(f"{outcome.video}: {outcome.reason}")
+    done = len(paths) - len(failed)
+    already = f", {there} of them before" if there else ""
+    say(f"Named {done} of {len(paths)} videos{already}. Results: {settings.output.folder / 'batch'}")
+    if failed:
+        raise VideoError("\n".join(failed))

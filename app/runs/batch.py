@@ -1,0 +1,100 @@
+"""Naming the people of many videos by several processes: one `results.json` for each video, nothing painted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from app.errors import GaitprintError
+from app.files import as_text, explained, written_whole
+from app.gallery.opening import Place, open_store
+from app.gallery.store import GalleryStore
+from app.progress import Silent
+from app.results.report import to_json
+from app.runs.build import build
+from app.runs.identify import identify
+from app.settings import Settings
+from app.stages import Run, Stages
+from app.video.sources import distinct_names
+from app.workers import side_by_side
+
+_KEY = ".made-of"
+"""The name of the file beside `results.json` which says what the results were made of."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a video: the folder of its results, whether they were there already, and why there are none."""
+
+    video: Path
+    folder: Path
+    was_there: bool = False
+    reason: str | None = None
+
+
+def name_batch(
+    videos: Sequence[Path], gallery: Place, settings: Settings, *, workers: int = 1, fresh: bool = False
+) -> Iterator[Outcome]:
+    """Name the walkers of each video after the people of a gallery, and yield what became of each.
+
+    Results lie in ``<output folder>/batch/<video>/results.json``; those of the same video, settings, models and people
+    are not made again. What was found in a video is in the output folder's cache, as for every run.
+
+    Args:
+        videos: the videos; each is named by itself.
+        gallery: the gallery's file or address, which every worker opens.
+        settings: how videos are analysed and walks compared.
+        workers: how many processes work side by side.
+        fresh: whether everything is made anew.
+
+    Raises:
+        GaitprintError: a worker was killed. Done work is kept; call it again.
+    """
+    names = distinct_names(videos)
+    folder = settings.output.folder / "batch"
+    todo = [(video, folder / name, gallery, settings, fresh) for video, name in zip(videos, names, strict=True)]
+    yield from side_by_side(_name, todo, workers)
+
+
+def _name(video: Path, folder: Path, gallery: Place, settings: Settings, fresh: bool) -> Outcome:
+    results, note = folder / "results.json", folder / _KEY
+    try:
+        stages = _stages(settings)
+        with open_store(gallery, create=False) as store:
+            key = _key(video, store, stages)
+            if not fresh and results.is_file() and note.is_file() and note.read_text(encoding="utf-8") == key:
+                return Outcome(video, folder, was_there=True)
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                note.unlink(missing_ok=True)  # until the new results are there, they are of something else
+            report = identify([video], store, Run(stages, Silent()), fresh=fresh).report()
+        for path, text in ((results, to_json(report)), (note, key)):
+            with written_whole(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    except GaitprintError as error:
+        return Outcome(video, folder, reason=as_text(error))
+    return Outcome(video, folder)
+
+
+def _key(video: Path, store: GalleryStore, stages: Stages) -> str:
+    """Return a text that is the same as long as the results would be."""
+    file = video.stat() if video.exists() else None
+    cards = (stages.detector.card, stages.segmenter.card, stages.gait.card)
+    made_of = {
+        "video": [as_text(video.absolute()), *([file.st_size, file.st_mtime_ns] if file is not None else [])],
+        "settings": asdict(stages.settings),
+        "models": [card.model_id for card in cards],
+        "people": [(person.person_id, person.name) for person in store.people()],
+        "walks": [(walk.walk_id, walk.person_id, walk.model_id) for walk in store.walks()],
+    }
+    return hashlib.sha256(json.dumps(made_of, default=str, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _stages(settings: Settings) -> Stages:
+    """Load the models, once for each process."""
+    return build(settings)

@@ -1,0 +1,69 @@
+"""Many videos by several processes: the same results whichever way, and what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli.main import app as cli
+from app.gallery.sqlite import SqliteGallery
+from app.runs.enrol import enrol_walks
+from app.stages import Run
+from app.walks.analyse import analyse
+from tests.e2e.test_live import stages
+
+MODELS = ("detector.name=motion", "segmenter.name=motion", "gait.name=gei", "match.threshold=0.9")
+
+
+def run(studio: Path, gallery: Path, output: Path, *more: str, code: int = 0) -> str:
+    sets = [word for model in MODELS for word in ("--set", model)]
+    videos = [str(studio / "input_videos" / name) for name in ("probe1.mp4", "probe2.mp4")]
+    words = ["batch", *videos, "--gallery-db", str(gallery), "--output", str(output), *sets, *more]
+    answer = CliRunner().invoke(cli, words)
+    assert answer.exit_code == code, answer.output
+    return " ".join(answer.output.split())
+
+
+def results(output: Path) -> dict[str, Any]:
+    found = {path.parent.name: json.loads(path.read_text()) for path in output.glob("batch/*/results.json")}
+    for report in found.values():
+        for key in ("created", "timings", "run", "settings", "peak_memory_mb"):
+            report.pop(key, None)
+    return found
+
+
+@pytest.fixture
+def gallery(studio: Path, tmp_path: Path) -> Path:
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(tmp_path / "own")))
+    with SqliteGallery(tmp_path / "gallery.db") as store:
+        for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
+            store.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
+    return tmp_path / "gallery.db"
+
+
+def test_workers_give_the_same_results_and_done_work_is_kept(studio: Path, gallery: Path, tmp_path: Path) -> None:
+    assert "Named 2 of 2 videos." in run(studio, gallery, tmp_path / "one", "--workers", "1")
+    alone = results(tmp_path / "one")
+    assert set(alone) == {"probe1", "probe2"}
+    assert "Named 2 of 2 videos." in run(studio, gallery, tmp_path / "two", "--workers", "2")
+    assert results(tmp_path / "two") == alone
+    assert "2 of them before" in run(studio, gallery, tmp_path / "one", "--workers", "1")
+    shutil.rmtree(tmp_path / "one" / "batch" / "probe2")
+    assert "1 of them before" in run(studio, gallery, tmp_path / "one", "--workers", "1")
+    with SqliteGallery(gallery) as store:
+        store.rename("Ben", "Benjamin")
+    assert "before" not in run(studio, gallery, tmp_path / "one", "--workers", "1")
+    assert "Benjamin" in str(results(tmp_path / "one"))
+
+
+def test_a_video_that_cannot_be_used_stops_no_other(studio: Path, gallery: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 100)
+    output = run(studio, gallery, tmp_path / "out", str(broken), "--workers", "1", code=1)
+    assert "Named 2 of 3 videos" in output
+    assert set(results(tmp_path / "out")) == {"probe1", "probe2"}
