@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.gallery.store import GalleryStore, NewWalk
 from app.recognise.judge import Judge
+from app.recognise.scores import find_scores
 from app.settings import MatchSettings
 from app.types import ModelCard, Track
 
@@ -20,13 +21,14 @@ MOST_WALKS = 10
 class StrangerOptions:
     """How strangers are told apart, and for how long.
 
-    `far` is the false accept rate of their own threshold, where scores say what a distance means; `threshold` is that
-    threshold itself. Strangers are dropped `retain_days` after they were last seen.
+    `far` is the false accept rate of their own threshold, where scores say what a distance means (the smallest that
+    they can tell, where that is larger); `threshold` is that threshold itself. Strangers are dropped `retain_days`
+    after they were last seen.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    far: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    far: Annotated[float, Field(gt=0, lt=1)] = 0.001
     threshold: Annotated[float, Field(gt=0)] | None = None
     retain_days: Annotated[int, Field(ge=1, le=3650)] = 7
 
@@ -45,7 +47,9 @@ class StrangerJudge:
 
     def __init__(self, store: GalleryStore, card: ModelCard, settings: MatchSettings, options: StrangerOptions) -> None:
         self._store, self._card, self._options = store, card, options
-        self._settings = replace(settings, far=options.far, threshold=options.threshold, closed=False)
+        scores = find_scores(card, settings.metric, store.path)
+        far = max(options.far, scores.smallest_rate()) if scores is not None else options.far
+        self._settings = replace(settings, far=far, threshold=options.threshold, closed=False)
         self._judge: Judge | None = None
         self._learnt_from = 0
         self._last: dict[tuple[str, str], float] = {}  # when each stranger was last in view of a camera, in s
