@@ -75,11 +75,7 @@ class Body:
 
     def silhouette(self, index: int, azimuth: float, rows: int = 128) -> Bytes:
         """Return the mask (rows, rows) of a frame, 0 or 255, as a camera far away at the pelvis's height sees it."""
-        view = view_of(azimuth, 0.0)
-        screen = _placed(self.vertices[index] @ view.T, rows)
-        mask = np.zeros((rows, rows), np.uint8)
-        self._fill(mask, screen, self._mannequin.faces)
-        return mask
+        return filled(self.vertices[index], self._mannequin.faces, azimuth, rows)
 
     def _cast_shadow(self, picture: Image, index: int, view: Floats) -> None:
         """Darken the floor right below the body."""
@@ -87,13 +83,9 @@ class Body:
         below = self.vertices[index].copy()
         below[:, 2] = -self.motion.root[index, 2]
         soft = np.zeros((size, size), np.uint8)
-        self._fill(soft, _placed(below @ view.T, size), self._mannequin.faces)
+        _fill(soft, _placed(below @ view.T, size), self._mannequin.faces)
         soft = np.asarray(cv2.resize(cv2.GaussianBlur(soft, (0, 0), size / 90), picture.shape[1::-1]), np.uint8)
         cv2.subtract(picture, cv2.cvtColor(soft // 4, cv2.COLOR_GRAY2BGR), picture)
-
-    def _fill(self, mask: Bytes, screen: Floats, faces: NDArray[np.intp]) -> None:
-        for triangle in _corners(screen, faces):
-            cv2.fillConvexPoly(mask, triangle, 255, cv2.LINE_8, _SHIFT)
 
     def _draw(self, picture: Image, screen: Floats, local: Floats, colour: Colour) -> None:
         """Draw the triangles that face the camera; `local` (V, 3) m are in its axes, `screen` (V, 2) in px."""
@@ -113,6 +105,21 @@ class Body:
         shades = np.clip(strength[:, None] * np.array(colour[::-1], np.float32), 0, 255).tolist()
         for triangle, shade in zip(_corners(screen, faces[order]), shades, strict=True):
             cv2.fillConvexPoly(picture, triangle, shade, cv2.LINE_8, _SHIFT)
+
+
+def filled(vertices: Floats, faces: NDArray[np.intp], azimuth: float, rows: int = 128) -> Bytes:
+    """Return the mask (rows, rows), 0 or 255, of vertices (V, 3) m from the pelvis in the walking frame.
+
+    The camera is far away at the pelvis's height; `azimuth` radians as in `app.body.observed.view_of`.
+    """
+    mask = np.zeros((rows, rows), np.uint8)
+    _fill(mask, _placed(vertices @ view_of(azimuth, 0.0).T, rows), faces)
+    return mask
+
+
+def _fill(mask: Bytes, screen: Floats, faces: NDArray[np.intp]) -> None:
+    for triangle in _corners(screen, faces):
+        cv2.fillConvexPoly(mask, triangle, 255, cv2.LINE_8, _SHIFT)
 
 
 def _placed(local: Floats, size: int) -> Floats:

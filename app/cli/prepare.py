@@ -62,7 +62,9 @@ def heatmaps(
 
 @app.command()
 def body(
-    poses: Annotated[Path, typer.Argument(help="Data set of keypoints: identity/condition/view/*.pkl.")],
+    data: Annotated[
+        Path, typer.Argument(help="Data set of keypoints, or of SMPL parameters: identity/condition/view/*.pkl.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped continues there.")],
     name: Annotated[
         str, typer.Option("--body", help="Body estimator: lift, or fit, which takes 20 times as long.")
@@ -72,12 +74,18 @@ def body(
     transfer_to_coco17: Annotated[
         bool, typer.Option("--transfer-to-coco17", help="The keypoints are OpenPose's 18 joints, as OUMVLP's are.")
     ] = False,
+    smpl: Annotated[
+        Path | None, typer.Option(help="Your own SMPL_NEUTRAL.npz: draw it with the SMPL parameters of the data set.")
+    ] = None,
     workers: WorkersOption = 0,
 ) -> None:
     """Fit bodies to keypoints and draw their silhouettes from one side: a data set of calibrated silhouettes."""
-    from app.lab.data.bodies import prepare_bodies
+    from app.lab.data.bodies import prepare_bodies, prepare_smpl_bodies
 
-    make = partial(prepare_bodies, poses, name=name, view=view, fps=fps, openpose=transfer_to_coco17)
+    if smpl is not None:
+        _prepare(partial(prepare_smpl_bodies, data, smpl, view=view), out, workers)
+        return
+    make = partial(prepare_bodies, data, name=name, view=view, fps=fps, openpose=transfer_to_coco17)
     _prepare(make, out, workers)
 
 

@@ -27,6 +27,7 @@ from app.video.reader import VideoReader
 from app.video.summary import write_pictures
 from app.video.writer import VideoWriter
 from app.walks.analyse import AnalysedVideo, analyse
+from app.workspace import in_use
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ def write_bodies(
         GaitprintError: the video cannot be used, or the folder cannot be written.
     """
     with written_whole(out, FILES) as temporary:
-        analysed = analyse(video, video.name, run, fresh=fresh)
+        with in_use(run.settings.output.folder):
+            analysed = analyse(video, video.name, run, fresh=fresh)
         bodies = bodies_of(analysed, estimator, run, only)
         temporary.mkdir(parents=True)
         _write_overlay(analysed, bodies, temporary / "overlay.mp4", run)

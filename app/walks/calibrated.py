@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.body.render import Body
+from app.body.mannequin import Mannequin
+from app.body.render import Body, filled
 from app.stages import BodyEstimator, GaitModel
-from app.types import BodyMotion, Bytes, Embedding, GaitSequence
+from app.types import BodyMotion, Bytes, Embedding, Floats, GaitSequence
 from app.walks.silhouette import normalise
 
 SIDE = 90.0
@@ -22,8 +24,12 @@ SIDE = 90.0
 
 def calibrated_silhouettes(motion: BodyMotion, view: float = SIDE) -> Bytes:
     """Return the silhouettes (T, 64, 64) of a body, in OpenGait's pre-treatment, from `view` degrees."""
-    body = Body(motion)
-    found = [normalise(body.silhouette(index, float(np.radians(view)))) for index in range(len(motion))]
+    return silhouettes_of(Body(motion).vertices, Mannequin.load().faces, view)
+
+
+def silhouettes_of(vertices: Floats, faces: NDArray[np.intp], view: float = SIDE) -> Bytes:
+    """Return the silhouettes (T, 64, 64) of vertices (T, V, 3) m from the pelvis in the walking frame."""
+    found = [normalise(filled(of_frame, faces, float(np.radians(view)))) for of_frame in vertices]
     return np.stack([np.zeros((64, 64), np.uint8) if silhouette is None else silhouette for silhouette in found])
 
 

@@ -17,8 +17,9 @@ from app.body.measures import Gait, usual_cycle
 from app.body.observed import features, resampled, view_of
 from app.body.render import Body
 from app.body.skeleton import JOINT
+from app.body.smpl import SmplBody
 from app.errors import CheckpointError
-from app.lab.data.bodies import prepare_bodies
+from app.lab.data.bodies import prepare_bodies, prepare_smpl_bodies
 from app.lab.data.opengait import read_silhouettes, write_array
 from app.stages import GaitModel
 from app.types import BodyMotion, Embedding, Floats, GaitSequence, ModelCard
@@ -222,3 +223,83 @@ def test_the_table_has_a_row_for_each_measure(tmp_path: Path, motion: BodyMotion
     assert {row["track"] for row in rows} == {"4"}
     assert {"cadence", "step length", "stance share", "arm swing"} <= {row["measure"] for row in rows}
     assert float(rows[0]["standard error"]) < float(rows[0]["value"])
+
+
+@pytest.mark.slow
+def test_the_command_writes_everything(tmp_path: Path) -> None:
+    from app.cli.main import main
+
+    out = tmp_path / "bodies"
+    options = ["--output", str(tmp_path / "cache"), "--from", "2", "--to", "4.5", "--body", "lift", "--out", str(out)]
+    assert main(["body", "gallery.mp4", *options, "--track", "1"]) == 0
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    walk = [f"001/{name}" for name in ("body.npz", "curves.png", "turntable.gif", "turntable.mp4", "views.png")]
+    assert files == [*walk, "gait.csv", "overlay.mp4"]
+    assert main(["body", "gallery.mp4", *options, "--track", "99"]) == 2
+    assert sorted(path.name for path in out.iterdir()) == ["001", "gait.csv", "overlay.mp4"]
+
+
+@pytest.mark.slow
+def test_the_network_is_trained_without_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    from app.cli.main import main
+
+    settings = [f"out={tmp_path}", "steps=2", "walks=3", "batch=2", "width=8", "warmup=1"]
+    assert main(["train", "body", *(part for setting in settings for part in ("--set", setting))]) == 0
+    estimator = load_body_estimator(tmp_path / "body.onnx", "lift")
+    (motion,) = estimator.fit([seen_walk(frames=20)[0]])
+    assert len(motion) == 20
+
+
+def _smpl_like(path: Path, **changes: np.ndarray) -> Path:
+    """Write a body of SMPL's format: our mannequin with 24 joints of its skin, standing in SMPL's axes."""
+    rest = Mannequin.load().rest(np.zeros(SHAPES, np.float32))
+    vertices = (rest.vertices - rest.skeleton.rest[0])[:, [1, 2, 0]]
+    parents = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
+    regressor = np.zeros((24, len(vertices)), np.float32)
+    regressor[np.arange(24), np.arange(24) * 7] = 1
+    # The pelvis lies in the origin.
+    regressor[0] = np.linalg.pinv(np.vstack([vertices.T, np.ones(len(vertices))])) @ [0, 0, 0, 1]
+    weights = np.zeros((len(vertices), 24), np.float32)
+    weights[:, 0] = 1
+    weights[vertices[:, 1] > 0.5] = np.eye(24)[15]
+    arrays = {
+        "v_template": vertices, "shapedirs": np.zeros((len(vertices), 3, 10), np.float32), "weights": weights,
+        "J_regressor": regressor, "kintree_table": np.stack([parents, np.arange(24)]), "f": Mannequin.load().faces,
+    }  # fmt: skip
+    np.savez(path, **(arrays | changes))  # type: ignore[arg-type]
+    return path
+
+
+def test_smpl_parameters_become_silhouettes(tmp_path: Path) -> None:
+    place = tmp_path / "smpl" / "001" / "nm-01" / "090"
+    place.mkdir(parents=True)
+    parameters = np.zeros((3, 85), np.float32)
+    parameters[1, 3:6] = (0.1, 2.0, 0.0)  # where the camera is does not matter
+    parameters[2, 3 + 45 : 3 + 48] = (1.2, 0, 0)  # the head bends
+    write_array(parameters, place / "0_smpl.pkl")
+    report = prepare_smpl_bodies(tmp_path / "smpl", _smpl_like(tmp_path / "body.npz"), tmp_path / "out")
+    assert (report.walks, report.frames) == (1, 3)
+    silhouettes = read_silhouettes(tmp_path / "out" / "data" / "001" / "nm-01" / "090" / "0_silhouette.pkl")
+    np.testing.assert_array_equal(silhouettes[0], silhouettes[1])
+    assert (silhouettes[0] != silhouettes[2]).mean() > 0.02
+    mine = calibrated_silhouettes(_standing(1))[0][:, 10:54]
+    assert (silhouettes[0] == mine).mean() > 0.97
+
+
+def _standing(frames: int) -> BodyMotion:
+    nothing = np.zeros((frames, 21, 3), np.float32)
+    return BodyMotion(
+        np.arange(frames), 25.0, np.zeros(SHAPES, np.float32), nothing, nothing[:, 0], nothing[:, :17],
+        np.tile(view_of(0.0, 0.0), (frames, 1, 1)), np.ones((frames, 3), np.float32), np.ones(frames, np.float32),
+    )  # fmt: skip
+
+
+def test_a_body_that_is_not_smpl_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"must be an \.npz file with the arrays v_template"):
+        SmplBody.read(tmp_path / "none.npz")
+    np.savez(tmp_path / "evil.npz", v_template=np.array([print], object))
+    with pytest.raises(CheckpointError, match="none of them a pickled object"):
+        SmplBody.read(tmp_path / "evil.npz")
+    with pytest.raises(CheckpointError, match=r"weights \(3, 24\)"):
+        SmplBody.read(_smpl_like(tmp_path / "odd.npz", weights=np.zeros((3, 24), np.float32)))

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from app.body import load_body_estimator
+from app.body.smpl import SmplBody
 from app.files import written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, convert
-from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, walk_files, write_array
+from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, read_smpl, walk_files, write_array
 from app.lab.data.skeleton_maps import coco17, copy_partition
 from app.stages import BodyEstimator
 from app.types import Bytes, Floats, GaitSequence
-from app.walks.calibrated import SIDE, calibrated_silhouettes
+from app.walks.calibrated import SIDE, calibrated_silhouettes, silhouettes_of
 
 
 def prepare_bodies(
@@ -54,6 +55,38 @@ def prepare_bodies(
     return report
 
 
+def prepare_smpl_bodies(
+    parameters: Path,
+    body: Path,
+    out: Path,
+    *,
+    view: float = SIDE,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Write calibrated silhouettes of SMPL parameters (T, 85), as Gait3D has them.
+
+    Args:
+        parameters: the data set of SMPL parameters in OpenGait's layout. Its ``partition.json`` is copied.
+        body: a user's own ``SMPL_NEUTRAL.npz``: see `app.body.smpl.SmplBody`.
+        out: the new data set. A run that was stopped continues.
+        view: from which side bodies are drawn, degrees; 0 is the front.
+        workers: the number of processes.
+        progress: receives the number of walks done and of all walks.
+
+    Raises:
+        CheckpointError: `body` is no body of SMPL's format.
+        DataSetError: there are no walks, or none can be used.
+        OutputError: `out` holds another data set or cannot be written.
+    """
+    _smpl_body(body)
+    about = {"smpl": str(parameters.resolve()), "body": str(body.resolve()), "view": view}
+    work = partial(_drawn_smpl, out=out, body=body, view=view)
+    report = convert(walk_files(parameters, modality="smpl"), work, out, about, workers=workers, progress=progress)
+    copy_partition(parameters, out)
+    return report
+
+
 def calibrated(keypoints: Floats, fps: float, name: str = "auto", view: float = SIDE) -> Bytes:
     """Return the calibrated silhouettes (T, 64, 64) of a walk with keypoints (T, 17, 3)."""
     empty = np.zeros((len(keypoints), 64, 64), np.uint8)
@@ -71,7 +104,26 @@ def _drawn(walk: WalkFile, out: Path, name: str, view: float, fps: float, openpo
         keypoints = coco17(read_keypoints(walk.path, joints=18)) if openpose else read_keypoints(walk.path)
     except DataSetError as error:
         return Outcome(walk.name, 0, reason=str(error))
-    silhouettes = calibrated(keypoints.astype(np.float32), fps, name, view)
+    return _written(walk, out, calibrated(keypoints.astype(np.float32), fps, name, view))
+
+
+@lru_cache(maxsize=1)
+def _smpl_body(path: Path) -> SmplBody:
+    return SmplBody.read(path)
+
+
+def _drawn_smpl(walk: WalkFile, out: Path, body: Path, view: float) -> Outcome:
+    try:
+        parameters = read_smpl(walk.path)
+    except DataSetError as error:
+        return Outcome(walk.name, 0, reason=str(error))
+    model = _smpl_body(body)
+    return _written(
+        walk, out, silhouettes_of(model.upright(parameters[:, 3:75], parameters[:, 75:]), model.faces, view)
+    )
+
+
+def _written(walk: WalkFile, out: Path, silhouettes: Bytes) -> Outcome:
     with written_whole(out / "data" / walk.name, WALK_FILES) as temporary:
         temporary.mkdir()
         write_array(silhouettes, temporary / "0_silhouette.pkl")
