@@ -8,8 +8,9 @@ global state. What the user should know goes to ``logging.getLogger(__name__).wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from app.progress import Progress, Silent, Stopwatch
 from app.settings import Settings
@@ -25,6 +26,8 @@ from app.types import (
     TrackedBoxes,
     VideoInfo,
 )
+
+T = TypeVar("T")
 
 
 class VideoStage(Protocol):
@@ -134,6 +137,28 @@ class Stages:
         body = {"body": self.body.card} if self.body is not None else {}
         found = {"detector": self.detector.card, "segmenter": self.segmenter.card}
         return {**found, **pose, **body, "gait": self.gait.card}
+
+    def twin(self) -> Stages:
+        """Return stages for another video that is looked at meanwhile: they share the networks, and nothing else.
+
+        What a stage learns of a video is in the attributes that its `of_video` names. They must be such that `start`
+        makes them new; what two stages share, their twins share.
+        """
+        made: dict[int, Any] = {}
+
+        def twin(stage: T) -> T:
+            other = copy(stage)
+            for name in getattr(stage, "of_video", ()):
+                learnt = getattr(stage, name)
+                setattr(other, name, made.setdefault(id(learnt), copy(learnt)))
+            return other
+
+        return replace(
+            self,
+            detector=twin(self.detector),
+            segmenter=twin(self.segmenter),
+            pose=twin(self.pose) if self.pose is not None else None,
+        )
 
     def start(self, video: VideoInfo) -> Tracker:
         """Prepare every stage for another video and return a new tracker for it."""

@@ -138,6 +138,8 @@ class YoloxOnnxDetector(Detector):
         SettingsError: `input_size` is given, but the graph has another, fixed size.
     """
 
+    of_video = ("_looking",)
+
     def __init__(self, checkpoint: CheckpointFile | None, settings: DetectorSettings) -> None:
         if checkpoint is None:
             raise CheckpointError("The detector 'yolox-onnx' needs a checkpoint: give --detector-checkpoint FILE.")

@@ -350,7 +350,7 @@ class Watch:
             sink.close()
 
     def _watcher(self, source: LiveSource, camera: Camera) -> Watcher:
-        stages, config = self._stages, camera.config
+        stages, config = self._stages.twin(), camera.config
         if config.rate is not None:
             stages = replace(stages, settings=stages.settings.changed({"video.looks": config.rate}))
         areas = Areas(config.ignore, config.interest, config.lines)

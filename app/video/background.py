@@ -111,6 +111,8 @@ class SubtractsBackground:
     Several stages of one run can share one `background`, so that each frame is subtracted only once.
     """
 
+    of_video = ("background",)
+
     def __init__(self, stage: str) -> None:
         self.background = BackgroundModel()
         self.card = ModelCard(

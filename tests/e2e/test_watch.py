@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from app.gallery.opening import open_store, open_strangers
 from app.gallery.service import GalleryService
 from app.gallery.store import NewWalk
 from app.recognise.strangers import StrangerOptions
+from app.runs.build import build
 from app.runs.enrol import enrol_walks
 from app.runs.events import Event
 from app.runs.live import LiveOptions
 from app.runs.watch import CameraConfig, Watch, WatchConfig
+from app.settings import Settings
 from app.stages import Run
-from app.types import Frame
+from app.types import Frame, VideoInfo
 from app.video.live import LiveSource, Outage, Pause
 from app.video.reader import VideoReader
 from app.walks.analyse import analyse
@@ -149,6 +152,7 @@ def test_a_fault_in_one_camera_leaves_the_others_alone(
         return take(self, wait)
 
     monkeypatch.setattr(Quick, "take", fails)
+    monkeypatch.setattr("app.runs.watch._PAUSES", (60.0,))
     with gallery_of(known, tmp_path) as gallery:
         config = WatchConfig({"sick": CameraConfig(video), "well": CameraConfig(video)})
         watch = Watch(config, gallery, stages(tmp_path), [sink], LIVE)
@@ -217,3 +221,19 @@ def test_the_command_watches_files(studio: Path, known: list[NewWalk], tmp_path:
     assert answer.exit_code == 0, answer.output
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert {event["source"] for event in events} == {"yard", "hall"}
+
+
+def test_each_camera_has_what_stages_learn_of_a_video_for_itself(tmp_path: Path) -> None:
+    one = stages(tmp_path)
+    one.segmenter.background = one.detector.background  # type: ignore[attr-defined]
+    other = one.twin()
+    assert other.detector.background is not one.detector.background  # type: ignore[attr-defined]
+    assert other.detector.background is other.segmenter.background  # type: ignore[attr-defined]
+    networks = build(Settings())
+    twin = networks.twin()
+    assert twin.detector._session is networks.detector._session  # type: ignore[attr-defined]
+    assert twin.detector._looking is not networks.detector._looking  # type: ignore[attr-defined]
+    info = VideoInfo(Path("a"), 64, 64, Fraction(25))
+    twin.start(info)
+    assert twin.detector._looking._name == "a"  # type: ignore[attr-defined]
+    assert networks.detector._looking._name != "a"  # type: ignore[attr-defined]
