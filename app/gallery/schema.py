@@ -113,4 +113,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    ("CREATE INDEX walk_source ON walk (source)",),
 )

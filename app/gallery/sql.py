@@ -205,6 +205,26 @@ class SqlGallery:
                 rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,))
             return [_walk(row) for row in rows]
 
+    def walks_of(self, person_ids: Iterable[int], model_id: str) -> list[EnrolledWalk]:
+        with self._file.reading() as db:
+            found = [_walk(row) for row in _rows_of(db, f"{_WALKS} WHERE person_id IN", list(person_ids))]
+        return sorted((walk for walk in found if walk.model_id == model_id), key=lambda walk: walk.walk_id)
+
+    def newest_walks(self, model_id: str, most: int, sources: Iterable[str] | None = None) -> list[EnrolledWalk]:
+        only = list(sources) if sources is not None else None
+        if only == []:
+            return []
+        chosen = f"AND source IN ({', '.join('?' * len(only))})" if only is not None else ""
+        query = f"{_WALKS} WHERE model_id = ? {chosen} ORDER BY embedding_id DESC LIMIT {int(most)}"
+        with self._file.reading() as db:
+            found = [_walk(row) for row in db.execute(query, (model_id, *(only or ())))]
+        return sorted(found, key=lambda walk: walk.walk_id)
+
+    def people_with(self, model_id: str) -> int:
+        query = "SELECT count(DISTINCT person_id) FROM walk JOIN embedding USING (walk_id) WHERE model_id = ?"
+        with self._file.reading() as db:
+            return int(db.execute(query, (model_id,)).fetchone()[0])
+
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
         query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
         possible = [walk_id for walk_id in walk_ids if walk_id.bit_length() <= _LARGEST_ID]

@@ -143,6 +143,21 @@ class GalleryStore(Protocol):
         """Return the walks of one person, or of everybody, in the order in which they were added."""
         ...
 
+    def walks_of(self, person_ids: Iterable[int], model_id: str) -> list[EnrolledWalk]:
+        """Return the walks of these people that a model embedded, in the order in which they were added."""
+        ...
+
+    def newest_walks(self, model_id: str, most: int, sources: Iterable[str] | None = None) -> list[EnrolledWalk]:
+        """Return the `most` walks that a model embedded last, in the order in which they were added.
+
+        With `sources`, only walks of these are returned.
+        """
+        ...
+
+    def people_with(self, model_id: str) -> int:
+        """Return how many people have walks that a model embedded."""
+        ...
+
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
         """Return the embeddings of these walks, in this order, exactly as they were enrolled."""
         ...

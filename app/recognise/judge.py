@@ -312,7 +312,7 @@ class Judge:
         """
         check_comparable(gallery, card)
         scores = find_scores(card, settings.metric, gallery.path)
-        walks = [walk for walk in gallery.walks() if walk.model_id == card.model_id][-_MOST_WALKS:]
+        walks = gallery.newest_walks(card.model_id, _MOST_WALKS)
         embeddings = gallery.embeddings([walk.walk_id for walk in walks])
         owners = np.array([walk.person_id for walk in walks])
         space = Space.of(scores, settings, people=len(np.unique(owners))).knowing(walks, embeddings)
@@ -373,7 +373,7 @@ class Judge:
         rivals = int(covisible(frames).sum(axis=1).max())
         most_walks = sorted((person.walks for person in people.values()), reverse=True)[: rivals + 1]
         depth = neighbours + sum(most_walks)
-        comparable = [walk for walk in self.gallery.walks() if walk.model_id == embeddings[0].model_id]
+        model_id = embeddings[0].model_id
         shared = (seen or Scene(embeddings, tracks)).shared()
         queries = [*embeddings, *self.space.in_gallery(embeddings, shared)]
         found = self.gallery.search(queries, depth, metric)
@@ -383,11 +383,11 @@ class Judge:
             for row, embedding in zip(found, embeddings, strict=False)
         ]
         # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
-        walks = [walk for walk in comparable if walk.person_id in near]
+        walks = self.gallery.walks_of(near & people.keys(), model_id)
         enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])
         if self.space.centre is not None:
             missing = {walk.source for walk in walks} - set(self.space.sources)
-            more = [walk for walk in comparable if walk.source in missing][-_MOST_WALKS:] if missing else []
+            more = self.gallery.newest_walks(model_id, _MOST_WALKS, missing) if missing else []
             space = self.space.knowing(more, self.gallery.embeddings([walk.walk_id for walk in more]))
             sources, middle = space.middles(shared)
             enrolled = _around_sources(walks, enrolled, sources)
@@ -404,7 +404,7 @@ class Judge:
         )
         probabilities: Sequence[float | None] = [None] * len(matches)
         if self.scores is not None:
-            people_compared = len({walk.person_id for walk in comparable})
+            people_compared = self.gallery.people_with(model_id)
             probabilities = self.scores.of_matches(matches, frames, people_compared, closed=self.settings.closed)
         return [
             Decision(

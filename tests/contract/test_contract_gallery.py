@@ -146,6 +146,19 @@ class TestGallery:
                 np.testing.assert_array_equal(embedding.parts, expected.parts)
                 assert (embedding.model_id, embedding.frames) == (expected.model_id, expected.frames)
 
+    def test_walks_are_chosen_by_person_source_and_model(self, gallery: Gallery) -> None:
+        anna = gallery.enrol("Anna", [walk(1), walk(2), walk(3, "gei")], consent="yes")
+        ben = gallery.enrol("Ben", [walk(4), walk(5)], consent="yes")
+        every = [one for one in gallery.walks() if one.model_id == MODEL]
+        assert gallery.walks_of([ben.person_id, anna.person_id], MODEL) == every
+        assert gallery.walks_of([anna.person_id], "gei") == gallery.walks()[2:3]
+        assert gallery.walks_of([], MODEL) == []
+        assert gallery.newest_walks(MODEL, 3) == every[1:]
+        assert gallery.newest_walks(MODEL, 3, ["walk1.mp4", "walk4.mp4"]) == [every[0], every[2]]
+        assert gallery.newest_walks(MODEL, 1, ["walk1.mp4", "walk4.mp4"]) == [every[2]]
+        assert gallery.newest_walks(MODEL, 3, []) == []
+        assert [gallery.people_with(model) for model in (MODEL, "gei", "other")] == [2, 1, 0]
+
     def test_more_walks_go_to_the_same_person(self, gallery: Gallery) -> None:
         first = gallery.enrol("Anna", [walk(1)], consent="said yes", retain_days=10)
         again = gallery.enrol("Anna", [walk(2)], consent="signed")
