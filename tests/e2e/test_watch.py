@@ -10,9 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from typer.testing import CliRunner
 
+import app
 from app.cli.main import app as cli
 from app.errors import SettingsError
 from app.gallery.opening import open_store, open_strangers
@@ -21,7 +23,7 @@ from app.gallery.store import NewWalk
 from app.recognise.strangers import StrangerOptions
 from app.runs.build import build
 from app.runs.enrol import enrol_walks
-from app.runs.events import Event
+from app.runs.events import VERSION, Event
 from app.runs.live import LiveOptions
 from app.runs.watch import CameraConfig, Watch, WatchConfig
 from app.settings import Settings
@@ -121,7 +123,10 @@ def test_cameras_share_people_and_strangers_and_a_broken_one_disturbs_nobody(
         assert gallery.strangers is not None
         strangers = [person.name for person in gallery.strangers.store.people()]
     assert sink.closed
-    assert all(event["version"] == 1 for event in sink.events)
+    schema = json.loads((Path(app.__file__).parent / "runs" / "events.schema.json").read_text())
+    for event in sink.events:
+        jsonschema.validate(event, schema)
+    assert schema["properties"]["version"]["const"] == VERSION
     by_camera = {name: [e for e in sink.events if e["source"] == name] for name in cameras}
     for name in ("yard", "hall"):
         assert {event["name"] for event in by_camera[name] if event["event"] == "named"} == {"Anna"}

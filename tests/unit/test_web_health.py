@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,10 +13,14 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 
 from starlette.testclient import TestClient
 
+from app.gallery.opening import open_store
 from app.gallery.sqlite import SqliteGallery
-from app.web.options import WebOptions
+from app.web.options import ConflictError, WebOptions
 from app.web.server import create_app
 from tests.unit.test_gallery_sqlite import walk
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 
 def client_of(folder: Path, **more: Any) -> TestClient:
@@ -55,3 +59,23 @@ def test_metrics_need_the_password_where_there_is_one(tmp_path: Path) -> None:
         assert answers[0] == 401
         assert answers[-1] == 429
         assert client.get("/healthz").status_code == 200
+
+
+def test_the_page_takes_a_gallery_in_postgres(postgres: Server, tmp_path: Path) -> None:
+    address = postgres.new_database()
+    options = WebOptions(tmp_path / "web", address, tmp_path / "input")
+    with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+        token = client.get("/api/session").json()["token"]
+        assert client.get("/api/people").json() == []
+        with open_store(address) as gallery:
+            gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
+        (anna,) = client.get("/api/people").json()
+        assert (anna["name"], anna["walks"]) == ("Anna", 2)
+        assert "gaitprint_walks 2" in client.get("/metrics").text
+        headers = {"X-Gaitprint-Token": token}
+        place = f"/api/people/{anna['person_id']}"
+        assert client.delete(place, headers=headers).status_code in (200, 204)
+        assert client.get("/api/people").json() == []
+    with pytest.raises(ConflictError, match="does not exist"):
+        create_app(WebOptions(tmp_path / "web", postgres.new_database(), tmp_path / "input"))
+    postgres.recycle()
