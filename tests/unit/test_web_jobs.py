@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from app.web.forecast import Forecast, PlannedStep
 from app.web.jobs import Job, JobStore
-from app.web.options import ConflictError, NotThereError, WebError
+from app.web.options import ConflictError, NotThereError, WebError, WebOptions
+from app.web.queue import JobQueue
 from app.web.results import _spans
+from app.web.videos import VideoLibrary
 from app.web.worker import Reporter, Task
 
 
@@ -98,3 +101,28 @@ def test_messages_name_videos_not_places() -> None:
 def test_spans_bridge_short_gaps_only() -> None:
     assert _spans([0, 1, 2, 10, 11, 40], 25.0) == [(0.0, 0.48), (1.6, 1.64)]
     assert _spans([5], 25.0) == [(0.2, 0.24)]
+
+
+def test_whoever_waits_for_changes_may_be_cancelled_at_any_moment(tmp_path: Path) -> None:
+    """A browser leaves while others wait, and while a change is being announced: nobody else must notice."""
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    queue = JobQueue(options, JobStore(options.folder), VideoLibrary(options))
+
+    async def watched() -> None:
+        for spare in range(12):
+            waiting = [asyncio.create_task(queue.changes(spare, 30)) for _ in range(6)]
+            for _ in range(spare % 4):
+                await asyncio.sleep(0)
+            waiting[0].cancel()
+            announced = asyncio.create_task(queue.announce(f"job {spare}"))
+            waiting[1].cancel()
+            await announced
+            waiting[2].cancel()
+            ended = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [one for one in ended[3:] if one != (spare + 1, [f"job {spare}"])] == []
+        last = asyncio.create_task(queue.changes(12, 30))
+        await asyncio.sleep(0)
+        await queue.close()
+        assert await asyncio.wait_for(last, 5) == (12, [])
+
+    asyncio.run(watched())
