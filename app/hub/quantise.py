@@ -66,7 +66,7 @@ class _Clip:
     boxes: list[Floats]
 
 
-def quantise(path: Path, data: Path, frames: int = 12, progress: Progress | None = None) -> Quantised:
+def quantise(path: Path, data: Path, frames: int = 24, progress: Progress | None = None) -> Quantised:
     """Write the 8-bit version of a network beside it, and a page about it.
 
     Every fourth video, at least the last one, is kept to compare the two; all others calibrate.

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _ROUNDS = 3
 _GAIN = 0.9
 """A way must take less than this share of the reference's time, so that the choice is not left to chance."""
-_ALIKE = 0.98
+_ALIKE = 0.95
 """The least correlation of a way's answers with the reference's; processors may lose the highest bits."""
 _FREE = {2: 384, 3: 640}
 """How long the axes of a picture are that a graph leaves open."""
