@@ -334,8 +334,11 @@ class Watch:
             if self._live.seconds is not None and now - begun >= self._live.seconds:
                 break
             if now - last_expiry >= self._live.expire_every:
-                self._gallery.expire()
                 last_expiry = now
+                try:
+                    self._gallery.expire()
+                except GaitprintError as error:  # tried again a minute later
+                    logger.warning("Nobody could be forgotten: %s", error)
             if reload is not None and now - last_reload >= _RELOAD:
                 last_reload = now
                 if (new := _stamp(reload)) != stamp:

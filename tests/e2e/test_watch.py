@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 import app
 from app.cli.main import app as cli
-from app.errors import SettingsError
+from app.errors import GalleryError, SettingsError
 from app.gallery.opening import open_store, open_strangers
 from app.gallery.service import GalleryService
 from app.gallery.store import NewWalk
@@ -242,3 +243,23 @@ def test_each_camera_has_what_stages_learn_of_a_video_for_itself(tmp_path: Path)
     twin.start(info)
     assert twin.detector._looking._name == "a"  # type: ignore[attr-defined]
     assert networks.detector._looking._name != "a"  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gallery_that_cannot_forget_now_stops_no_watch(
+    studio: Path,
+    known: list[NewWalk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def expire(self: GalleryService, now: datetime | None = None) -> list[str]:
+        raise GalleryError("the server cannot be reached")
+
+    with gallery_of(known, tmp_path) as gallery:
+        monkeypatch.setattr(GalleryService, "expire", expire)
+        cameras = {"yard": CameraConfig(str(studio / "input_videos" / "probe1.mp4"), rate=1)}
+        watch = Watch(WatchConfig(cameras), gallery, stages(tmp_path), [Kept()], replace(LIVE, expire_every=0.0))
+        run_until_done(watch, "yard")
+    assert watch.cameras["yard"].frames == 90
+    assert "the server cannot be reached" in caplog.text
