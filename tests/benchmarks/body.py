@@ -6,7 +6,8 @@ filmed; a run that was stopped goes on. It needs the extra `walkers` when it fil
 
 Errors are of the pelvis-aligned 17 joints in the camera's axes, in mm of a person of 1.70 m: MPJPE as they are,
 PA-MPJPE after the best turn, shift and size of each frame. The orientation is that of the pelvis against the camera,
-limbs are upper and lower arms and legs, and slip is how fast the slowest point of both soles moves. "Mean pose" is the
+limbs are upper and lower arms and legs, and slip is how fast the slowest point of both soles moves. Cadence and step
+length are in % of the true ones: median, and the middle half of the walks. "Mean pose" is the
 mean of all walkers, put where the true pelvis is and turned as it is. In brackets stand 95 % bootstrap intervals over
 people.
 """
@@ -27,6 +28,7 @@ from rich.table import Table
 from app.body import load_body_estimator
 from app.body.kinematics import poses_of, soles_of
 from app.body.mannequin import COCO, STATURE, Mannequin, bone_lengths
+from app.body.measures import Gait
 from app.body.observed import view_of
 from app.body.skeleton import JOINT
 from app.files import written_whole
@@ -138,7 +140,8 @@ def _film(person: int) -> Iterator[Filmed]:
 
 @dataclass(frozen=True)
 class Errors:
-    """Means over the frames of one walk: mm, mm, degrees, %, % of the height, m/s."""
+    """Means over the frames of one walk: mm, mm, degrees, %, % of the height, m/s, and cadence and step length in % of
+    the true ones."""
 
     mpjpe: float
     pa: float
@@ -146,6 +149,8 @@ class Errors:
     limbs: float
     reprojection: float
     slip: float
+    cadence: float
+    step: float
 
 
 _LIMBS = [i - 1 for name, i in JOINT.items() if name[:-2] in ("knee", "ankle", "elbow", "wrist")]
@@ -165,8 +170,18 @@ def errors_of(walk: Filmed, motion: BodyMotion) -> Errors:
     return Errors(
         1000 * float(np.linalg.norm(joints - walk.joints, axis=-1).mean()), procrustes(joints, walk.joints),
         float(angle.mean()), 100 * float(np.abs(bones / walk.bones - 1)[_LIMBS].mean()), 100 * float(away),
-        float(own.mean()),
+        float(own.mean()), *_of_truth(walk, motion),
     )  # fmt: skip
+
+
+def _of_truth(walk: Filmed, motion: BodyMotion) -> tuple[float, float]:
+    """Return cadence and step length in % of those that are measured on the true joints; nan where there are none."""
+    local = (walk.points[:, :21] - walk.points[:, :1]) @ turned(walk.heading)
+    true = Gait.of_joints(local.astype(np.float32), np.arange(len(local)) / FPS)
+    found, wanted = ({one.name: one.value for one in gait.measures()} for gait in (Gait.of(motion), true))
+    nan = float("nan")
+    cadence, step = (100 * found.get(name, nan) / wanted.get(name, nan) for name in ("cadence", "step length"))
+    return cadence, step
 
 
 def procrustes(joints: Floats, truth: Floats) -> float:
@@ -211,10 +226,9 @@ def main() -> None:
     }
     if arguments.without_time is not None:
         estimators["lift without time"] = load_body_estimator(arguments.without_time, "lift")
-    console, rng = Console(width=140), np.random.default_rng(0)
-    table = Table(
-        "Body", "Keypoints", "MPJPE", "PA-MPJPE", "Orientation", "Limbs %", "Reprojection %", "Slip m/s", "ms/frame"
-    )
+    console, rng = Console(width=170), np.random.default_rng(0)
+    figures = ("MPJPE", "PA-MPJPE", "Orientation", "Limbs %", "Reproj. %", "Slip m/s", "Cadence %", "Step %", "ms")
+    table = Table("Body", "Keypoints", *figures)
     views = Table("Body", "Keypoints", "Error", *map(str, VIEWS))
     mean = np.array(mean_pose(walks))
     table.add_row("mean pose, true turn", "", f"{mean[:, 0].mean():.0f}", f"{mean[:, 1].mean():.0f}")
@@ -227,12 +241,15 @@ def main() -> None:
             kind = "exact" if exact else "estimated"
             cells = [_shown(found, walks, key, rng) for key in ("mpjpe", "pa", "orientation")]
             more = [f"{np.mean([getattr(e, key) for e in found]):.2f}" for key in ("limbs", "reprojection", "slip")]
+            for key in ("cadence", "step"):  # median, and the middle half
+                low, middle, high = np.nanpercentile([getattr(e, key) for e in found], (25, 50, 75))
+                more.append(f"{middle:.0f} ({low:.0f} to {high:.0f})")
             table.add_row(name, kind, *cells, *more, f"{pace:.1f}")
-            for key in ("mpjpe", "pa", "orientation"):
+            for key in ("mpjpe", "pa", "orientation", "step"):
                 by_view = [
                     [getattr(e, key) for e, walk in zip(found, walks, strict=True) if walk.view == v] for v in VIEWS
                 ]
-                views.add_row(name, kind, key, *(f"{np.mean(values):.1f}" for values in by_view))
+                views.add_row(name, kind, key, *(f"{np.nanmean(values):.1f}" for values in by_view))
     console.print(table)
     console.print(views)
 
