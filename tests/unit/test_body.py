@@ -303,3 +303,13 @@ def test_a_body_that_is_not_smpl_is_refused(tmp_path: Path) -> None:
         SmplBody.read(tmp_path / "evil.npz")
     with pytest.raises(CheckpointError, match=r"weights \(3, 24\)"):
         SmplBody.read(_smpl_like(tmp_path / "odd.npz", weights=np.zeros((3, 24), np.float32)))
+
+
+def test_a_run_can_see_calibrated_silhouettes() -> None:
+    from app.runs.build import build
+    from app.settings import Settings
+
+    stages = build(Settings.load(None, ["gait.input=calibrated", "gait.name=gei"]))
+    assert list(stages.cards()) == ["detector", "segmenter", "pose", "body", "gait"]
+    assert stages.gait.card.name == "gei-calibrated"
+    assert build(Settings.load(None, ["gait.name=gei"])).body is None
