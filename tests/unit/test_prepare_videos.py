@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 
 from app.cli.main import main
 from app.errors import NobodyFoundError, SettingsError, VideoError
+from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data import from_videos as dataset
 from app.lab.data.conversion import Report
@@ -29,6 +31,7 @@ from app.video.writer import VideoWriter
 from app.walks import archive
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
+from app.workspace import in_use
 from tests.clips import Scene, Walker, crossing, write_clip
 
 FPS = 25
@@ -298,3 +301,19 @@ def test_from_clips_to_walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert [walk.name for walk in walks] == ["ann/two/seq0", "bea/two/seq0"]
     for walk, row in zip(walks, usable, strict=True):
         assert len(read_silhouettes(walk.path)) == int(row["silhouettes"])
+
+
+def test_what_another_program_is_writing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two programs prepare into one folder: neither takes the other's archive for that of a killed one."""
+    run: Any = SimpleNamespace(settings=SimpleNamespace(output=SimpleNamespace(folder=tmp_path)))
+
+    def analysed(path: Path, name: str, _run: Any) -> str:
+        with written_whole(tmp_path / "cache" / f"{name}.zip") as half:
+            half.write_bytes(b"half")
+            with in_use(tmp_path):  # the other program begins
+                pass
+            assert half.is_file()
+        return name
+
+    monkeypatch.setattr(dataset, "analyse", analysed)
+    assert dict(dataset._analysed({"a": Path("a.mp4")}, run, {})) == {"a": "a"}

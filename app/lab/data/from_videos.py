@@ -38,6 +38,7 @@ from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
 from app.walks.quality import Reason
 from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import pose_models
+from app.workspace import in_use
 
 logger = logging.getLogger(__name__)
 
@@ -188,12 +189,13 @@ def _stages(settings: Settings, out: Path) -> Stages:
 
 def _analysed(videos: dict[str, Path], run: Run, left_out: dict[str, str]) -> Iterator[tuple[str, AnalysedVideo]]:
     """Run pass 1 on each video; leave out those that cannot be used, with a warning."""
-    for name, path in videos.items():
-        try:
-            yield name, analyse(path, name, run)
-        except (VideoError, NobodyFoundError) as error:
-            logger.warning("%s It is left out.", error)
-            left_out[name] = str(error)
+    with in_use(run.settings.output.folder):
+        for name, path in videos.items():
+            try:
+                yield name, analyse(path, name, run)
+            except (VideoError, NobodyFoundError) as error:
+                logger.warning("%s It is left out.", error)
+                left_out[name] = str(error)
 
 
 def _span(track: Track, video: AnalysedVideo) -> tuple[float, float]:
