@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mimetypes
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from pydantic import BaseModel, Field
 
 import app
 from app.gallery.store import EnrolledWalk, Person
-from app.results.report import Report, to_csv, to_json
 from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
@@ -328,21 +328,12 @@ def file(site: Here, result: JobResult, name: str) -> Response:
     for path in (result.folder / "run").iterdir():
         if path.name == name and path.is_file():  # the name is compared, and never becomes part of a path
             policy = {"Content-Security-Policy": REPORT_POLICY} if path.suffix == ".html" else {}
-            if name in _NAMED_AGAIN:
-                site.people.name_again(result)
-            if name in _NAMED_AGAIN and result.again is not None:
-                kind, content = _NAMED_AGAIN[name]
-                return Response(content(site.people, result, result.again), media_type=kind, headers=policy)
+            content = site.people.file_again(result, name)
+            if content is not None:
+                kind = mimetypes.guess_type(name)[0]
+                return Response(content, media_type=f"{kind}; charset=utf-8", headers=policy)
             return _file(site, path, policy)
     raise NotThereError("This run has no such file.")
-
-
-_NAMED_AGAIN: dict[str, tuple[str, Callable[[People, RunResult, Report], str]]] = {
-    "results.json": ("application/json", lambda people, result, report: to_json(report)),
-    "results.csv": ("text/csv; charset=utf-8", lambda people, result, report: to_csv(report)),
-    "report.html": ("text/html; charset=utf-8", lambda people, result, report: people.page_again(result, report)),
-}
-"""The files of a run that are made anew where the gallery has changed since: what they are and how they are made."""
 
 
 class Naming(BaseModel):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app.errors import GalleryError
 from app.files import explained, written_whole
@@ -22,14 +22,15 @@ from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
 from app.gallery.sql import SqlGallery
 from app.gallery.store import Event, GalleryStore, NewWalk, Person
-from app.results.report import Report
 from app.settings import Settings
 from app.web.jobs import Job, JobStore
-from app.web.naming import name_again, page_again
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import StoredWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
+
+if TYPE_CHECKING:
+    from app.results.report import Report
 
 logger = logging.getLogger(__name__)
 
@@ -272,6 +273,8 @@ class People:
 
         The files of the run stay as they are, and so do the walks of the people in a gallery video.
         """
+        from app.web.naming import name_again  # late, as the server itself needs nothing of what computes
+
         report = result.report()
         if result.job.kind == "compare" or report is None:
             return
@@ -297,10 +300,23 @@ class People:
                     del self._again[oldest]
         result.name_again(again, self.known())
 
-    def page_again(self, result: RunResult, report: Report) -> str:
-        """Return `report.html` of a run that was named again."""
-        with self.gallery() as store:
-            return page_again(report, result.folder, result.outcome, store)
+    def file_again(self, result: RunResult, name: str) -> str | None:
+        """Return a table or the report of a run with the names that the gallery gives now.
+
+        None for any other file, and where the gallery has not changed since the run.
+        """
+        if name not in ("results.json", "results.csv", "report.html"):
+            return None
+        self.name_again(result)
+        if result.again is None:
+            return None
+        from app.results.report import to_csv, to_json
+        from app.web.naming import page_again
+
+        if name == "report.html":
+            with self.gallery() as store:
+                return page_again(result.again, result.folder, result.outcome, store)
+        return (to_json if name == "results.json" else to_csv)(result.again)
 
     def merge(self, person_id: int, into_id: int) -> None:
         """Give all walks of one person to another, because both are the same person."""

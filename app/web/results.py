@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from app.results.report import Report
 from app.types import Sureness
-from app.video.paint import css_colour
 from app.web.jobs import Job
 from app.web.options import NotThereError, damaged
 from app.web.outcome import KnownIdentity, Outcome
+
+if TYPE_CHECKING:
+    from app.results.report import Report
 
 _GAP = 0.5  # s; shorter absences leave no gap in the timeline
 
@@ -138,6 +139,8 @@ class RunResult:
 
     def report(self) -> Report | None:
         """Return the content of `results.json`; None where another version of the program wrote it."""
+        from app.results.report import Report
+
         try:
             return Report.model_validate(self._report)
         except ValidationError:
@@ -145,6 +148,8 @@ class RunResult:
 
     def name_again(self, report: Report, known: Known) -> None:
         """Go on with the names of `report`, which was made with the gallery as it is now (`app.web.naming`)."""
+        from app.video.paint import css_colour
+
         self._painted = {
             (place, track["track_id"]): track["identity"]
             for place, video in enumerate(self._videos)
