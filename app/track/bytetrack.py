@@ -36,7 +36,7 @@ class ByteTracker:
 
     Args:
         fps: how many frames a second are looked at; each of them must be given, also those without detections.
-        settings: the thresholds; None for the published ones.
+        settings: the thresholds; None for the default ones.
 
     Raises:
         ValueError: `fps` is not positive.
