@@ -347,11 +347,17 @@ class Naming(BaseModel):
 
 @router.post("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
 def name_track(site: Here, result: JobResult, place: int, track_id: int, naming: Naming) -> dict[str, Any]:
-    """Enrol a track under a name, or correct its name."""
+    """Enrol a track under a name, or correct its name. `before` says who had the walk, which an undo needs to know."""
+    before = site.people.owner_of(result, place, track_id)
     person_id = site.people.name_track(
         result, place, track_id, naming.name, naming.consent, naming.retain_days, naming.keep_silhouettes
     )
-    return {"person_id": person_id}
+    names = site.people.known().names
+    return {
+        "person_id": person_id,
+        "before": before,
+        "undo": before is None or (before != names[person_id] and before in names.values()),
+    }
 
 
 @router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")

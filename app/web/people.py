@@ -228,6 +228,12 @@ class People:
                 gallery.merge(before.name, name)
         return enrolment.person.person_id
 
+    def owner_of(self, result: RunResult, place: int, track_id: int) -> str | None:
+        """Return who has the walk of a track in the gallery already, from this run or another; None for nobody."""
+        with self.service() as gallery:
+            found = gallery.find(_new_walk(result, place, track_id, keep=False))
+            return None if found is None else found[0].name
+
     def deny(self, result: RunResult, place: int, track_id: int, person_id: int, *, denied: bool) -> None:
         """Remember that a track is not a person, or take that back. It is only about this run.
 

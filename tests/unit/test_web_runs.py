@@ -187,7 +187,9 @@ def test_enrolled_from_one_run_and_named_in_the_others(client: TestClient, done:
     track_id = next(track["track_id"] for track in tracks if track["status"] == "unknown")
     path = f"{base}/videos/0/tracks/{track_id}/person"
     assert client.post(path, json={"name": "Anna"}).status_code == 422, "no consent"
-    person_id = client.post(path, json={"name": "Anna", "consent": "said yes"}).json()["person_id"]
+    named = client.post(path, json={"name": "Anna", "consent": "said yes"}).json()
+    person_id = named["person_id"]
+    assert (named["before"], named["undo"]) == (None, True)
     seen = client.get(f"/api/jobs/{earlier}/result").json()
     anna = next(track for track in seen["videos"][0]["tracks"] if track["track_id"] == track_id)
     assert (anna["person"], anna["painted"]) == ({"person_id": person_id, "name": "Anna"}, None), "named at once"
@@ -209,6 +211,10 @@ def test_enrolled_from_one_run_and_named_in_the_others(client: TestClient, done:
     found = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"][0]["tracks"]
     anna = next(track for track in found if track["track_id"] == track_id)
     assert anna["person"] == {"person_id": person_id, "name": "Anna"}
+    confirmed = client.post(f"/api/jobs/{job['job_id']}/videos/0/tracks/{track_id}/person", json={"name": "Anna"})
+    assert confirmed.json() == {"person_id": person_id, "before": "Anna", "undo": False}, (
+        "an undo would delete her walk"
+    )
     assert anna["distance"] == pytest.approx(0, abs=1e-3)
     traces = client.get(f"/api/people/{person_id}/traces").json()
     assert {one["job_id"] for one in traces["results"]} == {done["job_id"], job["job_id"]}

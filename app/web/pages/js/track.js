@@ -14,14 +14,11 @@ export async function showTrack({ job, place, video, track, colours, player, pag
   const isKnown = track.probability !== null && track.probability !== undefined;
   const usable = track.status !== "unusable";
   const done = async (message, undo) => { await page.again(); notify(message, { undo }); }; // the page closes the dialog
-  const before = track.labelled ? track.person.name : null;
 
   const store = async (content) => {
-    await post(path, content);
-    await done(`This walk is stored under ${content.name}.`, async () => {
-      if (before) await post(path, { name: before });
-      else await remove(path);
-    });
+    // A walk that the gallery had before must never be removed by an undo.
+    const { before, undo } = await post(path, content);
+    await done(`This walk is stored under ${content.name}.`, undo && (() => before ? post(path, { name: before }) : remove(path)));
   };
   const who = usable ? el("section", { class: "naming" }) : null;
   const dialog = openDialog(
