@@ -107,7 +107,7 @@ def merge(
 ) -> None:
     """Give all walks of NAME to INTO, because both are the same person."""
     with gallery_service(gallery_db) as gallery:
-        person = gallery.merge(name, into)
+        person = gallery.store.person(gallery.merge(name, into).kept.name)
     say(f"{person.name} has {_count(person.walks, 'walk')} now.")
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from app.errors import GalleryError
 from app.gallery.distances import Metric, is_same_recording
-from app.gallery.store import EnrolledWalk, GalleryStore, NewWalk, Person, clean_name, name_key
+from app.gallery.store import EnrolledWalk, GalleryStore, Merge, NewWalk, Person, clean_name, name_key
 from app.gallery.strangers import Strangers
 from app.gallery.transfer import read_gallery, remove_killed_exports, write_gallery
 from app.progress import Progress, Silent
@@ -171,10 +171,13 @@ class GalleryService:
         """Give a person another name, which must be free."""
         self.store.rename(name, new)
 
-    def merge(self, name: str, into: str) -> Person:
-        """Give all walks of one person to another, because both are the same person; return who stays."""
-        self.store.merge(name, into)
-        return self.store.person(into)
+    def merge(self, name: str, into: str) -> Merge:
+        """Give all walks of one person to another, because both are the same person; return what that changed."""
+        return self.store.merge(name, into)
+
+    def undo_merge(self, merge: Merge) -> None:
+        """Make two people of one again (`GalleryStore.undo_merge`)."""
+        self.store.undo_merge(merge)
 
     def move(self, walk_id: int, name: str) -> None:
         """Give a walk to the person whose it is."""

@@ -35,6 +35,7 @@ from app.gallery.store import (
     STRANGER,
     EnrolledWalk,
     Event,
+    Merge,
     Neighbour,
     NewWalk,
     Person,
@@ -205,6 +206,11 @@ class SqlGallery:
                 rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,))
             return [_walk(row) for row in rows]
 
+    def walk(self, walk_id: int) -> NewWalk:
+        with self._file.reading() as db:
+            self._owner(db, walk_id)
+            return self._new_walk(db, _walk(db.execute(f"{_WALKS} WHERE walk_id = ?", (walk_id,)).fetchone()))
+
     def walks_of(self, person_ids: Iterable[int], model_id: str) -> list[EnrolledWalk]:
         with self._file.reading() as db:
             found = [_walk(row) for row in _rows_of(db, f"{_WALKS} WHERE person_id IN", list(person_ids))]
@@ -305,12 +311,20 @@ class SqlGallery:
             db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, person.name))
             self._log(db, "rename", name=person.name, new=new)
 
-    def merge(self, name: str, into: str) -> None:
+    def merge(self, name: str, into: str) -> Merge:
         with self._file.writing() as db:
             person, other = self._person(db, name), self._person(db, into)
             if person.person_id == other.person_id:
                 raise GalleryError(f"'{other.name}' cannot be merged into '{other.name}'.")
             moved_id, kept_id = person.person_id, other.person_id
+            walks = db.execute("SELECT walk_id FROM walk WHERE person_id = ? ORDER BY walk_id", (moved_id,)).fetchall()
+            merge = Merge(
+                person,
+                other,
+                tuple(self._former_names(db, moved_id)),
+                tuple(self._former_names(db, kept_id)),
+                tuple(row[0] for row in walks),
+            )
             db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept_id, moved_id))
             db.execute(
                 "INSERT INTO former_name SELECT ?, name FROM former_name WHERE person_id = ? ON CONFLICT DO NOTHING",
@@ -320,6 +334,38 @@ class SqlGallery:
             self._unite(db, other, person)
             db.execute("DELETE FROM person WHERE person_id = ?", (moved_id,))
             self._log(db, "merge", name=person.name, into=other.name, walks=person.walks)
+            return merge
+
+    def undo_merge(self, merge: Merge) -> None:
+        merged, kept_id = merge.merged, merge.kept.person_id
+        with self._file.writing() as db:
+            row = db.execute(f"{_PEOPLE} WHERE person_id = ?", (kept_id,)).fetchone()
+            if row is None:
+                raise GalleryError(f"{merge.kept.name} is not in {self._name} any more, so nobody can be taken apart.")
+            kept, taken = _person(row), _find_person(db, merged.name)
+            if taken is not None:
+                raise GalleryError(f"There is a '{taken.name}' again. Rename that person first.")
+            expires = _text(merged.expires) if merged.expires is not None else None
+            db.insert(
+                "person",
+                person_id=merged.person_id,
+                name=merged.name,
+                consent=merged.consent,
+                enrolled=_text(merged.enrolled),
+                expires=expires,
+            )
+            for former in merge.merged_names:
+                db.execute("INSERT INTO former_name VALUES (?, ?)", (merged.person_id, former))
+            for former in {merged.name, *merge.merged_names} - set(merge.kept_names):
+                db.execute("DELETE FROM former_name WHERE person_id = ? AND name = ?", (kept_id, former))
+            give = "UPDATE walk SET person_id = ? WHERE person_id = ? AND walk_id = ?"
+            db.executemany(give, [(merged.person_id, kept_id, walk_id) for walk_id in merge.walk_ids])
+            ends = merge.kept.expires if kept.expires == _earlier(merge.kept.expires, merged.expires) else kept.expires
+            db.execute(
+                "UPDATE person SET enrolled = ?, expires = ? WHERE person_id = ?",
+                (_text(merge.kept.enrolled), _text(ends) if ends is not None else None, kept_id),
+            )
+            self._log(db, "undo merge", name=merged.name, into=kept.name)
 
     def move_walk(self, walk_id: int, name: str) -> None:
         with self._file.writing() as db:
@@ -548,7 +594,7 @@ class SqlGallery:
 
     def _unite(self, db: Connection, kept: Person, other: Person) -> None:
         """Let a person keep the earlier enrolment and the earlier expiry of the two."""
-        expires = min((end for end in (kept.expires, other.expires) if end is not None), default=None)
+        expires = _earlier(kept.expires, other.expires)
         db.execute(
             "UPDATE person SET enrolled = ?, expires = ? WHERE person_id = ?",
             (
@@ -1013,6 +1059,11 @@ def _no_walk(walk_id: int) -> GalleryError:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the earlier of two times; None, which stands for no limit, is the latest."""
+    return min((end for end in (one, other) if end is not None), default=None)
 
 
 def _text(moment: datetime) -> str:

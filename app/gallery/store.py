@@ -86,6 +86,21 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """What a merge changed, by which it can be undone.
+
+    `merged` and `kept` are the two people before it, with their former names, and `walk_ids` are the walks that
+    `merged` gave away.
+    """
+
+    merged: Person
+    kept: Person
+    merged_names: tuple[str, ...]
+    kept_names: tuple[str, ...]
+    walk_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """An entry of the audit log: what happened, when (UTC), and its details."""
 
@@ -143,6 +158,10 @@ class GalleryStore(Protocol):
         """Return the walks of one person, or of everybody, in the order in which they were added."""
         ...
 
+    def walk(self, walk_id: int) -> NewWalk:
+        """Return one walk with all that is stored of it."""
+        ...
+
     def walks_of(self, person_ids: Iterable[int], model_id: str) -> list[EnrolledWalk]:
         """Return the walks of these people that a model embedded, in the order in which they were added."""
         ...
@@ -194,8 +213,16 @@ class GalleryStore(Protocol):
     def rename(self, name: str, new: str) -> None:
         """Give a person another name, which must be free."""
 
-    def merge(self, name: str, into: str) -> None:
+    def merge(self, name: str, into: str) -> Merge:
         """Give all walks of `name` to `into`, as both are the same person; the earlier of their expiries holds."""
+        ...
+
+    def undo_merge(self, merge: Merge) -> None:
+        """Make two people of one again. Walks that came to them or went since stay as they are.
+
+        Raises:
+            GalleryError: the person who was kept is gone, or somebody else has the name now.
+        """
 
     def move_walk(self, walk_id: int, name: str) -> None:
         """Give a walk to `name`, because it is theirs."""

@@ -18,10 +18,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 import app
-from app.gallery.store import EnrolledWalk, Person
+from app.gallery.store import EnrolledWalk, Merge, Person
 from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
+from app.web.bin import Binned
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.people import People
@@ -430,11 +431,12 @@ def rename(site: Here, person_id: int, name: Name) -> Response:
 
 
 @router.post("/people/{person_id}/merge")
-async def merge(site: Here, person_id: int, into: Annotated[int, Body(embed=True, alias="person_id")]) -> Response:
-    """Give all walks of one person to another, because both are the same person."""
+async def merge(
+    site: Here, person_id: int, into: Annotated[int, Body(embed=True, alias="person_id")]
+) -> dict[str, str]:
+    """Give all walks of one person to another, because both are the same person. `key` undoes it for ten minutes."""
     async with site.queue.at_rest():
-        await asyncio.to_thread(site.people.merge, person_id, into)
-    return _done()
+        return {"key": await asyncio.to_thread(site.people.merge, person_id, into)}
 
 
 @router.get("/people/{person_id}/traces")
@@ -461,11 +463,13 @@ async def forget(site: Here, person_id: int) -> dict[str, Any]:
 
 
 @router.delete("/walks/{walk_id}")
-async def forget_walk(site: Here, walk_id: int) -> Response:
-    """Remove one walk, and what is kept to make runs quicker, because the walk may be in it."""
+async def forget_walk(site: Here, walk_id: int) -> dict[str, str]:
+    """Remove one walk, and what is kept to make runs quicker, because the walk may be in it.
+
+    `key` puts the walk back for ten minutes.
+    """
     async with site.queue.at_rest():
-        await asyncio.to_thread(site.people.forget_walk, walk_id)
-    return _done()
+        return {"key": await asyncio.to_thread(site.people.forget_walk, walk_id)}
 
 
 @router.post("/walks/{walk_id}/move")
@@ -473,6 +477,26 @@ def move_walk(site: Here, walk_id: int, name: Name) -> Response:
     """Give a walk to the person whose it is."""
     with site.people.service() as gallery:
         gallery.move(walk_id, name)
+    return _done()
+
+
+@router.get("/bin")
+def bin_(site: Here) -> list[dict[str, Any]]:
+    """Return the merges and deleted walks that can be undone, the newest first."""
+    return [_binned(entry) for entry in site.people.bin()]
+
+
+@router.post("/bin/{key}/restore")
+def restore(site: Here, key: str) -> Response:
+    """Undo a merge, or put a deleted walk back."""
+    site.people.restore(key)
+    return _done()
+
+
+@router.delete("/bin/{key}")
+def discard(site: Here, key: str) -> Response:
+    """Remove something from the bin for good."""
+    site.people.discard(key)
     return _done()
 
 
@@ -497,6 +521,20 @@ def _person(person: Person, has_picture: bool) -> dict[str, Any]:
 
 def _walk(walk: EnrolledWalk) -> dict[str, Any]:
     return {**asdict(walk), "added": walk.added.isoformat()}
+
+
+def _binned(entry: Binned) -> dict[str, Any]:
+    content = entry.content
+    if isinstance(content, Merge):
+        about: dict[str, Any] = {"name": content.merged.name, "into": content.kept.name}
+    else:
+        about = {"name": content.owner.name, "person_id": content.owner.person_id, "source": content.walk.source}
+    return {
+        "key": entry.key,
+        "kind": "merge" if isinstance(content, Merge) else "walk",
+        "seconds": round(entry.left),
+        **about,
+    }
 
 
 def _file(site: Site, path: Path, headers: dict[str, str] | None = None) -> Response:

@@ -21,8 +21,9 @@ from app.gallery.opening import exists, open_store, shown
 from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
 from app.gallery.sql import SqlGallery
-from app.gallery.store import Event, GalleryStore, NewWalk, Person
+from app.gallery.store import Event, GalleryStore, Merge, NewWalk, Person
 from app.settings import Settings
+from app.web.bin import Bin, Binned, DeletedWalk
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
 from app.web.outcome import StoredWalks
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WALK_REMOVED = "forget walk"  # the event in the gallery's log
-_CHANGES = ("enrol", "rename", "merge", "move", "import", "re-embed", "forget", "expire", _WALK_REMOVED)
+_CHANGES = ("enrol", "rename", "merge", "undo merge", "move", "import", "re-embed", "forget", "expire", _WALK_REMOVED)
 """The events in the log after which walks may have other names."""
 _MOST_AGAIN = 32
 """So many runs that were named again are kept in memory."""
@@ -68,6 +69,7 @@ class People:
         self._metric = Settings.load(options.config, options.assignments).match.metric
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
+        self._bin = Bin()
         self._again: dict[str, tuple[str, Report]] = {}
         self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
@@ -324,19 +326,60 @@ class People:
                 return page_again(result.again, result.folder, result.outcome, store)
         return (to_json if name == "results.json" else to_csv)(result.again)
 
-    def merge(self, person_id: int, into_id: int) -> None:
-        """Give all walks of one person to another, because both are the same person."""
-        with self.service() as gallery:
-            gallery.merge(self.get(gallery, person_id).name, self.get(gallery, into_id).name)
+    def merge(self, person_id: int, into_id: int) -> str:
+        """Give all walks of one person to another, because both are the same person.
 
-    def forget_walk(self, walk_id: int) -> None:
+        Returns:
+            The key with which `restore` undoes it.
+        """
+        with self.service() as gallery:
+            return self._bin.put(gallery.merge(self.get(gallery, person_id).name, self.get(gallery, into_id).name))
+
+    def forget_walk(self, walk_id: int) -> str:
         """Remove one walk.
+
+        Returns:
+            The key with which `restore` puts it back.
 
         Raises:
             GalleryError: there is no such walk, or another program uses one of the folders.
         """
         with self.service() as gallery:
-            gallery.forget_walk(walk_id)
+            walk = gallery.store.walk(walk_id)
+            return self._bin.put(DeletedWalk(gallery.forget_walk(walk_id), walk_id, walk))
+
+    def bin(self) -> list[Binned]:
+        """Return what can be undone, the newest first."""
+        with self._lock:
+            self._bin.keep_only(self.known().names.keys())
+            return self._bin.all()
+
+    def restore(self, key: str) -> None:
+        """Take a merge back, or put a deleted walk back.
+
+        Raises:
+            NotThereError: it is not in the bin any more.
+            GalleryError: somebody has the name of the merged person now.
+        """
+        with self.service() as gallery:
+            self._bin.keep_only({person.person_id for person in gallery.people()})
+            content = self._bin.get(key)
+            if isinstance(content, Merge):
+                gallery.undo_merge(content)
+            else:
+                owner = self.get(gallery, content.owner.person_id)
+                (walk_id,) = gallery.add_walks(owner.name, [content.walk]).walk_ids
+                for job in self._jobs.all():  # it has a new number now
+                    named = [label for label, labelled in job.labels.items() if labelled == content.walk_id]
+                    if named:
+                        job.labels |= dict.fromkeys(named, walk_id)
+                        self._jobs.save(job)
+            self._bin.remove(key)
+
+    def discard(self, key: str) -> None:
+        """Remove an entry of the bin for good."""
+        with self._lock:
+            self._bin.remove(key)
 
     def traces(self, person_id: int) -> Traces:
         """Find everything that shows a person."""
@@ -397,7 +440,9 @@ class People:
             GalleryError: another program uses one of the folders. Then nobody is forgotten.
         """
         with self.service() as gallery:
-            return gallery.forget(self.get(gallery, person_id).name)
+            walks = gallery.forget(self.get(gallery, person_id).name)
+            self._bin.keep_only({person.person_id for person in gallery.people()})
+            return walks
 
     def expire(self, now: datetime | None = None) -> None:
         """Forget everybody whose time is over, as `forget` does."""
@@ -420,6 +465,7 @@ class People:
             cached = (self._options.folder / "work" / "cache").glob("*")
             if any(path.stat().st_mtime < max(removed, default=0) for path in cached):
                 self.empty_cache()
+            self._bin.keep_only(self.known().names.keys())
 
     def empty_cache(self) -> None:
         """Delete what runs of the web page keep of videos that were analysed: their tracks and silhouettes.

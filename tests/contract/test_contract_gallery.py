@@ -244,6 +244,54 @@ class TestGallery:
         with pytest.raises(GalleryError, match="cannot be merged"):
             gallery.merge("Ben", "Ben")
 
+    def test_an_undone_merge_leaves_both_people_as_they_were(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2)], consent="yes", retain_days=9)
+        gallery.enrol("Ann", [walk(3)], consent="signed", retain_days=99)
+        gallery.rename("Anna", "Annika")
+        gallery.rename("Ann", "Nan")
+        before = gallery.people(), gallery.walks(), gallery.former_names("Annika"), gallery.former_names("Nan")
+        gallery.undo_merge(gallery.merge("Annika", "Nan"))
+        assert before == (
+            gallery.people(), gallery.walks(), gallery.former_names("Annika"), gallery.former_names("Nan")
+        )  # fmt: skip
+        assert gallery.enrol("Zoe", [walk(9)], consent="yes").person_id not in {one.person_id for one in before[0]}
+
+    def test_undoing_a_merge_touches_nothing_that_changed_since(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2)], consent="yes", retain_days=9)
+        gallery.enrol("Ben", [walk(3)], consent="yes")
+        gone, stays = (one.walk_id for one in gallery.walks("Anna"))
+        merge = gallery.merge("Anna", "Ben")
+        gallery.forget_walk(gone)
+        later = gallery.enrol("Ben", [walk(4)], consent="yes", retain_days=5)
+        gallery.undo_merge(merge)
+        assert [one.walk_id for one in gallery.walks("Anna")] == [stays]
+        assert (names(gallery)["Ben"], gallery.person("Ben").expires) == (2, later.expires)
+
+    def test_a_merge_is_not_undone_where_somebody_is_gone_or_the_name_is_taken(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        merge = gallery.merge("Anna", "Ben")
+        gallery.enrol("anna", [walk(3)], consent="yes")
+        with pytest.raises(GalleryError, match="There is a 'anna' again"):
+            gallery.undo_merge(merge)
+        gallery.forget("Ben")
+        gallery.forget("anna")
+        with pytest.raises(GalleryError, match=r"not in .* any more"):
+            gallery.undo_merge(merge)
+        assert gallery.people() == []
+
+    def test_one_walk_is_read_with_all_that_is_stored_of_it(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2, silhouettes=True)], consent="yes")
+        (_, (_, stored)) = next(gallery.records("Anna"))
+        found = gallery.walk(gallery.walks("Anna")[1].walk_id)
+        np.testing.assert_array_equal(found.embedding.parts, stored.embedding.parts)
+        same_sequence(found.silhouettes, stored.silhouettes)
+        assert (found.source, found.track_id, found.added, found.thumbnail) == (
+            stored.source, stored.track_id, stored.added, stored.thumbnail
+        )  # fmt: skip
+        with pytest.raises(GalleryError, match="no walk"):
+            gallery.walk(99)
+
     def test_a_walk_moves_to_its_right_owner(self, gallery: Gallery) -> None:
         gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
         ben = gallery.enrol("Ben", [walk(3)], consent="yes")

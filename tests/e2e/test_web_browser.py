@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.browser import new_page
 from tests.clips import Walker, crossing, write_clip
 
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHT_FREE = ("detector.name=motion", "segmenter.name=motion", "gait.name=gei")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 PATIENCE = 200_000.0  # ms; a run takes a few seconds on a quiet machine
 
 
@@ -73,21 +68,9 @@ def address(studio: Path) -> Iterator[str]:
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
     """The first page, in a window as wide as a laptop's; errors of its scripts fail the test."""
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1200, "height": 800})
-        page.set_default_timeout(30_000)
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    with new_page() as page:
         page.goto(address)
         yield page
-        browser.close()
-        assert errors == []
 
 
 def run(page: Page, kind: str, video: str) -> None:

@@ -166,8 +166,11 @@ def test_corrections(store: SqliteGallery) -> None:
     service.rename("Ben", "Benno")
     service.move(1, "Benno")
     assert names(service) == {"Anna": 1, "Benno": 2}
-    assert service.merge("Anna", "benno").walks == 3
-    assert [event.event for event in store.log(3)] == ["merge", "move", "rename"]
+    merge = service.merge("Anna", "benno")
+    assert names(service) == {"Benno": 3}
+    service.undo_merge(merge)
+    assert names(service) == {"Anna": 1, "Benno": 2}
+    assert [event.event for event in store.log(4)] == ["undo merge", "merge", "move", "rename"]
 
 
 def test_export_and_import(store: SqliteGallery, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 from starlette.testclient import TestClient
 
 from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import NewWalk
+from app.gallery.store import Merge, NewWalk, Person
 from app.types import Embedding
-from app.web.options import WebOptions
+from app.web.bin import Bin, DeletedWalk
+from app.web.options import NotThereError, WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
 from app.workspace import in_use
@@ -46,14 +48,65 @@ def test_people_are_corrected_and_forgotten(client: TestClient) -> None:
     (walk,) = client.get(f"/api/people/{ben}").json()["walk_list"]
     assert client.post(f"/api/walks/{walk['walk_id']}/move", json={"name": "Cleo"}).status_code == 204
     assert people(client) == {"Anna": 1, "Benno": 0, "Cleo": 2}
-    assert client.post(f"/api/people/{cleo}/merge", json={"person_id": anna}).status_code == 204
+    assert client.post(f"/api/people/{cleo}/merge", json={"person_id": anna}).status_code == 200
     assert people(client) == {"Anna": 3, "Benno": 0}
-    assert client.delete(f"/api/walks/{walk['walk_id']}").status_code == 204
+    assert client.delete(f"/api/walks/{walk['walk_id']}").status_code == 200
     assert people(client) == {"Anna": 2, "Benno": 0}
     assert client.delete(f"/api/people/{anna}").json() == {"walks": 2, "results": 0}
     assert people(client) == {"Benno": 0}
     events = [event["event"] for event in client.get("/api/log").json()]
     assert events[:5] == ["forget", "forget walk", "merge", "move", "rename"]
+
+
+def test_merges_and_deleted_walks_can_be_undone(client: TestClient) -> None:
+    anna, _, cleo = (person["person_id"] for person in client.get("/api/people").json())
+    merge = client.post(f"/api/people/{cleo}/merge", json={"person_id": anna}).json()["key"]
+    walks = client.get(f"/api/people/{anna}").json()["walk_list"]
+    deleted = client.delete(f"/api/walks/{walks[0]['walk_id']}").json()["key"]
+    told = [{**entry, "seconds": entry["seconds"] > 590} for entry in client.get("/api/bin").json()]
+    assert told == [
+        {"key": deleted, "kind": "walk", "seconds": True, "name": "Anna", "person_id": anna, "source": "Anna.mp4"},
+        {"key": merge, "kind": "merge", "seconds": True, "name": "Cleo", "into": "Anna"},
+    ]
+    for key in (merge, deleted):
+        assert client.post(f"/api/bin/{key}/restore").status_code == 204
+        again = client.post(f"/api/bin/{key}/restore")
+        assert (again.status_code, "cannot be undone" in again.text) == (404, True)
+    assert people(client) == {"Anna": 1, "Ben": 1, "Cleo": 1}
+    assert client.get("/api/bin").json() == []
+
+
+def test_forgetting_empties_the_bin_of_the_person(client: TestClient, tmp_path: Path) -> None:
+    anna, ben, cleo = (person["person_id"] for person in client.get("/api/people").json())
+    (walk,) = client.get(f"/api/people/{cleo}").json()["walk_list"]
+    keys = [client.delete(f"/api/walks/{walk['walk_id']}").json()["key"]]
+    keys.append(client.post(f"/api/people/{cleo}/merge", json={"person_id": anna}).json()["key"])
+    kept = client.post(f"/api/people/{anna}/merge", json={"person_id": ben}).json()["key"]
+    assert client.delete(f"/api/bin/{kept}").status_code == 204
+    assert [entry["key"] for entry in client.get("/api/bin").json()] == []  # nobody could be found again
+    for key in keys:
+        assert client.post(f"/api/bin/{key}/restore").status_code == 404
+    assert people(client) == {"Ben": 2}
+
+
+def test_the_bin_follows_who_is_forgotten_elsewhere_and_empties_itself() -> None:
+    now = 0.0
+    bin_ = Bin(lambda: now)
+    long_ago = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    anna, ben, cleo = (Person(number, name, "yes", long_ago, None, 1) for number, name in enumerate("ABC", 1))
+    walk = NewWalk(Embedding(np.zeros((2, 8), np.float32), "gei", 9), "a.mp4")
+    deleted, merge = bin_.put(DeletedWalk(anna, 1, walk)), bin_.put(Merge(anna, ben, (), (), ()))
+    other = bin_.put(DeletedWalk(cleo, 2, walk))
+    bin_.keep_only({2, 3})
+    assert [entry.key for entry in bin_.all()] == [other, merge, deleted], "Anna was merged into Ben, who is there"
+    bin_.keep_only({3})
+    assert [entry.key for entry in bin_.all()] == [other]
+    now = 599.0
+    assert bin_.get(other)
+    now = 601.0
+    assert bin_.all() == []
+    with pytest.raises(NotThereError):
+        bin_.get(other)
 
 
 def test_what_cannot_be_done_says_why(client: TestClient, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import { get } from "./api.js";
 import { el } from "./dom.js";
+import { bin } from "./bin.js";
 import { findable } from "./find.js";
 import { count, day } from "./format.js";
 
-export async function people() {
-  const [everybody, log] = await Promise.all([get("/people"), get("/log")]);
+export async function people({ again }) {
+  const [everybody, log, deleted] = await Promise.all([get("/people"), get("/log"), get("/bin")]);
   return [
     el("h1", {}, "People"),
     el("p", { class: "lead" }, everybody.length
@@ -18,6 +19,7 @@ export async function people() {
       el("span", { class: "who" }, person.name),
       el("span", { class: "hint" }, count(person.walks, "walk"), person.expires && ` · until ${day(person.expires)}`))),
     { label: "Find somebody", kind: "people" }),
+    bin(deleted, again),
     log.length > 0 && el("details", { class: "log" }, el("summary", {}, "What was done with the gallery"), el("ul", {}, log.map((event) => el("li", {},
       el("time", { datetime: event.time }, new Date(event.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })), " ", el("strong", {}, event.event), " ",
       el("span", { class: "hint" }, detailsOf(event.details)))))),

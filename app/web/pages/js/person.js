@@ -2,12 +2,13 @@
 
 import { get, patch, post, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
+import { bin, restoring } from "./bin.js";
 import { clock, count, day, moment, seconds } from "./format.js";
 import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
 export async function person({ go, again }, id) {
-  const [found, everybody, seen] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`)]);
+  const [found, everybody, seen, deleted] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`), get("/bin")]);
   const others = everybody.filter((other) => other.person_id !== found.person_id);
   const name = el("input", { id: "name", value: found.name, required: true, maxlength: 100 });
   const into = el("select", { id: "into", required: true }, el("option", { value: "" }, "Choose"), others.map((other) => el("option", { value: other.person_id }, other.name)));
@@ -20,6 +21,7 @@ export async function person({ go, again }, id) {
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
       el("ul", { class: "walks" }, found.walk_list.map((walk) => walkRow(walk, others, found, { go, again })))),
+    bin(deleted.filter((entry) => entry.person_id === found.person_id), again),
     el("section", { class: "manage" },
       el("form", { class: "line", onsubmit: action(async () => {
         await patch(`/people/${id}`, { name: name.value });
@@ -28,9 +30,10 @@ export async function person({ go, again }, id) {
       }) }, el("label", { for: "name" }, "Name"), name, el("button", {}, "Rename")),
       others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
         const other = others.find((one) => one.person_id === Number(into.value));
-        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, el("p", {}, `All walks are given to ${other.name}, and the name ${found.name} disappears. This cannot be undone.`), "Merge")) return;
-        await post(`/people/${id}/merge`, { person_id: other.person_id });
+        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, el("p", {}, `All walks are given to ${other.name}, and the name ${found.name} disappears. For ten minutes you can undo this on the page “People”.`), "Merge")) return;
+        const { key } = await post(`/people/${id}/merge`, { person_id: other.person_id });
         await go(`/people/${other.person_id}`);
+        notify(`${found.name} and ${other.name} are one person now.`, { undo: restoring(key) });
       }) }, el("label", { for: "into" }, "Is the same person as"), into, el("button", {}, "Merge")),
       el("div", {}, el("button", { type: "button", class: "danger", onclick: action(() => forget(found, go)) }, `Forget ${found.name} …`))),
   ];
@@ -58,9 +61,9 @@ function walkRow(walk, others, owner, { go, again }) {
     el("span", { class: "row-actions" }, others.length > 0 && to,
       el("button", { type: "button", class: "plain small", onclick: action(async () => {
         if (owner.walk_list.length === 1) return forget(owner, go);
-        if (!await confirmed("Delete this walk?", el("p", {}, "Its embedding, silhouettes and picture are deleted from the gallery, and what is kept of videos to make further runs quicker."), "Delete")) return;
-        await remove(`/walks/${walk.walk_id}`);
-        again();
+        const { key } = await remove(`/walks/${walk.walk_id}`);
+        await again();
+        notify("The walk is deleted. For ten minutes it can be put back.", { undo: restoring(key) });
       }) }, "Delete")));
 }
 

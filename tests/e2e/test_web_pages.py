@@ -1,0 +1,74 @@
+"""The pages about people, cameras and programs in headless Chromium, on made-up results: each flow, and its looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra 'web'")
+pytest.importorskip("playwright", reason="needs playwright")
+
+from tests.browser import check_looks, new_page
+from tests.studio import Studio, new_studio, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """Anna with two walks, Ben with one; each was enrolled from a run of their own."""
+    studio = new_studio(tmp_path)
+    for name, videos in (("Anna", ("yard.mp4", "hall.mp4")), ("Ben", ("gate.mp4",))):
+        for video in videos:
+            result = studio.result({studio.video(video): {1: None}})
+            studio.people.name_track(result, 0, 1, name, "Signed form of 3 May", None, True)
+    return studio
+
+
+@pytest.fixture
+def page(studio: Studio) -> Iterator[Page]:
+    """The list of people."""
+    with served(studio.options) as address, new_page() as page:
+        page.goto(f"{address}/people")
+        page.get_by_role("heading", name="People", exact=True).wait_for()
+        yield page
+
+
+def test_a_deleted_walk_is_put_back(page: Page, studio: Studio) -> None:
+    page.get_by_role("link", name="Anna").click()
+    page.get_by_role("heading", name="2 walks in the gallery").wait_for()
+    for undo in ("notice", "bin"):
+        page.locator(".walks li", has_text="yard.mp4").get_by_role("button", name="Delete").click()
+        page.get_by_role("heading", name="1 walk in the gallery").wait_for()
+        page.get_by_text("A walk of Anna from yard.mp4").wait_for()
+        if undo == "notice":
+            page.get_by_role("button", name="Undo").click()
+        else:
+            check_looks(page, "deleted-walk")
+            page.get_by_role("button", name="Put back").click()
+        page.get_by_role("heading", name="2 walks in the gallery").wait_for()
+        assert not page.get_by_text("Can be undone").is_visible()
+    page.locator(".walks li", has_text="yard.mp4").get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete now").click()
+    page.get_by_text("Can be undone").wait_for(state="detached")
+    assert studio.people.known().names.keys() == {1, 2}
+
+
+def test_a_merge_is_undone(page: Page) -> None:
+    page.get_by_role("link", name="Ben").click()
+    page.get_by_label("Is the same person as").select_option(label="Anna")
+    page.get_by_role("button", name="Merge").click()
+    page.get_by_role("dialog").get_by_role("button", name="Merge").click()
+    page.get_by_role("heading", name="3 walks in the gallery").wait_for()
+    page.get_by_role("link", name="People").click()
+    page.get_by_text("Ben became Anna").wait_for()
+    check_looks(page, "merged")
+    page.get_by_role("button", name="Make two people again").click()
+    page.get_by_role("link", name="Ben").wait_for()
+    page.get_by_role("link", name="Ben").click()
+    page.get_by_role("heading", name="1 walk in the gallery").wait_for()
+    page.locator(".sightings a", has_text="gate.mp4").wait_for()

@@ -1,0 +1,143 @@
+"""A web folder with made-up videos, people and results, and the page served from it, for tests of the web page."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+
+from app.types import Embedding, GaitSequence
+from app.web.inspection import Header
+from app.web.jobs import Job, JobStore
+from app.web.options import WebOptions
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo
+from app.web.people import People
+from app.web.results import RunResult
+from app.web.videos import Video, VideoLibrary
+
+FPS = 25.0
+FRAMES = list(range(10, 40))
+
+
+@dataclass
+class Studio:
+    """A web folder with made-up videos and results."""
+
+    options: WebOptions
+    jobs: JobStore
+    videos: VideoLibrary
+    people: People
+
+    def video(self, name: str) -> str:
+        video_id = uuid.uuid4().hex
+        folder = self.options.folder / "uploads" / video_id
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(b"film of " + name.encode())
+        video = Video(video_id=video_id, name=name, source="upload", bytes=1, added=0.0, seen=Header())
+        (folder / "video.json").write_text(video.model_dump_json())
+        return video_id
+
+    def result(
+        self, videos: Mapping[str, Mapping[int, str | None]], known: Mapping[str, int] | None = None
+    ) -> RunResult:
+        """A job that found these tracks, by video id, named after `known`, and kept a walk of each."""
+        names = {video_id: self.videos.get(video_id).name for video_id in videos}
+        job = Job(kind="identify", probes=list(videos), names=names, state="done")
+        folder = self.jobs.result(job)
+        reports = []
+        for video_id, tracks in videos.items():
+            stem = Path(names[video_id]).stem
+            for kind in ("features", "run/crops"):
+                (folder / kind / stem).mkdir(parents=True)
+            reports.append(_report(names[video_id], tracks))
+            for track_id, identity in tracks.items():
+                if identity == "unusable":
+                    continue
+                pictures = folder / "silhouettes" / stem / f"{track_id:03d}"
+                pictures.mkdir(parents=True)
+                rng = np.random.default_rng(int(video_id[:8], 16) + track_id)
+                silhouettes = rng.integers(0, 255, (len(FRAMES), 64, 64)).astype(np.uint8)
+                for index, silhouette in zip(FRAMES, silhouettes, strict=True):
+                    Picture.fromarray(silhouette).save(pictures / f"{index:06d}.png")
+                embedding = Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", len(FRAMES))
+                sequence = GaitSequence(np.asarray(FRAMES), silhouettes, FPS)
+                write_features(folder / "features" / stem, track_id, embedding, sequence)
+                (folder / "run" / "crops" / stem / f"{track_id}.jpg").write_bytes(b"\xff\xd8 picture")
+        (folder / "run" / "results.json").write_text(
+            json.dumps({"gallery": None, "probes": reports, "models": {}, "timings": {}})
+        )
+        outcome = Outcome(
+            videos=[SeenVideo(video_id=i, name=Path(n).stem, painted=f"{Path(n).stem}.mp4") for i, n in names.items()],
+            identities=[
+                KnownIdentity(name=name, colour="#000000", person_id=person_id, walks=self.walks_of(person_id))
+                for name, person_id in (known or {}).items()
+            ],
+        )
+        (folder / "outcome.json").write_text(outcome.model_dump_json())
+        self.jobs.save(job)
+        return RunResult(job, folder)
+
+    def walks_of(self, person_id: int) -> list[int]:
+        return [walk_id for walk_id, owner in self.people.known().owners.items() if owner == person_id]
+
+    def names(self) -> list[str]:
+        return sorted(self.people.known().names.values())
+
+
+def write_features(folder: Path, track_id: int, embedding: Embedding, sequence: GaitSequence) -> None:
+    """Write a file as runs do."""
+    np.savez(
+        folder / f"{track_id:03d}.npz",
+        parts=embedding.parts,
+        model_id=np.asarray(embedding.model_id),
+        frames=np.asarray(embedding.frames),
+        frame_indices=sequence.frame_indices,
+    )
+
+
+def _report(video: str, tracks: Mapping[int, str | None]) -> dict[str, Any]:
+    return {
+        "video": video, "width": 64, "height": 48, "fps": FPS, "frame_count": 50, "warnings": [],
+        "tracks": [
+            {
+                "track_id": track_id, "frames": FRAMES, "boxes": [[0.0, 0, 10, 20]] * len(FRAMES),
+                "status": "unusable" if identity == "unusable" else "identified" if identity else "unknown",
+                "identity": None if identity == "unusable" else identity, "confidence": None, "distance": None,
+                "threshold": None, "probability": None, "margin": None, "part_of": None,
+                "reason": "too short: 0.2 s" if identity == "unusable" else None, "candidates": [],
+            }
+            for track_id, identity in tracks.items()
+        ],
+    }  # fmt: skip
+
+
+def new_studio(folder: Path) -> Studio:
+    """An empty studio in `folder`."""
+    options = WebOptions(folder / "web", folder / "gallery.db", folder / "input")
+    jobs, videos = JobStore(options.folder), VideoLibrary(options)
+    return Studio(options, jobs, videos, People(options, jobs, videos))
+
+
+@contextmanager
+def served(options: WebOptions) -> Iterator[str]:
+    """Serve the page from a thread during the block; yields its address."""
+    import uvicorn
+
+    from app.web.server import create_app, listen
+
+    with listen("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(create_app(options), log_level="warning", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
