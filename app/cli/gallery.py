@@ -65,6 +65,7 @@ def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
     """Show a person and their walks."""
     with gallery_service(gallery_db) as gallery:
         person, walks = gallery.store.person(name), gallery.walks(name)
+        denials = gallery.store.denials(name)
     console.print(Text(person.name, style="bold"))
     until = f"kept until {_day(person.expires)}" if person.expires is not None else "kept until forgotten"
     console.print(Text(f"Enrolled {_day(person.enrolled)}, {until}. Consent: {person.consent}"), soft_wrap=True)
@@ -82,6 +83,8 @@ def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
     console.print(table)
     for model in dict.fromkeys(walk.model_id for walk in walks):
         say(f"Embedded with {model}: {_numbers([walk.walk_id for walk in walks if walk.model_id == model])}")
+    for denial in denials:
+        say(f"Not {person.name}: track {denial.track_id} of {denial.source}, as somebody said on {_day(denial.added)}.")
     kept = [walk.walk_id for walk in walks if walk.has_silhouettes]
     if kept:
         say(f"Silhouettes are kept of: {_numbers(kept)}")

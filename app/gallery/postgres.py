@@ -49,6 +49,7 @@ _PRIVATE = {
     "thumbnail": ("jpeg",),
     "event": ("details",),
     "code": ("code",),
+    "denial": ("vector", "source"),
 }
 """Columns that hold something about people."""
 _ONLY_GROWS = f"""
@@ -75,10 +76,14 @@ _ALSO: dict[int, tuple[str, ...]] = {
             f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"
             for table, columns in _PRIVATE.items()
             for column in columns
-            if table != "code"
+            if table not in ("code", "denial")  # which later migrations make
         ),
     ),
     3: ("ALTER TABLE code ALTER COLUMN code SET STATISTICS 0",),
+    5: (
+        "ALTER TABLE denial ALTER COLUMN vector SET STORAGE EXTERNAL",
+        *(f"ALTER TABLE denial ALTER COLUMN {column} SET STATISTICS 0" for column in _PRIVATE["denial"]),
+    ),
 }
 """What a migration also needs here, by its number."""
 

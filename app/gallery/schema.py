@@ -114,4 +114,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("CREATE INDEX walk_source ON walk (source)",),
+    (
+        # Walks of which somebody said that they are not this person's. The walks themselves need not be in the gallery.
+        """
+        CREATE TABLE denial (
+            denial_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            person_id INTEGER NOT NULL REFERENCES person ON DELETE CASCADE,
+            model_id TEXT NOT NULL,
+            frames INTEGER NOT NULL,
+            parts INTEGER NOT NULL,
+            channels INTEGER NOT NULL,
+            vector BLOB NOT NULL CHECK (length(vector) = 4 * parts * channels),
+            source TEXT NOT NULL,
+            track_id INTEGER,
+            added TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX denial_person ON denial (person_id)",
+        "CREATE INDEX denial_model ON denial (model_id)",
+    ),
 )

@@ -150,6 +150,10 @@ class GalleryService:
             else:  # nobody has that name yet, and a person is only made with a walk
                 new.append(walk)
                 replaced.append(walk_id)
+        for denials in self.store.denied([walk.embedding for walk in walks]):
+            for denied, denial_id in denials.items():
+                if name_key(denied) == name_key(name):  # somebody has said so, and says the opposite now
+                    self.store.allow(denial_id)
         if not new and walks and person is not None:
             return Enrolment(self.store.person(person.name), (), tuple(present))
         enrolled = self.store.enrol(name, new, consent=consent, retain_days=retain_days)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial, wraps
-from itertools import islice, repeat
+from itertools import islice, product, repeat
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
 from app.files import as_text
 from app.gallery.codes import AXES, KEPT, LARGE, Axes, CodeIndex
-from app.gallery.distances import Distances, Metric
+from app.gallery.distances import Distances, Metric, is_same_recording, part_distances
 from app.gallery.redaction import Redaction
 from app.gallery.search import ROWS, WalkIndex
 from app.gallery.store import (
     JSON,
     STRANGER,
+    Denial,
     EnrolledWalk,
     Event,
     Merge,
@@ -324,7 +325,9 @@ class SqlGallery:
                 tuple(self._former_names(db, moved_id)),
                 tuple(self._former_names(db, kept_id)),
                 tuple(row[0] for row in walks),
+                tuple(denial.denial_id for denial in self._denials(db, moved_id)),
             )
+            db.execute("UPDATE denial SET person_id = ? WHERE person_id = ?", (kept_id, moved_id))
             db.execute("UPDATE walk SET person_id = ? WHERE person_id = ?", (kept_id, moved_id))
             db.execute(
                 "INSERT INTO former_name SELECT ?, name FROM former_name WHERE person_id = ? ON CONFLICT DO NOTHING",
@@ -358,8 +361,9 @@ class SqlGallery:
                 db.execute("INSERT INTO former_name VALUES (?, ?)", (merged.person_id, former))
             for former in {merged.name, *merge.merged_names} - set(merge.kept_names):
                 db.execute("DELETE FROM former_name WHERE person_id = ? AND name = ?", (kept_id, former))
-            give = "UPDATE walk SET person_id = ? WHERE person_id = ? AND walk_id = ?"
-            db.executemany(give, [(merged.person_id, kept_id, walk_id) for walk_id in merge.walk_ids])
+            for table, ids in (("walk", merge.walk_ids), ("denial", merge.denial_ids)):
+                give = f"UPDATE {table} SET person_id = ? WHERE person_id = ? AND {table}_id = ?"
+                db.executemany(give, [(merged.person_id, kept_id, number) for number in ids])
             ends = merge.kept.expires if kept.expires == _earlier(merge.kept.expires, merged.expires) else kept.expires
             db.execute(
                 "UPDATE person SET enrolled = ?, expires = ? WHERE person_id = ?",
@@ -374,6 +378,44 @@ class SqlGallery:
             db.execute("UPDATE walk SET person_id = ? WHERE walk_id = ?", (person.person_id, walk_id))
             self._log(db, "move", walk_id=walk_id, name=owner, to=person.name)
 
+    def deny(self, walk: NewWalk, name: str) -> int:
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            for known, denial_id in self._denied(db, [walk.embedding])[0].items():
+                if known == person.name:
+                    return denial_id
+            parts, channels = walk.embedding.parts.shape
+            self._log(db, "deny", name=person.name, source=walk.source, track_id=walk.track_id)
+            return db.insert(
+                "denial",
+                person_id=person.person_id,
+                model_id=walk.embedding.model_id,
+                frames=walk.embedding.frames,
+                parts=parts,
+                channels=channels,
+                vector=_bytes(walk.embedding),
+                source=as_text(walk.source),
+                track_id=walk.track_id,
+                added=_text(_now()),
+            )
+
+    def allow(self, denial_id: int) -> None:
+        with self._file.writing() as db:
+            query = "SELECT name, source, track_id FROM denial JOIN person USING (person_id) WHERE denial_id = ?"
+            row = db.execute(query, (denial_id,)).fetchone() if denial_id.bit_length() <= _LARGEST_ID else None
+            if row is None:
+                raise GalleryError("Nobody has said this, or it was taken back already.")
+            db.execute("DELETE FROM denial WHERE denial_id = ?", (denial_id,))
+            self._log(db, "allow", name=row[0], source=row[1], track_id=row[2])
+
+    def denials(self, name: str) -> list[Denial]:
+        with self._file.reading() as db:
+            return self._denials(db, self._person(db, name).person_id)
+
+    def denied(self, walks: Sequence[Embedding]) -> list[dict[str, int]]:
+        with self._file.reading() as db:
+            return self._denied(db, walks)
+
     def forget(self, name: str) -> int:
         with self._file.writing() as db:
             walks = self._forget(db, self._person(db, name))
@@ -383,6 +425,7 @@ class SqlGallery:
     def forget_walk(self, walk_id: int) -> None:
         with self._file.writing() as db:
             owner = self._owner(db, walk_id)
+            self._forget_denials(db, [walk_id])
             self._note_removal(db, "walk_id = ?", walk_id)
             db.execute("DELETE FROM walk WHERE walk_id = ?", (walk_id,))
             db.execute("INSERT INTO purge VALUES (1) ON CONFLICT DO NOTHING")
@@ -690,6 +733,38 @@ class SqlGallery:
         rows = db.execute("SELECT name FROM former_name WHERE person_id = ?", (person_id,))
         return [_former_name(row) for row in rows]
 
+    def _denials(self, db: Connection, person_id: int) -> list[Denial]:
+        rows = db.execute(
+            "SELECT denial_id, person_id, model_id, source, track_id, added FROM denial WHERE person_id = ? "
+            "ORDER BY denial_id",
+            (person_id,),
+        )
+        return [_denial(row) for row in rows]
+
+    def _denied(self, db: Connection, walks: Sequence[Embedding]) -> list[dict[str, int]]:
+        found: list[dict[str, int]] = [{} for _ in walks]
+        query = (
+            "SELECT denial_id, parts, channels, vector, name FROM denial JOIN person USING (person_id) "
+            "WHERE model_id = ? ORDER BY denial_id"
+        )
+        for model_id in {walk.model_id for walk in walks}:
+            rows = db.execute(query, (model_id,)).fetchall()
+            places = [place for place, walk in enumerate(walks) if walk.model_id == model_id]
+            for place, row in product(places, rows):
+                if _is_recording(walks[place], _vectors_of(row[:4])):
+                    found[place][str(row[4])] = int(row[0])
+        return found
+
+    def _forget_denials(self, db: Connection, walk_ids: Sequence[int]) -> None:
+        """Remove the denials of the very recordings that these walks are, because they hold them too."""
+        models = {row[0] for row in db.execute("SELECT DISTINCT model_id FROM denial")}
+        if not models:
+            return
+        query = "SELECT model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
+        walks = [walk for walk in map(_embedding, _rows_of(db, query, walk_ids)) if walk.model_id in models]
+        for denials in self._denied(db, walks):
+            db.executemany("DELETE FROM denial WHERE denial_id = ?", [(number,) for number in denials.values()])
+
     def _note_removal(self, db: Connection, which: str, value: int) -> None:
         """Let every program that keeps walks in memory know that these embeddings go."""
         db.execute(
@@ -700,6 +775,8 @@ class SqlGallery:
 
     def _forget(self, db: Connection, person: Person, event: str = "forget") -> int:
         names = Redaction([person.name, *self._former_names(db, person.person_id)])
+        walks = db.execute("SELECT walk_id FROM walk WHERE person_id = ?", (person.person_id,))
+        self._forget_denials(db, [row[0] for row in walks])
         self._note_removal(db, "person_id = ?", person.person_id)
         db.execute("DELETE FROM person WHERE person_id = ?", (person.person_id,))
         self._redact(db, names)
@@ -712,7 +789,7 @@ class SqlGallery:
             redacted = names.details(entry.details)
             if redacted != entry.details:
                 db.execute("UPDATE event SET details = ? WHERE event_id = ?", (_json(redacted), entry.event_id))
-        for table, column in (("walk", "source"), ("walk", "view"), ("person", "consent")):
+        for table, column in (("walk", "source"), ("walk", "view"), ("person", "consent"), ("denial", "source")):
             key = f"{table}_id"
             for number, text in db.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
                 if not isinstance(text, str):
@@ -962,6 +1039,15 @@ def _walk(row: Sequence[Any]) -> EnrolledWalk:
 
 
 @_sound
+def _denial(row: Sequence[Any]) -> Denial:
+    denial_id, person_id, model_id, source, track_id, added = row
+    model_id, source = (_typed(text, str) for text in (model_id, source))
+    return Denial(
+        denial_id, person_id, model_id, source, None if track_id is None else _count(track_id, 0), _moment(added)
+    )
+
+
+@_sound
 def _event(row: Sequence[Any]) -> Event:
     event_id, time, event, details = row
     return Event(event_id, _moment(time), _typed(event, str), _typed(json.loads(details), dict))
@@ -971,6 +1057,14 @@ def _event(row: Sequence[Any]) -> Event:
 def _embedding(row: Sequence[Any]) -> Embedding:
     model_id, frames, parts, channels, vector = row
     return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1))
+
+
+def _is_recording(walk: Embedding, other: Floats) -> bool:
+    """Whether `walk` and the parts `other` are one recording. The Euclidean distance tells that for every metric."""
+    if walk.parts.shape != other.shape:
+        return False
+    distance = float(part_distances(walk.parts[None], other[None])[0, 0])
+    return is_same_recording(distance, walk, "euclidean")
 
 
 def _bytes(embedding: Embedding) -> bytes:

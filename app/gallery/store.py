@@ -86,10 +86,22 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Denial:
+    """That a walk is not a person's, as somebody said. `source`, `track_id` and `model_id` are those of the walk."""
+
+    denial_id: int
+    person_id: int
+    model_id: str
+    source: str
+    track_id: int | None
+    added: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Merge:
     """What a merge changed, by which it can be undone.
 
-    `merged` and `kept` are the two people before it, with their former names, and `walk_ids` are the walks that
+    `merged` and `kept` are the two people before it, with their former names. `walk_ids` and `denial_ids` are what
     `merged` gave away.
     """
 
@@ -98,6 +110,7 @@ class Merge:
     merged_names: tuple[str, ...]
     kept_names: tuple[str, ...]
     walk_ids: tuple[int, ...]
+    denial_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +239,28 @@ class GalleryStore(Protocol):
 
     def move_walk(self, walk_id: int, name: str) -> None:
         """Give a walk to `name`, because it is theirs."""
+
+    def deny(self, walk: NewWalk, name: str) -> int:
+        """Remember that a walk, which need not be in the gallery, is not a person's; return the number of the denial.
+
+        Of the walk, the embedding, the source and the track are kept until the denial is taken back, the person is
+        forgotten, or a person or walk is forgotten whose recording it is.
+        """
+        ...
+
+    def allow(self, denial_id: int) -> None:
+        """Take a denial back."""
+
+    def denials(self, name: str) -> list[Denial]:
+        """Return the denials about a person, in the order in which they were added."""
+        ...
+
+    def denied(self, walks: Sequence[Embedding]) -> list[dict[str, int]]:
+        """Return for each walk whose it is not: the names of these people, each with the number of the denial.
+
+        A denial is about one recording, however often it is analysed (`app.gallery.distances.is_same_recording`).
+        """
+        ...
 
     def forget(self, name: str) -> int:
         """Remove a person and all that is derived from them: embeddings, silhouettes, thumbnails, the name in the log.

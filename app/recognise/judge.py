@@ -7,7 +7,7 @@ live watch, the web page and the Python interface. So the same people get the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -345,17 +345,16 @@ class Judge:
         embeddings: Sequence[Embedding],
         tracks: Sequence[Track],
         seen: Scene | None = None,
-        denied: Sequence[Set[str]] = (),
     ) -> list[Decision]:
         """Name the walks of one video, or of the people in view of a camera.
 
-        Walks that share a frame never receive the same name (`app.recognise.matching.match`).
+        Walks that share a frame never receive the same name (`app.recognise.matching.match`), and no walk receives a
+        name of which somebody has said that it is not this one (`GalleryStore.deny`).
 
         Args:
             embeddings: of the walks.
             tracks: where the walks were seen.
             seen: everything that the camera has shown, which tells what it does to walks; None: these walks.
-            denied: see `app.recognise.matching.match`.
 
         Returns:
             One decision for each walk, in order.
@@ -367,6 +366,7 @@ class Judge:
             return []
         metric, neighbours = self.settings.metric, self.settings.neighbours
         frames = own_frames(tracks)
+        denied = [others.keys() for others in self.gallery.denied(embeddings)]
         people = {person.person_id: person for person in self.gallery.people()}
         # People in view together need different names. So each walk needs one candidate more than it meets others. The
         # search is so deep that even the people with the most walks cannot fill the list alone.
@@ -382,6 +382,7 @@ class Judge:
             people[row[0].person_id].name if row and is_same_recording(row[0].distance, embedding, metric) else None
             for row, embedding in zip(found, embeddings, strict=False)
         ]
+        recordings = [None if name in others else name for name, others in zip(recordings, denied, strict=True)]
         # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
         walks = self.gallery.walks_of(near & people.keys(), model_id)
         enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])

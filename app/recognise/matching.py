@@ -102,7 +102,8 @@ def match(
     names = list(dict.fromkeys(identities))
     table = identity_distances(distances, identities, neighbours)
     for row, others in enumerate(denied):
-        table[row, [name in others for name in names]] = _DENIED
+        if others:
+            table[row, [name in others for name in names]] = _DENIED
     moments = visibility(frames)
     assignment = assign(table, moments, threshold)
     columns = assignment.columns
@@ -155,9 +156,9 @@ def agreement(match: Match, table: Distances, names: Sequence[str]) -> Agreement
         names: what these people are called (I,).
 
     Returns:
-        None where there is only one piece or one candidate, as pieces then say nothing.
+        None where there is only one piece or one person, or no candidate, as pieces then say nothing.
     """
-    if len(table) < 2 or len(names) < 2:
+    if len(table) < 2 or len(names) < 2 or not match.candidates:
         return None
     person = names.index(match.identity or match.candidates[0].identity)
     return Agreement(int((table.argmin(axis=1) == person).sum()), len(table))

@@ -96,6 +96,8 @@ class TrackView:
     def sureness(self) -> str:
         text = self.track.sureness.text
         if self.track.identity is None:
+            if not self.track.candidates:
+                return ""
             return f"nearest: {self.track.candidates[0].identity}, {text}" if text else ""
         return f"probability {text}" if self.track.probability is not None else text
 

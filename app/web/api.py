@@ -371,7 +371,7 @@ async def unname_track(site: Here, result: JobResult, place: int, track_id: int)
 
 @router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}")
 def deny(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
-    """Remember that a track is not a person."""
+    """Remember that a track is not a person: no run gives this walk that name again."""
     site.people.deny(result, place, track_id, person_id, denied=True)
     return _done()
 
@@ -400,8 +400,11 @@ def person(site: Here, person_id: int) -> dict[str, Any]:
     """Return one person, with their walks."""
     with site.people.gallery() as gallery:
         one = site.people.get(gallery, person_id)
-        walks = [_walk(walk) for walk in gallery.walks(one.name)]
-        return {**_person(one, person_id in gallery.pictured()), "walk_list": walks}
+        return {
+            **_person(one, person_id in gallery.pictured()),
+            "walk_list": [_walk(walk) for walk in gallery.walks(one.name)],
+            "denials": [{**asdict(denial), "added": denial.added.isoformat()} for denial in gallery.denials(one.name)],
+        }
 
 
 @router.get("/people/{person_id}/sightings")
@@ -437,6 +440,13 @@ async def merge(
     """Give all walks of one person to another, because both are the same person. `key` undoes it for ten minutes."""
     async with site.queue.at_rest():
         return {"key": await asyncio.to_thread(site.people.merge, person_id, into)}
+
+
+@router.delete("/people/{person_id}/denials/{denial_id}")
+def allow_walk(site: Here, person_id: int, denial_id: int) -> Response:
+    """Take back that a walk is not this person's."""
+    site.people.allow(person_id, denial_id)
+    return _done()
 
 
 @router.get("/people/{person_id}/traces")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def name_again(
     outcome: Outcome,
     gallery: GalleryStore,
     match: MatchSettings,
-    denied: Mapping[str, Set[str]],
 ) -> Report:
     """Return what `results.json` would say if the run had been made with the gallery as it is now.
 
@@ -36,7 +34,6 @@ def name_again(
         outcome: of the run.
         gallery: the people to know.
         match: how walks are compared.
-        denied: the names of people who somebody said a track is not, by ``video/track`` as in `Job.labels`.
 
     Raises:
         GalleryError: nobody in the gallery can be compared with these walks.
@@ -47,11 +44,9 @@ def name_again(
     ]
     judge = Judge.of(gallery, _card(report.models["gait"]), match, videos)
     probes = []
-    for place, (before, video) in enumerate(zip(report.probes, videos, strict=True)):
+    for before, video in zip(report.probes, videos, strict=True):
         scene = Scene.of(video)
-        not_them = [denied.get(f"{place}/{track.track_id}", frozenset()) for track in scene.tracks]
-        # Without the warnings, which the run has given.
-        decisions = judge.decide(scene.embeddings, scene.tracks, denied=not_them)
+        decisions = judge.decide(scene.embeddings, scene.tracks)  # without the warnings, which the run has given
         named = {track.track_id: decision for track, decision in zip(scene.tracks, decisions, strict=True)}
         probes.append(before.model_copy(update={"tracks": video_report(video, named).tracks}))
     return report.model_copy(update={"probes": probes})

@@ -36,7 +36,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WALK_REMOVED = "forget walk"  # the event in the gallery's log
-_CHANGES = ("enrol", "rename", "merge", "undo merge", "move", "import", "re-embed", "forget", "expire", _WALK_REMOVED)
+_CHANGES = (
+    "enrol",
+    "rename",
+    "merge",
+    "undo merge",
+    "move",
+    "import",
+    "re-embed",
+    "forget",
+    "expire",
+    "deny",
+    "allow",
+    _WALK_REMOVED,
+)
 """The events in the log after which walks may have other names."""
 _MOST_AGAIN = 32
 """So many runs that were named again are kept in memory."""
@@ -70,7 +83,7 @@ class People:
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
         self._bin = Bin()
-        self._again: dict[str, tuple[str, Report]] = {}
+        self._again: dict[str, tuple[int, Report]] = {}
         self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
     @contextmanager
@@ -237,20 +250,33 @@ class People:
             return None if found is None else found[0].name
 
     def deny(self, result: RunResult, place: int, track_id: int, person_id: int, *, denied: bool) -> None:
-        """Remember that a track is not a person, or take that back. It is only about this run.
+        """Remember that a track is not a person, or take that back; all runs of the video follow.
 
         Raises:
             NotThereError: there is no such track or person.
+            WebError: the walk cannot be used.
         """
-        result.track(place, track_id)
+        walk = _new_walk(result, place, track_id, keep=False)
         with self._lock, self.gallery() as store:
-            self.get(store, person_id)
-            others = result.job.denied.setdefault(f"{place}/{track_id}", [])
-            if denied and person_id not in others:
-                others.append(person_id)
-            elif not denied and person_id in others:
-                others.remove(person_id)
-            self._jobs.save(result.job)
+            name = self.get(store, person_id).name
+            if denied:
+                store.deny(walk, name)
+                return
+            known = store.denied([walk.embedding])[0].get(name)
+            if known is not None:
+                store.allow(known)
+
+    def allow(self, person_id: int, denial_id: int) -> None:
+        """Take back that a walk is not a person's.
+
+        Raises:
+            NotThereError: there is no such person, or nothing of the kind was said about them.
+        """
+        with self._lock, self.gallery() as store:
+            said = store.denials(self.get(store, person_id).name)
+            if denial_id not in [denial.denial_id for denial in said]:
+                raise NotThereError("Nobody has said this, or it was taken back already.")
+            store.allow(denial_id)
 
     def unname_track(self, result: RunResult, place: int, track_id: int) -> None:
         """Take the walk that `name_track` enrolled out of the gallery again, and a person who was only enrolled for it.
@@ -288,17 +314,14 @@ class People:
             return
         with self._lock, self.gallery() as store:
             changes = store.log(1, _CHANGES)
-            denied = result.job.denied
-            if not changes or (result.job.kind == "identify" and not denied and _before(changes[0], result.job)):
+            if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
                 return
-            state = f"{changes[0].event_id} {sorted(denied.items())}"
-            named_in, again = self._again.get(result.job.job_id, ("", report))
+            state = changes[0].event_id
+            named_in, again = self._again.get(result.job.job_id, (0, report))
             if named_in != state:
-                names = self.known().names
-                others = {track: {names[one] for one in ids if one in names} for track, ids in denied.items()}
                 settings = Settings.load(self._options.config, self._options.assignments, {"match.far": result.job.far})
                 try:
-                    again = name_again(report, result.folder, result.outcome, store, settings.match, others)
+                    again = name_again(report, result.folder, result.outcome, store, settings.match)
                 except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
                     logger.info("%s: not named again, because %s", result.job.job_id, error)
                     return

@@ -280,6 +280,59 @@ class TestGallery:
             gallery.undo_merge(merge)
         assert gallery.people() == []
 
+    def test_whose_a_walk_is_not_is_remembered_for_that_recording(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        number = gallery.deny(walk(3), "anna")
+        assert gallery.deny(replace(walk(3), source="again.mp4"), "Anna") == number, "the same is not said twice"
+        gallery.deny(walk(3), "Ben")
+        nearly = replace(walk(3).embedding, parts=walk(3).embedding.parts * np.float32(1 + 1e-6))
+        other = replace(walk(3).embedding, parts=walk(3).embedding.parts * np.float32(1.01))
+        foreign = replace(walk(3).embedding, model_id="other")
+        found = gallery.denied([nearly, other, walk(4).embedding, foreign])
+        assert [sorted(one) for one in found] == [["Anna", "Ben"], [], [], []]
+        (denial,) = gallery.denials("Anna")
+        assert (denial.denial_id, denial.source, denial.track_id) == (number, "walk3.mp4", 3)
+        assert gallery.log(1)[0].details == {"name": "Ben", "source": "walk3.mp4", "track_id": 3}
+        gallery.allow(number)
+        assert (gallery.denials("Anna"), len(gallery.denials("Ben"))) == ([], 1)
+        for gone in (number, 2**70):
+            with pytest.raises(GalleryError, match="taken back"):
+                gallery.allow(gone)
+        with pytest.raises(GalleryError, match="no 'Zoe'"):
+            gallery.deny(walk(3), "Zoe")
+
+    @pytest.mark.parametrize("how", ["the person", "whose walk it is", "the walk"])
+    def test_forgetting_reaches_what_a_walk_is_not(self, gallery: Gallery, how: str) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        gallery.deny(walk(2), "Anna")
+        if how == "the person":
+            gallery.forget("Anna")
+            gallery.enrol("Anna", [walk(1)], consent="yes")
+        elif how == "whose walk it is":
+            gallery.forget("Ben")
+        else:
+            gallery.forget_walk(gallery.walks("Ben")[0].walk_id)
+        assert gallery.denied([walk(2).embedding]) == [{}]
+        assert gallery.denials("Anna") == []
+
+    def test_names_in_the_sources_of_denials_are_forgotten(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        gallery.deny(replace(walk(3), source="ben and cleo.mp4"), "Anna")
+        gallery.forget("Ben")
+        assert gallery.denials("Anna")[0].source == "(forgotten) and cleo.mp4"
+
+    def test_what_a_walk_is_not_follows_a_merge_and_its_undoing(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        gallery.enrol("Ben", [walk(2)], consent="yes")
+        gallery.deny(walk(3), "Anna")
+        merge = gallery.merge("Anna", "Ben")
+        assert list(gallery.denied([walk(3).embedding])[0]) == ["Ben"]
+        gallery.undo_merge(merge)
+        assert list(gallery.denied([walk(3).embedding])[0]) == ["Anna"]
+
     def test_one_walk_is_read_with_all_that_is_stored_of_it(self, gallery: Gallery) -> None:
         gallery.enrol("Anna", [walk(1), walk(2, silhouettes=True)], consent="yes")
         (_, (_, stored)) = next(gallery.records("Anna"))

@@ -58,6 +58,17 @@ def test_a_deleted_walk_is_put_back(page: Page, studio: Studio) -> None:
     assert studio.people.known().names.keys() == {1, 2}
 
 
+def test_what_somebody_said_is_shown_and_taken_back(page: Page, studio: Studio) -> None:
+    result = studio.result({studio.video("gate 2.mp4"): {7: None}})
+    studio.people.deny(result, 0, 7, 1, denied=True)
+    page.get_by_role("link", name="Anna").click()
+    section = page.locator("section", has=page.get_by_role("heading", name="Not Anna"))
+    section.get_by_text("gate 2.mp4").wait_for()
+    check_looks(page, "denied")
+    section.get_by_role("button", name="Take back").click()
+    section.wait_for(state="detached")
+
+
 def test_a_merge_is_undone(page: Page) -> None:
     page.get_by_role("link", name="Ben").click()
     page.get_by_label("Is the same person as").select_option(label="Anna")

@@ -173,6 +173,15 @@ def test_corrections(store: SqliteGallery) -> None:
     assert [event.event for event in store.log(4)] == ["undo merge", "merge", "move", "rename"]
 
 
+def test_who_is_named_after_all_may_be_named_again(store: SqliteGallery) -> None:
+    service = GalleryService(store)
+    for number, name in enumerate(("Anna", "Ben"), 1):
+        service.add_walks(name, [walk(number)], consent="yes")
+        store.deny(walk(3), name)
+    service.add_walks("anna", [walk(3)])
+    assert list(store.denied([walk(3).embedding])[0]) == ["Ben"]
+
+
 def test_export_and_import(store: SqliteGallery, tmp_path: Path) -> None:
     service, progress = GalleryService(store), Remembered()
     service.add_walks("Anna", [walk(1), walk(2)], consent="yes")

@@ -266,3 +266,30 @@ def test_a_folder_of_a_video_that_holds_something_else_stays(place: str, foreign
         write_run(result)
     assert precious.read_text() == "precious"
     assert not (output.folder / "OutputVideos").exists()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_walk_is_never_given_a_name_that_somebody_denied(
+    closed: bool, home: AnalysedVideo, streets: list[AnalysedVideo]
+) -> None:
+    run = Run(stages(MatchSettings(closed=closed)))
+    with SqliteGallery(None) as gallery:
+        for number, name in enumerate(("Anna", "Ben", "Carol"), 1):
+            gallery.enrol(name, enrol_walks(home, [number], thumbnails=False), consent="yes")
+        (walk,) = enrol_walks(streets[0], [3], thumbnails=False)
+        assert name_walks(streets, gallery, run)[0].decisions[3].identity == "Anna"
+        for name, left in (("Anna", {"Ben", "Carol"}), ("Ben", {"Carol"}), ("Carol", set())):
+            gallery.deny(walk, name)
+            decision = name_walks(streets, gallery, run)[0].decisions[3]
+            assert {candidate.identity for candidate in decision.candidates} == left
+            assert decision.identity in {None, *left}
+        assert decision.reason == "somebody has said that it is none of the people who could be compared"
+
+
+def test_the_very_recording_of_somebody_is_not_theirs_where_somebody_denied_that(home: AnalysedVideo) -> None:
+    with SqliteGallery(None) as gallery:
+        for number, name in enumerate(("Anna", "Ben"), 1):
+            gallery.enrol(name, enrol_walks(home, [number], thumbnails=False), consent="yes")
+        gallery.deny(enrol_walks(home, [1], thumbnails=False)[0], "Anna")
+        (seen,) = name_walks([home], gallery, Run(stages()))
+        assert (seen.decisions[1].recording_of, seen.decisions[2].recording_of) == (None, "Ben")

@@ -95,7 +95,7 @@ def test_the_bin_follows_who_is_forgotten_elsewhere_and_empties_itself() -> None
     long_ago = datetime(2026, 1, 1, tzinfo=timezone.utc)
     anna, ben, cleo = (Person(number, name, "yes", long_ago, None, 1) for number, name in enumerate("ABC", 1))
     walk = NewWalk(Embedding(np.zeros((2, 8), np.float32), "gei", 9), "a.mp4")
-    deleted, merge = bin_.put(DeletedWalk(anna, 1, walk)), bin_.put(Merge(anna, ben, (), (), ()))
+    deleted, merge = bin_.put(DeletedWalk(anna, 1, walk)), bin_.put(Merge(anna, ben, (), (), (), ()))
     other = bin_.put(DeletedWalk(cleo, 2, walk))
     bin_.keep_only({2, 3})
     assert [entry.key for entry in bin_.all()] == [other, merge, deleted], "Anna was merged into Ben, who is there"

@@ -179,6 +179,12 @@ def test_what_is_not_there(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
+def identity(client: TestClient, job_id: str, track_id: int) -> str | None:
+    tracks = client.get(f"/api/jobs/{job_id}/result").json()["videos"][0]["tracks"]
+    name: str | None = next(track["identity"] for track in tracks if track["track_id"] == track_id)
+    return name
+
+
 def test_enrolled_from_one_run_and_named_in_the_others(client: TestClient, done: dict[str, Any], video: str) -> None:
     base = f"/api/jobs/{done['job_id']}"
     earlier = ended(client, start(client, video))["job_id"]
@@ -201,11 +207,20 @@ def test_enrolled_from_one_run_and_named_in_the_others(client: TestClient, done:
     assert "Annabel" in client.get(f"/api/jobs/{earlier}/files/results.csv").text
     assert client.patch(f"/api/people/{person_id}", json={"name": "Anna"}).status_code == 204
     denied = f"/api/jobs/{earlier}/videos/0/tracks/{track_id}/denied/{person_id}"
-    for ask, name in ((client.put, None), (client.delete, "Anna")):
-        assert ask(denied).status_code == 204
-        seen = client.get(f"/api/jobs/{earlier}/result").json()["videos"][0]["tracks"]
-        assert next(track for track in seen if track["track_id"] == track_id)["identity"] == name
+    assert client.put(denied).status_code == 204
+    later = ended(client, start(client, video, kind="identify"))["job_id"]
+    runs = (earlier, later)
+    assert [identity(client, run, track_id) for run in runs] == [None, None], "also in another run of the same video"
+    (said,) = client.get(f"/api/people/{person_id}").json()["denials"]
+    assert (said["source"], said["track_id"]) == (client.get("/api/videos").json()[0]["name"], track_id)
+    assert client.delete(denied).status_code == 204
+    assert [identity(client, run, track_id) for run in runs] == ["Anna", "Anna"]
     assert client.put(f"{denied}9").status_code == 404, "there is no such person"
+    assert client.put(denied).status_code == 204
+    (said,) = client.get(f"/api/people/{person_id}").json()["denials"]
+    back = f"/api/people/{person_id}/denials/{said['denial_id']}"
+    assert [client.delete(back).status_code for _ in range(2)] == [204, 404]
+    assert client.delete(f"/api/jobs/{later}").status_code == 204
     job = ended(client, start(client, video, kind="identify"))
     assert job["state"] == "done", job
     found = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"][0]["tracks"]

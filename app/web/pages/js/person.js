@@ -21,6 +21,16 @@ export async function person({ go, again }, id) {
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
       el("ul", { class: "walks" }, found.walk_list.map((walk) => walkRow(walk, others, found, { go, again })))),
+    found.denials.length > 0 && el("section", {}, el("h2", {}, `Not ${found.name}`),
+      el("p", { class: "hint" }, "These walks are never given this name, because somebody has said that they are somebody else’s."),
+      el("ul", { class: "walks" }, found.denials.map((denial) => el("li", {},
+        el("span", { class: "who" }, denial.source),
+        el("span", { class: "hint" }, `track ${denial.track_id} · ${day(denial.added)}`),
+        el("span", { class: "row-actions" }, el("button", { type: "button", class: "plain small", onclick: action(async () => {
+          await remove(`/people/${id}/denials/${denial.denial_id}`);
+          await again();
+          notify(`That walk may be called ${found.name} again.`);
+        }) }, "Take back")))))),
     bin(deleted.filter((entry) => entry.person_id === found.person_id), again),
     el("section", { class: "manage" },
       el("form", { class: "line", onsubmit: action(async () => {

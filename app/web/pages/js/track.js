@@ -49,7 +49,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
         el("button", { type: "button", class: "plain", onclick: action(async () => {
           const denied = `/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/denied/${track.person.person_id}`;
           await put(denied);
-          await done(`This run will not call this walk ${track.person.name} again.`, () => remove(denied));
+          await done(`No run will call this walk ${track.person.name} again.`, () => remove(denied));
         }) }, `Not ${track.person.name}`)));
   } else {
     who.append(namingForm(people, store, "Who is this?", "Enrol"));
