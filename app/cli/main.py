@@ -32,6 +32,7 @@ from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.prepare import app as prepare
 from app.cli.serve import serve
 from app.cli.terminal import ProgressBars, accept_all_text, console, error_console, show_log
+from app.cli.tokens import app as tokens
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.cli.watch import watch
@@ -55,6 +56,7 @@ app.add_typer(train, name="train")
 app.add_typer(disentangle, name="disentangle")
 app.add_typer(walkers, name="walkers")
 app.add_typer(benchmark, name="benchmark")
+app.add_typer(tokens, name="tokens")
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 _WITHOUT_WINDOWS = (

@@ -8,6 +8,7 @@ import mimetypes
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.routing import BaseRoute
 
 import app
 from app.gallery.store import EnrolledWalk, Merge, Person
@@ -23,8 +25,9 @@ from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
 from app.web.bin import Binned
+from app.web.clients import LONGEST, Client, Clients, Scope
 from app.web.jobs import Job, JobStore, Kind
-from app.web.options import ConflictError, NotThereError, WebError, WebOptions
+from app.web.options import ConflictError, ForbiddenError, NotThereError, WebError, WebOptions
 from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.results import RunResult
@@ -33,6 +36,10 @@ from app.web.videos import Video, VideoLibrary
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
+_ABOUT_API = (
+    "Send the token of a program as the header Authorization: Bearer TOKEN. x-scope says which scope a request needs. "
+    "Fields may be added at any time; none changes its meaning."
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Site:
     jobs: JobStore
     queue: JobQueue
     people: People
+    clients: Clients
 
 
 def _site(request: Request) -> Site:
@@ -55,7 +63,29 @@ def _site(request: Request) -> Site:
 Here = Annotated[Site, Depends(_site)]
 Name = Annotated[str, Body(embed=True, min_length=1, max_length=100)]
 """The name of a person: ``{"name": ...}``."""
-router = APIRouter(prefix="/api")
+ENROL: dict[str, Any] = {"x-scope": "enrol"}
+ADMIN: dict[str, Any] = {"x-scope": "admin"}
+
+
+def _scope(route: APIRoute) -> Scope:
+    """Return the scope that a request needs: what the route says, or else ``read`` to read and ``admin`` to change."""
+    usual = "read" if "GET" in (route.methods or ()) else "admin"
+    scope: Scope = (route.openapi_extra or {}).get("x-scope", usual)
+    return scope
+
+
+def _allowed(request: Request) -> None:
+    """Refuse what the token of a program does not allow; a browser may do everything.
+
+    Raises:
+        ForbiddenError: a larger scope is needed.
+    """
+    client: Client | None = request.state.client
+    if client is not None and not client.may(needed := _scope(request.scope["route"])):
+        raise ForbiddenError(f"The token of '{client.name}' has the scope {client.scope}, but {needed} is needed.")
+
+
+router = APIRouter(prefix="/api", dependencies=[Depends(_allowed)])
 
 
 # Sessions
@@ -114,6 +144,53 @@ def _done() -> Response:
     return Response(status_code=204)
 
 
+# Programs
+
+
+@router.get("/clients", openapi_extra=ADMIN)
+def clients(site: Here) -> list[Client]:
+    """Return the programs that have a token."""
+    return site.clients.all()
+
+
+class NewClient(BaseModel):
+    """A program for which a token is made."""
+
+    name: str = Field(min_length=1, max_length=LONGEST)
+    scope: Scope = "read"
+
+
+@router.post("/clients", status_code=201)
+def create_client(site: Here, new: NewClient) -> dict[str, str]:
+    """Make a token for a program. It is not kept, so nobody can ask for it again."""
+    return {"token": site.clients.create(new.name, new.scope)}
+
+
+@router.delete("/clients/{name:path}")
+def revoke_client(site: Here, name: str) -> Response:
+    """Take a program's token away."""
+    site.clients.revoke(name)
+    return _done()
+
+
+@router.get("/openapi.json")
+def openapi(request: Request) -> Response:
+    """Return the description of all requests, in the format OpenAPI."""
+    from fastapi.openapi.utils import get_openapi  # late, as hardly anybody asks for it
+
+    routes: list[BaseRoute] = []
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            shown = copy(route)
+            shown.methods = set(route.methods or ()) - {"HEAD"}
+            shown.openapi_extra = {"x-scope": _scope(route), "security": [{"token": []}]}
+            shown.tags = [route.path.split("/")[2]]
+            routes.append(shown)
+    schema = get_openapi(title="Gaitprint", version=app.__version__, description=_ABOUT_API, routes=routes)
+    schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    return JSONResponse(schema)
+
+
 # Videos
 
 
@@ -123,7 +200,7 @@ async def videos(site: Here) -> list[Video]:
     return await site.videos.all()
 
 
-@router.post("/videos", status_code=201)
+@router.post("/videos", status_code=201, openapi_extra=ENROL)
 async def upload(site: Here, request: Request, name: str) -> Video:
     """Store a video; the body of the request is the file."""
     announced = int(request.headers.get("content-length") or 0)
@@ -174,7 +251,7 @@ async def jobs(site: Here) -> list[dict[str, Any]]:
     return [_public(site, job) for job in site.jobs.all()]
 
 
-@router.post("/jobs", status_code=201)
+@router.post("/jobs", status_code=201, openapi_extra=ENROL)
 async def start(site: Here, new_job: NewJob) -> dict[str, Any]:
     """Put a run into the queue."""
     if (new_job.kind == "compare") != (new_job.gallery is not None):
@@ -210,14 +287,14 @@ async def job(site: Here, job_id: str) -> dict[str, Any]:
     return _public(site, site.jobs.get(job_id))
 
 
-@router.post("/jobs/{job_id}/cancel")
+@router.post("/jobs/{job_id}/cancel", openapi_extra=ENROL)
 async def cancel(site: Here, job_id: str) -> Response:
     """Stop a run."""
     await site.queue.cancel(site.jobs.get(job_id))
     return _done()
 
 
-@router.post("/jobs/{job_id}/restart")
+@router.post("/jobs/{job_id}/restart", openapi_extra=ENROL)
 async def restart(site: Here, job_id: str) -> Response:
     """Begin a run again. Videos that were already analysed to their end are not analysed again."""
     await site.queue.submit(site.jobs.get(job_id))
@@ -346,7 +423,7 @@ class Naming(BaseModel):
     keep_silhouettes: bool = True
 
 
-@router.post("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
+@router.post("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person", openapi_extra=ENROL)
 def name_track(site: Here, result: JobResult, place: int, track_id: int, naming: Naming) -> dict[str, Any]:
     """Enrol a track under a name, or correct its name. `before` says who had the walk, which an undo needs to know."""
     before = site.people.owner_of(result, place, track_id)
@@ -369,14 +446,14 @@ async def unname_track(site: Here, result: JobResult, place: int, track_id: int)
     return _done()
 
 
-@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}")
+@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", openapi_extra=ENROL)
 def deny(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
     """Remember that a track is not a person: no run gives this walk that name again."""
     site.people.deny(result, place, track_id, person_id, denied=True)
     return _done()
 
 
-@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}")
+@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", openapi_extra=ENROL)
 def allow(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
     """Take back that a track is not a person."""
     site.people.deny(result, place, track_id, person_id, denied=False)

@@ -32,13 +32,16 @@ async def healthz(site: Here) -> Response:
 
 @router.get("/metrics")
 async def metrics(site: Here, request: Request) -> Response:
-    """Return numbers about runs and people. Where there is a password, it is needed as a bearer token."""
-    if site.options.password is not None:
+    """Return numbers about runs and people. Where there is a password, it or a program's token is needed as a bearer
+    token.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    is_client = scheme.lower() == "bearer" and site.clients.find(token) is not None
+    if site.options.password is not None and not is_client:
         address = request.client.host if request.client else ""
         if site.sessions.wait(address):
             return PlainTextResponse("Too many wrong passwords.\n", 429)
-        scheme, _, password = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not site.sessions.is_password(password):
+        if scheme.lower() != "bearer" or not site.sessions.is_password(token):
             if scheme:
                 site.sessions.count_wrong(address)
             return PlainTextResponse("The password is needed.\n", 401, {"WWW-Authenticate": "Bearer"})

@@ -66,6 +66,12 @@ class NotThereError(WebError):
     status = 404
 
 
+class ForbiddenError(WebError):
+    """The token of a program does not allow it."""
+
+    status = 403
+
+
 class ConflictError(WebError):
     """It cannot be done at present."""
 

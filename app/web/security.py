@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.web.clients import Client, Clients
 from app.web.options import WebOptions
 
 TOKEN_HEADER = "X-Gaitprint-Token"
@@ -136,8 +137,8 @@ class Sessions:
 class Guard:
     """Checks every request before the application gets it, and adds headers to every answer."""
 
-    def __init__(self, app: ASGIApp, options: WebOptions, sessions: Sessions) -> None:
-        self._app, self._options, self._sessions = app, options, sessions
+    def __init__(self, app: ASGIApp, options: WebOptions, sessions: Sessions, clients: Clients) -> None:
+        self._app, self._options, self._sessions, self._clients = app, options, sessions, clients
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
@@ -156,7 +157,9 @@ class Guard:
             await send(message)
 
         request = Request(scope)
-        refused = self._refusal(request)
+        client = self._client(request)
+        scope["state"] = {**scope.get("state", {}), "client": client}
+        refused = self._refusal(request, client)
         if refused is None and (scope["method"], scope["path"]) != _UPLOAD:
             body = await _whole_body(request, receive)
             if isinstance(body, bytes):
@@ -168,7 +171,12 @@ class Guard:
         else:
             await refused(scope, receive, with_headers)
 
-    def _refusal(self, request: Request) -> JSONResponse | None:
+    def _client(self, request: Request) -> Client | None:
+        """Return the program that sends the request; None for a browser, and for a token that nobody has."""
+        token = _bearer(request)
+        return self._clients.find(token) if token is not None and request.scope["path"].startswith("/api/") else None
+
+    def _refusal(self, request: Request, client: Client | None) -> JSONResponse | None:
         head = [*(part for header in request.scope["headers"] for part in header), request.scope["query_string"]]
         if sum(map(len, head)) > _LARGEST_HEAD:
             return _refused(
@@ -183,6 +191,10 @@ class Guard:
         if any(re.fullmatch(r"[0-9]{1,19}", length) is None for length in request.headers.getlist("content-length")):
             return _refused(400, "The length of the request is not a number.")
         path = request.scope["path"]
+        if client is not None:  # which no other page can send: a browser adds cookies by itself, but never a token
+            return None
+        if path.startswith("/api/") and _bearer(request) is not None:
+            return _refused(401, "This token is not known, or it was revoked.")
         session = self._sessions.find(request.cookies.get(self._options.cookie))
         if path.startswith("/api/") and path not in _OPEN_TO_ALL and not (session and session.signed_in):
             return _refused(401, "Please sign in." if self._sessions.need_password else "Please load the page again.")
@@ -207,6 +219,12 @@ class Guard:
         if name in _LOCAL or name in self._options.host_names:
             return True
         return not self._options.local_only and _is_address(name)  # an address cannot be rebound
+
+
+def _bearer(request: Request) -> str | None:
+    """Return the bearer token of a request (RFC 6750)."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _is_address(name: str) -> bool:

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from app.errors import GaitprintError, SettingsError
 from app.files import explained
 from app.web.api import Site, router, with_cookie
+from app.web.clients import Clients
 from app.web.connections import LimitedConnection
 from app.web.health import router as health
 from app.web.jobs import JobStore
@@ -41,6 +42,7 @@ _FOLLOW_EVERY = 60.0  # s
 _ID = "[0-9a-f]{32}"
 # What the application's folders hold, as regular expressions. It deletes whatever else is in them.
 _OWN = {
+    "clients": r"[0-9a-f]{64}\.json",
     "uploads": _ID,
     "inputs": _ID,
     "jobs": rf"{_ID}\.json",
@@ -62,7 +64,8 @@ def create_app(options: WebOptions) -> FastAPI:
     videos, jobs = VideoLibrary(options), JobStore(options.folder)
     queue, people = JobQueue(options, jobs, videos), People(options, jobs, videos)
     people.check_gallery()
-    site = Site(options, sessions, videos, jobs, queue, people)
+    clients = Clients(options.folder)
+    site = Site(options, sessions, videos, jobs, queue, people, clients)
 
     @contextlib.asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
@@ -83,12 +86,12 @@ def create_app(options: WebOptions) -> FastAPI:
 
     application = FastAPI(title="Gaitprint", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     application.state.site = site
-    application.add_middleware(Guard, options=options, sessions=sessions)
+    application.add_middleware(Guard, options=options, sessions=sessions, clients=clients)
     application.add_exception_handler(GaitprintError, _explained)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.include_router(router)
     application.include_router(health)
-    for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about"):
+    for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about", "/programs"):
         application.add_api_route(address, _page, methods=["GET", "HEAD"], include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
     application.add_exception_handler(404, _nowhere)
@@ -112,7 +115,7 @@ def _need_own(folder: Path) -> None:
 @contextlib.contextmanager
 def _private(folder: Path) -> Iterator[None]:
     """Let only the user whose server it is read what it and its runs write; also what an earlier version wrote."""
-    for name in ("uploads", "inputs", "jobs", "results", "work", "gallery", "worker.log"):
+    for name in ("clients", "uploads", "inputs", "jobs", "results", "work", "gallery", "worker.log"):
         path = folder / name
         with contextlib.suppress(OSError):  # it is not there, or another user's
             path.chmod(0o700 if path.is_dir() else 0o600)

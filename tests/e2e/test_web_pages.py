@@ -69,6 +69,29 @@ def test_what_somebody_said_is_shown_and_taken_back(page: Page, studio: Studio) 
     section.wait_for(state="detached")
 
 
+def test_a_program_gets_a_token(page: Page, studio: Studio) -> None:
+    page.get_by_role("link", name="For programs").click()
+    page.get_by_text("No program has a token yet").wait_for()
+    page.get_by_label("Name of the program").fill("door sign")
+    page.get_by_label("It may").select_option("enrol")
+    page.get_by_role("button", name="Make a token").click()
+    page.get_by_label("Token", exact=True).wait_for()
+    token = page.get_by_label("Token", exact=True).input_value()
+    check_looks(page, "token")
+    page.get_by_role("button", name="Close").click()
+    sent = {"Authorization": f"Bearer {token}"}
+    address = page.url.removesuffix("/programs")
+    answer = page.request.get(f"{address}/api/people", headers=sent)
+    assert [person["name"] for person in answer.json()] == ["Anna", "Ben"]
+    page.get_by_text("people (", exact=False).click()
+    page.get_by_text("GET /api/people/{person_id}/sightings").wait_for()
+    check_looks(page, "programs")
+    page.get_by_role("button", name="Revoke the token of door sign").click()
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    page.get_by_text("No program has a token yet").wait_for()
+    assert page.request.get(f"{address}/api/people", headers=sent).status == 401
+
+
 def test_a_merge_is_undone(page: Page) -> None:
     page.get_by_role("link", name="Ben").click()
     page.get_by_label("Is the same person as").select_option(label="Anna")

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
+from app.web.clients import Clients
 from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER, Guard, Sessions
 from app.web.server import create_app
@@ -163,7 +164,7 @@ def test_a_body_that_does_not_arrive_is_refused(tmp_path: Path, monkeypatch: pyt
 
     headers = [(b"host", b"localhost")]
     scope = {"type": "http", "method": "GET", "path": "/api/session", "headers": headers, "query_string": b""}
-    guard = Guard(routed, WebOptions(tmp_path), Sessions(None))
+    guard = Guard(routed, WebOptions(tmp_path), Sessions(None), Clients(tmp_path))
     asyncio.run(guard(scope, never, send))
     assert sent[0]["status"] == 408
 

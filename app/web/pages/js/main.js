@@ -5,6 +5,7 @@ import { action, el, notify, replaceKeepingPlace, root } from "./dom.js";
 import { about } from "./about.js";
 import { people } from "./people.js";
 import { person } from "./person.js";
+import { programs } from "./programs.js";
 import { run } from "./run.js";
 import { runs } from "./runs.js";
 import { start } from "./start.js";
@@ -16,6 +17,7 @@ const PAGES = [
   [/^\/people$/, people],
   [/^\/people\/(\d+)$/, person],
   [/^\/about$/, about],
+  [/^\/programs$/, programs],
 ];
 
 const main = document.getElementById("main");
@@ -95,7 +97,7 @@ document.getElementById("sign-out").addEventListener("click", action(async () =>
 }));
 
 // The page is written with relative addresses, which would lead elsewhere as soon as its own address changes.
-for (const link of document.querySelectorAll(".top a, link[rel=icon]")) link.href = link.href;
+for (const link of document.querySelectorAll(".top a, .foot a, link[rel=icon]")) link.href = link.href;
 
 try {
   await beginSession();
