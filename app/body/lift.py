@@ -15,7 +15,8 @@ from app.body.mannequin import FEATURES, POINTS, Mannequin
 from app.errors import CheckpointError
 from app.types import BodyMotion, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile
-from app.weights.sessions import onnx_card, open_session
+from app.weights.networks import open_network
+from app.weights.sessions import onnx_card
 
 _OUTPUTS = POINTS * 3 + 3
 
@@ -34,7 +35,7 @@ class LiftingNetwork:
     """Runs a lifting network; `CheckpointError` where the file is none."""
 
     def __init__(self, checkpoint: CheckpointFile) -> None:
-        self._session = open_session(checkpoint.path)
+        self._session = open_network(checkpoint, "cpu", "float32")
         self._name = self._session.get_inputs()[0].name
         self.card = onnx_card("body", checkpoint, self._session, "onnxruntime")
         answer = self._session.run(None, {self._name: np.zeros((1, 3, FEATURES), np.float32)})[0]

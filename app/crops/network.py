@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _OPEN_SIZE = 192
 """Height and width in px of the input, if the graph leaves them open."""
+_LARGEST_WINDOW = 10.0
+"""The largest margin and aspect of a window that make any sense."""
 
 
 def looks_at_crops(path: Path) -> Any | None:
@@ -70,7 +72,7 @@ class CropNetwork:
     def __init__(
         self, checkpoint: CheckpointFile, device: Device = "auto", precision: Precision = "auto", threads: int = 0
     ) -> None:
-        path = checkpoint.path
+        path = self._path = checkpoint.path
         self._session = open_network(checkpoint, device, precision)
         self._pool = ThreadPoolExecutor(threads or cores(), thread_name_prefix="crops")
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -86,12 +88,27 @@ class CropNetwork:
             mean, std = (_colours(self.properties.get(key), default[i]) for i, key in enumerate(("mean", "std")))
         except ValueError as error:
             raise CheckpointError(f"{path}: its metadata 'mean' and 'std' must be three numbers: {error}") from error
-        try:
-            window = {key: float(self.properties[key]) for key in ("margin", "aspect") if key in self.properties}
-        except ValueError as error:
-            raise CheckpointError(f"{path}: its metadata 'margin' and 'aspect' must be numbers: {error}") from error
-        self.shape = CropShape(height, width, **window)
+        if not np.isfinite(mean).all() or not ((std > 1e-6) & (std < 1e6)).all():
+            raise CheckpointError(f"{path}: its metadata 'mean' must be finite, and 'std' above 0.")
+        stated = [key for key in ("margin", "aspect") if key in self.properties]
+        self.shape = CropShape(height, width, **{key: self.number(key, path, _LARGEST_WINDOW) for key in stated})
         self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    def number(self, name: str, path: Path, most: float) -> float:
+        """Return a property of the file `path` that is a number from 0 to `most`.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        try:
+            value = float(self.properties[name])
+        except ValueError:
+            value = float("nan")
+        if not 0 <= value <= most:
+            raise CheckpointError(
+                f"{path}: its property '{name}' must be a number from 0 to {most:g}, not {self.properties[name]}."
+            )
+        return value
 
     def run(self, crop: Image) -> Floats:
         """Return the network's first output for a crop, uint8 BGR (height, width, 3), without the batch dimension."""
@@ -141,6 +158,11 @@ class CropNetwork:
 
     def _run(self, pixels: Floats) -> Floats:
         output: Floats = self._session.run(None, {self._name: pixels})[0]
+        if not np.isfinite(output).all():
+            raise CheckpointError(
+                f"{self._path} gives numbers that are not finite for some pictures: its training has failed, or the "
+                "file is damaged. Use another file."
+            )
         return output
 
     def _pixels(self, crop: Image) -> Floats:

@@ -220,6 +220,8 @@ class YoloxOnnxDetector(Detector):
         if _has_the_ports(self._session):
             try:
                 output = _grey(self._session)
+            except CheckpointError:
+                raise
             except Exception as error:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 raise CheckpointError(f"{path} cannot be run: {first}") from error

@@ -14,6 +14,7 @@ from torch import Tensor
 from app.errors import CheckpointError, SettingsError
 from app.gait import LICENCE
 from app.gait.base import EmbeddingNetwork, FramewiseNetwork, JointNetwork, PictureNetwork
+from app.gait.embeddings import embedding
 from app.gait.frames import thin
 from app.gait.heatmaps import heatmaps
 from app.gait.layers import prepare_for_inference
@@ -156,9 +157,7 @@ class NetworkEmbedder:
             else:  # layers over time would mix walks that are packed, and would see padding
                 parts = torch.cat([self._network.embed(self._tensor(walk)) for walk in inputs])
         features: Floats = parts.mT.float().contiguous().cpu().numpy()
-        return [
-            Embedding(feature, self.card.model_id, len(walk)) for feature, walk in zip(features, inputs, strict=True)
-        ]
+        return [embedding(feature, self.card, len(walk)) for feature, walk in zip(features, inputs, strict=True)]
 
     def _shortened(self, walk: Maps) -> Maps:
         """Choose the frames that the network sees."""

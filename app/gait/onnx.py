@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import CheckpointError
+from app.gait.embeddings import embedding
 from app.gait.frames import thin
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
@@ -133,6 +134,7 @@ class OnnxGait:
         self._margin = (_ROWS - self._session.get_inputs()[0].shape[3]) // 2
         self._one_by_one = self._session.get_inputs()[0].shape[0] == 1
         self._max_frames = settings.max_frames
+        self._shape: tuple[int, ...] | None = None  # (C, P) of the walks so far
         properties = self._session.get_modelmeta().custom_metadata_map
         self._flip = properties.get("flip", "false").lower() == "true"
         self._keep = _number(properties, "keep", 1.0)
@@ -166,12 +168,12 @@ class OnnxGait:
     def _embed(self, silhouettes: Bytes) -> Embedding:
         chosen = silhouettes[ordinary(silhouettes, self._keep)]
         if not self._piece:
-            return Embedding(self._run(chosen[None])[0], self.card.model_id, len(silhouettes))
+            return embedding(self._run(chosen[None])[0], self.card, len(silhouettes))
         frames = cut(len(chosen), self._piece)
         features = self._run(chosen[frames])
         mean = features.mean(axis=0)
         parts = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return Embedding(parts, self.card.model_id, len(silhouettes), features)
+        return embedding(parts, self.card, len(silhouettes), features)
 
     def _run(self, walks: Bytes) -> Floats:
         """Run the network: from uint8 (n, T, 64, 64) to float32 (n, P, C).
@@ -184,6 +186,13 @@ class OnnxGait:
         size = 1 if self._one_by_one else self._session.batch
         groups = (views[start : start + size] for start in range(0, len(views), size))
         answers = [self._session.run(None, {self._name: group})[0] for group in groups]
+        shapes = {answer.shape[1:] for answer in answers} | ({self._shape} if self._shape is not None else set())
+        if len(shapes) > 1 or answers[0].ndim != 3 or sum(map(len, answers)) != len(views):
+            raise CheckpointError(
+                f"{self.card.file} does not give numbers of one shape (C, P) for each walk, so walks cannot be "
+                "compared. Export the network again."
+            )
+        (self._shape,) = shapes
         parts = np.concatenate(answers).reshape(-1, len(walks), *answers[0].shape[1:])
         return np.ascontiguousarray(parts.mean(axis=0).transpose(0, 2, 1))
 

@@ -61,7 +61,9 @@ class OnnxMatte(Segmenter):
         answer = self._channels_last(self._network.run(self._network.noise()))
         total = answer.sum(axis=-1) if self._two else np.ones(1)
         self._logits = bool(answer.min() < -1e-3 or answer.max() > 1.001 or np.abs(total - 1).max() > 1e-2)
-        self.threshold = float(self._network.properties.get("threshold", 0.31 if self._two else 0.4))
+        stated = "threshold" in self._network.properties
+        usual = 0.31 if self._two else 0.4
+        self.threshold = self._network.number("threshold", checkpoint.path, 1.0) if stated else usual
         self._flip = settings.mirror and self._network.properties.get("flip") == "true"
         self.card = self._network.card("segmenter", checkpoint)
 

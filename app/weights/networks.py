@@ -32,7 +32,7 @@ from app.types import Floats
 from app.weights.checkpoints import CheckpointFile
 from app.weights.devices import CPU, Provider, providers_for
 from app.weights.quantised import SOURCE, command, quantised_path
-from app.weights.sessions import open_session
+from app.weights.sessions import open_session, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -89,19 +89,30 @@ class Network:
         return " ".join(["onnxruntime", *([device] if device != "cpu" else []), self.way.precision])
 
     def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
-        """Return the network's outputs, all of them where `outputs` is None."""
+        """Return the network's outputs, all of them where `outputs` is None.
+
+        Raises:
+            CheckpointError: the network cannot be run with these inputs. A graph may fit together only at some sizes.
+        """
         if self._seen is not None:
             self._seen(dict(inputs))
+        return self._run(outputs, inputs)
+
+    def _run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
         session = self._session
         try:
             return list(session.run(outputs, inputs))
         except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
             if self.way.provider == CPU:
-                raise
+                sizes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in inputs.items())
+                raise CheckpointError(
+                    f"{self.way.path} cannot be run with {sizes}: {reason_of(error, self.way.path)}. Export the "
+                    "network again, or use another file."
+                ) from error
             with self._lock:
                 if session is self._session:
                     self._fall_back(error)
-        return list(self._session.run(outputs, inputs))
+        return self._run(outputs, inputs)
 
     def get_inputs(self) -> list[Any]:
         return list(self._session.get_inputs())

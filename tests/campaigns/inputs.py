@@ -50,7 +50,7 @@ from app.video.sources import distinct_names
 from app.walks import archive
 from app.walks.sequences import Walk
 from app.weights.checkpoints import HOME
-from app.weights.registry import detectors, gait_models, pose_models, segmenters
+from app.weights.registry import body_models, detectors, gait_models, pose_models, segmenters
 from tests.campaigns.crew import Attempt, FaultError, Part
 from tests.campaigns.mutations import (
     damage_database,
@@ -184,13 +184,14 @@ def use_checkpoint(path: Path, random: Random) -> None:
         (detectors, settings.detector),
         (segmenters, settings.segmenter),
         (pose_models, settings.pose),
+        (body_models, settings.body),
         (gait_models, settings.gait),
     ):
         try:
             registry.build(replace(section, checkpoint=path), ())  # type: ignore[type-var, arg-type]
         except GaitprintError as error:
             refusals.append(error)
-    if len(refusals) == 4 and path.stem not in ("plain", "evil", "ultralytics", "network"):
+    if len(refusals) == 5 and path.stem not in ("plain", "evil", "ultralytics", "network"):
         raise refusals[0]
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from app.errors import CheckpointError
+from app.settings import GaitSettings, SegmenterSettings
+from app.types import Frame, GaitSequence
 from app.weights import sessions
-from app.weights.registry import detectors, gait_models
+from app.weights.checkpoints import CheckpointFile
+from app.weights.registry import detectors, gait_models, segmenters
 
 onnx = pytest.importorskip("onnx")
 
@@ -108,3 +111,105 @@ def test_each_file_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(CheckpointError, match="crashes ONNX Runtime"):
             sessions.open_session(file)
     assert len(runs) == 1
+
+
+def plain(
+    path: Path, ports: tuple[list[Any], list[Any]], nodes: list[Any], properties: dict[str, str], **constants: Any
+) -> Path:
+    """Write a graph that is `nodes` alone, from ``x`` to ``y``."""
+    make, numbers = onnx.helper, onnx.numpy_helper
+    inputs, outputs = (
+        [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
+        for name, shape in zip("xy", ports, strict=True)
+    )
+    values = [numbers.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = make.make_graph(nodes, "graph", inputs, outputs, values)
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=9)
+    make.set_model_props(model, properties)
+    onnx.save(model, str(path))
+    return path
+
+
+def node(kind: str, *inputs: str, to: str = "y", **attributes: Any) -> Any:
+    return onnx.helper.make_node(kind, list(inputs), [to], **attributes)
+
+
+MEAN = {"axes": [1], "keepdims": 0}
+ONLY_WHEN_RUN: dict[str, tuple[Callable[[], list[Any]], dict[str, Any], str]] = {
+    "another length": (
+        lambda: [node("Reshape", "x", "form", to="r"), node("ReduceMean", "r", **MEAN)],
+        {"form": [1, 64, 64, 44]},
+        r"cannot be run with x \[1, 9, 64, 44\]: .*reshape",
+    ),
+    "no number for an empty row": (
+        lambda: [node("ReduceMean", "x", to="m", **MEAN), node("Log", "m")],
+        {},
+        "not finite",
+    ),
+    "numbers too large": (
+        lambda: [node("ReduceMean", "x", to="m", **MEAN), node("Mul", "m", "n")],
+        {"n": np.float32(1e38)},
+        "not finite",
+    ),
+    "as many parts as silhouettes": (
+        lambda: [node("ReduceMean", "x", to="m", axes=[2, 3], keepdims=0), node("Unsqueeze", "m", "at")],
+        {"at": [1]},
+        "not give numbers of one shape",
+    ),
+    "several answers": (
+        lambda: [node("ReduceMean", "x", to="m", **MEAN), node("Concat", "m", "m", axis=0)],
+        {},
+        "not give numbers of one shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ONLY_WHEN_RUN)
+def test_a_gait_network_that_fails_only_on_a_walk_is_named(what: str, tmp_path: Path) -> None:
+    nodes, constants, reason = ONLY_WHEN_RUN[what]
+    file = plain(tmp_path / "gait.onnx", GAIT, nodes(), {}, **constants)
+    model = gait_models.build(GaitSettings(checkpoint=file), ())
+    silhouettes = np.zeros((9, 64, 64), np.uint8)
+    silhouettes[:, 20:40, 20:40] = 255
+    with pytest.raises(CheckpointError, match=rf"gait\.onnx.*{reason}"):
+        for length in (9, 7):
+            model.embed([GaitSequence(np.arange(length), silhouettes[:length], 25.0)])
+
+
+def matte(path: Path, nodes: list[Any], properties: dict[str, str] | None = None, **constants: Any) -> CheckpointFile:
+    ports: tuple[list[Any], list[Any]] = [1, 3, 48, 32], [1, 1, 48, 32]
+    return CheckpointFile(plain(path, ports, nodes, properties or {}, **constants), "given")
+
+
+def test_a_network_that_cannot_be_run_at_all_is_named(tmp_path: Path) -> None:
+    kernel, bias = np.zeros((1, 3, 1, 1), np.float32), np.zeros(2, np.float32)
+    file = matte(tmp_path / "matte.onnx", [node("Conv", "x", "w", "b")], w=kernel, b=bias)
+    with pytest.raises(CheckpointError, match=r"matte\.onnx cannot be run with x \[1, 3, 48, 32\]: .*bias"):
+        segmenters.get("onnx-matte").build(file, SegmenterSettings())
+
+
+def test_a_network_that_fails_only_on_some_pictures_is_named(tmp_path: Path) -> None:
+    nodes = [
+        node("ReduceMax", "x", to="most", keepdims=1),
+        node("Log", "most", to="log"),
+        node("ReduceMean", "x", to="mean", axes=[1], keepdims=1),
+        node("Add", "mean", "log"),
+    ]
+    segmenter = segmenters.get("onnx-matte").build(matte(tmp_path / "matte.onnx", nodes), SegmenterSettings())
+    dark = Frame(0, 0.0, np.zeros((90, 60, 3), np.uint8))
+    with pytest.raises(CheckpointError, match=r"matte\.onnx gives numbers that are not finite"):
+        segmenter.segment([dark], [np.array([[5, 5, 30, 80]], np.float32)])
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        *({"margin": "1e308"}, {"margin": "-1"}, {"aspect": "nan"}, {"aspect": "wide"}, {"std": "0,0,0"}, {"std": "1"}),
+        *({"mean": "nan,0,0"}, {"threshold": "half"}, {"threshold": "2"}),
+    ],
+    ids=str,
+)
+def test_properties_that_make_no_sense_are_named(properties: dict[str, str], tmp_path: Path) -> None:
+    file = matte(tmp_path / "matte.onnx", [node("ReduceMean", "x", axes=[1], keepdims=1)], properties)
+    with pytest.raises(CheckpointError, match=rf"matte\.onnx: its .*'{next(iter(properties))}'"):
+        segmenters.get("onnx-matte").build(file, SegmenterSettings())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from app.gait import LICENCE
 from app.gait.base import PictureNetwork
 from app.gait.embedder import INPUTS, name_of, note_of
+from app.gait.embeddings import embedding
 from app.gait.frames import thin
 from app.gait.models.gln import GLN
 from app.gait.opengait import outline_of, read_network
@@ -120,7 +121,7 @@ class FileEmbedder:
         inputs = [torch.from_numpy(array[chosen][None]) for array in found]
         with torch.inference_mode():
             parts = network.embed(*(network.input_of(x) if x.dtype == torch.uint8 else x for x in inputs))
-        return Embedding(parts[0].mT.contiguous().numpy(), self.card.model_id, len(chosen))
+        return embedding(parts[0].mT.contiguous().numpy(), self.card, len(chosen))
 
     def _read(self, walk: WalkFile) -> list[NDArray[Any]]:
         """Read what the network takes, frame by frame, in its order."""
