@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -286,7 +287,7 @@ def _change_in(root: list[Any], random: Random) -> None:
         case 1 if isinstance(holder, dict):
             holder[str(random.choice(_VALUES))[:50]] = holder.pop(key)
         case 2 if isinstance(holder, list) and holder is not root:
-            holder.insert(key, holder[key])
+            holder.insert(key, deepcopy(holder[key]))
         case 3:
             value: Any = 0
             for _ in range(random.choice([3, 200])):
@@ -297,7 +298,7 @@ def _change_in(root: list[Any], random: Random) -> None:
         case 5 if isinstance(holder[key], int | float):
             holder[key] = random.choice([-holder[key], holder[key] + 1, holder[key] * 1000, str(holder[key])])
         case _:
-            holder[key] = random.choice(_VALUES)
+            holder[key] = deepcopy(random.choice(_VALUES))  # it may be changed itself
 
 
 def _nodes(node: Any) -> Iterator[Any]:

@@ -134,10 +134,10 @@ def _tensors() -> bytes:
     ],
 )
 def test_damage_comes_from_the_seed_alone(damage: Callable[[bytes, Random], bytes], content: bytes) -> None:
-    made = [damage(content, Random(f"0 x {number}")) for number in range(60)]
-    assert [damage(content, Random(f"0 x {number}")) for number in (3, 40)] == [made[3], made[40]]
-    assert len(set(made)) > 35
-    assert sum(one != content for one in made) > 45
+    made = [damage(content, Random(f"0 x {number}")) for number in range(500)]
+    assert [damage(content, Random(f"0 x {number}")) for number in range(500)] == made  # whatever was made before
+    assert len(set(made[:60])) > 35
+    assert sum(one != content for one in made[:60]) > 45
 
 
 def test_little_can_be_damaged_too() -> None:
