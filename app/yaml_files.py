@@ -24,6 +24,9 @@ _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 """How many values a file may have once every alias is replaced by what it stands for."""
 _DEEPEST = 50
+_LONGEST = 3000
+"""How many characters a value or key may have. Python writes no number that is longer in decimal than 4,300 digits, but
+reads one in hexadecimal."""
 _HALF = re.compile("[\ud800-\udfff]")
 """Half of a character, which only an escape such as ``\\ud800`` can bring in, and which no other program takes."""
 
@@ -73,7 +76,7 @@ def parse_yaml(text: str, where: str, error: type[GaitprintError]) -> Any:
         line = f" (line {mark.line + 1})" if mark is not None else ""
         reason = getattr(problem, "problem", None) or str(problem).partition("\n")[0]
         raise error(f"{where} is not YAML{line}: {reason}.") from problem
-    except (ValueError, LookupError, AttributeError, TypeError) as problem:  # dates such as 2026-13-01, and wrong tags
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as problem:  # 2026-13-01, wrong tags
         raise error(f"{where} has a value that cannot be read: {problem}. Put text into quotation marks.") from problem
 
 
@@ -101,6 +104,11 @@ def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
             values += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
+            if len(event.value) > _LONGEST:
+                raise error(
+                    f"{where} has a value of {len(event.value)} characters in line {event.start_mark.line + 1}; at most "
+                    f"{_LONGEST} are read."
+                )
             if _HALF.search(event.value):
                 raise error(f"{where} has a text with half a character: {ascii(event.value)[:60]}.")
         if len(opened) > _DEEPEST:
