@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import re
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from copy import copy
@@ -26,6 +28,7 @@ from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
 from app.web.bin import Binned
 from app.web.clients import LONGEST, Client, Clients, Scope
+from app.web.coming import Coming
 from app.web.jobs import Job, JobStore, Kind
 from app.web.options import ConflictError, ForbiddenError, NotThereError, WebError, WebOptions
 from app.web.people import People
@@ -202,9 +205,79 @@ async def videos(site: Here) -> list[Video]:
 
 @router.post("/videos", status_code=201, openapi_extra=ENROL)
 async def upload(site: Here, request: Request, name: str) -> Video:
-    """Store a video; the body of the request is the file."""
+    """Store a video that is sent in one piece; the body of the request is the file."""
     announced = int(request.headers.get("content-length") or 0)
     return await site.videos.receive(name, announced, request.stream())
+
+
+_TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
+
+
+def _tus(coming: Coming, status: int = 204, **more: str) -> Response:
+    progress = {"Upload-Offset": str(coming.offset), "Upload-Length": str(coming.length)}
+    return Response(status_code=status, headers={**_TUS, **progress, **more})
+
+
+def _whole_number(text: str | None, what: str) -> int:
+    if text is None or re.fullmatch(r"[0-9]{1,15}", text) is None:
+        raise WebError(f"The header {what} must be a whole number.")
+    return int(text)
+
+
+@router.options("/uploads")
+def tus(site: Here) -> Response:
+    """Say what this server understands of the protocol tus."""
+    about = {"Tus-Version": "1.0.0", "Tus-Extension": "creation,termination"}
+    return Response(status_code=204, headers={**_TUS, **about, "Tus-Max-Size": str(site.options.largest_upload)})
+
+
+@router.get("/uploads")
+def uploads(site: Here) -> list[Coming]:
+    """Return the uploads that have not arrived, which can go on."""
+    return site.videos.coming.all()
+
+
+@router.post("/uploads", status_code=201, openapi_extra=ENROL)
+def begin_upload(site: Here, request: Request) -> Response:
+    """Begin an upload in pieces, as the protocol tus 1.0.0 does (creation).
+
+    The header Upload-Length has its bytes. Upload-Metadata has `filename`, and may have `modified`: when the file was
+    changed, in ms since 1970.
+    """
+    told = {}
+    for pair in request.headers.get("upload-metadata", "").split(","):
+        key, _, value = pair.strip().partition(" ")
+        with suppress(ValueError):
+            told[key] = b64decode(value, validate=True).decode(errors="replace")
+    modified = told.get("modified", "")
+    coming = site.videos.begin(
+        told.get("filename", "video")[:1000],
+        _whole_number(request.headers.get("upload-length"), "Upload-Length"),
+        int(modified) if re.fullmatch(r"[0-9]{1,15}", modified) else None,
+    )
+    return _tus(coming, 201, Location=f"uploads/{coming.upload_id}")  # relative, as a proxy may add to the path
+
+
+@router.get("/uploads/{upload_id}")
+def upload_state(site: Here, upload_id: str) -> Response:
+    """Say in the header Upload-Offset how many bytes of an upload have arrived; ask with HEAD."""
+    return _tus(site.videos.coming.get(upload_id))
+
+
+@router.patch("/uploads/{upload_id}", openapi_extra=ENROL)
+async def append(site: Here, upload_id: str, request: Request) -> Response:
+    """Send further bytes of an upload, from Upload-Offset on. With the last ones it becomes a video of the same id."""
+    if request.headers.get("content-type") != "application/offset+octet-stream":
+        return JSONResponse({"detail": "The content type must be application/offset+octet-stream."}, 415)
+    offset = _whole_number(request.headers.get("upload-offset"), "Upload-Offset")
+    return _tus(await site.videos.append(upload_id, offset, request.stream()))
+
+
+@router.delete("/uploads/{upload_id}", openapi_extra=ENROL)
+def stop_upload(site: Here, upload_id: str) -> Response:
+    """Remove what has arrived of an upload (tus: termination)."""
+    site.videos.coming.remove(upload_id)
+    return Response(status_code=204, headers=_TUS)
 
 
 @router.get("/videos/{video_id}")

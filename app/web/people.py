@@ -523,6 +523,9 @@ class People:
         for video in self._videos.uploads():
             if called.text(video.name) != video.name:
                 self._videos.rename(video, called.text(video.name))
+        for coming in self._videos.coming.all():
+            if called.text(coming.name) != coming.name:
+                self._videos.coming.rename(coming, called.text(coming.name))
         now = {video.video_id: video.name for video in self._videos.uploads()}
         for job in self._jobs.all():
             names = job.names.items()

@@ -32,7 +32,8 @@ _OPEN_TO_ALL = {"/api/session", "/api/login"}
 _LIFETIME = 12 * 3600.0  # s without a request after which a session ends
 _MOST_SESSIONS = 1000
 _MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # the most wrong passwords a minute, from one address and in total
-_UPLOAD = ("POST", "/api/videos")  # the one request whose body may be large; the library of videos limits it
+_UPLOADS = re.compile(r"POST /api/videos|PATCH /api/uploads/[^/]+")
+"""Requests whose bodies may be large; the library of videos limits them."""
 _LARGEST_BODY = 64 << 10  # bytes of any other
 _LARGEST_HEAD = 32 << 10  # bytes of headers and query
 _BODY_TIME = 15.0  # s in which it must arrive
@@ -160,7 +161,7 @@ class Guard:
         client = self._client(request)
         scope["state"] = {**scope.get("state", {}), "client": client}
         refused = self._refusal(request, client)
-        if refused is None and (scope["method"], scope["path"]) != _UPLOAD:
+        if refused is None and not _UPLOADS.fullmatch(f"{scope['method']} {scope['path']}"):
             body = await _whole_body(request, receive)
             if isinstance(body, bytes):
                 receive = _replayed(body, receive)

@@ -43,6 +43,7 @@ _ID = "[0-9a-f]{32}"
 # What the application's folders hold, as regular expressions. It deletes whatever else is in them.
 _OWN = {
     "clients": r"[0-9a-f]{64}\.json",
+    "coming": _ID,
     "uploads": _ID,
     "inputs": _ID,
     "jobs": rf"{_ID}\.json",
@@ -77,7 +78,7 @@ def create_app(options: WebOptions) -> FastAPI:
     async def running() -> AsyncIterator[None]:
         videos.tidy()
         await asyncio.to_thread(people.follow_gallery)  # before anything is served or used by a run
-        tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_following(queue, people))]
+        tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_following(queue, people, videos))]
         yield
         await queue.close()
         for task in tasks:
@@ -115,7 +116,7 @@ def _need_own(folder: Path) -> None:
 @contextlib.contextmanager
 def _private(folder: Path) -> Iterator[None]:
     """Let only the user whose server it is read what it and its runs write; also what an earlier version wrote."""
-    for name in ("clients", "uploads", "inputs", "jobs", "results", "work", "gallery", "worker.log"):
+    for name in ("clients", "coming", "uploads", "inputs", "jobs", "results", "work", "gallery", "worker.log"):
         path = folder / name
         with contextlib.suppress(OSError):  # it is not there, or another user's
             path.chmod(0o700 if path.is_dir() else 0o600)
@@ -126,9 +127,12 @@ def _private(folder: Path) -> Iterator[None]:
         os.umask(before)
 
 
-async def _keep_following(queue: JobQueue, people: People) -> None:
-    """Forget people whose time is over, or who were forgotten elsewhere, as soon as no run stands in the way."""
+async def _keep_following(queue: JobQueue, people: People, videos: VideoLibrary) -> None:
+    """Forget people whose time is over, or who were forgotten elsewhere, as soon as no run stands in the way; and
+    uploads that nobody goes on with.
+    """
     while True:
+        await asyncio.to_thread(videos.coming.remove_old)
         with contextlib.suppress(ConflictError):
             async with queue.at_rest():
                 for step in (people.follow_gallery, people.expire):

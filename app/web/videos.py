@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from app.files import written_whole
 from app.video.formats import HEAD, container_of
 from app.video.sources import disk_key, plain_name, videos_in
+from app.web.coming import Coming, ComingUploads
 from app.web.inspection import Header, inspect
 from app.web.options import NotThereError, TooLargeError, WebError, WebOptions, read_model
 
@@ -58,7 +59,8 @@ class VideoLibrary:
         self._uploads = options.folder / "uploads"
         self._inputs = options.folder / "inputs"  # headers and pictures of the videos in the input folder
         self._inspecting = asyncio.Lock()
-        self._coming: dict[str, str] = {}  # the stems of uploads that are on their way, by id; "" if not chosen yet
+        self._receiving: dict[str, str] = {}  # the stems of uploads that arrive now, by id; "" if not chosen yet
+        self.coming = ComingUploads(options)
 
     async def all(self) -> list[Video]:
         """Return every video, uploads first, the newest first. Nobody waits for a look into them (`look_into`)."""
@@ -109,7 +111,8 @@ class VideoLibrary:
         return folder / video.video_id / "thumbnail.jpg"
 
     async def receive(self, name: str, announced: int, content: AsyncIterator[bytes]) -> Video:
-        """Store an upload. When this returns, the video is complete on the disk; until then it does not exist.
+        """Store an upload that comes in one piece. When this returns, the video is complete on the disk; until then it
+        does not exist.
 
         Args:
             name: what the client calls the file.
@@ -121,31 +124,87 @@ class VideoLibrary:
             WebError: the bytes are not a video.
             VideoError: the video cannot be read.
         """
-        count = sum(1 for _ in self._uploads.glob("[!.]*/video.json")) + len(self._coming)
-        if count >= self._options.most_uploads:
-            raise TooLargeError(f"There are {count} uploads already, and no more are allowed. Delete one first.")
+        self._check_room()
         self._check(announced)
         video_id = uuid.uuid4().hex
-        self._coming[video_id] = ""
-        try:
-            return await self._receive(video_id, name, content)
-        finally:
-            del self._coming[video_id]
-
-    async def _receive(self, video_id: str, name: str, content: AsyncIterator[bytes]) -> Video:
-        with written_whole(self._uploads / video_id) as folder:
+        with self._naming(video_id), written_whole(self._uploads / video_id) as folder:
             folder.mkdir(mode=0o700)
-            size, suffix = await self._write(folder / "content", content)
-            stem = self._coming[video_id] = self._free_stem(safe_stem(name))
-            file = folder / f"{stem}{suffix}"
-            (folder / "content").rename(file)
-            async with self._inspecting:
-                seen = await inspect(file, folder / "thumbnail.jpg")
-            video = Video(
-                video_id=video_id, name=file.name, source="upload", bytes=size, added=round(time.time(), 3), seen=seen
-            )
-            (folder / "video.json").write_text(video.model_dump_json(), encoding="utf-8")
+            await self._write(folder / "content", content)
+            return await self._take_in(video_id, name, folder)
+
+    def begin(self, name: str, length: int, modified: int | None) -> Coming:
+        """Make room for an upload that comes in pieces.
+
+        Args:
+            name: what the client calls the file.
+            length: how many bytes it has.
+            modified: when the client's file was changed, in ms since 1970.
+
+        Raises:
+            TooLargeError: there are too many bytes or too many uploads.
+        """
+        self._check_room()
+        self._check(length)
+        coming = Coming(name=name, length=length, modified=modified)
+        self.coming.begin(coming)
+        return coming
+
+    async def append(self, upload_id: str, offset: int, pieces: AsyncIterator[bytes]) -> Coming:
+        """Add bytes to an upload (`ComingUploads.append`). With the last ones it becomes a video of the same id.
+
+        Raises:
+            WebError: the bytes are not a video, or it cannot be read; then nothing is kept of them.
+        """
+        coming = await self.coming.append(upload_id, offset, pieces)
+        content = self.coming.content(upload_id)
+        try:
+            if offset < HEAD <= coming.offset or coming.is_whole:
+                with content.open("rb") as file:
+                    _suffix(file.read(HEAD))
+            if coming.is_whole:
+                with self._naming(upload_id), written_whole(self._uploads / upload_id) as folder:
+                    folder.mkdir(mode=0o700)
+                    content.rename(folder / "content")
+                    await self._take_in(upload_id, coming.name, folder)
+                self.coming.remove(upload_id)
+        except WebError:
+            self.coming.remove(upload_id)
+            raise
+        return coming
+
+    @contextlib.contextmanager
+    def _naming(self, video_id: str) -> Iterator[None]:
+        """Keep the stem that the upload chooses in the block from others."""
+        self._receiving[video_id] = ""
+        try:
+            yield
+        finally:
+            del self._receiving[video_id]
+
+    async def _take_in(self, video_id: str, name: str, folder: Path) -> Video:
+        """Make a video of what has arrived as ``content`` in `folder`."""
+        content = folder / "content"
+        with content.open("rb") as file:
+            suffix = _suffix(file.read(HEAD))
+        stem = self._receiving[video_id] = self._free_stem(safe_stem(name))
+        file_path = content.rename(folder / f"{stem}{suffix}")
+        async with self._inspecting:
+            seen = await inspect(file_path, folder / "thumbnail.jpg")
+        video = Video(
+            video_id=video_id,
+            name=file_path.name,
+            source="upload",
+            bytes=file_path.stat().st_size,
+            added=round(time.time(), 3),
+            seen=seen,
+        )
+        (folder / "video.json").write_text(video.model_dump_json(), encoding="utf-8")
         return video
+
+    def _check_room(self) -> None:
+        count = sum(1 for _ in self._uploads.glob("[!.]*/video.json")) + len(self._receiving) + len(self.coming.all())
+        if count >= self._options.most_uploads:
+            raise TooLargeError(f"There are {count} uploads already, and no more are allowed. Delete one first.")
 
     def remove(self, video: Video) -> None:
         """Delete an upload.
@@ -174,27 +233,26 @@ class VideoLibrary:
         return [self._read(path) for path in self._uploads.glob("[!.]*/video.json")]
 
     def tidy(self) -> None:
-        """Remove what an interrupted upload left behind."""
-        for folder in (self._uploads, self._inputs):
+        """Remove what an interrupted upload left behind, and those that nobody has gone on with for a day."""
+        self.coming.remove_old()
+        for folder in (self._uploads, self._inputs, self._options.folder / "coming"):
             for path in folder.glob(".*"):
                 shutil.rmtree(path, ignore_errors=True)
 
-    async def _write(self, path: Path, content: AsyncIterator[bytes]) -> tuple[int, str]:
-        """Write the bytes; return how many there were, and the suffix for this kind of file."""
-        size, head, suffix = 0, b"", None
+    async def _write(self, path: Path, content: AsyncIterator[bytes]) -> None:
+        """Write the bytes, and stop as soon as they are too many or clearly no video."""
+        size, head = 0, b""
         with path.open("wb") as out:
             async for chunk in content:
                 size += len(chunk)
                 self._check(size)
-                if suffix is None:
+                if len(head) < HEAD:
                     head += chunk[:HEAD]
                     if len(head) >= HEAD:
-                        suffix = _suffix(head)
+                        _suffix(head)
                 await asyncio.to_thread(out.write, chunk)
-            suffix = suffix or _suffix(head)
             out.flush()
             await asyncio.to_thread(os.fsync, out.fileno())
-        return size, suffix
 
     def _check(self, size: int) -> None:
         limit = self._options.largest_upload
@@ -205,7 +263,7 @@ class VideoLibrary:
         """Return `stem`, with a number if another video has it, because runs name their files after it."""
         stems = [Path(video.name).stem for video in self.uploads()]
         stems += [path.stem for path in self._input_files()]
-        taken = {disk_key(other) for other in (*stems, *self._coming.values())}
+        taken = {disk_key(other) for other in (*stems, *self._receiving.values())}
         number, free = 1, stem
         while disk_key(free) in taken:
             number += 1

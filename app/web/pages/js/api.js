@@ -56,23 +56,28 @@ export async function signOut() {
   await beginSession();
 }
 
-/** Send a video; `onProgress` gets 0..1. Returns a promise, and a function that stops it. */
-export function upload(file, onProgress) {
-  const request = new XMLHttpRequest();
+/** Send a request with bytes or headers of its own; `onProgress` gets the bytes that are sent. Returns a promise of the
+ * answer, which rejects with `Broken` where the connection breaks, and a function that stops it. */
+export function send(method, path, { headers = {}, body = null, onProgress = () => {} } = {}) {
+  const request = new XMLHttpRequest(); // unlike fetch it tells how much is sent
   const done = new Promise((resolve, reject) => {
-    request.open("POST", `${root}/api/videos?name=${encodeURIComponent(file.name)}`);
+    request.open(method, `${root}/api${path}`);
     request.setRequestHeader("X-Gaitprint-Token", session.token);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.upload.addEventListener("progress", (event) => event.lengthComputable && onProgress(event.loaded / event.total));
-    request.addEventListener("load", () => {
-      const body = request.status === 204 ? null : request.responseText;
-      answerOf(new Response(body, { status: request.status })).then(resolve, reject);
-    });
-    request.addEventListener("error", () => reject(new Error("The connection broke while the video was being sent.")));
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", (event) => onProgress(event.loaded));
+    request.addEventListener("load", () => resolve(request));
+    request.addEventListener("error", () => reject(new Broken("The connection broke.")));
     request.addEventListener("abort", () => reject(new Error("Stopped.")));
-    request.send(file);
+    request.send(body);
   });
   return [done, () => request.abort()];
+}
+
+export class Broken extends Error {}
+
+/** Why a request that `send` sent was refused. */
+export async function refusalOf(request) {
+  return answerOf(new Response(request.responseText, { status: request.status })).then(() => null, (error) => error);
 }
 
 /** Call `onJob` with each run that changes and `onGone` with the id of each that is deleted; returns a function that ends it. */

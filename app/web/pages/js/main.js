@@ -9,6 +9,7 @@ import { programs } from "./programs.js";
 import { run } from "./run.js";
 import { runs } from "./runs.js";
 import { start } from "./start.js";
+import { lookForUnfinished } from "./uploads.js";
 
 const PAGES = [
   [/^\/$/, start],
@@ -102,6 +103,7 @@ for (const link of document.querySelectorAll(".top a, .foot a, link[rel=icon]"))
 try {
   await beginSession();
   await show();
+  if (session.signed_in) await lookForUnfinished();
 } catch {
   notify("The server cannot be reached.", { error: true });
 }

@@ -1,14 +1,21 @@
 // A new run: which videos, and with whom the people in them are compared.
 
-import { get, post, remove, session, upload } from "./api.js";
-import { action, confirmed, el, notify, root } from "./dom.js";
+import { get, post, remove, session } from "./api.js";
+import { action, confirmed, el, root } from "./dom.js";
 import { bytes, clock, count } from "./format.js";
 import { liveJobs } from "./runs.js";
+import { add, dropped, whenArrived } from "./uploads.js";
 
 const RATES = [[0.001, "One in a thousand"], [0.01, "One in a hundred"], [0.05, "One in twenty"], [0.1, "One in ten"]];
 const chosen = { kind: null, gallery: "", probes: new Set(), blur: null, far: 0.05 }; // kept while another page is open
 
 export async function start({ signal, go, again }) {
+  let soon;
+  whenArrived((video) => {
+    chosen.probes.add(video);
+    clearTimeout(soon);
+    soon = setTimeout(again, 300); // once for several that arrive together
+  });
   const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
   const ids = new Set(videos.map((video) => video.video_id));
   chosen.kind ??= people.length ? "identify" : "survey";
@@ -113,7 +120,7 @@ export async function start({ signal, go, again }) {
     kindOption("compare", "A video", "The people in one video are looked for in others."),
     kindOption("survey", "Nobody yet", "People are found, and you can look at them and enrol them.")),
   galleryField,
-  el("fieldset", {}, el("legend", {}, "Videos to search"), uploadArea(again), videos.length ? grid : el("p", { class: "empty" }, `No video yet. Add one above, or put files into the folder ${session.input_videos}.`)),
+  el("fieldset", {}, el("legend", {}, "Videos to search"), uploadArea(), videos.length ? grid : el("p", { class: "empty" }, `No video yet. Add one above, or put files into the folder ${session.input_videos}.`)),
   rateField,
   el("div", { class: "field" }, el("label", { for: "blur" }, "Blur in the painted videos"),
     el("select", { id: "blur", onchange: (event) => { chosen.blur = event.target.value; } },
@@ -147,45 +154,20 @@ function tour(videos, go) {
     }) }, "See it on the built-in clips"));
 }
 
-/** Let the browser ask before somebody leaves while files are being sent. */
-const stay = (event) => event.preventDefault();
-
-function uploadArea(again) {
-  const input = el("input", { type: "file", accept: ["video/*", ...session.suffixes].join(","), multiple: true, class: "file", id: "files", onchange: () => send([...input.files]) });
-  const waiting = el("div", { class: "uploads" });
+/** Buttons with which videos are added, and a place to drop them; `uploads.js` sends them, whichever page is open. */
+function uploadArea() {
+  const choice = (id, text, more) => {
+    const input = el("input", { type: "file", class: "file", id, ...more, onchange: () => { add([...input.files]); input.value = ""; } });
+    return [input, el("label", { for: id, class: `button ${id}` }, text)];
+  };
+  const kinds = { accept: ["video/*", ...session.suffixes].join(",") };
   const area = el("div", { class: "drop" },
-    input, el("label", { for: "files", class: "button" }, "Add videos"),
-    el("span", { class: "hint" }, `or drop them here, up to ${bytes(session.largest_upload)} each. They stay on this machine.`), waiting);
+    choice("files", "Add videos", { ...kinds, multiple: true }),
+    choice("folder", "Add a folder", { webkitdirectory: true }),
+    choice("record", "Film", { accept: "video/*", capture: "environment" }),
+    el("span", { class: "hint" }, `or drop videos and folders here, up to ${bytes(session.largest_upload)} each. They stay on this machine.`));
   for (const kind of ["dragenter", "dragover"]) area.addEventListener(kind, (event) => { event.preventDefault(); area.classList.add("over"); });
   for (const kind of ["dragleave", "drop"]) area.addEventListener(kind, (event) => { event.preventDefault(); area.classList.remove("over"); });
-  area.addEventListener("drop", (event) => send([...event.dataTransfer.files]));
-
-  async function send(files) {
-    const errors = [];
-    let arrived = 0;
-    window.addEventListener("beforeunload", stay);
-    for (const file of files) {
-      if (file.size > session.largest_upload) {
-        errors.push(`${file.name} is larger than ${bytes(session.largest_upload)}.`);
-        continue;
-      }
-      const bar = el("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
-      const [done, stop] = upload(file, (share) => { bar.value = share; });
-      const row = el("div", { class: "upload" }, el("span", {}, file.name), bar, el("button", { class: "plain small", type: "button", onclick: stop }, "Stop"));
-      waiting.append(row);
-      try {
-        const video = await done;
-        chosen.probes.add(video.video_id);
-        arrived += 1;
-      } catch (error) {
-        errors.push(`${file.name}: ${error.message}`);
-      }
-      row.remove();
-    }
-    window.removeEventListener("beforeunload", stay);
-    if (arrived) await again();
-    if (errors.length) notify(errors.join(" "), { error: true });
-  }
+  area.addEventListener("drop", action(async (event) => add(await dropped(event.dataTransfer))));
   return area;
 }
-
