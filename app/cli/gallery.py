@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,6 +112,57 @@ def merge(
     with gallery_service(gallery_db) as gallery:
         person = gallery.store.person(gallery.merge(name, into).kept.name)
     say(f"{person.name} has {_count(person.walks, 'walk')} now.")
+
+
+@app.command()
+def consent(
+    name: NameArgument,
+    note: Annotated[str | None, typer.Argument(metavar="[NOTE]", help="What the person agrees to, and how.")] = None,
+    retain_days: Annotated[int | None, typer.Option(min=1, help="Forget them so many days from now.")] = None,
+    no_limit: Annotated[bool, typer.Option("--no-limit", help="Keep them until they are forgotten.")] = False,
+    gallery_db: GalleryOption = GALLERY_DB,
+) -> None:
+    """Change what a person agrees to, or until when they are kept."""
+    from app.errors import GalleryError
+
+    if note is None and retain_days is None and not no_limit:
+        raise GalleryError("Give a note on the consent, --retain-days or --no-limit.")
+    if retain_days is not None and no_limit:
+        raise GalleryError("--retain-days and --no-limit contradict each other: give one of them.")
+    with gallery_service(gallery_db) as gallery:
+        person = gallery.store.person(name)
+        expires = person.expires
+        if retain_days is not None:
+            expires = datetime.now(timezone.utc) + timedelta(days=retain_days)
+        elif no_limit:
+            expires = None
+        gallery.set_consent(person.name, person.consent if note is None else note, expires)
+        person = gallery.store.person(name)
+    until = f"until {_day(person.expires)}" if person.expires is not None else "until forgotten"
+    say(f"{person.name} is kept {until}. Consent: {person.consent}")
+
+
+@app.command()
+def access(
+    name: NameArgument,
+    out: Annotated[Path, typer.Option(help="The zip that is written, e.g. anna.zip.")],
+    gallery_db: GalleryOption = GALLERY_DB,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write everything that is stored of a person into a zip, because they asked for it."""
+    from app.errors import GalleryError
+    from app.files import written_whole
+
+    if out.exists() and not overwrite:
+        raise GalleryError(f"{out} exists already. Give another name, or --overwrite.")
+    with gallery_service(gallery_db) as gallery, written_whole(out) as temporary:
+        temporary.touch(mode=0o600)
+        with temporary.open("r+b") as file:
+            files = gallery.access(name, file)
+    say(
+        f"Wrote {len(files)} files to {out}. README.txt in it explains them. Runs are not in it: the web page adds "
+        "those that it has, on the page of the person. Keep this file safe: whoever has it can recognise the person."
+    )
 
 
 @app.command()

@@ -9,13 +9,14 @@ nobody is forgotten, unless their time is over.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from app.errors import GalleryError
+from app.gallery.access import write_access
 from app.gallery.distances import Metric, is_same_recording
 from app.gallery.store import EnrolledWalk, GalleryStore, Merge, NewWalk, Person, clean_name, name_key
 from app.gallery.strangers import Strangers
@@ -182,6 +183,16 @@ class GalleryService:
     def undo_merge(self, merge: Merge) -> None:
         """Make two people of one again (`GalleryStore.undo_merge`)."""
         self.store.undo_merge(merge)
+
+    def set_consent(self, name: str, consent: str, expires: datetime | None) -> None:
+        """Note what a person agrees to from now on, and until when they are kept (`GalleryStore.set_consent`)."""
+        self.store.set_consent(name, consent, expires)
+
+    def access(self, name: str, out: IO[bytes], more: Iterable[tuple[str, str, bytes]] = ()) -> list[str]:
+        """Write a zip with everything that is stored of a person, who asked for it (`write_access`)."""
+        files = write_access(self.store, name, out, more)
+        self.store.record("access", name=self.store.person(name).name)
+        return files
 
     def move(self, walk_id: int, name: str) -> None:
         """Give a walk to the person whose it is."""

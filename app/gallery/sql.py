@@ -312,6 +312,23 @@ class SqlGallery:
             db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, person.name))
             self._log(db, "rename", name=person.name, new=new)
 
+    def set_consent(self, name: str, consent: str, expires: datetime | None) -> None:
+        consent, now = as_text(consent.strip()), _now()
+        with self._file.writing() as db:
+            person = self._person(db, name)
+            if not consent:
+                raise GalleryError(f"What has {person.name} agreed to? Give a note on their consent.")
+            if expires is not None and not now < expires <= now + timedelta(days=LONGEST_RETENTION):
+                raise GalleryError(
+                    f"{person.name} cannot be kept until {expires:%Y-%m-%d}: give a time from now on, and at most "
+                    f"{LONGEST_RETENTION} days away."
+                )
+            until = _text(expires) if expires is not None else None
+            db.execute(
+                "UPDATE person SET consent = ?, expires = ? WHERE person_id = ?", (consent, until, person.person_id)
+            )
+            self._log(db, "consent", name=person.name, expires=until)
+
     def merge(self, name: str, into: str) -> Merge:
         with self._file.writing() as db:
             person, other = self._person(db, name), self._person(db, into)

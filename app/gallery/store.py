@@ -226,6 +226,13 @@ class GalleryStore(Protocol):
     def rename(self, name: str, new: str) -> None:
         """Give a person another name, which must be free."""
 
+    def set_consent(self, name: str, consent: str, expires: datetime | None) -> None:
+        """Note what a person agrees to from now on, and until when they are kept; None for no limit.
+
+        Raises:
+            GalleryError: the note is empty, or the time is over or further away than anybody is kept.
+        """
+
     def merge(self, name: str, into: str) -> Merge:
         """Give all walks of `name` to `into`, as both are the same person; the earlier of their expiries holds."""
         ...

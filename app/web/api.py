@@ -6,19 +6,22 @@ import asyncio
 import json
 import mimetypes
 import re
+import tempfile
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 from starlette.routing import BaseRoute
 
 import app
@@ -581,6 +584,31 @@ def rename(site: Here, person_id: int, name: Name) -> Response:
     with site.people.service() as gallery:
         gallery.rename(site.people.get(gallery, person_id).name, name)
     return _done()
+
+
+class Consent(BaseModel):
+    """What somebody agrees to, and until when they are kept; null for no limit."""
+
+    consent: str = Field(min_length=1, max_length=2000)
+    expires: AwareDatetime | None
+
+
+@router.put("/people/{person_id}/consent")
+def set_consent(site: Here, person_id: int, agreed: Consent) -> Response:
+    """Note what a person agrees to from now on, and until when they are kept."""
+    with site.people.service() as gallery:
+        gallery.set_consent(site.people.get(gallery, person_id).name, agreed.consent, agreed.expires)
+    return _done()
+
+
+@router.get("/people/{person_id}/access", openapi_extra=ADMIN)
+def access(site: Here, person_id: int) -> Response:
+    """Return a zip with everything that is stored of a person, because they asked for it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - read later; it has no name, so nothing is left if that breaks
+    name = site.people.access(person_id, file)
+    file.seek(0)
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.zip"}
+    return StreamingResponse(iter(partial(file.read, 1 << 16), b""), media_type="application/zip", headers=headers)
 
 
 @router.post("/people/{person_id}/merge")

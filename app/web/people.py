@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from app.errors import GalleryError
 from app.files import explained, written_whole
@@ -443,6 +444,30 @@ class People:
             if len(found) >= _MOST_SIGHTINGS:
                 break
         return found[:_MOST_SIGHTINGS]
+
+    def access(self, person_id: int, out: IO[bytes]) -> str:
+        """Write a zip with everything that is stored of a person, here and in the gallery; return their name."""
+        known, traces = self.known(), self.traces(person_id)
+        names = {kind: [video.name for video in getattr(traces, kind)] for kind in ("only", "shared", "files")}
+
+        def more() -> Iterator[tuple[str, str, bytes]]:
+            told = "videos that show this person: 'only' show nobody else, 'files' lie in the input folder"
+            yield "videos.json", told, json.dumps(names, ensure_ascii=False, indent=1).encode()
+            told = "where runs have seen this person, with a picture beside each"
+            for job in traces.results:
+                result = RunResult(job, self._jobs.result(job))
+                for seen in result.walks_of(person_id, known):
+                    place = f"runs/{job.job_id[:8]}-{seen['place']}-{seen['track_id']}"
+                    crop = result.crop(seen["place"], seen["track_id"])
+                    if crop.is_file():
+                        yield f"{place}.jpg", "", crop.read_bytes()
+                    yield f"{place}.json", told, json.dumps(seen, ensure_ascii=False, indent=1).encode()
+                    told = ""
+
+        with self.service() as gallery:
+            name = self.get(gallery, person_id).name
+            gallery.access(name, out, more())
+            return name
 
     def _called(self, person_id: int, results: Sequence[RunResult], known: Known) -> Redaction:
         """Find the names of a person in texts: those of the gallery, and those that results gave them."""

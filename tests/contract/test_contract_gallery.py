@@ -280,6 +280,19 @@ class TestGallery:
             gallery.undo_merge(merge)
         assert gallery.people() == []
 
+    def test_consent_and_retention_change(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        until = datetime.now(timezone.utc) + timedelta(days=3)
+        gallery.set_consent("anna", " signed ", until)
+        assert (gallery.person("Anna").consent, gallery.person("Anna").expires) == ("signed", until)
+        gallery.set_consent("Anna", "signed", None)
+        assert gallery.person("Anna").expires is None
+        assert gallery.log(1)[0].details == {"name": "Anna", "expires": None}
+        for note, end in (("", None), ("x", until - timedelta(days=9)), ("x", until + timedelta(days=40000))):
+            with pytest.raises(GalleryError, match=r"agreed|cannot be kept"):
+                gallery.set_consent("Anna", note, end)
+        assert gallery.person("Anna").consent == "signed"
+
     def test_whose_a_walk_is_not_is_remembered_for_that_recording(self, gallery: Gallery) -> None:
         gallery.enrol("Anna", [walk(1)], consent="yes")
         gallery.enrol("Ben", [walk(2)], consent="yes")

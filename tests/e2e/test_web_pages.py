@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import pytest
 
@@ -90,6 +91,25 @@ def test_a_program_gets_a_token(page: Page, studio: Studio) -> None:
     page.get_by_role("button", name="Revoke", exact=True).click()
     page.get_by_text("No program has a token yet").wait_for()
     assert page.request.get(f"{address}/api/people", headers=sent).status == 401
+
+
+def test_consent_is_changed_and_everything_downloaded(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("link", name="Anna").click()
+    page.get_by_text("Change", exact=True).click()
+    page.get_by_label("What Anna agrees to").fill("Signed form of 4 May")
+    page.get_by_label("Keep").select_option(label="90 days from now")
+    check_looks(page, "consent")
+    page.get_by_role("button", name="Save").click()
+    page.locator(".quote", has_text="Signed form of 4 May").wait_for()
+    page.get_by_text("kept until").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download everything about this person").click()
+    assert download.value.suggested_filename == "Anna.zip"
+    download.value.save_as(tmp_path / "anna.zip")
+    with ZipFile(tmp_path / "anna.zip") as archive:
+        assert "walks/1/picture.jpg" in archive.namelist()
+    page.get_by_role("button", name="Undo").click()
+    page.locator(".quote", has_text="Signed form of 3 May").wait_for()
 
 
 def test_a_merge_is_undone(page: Page) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -56,6 +59,31 @@ def test_people_are_corrected_and_forgotten(client: TestClient) -> None:
     assert people(client) == {"Benno": 0}
     events = [event["event"] for event in client.get("/api/log").json()]
     assert events[:5] == ["forget", "forget walk", "merge", "move", "rename"]
+
+
+def test_consent_and_retention_are_changed(client: TestClient) -> None:
+    anna = client.get("/api/people").json()[0]["person_id"]
+    path, until = f"/api/people/{anna}/consent", "2030-01-02T03:04:05+00:00"
+    assert client.put(path, json={"consent": "form 8", "expires": until}).status_code == 204
+    told = client.get(f"/api/people/{anna}").json()
+    assert (told["consent"], told["expires"]) == ("form 8", until.replace("+", "+"))
+    assert client.put(path, json={"consent": "form 8", "expires": None}).status_code == 204
+    assert client.get(f"/api/people/{anna}").json()["expires"] is None
+    past = {"consent": "x", "expires": "2001-01-01T00:00:00Z"}
+    blank = [{"consent": text, "expires": None} for text in ("", " ")]
+    for wrong in (*blank, past, {"consent": "x"}, {"consent": "x", "expires": "soon"}):
+        assert client.put(path, json=wrong).status_code == 422, wrong
+
+
+def test_who_asks_for_access_gets_a_zip(client: TestClient) -> None:
+    anna = client.get("/api/people").json()[0]["person_id"]
+    assert client.patch(f"/api/people/{anna}", json={"name": "Änna/B"}).status_code == 204
+    answer = client.get(f"/api/people/{anna}/access")
+    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%84nna%2FB.zip"
+    with ZipFile(BytesIO(answer.content)) as archive:
+        assert json.loads(archive.read("person.json"))["name"] == "Änna/B"
+        assert "videos.json" in archive.namelist()
+    assert client.get("/api/people/99/access").status_code == 404
 
 
 def test_merges_and_deleted_walks_can_be_undone(client: TestClient) -> None:

@@ -9,7 +9,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -102,6 +104,26 @@ def test_a_person_is_seen_in_results(studio: Studio) -> None:
     assert sorted(seen) == sorted([(named.job.job_id, "walk.mp4", 3, False), (other.job.job_id, "other.mp4", 2, True)])
     assert [(one["begin"], one["end"]) for one in studio.people.sightings(anna)] == [(0.4, 1.6)] * 2
     assert studio.people.sightings(anna + 1) == []
+
+
+def test_who_asks_gets_everything_from_the_gallery_and_all_results(studio: Studio) -> None:
+    enrolled = studio.result({studio.video("a.mp4"): {1: None}})
+    anna = enrol(studio, enrolled, 0, 1, "Anna")
+    ben = enrol(studio, studio.result({studio.video("b.mp4"): {1: None}}), 0, 1, "Ben")
+    both = studio.video("both.mp4")
+    for _ in range(70):  # more than a page shows
+        named = studio.result({both: {3: "Anna", 4: "Ben"}}, {"Anna": anna, "Ben": ben})
+    out = BytesIO()
+    assert studio.people.access(anna, out) == "Anna"
+    with ZipFile(out) as archive:
+        names = archive.namelist()
+        place = f"runs/{named.job.job_id[:8]}-0-3"
+        assert archive.read(f"{place}.jpg") == named.crop(0, 3).read_bytes()
+        assert json.loads(archive.read(f"{place}.json"))["video"] == "both.mp4"
+        assert json.loads(archive.read("videos.json")) == {"only": ["a.mp4"], "shared": ["both.mp4"], "files": []}
+        assert "where runs have seen this person" in archive.read("README.txt").decode()
+    assert sum(name.startswith("runs/") and name.endswith("-3.json") for name in names) == 70
+    assert not any(name.endswith(("-4.json", "-4.jpg")) for name in names), "others are left out"
 
 
 def test_merged_people_stay_one_in_results(studio: Studio) -> None:

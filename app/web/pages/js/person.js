@@ -1,6 +1,6 @@
 // One person: their walks, renaming, merging and forgetting.
 
-import { get, patch, post, remove } from "./api.js";
+import { get, patch, post, put, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
 import { bin, restoring } from "./bin.js";
 import { clock, count, day, moment, seconds } from "./format.js";
@@ -15,7 +15,7 @@ export async function person({ go, again }, id) {
   return [
     el("div", { class: "head" }, portrait(found), el("div", {}, el("h1", {}, found.name),
       el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
-    el("section", {}, el("h2", {}, "Consent"), el("p", { class: "quote" }, found.consent)),
+    consentOf(found, again),
     el("section", {}, el("h2", {}, "Seen"), seen.length
       ? el("ul", { class: "sightings" }, seen.map(sighting))
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
@@ -45,8 +45,32 @@ export async function person({ go, again }, id) {
         await go(`/people/${other.person_id}`);
         notify(`${found.name} and ${other.name} are one person now.`, { undo: restoring(key) });
       }) }, el("label", { for: "into" }, "Is the same person as"), into, el("button", {}, "Merge")),
-      el("div", {}, el("button", { type: "button", class: "danger", onclick: action(() => forget(found, go)) }, `Forget ${found.name} …`))),
+      el("div", { class: "actions left" },
+        el("a", { class: "button", href: `/api/people/${id}/access`, download: "" }, "Download everything about this person"),
+        el("button", { type: "button", class: "danger", onclick: action(() => forget(found, go)) }, `Forget ${found.name} …`))),
   ];
+}
+
+/** What somebody has agreed to, and a form that changes it. */
+function consentOf(found, again) {
+  const text = el("textarea", { id: "agreed", rows: 3, maxlength: 2000, required: true }, found.consent);
+  const inDays = (days) => new Date(Date.now() + days * 86400000).toISOString();
+  const until = el("select", { id: "until" }, [
+    ["same", found.expires ? `until ${day(found.expires)}, as it is` : "until I delete it, as it is"],
+    ...(found.expires ? [["", "until I delete it"]] : []), ["30", "30 days from now"], ["90", "90 days from now"], ["365", "a year from now"],
+  ].map(([value, words]) => el("option", { value }, words)));
+  return el("section", {}, el("h2", {}, "Consent"), el("p", { class: "quote" }, found.consent),
+    el("details", {}, el("summary", {}, "Change"),
+      el("form", { class: "fresh agreed", onsubmit: action(async () => {
+        const before = { consent: found.consent, expires: found.expires };
+        const expires = until.value === "same" ? found.expires : until.value ? inDays(Number(until.value)) : null;
+        await put(`/people/${found.person_id}/consent`, { consent: text.value, expires });
+        await again();
+        notify("The consent is noted.", { undo: () => put(`/people/${found.person_id}/consent`, before) });
+      }) },
+      el("label", { for: "agreed" }, `What ${found.name} agrees to`), text,
+      el("label", { for: "until" }, "Keep"), until,
+      el("div", { class: "actions left" }, el("button", {}, "Save")))));
 }
 
 function sighting(seen) {
