@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A place where progress is shown."""
+    """A place where progress is shown. One that shows several stages at once says so: ``at_once = 2``."""
 
     def stage(self, title: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         """Show a stage of `total` frames (None: unknown); the value entered is called with each number done."""
@@ -20,9 +21,39 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
+    at_once = 2
+
     @contextmanager
     def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda done: None
+
+
+class Stoppable:
+    """Shows progress elsewhere. Once it is stopped, work that reports progress to it is interrupted."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Interrupt the work, whichever thread does it, at its next report."""
+        self._stopped.set()
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a stage of `total` frames; see `Progress`.
+
+        Raises:
+            KeyboardInterrupt: it is stopped.
+        """
+        with self._progress.stage(title, total) as advance:
+
+            def report(done: int) -> None:
+                if self._stopped.is_set():
+                    raise KeyboardInterrupt
+                advance(done)
+
+            yield report
 
 
 class Stopwatch:
@@ -30,6 +61,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
         self._started = time.perf_counter()
 
     @contextmanager
@@ -39,7 +71,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[step] += time.perf_counter() - start
+            spent = time.perf_counter() - start
+            with self._lock:
+                self.seconds[step] += spent
 
     def timings(self) -> dict[str, float]:
         """Return the seconds by step so far, and `total` since the watch was made."""

@@ -8,12 +8,13 @@ global state. What the user should know goes to ``logging.getLogger(__name__).wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from app.progress import Progress, Silent, Stopwatch
-from app.settings import Settings
+from app.progress import Progress, Silent, Stoppable, Stopwatch
+from app.settings import Settings, cores
 from app.types import (
     BodyMotion,
     Detections,
@@ -28,6 +29,7 @@ from app.types import (
 )
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class VideoStage(Protocol):
@@ -194,6 +196,28 @@ class Run:
     stages: Stages
     progress: Progress = field(default_factory=Silent)
     watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def side_by_side(self, work: Callable[[T, Run], U], items: Sequence[T], threads: int = 2) -> list[U]:
+        """Return ``work(item, run)`` for each item, in their order; `threads` of them are worked at at once.
+
+        Each of them gets a run of its own: its stages share the networks with the others, and nothing else. They are
+        worked at one after the other where progress can be shown of one only (see `app.progress.Progress`).
+
+        Raises:
+            Exception: that of the first item, in the order of items, whose work failed. The others are stopped.
+        """
+        threads = min(threads, cores(), len(items), getattr(self.progress, "at_once", 1))
+        if threads < 2:
+            return [work(item, self) for item in items]
+        progress = Stoppable(self.progress)
+        with ThreadPoolExecutor(threads, thread_name_prefix="video") as pool:
+            runs = [replace(self, stages=self.stages.twin(), progress=progress) for _ in items]
+            futures = [pool.submit(work, item, run) for item, run in zip(items, runs, strict=True)]
+            try:
+                return [future.result() for future in futures]
+            finally:  # after an error or Ctrl-C
+                progress.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def settings(self) -> Settings:

@@ -115,6 +115,9 @@ class ProgressBars(Progress):
             speed_estimate_period=10,
         )
 
+    at_once = 2
+    """So many stages may be shown at once: each has a bar of its own."""
+
     @classmethod
     def of_frames(cls) -> ProgressBars:
         """Bars for stages that go through the frames of a video, with frames/s."""

@@ -7,6 +7,7 @@ and a file of features for each of its tracks. Those of a track that cannot be u
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from itertools import chain, count, zip_longest
@@ -68,13 +69,20 @@ def write_run(result: Result) -> Path:
     with in_use(output.folder), written_whole(target) as temporary:
         temporary.mkdir()
         parts = _excerpts(result) if output.summary and result.gallery else []
-        shown_videos = [
-            _write_video(named, result.identities, temporary, name, run, part)
-            for named, name, part in zip_longest(result.videos, names, parts)
-        ]
-        if parts:
-            with run.watch.measure("summary"):
-                write_summary(parts, temporary / "summary.gif")
+        with ThreadPoolExecutor(1, thread_name_prefix="summary") as pool:
+            # The excerpts are short, so the GIF is made while the rest of the videos is painted.
+            summary = pool.submit(_write_summary, parts, temporary / "summary.gif") if parts else None
+            try:
+                shown_videos = run.side_by_side(
+                    lambda each, own: _write_video(each[0], result.identities, temporary, each[1], own, each[2]),
+                    list(zip_longest(result.videos, names, parts)),
+                )
+            finally:
+                for part in parts:
+                    part.end()
+            if summary is not None:
+                with run.watch.measure("summary"):
+                    summary.result()
         report = result.report()
         with explained(target):
             (temporary / "results.json").write_text(to_json(report), encoding="utf-8")
@@ -90,6 +98,13 @@ def write_run(result: Result) -> Path:
                 )
                 (temporary / "report.html").write_text(html, encoding="utf-8")
     return target
+
+
+def _write_summary(parts: Sequence[Excerpt], out: Path) -> None:
+    """Write the GIF as soon as its excerpts are complete, while other threads still paint."""
+    for part in parts:
+        part.wait()
+    write_summary(parts, out)
 
 
 def _excerpts(result: Result) -> list[Excerpt]:

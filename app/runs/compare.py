@@ -22,7 +22,7 @@ from app.recognise.scores import find_scores
 from app.results.report import FailureReport
 from app.results.result import NamedVideo, Result
 from app.runs.identify import name_walks
-from app.runs.videos import reasons_against, walks_of, walks_of_probes
+from app.runs.videos import reasons_against, walks_of_gallery_and_probes
 from app.stages import Run
 from app.video.sources import distinct_names
 from app.walks.analyse import AnalysedVideo
@@ -45,10 +45,9 @@ def compare(gallery: Path, probes: Sequence[Path], run: Run, *, fresh: bool = Fa
     match = run.settings.match
     check_settings(match, find_scores(run.stages.gait.card, match.metric))
     names = distinct_names([gallery, *probes])
-    gallery_video = walks_of(gallery, names[0], run, fresh=fresh)
+    gallery_video, analysed, failures = walks_of_gallery_and_probes(gallery, probes, names, run, fresh=fresh)
     if not gallery_video.usable():
         raise NobodyFoundError(f"The gallery {gallery} has no walk that can be used. {reasons_against(gallery_video)}.")
-    analysed, failures = walks_of_probes(probes, names[1:], run, fresh=fresh)
     with run.watch.measure("match"):
         return compare_walks(gallery_video, analysed, run, failures)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ class Excerpt:
         self._size, self._start, self._count = size, start, count
         self.pictures: list[Image] = []
         """RGB."""
+        self._complete = Event()
 
     def look(self, image: Image, time: float) -> None:
         """Take the painted frame `image`, uint8 (H, W, 3) BGR, which is shown from `time` s on."""
@@ -39,6 +41,16 @@ class Excerpt:
         if missing > 0:
             small = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
             self.pictures += [np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)] * missing
+        if len(self.pictures) == self._count:
+            self._complete.set()
+
+    def end(self) -> None:
+        """Take no more pictures: the video is over."""
+        self._complete.set()
+
+    def wait(self) -> None:
+        """Wait until all pictures are there, or the video is over."""
+        self._complete.wait()
 
 
 def excerpts(sizes: Sequence[tuple[int, int]], lengths: Sequence[float], starts: Sequence[float]) -> list[Excerpt]:
