@@ -105,10 +105,8 @@ def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
             if len(event.value) > _LONGEST:
-                line = event.start_mark.line + 1
-                raise error(
-                    f"{where} has a value of {len(event.value)} characters in line {line}; at most {_LONGEST} are read."
-                )
+                line = f" in line {event.start_mark.line + 1}" if event.start_mark is not None else ""
+                raise error(f"{where} has a value of {len(event.value)} characters{line}; at most {_LONGEST} are read.")
             if _HALF.search(event.value):
                 raise error(f"{where} has a text with half a character: {ascii(event.value)[:60]}.")
         if len(opened) > _DEEPEST:
