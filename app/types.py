@@ -257,6 +257,10 @@ class BodyMotion:
         return len(self.frame_indices)
 
 
+LARGEST = 1e15
+"""Distances between walks with larger numbers leave what float32 holds."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
     """A walk as the gait network sees it: `parts` float32 (P, C), from `frames` silhouettes, by `model_id`.
@@ -272,12 +276,12 @@ class Embedding:
 
     def __post_init__(self) -> None:
         _need_array(self.parts, np.float32, (None, None), "Embedding.parts")
-        _need(bool(np.all(np.isfinite(self.parts))), "an embedding must be finite")
+        _need(bool(np.all(np.abs(self.parts) < LARGEST)), "the numbers of an embedding must be finite, and below 1e15")
         _need(self.frames >= 1, "an embedding needs at least one frame")
         if self.pieces is not None:
             _need_array(self.pieces, np.float32, (None, *self.parts.shape), "Embedding.pieces")
             _need(len(self.pieces) >= 1, "an embedding in pieces needs at least one piece")
-            _need(bool(np.all(np.isfinite(self.pieces))), "the pieces of an embedding must be finite")
+            _need(bool(np.all(np.abs(self.pieces) < LARGEST)), "the pieces of an embedding must be finite")
 
     def of_pieces(self) -> list[Embedding]:
         """Return each piece as an embedding of its own; an empty list if the network saw the walk at once."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.errors import CheckpointError
-from app.types import Embedding, Floats, ModelCard
-
-_LARGEST = 1e15
-"""Sums of squares of larger numbers leave what float32 holds, so their distances would be infinite."""
+from app.types import LARGEST, Embedding, Floats, ModelCard
 
 
 def embedding(parts: Floats, card: ModelCard, frames: int, pieces: Floats | None = None) -> Embedding:
@@ -24,7 +21,7 @@ def embedding(parts: Floats, card: ModelCard, frames: int, pieces: Floats | None
         CheckpointError: the numbers cannot be compared.
     """
     for numbers in (parts, *([pieces] if pieces is not None else [])):
-        if not numbers.size or not (np.abs(numbers) < _LARGEST).all():  # not true of NaN either
+        if not numbers.size or not (np.abs(numbers) < LARGEST).all():  # not true of NaN either
             raise CheckpointError(
                 f"{card.file} cannot be used: for a walk of {frames} silhouettes it gives "
                 f"{'numbers that are not finite' if numbers.size else 'nothing'}. Its training has failed, or the file "

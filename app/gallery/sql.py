@@ -46,7 +46,7 @@ from app.gallery.store import (
 )
 from app.progress import Progress, Silent
 from app.stages import GaitModel
-from app.types import Embedding, Floats, GaitSequence, Ints
+from app.types import LARGEST, Embedding, Floats, GaitSequence, Ints
 
 LONGEST_RETENTION = 36525
 """The most days that somebody can be kept: a century."""
@@ -1067,7 +1067,17 @@ def _denial(row: Sequence[Any]) -> Denial:
 @_sound
 def _event(row: Sequence[Any]) -> Event:
     event_id, time, event, details = row
-    return Event(event_id, _moment(time), _typed(event, str), _typed(json.loads(details), dict))
+    return Event(event_id, _moment(time), _typed(event, str), _flat(_typed(json.loads(details), dict)))
+
+
+def _flat(details: T, most: int = 20) -> T:
+    """Return details of an event in which no more than `most` lists and objects lie inside of each other."""
+    if most == 0:
+        raise ValueError("its details are too deep")
+    inside = details.values() if isinstance(details, dict) else details if isinstance(details, list) else ()
+    for value in inside:
+        _flat(value, most - 1)
+    return details
 
 
 @_sound
@@ -1091,6 +1101,8 @@ def _bytes(embedding: Embedding) -> bytes:
 def _vector(content: Any, shape: tuple[int, int]) -> Floats:
     parts, channels = (_count(size, 1) for size in shape)
     vector: Floats = np.frombuffer(_typed(content, bytes), "<f4").astype(np.float32, copy=False)
+    if not np.abs(vector).max(initial=0) < LARGEST:  # nor is NaN
+        raise ValueError("its numbers are not finite, or cannot be compared")
     return vector.reshape(parts, channels)
 
 

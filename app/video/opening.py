@@ -125,7 +125,11 @@ def _of_pictures(path: Path, frames: Frames, rate: Fraction, is_assumed: bool) -
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path}: the picture {frames.files[0].name} cannot be read ({reason(error)}).") from error
     (stream,) = container.streams.video
-    remarks = [_assumed(path, "is a folder of pictures without a frame rate", rate)] if is_assumed else []
+    remarks = (
+        [_assumed(path, "consists of pictures and does not say how many of them make a second", rate)]
+        if is_assumed
+        else []
+    )
     if frames.empty:
         remarks.append(f"{path} has {frames.empty} empty file{'s' * (frames.empty > 1)} among its pictures.")
     return Opened(container, stream, demuxed_packets(container, [stream]), rate, False, tuple(remarks))

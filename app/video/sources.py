@@ -22,9 +22,10 @@ _CLUTTER = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@e
 _NOTES = frozenset((".txt", ".json", ".csv", ".md", ".xml", ".srt", ".yaml", ".yml"))
 """Suffixes of what often lies beside videos."""
 _LONGEST_NAME = 110  # bytes: ``G-<gallery>_P-<probe>.mp4`` must fit into the 255 bytes of a file name
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+# Besides what systems forbid, what ends a line or turns the direction of writing, so that a name looks like another.
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028-\u202e\u2066-\u2069\ufeff]')
 _DOTS_AT_ENDS = re.compile(r"^[. ]+|[. ]+$")
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( *\.|$)")
 
 
 def videos_in(folder: Path) -> list[Path]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import ssl
 from collections import Counter
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,6 +21,11 @@ HEAD_TIME = 15.0
 """Seconds in which the head of a request must arrive, from its first byte or the beginning of the connection."""
 PAUSE = 30.0
 """Seconds that may pass between two pieces of a body."""
+
+
+_UNHEARD = logging.getLogger(f"{__name__}.unheard")
+_UNHEARD.setLevel(logging.ERROR)
+"""Takes the place of the server's log of bad requests, which anybody could fill."""
 
 
 class LimitedConnection(H11Protocol):
@@ -39,6 +45,10 @@ class LimitedConnection(H11Protocol):
     def over(cls, context: ssl.SSLContext) -> type[LimitedConnection]:
         """Return the kind of connection that is encrypted."""
         return type(cls.__name__, (cls,), {"tls": context})
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = _UNHEARD
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, unless there are too many."""

@@ -35,7 +35,7 @@ _MINUTE, _TRIES, _ALL_TRIES = 60.0, 5, 30  # the most wrong passwords a minute, 
 _UPLOADS = re.compile(r"POST /api/videos|PATCH /api/uploads/[^/]+")
 """Requests whose bodies may be large; the library of videos limits them."""
 _LARGEST_BODY = 64 << 10  # bytes of any other
-_LARGEST_HEAD = 32 << 10  # bytes of headers and query
+_LARGEST_HEAD = 32 << 10  # bytes of path, query and headers
 _BODY_TIME = 15.0  # s in which it must arrive
 # A name or an IPv4 address, or an IPv6 address in brackets, then perhaps a port (RFC 9110, section 7.2).
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -179,7 +179,7 @@ class Guard:
 
     def _refusal(self, request: Request, client: Client | None) -> JSONResponse | None:
         head = [*(part for header in request.scope["headers"] for part in header), request.scope["query_string"]]
-        if sum(map(len, head)) > _LARGEST_HEAD:
+        if sum(map(len, head)) + len(request.scope["path"]) > _LARGEST_HEAD:
             return _refused(
                 431, f"The head of the request is larger than {_LARGEST_HEAD >> 10} KiB, which is the limit."
             )

@@ -12,7 +12,7 @@ from random import Random
 
 from app.errors import GaitprintError
 from tests.campaigns.crew import Attempt, FaultError, Part, SkippedError
-from tests.campaigns.kills import COMMANDS, Command, begin, run, said
+from tests.campaigns.kills import COMMANDS, Command, begin, prepared, run, said
 
 _FULL = ("No space is left", "no space is left", "lacks the space")
 _PATIENCE = 100.0
@@ -36,6 +36,7 @@ def prepare(folder: Path) -> Attempt:
     probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "campaign", str(folder)]
     if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True).returncode:
         raise SkippedError("only root can mount a small disk, on Linux")
+    made = prepared([COMMANDS[name] for name in _TRIED], folder)
     private = False
 
     def attempt(random: Random, place: Path) -> None:
@@ -46,9 +47,8 @@ def prepare(folder: Path) -> Attempt:
         name = random.choice(_TRIED)
         command = COMMANDS[name]
         print(name)
-        fresh = place / "fresh"
-        fresh.mkdir()
-        command.prepare(fresh)
+        fresh = made[command.prepare]
+        assert isinstance(fresh, Path)  # none of these is ever left out
         before = command.state(fresh)
         used = sum(path.stat().st_size + 4096 for path in fresh.rglob("*")) >> 10
         disk = place / "work"  # what the command prints lies beside it

@@ -263,9 +263,9 @@ COMMANDS: dict[str, Command] = {
         prepare_data, files_in("out", "report|convert"), next=heatmaps, steps=True,
     ),
     "from videos": Command(
-        found := ["prepare", "from-videos", "input_videos", "out", "--set", "detector.name=motion", "--set",
+        ["prepare", "from-videos", "input_videos", "out", "--set", "detector.name=motion", "--set",
          "segmenter.name=motion", "--set", "gait.name=gei"],
-        prepare_videos, files_in("out", "cache"), next=found, steps=True, share=3,
+        prepare_videos, files_in("out", "cache"), next=["models"], steps=True, share=3,  # its own table stops it
     ),
     "scene": Command(_SCENE, prepare_walkers, files_in("out"), next=_SCENE, steps=True, share=3),
     "walkers": Command(_WALKERS, prepare_walkers, files_in("out"), next=_WALKERS, steps=True, share=3),
@@ -336,11 +336,10 @@ def _need_no_half_files(place: Path, what: str) -> None:
 class Killing:
     """Kills one command again and again. Its undisturbed run says how long it takes and what it should come to."""
 
-    def __init__(self, command: Command, folder: Path) -> None:
-        self.command, self._folder = command, folder
-        self._fresh, self.place = folder / "fresh", folder / "place"
-        self._fresh.mkdir(parents=True)
-        command.prepare(self._fresh)
+    def __init__(self, command: Command, folder: Path, fresh: Path) -> None:
+        """`folder` is where the command runs, and `fresh` is one that its `prepare` has filled."""
+        self.command, self._fresh, self.place = command, fresh, folder / "place"
+        folder.mkdir(parents=True)
         self._before = command.state(self._fresh)
         whole = self._copied()
         started = time.monotonic()
@@ -429,25 +428,40 @@ class Killing:
         return begin(self.command.arguments, place, anew=anew)
 
 
+def prepared(commands: Sequence[Command], folder: Path) -> dict[Callable[[Path], None], Path | SkippedError]:
+    """Return a folder for each `prepare` of the commands, filled by it, or why it could not be.
+
+    This is done once for all processes, because it takes longer than most kills.
+    """
+    fresh: dict[Callable[[Path], None], Path | SkippedError] = {}
+    for command in commands:
+        if command.prepare not in fresh:
+            place = folder / f"fresh {len(fresh)}"
+            place.mkdir()
+            fresh[command.prepare] = place
+            try:
+                command.prepare(place)
+            except SkippedError as reason:
+                fresh[command.prepare] = reason
+    return fresh
+
+
 def prepare_for(signals: Sequence[signal.Signals]) -> Callable[[Path], Attempt]:
     """Return a part that sends commands one of several signals."""
 
     def prepare(folder: Path) -> Attempt:
+        fresh = prepared(list(COMMANDS.values()), folder)
         killings: dict[str, Killing] = {}
-        skipped: dict[str, str] = {}
 
         def attempt(random: Random, place: Path) -> None:
             names = list(COMMANDS)
             name = random.choices(names, [COMMANDS[name].share for name in names])[0]
             print(name)
-            if name not in killings and name not in skipped:
-                own = folder / f"{os.getpid()} {name}"
-                try:
-                    killings[name] = Killing(COMMANDS[name], own)
-                except SkippedError as reason:
-                    skipped[name] = str(reason)
-            if name in skipped:
-                raise GaitprintError(f"{name} is left out: {skipped[name]}")
+            made = fresh[COMMANDS[name].prepare]
+            if isinstance(made, SkippedError):
+                raise GaitprintError(f"{name} is left out: {made}")
+            if name not in killings:
+                killings[name] = Killing(COMMANDS[name], folder / f"{os.getpid()} {name}", made)
             number = random.choice(signals)
             print(number.name)
             try:

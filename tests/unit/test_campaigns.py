@@ -174,7 +174,9 @@ def test_a_command_that_loses_something_is_seen(tmp_path: Path) -> None:
                 self.harm(place)
             return super()._begin(place, anew)
 
-    killing = Careless(COMMANDS["rename"], tmp_path)
+    (tmp_path / "fresh").mkdir()
+    COMMANDS["rename"].prepare(tmp_path / "fresh")
+    killing = Careless(COMMANDS["rename"], tmp_path / "work", tmp_path / "fresh")
     killing.kill(Random(0))
     killing.kill(Random(0), signal.SIGTERM)
     killing.harm = lambda place: (place / ".x.partial.db").touch()

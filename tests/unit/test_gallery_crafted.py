@@ -72,6 +72,7 @@ def test_an_ordinary_export_is_imported(tmp_path: Path) -> None:
         {"track_id": 1 << 63}, {"track_id": -1}, {"track_id": -(1 << 70)},
         {"frames": 1 << 70}, {"frames": 0}, {"shape": [1 << 40, 1 << 40]}, {"shape": [-1, 2]},
         {"shape": [0, 4], "embedding": ""}, {"shape": [10**30, 1]}, {"embedding": encoded([np.nan] * 4, "<f4")},
+        {"embedding": encoded([3e38] * 4, "<f4")}, {"embedding": encoded([0, 0, 0, -1e20], "<f4")},
         {"seconds": float("nan")}, {"seconds": float("inf")}, {"seconds": -1.0},
         {"added": FIRST}, {"added": LAST}, {"added": "2026-13-01T00:00:00Z"},
         {"silhouettes": {**SILHOUETTES, "fps": float("nan")}},
@@ -132,6 +133,9 @@ VALUES: dict[str, Any] = {
     "first year": FIRST,
     "last year": LAST,
     "deep": "[" * 100_000,
+    "deep objects": '{"a":' * 900 + "1" + "}" * 900,
+    "no numbers": np.full(4, np.nan, "<f4").tobytes(),
+    "huge numbers": np.full(4, 3e38, "<f4").tobytes(),
     "digits": "9" * 5000,
 }
 

@@ -92,6 +92,14 @@ def test_names_are_distinct_on_disks_that_ignore_case(files: tuple[str, ...], na
         "x.",
         "\udcff",
         "x" * 300,
+        "COM¹",
+        "lpt³.tar",
+        "conout$",
+        "con .txt",
+        "a\u2028b",
+        "\u202egnp",
+        "a\x85b",
+        "\ufeff.",
     ],
 )
 def test_any_text_becomes_the_name_of_a_plain_child(stem: str, tmp_path: Path) -> None:
@@ -102,8 +110,8 @@ def test_any_text_becomes_the_name_of_a_plain_child(stem: str, tmp_path: Path) -
     assert child.resolve().parent == tmp_path.resolve()
     assert len(name.encode()) <= 111
     assert name.strip(". ") == name
-    assert not any(sign in name for sign in '/\\:*?"<>|\x00\n')
-    assert name.partition(".")[0].lower() not in {"con", "nul", "lpt1"}
+    assert not any(sign in name for sign in '/\\:*?"<>|\x00\n\x85\u2028\u202e\ufeff')
+    assert name.partition(".")[0].strip().lower() not in {"con", "nul", "lpt1", "com¹", "lpt³", "conout$"}
 
 
 def test_ordinary_names_stay_as_they_are() -> None:

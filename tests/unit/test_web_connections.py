@@ -58,12 +58,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _served(client: Callable[[Connect], Awaitable[None]], certificate: Path | None = None) -> None:
+def _served(
+    client: Callable[[Connect], Awaitable[None]], certificate: Path | None = None, log_level: str = "error"
+) -> None:
     """Run `client` against a server."""
     kind = LimitedConnection if certificate is None else LimitedConnection.over(_tls(certificate, None))
 
     async def run() -> None:
-        config = uvicorn.Config(_answer, http=kind, lifespan="off", log_level="error", port=0)
+        config = uvicorn.Config(_answer, http=kind, lifespan="off", log_level=log_level, port=0)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         while not server.started:
@@ -249,3 +251,18 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, certificate:
     for path, key in ((tmp_path / "wrong.pem", None), (certificate, tmp_path / "wrong.pem"), (certificate, encrypted)):
         with pytest.raises(SettingsError, match=r"cannot be used.*must not be encrypted"):
             _tls(path, key)
+
+
+def test_bad_requests_do_not_fill_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    async def client(connect: Connect) -> None:
+        bad = (b"nonsense", b"GET / HTTP/1.1\r\nX : y", GOOD[:-2] + b"Connection: upgrade\r\nUpgrade: websocket")
+        for request in bad:
+            reader, writer = await connect()
+            writer.write(request + b"\r\n\r\n")
+            assert (await reader.read(12)).startswith(b"HTTP/1.1")
+            writer.close()
+
+    _served(client, log_level="info")
+    said = capfd.readouterr().err
+    assert "Started server process" in said
+    assert "WARNING" not in said

@@ -146,6 +146,7 @@ def test_a_large_head_is_refused(path: str, many: bool, open_client: TestClient)
     headers = {f"X-{number}": "x" * 700 for number in range(60)} if many else {"X-Long": "x" * 40000}
     assert open_client.get(path, headers=headers).status_code == 431
     assert open_client.get(f"{path}?{'x' * 40000}").status_code == 431
+    assert open_client.get(f"/{'x' * 40000}").status_code == 431
 
 
 def test_a_body_that_does_not_arrive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
