@@ -1,19 +1,22 @@
-"""Work in several processes side by side."""
+"""Work in several processes side by side, on this machine or on those of a cluster."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from app.errors import GaitprintError
+from app.errors import GaitprintError, MissingExtraError
 
 T = TypeVar("T")
 
@@ -43,6 +46,74 @@ def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], worker
         finally:
             for future in futures:
                 future.cancel()
+
+
+_RETRIES = 5
+"""How often an item is begun anew whose machine or worker was lost."""
+
+
+def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address: str) -> Iterator[T]:
+    """Yield ``work(*arguments)`` for each item of `todo`, in the order in which they are done, on a cluster of Ray.
+
+    Every item takes one core. A worker stays for the next items, so what it has loaded stays too. If a machine is lost,
+    its items are begun anew on another, so `work` must be such that doing it twice does no harm. Only a few more items
+    than there are cores wait in the cluster. The machines must have the same Gaitprint and see the same files.
+
+    Args:
+        work: a function of a module.
+        todo: the arguments of each item. They and the answers go through the network, so they should be small.
+        address: of the cluster, such as ``ray://HOST:10001`` or ``HOST:6379``; ``auto`` for one that runs on this
+            machine.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        GaitprintError: the cluster cannot be reached, or an item was lost too often.
+    """
+    try:
+        ray: Any = import_module("ray")
+    except ImportError as error:
+        raise MissingExtraError('A cluster needs Ray: pip install -e ".[cluster]"') from error
+
+    try:
+        _need_listener(address)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise GaitprintError(
+            f"The cluster {address} cannot be reached ({error}). Check the address, or start one: ray start --head"
+        ) from error
+    try:
+        task = ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=False)(work)
+        waiting = list(reversed(todo))
+        running: list[Any] = []
+        try:
+            while waiting or running:
+                # The cluster may grow and shrink.
+                room = 2 + int(1.5 * ray.cluster_resources().get("CPU", 1))
+                while waiting and len(running) < room:
+                    running.append(task.remote(*waiting.pop()))
+                done, running = ray.wait(running)
+                for answer in done:
+                    yield ray.get(answer)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, Exception) else GaitprintError(str(error)) from None
+        except ray.exceptions.RayError as error:
+            raise GaitprintError(
+                f"The cluster {address} lost a piece of work {_RETRIES} times, or was itself lost: "
+                f"{type(error).__name__}. Run the command again; finished work is kept."
+            ) from error
+        finally:
+            for answer in running:
+                ray.cancel(answer, force=True)
+    finally:
+        ray.shutdown()
+
+
+def _need_listener(address: str) -> None:
+    """Raise OSError where nobody listens at an address with a port: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 @contextmanager

@@ -22,6 +22,14 @@ def batch(
     workers: Annotated[
         int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")
     ] = 0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A cluster of Ray that does the work: HOST:6379, ray://HOST:10001, or auto for the one on this "
+            "machine. Its machines must see the same files.",
+        ),
+    ] = None,
     *,
     settings: Settings,
     fresh: FreshOption = False,
@@ -40,7 +48,7 @@ def batch(
     failed, there = [], 0
     with ProgressBars(transient=True) as bars, bars.stage("Naming videos", len(paths)) as advance:
         count = workers or os.cpu_count() or 1
-        for outcome in name_batch(paths, gallery_db, settings, workers=count, fresh=fresh):
+        for outcome in name_batch(paths, gallery_db, settings, workers=count, cluster=cluster, fresh=fresh):
             advance(1)
             there += outcome.was_there
             if outcome.reason is not None:

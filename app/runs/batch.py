@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from app.runs.identify import identify
 from app.settings import Settings
 from app.stages import Run, Stages
 from app.video.sources import distinct_names
-from app.workers import side_by_side
+from app.workers import on_cluster, side_by_side
 
 _KEY = ".made-of"
 """The name of the file beside `results.json` which says what the results were made of."""
@@ -37,7 +37,13 @@ class Outcome:
 
 
 def name_batch(
-    videos: Sequence[Path], gallery: Place, settings: Settings, *, workers: int = 1, fresh: bool = False
+    videos: Sequence[Path],
+    gallery: Place,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    cluster: str | None = None,
+    fresh: bool = False,
 ) -> Iterator[Outcome]:
     """Name the walkers of each video after the people of a gallery, and yield what became of each.
 
@@ -48,16 +54,23 @@ def name_batch(
         videos: the videos; each is named by itself.
         gallery: the gallery's file or address, which every worker opens.
         settings: how videos are analysed and walks compared.
-        workers: how many processes work side by side.
+        workers: how many processes work side by side on this machine.
+        cluster: the address of a cluster that does the work instead, see `app.workers.on_cluster`. Its machines must
+            see the videos, the gallery and the output folder under the same paths.
         fresh: whether everything is made anew.
 
     Raises:
-        GaitprintError: a worker was killed. Done work is kept; call it again.
+        MissingExtraError: a cluster is named and Ray is not installed.
+        GaitprintError: a worker was killed, or the cluster cannot be reached. Done work is kept; call it again.
     """
     names = distinct_names(videos)
     folder = settings.output.folder / "batch"
+    if cluster is not None:  # its workers have working folders of their own
+        videos, folder = [video.absolute() for video in videos], folder.absolute()
+        gallery = gallery.absolute() if isinstance(gallery, Path) else gallery
+        settings = replace(settings, output=replace(settings.output, folder=settings.output.folder.absolute()))
     todo = [(video, folder / name, gallery, settings, fresh) for video, name in zip(videos, names, strict=True)]
-    yield from side_by_side(_name, todo, workers)
+    yield from on_cluster(_name, todo, cluster) if cluster is not None else side_by_side(_name, todo, workers)
 
 
 def _name(video: Path, folder: Path, gallery: Place, settings: Settings, fresh: bool) -> Outcome:

@@ -1,0 +1,101 @@
+"""Work on a real cluster of Ray: several nodes on this machine, one of which is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import GaitprintError, MissingExtraError, VideoError
+from app.gallery.opening import open_store
+from app.gallery.store import NewWalk
+from app.runs.batch import name_batch
+from app.runs.build import build
+from app.settings import Settings
+from app.types import Embedding
+from app.workers import on_cluster
+from tests.clusters import refuse, slowly, where
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that works at nothing, and two machines of one core each."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra [cluster]")
+    small = {"object_store_memory": 80_000_000}
+    found = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    try:
+        for _ in range(2):
+            found.add_node(num_cpus=1, **small)
+        yield found
+    finally:
+        found.shutdown()
+
+
+def test_all_is_done_once_by_other_processes(cluster: Any) -> None:
+    found = list(on_cluster(where, [(number,) for number in range(12)], cluster.address))
+    assert sorted(number for number, _ in found) == [2 * number for number in range(12)]
+    processes = Counter(process for _, process in found)
+    assert os.getpid() not in processes
+    assert len(processes) <= 4, "workers are used again, so that models are loaded once"
+
+
+def test_an_error_of_the_work_arrives_as_it_is(cluster: Any) -> None:
+    with pytest.raises(VideoError, match="video 2 is broken"):
+        list(on_cluster(refuse, [(number,) for number in range(4)], cluster.address))
+
+
+def test_a_machine_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path) -> None:
+    machine = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    work = on_cluster(slowly, [(number, tmp_path) for number in range(12)], cluster.address)
+    found = [next(work)]
+    cluster.remove_node(machine, allow_graceful=False)
+    found += list(work)
+    assert sorted(found) == list(range(12))
+    assert sorted(int(path.stem) for path in tmp_path.glob("*.done")) == list(range(12))
+    begun = [len((tmp_path / f"{number}.begun").read_text().splitlines()) for number in range(12)]
+    assert 12 <= sum(begun) <= 15, "only what the lost machine was at is begun anew"
+
+
+def test_a_cluster_that_is_not_there_is_said() -> None:
+    pytest.importorskip("ray", reason="needs the extra [cluster]")
+    with pytest.raises(GaitprintError, match=r"cannot be reached.*ray start --head"):
+        list(on_cluster(where, [(1,)], "127.0.0.1:1"))
+
+
+def test_a_batch_on_the_cluster_gives_the_same_bytes(cluster: Any, tmp_path: Path) -> None:
+    database, results = tmp_path / "gallery.db", {}
+    card = build(Settings.load(named={"output.folder": tmp_path})).gait.card
+    parts = np.random.default_rng(0).normal(0, 1, (16, 128)).astype(np.float32)
+    with open_store(database) as store:
+        store.enrol("Anna", [NewWalk(Embedding(parts, card.model_id, 20), "walk.mp4", 1)], consent="for a test")
+    for name, address in (("here", None), ("there", cluster.address)):
+        settings = Settings.load(named={"output.folder": tmp_path / name})
+        videos = [Path("input_videos/probe1.mp4").absolute(), tmp_path / "none.mp4"]
+        outcomes = {one.video.name: one for one in name_batch(videos, database, settings, cluster=address)}
+        assert outcomes["none.mp4"].reason is not None
+        results[name] = outcomes
+    for name, outcomes in results.items():
+        assert outcomes["probe1.mp4"].reason is None, name
+    here, there = (json.loads((one["probe1.mp4"].folder / "results.json").read_text()) for one in results.values())
+    assert here["probes"] == there["probes"]
+    again = [*name_batch(videos[:1], database, settings, cluster=cluster.address)]
+    assert [one.was_there for one in again] == [True]
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import app.workers as module
+
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(module, "import_module", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install -e \"\.\[cluster\]\""):
+        list(on_cluster(where, [(1,)], "auto"))
