@@ -74,6 +74,7 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
     except ImportError as error:
         raise MissingExtraError('A cluster needs Ray: pip install -e ".[cluster]"') from error
 
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         _need_listener(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
@@ -81,6 +82,8 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
         raise GaitprintError(
             f"The cluster {address} cannot be reached ({error}). Check the address, or start one: ray start --head"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminated)  # Ray has put a handler of its own in its place
     try:
         task = ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=False)(work)
         waiting = list(reversed(todo))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,9 @@ def cluster() -> Iterator[Any]:
 
 
 def test_all_is_done_once_by_other_processes(cluster: Any) -> None:
+    terminated = signal.getsignal(signal.SIGTERM)
     found = list(on_cluster(where, [(number,) for number in range(12)], cluster.address))
+    assert signal.getsignal(signal.SIGTERM) is terminated
     assert sorted(number for number, _ in found) == [2 * number for number in range(12)]
     processes = Counter(process for _, process in found)
     assert os.getpid() not in processes
