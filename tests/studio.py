@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as Picture
 
+from app.gallery.opening import open_store, open_strangers
+from app.gallery.store import NewWalk
 from app.types import Embedding, GaitSequence
 from app.web.inspection import Header
 from app.web.jobs import Job, JobStore
@@ -124,6 +126,19 @@ def new_studio(folder: Path) -> Studio:
     options = WebOptions(folder / "web", folder / "gallery.db", folder / "input")
     jobs, videos = JobStore(options.folder), VideoLibrary(options)
     return Studio(options, jobs, videos, People(options, jobs, videos))
+
+
+def meet_strangers(gallery_db: Path, *cameras: str) -> None:
+    """Let cameras see one stranger each."""
+    rng = np.random.default_rng(len(cameras))
+    with open_store(gallery_db) as gallery:
+        strangers = open_strangers(gallery_db, create=True)
+        assert strangers is not None
+        with strangers:
+            for camera in cameras:
+                walk = NewWalk(Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", 9), camera)
+                one = strangers.enrol_stranger([walk], retain_days=3)
+                gallery.record("left", source=camera, name=None, stranger=one.name)
 
 
 @contextmanager

@@ -75,10 +75,13 @@ class Strangers:
         return over
 
 
-def sightings(gallery: GalleryStore, names: Sequence[str]) -> list[Event]:
-    """Return when somebody was seen by live cameras, the newest first, under any of these names."""
+def sightings(gallery: GalleryStore, names: Sequence[str], newest: int | None = None) -> list[Event]:
+    """Return when somebody was seen by live cameras, the newest first, under any of these names.
+
+    With `newest`, only so many of the newest sightings of anybody are looked through.
+    """
     return [
         event
-        for event in gallery.log(None, SEEN)
+        for event in gallery.log(newest, SEEN)
         if event.details.get("name") in names or event.details.get("stranger") in names
     ]

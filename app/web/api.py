@@ -732,6 +732,8 @@ def _file(site: Site, path: Path, headers: dict[str, str] | None = None) -> Resp
     return FileResponse(path, headers=headers)
 
 
-for _route in router.routes:  # FastAPI does not answer HEAD by itself
-    if isinstance(_route, APIRoute) and _route.methods and "GET" in _route.methods:
-        _route.methods.add("HEAD")
+def answer_head() -> None:
+    """Let all requests that read answer HEAD too, which FastAPI does not do by itself."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")

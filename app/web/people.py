@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from app.errors import GalleryError
 from app.files import explained, written_whole
-from app.gallery.opening import exists, open_store, shown
+from app.gallery.opening import exists, open_store, open_strangers, shown
 from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
 from app.gallery.sql import SqlGallery
 from app.gallery.store import Event, GalleryStore, Merge, NewWalk, Person
+from app.gallery.strangers import Strangers
 from app.settings import Settings
 from app.web.bin import Bin, Binned, DeletedWalk
 from app.web.jobs import Job, JobStore
@@ -91,8 +92,36 @@ class People:
     def service(self) -> Iterator[GalleryService]:
         """Open the gallery, and do things with it one after the other."""
         folders = [self._options.folder / "work"]
-        with self._lock, self.gallery() as store:
-            yield GalleryService(store, folders, self._metric, self._before_forgetting)
+        with self._lock, self.gallery() as store, ExitStack() as stack:
+            strangers = open_strangers(self._options.gallery)
+            if strangers is not None:
+                stack.enter_context(strangers)
+            yield GalleryService(store, folders, self._metric, self._before_forgetting, strangers)
+
+    @contextmanager
+    def strangers(self) -> Iterator[tuple[GalleryService, Strangers]]:
+        """Open the gallery and its strangers.
+
+        Raises:
+            NotThereError: it has none.
+        """
+        with self.service() as gallery:
+            if gallery.strangers is None:
+                raise NotThereError("This gallery has no strangers: `python -m app watch` gives numbers to them.")
+            yield gallery, gallery.strangers
+
+    def drop_stranger(self, stranger_id: int) -> int:
+        """Remove a stranger for good; return how many walks they had.
+
+        Raises:
+            NotThereError: there is no such stranger.
+            GalleryError: another program uses one of the folders.
+        """
+        with self.strangers() as (gallery, strangers):
+            name = self.get(strangers.store, stranger_id).name
+            gallery.clear_caches()
+            self.empty_cache()
+            return strangers.drop(name)
 
     def gallery(self) -> SqlGallery:
         """Open the gallery to read from it.
@@ -207,7 +236,7 @@ class People:
         for person in gallery.people():
             if person.person_id == person_id:
                 return person
-        raise NotThereError("This person is not in the gallery any more.")
+        raise NotThereError("This person is not there any more.")
 
     def name_track(
         self, result: RunResult, place: int, track_id: int, name: str, consent: str, retain_days: int | None, keep: bool

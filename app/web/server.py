@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from app.errors import GaitprintError, SettingsError
 from app.files import explained
-from app.web.api import Site, router, with_cookie
+from app.web.api import Site, answer_head, with_cookie
 from app.web.clients import Clients
 from app.web.connections import LimitedConnection
 from app.web.health import router as health
@@ -34,6 +34,7 @@ from app.web.options import ConflictError, WebError, WebOptions
 from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.security import Guard, Sessions
+from app.web.strangers import router  # that of app.web.api, with further requests
 from app.web.videos import VideoLibrary
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ _OWN = {
 }
 _MOST_FAULTS = 10  # of a request that are told
 _PAGES = Path(__file__).parent / "pages"
+answer_head()
 
 
 def create_app(options: WebOptions) -> FastAPI:
@@ -92,7 +94,17 @@ def create_app(options: WebOptions) -> FastAPI:
     application.add_exception_handler(RequestValidationError, _invalid)
     application.include_router(router)
     application.include_router(health)
-    for address in ("/", "/runs", "/runs/{rest:path}", "/people", "/people/{rest:path}", "/about", "/programs"):
+    for address in (
+        "/",
+        "/runs",
+        "/runs/{rest:path}",
+        "/people",
+        "/people/{rest:path}",
+        "/strangers",
+        "/strangers/{rest:path}",
+        "/about",
+        "/programs",
+    ):
         application.add_api_route(address, _page, methods=["GET", "HEAD"], include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
     application.add_exception_handler(404, _nowhere)

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="needs the extra 'web'")
 pytest.importorskip("playwright", reason="needs playwright")
 
 from tests.browser import check_looks, new_page
-from tests.studio import Studio, new_studio, served
+from tests.studio import Studio, meet_strangers, new_studio, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -110,6 +110,36 @@ def test_consent_is_changed_and_everything_downloaded(page: Page, tmp_path: Path
         assert "walks/1/picture.jpg" in archive.namelist()
     page.get_by_role("button", name="Undo").click()
     page.locator(".quote", has_text="Signed form of 3 May").wait_for()
+
+
+def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> None:
+    meet_strangers(studio.options.gallery, "yard", "hall", "gate", "door")
+    page.reload()
+    page.get_by_role("link", name="4 strangers have a number").click()
+    page.get_by_role("heading", name="Strangers").wait_for()
+    check_looks(page, "strangers")
+    page.get_by_role("link", name="stranger-0001").click()
+    page.locator(".walks li", has_text="yard").wait_for()
+    check_looks(page, "stranger")
+    page.get_by_label("Is the same stranger as").select_option(label="stranger-0002")
+    page.get_by_role("button", name="Merge").click()
+    page.get_by_role("dialog").get_by_role("button", name="Merge").click()
+    page.get_by_role("heading", name="stranger-0002").wait_for()
+    page.get_by_label("Name").fill("Cleo")
+    page.get_by_label("Consent of this person").fill("said yes")
+    page.get_by_role("button", name="Give this name").click()
+    page.get_by_role("heading", name="Cleo", exact=True).wait_for()
+    page.get_by_role("heading", name="2 walks in the gallery").wait_for()
+    page.get_by_role("link", name="People").click()
+    page.get_by_role("link", name="2 strangers have a number").click()
+    page.get_by_role("link", name="stranger-0003").click()
+    page.get_by_label("Name").fill("Anna")
+    page.get_by_role("button", name="Give this name").click()
+    page.get_by_role("heading", name="3 walks in the gallery").wait_for()
+    page.goto(page.url.rpartition("/people")[0] + "/strangers/4")
+    page.get_by_role("button", name="Drop stranger-0004").click()
+    page.get_by_role("button", name="Drop", exact=True).click()
+    page.get_by_text("There are none.").wait_for()
 
 
 def test_a_merge_is_undone(page: Page) -> None:

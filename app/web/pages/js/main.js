@@ -9,6 +9,7 @@ import { programs } from "./programs.js";
 import { run } from "./run.js";
 import { runs } from "./runs.js";
 import { start } from "./start.js";
+import { stranger, strangers } from "./strangers.js";
 import { lookForUnfinished } from "./uploads.js";
 
 const PAGES = [
@@ -17,6 +18,8 @@ const PAGES = [
   [/^\/runs\/([0-9a-f]{32})$/, run],
   [/^\/people$/, people],
   [/^\/people\/(\d+)$/, person],
+  [/^\/strangers$/, strangers],
+  [/^\/strangers\/(\d+)$/, stranger],
   [/^\/about$/, about],
   [/^\/programs$/, programs],
 ];

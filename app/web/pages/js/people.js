@@ -7,13 +7,14 @@ import { findable } from "./find.js";
 import { count, day } from "./format.js";
 
 export async function people({ again }) {
-  const [everybody, log, deleted] = await Promise.all([get("/people"), get("/log"), get("/bin")]);
+  const [everybody, log, deleted, strangers] = await Promise.all([get("/people"), get("/log"), get("/bin"), get("/strangers")]);
   return [
     el("h1", {}, "People"),
     el("p", { class: "lead" }, everybody.length
       ? `${count(everybody.length, "person", "people")} who agreed to be recognised.`
       : "Nobody is enrolled yet."),
     everybody.length === 0 && el("p", { class: "empty" }, "To enrol somebody, start a run, click on them in the video, and give them a name. ", el("a", { href: "/" }, "New run")),
+    strangers.length > 0 && el("p", {}, el("a", { href: "/strangers" }, `${count(strangers.length, "stranger has", "strangers have")} a number`), " because cameras have seen them."),
     findable(everybody, (person) => person.name, (person) => el("li", {}, el("a", { class: "card person", href: `/people/${person.person_id}` },
       portrait(person),
       el("span", { class: "who" }, person.name),

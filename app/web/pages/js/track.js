@@ -76,12 +76,17 @@ function candidatesOf(track, colours, people, store) {
       track.candidates.some((candidate) => known.has(candidate.person_id)) && "If you choose somebody, this walk is stored under their name, and all runs follow."));
 }
 
-function namingForm(people, store, title, button) {
+/**
+ * A form that says who somebody is: one of `people`, or somebody new with their consent.
+ *
+ * @param store what is called with the name, and for somebody new with consent and retain_days.
+ * @param more further fields, and what they add to what is stored.
+ */
+export function namingForm(people, store, title, button, more = keepSilhouettes()) {
   const names = new Map(people.map((person) => [person.name, person]));
   const name = el("input", { id: "name", required: true, maxlength: 100, autocomplete: "off", list: "known", oninput: () => refresh() });
   const consent = el("textarea", { id: "consent", rows: 3, maxlength: 2000, placeholder: "What the person agreed to, when, and how. For example: “Signed form of 3 May: may be recognised in the videos of the yard.”" });
   const days = el("select", { id: "days" }, [["", "until I delete it"], ["30", "30 days"], ["90", "90 days"], ["365", "a year"]].map(([value, text]) => el("option", { value }, text)));
-  const keep = el("input", { type: "checkbox", id: "keep", checked: true });
   const fresh = el("div", { class: "fresh" },
     el("label", { for: "consent" }, "Consent of this person"), consent,
     el("label", { for: "days" }, "Keep"), days);
@@ -95,11 +100,18 @@ function namingForm(people, store, title, button) {
     const known = names.has(name.value.trim());
     return store({
       name: name.value.trim(),
-      keep_silhouettes: keep.checked,
+      ...more.values(),
       ...(known ? {} : { consent: consent.value, retain_days: days.value ? Number(days.value) : null }),
     });
   }) }, el("h3", {}, title), el("label", { for: "name" }, "Name"), name, el("datalist", { id: "known" }, people.map((person) => el("option", { value: person.name }))),
-  fresh,
-  el("label", { class: "check" }, keep, el("span", {}, "Keep the silhouettes too", el("span", { class: "hint" }, "so that another gait network can use this walk later"))),
+  fresh, more.fields,
   el("div", { class: "actions" }, el("button", { class: "primary" }, button)));
+}
+
+function keepSilhouettes() {
+  const keep = el("input", { type: "checkbox", id: "keep", checked: true });
+  return {
+    values: () => ({ keep_silhouettes: keep.checked }),
+    fields: el("label", { class: "check" }, keep, el("span", {}, "Keep the silhouettes too", el("span", { class: "hint" }, "so that another gait network can use this walk later"))),
+  };
 }

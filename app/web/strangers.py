@@ -1,0 +1,94 @@
+"""The requests about strangers: people without a name whom cameras have seen, and who keep a number."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Body, Response
+from pydantic import BaseModel, Field
+
+from app.gallery.store import EnrolledWalk, Person
+from app.gallery.strangers import sightings
+from app.web.api import Here, router
+
+__all__ = ["router"]  # that of `app.web.api`, with the requests below
+_MOST_SIGHTINGS = 100
+_NEWEST = 5000
+"""So many of the gallery's newest entries about cameras are looked through for sightings."""
+
+
+@router.get("/strangers")
+def strangers(site: Here) -> list[dict[str, Any]]:
+    """Return everybody who has a number instead of a name, who was seen last first."""
+    with site.people.service() as gallery:
+        if gallery.strangers is None:
+            return []
+        store = gallery.strangers.store
+        walks: dict[int, list[EnrolledWalk]] = {}
+        for walk in store.walks():
+            walks.setdefault(walk.person_id, []).append(walk)
+        everybody = [_stranger(one, walks.get(one.person_id, [])) for one in store.people()]
+    return sorted(everybody, key=lambda one: str(one["last_seen"]), reverse=True)
+
+
+@router.get("/strangers/{stranger_id}")
+def stranger(site: Here, stranger_id: int) -> dict[str, Any]:
+    """Return a stranger, and when cameras have seen them, the newest first."""
+    with site.people.strangers() as (gallery, found):
+        one = site.people.get(found.store, stranger_id)
+        names = [one.name, *found.store.former_names(one.name)]
+        seen = sightings(gallery.store, names, _NEWEST)[:_MOST_SIGHTINGS]
+        told = [
+            {"time": event.time.isoformat(), "camera": event.details.get("source"), "event": event.event}
+            for event in seen
+        ]
+        return {**_stranger(one, found.store.walks(one.name)), "sightings": told}
+
+
+class Named(BaseModel):
+    """Who a stranger is."""
+
+    name: str = Field(min_length=1, max_length=100)
+    consent: str = Field(default="", max_length=2000)
+    retain_days: int | None = Field(default=None, ge=1, le=36525)
+
+
+@router.post("/strangers/{stranger_id}/name")
+def name_stranger(site: Here, stranger_id: int, named: Named) -> dict[str, int]:
+    """Make a stranger a person of the gallery, or give their walks to a person; all earlier sightings are theirs."""
+    with site.people.strangers() as (_, found):
+        one = site.people.get(found.store, stranger_id)
+        person = found.name(one.name, named.name, consent=named.consent, retain_days=named.retain_days)
+        return {"person_id": person.person_id}
+
+
+@router.post("/strangers/{stranger_id}/merge")
+def merge_strangers(
+    site: Here, stranger_id: int, into: Annotated[int, Body(embed=True, alias="stranger_id")]
+) -> Response:
+    """Give all walks of one stranger to another, because both are the same person."""
+    with site.people.strangers() as (_, found):
+        found.merge(site.people.get(found.store, stranger_id).name, site.people.get(found.store, into).name)
+    return Response(status_code=204)
+
+
+@router.delete("/strangers/{stranger_id}")
+async def drop_stranger(site: Here, stranger_id: int) -> dict[str, int]:
+    """Remove a stranger for good, in the log too, and what is kept of videos to make runs quicker."""
+    async with site.queue.at_rest():
+        return {"walks": await asyncio.to_thread(site.people.drop_stranger, stranger_id)}
+
+
+def _stranger(one: Person, walks: list[EnrolledWalk]) -> dict[str, Any]:
+    last: datetime = max((walk.added for walk in walks), default=one.enrolled)
+    return {
+        "stranger_id": one.person_id,
+        "name": one.name,
+        "walks": one.walks,
+        "first_seen": one.enrolled.isoformat(),
+        "last_seen": last.isoformat(),
+        "expires": one.expires.isoformat() if one.expires else None,
+        "cameras": sorted({walk.source for walk in walks}),
+    }

@@ -1,0 +1,61 @@
+"""Strangers through the web interface: listed, named, merged, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra 'web'")
+pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
+
+from starlette.testclient import TestClient
+
+from app.web.options import WebOptions
+from app.web.security import TOKEN_HEADER
+from app.web.server import create_app
+from app.workspace import in_use
+from tests.studio import meet_strangers
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+        client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
+        yield client
+
+
+def names(client: TestClient) -> dict[str, int]:
+    return {one["name"]: one["walks"] for one in client.get("/api/strangers").json()}
+
+
+def test_a_gallery_may_have_none(client: TestClient) -> None:
+    assert client.get("/api/strangers").json() == []
+    for method, path in (("GET", "1"), ("DELETE", "1"), ("POST", "1/name"), ("POST", "1/merge")):
+        content = {"name": "Anna", "stranger_id": 2} if method == "POST" else None
+        answer = client.request(method, f"/api/strangers/{path}", json=content)
+        assert (answer.status_code, "no strangers" in answer.text) == (404, True), answer.text
+
+
+def test_strangers_are_named_merged_and_dropped(client: TestClient, tmp_path: Path) -> None:
+    meet_strangers(tmp_path / "gallery.db", "yard", "hall", "gate", "door")
+    assert names(client) == {f"stranger-000{number}": 1 for number in (4, 3, 2, 1)}
+    assert next(iter(names(client))) == "stranger-0004", "who was seen last comes first"
+    first = client.get("/api/strangers/1").json()
+    assert (first["cameras"], [seen["camera"] for seen in first["sightings"]]) == (["yard"], ["yard"])
+    assert client.post("/api/strangers/1/merge", json={"stranger_id": 2}).status_code == 204
+    second = client.get("/api/strangers/2").json()
+    assert (second["cameras"], [seen["camera"] for seen in second["sightings"]]) == (["hall", "yard"], ["hall", "yard"])
+    refused = client.post("/api/strangers/2/name", json={"name": "Anna"})
+    assert (refused.status_code, "agreed" in refused.text) == (422, True)
+    anna = client.post("/api/strangers/2/name", json={"name": "Anna", "consent": "yes", "retain_days": 9}).json()
+    person = client.get(f"/api/people/{anna['person_id']}").json()
+    assert (person["name"], person["walks"], bool(person["expires"])) == ("Anna", 2, True)
+    assert client.post("/api/strangers/3/name", json={"name": "anna"}).json() == anna
+    with in_use(tmp_path):
+        assert client.delete("/api/strangers/4").status_code == 422
+    assert client.delete("/api/strangers/4").json() == {"walks": 1}
+    assert (names(client), client.get("/api/strangers/4").status_code) == ({}, 404)
+    assert "stranger-0004" not in client.get("/api/log").text
