@@ -568,6 +568,12 @@ def sightings(site: Here, person_id: int) -> list[dict[str, Any]]:
     return site.people.sightings(person_id)
 
 
+@router.get("/people/{person_id}/standings")
+def standings(site: Here, person_id: int) -> list[dict[str, Any]]:
+    """Return how far each walk of a person is from their other walks (`own`) and from the nearest other person."""
+    return [{**asdict(one), "harms": one.harms} for one in site.people.standings(person_id)]
+
+
 @router.get("/people/{person_id}/picture")
 def picture(site: Here, person_id: int) -> Response:
     """Return the newest picture of a person."""

@@ -33,6 +33,7 @@ from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
 
 if TYPE_CHECKING:
+    from app.recognise.standing import Standing
     from app.results.report import Report
 
 logger = logging.getLogger(__name__)
@@ -497,6 +498,14 @@ class People:
             name = self.get(gallery, person_id).name
             gallery.access(name, out, more())
             return name
+
+    def standings(self, person_id: int) -> list[Standing]:
+        """Return which walks of a person help to recognise them, and which look more like somebody else's."""
+        from app.recognise.standing import standings  # late, as the server itself needs nothing of what computes
+
+        settings = Settings.load(self._options.config, self._options.assignments)
+        with self.gallery() as store:
+            return standings(store, self.get(store, person_id).name, settings.match)
 
     def _called(self, person_id: int, results: Sequence[RunResult], known: Known) -> Redaction:
         """Find the names of a person in texts: those of the gallery, and those that results gave them."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
 pytest.importorskip("playwright", reason="needs playwright")
 
+from app.gallery.store import NewWalk
 from tests.browser import check_looks, new_page
 from tests.studio import Studio, meet_strangers, new_studio, served
 
@@ -140,6 +143,18 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     page.get_by_role("button", name="Drop stranger-0004").click()
     page.get_by_role("button", name="Drop", exact=True).click()
     page.get_by_text("There are none.").wait_for()
+
+
+def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
+    with studio.people.gallery() as gallery:
+        (walk,) = gallery.walks("Ben")
+        near = gallery.embeddings([walk.walk_id])[0]
+        parts = near.parts + np.float32(0.1)
+        gallery.enrol("Anna", [NewWalk(replace(near, parts=parts), "like ben.mp4")], consent="yes")
+    page.get_by_role("link", name="Anna").click()
+    page.locator(".walks li", has_text="like ben.mp4").get_by_text("More like Ben’s walks, so it may harm").wait_for()
+    assert page.locator(".standing").count() == 3
+    check_looks(page, "standings")
 
 
 def test_a_merge_is_undone(page: Page) -> None:

@@ -86,6 +86,16 @@ def test_who_asks_for_access_gets_a_zip(client: TestClient) -> None:
     assert client.get("/api/people/99/access").status_code == 404
 
 
+def test_how_walks_stand_between_their_person_and_others(client: TestClient) -> None:
+    anna, ben, _ = (person["person_id"] for person in client.get("/api/people").json())
+    (one,) = client.get(f"/api/people/{anna}/standings").json()
+    assert (one["own"], one["harms"], one["nearest"] in ("Ben", "Cleo")) == (None, False, True)
+    client.post(f"/api/people/{ben}/merge", json={"person_id": anna})
+    first, second = client.get(f"/api/people/{anna}/standings").json()
+    assert first["own"] == second["own"] > 0
+    assert client.get("/api/people/99/standings").status_code == 404
+
+
 def test_merges_and_deleted_walks_can_be_undone(client: TestClient) -> None:
     anna, _, cleo = (person["person_id"] for person in client.get("/api/people").json())
     merge = client.post(f"/api/people/{cleo}/merge", json={"person_id": anna}).json()["key"]

@@ -3,15 +3,17 @@
 import { get, patch, post, put, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
 import { bin, restoring } from "./bin.js";
-import { clock, count, day, moment, seconds } from "./format.js";
+import { clock, count, day, distance, moment, seconds } from "./format.js";
 import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
-export async function person({ go, again }, id) {
+export async function person({ go, again, signal }, id) {
   const [found, everybody, seen, deleted] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`), get("/bin")]);
   const others = everybody.filter((other) => other.person_id !== found.person_id);
   const name = el("input", { id: "name", value: found.name, required: true, maxlength: 100 });
   const into = el("select", { id: "into", required: true }, el("option", { value: "" }, "Choose"), others.map((other) => el("option", { value: other.person_id }, other.name)));
+  const rows = new Map(found.walk_list.map((walk) => [walk.walk_id, walkRow(walk, others, found, { go, again })]));
+  fillStandings(found, rows, signal);
   return [
     el("div", { class: "head" }, portrait(found), el("div", {}, el("h1", {}, found.name),
       el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
@@ -20,7 +22,8 @@ export async function person({ go, again }, id) {
       ? el("ul", { class: "sightings" }, seen.map(sighting))
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
-      el("ul", { class: "walks" }, found.walk_list.map((walk) => walkRow(walk, others, found, { go, again })))),
+      el("ul", { class: "walks" }, [...rows.values()]),
+      el("p", { class: "hint" }, "Each walk is compared as if it were to be named: the smaller a distance, the more alike.")),
     found.denials.length > 0 && el("section", {}, el("h2", {}, `Not ${found.name}`),
       el("p", { class: "hint" }, "These walks are never given this name, because somebody has said that they are somebody else’s."),
       el("ul", { class: "walks" }, found.denials.map((denial) => el("li", {},
@@ -49,6 +52,19 @@ export async function person({ go, again }, id) {
         el("a", { class: "button", href: `/api/people/${id}/access`, download: "" }, "Download everything about this person"),
         el("button", { type: "button", class: "danger", onclick: action(() => forget(found, go)) }, `Forget ${found.name} …`))),
   ];
+}
+
+/** Say of each walk how it stands between its own person and others; this takes a moment, so the page does not wait. */
+async function fillStandings(found, rows, signal) {
+  const standings = await get(`/people/${found.person_id}/standings`).catch(() => []);
+  if (signal.aborted) return;
+  for (const { walk_id: walkId, own, other, nearest, harms } of standings) {
+    const row = rows.get(walkId);
+    if (!row || (own === null && other === null)) continue;
+    row.querySelector(".who").after(el("span", { class: harms ? "standing harms" : "standing" },
+      harms && `More like ${nearest}’s walks, so it may harm. `,
+      [own !== null && `${distance(own)} to the other walks`, other !== null && `${distance(other)} to ${nearest}, the nearest other person`].filter(Boolean).join(", ")));
+  }
 }
 
 /** What somebody has agreed to, and a form that changes it. */
