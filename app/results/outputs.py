@@ -6,7 +6,7 @@ and a file of features for each of its tracks. Those of a track that cannot be u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -20,13 +20,13 @@ import numpy as np
 from app.files import explained, need_replaceable, written_whole
 from app.results.page import page
 from app.results.pictures import TrackPictures, pictures_of
-from app.results.portraits import BestCrops
+from app.results.portraits import BestCrops, Poster
 from app.results.render import regions_to_blur, render, skeletons_of
 from app.results.report import VideoReport, to_csv, to_json
 from app.results.view import ShownVideo
 from app.settings import OutputSettings
 from app.stages import Run
-from app.types import GaitSequence
+from app.types import GaitSequence, Image
 from app.video.summary import Excerpt, excerpts, write_summary
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
 from app.workspace import in_use
@@ -50,7 +50,8 @@ def write_run(result: Result) -> Path:
     """Write all files of a run, and return its folder.
 
     The folder ``OutputVideos/<time>`` appears whole or not at all. It holds the painted videos, `results.json`,
-    `results.csv`, `summary.gif`, `report.html` and the best picture of each person (``crops/<video>/<track>.jpg``).
+    `results.csv`, `summary.gif`, `report.html`, the best picture of each person (``crops/<video>/<track>.jpg``) and a
+    painted one of each video (``crops/<video>/video.jpg``).
     ``GaitSilhouette/<video>`` and ``GaitFeatures/<video>`` replace the folders of an earlier run.
 
     Raises:
@@ -123,7 +124,7 @@ def paint(
     out: Path,
     run: Run,
     crops: BestCrops | None = None,
-    excerpt: Excerpt | None = None,
+    shows: Sequence[Callable[[Image, float], None]] = (),
 ) -> None:
     """Write the painted copy of a video to the MP4 file `out`, blurred as the settings say.
 
@@ -133,7 +134,7 @@ def paint(
         out: the painted video.
         run: the settings, and where progress is shown.
         crops: collects pictures of the people, if those are wanted.
-        excerpt: collects small painted pictures, if those are wanted.
+        shows: each is called with every painted picture and its time in s; it must copy what it keeps.
 
     Raises:
         VideoError: the video cannot be read any more.
@@ -144,8 +145,12 @@ def paint(
     skeletons = skeletons_of(named.video.sequences()) if with_joints else {}
     blurred = regions_to_blur(named.report, settings.output.blur, skeletons)
     look = crops.look if crops is not None else lambda frame: None
-    show = excerpt.look if excerpt is not None else lambda image, time: None
     painted = skeletons if settings.pose.paint else {}
+
+    def show(image: Image, time: float) -> None:
+        for one in shows:
+            one(image, time)
+
     render(named.video.info.path, named.report, identities, out, run, painted, blurred, look, show)
 
 
@@ -155,7 +160,9 @@ def _write_video(
     """Write the painted video, the crops and the files of each walk. Return what the page shows of the video."""
     output = run.settings.output
     crops = BestCrops(named.report) if output.report else None
-    paint(named, identities, folder / name, run, crops, excerpt)
+    poster = Poster(named.report)
+    shows = [*([excerpt.look] if excerpt is not None else []), *([poster.look] if output.report else [])]
+    paint(named, identities, folder / name, run, crops, shows)
     jpegs: dict[int, bytes] = {}
     if crops is not None:
         with run.watch.measure("report"), explained(folder):
@@ -164,9 +171,11 @@ def _write_video(
             crops_folder.mkdir(parents=True)
             for number, picture in jpegs.items():
                 (crops_folder / f"{number}.jpg").write_bytes(picture)
+            if (picture_of_video := poster.jpeg()) is not None:
+                (crops_folder / "video.jpg").write_bytes(picture_of_video)
     with run.watch.measure("write"):
         pictures = _write_walks(named.video, output, jpegs)
-    return ShownVideo(named.report, folder / name, pictures)
+    return ShownVideo(named.report, folder / name, pictures, poster.jpeg())
 
 
 def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[int, bytes]) -> dict[int, TrackPictures]:

@@ -1,10 +1,11 @@
-"""The best picture of each person in a video, and a sheet of such pictures to choose from."""
+"""The best picture of each person in a video, a sheet of such pictures to choose from, and a picture of the video."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ from app.walks.quality import frame_reason, occlusion
 
 _CROP = (128, 256)  # width and height in px
 _AROUND = 1.12  # the crop is larger than the box by this factor
+_POSTER = 640  # px of the longer side of a video's picture
+_EXACT = 1e-6  # s
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
 _NEARLY_BEST = 0.8  # frames are looked at if their score is at least this share of the best one
 _MOST_FRAMES = 12  # are looked at for each track
@@ -77,6 +80,32 @@ class BestCrops:
     def jpegs(self) -> dict[int, bytes]:
         """Return `pictures` as JPEGs."""
         return {track_id: jpeg(picture) for track_id, picture in self.pictures().items()}
+
+
+class Poster:
+    """Keeps the painted picture that stands for a video: a moment at which most people are in view."""
+
+    def __init__(self, video: VideoReport) -> None:
+        in_view = Counter(chain.from_iterable(track.frames for track in video.tracks if track.status != "unusable"))
+        most = max(in_view.values(), default=0)
+        moments = sorted(index for index, count in in_view.items() if count == most)
+        self._time = (moments[len(moments) // 2] if moments else video.frame_count // 3) / video.fps
+        self._shown = -1.0
+        self._picture: Image | None = None
+
+    def look(self, image: Image, time: float) -> None:
+        """Take the painted frame `image`, uint8 (H, W, 3) BGR, which is shown from `time` s on."""
+        if self._shown >= self._time - _EXACT:
+            return
+        self._shown = time
+        if time >= self._time - _EXACT or self._picture is None:  # the first one counts where the video ends early
+            scale = min(1.0, _POSTER / max(image.shape[:2]))
+            size = (max(1, round(scale * image.shape[1])), max(1, round(scale * image.shape[0])))
+            self._picture = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def jpeg(self) -> bytes | None:
+        """Return the picture as a JPEG, at most 640 px wide and high; None where no frame has come."""
+        return jpeg(self._picture) if self._picture is not None else None
 
 
 def portraits(analysed: AnalysedVideo, tracks: Sequence[Track]) -> dict[int, Image]:

@@ -26,11 +26,12 @@ _MOST_COLUMNS, _MOST_ROWS = 60, 200  # of the table of distances
 
 @dataclass(frozen=True)
 class ShownVideo:
-    """A video of a run: its report, the painted copy, and pictures by track id."""
+    """A video of a run: its report, the painted copy, pictures by track id, and a painted picture of it, a JPEG."""
 
     report: VideoReport
     painted: Path
     pictures: Mapping[int, TrackPictures]
+    poster: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class VideoView:
 
     def __init__(self, shown: ShownVideo, role: str, identifier: str, source: str, colours: Colours) -> None:
         self.role, self.id, self.source, self.report = role, identifier, source, shown.report
-        self.painted = shown.painted.name
+        self.painted, self.poster = shown.painted.name, shown.poster
         self.name = shown.report.name
         self.fps = shown.report.fps
         self.seconds = max(shown.report.frame_count, 1) / self.fps

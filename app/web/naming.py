@@ -62,7 +62,12 @@ def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryS
             pictures[track.track_id] = pictures_of(
                 stored.sequence(track.track_id, video.fps), crop.read_bytes() if crop.is_file() else None
             )
-        shown.append(ShownVideo(video, folder / "run" / seen.painted, pictures))
+        poster = folder / "run" / "crops" / seen.name / "video.jpg"  # an earlier version made none
+        shown.append(
+            ShownVideo(
+                video, folder / "run" / seen.painted, pictures, poster.read_bytes() if poster.is_file() else None
+            )
+        )
     named = {track.identity for video in report.probes for track in video.tracks if track.identity is not None}
     before = [identity.name for identity in outcome.identities if identity.colour is not None]
     identities = [*before, *sorted(named - set(before))]

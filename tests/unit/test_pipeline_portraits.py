@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.results.portraits import BestCrops, contact_sheet, portraits
+from app.results.portraits import BestCrops, Poster, contact_sheet, portraits
 from app.results.report import TrackReport, VideoReport
 from app.types import Floats, Frame, Image, Track, VideoInfo
 from app.walks.analyse import AnalysedVideo, AnalysedWalk
@@ -47,6 +47,21 @@ def taken(crops: BestCrops) -> dict[int, int]:
     for index in range(0, 120, 20):
         crops.look(frame(index))
     return {track_id: int(np.median(crop[..., 0])) for track_id, crop in crops.pictures().items()}
+
+
+def test_a_video_is_shown_where_most_people_are_in_view() -> None:
+    boxes = [LARGE] * 9
+    tracks = track(1, range(10, 19), boxes), track(2, range(14, 23), boxes)
+    for seen, last, wanted in (((), 200, 166), (tracks[:1], 200, 14), (tracks, 200, 16), (tracks, 12, 0)):
+        poster = Poster(video(*seen))
+        assert poster.jpeg() is None
+        for index in range(last):
+            image = np.full((1000, 2000, 3), index, np.uint8)
+            poster.look(image, index / 25)
+            image[:] = 255
+        shown = cv2.imdecode(np.frombuffer(poster.jpeg() or b"", np.uint8), cv2.IMREAD_COLOR)
+        assert shown is not None
+        assert (shown.shape, int(np.median(shown))) == ((320, 640, 3), wanted), seen
 
 
 def test_a_smaller_picture_is_better_than_half_a_person() -> None:

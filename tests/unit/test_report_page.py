@@ -144,6 +144,14 @@ def usual(**more: Any) -> str:
     return page(report(known, [probe]), shown(known), [shown(probe)], ["Ann", "Bob"], **more)
 
 
+def test_each_video_has_a_picture_before_it_plays() -> None:
+    probe = video("probe.mp4", [track(1, range(50), "Ann", {"Ann": 0.2})])
+    for poster, wanted in ((b"\xff\xd8 picture", "data:image/jpeg;base64,/9ggcGljdHVyZQ=="), (None, None)):
+        shown_with = ShownVideo(probe, Path("run/probe.mp4"), {}, poster)
+        (tag,) = Tags(page(report(None, [probe]), None, [shown_with], ["Ann"])).all("video")
+        assert tag.get("poster") == wanted
+
+
 def test_the_page_says_who_was_seen_when_and_how_near() -> None:
     tags = Tags(usual())
     assert "1 of 2 walks named" in tags.words
