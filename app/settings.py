@@ -369,7 +369,7 @@ def _validated(given: Mapping[str, tuple[Any, str]]) -> Settings:
         section, _, key = name.rpartition(".")
         (values.setdefault(section, {}) if section else values)[key] = value
     try:
-        return TypeAdapter(Settings).validate_python(values)
+        return _adapter().validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][:2])
@@ -377,6 +377,12 @@ def _validated(given: Mapping[str, tuple[Any, str]]) -> Settings:
         raise SettingsError(
             f"{given[name][1]}: the setting '{name}' cannot be {reprlib.repr(first['input'])}: {allowed}."
         ) from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Settings]:
+    """What validates settings; making it takes much longer than using it."""
+    return TypeAdapter(Settings)
 
 
 @cache

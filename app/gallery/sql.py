@@ -177,6 +177,11 @@ class SqlGallery:
     def close(self) -> None:
         self._file.close()
 
+    def take_over(self, other: SqlGallery) -> None:
+        """Go on with what `other` has in memory for searching, which may be closed: it was of this very gallery."""
+        self._searched, self._search_lock = other._searched, other._search_lock
+        self._known_axes, self._without_codes = other._known_axes, other._without_codes
+
     def size(self) -> int:
         return self._file.size()
 

@@ -86,6 +86,8 @@ class People:
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
         self._bin = Bin()
+        self._latest: SqlGallery | None = None
+        """The gallery that was opened last; the next one need not read all walks for a search again."""
         self._again: dict[str, tuple[int, Report]] = {}
         self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
@@ -142,7 +144,10 @@ class People:
         try:
             if known is not None:
                 self._check_continues(store, known)
+                if self._latest is not None:
+                    store.take_over(self._latest)
             self._note_log(store)
+            self._latest = store
         except BaseException:
             store.close()
             raise

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from app.types import Sureness
 from app.web.jobs import Job
-from app.web.options import NotThereError, damaged
+from app.web.options import NotThereError, WebError, damaged
 from app.web.outcome import KnownIdentity, Outcome
 
 if TYPE_CHECKING:
@@ -107,10 +107,13 @@ class RunResult:
     """
 
     def __init__(self, job: Job, folder: Path) -> None:
-        if not folder.is_dir():
-            raise NotThereError("This run has no result.")
         self.job, self.folder = job, folder
-        self.outcome = Outcome.read(folder)
+        try:
+            self.outcome = Outcome.read(folder)
+        except WebError:
+            if not folder.is_dir():  # asked only now, because thousands of results are looked through at once
+                raise NotThereError("This run has no result.") from None
+            raise
         self._identities = {identity.name: identity for identity in self.outcome.identities}
         self._painted: dict[tuple[int, int], str | None] | None = None
         self.again: Report | None = None

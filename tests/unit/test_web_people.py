@@ -7,10 +7,11 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 from app.cli.main import main
 from app.errors import GaitprintError, GalleryError
 from app.gallery.redaction import Redaction
+from app.gallery.sql import SqlGallery
 from app.gallery.sqlite import SqliteGallery
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError
@@ -124,6 +126,32 @@ def test_who_asks_gets_everything_from_the_gallery_and_all_results(studio: Studi
         assert "where runs have seen this person" in archive.read("README.txt").decode()
     assert sum(name.startswith("runs/") and name.endswith("-3.json") for name in names) == 70
     assert not any(name.endswith(("-4.json", "-4.jpg")) for name in names), "others are left out"
+
+
+def test_walks_are_read_once_for_all_searches(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = [studio.video(f"{number}.mp4") for number in range(6)]
+    for number, video in enumerate(videos[:5]):
+        enrol(studio, studio.result({video: {1: None}}), 0, 1, f"Person {number}")
+    read: list[int] = []
+    newer = SqlGallery._newer
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for ids, vectors in newer(*arguments):
+            read.append(len(ids))
+            yield ids, vectors
+
+    monkeypatch.setattr(SqlGallery, "_newer", counted)
+    seen = studio.result({videos[5]: {1: None}})
+    for _ in range(3):
+        assert studio.people.owner_of(seen, 0, 1) is None
+    assert sum(read) <= 1, "the last walk may be new to the copy in memory, the others are not"
+    on_the_command_line(studio, "forget", "Person 0", "--yes")
+    enrol(studio, seen, 0, 1, "Person 5")
+    assert studio.people.owner_of(seen, 0, 1) == "Person 5"
+    with studio.people.gallery() as gallery:
+        (near,) = gallery.search([StoredWalks(seen.folder, "5").embedding(1)], 99)  # type: ignore[list-item]
+    assert len(near) == 5, "who is forgotten is not found"
+    assert sum(read) <= 3
 
 
 def test_merged_people_stay_one_in_results(studio: Studio) -> None:
