@@ -58,7 +58,7 @@ class LiveOptions:
     `window` is the length of the walk that is looked at, `every` is the time between two looks, and `votes` is the
     number of last looks that are counted. `report_drops` is the shortest time between two reports of dropped frames.
     The watch ends after `seconds`; None means that it has no limit. People whose time is over are forgotten once in
-    `expire_every`.
+    `expire_every`. With `may_be_empty`, people are followed also while nobody is in the gallery.
     """
 
     window: float = 4.0
@@ -67,6 +67,7 @@ class LiveOptions:
     report_drops: float = 5.0
     seconds: float | None = None
     expire_every: float = 60.0
+    may_be_empty: bool = False
 
 
 @dataclass
@@ -208,7 +209,7 @@ class Watcher:
         self._source, self._gallery, self._emit = source, gallery, emit
         self._live = live
         # With strangers, nobody need be known.
-        is_empty = strangers is not None and not gallery.people()
+        is_empty = (strangers is not None or live.may_be_empty) and not gallery.people()
         self._judge = None if is_empty else Judge.of(gallery, stages.gait.card, stages.settings.match)
         if self._judge is not None:
             self._judge.explain()

@@ -23,8 +23,10 @@ from app.runs.events import VERSION, Broker, Event, Mqtt, Sink, Webhook
 from app.runs.live import LiveOptions, Watcher, WatchSummary
 from app.settings import Settings
 from app.stages import Stages
+from app.types import Frame
 from app.video.areas import Areas
 from app.video.live import LiveSource, Outage, Pause, is_file, public_name
+from app.video.paint import Label
 from app.video.sources import find_video
 from app.yaml_files import read_yaml, validated
 
@@ -181,11 +183,30 @@ class Journeys:
         return moved
 
 
-class Camera:
-    """One camera of a watch: it is opened in a thread of its own, and again after it broke."""
+@dataclass(frozen=True)
+class Look:
+    """What a camera has shown: the frame, who is in it, and when it was taken up, in s of `time.monotonic`."""
 
-    def __init__(self, name: str, config: CameraConfig, make: Callable[[LiveSource, Camera], Watcher]) -> None:
-        self.name, self.config, self._make = name, config, make
+    frame: Frame
+    labels: Sequence[Label]
+    taken: float
+
+
+class Camera:
+    """One camera of a watch: it is opened in a thread of its own, and again after it broke.
+
+    `problem` says why it could not be opened or broke, None while it is watched.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: CameraConfig,
+        make: Callable[[LiveSource, Camera], Watcher],
+        show: Callable[[Camera, Look], None] | None = None,
+    ) -> None:
+        self.name, self.config, self._make, self._show = name, config, make, show
+        self.problem: str | None = None
         self.done = False
         self.summary, self.broken = WatchSummary(), 0
         self._source: LiveSource | None = None
@@ -230,7 +251,9 @@ class Camera:
             elif isinstance(news, Pause):
                 self._watcher.pause(news)
             elif news is not None:
-                self._watcher.look(news)
+                tracked = self._watcher.look(news)
+                if self._show is not None:
+                    self._show(self, Look(news, self._watcher.labels(tracked), now))
             elif self._source.ended:
                 self.close()
                 self.done = True
@@ -262,7 +285,7 @@ class Camera:
             raise failure
         if opened is not None:
             self._source = opened.__enter__()
-            self._watcher, self._tries = self._make(opened, self), 0
+            self._watcher, self._tries, self.problem = self._make(opened, self), 0, None
         return opened is not None
 
     def _connect(self) -> None:
@@ -276,6 +299,7 @@ class Camera:
             self._failure = error
 
     def _break(self, error: Exception, now: float) -> None:
+        self.problem = str(error) if isinstance(error, GaitprintError) else "a fault of this program"
         if isinstance(error, GaitprintError):
             logger.warning("Camera '%s': %s", self.name, error)
         else:
@@ -308,8 +332,9 @@ class Watch:
         stages: Stages,
         sinks: Sequence[Sink],
         live: LiveOptions | None = None,
+        show: Callable[[Camera, Look], None] | None = None,
     ) -> None:
-        """Prepare a watch of the cameras of `config`; events go to all `sinks`."""
+        """Prepare a watch of the cameras of `config`; events go to all `sinks`, and every frame to `show`."""
         self._gallery, self._stages, self._sinks = gallery, stages, sinks
         self._live = live or LiveOptions()
         self._strangers: StrangerJudge | None = None
@@ -318,7 +343,8 @@ class Watch:
                 gallery.strangers.store, stages.gait.card, stages.settings.match, config.strangers
             )
         self._journeys = Journeys(config.ways)
-        self.cameras = {name: Camera(name, one, self._watcher) for name, one in config.cameras.items()}
+        self._show = show
+        self.cameras = {name: Camera(name, one, self._watcher, show) for name, one in config.cameras.items()}
 
     def run(self, stop: Flag, reload: Path | None = None) -> None:
         """Watch until `stop` is set or all cameras are files that ended.
@@ -381,7 +407,7 @@ class Watch:
         for name, one in config.cameras.items():
             if name not in self.cameras:
                 logger.info("Camera '%s' is watched from now on: %s.", name, public_name(str(one.address)))
-                self.cameras[name] = Camera(name, one, self._watcher)
+                self.cameras[name] = Camera(name, one, self._watcher, self._show)
         self._journeys = Journeys(config.ways)
 
 

@@ -30,6 +30,7 @@ from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
 from app.web.bin import Binned
+from app.web.cameras import Live
 from app.web.clients import LONGEST, Client, Clients, Scope
 from app.web.coming import Coming
 from app.web.jobs import Job, JobStore, Kind
@@ -59,6 +60,7 @@ class Site:
     queue: JobQueue
     people: People
     clients: Clients
+    live: Live
 
 
 def _site(request: Request) -> Site:
@@ -651,7 +653,7 @@ def traces_of(site: Here, person_id: int) -> dict[str, Any]:
 async def forget(site: Here, person_id: int) -> dict[str, Any]:
     """Remove a person with everything derived from them."""
     before = len(site.jobs.all())
-    async with _deleting_runs(site):
+    async with site.live.paused(), _deleting_runs(site):
         walks = await asyncio.to_thread(site.people.forget, person_id)
     return {"walks": walks, "results": before - len(site.jobs.all())}
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import RLock
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -156,7 +156,9 @@ class People:
     def known(self) -> Known:
         """Return who is in the gallery now. It is read again when the gallery's log has gone on."""
         with self.gallery() as store:
-            last = [(event.event_id, event.time) for event in store.log(1)]  # first, so that nothing newer is missed
+            last = [
+                (event.event_id, event.time) for event in store.log(1, _CHANGES)
+            ]  # first, so nothing newer is missed
             newest, known = self._known
             if known is not None and newest == last:
                 return known
@@ -225,7 +227,7 @@ class People:
 
     def _note_log(self, store: SqlGallery) -> None:
         """Note which gallery the results in the folder belong to, and how far its log goes."""
-        first_use, last = store.first_use(), store.log(1)
+        first_use, last = store.first_use(), store.log(1, _CHANGES)  # not what cameras see, which comes all the time
         if first_use is None or not last:
             return
         known = [first_use.isoformat(), str(last[0].event_id), last[0].time.isoformat()]
@@ -539,6 +541,13 @@ class People:
         """Forget everybody whose time is over, as `forget` does."""
         with self.service() as gallery:
             gallery.expire(now)
+
+    def forgotten_and_due(self) -> tuple[int, bool]:
+        """Return how many people were ever forgotten, and whether somebody's time is over now."""
+        now = datetime.now(timezone.utc)
+        with self.gallery() as store:
+            is_due = any(person.expires is not None and person.expires <= now for person in store.people())
+        return len(self.known().forgotten), is_due
 
     def names_forgotten(self, results: Sequence[RunResult] | None = None) -> bool:
         """Whether results (None: any) name somebody who was forgotten elsewhere, such as on the command line."""

@@ -26,15 +26,16 @@ from filelock import FileLock, Timeout
 from app.errors import GaitprintError, SettingsError
 from app.files import explained
 from app.web.api import Site, answer_head, with_cookie
+from app.web.cameras import Live
 from app.web.clients import Clients
 from app.web.connections import LimitedConnection
 from app.web.health import router as health
 from app.web.jobs import JobStore
+from app.web.live import router  # that of app.web.api, with further requests
 from app.web.options import ConflictError, WebError, WebOptions
 from app.web.people import People
 from app.web.queue import JobQueue
 from app.web.security import Guard, Sessions
-from app.web.strangers import router  # that of app.web.api, with further requests
 from app.web.videos import VideoLibrary
 
 logger = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def create_app(options: WebOptions) -> FastAPI:
     videos, jobs = VideoLibrary(options), JobStore(options.folder)
     queue, people = JobQueue(options, jobs, videos), People(options, jobs, videos)
     people.check_gallery()
-    clients = Clients(options.folder)
-    site = Site(options, sessions, videos, jobs, queue, people, clients)
+    clients, live = Clients(options.folder), Live(options, videos)
+    site = Site(options, sessions, videos, jobs, queue, people, clients, live)
 
     @contextlib.asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
@@ -80,7 +81,8 @@ def create_app(options: WebOptions) -> FastAPI:
     async def running() -> AsyncIterator[None]:
         videos.tidy()
         await asyncio.to_thread(people.follow_gallery)  # before anything is served or used by a run
-        tasks = [asyncio.create_task(queue.run()), asyncio.create_task(_keep_following(queue, people, videos))]
+        following = _keep_following(queue, people, videos, live)
+        tasks = [asyncio.create_task(work) for work in (queue.run(), live.run(), following)]
         yield
         await queue.close()
         for task in tasks:
@@ -94,17 +96,8 @@ def create_app(options: WebOptions) -> FastAPI:
     application.add_exception_handler(RequestValidationError, _invalid)
     application.include_router(router)
     application.include_router(health)
-    for address in (
-        "/",
-        "/runs",
-        "/runs/{rest:path}",
-        "/people",
-        "/people/{rest:path}",
-        "/strangers",
-        "/strangers/{rest:path}",
-        "/about",
-        "/programs",
-    ):
+    with_more = (f"/{kind}{rest}" for kind in ("runs", "people", "strangers") for rest in ("", "/{rest:path}"))
+    for address in ("/", *with_more, "/live", "/about", "/programs"):
         application.add_api_route(address, _page, methods=["GET", "HEAD"], include_in_schema=False)
     application.mount("/", StaticFiles(directory=_PAGES))
     application.add_exception_handler(404, _nowhere)
@@ -128,7 +121,18 @@ def _need_own(folder: Path) -> None:
 @contextlib.contextmanager
 def _private(folder: Path) -> Iterator[None]:
     """Let only the user whose server it is read what it and its runs write; also what an earlier version wrote."""
-    for name in ("clients", "coming", "uploads", "inputs", "jobs", "results", "work", "gallery", "worker.log"):
+    for name in (
+        "clients",
+        "coming",
+        "uploads",
+        "inputs",
+        "jobs",
+        "results",
+        "work",
+        "gallery",
+        "worker.log",
+        "cameras.json",
+    ):
         path = folder / name
         with contextlib.suppress(OSError):  # it is not there, or another user's
             path.chmod(0o700 if path.is_dir() else 0o600)
@@ -139,11 +143,18 @@ def _private(folder: Path) -> Iterator[None]:
         os.umask(before)
 
 
-async def _keep_following(queue: JobQueue, people: People, videos: VideoLibrary) -> None:
+async def _keep_following(queue: JobQueue, people: People, videos: VideoLibrary, live: Live) -> None:
     """Forget people whose time is over, or who were forgotten elsewhere, as soon as no run stands in the way; and
     uploads that nobody goes on with.
     """
+    forgotten: int | None = None
     while True:
+        with contextlib.suppress(GaitprintError):
+            now, is_due = await asyncio.to_thread(people.forgotten_and_due)
+            if is_due or (forgotten is not None and now != forgotten):
+                async with live.paused():  # cameras may show who is forgotten
+                    await asyncio.to_thread(people.expire)
+            forgotten = now
         await asyncio.to_thread(videos.coming.remove_old)
         with contextlib.suppress(ConflictError):
             async with queue.at_rest():

@@ -77,7 +77,7 @@ def merge_strangers(
 @router.delete("/strangers/{stranger_id}")
 async def drop_stranger(site: Here, stranger_id: int) -> dict[str, int]:
     """Remove a stranger for good, in the log too, and what is kept of videos to make runs quicker."""
-    async with site.queue.at_rest():
+    async with site.live.paused(), site.queue.at_rest():
         return {"walks": await asyncio.to_thread(site.people.drop_stranger, stranger_id)}
 
 

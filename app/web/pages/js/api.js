@@ -18,7 +18,7 @@ async function answerOf(response) {
   throw response.status === 401 ? new SignInNeeded(message) : new Error(message);
 }
 
-async function ask(method, path, content) {
+async function respond(method, path, content) {
   const request = () => fetch(`${root}/api${path}`, {
     method,
     headers: {
@@ -37,7 +37,18 @@ async function ask(method, path, content) {
   } catch {
     throw new Error("The server cannot be reached.");
   }
-  return answerOf(response);
+  return response;
+}
+
+async function ask(method, path, content) {
+  return answerOf(await respond(method, path, content));
+}
+
+/** Ask for a picture; returns it as a bitmap with what the header X-Picture says, or null where there is none. */
+export async function pictureOf(method, path, content) {
+  const response = await respond(method, path, content);
+  if (!response.ok || response.status === 204) return answerOf(response);
+  return { bitmap: await createImageBitmap(await response.blob()), about: JSON.parse(response.headers.get("X-Picture") ?? "{}") };
 }
 
 export const get = (path) => ask("GET", path);

@@ -3,6 +3,7 @@
 import { SignInNeeded, beginSession, session, signIn, signOut } from "./api.js";
 import { action, el, notify, replaceKeepingPlace, root } from "./dom.js";
 import { about } from "./about.js";
+import { live } from "./live.js";
 import { people } from "./people.js";
 import { person } from "./person.js";
 import { programs } from "./programs.js";
@@ -20,6 +21,7 @@ const PAGES = [
   [/^\/people\/(\d+)$/, person],
   [/^\/strangers$/, strangers],
   [/^\/strangers\/(\d+)$/, stranger],
+  [/^\/live$/, live],
   [/^\/about$/, about],
   [/^\/programs$/, programs],
 ];

@@ -1,0 +1,164 @@
+// Cameras as they are: pictures with the names of people as they settle, and what was seen.
+
+import { get, pictureOf, post, put, remove } from "./api.js";
+import { action, confirmed, el, notify } from "./dom.js";
+
+const KNOWN = "#84c9c0";
+const UNKNOWN = "#d0d2d4";
+
+export async function live({ signal, again }) {
+  const [state, videos] = await Promise.all([get("/live"), get("/videos")]);
+  const cards = new Map(state.cameras.map((camera) => [camera.name, cameraCard(camera, again)]));
+  const events = el("ol", { class: "events", reversed: true });
+  const problem = el("p", { class: "error", role: "alert", hidden: true });
+  const fill = (now) => {
+    for (const camera of now.cameras) cards.get(camera.name)?.say(camera, now.watching);
+    for (const event of now.events) events.prepend(eventEntry(event));
+    while (events.children.length > 100) events.lastChild.remove();
+    problem.hidden = !now.problem;
+    problem.textContent = now.problem ?? "";
+  };
+  fill(state);
+  if (state.watching) {
+    for (const card of cards.values()) keepShowing(card, signal);
+    keepAsking(state.events.at(-1)?.number ?? 0, fill, signal);
+  }
+  return [
+    el("h1", {}, "Live"),
+    el("p", { class: "lead" }, "Cameras that are watched while the server runs. A name appears as soon as several looks agree."),
+    problem,
+    state.cameras.length > 0 && el("div", { class: "live" },
+      el("div", { class: "cameras" }, [...cards.values()].map((card) => card.node)),
+      el("section", { class: "seen" }, el("h2", {}, "What was seen"), events)),
+    el("div", { class: "actions left" }, state.cameras.length > 0 && el("button", { type: "button", onclick: action(async () => {
+      await put("/live/watching", { watching: !state.watching });
+      await again();
+    }) }, state.watching ? "Stop watching" : "Watch again")),
+    el("details", { open: state.cameras.length === 0 }, el("summary", {}, "Add a camera"), addForm(videos, again)),
+  ].filter(Boolean);
+}
+
+async function keepAsking(number, fill, signal) {
+  let after = number;
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (document.hidden || signal.aborted) continue;
+    try {
+      const now = await get(`/live?after=${after}`);
+      after = now.events.at(-1)?.number ?? after;
+      fill(now);
+    } catch { /* the server is restarted, or away for a moment */ }
+  }
+}
+
+async function keepShowing(card, signal) {
+  let after = 0;
+  while (!signal.aborted) {
+    try {
+      const found = document.hidden ? null : await pictureOf("GET", `/live/cameras/${encodeURIComponent(card.name)}/picture?after=${after}`);
+      if (found) {
+        after = found.about.number;
+        card.draw(found);
+      } else if (document.hidden) {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    }
+  }
+}
+
+function cameraCard(camera, again) {
+  const canvas = el("canvas", { width: 640, height: 360, role: "img", "aria-label": `${camera.name}: no picture yet` });
+  const said = el("p", { class: "hint" });
+  const node = el("figure", { class: "card camera" }, canvas,
+    el("figcaption", {}, el("strong", {}, camera.name), said,
+      el("span", { class: "row-actions" },
+        el("button", { type: "button", class: "small", onclick: () => snapshot(canvas, camera.name) }, "Snapshot"),
+        el("button", { type: "button", class: "plain small", "aria-label": `Remove ${camera.name}`, onclick: action(async () => {
+          if (!await confirmed(`Remove ${camera.name}?`, el("p", {}, "It is not watched any more. What it has seen stays in the gallery’s log."), "Remove")) return;
+          await remove(`/live/cameras/${encodeURIComponent(camera.name)}`);
+          await again();
+        }) }, "Remove"))));
+  return {
+    name: camera.name,
+    node,
+    draw: ({ bitmap, about }) => draw(canvas, bitmap, about.labels, camera.name),
+    say: (now, watching) => { said.textContent = stateOf(now, watching); },
+  };
+}
+
+function stateOf(camera, watching) {
+  if (!watching) return "not watched";
+  if (camera.problem) return camera.problem;
+  if (camera.state !== "watching") return { closed: "not watched at this hour", done: "the video has ended" }[camera.state] ?? "opening";
+  const share = camera.dropped / Math.max(1, camera.frames + camera.dropped);
+  return [`${camera.frames} frames`, `${Math.round(100 * share)} % dropped`, camera.latency !== null && `${Math.round(1000 * camera.latency)} ms late`].filter(Boolean).join(" · ");
+}
+
+function draw(canvas, bitmap, labels, name) {
+  if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  const size = Math.max(12, Math.round(canvas.height / 28));
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  for (const label of labels) {
+    const [left, top, right, bottom] = label.box.map((side, place) => side * (place % 2 ? canvas.height : canvas.width));
+    const text = label.name ? label.name + (label.doubtful ? "?" : "") : label.note || "unknown";
+    context.strokeStyle = label.name ? KNOWN : UNKNOWN;
+    context.lineWidth = Math.max(2, size / 6);
+    context.strokeRect(left, top, right - left, bottom - top);
+    context.fillStyle = "rgb(13 14 14 / 0.85)";
+    const wide = context.measureText(text).width + size;
+    const x = Math.min(Math.max(0, left), canvas.width - wide);
+    const y = Math.max(0, top - 1.5 * size);
+    context.fillRect(x, y, wide, 1.4 * size);
+    context.fillStyle = label.name ? KNOWN : "#f2f1ee";
+    context.fillText(text, x + size / 2, y + 0.2 * size);
+  }
+  canvas.ariaLabel = `${name}: ${labels.length ? labels.map((label) => label.name ?? "somebody unknown").join(", ") : "nobody in view"}`;
+}
+
+function snapshot(canvas, name) {
+  canvas.toBlob((blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${name} ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}
+
+function eventEntry(event) {
+  const who = event.name ?? event.stranger ?? "Somebody unknown";
+  const text = {
+    appeared: "Somebody has come into view", named: `${who} was recognised`, renamed: `${event.before} is ${event.name ?? "unknown"} after all`,
+    left: `${who} has left`, crossed: `${who} has crossed ${event.line}`, lost: "The camera broke off", back: "The camera is back", moved: `${who} came from ${event.from}`,
+  }[event.event];
+  return el("li", {}, el("time", { datetime: event.time }, new Date(event.time).toLocaleTimeString()), " ", el("strong", {}, event.source), " ", text);
+}
+
+function addForm(videos, again) {
+  const name = el("input", { id: "camera", required: true, maxlength: 60, autocomplete: "off" });
+  const address = el("input", { id: "address", autocomplete: "off", spellcheck: "false", placeholder: "rtsp://user:password@192.168.0.9/stream, or 0" });
+  const video = el("select", { id: "instead" }, el("option", { value: "" }, "None"), videos.map((one) => el("option", { value: one.video_id }, one.name)));
+  const canvas = el("canvas", { hidden: true, role: "img", "aria-label": "Test picture" });
+  const chosen = () => (video.value ? { video_id: video.value } : { address: address.value.trim() });
+  return el("form", { class: "token", onsubmit: action(async () => {
+    await post("/live/cameras", { name: name.value.trim(), ...chosen() });
+    await again();
+    notify(`${name.value.trim()} is watched from now on.`);
+  }) },
+  el("label", { for: "camera" }, "Name"), name,
+  el("label", { for: "address" }, "Address"), address,
+  el("label", { for: "instead" }, "Or play a video"), video,
+  el("div", { class: "actions left" },
+    el("button", { type: "button", onclick: action(async () => {
+      const { bitmap } = await pictureOf("POST", "/live/test", chosen());
+      canvas.hidden = false;
+      draw(canvas, bitmap, [], "Test picture");
+    }) }, "Test"),
+    el("button", { class: "primary" }, "Add")),
+  canvas);
+}
