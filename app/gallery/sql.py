@@ -232,6 +232,16 @@ class SqlGallery:
             found = [_walk(row) for row in db.execute(query, (model_id, *(only or ())))]
         return sorted(found, key=lambda walk: walk.walk_id)
 
+    def names_of(self, person_ids: Iterable[int]) -> dict[int, str]:
+        with self._file.reading() as db:
+            rows = _rows_of(db, "SELECT person_id, name FROM person WHERE person_id IN", list(person_ids))
+            return dict(map(_named, rows))
+
+    def most_walks(self, count: int) -> list[int]:
+        query = f"SELECT count(*) FROM walk GROUP BY person_id ORDER BY count(*) DESC LIMIT {int(count)}"
+        with self._file.reading() as db:
+            return [int(row[0]) for row in db.execute(query)]
+
     def people_with(self, model_id: str) -> int:
         query = "SELECT count(DISTINCT person_id) FROM walk JOIN embedding USING (walk_id) WHERE model_id = ?"
         with self._file.reading() as db:
@@ -1046,6 +1056,12 @@ def _person(row: Sequence[Any]) -> Person:
     person_id, name, consent, enrolled, expires, walks = row
     ends = _moment(expires) if expires is not None else None
     return Person(person_id, _typed(name, str), _typed(consent, str), _moment(enrolled), ends, walks)
+
+
+@_sound
+def _named(row: Sequence[Any]) -> tuple[int, str]:
+    person_id, name = row
+    return person_id, _typed(name, str)
 
 
 @_sound

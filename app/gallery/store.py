@@ -186,6 +186,14 @@ class GalleryStore(Protocol):
         """
         ...
 
+    def names_of(self, person_ids: Iterable[int]) -> dict[int, str]:
+        """Return the names of these people by their ids, without those who are gone."""
+        ...
+
+    def most_walks(self, count: int) -> list[int]:
+        """Return how many walks the `count` people with the most walks have, the most first."""
+        ...
+
     def people_with(self, model_id: str) -> int:
         """Return how many people have walks that a model embedded."""
         ...

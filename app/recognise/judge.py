@@ -367,24 +367,22 @@ class Judge:
         metric, neighbours = self.settings.metric, self.settings.neighbours
         frames = own_frames(tracks)
         denied = [others.keys() for others in self.gallery.denied(embeddings)]
-        people = {person.person_id: person for person in self.gallery.people()}
         # People in view together need different names. So each walk needs one candidate more than it meets others. The
         # search is so deep that even the people with the most walks cannot fill the list alone.
         rivals = int(covisible(frames).sum(axis=1).max())
-        most_walks = sorted((person.walks for person in people.values()), reverse=True)[: rivals + 1]
-        depth = neighbours + sum(most_walks)
+        depth = neighbours + sum(self.gallery.most_walks(rivals + 1))
         model_id = embeddings[0].model_id
         shared = (seen or Scene(embeddings, tracks)).shared()
         queries = [*embeddings, *self.space.in_gallery(embeddings, shared)]
         found = self.gallery.search(queries, depth, metric)
-        near = {neighbour.person_id for row in found for neighbour in row}
+        people = self.gallery.names_of({neighbour.person_id for row in found for neighbour in row})
         recordings = [
-            people[row[0].person_id].name if row and is_same_recording(row[0].distance, embedding, metric) else None
+            people[row[0].person_id] if row and is_same_recording(row[0].distance, embedding, metric) else None
             for row, embedding in zip(found, embeddings, strict=False)
         ]
         recordings = [None if name in others else name for name, others in zip(recordings, denied, strict=True)]
         # All walks of these people are compared, so that the mean over the nearest is exact for every walk.
-        walks = self.gallery.walks_of(near & people.keys(), model_id)
+        walks = self.gallery.walks_of(people, model_id)
         enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])
         if self.space.centre is not None:
             missing = {walk.source for walk in walks} - set(self.space.sources)
@@ -393,7 +391,7 @@ class Judge:
             sources, middle = space.middles(shared)
             enrolled = _around_sources(walks, enrolled, sources)
             embeddings = embeddings_around(embeddings, middle)
-        names = [people[walk.person_id].name for walk in walks]
+        names = [people[walk.person_id] for walk in walks]
         matches = match(
             distances_between(embeddings, enrolled, metric),
             frames,

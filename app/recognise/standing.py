@@ -55,10 +55,10 @@ def standings(gallery: GalleryStore, name: str, match: MatchSettings) -> list[St
 
 def _of_one_model(gallery: GalleryStore, own: list[EnrolledWalk], match: MatchSettings) -> list[Standing]:
     embeddings = gallery.embeddings([walk.walk_id for walk in own])
-    names = {person.person_id: person.name for person in gallery.people()}
     near = gallery.search(embeddings, len(own) + _RIVALS, match.metric)
     rivals = {neighbour.person_id for row in near for neighbour in row} - {own[0].person_id}
-    others = gallery.walks_of(rivals, own[0].model_id)
+    names = gallery.names_of(rivals)
+    others = gallery.walks_of(names, own[0].model_id)
     table = identity_distances(
         distances_between(embeddings, gallery.embeddings([walk.walk_id for walk in others]), match.metric),
         [names[walk.person_id] for walk in others],

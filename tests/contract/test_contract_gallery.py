@@ -280,6 +280,14 @@ class TestGallery:
             gallery.undo_merge(merge)
         assert gallery.people() == []
 
+    def test_names_and_the_most_walks_are_read_without_everybody(self, gallery: Gallery) -> None:
+        anna = gallery.enrol("Anna", [walk(1), walk(2)], consent="yes").person_id
+        ben = gallery.enrol("Ben", [walk(3)], consent="yes").person_id
+        gallery.enrol("Cleo", [walk(4), walk(5), walk(6)], consent="yes")
+        assert gallery.names_of([ben, anna, 99]) == {anna: "Anna", ben: "Ben"}
+        assert gallery.names_of([]) == {}
+        assert [gallery.most_walks(count) for count in (0, 2, 9)] == [[], [3, 2], [3, 2, 1]]
+
     def test_consent_and_retention_change(self, gallery: Gallery) -> None:
         gallery.enrol("Anna", [walk(1)], consent="yes")
         until = datetime.now(timezone.utc) + timedelta(days=3)
