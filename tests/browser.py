@@ -47,12 +47,15 @@ def new_page(expected: str = "(?!)") -> Iterator[Page]:
 
 
 def check_looks(page: Page, name: str) -> None:
-    """Check the page as it is now on laptop and phone, light and dark: it is not too wide, and axe finds no violation.
+    """Check the page as it is now on laptop and phone, light and dark: it is not too wide, axe finds no violation, and
+    nothing is shown that only programs say.
 
     Without axe (package axe-playwright-python), only the width is checked.
     """
     before = page.viewport_size
     assert before is not None
+    words = page.locator("main").inner_text().split()
+    assert not {"false", "undefined", "null", "NaN", "falsefalse", "[object"} & set(words), f"{name}: {words}"
     for window, (width, height) in _WINDOWS.items():
         page.set_viewport_size({"width": width, "height": height})
         wide = page.evaluate("document.documentElement.scrollWidth")

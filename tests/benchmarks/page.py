@@ -3,7 +3,8 @@
     python -m tests.benchmarks.page [--people 5000] [--runs 2000]
 
 It fills a folder with made-up people and results, asks for everything that the pages ask for, each several times, and
-prints the median and the longest time in ms. The first request after the start is printed too.
+prints the median and the longest time in ms, and the median of the processor time, which others on the machine hardly
+change. The first request after the start is printed too.
 """
 
 from __future__ import annotations
@@ -111,13 +112,18 @@ def main() -> None:
             client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
             name = f"/api/people/{person_id}"
             print(
-                f"{wanted.people} people, {wanted.runs} runs{'':17}{'first':>9}{'median':>9}{'longest':>9} ms{'kB':>8}"
+                f"{wanted.people} people, {wanted.runs} runs{'':17}{'first':>9}{'median':>9}{'longest':>9}{'CPU':>9} ms"
+                f"{'kB':>8}"
             )
             for method, path, content in (
                 ("GET", "/api/people", None),
                 ("GET", name, None),
                 ("GET", f"{name}/sightings", None),
                 ("GET", f"{name}/traces", None),
+                ("GET", f"{name}/standings", None),
+                ("GET", "/api/bin", None),
+                ("GET", "/api/strangers", None),
+                ("GET", "/api/live", None),
                 ("GET", "/api/log", None),
                 ("GET", "/api/jobs", None),
                 ("GET", "/api/videos", None),
@@ -127,16 +133,19 @@ def main() -> None:
                 ("GET", f"/api/jobs/{job_id}/files/results.csv", None),
                 ("PATCH", name, {"name": "Somebody else"}),
                 ("GET", f"/api/jobs/{job_id}/result", None),
+                ("GET", f"{name}/sightings", None),
             ):
-                times = []
+                times, busy = [], []
                 for _ in range(wanted.times):
-                    begin = time.perf_counter()
+                    begin, worked = time.perf_counter(), time.process_time()
                     answer = client.request(method, path, json=content)
                     times.append(1000 * (time.perf_counter() - begin))
+                    busy.append(1000 * (time.process_time() - worked))
                     assert answer.is_success, (path, answer.text)
                 shown = path.replace(job_id, "ID")
                 print(
                     f"{method:6}{shown:38}{times[0]:9.0f}{statistics.median(times):9.0f}{max(times):9.0f}"
+                    f"{statistics.median(busy):9.0f}"
                     f"{len(answer.content) / 1000:11.0f}"
                 )
 

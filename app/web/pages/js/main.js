@@ -58,7 +58,7 @@ async function show() {
     contents = error instanceof SignInNeeded ? signInPage() : failed(error);
   }
   if (signal.aborted) return;
-  replaceKeepingPlace(main, [contents].flat());
+  replaceKeepingPlace(main, [contents].flat().filter(Boolean)); // a page leaves parts out by `condition && part`
   const title = main.querySelector("h1")?.textContent;
   document.title = title ? `${title} · Gaitprint` : "Gaitprint";
   if (show.before !== location.pathname) {
