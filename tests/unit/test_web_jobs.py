@@ -126,3 +126,31 @@ def test_whoever_waits_for_changes_may_be_cancelled_at_any_moment(tmp_path: Path
         assert await asyncio.wait_for(last, 5) == (12, [])
 
     asyncio.run(watched())
+
+
+@pytest.mark.timeout(60)
+def test_who_leaves_is_cancelled_again_and_again_and_holds_nobody_up(tmp_path: Path) -> None:
+    """Starlette's task groups cancel in each turn of the loop until a task has ended. With a lock this hangs."""
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input")
+    queue = JobQueue(options, JobStore(options.folder), VideoLibrary(options))
+
+    async def leave(task: asyncio.Task[tuple[int, list[str]]]) -> None:
+        for _ in range(100):
+            task.cancel()
+            await asyncio.sleep(0)
+
+    async def watched() -> None:
+        for turn in range(12):
+            waiting = [asyncio.create_task(queue.changes(turn, 30)) for _ in range(6)]
+            for _ in range(turn % 4):
+                await asyncio.sleep(0)
+            leaving = [asyncio.create_task(leave(task)) for task in waiting[:3]]
+            for _ in range(turn % 3):
+                await asyncio.sleep(0)
+            await queue.announce(f"job {turn}")
+            ended = await asyncio.gather(*waiting, return_exceptions=True)
+            assert ended[3:] == [(turn + 1, [f"job {turn}"])] * 3
+            assert all(isinstance(one, asyncio.CancelledError | tuple) for one in ended[:3])
+            await asyncio.gather(*leaving)
+
+    asyncio.run(watched())
