@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
+
+_STOPPING = b"\nStopping. Finished work is kept: run the same command again to go on. Ctrl-C again ends at once.\n"
+
+
+def tell_stopping() -> None:
+    """Say that Ctrl-C was heeded. It is written to the file itself, because a signal may interrupt a print."""
+    with suppress(OSError):
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
 
 
 class Progress(Protocol):

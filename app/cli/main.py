@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -38,6 +38,7 @@ from app.cli.walkers import app as walkers
 from app.cli.watch import watch
 from app.errors import GaitprintError
 from app.files import as_text, remove_unfinished
+from app.progress import tell_stopping
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -66,7 +67,6 @@ _WITHOUT_WINDOWS = (
 )
 _MOMENT = 0.05  # s
 _SHOW_CURSOR = b"\x1b[?25h"  # progress bars hide the cursor
-_STOPPING = b"\nStopping. Finished work is kept: run the same command again to go on. Ctrl-C again ends at once.\n"
 
 
 @app.callback()
@@ -129,6 +129,8 @@ def main(arguments: Sequence[str]) -> int:
         return _run(arguments)
     except KeyboardInterrupt:  # while the commands are put together, or after the command
         return INTERRUPTED
+    except SystemExit as end:  # SIGTERM or SIGHUP in such a moment
+        return end.code if isinstance(end.code, int) else 0
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -183,8 +185,7 @@ class _Ending:
         if number != signal.SIGINT:
             raise SystemExit(128 + number)
         if is_first:
-            with suppress(OSError):  # written to the file itself, because a signal may interrupt a print
-                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
+            tell_stopping()
         raise KeyboardInterrupt
 
     def ask_again(self, lost: sys.UnraisableHookArgs) -> bool:

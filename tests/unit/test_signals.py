@@ -154,23 +154,26 @@ ASKED_TO_STOP = """
 import os, signal, sys
 from importlib.abc import MetaPathFinder
 
+asked = sys.argv.pop(2)
+
 class Interrupts(MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == sys.argv[1]:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), getattr(signal, asked))
 
 def look(frame, event, argument):
     if event == "call" and frame.f_code.co_name == sys.argv[1]:
         sys.setprofile(None)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), getattr(signal, asked))
 
 sys.setprofile(look)
 sys.meta_path.insert(0, Interrupts())
 sys.argv[0] = "gaitprint"
 from app.__main__ import run
 code = run(["--help"])
+print("came back")
 if sys.argv[1] == "at the end":
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), getattr(signal, asked))
 sys.exit(code)
 """
 
@@ -181,7 +184,26 @@ sys.exit(code)
 )
 def test_ctrl_c_before_and_after_the_command_gives_no_traceback(moment: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", ASKED_TO_STOP, moment], cwd=ROOT, text=True, capture_output=True, preexec_fn=_listen
+        [sys.executable, "-c", ASKED_TO_STOP, moment, "SIGINT"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        preexec_fn=_listen,
     )
     assert ended.returncode in (-signal.SIGINT, 130), ended.stderr
     assert ended.stderr.replace(STOPPING, "").strip() == ""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("moment", ["show_log", "get_command", "get_group"])
+def test_the_command_line_gives_its_code_back_whenever_it_is_asked_to_end(moment: str, name: str, code: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_TO_STOP, moment, name],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        preexec_fn=_listen,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ended.stdout.endswith("came back\n")
+    assert ended.stderr == ""

@@ -80,7 +80,9 @@ def test_it_learns_checks_and_keeps_averaged_weights(settings: TrainSettings) ->
     assert torch.equal(torch.cat([stored["weight"].flatten(), stored["bias"]]), weights(network))
 
 
-def test_a_stopped_run_ends_as_one_that_was_not(settings: TrainSettings, tmp_path: Path) -> None:
+def test_a_stopped_run_says_so_and_ends_as_one_that_was_not(
+    settings: TrainSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(signal.SIGINT)
     whole = weights(fit(Mean(settings), Numbers(), settings))
     broken = replace(settings, out=tmp_path / "broken")
@@ -93,6 +95,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(settings: TrainSettings, tmp_pat
             with pytest.raises(KeyboardInterrupt):
                 fit(Mean(broken, stop=stop), numbers, broken)
             assert signal.getsignal(signal.SIGINT) == before
+            assert capfd.readouterr().err.count("Stopping. Finished work is kept") == 1
         seen += numbers.steps
     assert seen == list(range(60))
     assert (broken.out / "network.pt").read_bytes() == (settings.out / "network.pt").read_bytes()

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from app.errors import MissingExtraError, SettingsError
 from app.files import explained, written_whole
 from app.lab.training.settings import TrainSettings
+from app.progress import tell_stopping
 
 try:
     import lightning as pl
@@ -139,6 +140,7 @@ class _AfterStep(Callback):
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
+        tell_stopping()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
