@@ -33,7 +33,8 @@ def identify(
     live: Annotated[
         str | None,
         typer.Option(
-            metavar="SOURCE", help="Watch a live source: a camera's number, an address (rtsp, http), or a file."
+            metavar="SOURCE",
+            help="Watch a live source: a camera's number, an address (rtsp, http), or a file. More sources may follow.",
         ),
     ] = None,
     events: Annotated[
@@ -49,9 +50,12 @@ def identify(
 ) -> None:
     """Name the walkers of videos, or of a live source, after the people of the gallery."""
     if live is not None:
-        if videos:
-            raise SettingsError(f"--live watches only the source '{live}'. Leave out either --live or the videos.")
-        _watch(live, gallery_db, settings, events, save, loop, seconds, verbose)
+        if not videos:
+            _watch(live, gallery_db, settings, events, save, loop, seconds, verbose)
+            return
+        if save is not None:
+            raise SettingsError("--save paints the video of one source. Leave it out, or watch one source.")
+        _watch_several([live, *videos], gallery_db, settings, events, loop, seconds, verbose)
         return
     for option, value in {"--events": events, "--save": save, "--loop": loop, "--seconds": seconds}.items():
         if value:
@@ -123,6 +127,27 @@ def _watch(
         + (f" Painted video: {save}" if save else ""),
         to=error_console,
     )
+
+
+def _watch_several(
+    sources: list[str],
+    gallery_db: str,
+    settings: Settings,
+    events: Path | None,
+    loop: bool,
+    seconds: float | None,
+    verbose: bool,
+) -> None:
+    """Watch several live sources by one process, each under its own name."""
+    from app.cli.watch import watch_cameras
+    from app.runs.watch import CameraConfig, WatchConfig
+    from app.video.live import is_file, public_name
+    from app.video.sources import distinct_names, find_video
+
+    found = [str(find_video(source)) if is_file(source) else source for source in sources]
+    names = distinct_names([Path(source) if is_file(source) else Path(public_name(source)) for source in found])
+    cameras = {name: CameraConfig(source, loop=loop) for name, source in zip(names, found, strict=True)}
+    watch_cameras(WatchConfig(cameras, gallery=gallery_db, events=events), settings, seconds=seconds, verbose=verbose)
 
 
 @contextmanager

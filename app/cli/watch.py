@@ -16,6 +16,8 @@ from app.cli.terminal import error_console, say, write_json
 
 if TYPE_CHECKING:
     from app.runs.events import Sink
+    from app.runs.watch import WatchConfig
+    from app.settings import Settings
 
 
 def watch(
@@ -31,6 +33,21 @@ def watch(
     if check:
         say(f"{config} is in order. Cameras: {', '.join(found.cameras)}.")
         return
+    watch_cameras(found, load_settings(named=dict(found.settings)), seconds=seconds, verbose=verbose, reload=config)
+
+
+def watch_cameras(
+    found: WatchConfig, settings: Settings, *, seconds: float | None, verbose: bool, reload: Path | None = None
+) -> None:
+    """Watch the cameras of a configuration until Ctrl-C, or for some seconds.
+
+    Args:
+        found: the configuration. Its `settings` are not looked at.
+        settings: the settings of the run.
+        seconds: how long; None for ever.
+        verbose: whether everything about the models is said.
+        reload: the configuration's file, which is followed when it changes.
+    """
     from app.cli.show import show_models
     from app.files import explained
     from app.runs.build import build
@@ -38,7 +55,6 @@ def watch(
     from app.runs.live import LiveOptions
     from app.runs.watch import Watch
 
-    settings = load_settings(named=dict(found.settings))
     with ExitStack() as stack:
         gallery = stack.enter_context(
             gallery_service(
@@ -61,7 +77,7 @@ def watch(
         running = Watch(found, gallery, stages, sinks, LiveOptions(seconds=seconds))
         stop = stack.enter_context(stopped_by_signals())
         say(f"Watching {', '.join(found.cameras)}. Press Ctrl-C to end it.", to=error_console)
-        running.run(stop, reload=config)
+        running.run(stop, reload=reload)
     for name, camera in running.cameras.items():
         total = camera.frames + camera.dropped
         say(

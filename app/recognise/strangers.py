@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -43,7 +44,7 @@ class Met:
 
 
 class StrangerJudge:
-    """Tells strangers apart by the judge that names people."""
+    """Tells strangers apart by the judge that names people. Several cameras may ask at once."""
 
     def __init__(self, store: GalleryStore, card: ModelCard, settings: MatchSettings, options: StrangerOptions) -> None:
         self._store, self._card, self._options = store, card, options
@@ -53,6 +54,7 @@ class StrangerJudge:
         self._judge: Judge | None = None
         self._learnt_from = 0
         self._last: dict[tuple[str, str], float] = {}  # when each stranger was last in view of a camera, in s
+        self._one_at_a_time = Lock()
 
     def meet(self, walk: NewWalk, track: Track, since: float, until: float) -> Met:
         """Say which stranger an unknown walk is of, and keep the walk.
@@ -63,6 +65,10 @@ class StrangerJudge:
             since: when the person came into view of this camera, in s.
             until: when the person left it.
         """
+        with self._one_at_a_time:
+            return self._meet(walk, track, since, until)
+
+    def _meet(self, walk: NewWalk, track: Track, since: float, until: float) -> Met:
         name, probability = self._known(walk, track)
         overlaps = name is not None and self._last.get((walk.source, name), since - 1) > since
         is_new = name is None or overlaps  # two people in view at once are two strangers

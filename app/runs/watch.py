@@ -7,8 +7,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import repeat
 from pathlib import Path
 from threading import Event as Flag
 from typing import Annotated, Any, ClassVar
@@ -21,7 +23,7 @@ from app.gallery.store import JSON
 from app.recognise.strangers import StrangerJudge, StrangerOptions
 from app.runs.events import VERSION, Broker, Event, Mqtt, Sink, Webhook
 from app.runs.live import LiveOptions, Watcher, WatchSummary
-from app.settings import Settings
+from app.settings import Settings, cores
 from app.stages import Stages
 from app.types import Frame
 from app.video.areas import Areas
@@ -202,11 +204,13 @@ class Camera:
         self,
         name: str,
         config: CameraConfig,
+        looks: float,
         make: Callable[[LiveSource, Camera], Watcher],
         show: Callable[[Camera, Look], None] | None = None,
     ) -> None:
         self.name, self.config, self._make, self._show = name, config, make, show
         self.problem: str | None = None
+        self.looks = config.rate or looks
         self.done = False
         self.summary, self.broken = WatchSummary(), 0
         self._source: LiveSource | None = None
@@ -293,7 +297,7 @@ class Camera:
             address = str(self.config.address)
             if is_file(address):
                 address = str(find_video(address))
-            self._opened = LiveSource(address, loop=self.config.loop)
+            self._opened = LiveSource(address, loop=self.config.loop, looks=self.looks)
             self._opened.name = self.name
         except Exception as error:  # raised again by `_open`
             self._failure = error
@@ -323,7 +327,10 @@ class Camera:
 
 
 class Watch:
-    """Several cameras, watched in turn by one thread: each gives at most one frame before the next one's turn."""
+    """Several cameras, one thread for each core: each gives at most one frame before the next round.
+
+    A network looks at one frame on one core, so cameras side by side keep all of them busy.
+    """
 
     def __init__(
         self,
@@ -334,7 +341,10 @@ class Watch:
         live: LiveOptions | None = None,
         show: Callable[[Camera, Look], None] | None = None,
     ) -> None:
-        """Prepare a watch of the cameras of `config`; events go to all `sinks`, and every frame to `show`."""
+        """Prepare a watch of the cameras of `config`; events go to all `sinks`, and every frame to `show`.
+
+        Several threads may call `show` at once, but only one of them for a camera.
+        """
         self._gallery, self._stages, self._sinks = gallery, stages, sinks
         self._live = live or LiveOptions()
         self._strangers: StrangerJudge | None = None
@@ -344,7 +354,8 @@ class Watch:
             )
         self._journeys = Journeys(config.ways)
         self._show = show
-        self.cameras = {name: Camera(name, one, self._watcher, show) for name, one in config.cameras.items()}
+        self._emitting = threading.Lock()
+        self.cameras = {name: self._camera(name, one) for name, one in config.cameras.items()}
 
     def run(self, stop: Flag, reload: Path | None = None) -> None:
         """Watch until `stop` is set or all cameras are files that ended.
@@ -353,6 +364,14 @@ class Watch:
             stop: a flag that ends the watch when it is set.
             reload: the configuration's file; cameras follow it when it changes. A file with a mistake is not followed.
         """
+        with ThreadPoolExecutor(cores(), thread_name_prefix="camera") as pool:
+            self._rounds(pool, stop, reload)
+        for camera in self.cameras.values():
+            camera.close()
+        for sink in self._sinks:
+            sink.close()
+
+    def _rounds(self, pool: ThreadPoolExecutor, stop: Flag, reload: Path | None) -> None:
         begun = last_expiry = last_reload = time.monotonic()
         stamp = _stamp(reload)
         while not stop.is_set() and not all(camera.done for camera in self.cameras.values()):
@@ -370,26 +389,25 @@ class Watch:
                 if (new := _stamp(reload)) != stamp:
                     stamp = new
                     self._follow(reload)
-            busy = [camera.step(now) for camera in self.cameras.values()]
+            busy = list(pool.map(Camera.step, list(self.cameras.values()), repeat(now)))
             if not any(busy):
                 stop.wait(_IDLE)
-        for camera in self.cameras.values():
-            camera.close()
-        for sink in self._sinks:
-            sink.close()
+
+    def _camera(self, name: str, config: CameraConfig) -> Camera:
+        return Camera(name, config, self._stages.settings.video.looks, self._watcher, self._show)
 
     def _watcher(self, source: LiveSource, camera: Camera) -> Watcher:
         stages, config = self._stages.twin(), camera.config
-        if config.rate is not None:
-            stages = replace(stages, settings=stages.settings.changed({"video.looks": config.rate}))
+        stages = replace(stages, settings=stages.settings.changed({"video.looks": camera.looks}))
         areas = Areas(config.ignore, config.interest, config.lines)
         return Watcher(source, self._gallery.store, stages, self._emit, self._live, self._strangers, areas)
 
     def _emit(self, event: Event) -> None:
-        moved = self._journeys.follow(event, time.monotonic())
-        for one in (event, moved) if moved is not None else (event,):
-            for sink in self._sinks:
-                sink.send({"version": VERSION, **one})
+        with self._emitting:
+            moved = self._journeys.follow(event, time.monotonic())
+            for one in (event, moved) if moved is not None else (event,):
+                for sink in self._sinks:
+                    sink.send({"version": VERSION, **one})
         if moved is not None:
             self._gallery.store.record("moved", **{key: value for key, value in moved.items() if key != "event"})
 
@@ -407,7 +425,7 @@ class Watch:
         for name, one in config.cameras.items():
             if name not in self.cameras:
                 logger.info("Camera '%s' is watched from now on: %s.", name, public_name(str(one.address)))
-                self.cameras[name] = Camera(name, one, self._watcher, self._show)
+                self.cameras[name] = self._camera(name, one)
         self._journeys = Journeys(config.ways)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from app.errors import VideoError
 from app.files import expanded
 from app.types import Frame, Image, Reading, VideoInfo
+from app.video.looks import Looks
 from app.video.reader import VideoReader
 
 if TYPE_CHECKING:
@@ -147,12 +148,21 @@ class LiveSource:
             frame that is taken, so the frames that come through are evenly spaced and recent.
         loop: whether a file starts again when it ends.
         reading: which part of a file is played, and how fast.
+        looks: only frames of so many looks a second wait, evenly spread, and others are not counted; None for all.
 
     Raises:
         VideoError: the source cannot be opened, or gives no picture.
     """
 
-    def __init__(self, name: str, *, depth: int = 4, loop: bool = False, reading: Reading | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        depth: int = 4,
+        loop: bool = False,
+        reading: Reading | None = None,
+        looks: float | None = None,
+    ) -> None:
         self.name, self.is_file, self._loop = public_name(name), is_file(name), loop
         self._address = name
         self._feed: _Feed | None = None
@@ -163,6 +173,7 @@ class LiveSource:
             self._feed = _opened(name)
             height, width = self._feed.first.shape[:2]
             self.info = VideoInfo(Path(self.name), width, height, self._feed.rate)
+        self._looks = None if looks is None else Looks(float(self.info.fps), looks)
         self._size: tuple[int, int] | None = None
         self._depth = depth
         self._waiting: deque[Frame | Outage | Pause] = deque()
@@ -219,7 +230,9 @@ class LiveSource:
         try:
             events = self._played() if self._feed is None else self._captured(self._feed)
             for event in _with_pauses(events) if self._feed is None or self._feed.recorded else events:
-                self.offer(event)
+                # A frame that nobody would look at takes no room from one that is looked at.
+                if self._looks is None or not isinstance(event, Frame) or self._looks.due(event.index):
+                    self.offer(event)
         except Exception as caught:  # raised again where the frames are taken
             error = caught
         with self._changed:

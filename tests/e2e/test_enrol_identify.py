@@ -128,5 +128,5 @@ def test_a_folder_of_people(run: Run, home: Path) -> None:
 
 def test_options_of_live_need_a_source(run: Run) -> None:
     run("identify", "probe1", "--save", "x.mp4").failed_with("--save can only be used with --live")
-    run("identify", "probe1", "--live", "0").failed_with("--live watches only")
+    run("identify", "--live", "0", "probe1", "--save", "x.mp4").failed_with("--save paints the video of one source")
     run("identify").failed_with("There is no video")

@@ -106,6 +106,28 @@ def gallery_of(known: list[NewWalk], folder: Path) -> GalleryService:
 
 
 @pytest.mark.usefixtures("quick")
+def test_identify_watches_several_sources_under_names_of_their_own(
+    studio: Path, known: list[NewWalk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``identify --live A B`` is a watch without a configuration."""
+    monkeypatch.chdir(studio)
+    gallery = gallery_of(known, tmp_path)
+    gallery.close()
+    monkeypatch.setattr("app.runs.build.build", lambda settings: stages(tmp_path))
+    options = ["--gallery-db", str(tmp_path / "gallery.db"), "--events", str(tmp_path / "events.jsonl")]
+    command = ["identify", "--live", "gallery.mp4", "gallery.mp4", *options, "--set", f"output.folder={tmp_path}"]
+    ended = CliRunner().invoke(cli, command)
+    assert ended.exit_code == 0, ended.output
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert {event["source"] for event in events} == {"gallery", "gallery-2"}
+    assert {(event["source"], event["name"]) for event in events if event["event"] == "named"} >= {
+        ("gallery", "Anna"),
+        ("gallery-2", "Anna"),
+    }
+    assert "gallery-2: " in ended.output
+
+
+@pytest.mark.usefixtures("quick")
 def test_cameras_share_people_and_strangers_and_a_broken_one_disturbs_nobody(
     studio: Path, known: list[NewWalk], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from app.errors import VideoError
 from app.types import Frame
 from app.video import live
 from app.video.live import LiveSource, Outage, Pause, public_name
+from app.video.writer import VideoWriter
 
 PASSWORD = "s3c@ret"
 ADDRESS = "me:s3c%40ret@127.0.0.1"
@@ -208,6 +209,20 @@ def test_a_stream_in_the_format_of_still_pictures_is_a_stream(camera: Camera) ->
         found = taken(source, 21)
     assert [type(one) for one in found] == [Frame] * 20 + [Outage]
     assert camera.sent == 1
+
+
+def test_only_frames_that_are_looked_at_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: self.is_set())  # played as fast as it goes
+    path = tmp_path / "second.mp4"
+    with VideoWriter(path, 64, 48, Fraction(25)) as writer:
+        for number in range(25):
+            writer.write(np.full((48, 64, 3), 10 * number, np.uint8), number / 25)
+    source = LiveSource(str(path), depth=6, looks=5.0)
+    source._work()
+    found = [source.take() for _ in range(5)]
+    assert [frame.index for frame in found if isinstance(frame, Frame)] == [0, 5, 10, 15, 20]
+    assert source.ended
+    assert source.dropped == 0, "the others took no room"
 
 
 @pytest.mark.parametrize("taken_at", ["once", "late"])
