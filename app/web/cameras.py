@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from app.web.inspection import environment
 from app.web.live_worker import LiveTask
 from app.web.options import ConflictError, NotThereError, TooLargeError, WebError, WebOptions, read_model
 from app.web.videos import VideoLibrary
+
+logger = logging.getLogger(__name__)
 
 _MOST = 16
 _MOST_EVENTS = 200
@@ -87,7 +90,11 @@ class Live:
                     await self._again.wait()
                     continue
                 self._resting.clear()
-                await self._supervise()
+                try:
+                    await self._supervise()
+                except Exception as error:  # whatever it was, the watch must not stand in the way of forgetting
+                    logger.exception("The cameras could not be watched.")
+                    self.problem = f"The watch ended: {error}"
                 if not self._again.is_set():  # it ended by itself
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(self._again.wait(), _PAUSE)

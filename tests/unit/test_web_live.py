@@ -144,6 +144,22 @@ def test_pictures_and_events_go_with_whom_they_may_show(client: TestClient, opti
     assert client.get("/api/live/cameras/Yard/picture").status_code == 204
 
 
+def test_a_watch_that_fails_stands_in_nobodys_way(
+    client: TestClient, options: WebOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(live: Live) -> None:
+        raise OSError("no processes left")
+
+    monkeypatch.setattr(Live, "_supervise", fails)
+    assert client.post("/api/live/cameras", json={"name": "Yard", "address": "0"}).status_code == 201
+    with SqliteGallery(options.gallery) as gallery:
+        walk = NewWalk(Embedding(np.ones((2, 8), np.float32), "gei", 9), "a.mp4")
+        anna = gallery.enrol("Anna", [walk], consent="yes").person_id
+    assert client.put("/api/live/watching", json={"watching": True}).status_code == 204
+    assert client.delete(f"/api/people/{anna}").status_code == 200
+    assert "no processes left" in client.get("/api/live").json()["problem"]
+
+
 def test_who_waits_for_a_picture_gets_it_at_once(options: WebOptions) -> None:
     async def wait() -> int:
         live = Live(options, VideoLibrary(options))
