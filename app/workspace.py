@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import OutputError
@@ -25,24 +27,56 @@ _PATIENCE = 30.0  # s that another program may take to clear the folder
 def in_use(output: Path) -> Iterator[None]:
     """Use an output folder. Half-written files in it are removed first, unless another program uses it too.
 
+    Threads of one program use it as one: the first takes the lock, and the last gives it back.
+
     Raises:
         OutputError: the folder cannot be made or locked.
     """
+    key = output.absolute()
+    with _users_lock:
+        user = _users.get(key)
+        if user is None:
+            user = _users[key] = _enter(output)
+        user.count += 1
+    try:
+        yield
+    finally:
+        with _users_lock:
+            user.count -= 1
+            if not user.count:
+                del _users[key]
+                _leave(output, user)
+
+
+@dataclass
+class _User:
+    """How many threads of this program use a folder, its lock, and the folders that were made for it."""
+
+    lock: sqlite3.Connection
+    made: list[Path]
+    count: int = 0
+
+
+_users: dict[Path, _User] = {}
+_users_lock = threading.Lock()
+
+
+def _enter(output: Path) -> _User:
     file = output / "cache" / ".lock"
     made = [folder for folder in file.parents if not folder.exists()]
     with explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    lock = _locked(file)
-    try:
-        yield
-    finally:
-        with closing(lock), suppress(OSError):  # Windows keeps a file that is open
-            if _alone(lock):
-                _clear(output)
-                file.unlink()
-        for folder in made:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
+    return _User(_locked(file), made)
+
+
+def _leave(output: Path, user: _User) -> None:
+    with closing(user.lock), suppress(OSError):  # Windows keeps a file that is open
+        if _alone(user.lock):
+            _clear(output)
+            (output / "cache" / ".lock").unlink()
+    for folder in user.made:
+        with suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def clear_cache(output: Path, *, later: bool = False) -> bool:
@@ -81,7 +115,7 @@ def _locked(file: Path) -> sqlite3.Connection:
     with its lock can be removed safely.
     """
     try:
-        lock = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)
+        lock = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         if _alone(lock):
             _clear(file.parent.parent)
             lock.execute("ROLLBACK")

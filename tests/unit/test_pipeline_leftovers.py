@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,23 @@ def test_a_killed_program_leaves_the_cache_to_be_cleared_by_the_next(tmp_path: P
     with in_use(tmp_path):
         assert not archive.exists()
     assert not (tmp_path / "cache" / ".clear").exists()
+
+
+def test_threads_of_one_program_come_and_go_at_any_time(tmp_path: Path) -> None:
+    output, faults = tmp_path / "new" / "output", []
+
+    def come_and_go() -> None:
+        for _ in range(100):
+            try:
+                with in_use(output):
+                    assert (output / "cache" / ".lock").exists()
+            except Exception as error:
+                faults.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert not output.parent.exists()
