@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
 from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.terminal import ProgressBars, console, error_console, say, write_json
+from app.cli.watch import stopped_by_signals, watch_cameras
 from app.errors import SettingsError, VideoError
 
 if TYPE_CHECKING:
@@ -139,7 +136,6 @@ def _watch_several(
     verbose: bool,
 ) -> None:
     """Watch several live sources by one process, each under its own name."""
-    from app.cli.watch import watch_cameras
     from app.runs.watch import CameraConfig, WatchConfig
     from app.video.live import is_file, public_name
     from app.video.sources import distinct_names, find_video
@@ -148,23 +144,3 @@ def _watch_several(
     names = distinct_names([Path(source) if is_file(source) else Path(public_name(source)) for source in found])
     cameras = {name: CameraConfig(source, loop=loop) for name, source in zip(names, found, strict=True)}
     watch_cameras(WatchConfig(cameras, gallery=gallery_db, events=events), settings, seconds=seconds, verbose=verbose)
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield a flag that the first Ctrl-C or SIGTERM sets, so that the watch ends in good order."""
-    stop = threading.Event()
-    before: dict[signal.Signals, Any] = {}
-
-    def set_flag(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    if threading.current_thread() is threading.main_thread():  # other threads cannot handle signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, set_flag)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.gallery import gallery_service
-from app.cli.identify import stopped_by_signals
 from app.cli.options import VerboseOption, load_settings
 from app.cli.terminal import error_console, say, write_json
 
@@ -87,3 +90,23 @@ def watch_cameras(
         )
     if lost := sum(sink.dropped for sink in sinks):
         say(f"{lost} events did not reach the webhook or the broker.", "yellow", to=error_console)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield a flag that the first Ctrl-C or SIGTERM sets, so that the watch ends in good order."""
+    stop = threading.Event()
+    before: dict[signal.Signals, Any] = {}
+
+    def set_flag(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is threading.main_thread():  # other threads cannot handle signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, set_flag)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
