@@ -326,9 +326,27 @@ def load_strictly(
     what: str,
     foreign_name: Callable[[str], str] = str,
 ) -> None:
-    """Load `weights` into `network`, after `need_weights` has checked that they fit exactly."""
+    """Load `weights` into `network`, after `need_weights` has checked that they fit exactly.
+
+    Raises:
+        CheckpointError: they do not fit, or some are not finite, so that nothing would ever be found.
+    """
     need_weights(network, weights, path, what, foreign_name)
+    need_finite(weights, path)
     network.load_state_dict(dict(weights), strict=False)
+
+
+def need_finite(weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise `CheckpointError` if a weight is NaN or infinite; nothing would ever be found with it."""
+    import torch
+
+    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise CheckpointError(
+            f"{path} holds numbers that are not finite (NaN or infinite) in '{broken[0]}'{others}: its training has "
+            "failed, or the file is damaged. Take an earlier checkpoint."
+        )
 
 
 def need_weights(

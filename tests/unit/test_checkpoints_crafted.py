@@ -25,6 +25,7 @@ from app.settings import DetectorSettings
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, need_whole, state_dict_of
 from app.weights.pickles import need_modest
 from app.weights.registry import detectors, gait_models
+from tests.contract.samples import CHECKPOINTS, tiny_yolox
 
 GIGABYTE = 1 << 30
 
@@ -108,6 +109,26 @@ def test_a_network_that_would_not_fit_into_the_memory_is_never_built(tmp_path: P
     torch.save({**weights, "FCs.fc_bin": torch.zeros(16, 4, 4)}, gait)
     with pytest.raises(CheckpointError, match=r"gait\.pt"):
         load_network(gait)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", ["backbone.backbone.stem.conv.conv.weight", "head.cls_preds.2.bias"])
+def test_a_detector_whose_training_failed_is_named(number: float, place: str, tmp_path: Path) -> None:
+    weights = tiny_yolox().state_dict()
+    weights[place].view(-1)[-1] = number
+    torch.save({"model": weights}, path := tmp_path / "yolox.pth")
+    with pytest.raises(CheckpointError, match=rf"yolox\.pth holds numbers that are not finite .* in '{place}'"):
+        YoloxDetector(CheckpointFile(path, "given"), DetectorSettings())
+
+
+def test_a_gait_network_whose_training_failed_is_named(tmp_path: Path) -> None:
+    path = CHECKPOINTS["opengait"](tmp_path)
+    content = torch.load(path)
+    for name, value in content["model"].items():
+        content["model"][name] = value * float("nan") if name.endswith("running_mean") else value
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"tiny\.pt holds numbers that are not finite.*'Backbone.* and 11 more"):
+        load_network(path)
 
 
 def checkpoint(path: Path) -> None:

@@ -17,7 +17,7 @@ from app.errors import CheckpointError, GaitprintError, SettingsError, nearest
 from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.opengait import disentangled, parsing, pictures, plain, residual, selfsupervised, skeletons, swingait
 from app.gait.opengait.keys import Architecture, Family, KeyTable, Settled, Shapes, Traces, Weights
-from app.weights.checkpoints import load_pickle_safely, need_weights, state_dict_of
+from app.weights.checkpoints import load_pickle_safely, need_finite, need_weights, state_dict_of
 from app.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -328,7 +328,7 @@ def read_network(
     weights, to_theirs = content.weights_for(network), content.architecture.table.to_theirs
     _need_known_places(network, weights, path)
     network.load_state_dict(weights, strict=False)
-    _need_finite({to_theirs(key): value for key, value in weights.items()}, path)
+    need_finite({to_theirs(key): value for key, value in weights.items()}, path)
     if content.settled.is_cosine:
         logger.info(
             "%s: its authors compare its embeddings by the cosine distance. Do so with match.metric=cosine "
@@ -357,13 +357,3 @@ def _need_known_places(network: nn.Module, weights: Weights, path: Path) -> None
             continue
         if bool((weights[key] < own.amin()).any() or (weights[key] > own.amax()).any()):
             raise CheckpointError(f"{path} is damaged: its '{key}' points to places that there are not.")
-
-
-def _need_finite(weights: Weights, path: Path) -> None:
-    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-        raise CheckpointError(
-            f"{path} holds numbers that are not finite (NaN or infinite) in '{broken[0]}'{others}: its training has "
-            "failed, or the file is damaged. Take an earlier checkpoint."
-        )
