@@ -156,15 +156,17 @@ class People:
     def known(self) -> Known:
         """Return who is in the gallery now. It is read again when the gallery's log has gone on."""
         with self.gallery() as store:
-            last = [
-                (event.event_id, event.time) for event in store.log(1, _CHANGES)
-            ]  # first, so nothing newer is missed
-            newest, known = self._known
-            if known is not None and newest == last:
-                return known
-            names = {person.person_id: person.name for person in store.people()}
-            owners = {walk.walk_id: walk.person_id for walk in store.walks()}
-            removals = self._removals(store)  # read last, so that it has everybody who is removed meanwhile
+            return self._known_in(store)
+
+    def _known_in(self, store: SqlGallery) -> Known:
+        # First, so that nothing newer is missed.
+        last = [(event.event_id, event.time) for event in store.log(1, _CHANGES)]
+        newest, known = self._known
+        if known is not None and newest == last:
+            return known
+        names = {person.person_id: person.name for person in store.people()}
+        owners = {walk.walk_id: walk.person_id for walk in store.walks()}
+        removals = self._removals(store)  # read last, so that it has everybody who is removed meanwhile
         walks = {cast(int, event.details["walk_id"]) for event in removals if event.event == _WALK_REMOVED}
         people = {cast(int, event.details["person_id"]) for event in removals if event.event != _WALK_REMOVED}
         self._known = last, Known(names, owners, people, walks)
@@ -345,29 +347,32 @@ class People:
 
         The files of the run stay as they are, and so do the walks of the people in a gallery video.
         """
+        with self._lock, self.gallery() as store:
+            self._name_again(result, store)
+
+    def _name_again(self, result: RunResult, store: SqlGallery) -> None:
         from app.web.naming import name_again  # late, as the server itself needs nothing of what computes
 
         report = result.report()
         if result.job.kind == "compare" or report is None:
             return
-        with self._lock, self.gallery() as store:
-            changes = store.log(1, _CHANGES)
-            if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
+        changes = store.log(1, _CHANGES)
+        if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
+            return
+        state = changes[0].event_id
+        named_in, again = self._again.get(result.job.job_id, (0, report))
+        if named_in != state:
+            settings = Settings.load(self._options.config, self._options.assignments, {"match.far": result.job.far})
+            try:
+                again = name_again(report, result.folder, result.outcome, store, settings.match)
+            except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
+                logger.info("%s: not named again, because %s", result.job.job_id, error)
                 return
-            state = changes[0].event_id
-            named_in, again = self._again.get(result.job.job_id, (0, report))
-            if named_in != state:
-                settings = Settings.load(self._options.config, self._options.assignments, {"match.far": result.job.far})
-                try:
-                    again = name_again(report, result.folder, result.outcome, store, settings.match)
-                except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
-                    logger.info("%s: not named again, because %s", result.job.job_id, error)
-                    return
-                self._again.pop(result.job.job_id, None)
-                self._again[result.job.job_id] = state, again
-                for oldest in list(self._again)[:-_MOST_AGAIN]:
-                    del self._again[oldest]
-        result.name_again(again, self.known())
+            self._again.pop(result.job.job_id, None)
+            self._again[result.job.job_id] = state, again
+            for oldest in list(self._again)[:-_MOST_AGAIN]:
+                del self._again[oldest]
+        result.name_again(again, self._known_in(store))
 
     def file_again(self, result: RunResult, name: str) -> str | None:
         """Return a table or the report of a run with the names that the gallery gives now.
@@ -470,16 +475,17 @@ class People:
 
         The newest runs are named again. Of the others, those count that name the person by themselves.
         """
-        known = self.known()
         found: list[dict[str, Any]] = []
-        for place, result in enumerate(self._results()):
-            if place < _NEWEST:
-                self.name_again(result)
-            elif not result.names(person_id, known):
-                continue
-            found += result.walks_of(person_id, known)
-            if len(found) >= _MOST_SIGHTINGS:
-                break
+        with self._lock, self.gallery() as store:
+            known = self._known_in(store)
+            for place, result in enumerate(self._results()):
+                if place < _NEWEST:
+                    self._name_again(result, store)
+                elif not result.names(person_id, known):
+                    continue
+                found += result.walks_of(person_id, known)
+                if len(found) >= _MOST_SIGHTINGS:
+                    break
         return found[:_MOST_SIGHTINGS]
 
     def access(self, person_id: int, out: IO[bytes]) -> str:

@@ -128,6 +128,23 @@ def test_who_asks_gets_everything_from_the_gallery_and_all_results(studio: Studi
     assert not any(name.endswith(("-4.json", "-4.jpg")) for name in names), "others are left out"
 
 
+def test_the_gallery_is_opened_once_for_all_sightings(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna = enrol(studio, studio.result({studio.video("a.mp4"): {1: None}}), 0, 1, "Anna")
+    opened: list[int] = []
+    gallery = People.gallery
+
+    def counted(people: People) -> SqlGallery:
+        opened.append(1)
+        return gallery(people)
+
+    monkeypatch.setattr(People, "gallery", counted)
+    for number in range(4):
+        studio.result({studio.video(f"{number}.mp4"): {1: "Anna"}}, {"Anna": anna})
+        opened.clear()
+        assert len(studio.people.sightings(anna)) == number + 2
+        assert len(opened) == 1
+
+
 def test_walks_are_read_once_for_all_searches(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     videos = [studio.video(f"{number}.mp4") for number in range(6)]
     for number, video in enumerate(videos[:5]):
