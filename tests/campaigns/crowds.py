@@ -47,7 +47,7 @@ def prepare(folder: Path) -> Attempt:
             said = (place / f"{number}.said").read_text(errors="replace")
             if number not in killed and (ended[1] or "Traceback" in said):
                 raise FaultError(f"process {number} ends with {ended[1]}: {said[-3000:]}")
-        _check(place, killed)
+        _check(place)
 
     return attempt
 
@@ -93,13 +93,18 @@ def _member(number: int, random: Random, place: Path) -> int:
                     raise FaultError(f"the export lacks {set(mine) - known}")
             elif what == "expire":
                 gallery.expire()
-            elif main(["gallery", "rename", mine[0], f"{name} c", "--gallery-db", "gallery.db"]) == 0:
-                notes.write(f"try\trename\t{mine[0]}\t{name} c\ndone\trename\t{mine[0]}\t{name} c\n")
-                mine[0] = f"{name} c"
+            else:
+                old, new = mine[0], f"{name} c"
+                notes.write(f"try\trename\t{old}\t{new}\n")
+                if main(["gallery", "rename", old, new, "--gallery-db", "gallery.db"]) == 0:
+                    mine[0] = new
+                    notes.write(f"done\trename\t{old}\t{new}\n")
+                else:
+                    notes.write(f"done\tnothing\t{old}\t{new}\n")
     return 0
 
 
-def _check(place: Path, killed: set[int]) -> None:
+def _check(place: Path) -> None:
     """Compare the gallery with what the processes wrote down."""
     with SqliteGallery(place / "gallery.db", create=False) as gallery:
         found = {person.name: person.walks for person in gallery.people()}
@@ -119,7 +124,7 @@ def _check(place: Path, killed: set[int]) -> None:
     sure = {name for name in expected if name not in open_}
     if missing := sure - set(found):
         raise FaultError(f"confirmed and lost: {missing}")
-    if extra := set(found) - expected - open_ - ({name for name in found if name.endswith(" c")} if killed else set()):
+    if extra := set(found) - expected - open_:
         raise FaultError(f"not there to be: {extra}")
     if wrong := {name: walks for name, walks in found.items() if walks != 2}:
         raise FaultError(f"walks are missing: {wrong}")
