@@ -25,6 +25,14 @@ Bools: TypeAlias = NDArray[np.bool_]
 Origin: TypeAlias = Literal["given", "found", "embedded", "weight-free"]
 Status: TypeAlias = Literal["identified", "unknown", "unusable"]
 
+BODY_PARTS = (
+    "head", "torso", "left arm", "right arm", "left hand", "right hand", "left leg", "right leg", "left foot",
+    "right foot", "dress",
+)  # fmt: skip
+"""The parts in maps of body parts, as Gait3D-Parsing names them. Their labels begin with 1; 0 is the background."""
+MIRRORED_PARTS = (0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 11)
+"""The label of the same part on the other side of the body, by the label."""
+
 SMPL = 85
 """How many numbers describe a body: 3 for the camera, 72 for the pose, 10 for the shape, in Gait3D's order."""
 

@@ -16,11 +16,6 @@ from torch.nn import functional as F
 from app.gait.base import FramewiseNetwork
 from app.gait.layers import PartClassifier, PartLinear, PartNorm, ResidualBackbone, pool_strips
 
-PARTS = (
-    "head", "torso", "left arm", "right arm", "left hand", "right hand", "left leg", "right leg", "left foot",
-    "right foot", "dress",
-)  # fmt: skip
-"""Body parts by their label, which begins with 1; 0 is the background."""
 Graph = Literal["fine", "coarse"]
 NODES: dict[Graph, tuple[tuple[int, ...], ...]] = {
     "fine": tuple((label,) for label in range(1, 12)),
@@ -103,7 +98,7 @@ class BodyGraph(nn.Module):
 
 
 class ParsingGait(FramewiseNetwork):
-    """ParsingGait: `embed` takes maps of body parts, float32 (n, t, h, w), whole numbers 0..11; see `PARTS`.
+    """ParsingGait: `embed` takes maps of body parts, float32 (n, t, h, w), numbers 0..11 (`app.types.BODY_PARTS`).
 
     Args:
         widths: channels of the four stages.

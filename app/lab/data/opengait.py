@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from app.errors import GaitprintError
 from app.files import need_file
-from app.types import SMPL, Bytes, Floats
+from app.types import BODY_PARTS, SMPL, Bytes, Floats
 from app.weights.pickles import need_modest
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,6 @@ _COLUMNS = 44
 
 PARSED = np.dtype([("parsing", np.uint8, (64, _COLUMNS)), ("silhouettes", np.uint8, (64, _COLUMNS))])
 """The type of a frame of `read_parsed`."""
-BODY_PARTS = 11
-"""The largest label of a body part; 0 is the background."""
 
 WALK_FILES = r"\d_[a-z]+\.\w+"
 """The name of any file in the folder of a walk, as a regular expression for `app.files.written_whole`."""
@@ -327,7 +325,7 @@ def read_heatmaps(path: Path) -> Bytes:
 
 
 def read_parsing(path: Path) -> Bytes:
-    """Read a walk's maps of body parts: uint8 (T, 64, 44), the labels of `app.gait.models.parsinggait.PARTS` or 0.
+    """Read a walk's maps of body parts: uint8 (T, 64, 44), the labels of `app.types.BODY_PARTS` or 0.
 
     Maps of 128 rows are reduced: every other row and column is taken, because labels cannot be mixed.
 
@@ -338,7 +336,7 @@ def read_parsing(path: Path) -> Bytes:
     wanted = "uint8 (T, 64, 64), labels of body parts from 0 (none) to 11"
     if found.ndim != 3 or not found.size or found.dtype != np.uint8 or found.shape[1] not in (64, 128):
         raise DataSetError(f"{path} holds {_shape(found)}, not maps of body parts: {wanted}.")
-    if found.max() > BODY_PARTS:
+    if found.max() > len(BODY_PARTS):
         raise DataSetError(f"{path} holds numbers up to {found.max()}, not maps of body parts: {wanted}.")
     step = found.shape[1] // 64
     labels = found[:, ::step, ::step]

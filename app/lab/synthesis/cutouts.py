@@ -16,7 +16,7 @@ from app.lab.walkers.choices import CONDITIONS, MOTION
 from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
-from app.lab.walkers.renderer import SKIN_DEPTH, Light, draw
+from app.lab.walkers.renderer import SKIN_DEPTH, Light, body_parts, draw
 from app.types import Bytes, Floats
 
 LIFE = 0.4
@@ -27,6 +27,8 @@ PICTURES = 12
 """Cut-outs of one person."""
 _TALL = (120, 320)
 """How tall people are in the cut-outs, px."""
+_LAYERS = 5
+"""Bytes of each px in the file: blue, green, red, coverage and body part."""
 _SEED = 0xC07
 _FIRST = 900_001
 """Number of the first person: nobody of a benchmark is among these people."""
@@ -36,11 +38,13 @@ _FIRST = 900_001
 class Cutout:
     """One walker.
 
-    `pixels` uint8 (h, w, 4) BGRA: alpha is the coverage, and the colour is not multiplied by it; `keypoints` float32
-    (17, 3): x, y px in it and 2 seen, 1 hidden by the walker's own body; `identity` the person's number.
+    `pixels` uint8 (h, w, 4) BGRA: alpha is the coverage, and the colour is not multiplied by it; `parts` uint8 (h, w)
+    are labels of `app.types.BODY_PARTS`, 0 for the background and what is carried; `keypoints` float32 (17, 3): x, y px
+    in it and 2 seen, 1 hidden by the walker's own body; `identity` the person's number.
     """
 
     pixels: Bytes
+    parts: Bytes
     keypoints: Floats
     identity: int
 
@@ -70,8 +74,8 @@ class Cutouts:
 
     def __getitem__(self, index: int) -> Cutout:
         start, (height, width) = int(self._starts[index]), self._shapes[index].tolist()
-        pixels = np.asarray(self._pixels[start : start + height * width * 4]).reshape(height, width, 4)
-        return Cutout(pixels, self._keypoints[index], int(self._identities[index]))
+        layers = np.asarray(self._pixels[start : start + height * width * _LAYERS]).reshape(height, width, _LAYERS)
+        return Cutout(layers[..., :4], layers[..., 4], self._keypoints[index], int(self._identities[index]))
 
 
 def write_cutouts(
@@ -92,9 +96,9 @@ def write_cutouts(
     """
     about = {
         "first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION, "life": LIFE,
-        "raised": RAISED,
+        "raised": RAISED, "layers": _LAYERS,
     }  # fmt: skip
-    claim(folder / "about.json", about, {"motion": 1, "life": 0.0, "raised": 0.0})
+    claim(folder / "about.json", about, {"motion": 1, "life": 0.0, "raised": 0.0, "layers": 4})
     numbers = range(first, first + people)
     parts = [folder / "people" / f"{number}.npz" for number in numbers]
     jobs = {part: (part, number, cache, wardrobe) for part, number in zip(parts, numbers, strict=True)}
@@ -106,7 +110,7 @@ def write_cutouts(
                 shapes.append(part["shapes"])
                 keypoints.append(part["keypoints"])
                 pixels.write(part["pixels"].tobytes())
-    sizes = 4 * np.concatenate(shapes).prod(axis=1)
+    sizes = _LAYERS * np.concatenate(shapes).prod(axis=1)
     with written_whole(folder / "index.npz") as temporary:
         np.savez(
             temporary,
@@ -122,7 +126,7 @@ def _write_person(path: Path, number: int, cache: Path, wardrobe: Path | None) -
     with written_whole(path) as temporary:
         np.savez(
             temporary,
-            pixels=np.concatenate([cutout.pixels.ravel() for cutout in cutouts]),
+            pixels=np.concatenate([np.dstack([cutout.pixels, cutout.parts]).ravel() for cutout in cutouts]),
             shapes=np.array([cutout.pixels.shape[:2] for cutout in cutouts]),
             keypoints=np.stack([cutout.keypoints for cutout in cutouts]),
         )
@@ -167,6 +171,9 @@ def _cutout(motion: Motion, frame: int, number: int, rng: np.random.Generator) -
     tile = draw(motion.dressed.figure, vertices, normals, camera, light(rng))
     if tile is None or tile.left == 0 or tile.top == 0:
         return None
+    screen = camera.project(vertices) - np.array([tile.left, tile.top, 0], np.float32)
+    rows_of, columns_of = tile.coverage.shape
+    parts = body_parts(motion.dressed.figure, screen, columns_of, rows_of)
     points = camera.project(motion.keypoints[frame])
     column = np.clip(points[:, 0].astype(int) - tile.left, 0, tile.coverage.shape[1] - 1)
     row = np.clip(points[:, 1].astype(int) - tile.top, 0, tile.coverage.shape[0] - 1)
@@ -176,7 +183,9 @@ def _cutout(motion: Motion, frame: int, number: int, rng: np.random.Generator) -
     pixels = np.concatenate([np.clip(colour / np.maximum(cover, 1e-3), 0, 1), cover], axis=2)
     place = points[:, :2] - (tile.left + left, tile.top + top)
     keypoints = np.concatenate([place, np.where(is_seen, 2, 1)[:, None]], axis=1)
-    return Cutout(np.round(pixels * 255).astype(np.uint8), keypoints.astype(np.float32), number)
+    return Cutout(
+        np.round(pixels * 255).astype(np.uint8), parts[top:bottom, left:right], keypoints.astype(np.float32), number
+    )
 
 
 def light(rng: np.random.Generator) -> Light:

@@ -175,6 +175,36 @@ def paint(screen, vertices, normals, uv, faces, material, materials, eye, sun, d
 
 
 @njit(cache=True, fastmath=True)
+def label(screen, faces, parts, depth, labels):
+    """Fill `depth` and `labels` with the part of the nearest surface at the pixels' centres."""
+    rows, columns = depth.shape
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        if screen[a, 2] < 0.1 or screen[b, 2] < 0.1 or screen[c, 2] < 0.1:
+            continue
+        ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area == 0.0:
+            continue
+        inverse = 1.0 / area
+        x0, x1 = _centres(ax, bx, cx, columns)
+        y0, y1 = _centres(ay, by, cy, rows)
+        for y in range(y0, y1 + 1):
+            py = y + 0.5
+            for x in range(x0, x1 + 1):
+                px = x + 0.5
+                wb = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
+                wc = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
+                wa = 1.0 - wb - wc
+                if wa < 0 or wb < 0 or wc < 0:
+                    continue
+                z = wa * screen[a, 2] + wb * screen[b, 2] + wc * screen[c, 2]
+                if z < depth[y, x]:
+                    depth[y, x] = z
+                    labels[y, x] = parts[f]
+
+
+@njit(cache=True, fastmath=True)
 def fill(screen, faces, mask):
     """Set the pixels of `mask` whose centres lie in a projected face to 255."""
     rows, columns = mask.shape

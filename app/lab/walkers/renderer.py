@@ -67,7 +67,8 @@ class Figure:
     """A dressed person in the rest pose, ready for the compiled loops.
 
     `vertices`, `normals` float32 (N, 3); `bones` int32 (N, 4) and `shares` float32 (N, 4), summing to 1; `uv`
-    float32 (N, 2), m along the cloth; `faces` int32 (F, 3) and their `material` int32 (F,); `materials` (M, 11).
+    float32 (N, 2), m along the cloth; `faces` int32 (F, 3), their `material` int32 (F,) and `parts` uint8 (F,), labels
+    of `app.types.BODY_PARTS` or 0 for what is no body; `materials` (M, 11).
     """
 
     vertices: Floats
@@ -77,6 +78,7 @@ class Figure:
     uv: Floats
     faces: NDArray[np.int32]
     material: NDArray[np.int32]
+    parts: Bytes
     materials: Floats
 
 
@@ -154,6 +156,18 @@ def draw(figure: Figure, vertices: Floats, normals: Floats, camera: Camera, ligh
     colour = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), np.float32)
     nearest: Floats = np.minimum.reduce([depth[y::fine, x::fine] for y in range(fine) for x in range(fine)])
     return Tile(left, top, np.asarray(cover, np.float32), colour, nearest)
+
+
+def body_parts(figure: Figure, screen: Floats, width: int, height: int) -> Bytes:
+    """Return the map of body parts of already projected vertices, (N, 3) x px, y px, depth: uint8 (height, width).
+
+    What is carried hides the body and is labelled 0, as the background is.
+    """
+    depth = np.full((height, width), NO_DEPTH, np.float32)
+    labels = np.zeros((height, width), np.uint8)
+    flat = np.ascontiguousarray(screen, np.float32)
+    compiled("_figure_loops").label(flat, figure.faces, figure.parts, depth, labels)
+    return labels
 
 
 def coverage(figure: Figure, screen: Floats, width: int, height: int) -> Bytes:

@@ -18,9 +18,8 @@ from app.gait.models.gaitedge import GaitEdge
 from app.gait.models.gaitstrips import GaitStrips
 from app.gait.onnx import accepts
 from app.gait.opengait import load_network, need_recognition
-from app.lab.data.opengait import BODY_PARTS
 from app.lab.training.export import Storage, export, largest_difference, mix, stored_weights
-from app.types import SMPL
+from app.types import BODY_PARTS, SMPL
 from app.weights.checkpoints import load_pickle_safely, metadata_of
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def example(network: EmbeddingNetwork, frames: int) -> dict[str, Tensor]:
         if name == "smpl":
             tensors[name] = torch.rand(1, frames, SMPL, generator=noise)
         elif name == "parsing":
-            tensors[name] = torch.randint(BODY_PARTS + 1, size, generator=noise).float()
+            tensors[name] = torch.randint(len(BODY_PARTS) + 1, size, generator=noise).float()
         else:
             tensors[name.replace(" ", "_")] = (torch.rand(size, generator=noise) > 0.5).float()
     return tensors

@@ -23,11 +23,11 @@ from app.gait.models.smplgait import mirrored
 from app.lab.training.gait.rules import Rule, one_of, read, sections, take
 from app.lab.training.gait.walks import Form, WalkArray
 from app.lab.training.silhouettes import worsened
-from app.types import Floats
+from app.types import MIRRORED_PARTS, Floats
 
 _OTHER_SIDE = np.arange(256, dtype=np.uint8)
-"""The label of the same part on the other side of the body, by the label: see `app.gait.models.parsinggait.PARTS`."""
-_OTHER_SIDE[3:11] = [4, 3, 6, 5, 8, 7, 10, 9]
+"""The label of the same part on the other side of the body, by the label: see `app.types.BODY_PARTS`."""
+_OTHER_SIDE[: len(MIRRORED_PARTS)] = MIRRORED_PARTS
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 
 from app.errors import GaitprintError
 from app.lab.walkers.body import BodyModel, Shape
 from app.lab.walkers.renderer import FACE, Figure, Material
-from app.lab.walkers.wardrobe import garments
+from app.lab.walkers.wardrobe import garments, parts
 from app.lab.walkers.wardrobe.bags import bag
 from app.lab.walkers.wardrobe.fitting import Fitting, Piece
 from app.lab.walkers.wardrobe.head import eyes, hair_and_hat
 from app.lab.walkers.wardrobe.makehuman import Garment, Wardrobe
 from app.lab.walkers.wardrobe.outfit import Outfit
+from app.types import Bytes
+
+Labelled: TypeAlias = tuple[Piece, Bytes]
+"""A piece, and the body part of each of its faces."""
 
 
 def dress(model: BodyModel, shape: Shape, outfit: Outfit, wardrobe: Wardrobe | None = None) -> Figure:
@@ -29,21 +34,30 @@ def dress(model: BodyModel, shape: Shape, outfit: Outfit, wardrobe: Wardrobe | N
             raise GaitprintError(f"The suit '{outfit.suit}' needs the folder of MakeHuman clothes: give --wardrobe.")
         suit = wardrobe.garment(outfit.suit)
     pieces = _pieces(Fitting(model, shape), outfit, suit)
-    return _figure([(mesh, material) for mesh, material in pieces if len(mesh.faces)])
+    return _figure([(piece, parts) for piece, parts in pieces if len(piece[0].faces)])
 
 
-def _pieces(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Iterator[Piece]:
+def _pieces(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Iterator[Labelled]:
     if suit is None:
-        yield from garments.everyday(fit, outfit)
+        for piece in garments.everyday(fit, outfit):
+            skirt = outfit.skirt is not None and piece[1] is outfit.bottom
+            yield piece, parts.dress(piece[0]) if skirt else parts.of_trousers(piece[0])
     else:
-        yield from garments.suit(fit, outfit, suit)
+        for piece in garments.suit(fit, outfit, suit):
+            yield piece, parts.of_bones(piece[0])
     if outfit.coat is not None:
-        yield from garments.coat(fit, outfit, outfit.coat)
-    yield from garments.shoes(fit, outfit)
-    yield from hair_and_hat(fit, outfit)
-    yield from bag(fit, outfit)
-    yield _skin(fit, outfit, suit)
-    yield from eyes(fit, outfit)
+        for piece in garments.coat(fit, outfit, outfit.coat):
+            yield piece, parts.of_coat(piece[0], fit)
+    for piece in garments.shoes(fit, outfit):
+        yield piece, parts.of_shoe(piece[0])
+    for piece in hair_and_hat(fit, outfit):
+        yield piece, parts.head(piece[0])
+    for piece in bag(fit, outfit):
+        yield piece, parts.nothing(piece[0])
+    skin = _skin(fit, outfit, suit)
+    yield skin, parts.of_bones(skin[0])
+    for piece in eyes(fit, outfit):
+        yield piece, parts.head(piece[0])
 
 
 def _skin(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Piece:
@@ -65,8 +79,9 @@ def _skin(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Piece:
     return body.keep(np.asarray(~hidden[body.faces].all(axis=1))), Material(outfit.skin, rosy, FACE, gloss=0.06)
 
 
-def _figure(pieces: list[Piece]) -> Figure:
+def _figure(labelled: list[Labelled]) -> Figure:
     """Join the pieces, each vertex with its four strongest bones."""
+    pieces = [piece for piece, _ in labelled]
     meshes = [mesh for mesh, _ in pieces]
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
     weights = np.concatenate([mesh.weights for mesh in meshes])
@@ -80,5 +95,6 @@ def _figure(pieces: list[Piece]) -> Figure:
         uv=np.concatenate([mesh.uv for mesh in meshes], dtype=np.float32),
         faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]).astype(np.int32),
         material=np.repeat(np.arange(len(meshes), dtype=np.int32), [len(mesh.faces) for mesh in meshes]),
+        parts=np.concatenate([part for _, part in labelled]),
         materials=np.array([material.row() for _, material in pieces], np.float32),
     )

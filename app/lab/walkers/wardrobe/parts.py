@@ -1,0 +1,83 @@
+"""Which part of the body each face of a surface shows: labels of `app.types.BODY_PARTS`, and 0 for what is no body.
+
+A face belongs to the part whose bones move it most. Clothes need a word more: a coat below the hips is no leg.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.body.skeleton import JOINT
+from app.lab.walkers.wardrobe.fitting import BONES, Fitting
+from app.lab.walkers.wardrobe.mesh import Mesh
+from app.types import BODY_PARTS, Bytes
+
+_LABEL = {name: number for number, name in enumerate(BODY_PARTS, 1)}
+_LEFT, _RIGHT = ("left", "l"), ("right", "r")
+_COAT_TAILS = 0.1
+"""Level (`Fitting.level`) below which a coat is a dress."""
+
+
+def _of_each_bone() -> Bytes:
+    table = np.zeros(BONES, np.uint8)  # bags hang from the bones that stay 0
+    for joint in ("pelvis", "spine", "chest", "clavicle_l", "clavicle_r"):
+        table[JOINT[joint]] = _LABEL["torso"]
+    for joint in ("neck", "head"):
+        table[JOINT[joint]] = _LABEL["head"]
+    for name, side in (_LEFT, _RIGHT):
+        for part, joints in (("arm", "shoulder elbow"), ("hand", "wrist"), ("leg", "hip knee"), ("foot", "ankle toe")):
+            for joint in joints.split():
+                table[JOINT[f"{joint}_{side}"]] = _LABEL[f"{name} {part}"]
+    return table
+
+
+_PART_OF_BONE = _of_each_bone()
+
+
+def of_bones(mesh: Mesh) -> Bytes:
+    """Return the part whose bones move each face most, uint8 (F,)."""
+    bones_of = np.eye(len(BODY_PARTS) + 1, dtype=np.float32)[_PART_OF_BONE]
+    shares = mesh.weights @ bones_of
+    return np.asarray(shares[mesh.faces].sum(axis=1).argmax(axis=1), np.uint8)
+
+
+def of_trousers(mesh: Mesh) -> Bytes:
+    """Return the parts of trousers or a top: what hangs over a shoe is still leg, what hangs over a hand still arm."""
+    return _instead(of_bones(mesh), {"foot": "leg", "hand": "arm"})
+
+
+def of_shoe(mesh: Mesh) -> Bytes:
+    """Return the parts of shoes: whatever moves them, they are feet."""
+    return _instead(of_bones(mesh), {"leg": "foot"})
+
+
+def of_coat(mesh: Mesh, fit: Fitting) -> Bytes:
+    """Return the parts of a coat, whose tails are a dress, and whose hood is head."""
+    parts = _instead(of_bones(mesh), {"hand": "arm"})
+    tails = (fit.level(mesh) > _COAT_TAILS)[mesh.faces].mean(axis=1) > 0.5
+    legs = np.isin(parts, [_LABEL[f"{side} leg"] for side in ("left", "right")])
+    parts[tails] = _LABEL["dress"]
+    parts[legs & ~tails] = _LABEL["torso"]
+    return parts
+
+
+def dress(mesh: Mesh) -> Bytes:
+    """Return "dress" for every face."""
+    return np.full(len(mesh.faces), _LABEL["dress"], np.uint8)
+
+
+def head(mesh: Mesh) -> Bytes:
+    """Return "head" for every face."""
+    return np.full(len(mesh.faces), _LABEL["head"], np.uint8)
+
+
+def nothing(mesh: Mesh) -> Bytes:
+    """Return 0 for every face: it is no part of the body."""
+    return np.zeros(len(mesh.faces), np.uint8)
+
+
+def _instead(parts: Bytes, others: dict[str, str]) -> Bytes:
+    for part, other in others.items():
+        for side in ("left", "right"):
+            parts[parts == _LABEL[f"{side} {part}"]] = _LABEL[f"{side} {other}"]
+    return parts
