@@ -1,4 +1,4 @@
-"""Crops of single people with matte and keypoints, for training the segmenter and the pose network.
+"""Crops of single people with matte, keypoints and body parts, for training segmenter, pose network and parser.
 
 A crop is either cut from a real picture, or a walker or real person is pasted onto another picture. In both cases,
 other people may stand in front and behind, objects may hide a part, the box is as inaccurate as a detector's, and the
@@ -23,7 +23,7 @@ from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import HeldOut, Photo, read_backgrounds, read_image, read_photos, read_textures
 from app.lab.synthesis.pictures import degrade, overlaid
 from app.lab.training.person import HEIGHT, WIDTH
-from app.types import Bytes, Floats, Image
+from app.types import BODY_PARTS, MIRRORED_PARTS, Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
 IN_PLACE, PASTED = 0.6, 0.15
@@ -32,6 +32,10 @@ OVERLAID = 0.2
 """Share of crops, at full hardness, that have boxes and words drawn into the picture."""
 GENTLE = 0.6
 """Hardness of the crops at the end of a training, where they are closer to those of real videos."""
+UNKNOWN = 255
+"""The label of a px whose body part is not known."""
+_OTHER_SIDE = np.arange(256, dtype=np.uint8)
+_OTHER_SIDE[: len(MIRRORED_PARTS)] = MIRRORED_PARTS
 _SMALLEST = 32
 """Real people of less height in px are left out, because their labels are too coarse."""
 
@@ -42,20 +46,26 @@ class Crop:
 
     `image` is uint8 BGR (192, 96, 3). `matte` uint8 (192, 96) shows the visible part of the person, and is None if it
     is not labelled. `keypoints` float32 (17, 3) are x, y in 0..1 of the crop and 2 visible, 1 hidden, 0 not labelled,
-    -1 outside the crop.
+    -1 outside the crop. `parts` uint8 (192, 96) are labels of `app.types.BODY_PARTS`, 0 for what is no body, and
+    `UNKNOWN` where the label is not known.
     """
 
     image: Image
     matte: Bytes | None
     keypoints: Floats
+    parts: Bytes
 
 
 @dataclass(frozen=True, eq=False)
 class _Body:
-    """A person to paste: `pixels` uint8 (h, w, 4) BGRA with colours multiplied by alpha, and `keypoints` (17, 3)."""
+    """A person to paste: `pixels` uint8 (h, w, 4) BGRA with colours multiplied by alpha, and `keypoints` (17, 3).
+
+    `parts` uint8 (h, w) are the labels of body parts; None where nobody has drawn them.
+    """
 
     pixels: Bytes
     keypoints: Floats
+    parts: Bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +104,15 @@ class _Walkers(Sequence[_Body]):
 
     def __getitem__(self, index: Any) -> Any:
         chosen = self._cutouts[self._chosen[index]]
-        return _Body(_premultiply(chosen.pixels), chosen.keypoints)
+        return _Body(_premultiply(chosen.pixels), chosen.keypoints, chosen.parts)
 
 
 class CropBatches:
     """Batches of crops: ``batches[step]`` depends on nothing but the seed and the step.
 
     A batch has ``image`` uint8 (N, 3, 192, 96) RGB, ``matte`` uint8 (N, 1, 192, 96), ``known`` float32 (N,), which is
-    1 where the matte is labelled, and ``keypoints`` float32 (N, 17, 3) as in `Crop`.
+    1 where the matte is labelled, ``keypoints`` float32 (N, 17, 3) and ``parts`` uint8 (N, 96, 48), both as in `Crop`
+    but that the parts have half its resolution, as the network's answer does.
     """
 
     def __init__(
@@ -163,6 +174,7 @@ class CropBatches:
             "matte": torch.from_numpy(mattes[:, None]),
             "known": torch.tensor([float(crop.matte is not None) for crop in crops]),
             "keypoints": torch.from_numpy(np.stack([crop.keypoints for crop in crops])),
+            "parts": torch.from_numpy(np.stack([crop.parts[::2, ::2] for crop in crops])),
         }
 
     def crop(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
@@ -192,7 +204,8 @@ class CropBatches:
             matte = np.asarray(cv2.resize(matte, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
         keypoints = np.zeros((17, 3), np.float32) if person.keypoints is None else person.keypoints.copy()
         keypoints[:, :2] = _transform_points(keypoints[:, :2], view)
-        return self._finish(scene.sample(view), matte, keypoints, person.box, view, 0.3, hardness, rng)
+        crop = Crop(scene.sample(view), matte, keypoints, guessed_parts(matte, keypoints))
+        return self._finish(crop, person.box, view, 0.3, hardness, rng)
 
     def _paste_person(self, rng: np.random.Generator, source: Sequence[_Body], hardness: float) -> Crop:
         body = source[int(rng.integers(len(source)))]
@@ -207,14 +220,18 @@ class CropBatches:
                 image, _ = _paste(image, other.pixels, view @ place)
         if rng.random() < 0.3:
             image = _cast_shadow(image, body.pixels, view, rng)
-        matte: Bytes | None
         image, matte = _paste(image, _relight(body.pixels, rng), view)
         keypoints = body.keypoints.copy()
         keypoints[:, :2] = _transform_points(keypoints[:, :2], view)
+        if body.parts is None:
+            parts = guessed_parts(matte, keypoints)
+        else:
+            parts = _warp(body.parts, view, how=cv2.INTER_NEAREST)
+        crop = Crop(image, matte, keypoints, parts)
         for other, place, nearer in others:
             if nearer:
-                image, matte, keypoints = _hide(image, matte, keypoints, other.pixels, view @ place)
-        return self._finish(image, matte, keypoints, box, view, 0.0, hardness, rng)
+                crop = _hide(crop, other.pixels, view @ place)
+        return self._finish(crop, box, view, 0.0, hardness, rng)
 
     def _anybody(self, rng: np.random.Generator) -> _Body:
         source = self._people if self._walkers is None or rng.random() < 0.35 else self._walkers
@@ -248,23 +265,19 @@ class CropBatches:
         return sorted(others, key=lambda other: float(other[1][1, 2] + other[1][0, 0] * other[0].pixels.shape[0]))
 
     def _finish(
-        self,
-        image: Image,
-        matte: Bytes | None,
-        keypoints: Floats,
-        box: Floats,
-        view: Floats,
-        crowd: float,
-        hardness: float,
-        rng: np.random.Generator,
+        self, crop: Crop, box: Floats, view: Floats, crowd: float, hardness: float, rng: np.random.Generator
     ) -> Crop:
-        """Hide a part of some crops, degrade the picture, mirror every other, and mark keypoints that are outside."""
+        """Hide a part of some crops, degrade the picture, mirror every other, and mark keypoints that are outside.
+
+        The keypoints of `crop` are in px of it, and those of the answer in 0..1.
+        """
         if rng.random() < crowd:
             for other, place, _ in self._others(float(box[3] - box[1]), float(box[2] - box[0]), hardness, rng)[:1]:
                 place[:2, 2] += box[:2]
-                image, matte, keypoints = _hide(image, matte, keypoints, other.pixels, view @ place)
+                crop = _hide(crop, other.pixels, view @ place)
         if rng.random() < 0.15 * hardness:
-            image, matte, keypoints = self._occlude(image, matte, keypoints, rng)
+            crop = self._occlude(crop, rng)
+        image, matte, keypoints, parts = crop.image, crop.matte, crop.keypoints.copy(), crop.parts
         if rng.random() < OVERLAID * hardness:
             image = overlaid(image, _transform_points(box.reshape(2, 2), view).ravel(), rng)
         image = _degrade(image, rng, 0.6 * hardness)
@@ -277,11 +290,10 @@ class CropBatches:
             matte = None if matte is None else np.ascontiguousarray(matte[:, ::-1])
             keypoints = keypoints[list(MIRRORED)]
             keypoints[:, 0] = 1 - keypoints[:, 0]
-        return Crop(image, matte, keypoints)
+            parts = _OTHER_SIDE[parts[:, ::-1]]
+        return Crop(image, matte, keypoints, parts)
 
-    def _occlude(
-        self, image: Image, matte: Bytes | None, keypoints: Floats, rng: np.random.Generator
-    ) -> tuple[Image, Bytes | None, Floats]:
+    def _occlude(self, crop: Crop, rng: np.random.Generator) -> Crop:
         """Hide a part of the person behind an object: a patch of another picture."""
         scene = self._things[rng.integers(len(self._things))].levels[0]
         rows, columns = int(rng.integers(12, HEIGHT // 2)), int(rng.integers(6, WIDTH))
@@ -290,7 +302,91 @@ class CropBatches:
         x, y = rng.uniform(-columns / 2, WIDTH - columns / 2), rng.uniform(0, HEIGHT - rows / 2)
         turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), float(rng.normal(0, 8)), 1.0)
         turn[:, 2] += np.array((x, y))
-        return _hide(image, matte, keypoints, patch, turn.astype(np.float32))
+        return _hide(crop, patch, turn.astype(np.float32))
+
+
+_LIMBS: tuple[tuple[str, tuple[int, ...], float], ...] = (
+    ("left arm", (5, 7, 9), 0.045), ("right arm", (6, 8, 10), 0.045),
+    ("left leg", (11, 13, 15), 0.06), ("right leg", (12, 14, 16), 0.06),
+)  # fmt: skip
+"""Limbs: their joints by COCO's numbers, and half their width, of the person's height."""
+_ENDS = {"left arm": ("left hand", 0.35), "right arm": ("right hand", 0.35), "left leg": ("left foot", 0.25),
+         "right leg": ("right foot", 0.25)}  # fmt: skip
+"""What follows the last joint of a limb, and how far it reaches, of the length between the last two joints."""
+_CLEARLY = 1.5
+"""A px belongs to a part if every other part is so many times as far away, in widths of the parts."""
+_FAR = 2.0
+"""A px farther than so many half widths from every part is of an unknown one: a skirt, say."""
+
+
+def guessed_parts(matte: Bytes | None, keypoints: Floats) -> Bytes:
+    """Return the body parts as far as the outline and the joints tell them.
+
+    Nobody has labelled the parts of the people in photographs. A px next to the line between two joints of a limb is
+    of that limb, and one between shoulders and hips of the torso. Where two parts are almost equally near, or a joint
+    that is needed is not labelled, the px is `UNKNOWN`.
+
+    Args:
+        matte: (192, 96); None where it is not labelled, and then nothing is known.
+        keypoints: (17, 3), x, y px and above 0 where labelled.
+
+    Returns:
+        uint8 (192, 96), as `Crop.parts`.
+    """
+    unknown = np.full((HEIGHT, WIDTH), UNKNOWN, np.uint8)
+    known = keypoints[:, 2] > 0
+    if matte is None or not known[[5, 6, 11, 12]].all():
+        return unknown
+    labels = np.where(matte > 127, np.uint8(UNKNOWN), np.uint8(0))
+    rows, columns = np.nonzero(matte > 127)
+    if not len(rows):
+        return labels
+    points = np.stack([columns, rows], 1).astype(np.float32) + np.float32(0.5)
+    place = keypoints[:, :2]
+    tall = float(np.ptp(rows)) + 1
+    neck = place[[5, 6]].mean(axis=0)
+    distances: dict[str, Floats] = {}
+    trunk = np.zeros((HEIGHT, WIDTH), np.uint8)
+    corners = np.round(np.stack([place[5], place[6], place[12], place[11]])).astype(np.int32)
+    cv2.fillConvexPoly(trunk, cv2.convexHull(corners), 1)
+    away = cv2.distanceTransform(1 - trunk, cv2.DIST_L2, 3)
+    distances["torso"] = np.asarray(away[rows, columns], np.float32) / np.float32(0.05 * tall)
+    face = place[:5][known[:5]]
+    if len(face):
+        middle = face.mean(axis=0)
+        above = _to_line(points, neck + 0.45 * (middle - neck), middle + 0.25 * (middle - neck))
+        distances["head"] = above / np.float32(0.06 * tall)
+    for limb, joints, half in _LIMBS:
+        if not known[list(joints)].all():
+            return labels
+        first, second, last = (place[joint] for joint in joints)
+        lines = np.minimum(_to_line(points, first, second), _to_line(points, second, last))
+        distances[limb] = lines / np.float32(half * tall)
+        end, reach = _ENDS[limb]
+        tip = last + reach * (last - second)
+        beyond = _to_line(points, last + 0.3 * (tip - last), tip) / np.float32(0.8 * half * tall)
+        # A foot points anywhere, so whatever is of the limb and beyond the ankle is foot.
+        further = ((points - last) @ (last - second)) > 0
+        distances[end] = np.where(further, np.minimum(beyond, distances[limb]), np.float32(np.inf)).astype(np.float32)
+        distances[limb] = np.where(further, np.float32(np.inf), distances[limb]).astype(np.float32)
+    names = list(distances)
+    every = np.stack([distances[name] for name in names])
+    hanging = np.minimum(distances["left arm"], distances["right arm"])
+    torso = names.index("torso")
+    # An arm before the torso is an arm; right beside it nobody knows.
+    every[torso] = np.where(hanging < 0.7, np.float32(np.inf), np.maximum(every[torso], 0.3))
+    order = np.sort(every, axis=0)
+    clear = (order[1] > _CLEARLY * order[0]) & (order[0] < _FAR)
+    numbers = np.array([BODY_PARTS.index(name) + 1 for name in names], np.uint8)
+    labels[rows, columns] = np.where(clear, numbers[every.argmin(axis=0)], np.uint8(UNKNOWN))
+    return labels
+
+
+def _to_line(points: Floats, first: Floats, second: Floats) -> Floats:
+    """Return the distance of points (N, 2) from the line between two others."""
+    along = second - first
+    share = np.clip((points - first) @ along / max(float(along @ along), 1e-6), 0, 1)
+    return np.asarray(np.linalg.norm(points - (first + share[:, None] * along), axis=1), np.float32)
 
 
 def _has_keypoints(keypoints: Floats | None) -> bool:
@@ -356,13 +452,11 @@ def _transform_points(points: Floats, view: Floats) -> Floats:
     return np.asarray(points @ view[:, :2].T + view[:, 2], np.float32)
 
 
-def _warp(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT) -> Bytes:
+def _warp(image: Bytes, view: Floats, border: int = cv2.BORDER_CONSTANT, how: int = cv2.INTER_LINEAR) -> Bytes:
     """Transform `image` by `view`, in whose coordinates corners of px, not their centres, are at whole numbers."""
     centred = view.astype(np.float64)
     centred[:, 2] += centred[:, :2].sum(axis=1) / 2 - 0.5
-    return np.asarray(
-        cv2.warpAffine(image, centred, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
-    )
+    return np.asarray(cv2.warpAffine(image, centred, (WIDTH, HEIGHT), flags=how, borderMode=border), np.uint8)
 
 
 def _premultiply(pixels: Bytes) -> Bytes:
@@ -379,24 +473,25 @@ def _paste(image: Image, pixels: Bytes, view: Floats) -> tuple[Image, Bytes]:
     return np.asarray(cv2.add(behind, np.ascontiguousarray(drawn[..., :3])), np.uint8), alpha
 
 
-def _hide(
-    image: Image, matte: Bytes | None, keypoints: Floats, pixels: Bytes, view: Floats
-) -> tuple[Image, Bytes | None, Floats]:
-    """Paste something in front of the person, unless too little of the person would remain visible."""
-    pasted, alpha = _paste(image, pixels, view)
-    if matte is None:
-        left = alpha
+def _hide(crop: Crop, pixels: Bytes, view: Floats) -> Crop:
+    """Paste something in front of the person, unless too little of the person would remain visible.
+
+    The keypoints of `crop` are in px of it.
+    """
+    pasted, alpha = _paste(crop.image, pixels, view)
+    left = None
+    if crop.matte is None:
         if float(alpha.mean()) > 255 * 0.3:
-            return image, matte, keypoints
+            return crop
     else:
-        left = np.asarray(cv2.multiply(matte, 255 - alpha, scale=1 / 255), np.uint8)
-        if float(left.sum()) < 0.4 * float(matte.sum()):
-            return image, matte, keypoints
-    x = np.clip(keypoints[:, 0].astype(int), 0, WIDTH - 1)
-    y = np.clip(keypoints[:, 1].astype(int), 0, HEIGHT - 1)
-    covered = keypoints.copy()
-    covered[(alpha[y, x] > 127) & (keypoints[:, 2] == 2), 2] = 1
-    return pasted, None if matte is None else left, covered
+        left = np.asarray(cv2.multiply(crop.matte, 255 - alpha, scale=1 / 255), np.uint8)
+        if float(left.sum()) < 0.4 * float(crop.matte.sum()):
+            return crop
+    x = np.clip(crop.keypoints[:, 0].astype(int), 0, WIDTH - 1)
+    y = np.clip(crop.keypoints[:, 1].astype(int), 0, HEIGHT - 1)
+    covered = crop.keypoints.copy()
+    covered[(alpha[y, x] > 127) & (covered[:, 2] == 2), 2] = 1
+    return Crop(pasted, left, covered, np.where(alpha > 127, np.uint8(0), crop.parts))
 
 
 def _relight(pixels: Bytes, rng: np.random.Generator) -> Bytes:

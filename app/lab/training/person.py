@@ -1,9 +1,10 @@
-"""The network for crops of one person: an encoder with two heads, for the matte and the keypoints.
+"""The network for crops of one person: an encoder with three heads, for matte, keypoints and body parts.
 
 The encoder is the detector's (`app.detect.small`). It has levels from a half to a thirty-second of the crop, and can
 start with weights that NanoDet-g learnt on COCO. A decoder adds the levels up, beginning with the deepest (Lin et al.
-2017, FPN). Both heads double the resolution at the end by sub-pixel convolution (Shi et al. 2016). A crop is centred on
-its person, so the deepest level also learns a map of places, which tells the person in the centre from others.
+2017, FPN). The first two heads double the resolution at the end by sub-pixel convolution (Shi et al. 2016), the third
+looks at the two finest levels. A crop is centred on its person, so the deepest level also learns a map of places, which
+tells the person in the centre from others.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from torch.nn import functional
 
 from app.detect.small import SmallBackbone
 from app.gait.models.gaitgraph import MIRRORED
+from app.types import BODY_PARTS, MIRRORED_PARTS
 
 HEIGHT, WIDTH = 192, 96
 """Size of the crop in px."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of the colours red, green, blue in 0..1."""
 JOINTS = 17
+LABELS = len(BODY_PARTS) + 1
 CELL = 4
 """Size in px of a cell of the keypoints' maps."""
 _WIDTHS = (16, 32, 96, 128)
@@ -48,7 +51,7 @@ class _Joined(nn.Module):
 
 
 class PersonNetwork(nn.Module):
-    """Crops float32 (N, 3, 192, 96), normalised RGB, to logits of the matte and of the keypoints' places."""
+    """Crops float32 (N, 3, 192, 96), normalised RGB, to logits of matte, keypoints' places and body parts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,15 +59,17 @@ class PersonNetwork(nn.Module):
         *fine, last = SmallBackbone.CHANNELS
         self.places = nn.Parameter(torch.zeros(1, last, HEIGHT // 32, WIDTH // 32))
         self.joins = nn.ModuleList(map(_Joined, fine, (*_WIDTHS[1:], last), _WIDTHS))
-        half, _, eighth, _ = _WIDTHS
+        half, quarter, eighth, _ = _WIDTHS
         self.matte = nn.Conv2d(half, 4, 3, padding=1)
         self.maps = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 4 * JOINTS, 1))
         self.absent = nn.Linear(last, JOINTS)
+        self.parts = nn.Sequential(_convolution(half + quarter, quarter), nn.Conv2d(quarter, LABELS, 1))
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits of the matte (N, 1, 192, 96) and of the keypoints (N, 17, 48 * 24 + 1).
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits of matte (N, 1, 192, 96), keypoints (N, 17, 48 * 24 + 1) and parts (N, 12, 96, 48).
 
-        The latter are those of the cells of a map, row by row. The last one says that the keypoint is not in the crop.
+        Those of the keypoints are those of the cells of a map, row by row. The last one says that the keypoint is not
+        in the crop. Those of the parts begin with the background.
         """
         *fine, last = self.backbone(crops)
         last = last + self.places
@@ -72,11 +77,12 @@ class PersonNetwork(nn.Module):
         for number in (3, 2):
             x = self.joins[number](fine[number], x)
         eighth = x
-        for number in (1, 0):
-            x = self.joins[number](fine[number], x)
+        quarter = self.joins[1](fine[1], x)
+        x = self.joins[0](fine[0], quarter)
+        parts = self.parts(torch.cat([x, functional.interpolate(quarter, scale_factor=2.0)], dim=1))
         maps = functional.pixel_shuffle(self.maps(eighth), 2).flatten(2)
         keypoints = torch.cat([maps, self.absent(last.mean((2, 3)))[..., None]], dim=2)
-        return functional.pixel_shuffle(self.matte(x), 2), keypoints
+        return functional.pixel_shuffle(self.matte(x), 2), keypoints, parts
 
 
 def decode(logits: Tensor) -> Tensor:
@@ -110,7 +116,7 @@ class MatteOnly(nn.Module):
         return matte.sigmoid()
 
 
-def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
+def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the average output of a `PersonNetwork` for crops and their mirror images.
 
     Args:
@@ -118,23 +124,26 @@ def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
         crops: (N, 3, 192, 96), normalised.
 
     Returns:
-        The probability of the body, (N, 1, 192, 96), and the keypoints, (N, 17, 3): see `decode`.
+        The probability of the body, (N, 1, 192, 96), the keypoints, (N, 17, 3): see `decode`, and the probabilities of
+        background and parts, (N, 12, 96, 48).
     """
-    matte, places = network(crops)
-    mirrored, there = network(crops.flip(3))
+    matte, places, parts = network(crops)
+    mirrored, there, other = network(crops.flip(3))
     there = there.float().softmax(dim=2)
     maps = there[..., :-1].unflatten(2, (-1, WIDTH // CELL)).flip(3).flatten(2)
     there = torch.cat([maps, there[..., -1:]], dim=2)[:, list(MIRRORED)]
     shares = (places.float().softmax(dim=2) + there) / 2
-    return (matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)) / 2, decode(shares.log())
+    labels = parts.float().softmax(dim=1) + other.float().softmax(dim=1).flip(3)[:, list(MIRRORED_PARTS)]
+    body = matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)
+    return body / 2, decode(shares.log()), labels / 2
 
 
-class KeypointsOnly(nn.Module):
-    """Crops (N, 3, 192, 96) to keypoints (N, 17, 3): see `both_ways`."""
+class KeypointsAndParts(nn.Module):
+    """Crops (N, 3, 192, 96) to keypoints (N, 17, 3) and probabilities of parts (N, 12, 96, 48): see `both_ways`."""
 
     def __init__(self, network: PersonNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, crops: Tensor) -> Tensor:
-        return both_ways(self.network, crops)[1]
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        return both_ways(self.network, crops)[1:]

@@ -1,8 +1,8 @@
-"""Training of the segmenter and of the pose network: one network with two heads for crops of one person.
+"""Training of segmenter, pose network and parser: one network with three heads for crops of one person.
 
-Both are trained together (`app.lab.training.person`), because most crops have labels for both and each task helps the
-other. ``train segmenter`` and ``train pose`` are therefore the same training, and each of them exports its head. After
-one of them, the other needs ``--export-only`` alone.
+They are trained together (`app.lab.training.person`), because most crops have labels for all and each task helps the
+others. ``train segmenter`` and ``train pose`` are therefore the same training. The first exports the matte, the second
+keypoints and body parts. After one of them, the other needs ``--export-only`` alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,22 @@ from torch.nn import functional
 from app.crops.windows import crop_of, crop_windows, matte_of
 from app.lab.evaluation.metrics import mask_ious, pck
 from app.lab.synthesis.photos import Annotated, Photo, read_photos
-from app.lab.training.crops import SHAPE, Crop, CropBatches
+from app.lab.training.crops import SHAPE, UNKNOWN, Crop, CropBatches
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export, stored_weights
-from app.lab.training.person import CELL, HEIGHT, MEAN, STD, WIDTH, KeypointsOnly, MatteOnly, PersonNetwork, both_ways
+from app.lab.training.person import (
+    CELL,
+    HEIGHT,
+    MEAN,
+    STD,
+    WIDTH,
+    KeypointsAndParts,
+    MatteOnly,
+    PersonNetwork,
+    both_ways,
+)
 from app.lab.training.settings import PHOTOS, TrainSettings
-from app.types import Bools, Floats, Image
+from app.types import BODY_PARTS, Bools, Bytes, Doubles, Floats, Image, Ints
 
 THRESHOLD = 0.45
 """Probability from which a pixel belongs to the body: the best one for the held-out people, real and rendered."""
@@ -50,6 +60,8 @@ class PersonTrainSettings(TrainSettings):
     """Share of the steps, the last ones, with easier crops."""
     keypoint_weight: float = 0.6
     """Weight of the keypoints' loss; the matte's has the weight 1."""
+    parts_weight: float = 0.5
+    """Weight of the body parts' loss."""
     start: tuple[Path, ...] = ()
     """ONNX files whose weights the network starts from: NanoDet-g's as published, for the encoder alone, or those that
     a training of this network has exported, one for each head. Without any, weights are random."""
@@ -68,7 +80,7 @@ class HeldOutPerson:
 
 
 class PersonTask(Task):
-    """Matte and keypoints of crops of one person."""
+    """Matte, keypoints and body parts of crops of one person."""
 
     settings: PersonTrainSettings
     network: PersonNetwork
@@ -84,19 +96,24 @@ class PersonTask(Task):
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         crops = normalise(batch["image"]).contiguous(memory_format=torch.channels_last)
-        matte, keypoints = self.network(crops)
+        matte, keypoints, parts = self.network(crops)
         outline = matte_loss(matte.float(), batch["matte"].float() / 255, batch["known"])
         places = keypoint_loss(keypoints.float(), batch["keypoints"])
-        return {"loss": outline + self.settings.keypoint_weight * places, "matte": outline, "keypoints": places}
+        labels = parts_loss(parts.float(), batch["parts"])
+        loss = outline + self.settings.keypoint_weight * places + self.settings.parts_weight * labels
+        return {"loss": loss, "matte": outline, "keypoints": places, "parts": labels}
 
     def check(self, network: nn.Module) -> dict[str, float]:
-        """Return mean IoU and PCK of the people in the held-out pictures, cut by their boxes, and of walkers."""
+        """Return mean IoU and PCK of the people in the held-out pictures, cut by their boxes, and of walkers.
+
+        For walkers it is also the mean IoU of the body parts.
+        """
         if self._people is None:
             self._people = held_out_people(self.settings.photos)
             if self.settings.cutouts is not None:
                 unseen = CropBatches(self.settings.photos, self.settings.cutouts, 1, 0, held_out="forty")
                 self._walkers = [unseen.walker(np.random.default_rng([0, number]), 0.0) for number in range(120)]
-        mattes, keypoints = predict(network, [one.crop for one in self._people])
+        mattes, keypoints, _ = predict(network, [one.crop for one in self._people])
         keypoint_hits = pck(*keypoint_pairs(self._people, keypoints))
         figures = {
             "iou": float(np.mean(mask_ious(*mask_pairs(self._people, mattes)))),
@@ -104,13 +121,15 @@ class PersonTask(Task):
             "ankles": keypoint_hits.ankles,
         }
         if self._walkers:
-            mattes, keypoints = predict(network, [one.image for one in self._walkers])
+            mattes, keypoints, parts = predict(network, [one.image for one in self._walkers])
             truths = [one.matte > 127 for one in self._walkers if one.matte is not None]
             scale = np.array([WIDTH, HEIGHT, 1], np.float32)
             truth = np.stack([one.keypoints for one in self._walkers]) * scale
             heights = np.full(len(truth), HEIGHT / (1 + 2 * SHAPE.margin), np.float32)
             figures["walkers_iou"] = float(np.mean(mask_ious(list(mattes > THRESHOLD), truths)))
             figures["walkers_pck"] = pck((keypoints * scale)[..., :2], truth, heights).overall
+            true_parts = np.stack([one.parts[::2, ::2] for one in self._walkers])
+            figures["walkers_parts"] = float(np.nanmean(part_ious(parts.argmax(axis=1), true_parts)))
         return figures
 
 
@@ -157,6 +176,34 @@ def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
     return entropy.sum() / (here + outside).sum().clamp(min=1)
 
 
+_SCARCE = (0.5, 1.0, 0.8, 1.5, 1.5, 3.0, 3.0, 1.0, 1.0, 2.0, 2.0, 1.0)
+"""Weights of background and parts in the loss: hands and feet are small."""
+
+
+def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
+    """Return the weighted cross entropy of the body parts, of the px whose part is known.
+
+    Args:
+        logits: (N, 12, h, w).
+        parts: uint8 (N, h, w): labels, and `app.lab.training.crops.UNKNOWN`.
+    """
+    weights = torch.tensor(_SCARCE, device=logits.device)
+    entropy = functional.cross_entropy(logits, parts.long(), weights, ignore_index=UNKNOWN, reduction="sum")
+    known = parts != UNKNOWN
+    return entropy / weights[parts[known].long()].sum().clamp(min=1)
+
+
+def part_ious(found: Ints, truth: Bytes) -> Doubles:
+    """Return the IoU of each of the 11 body parts over all maps (N, h, w); NaN for a part that is in none."""
+    known = truth != UNKNOWN
+    ious = np.full(len(BODY_PARTS), np.nan)
+    for label in range(1, len(BODY_PARTS) + 1):
+        one, other = (found == label) & known, truth == label
+        if (one | other).any():
+            ious[label - 1] = (one & other).sum() / (one | other).sum()
+    return ious
+
+
 def held_out_people(photos: Path) -> list[HeldOutPerson]:
     """Return the people in the held-out pictures of `photos` who have an outline or keypoints, cut by their boxes."""
     people = []
@@ -171,16 +218,17 @@ def held_out_people(photos: Path) -> list[HeldOutPerson]:
     return people
 
 
-def predict(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats]:
-    """Return the mattes (N, 192, 96) and keypoints (N, 17, 3) of crops, uint8 BGR: see `both_ways`."""
-    mattes, keypoints = [], []
+def predict(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tuple[Floats, Floats, Floats]:
+    """Return mattes (N, 192, 96), keypoints (N, 17, 3) and parts (N, 12, 96, 48) of crops, uint8 BGR: `both_ways`."""
+    mattes, keypoints, parts = [], [], []
     for start in range(0, len(crops), batch):
         pixels = np.stack([crop[..., ::-1].transpose(2, 0, 1) for crop in crops[start : start + batch]])
         inputs = normalise(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last)
-        matte, places = both_ways(network, inputs)
+        matte, places, labels = both_ways(network, inputs)
         mattes.append(matte[:, 0].numpy())
         keypoints.append(places.numpy())
-    return np.concatenate(mattes), np.concatenate(keypoints)
+        parts.append(labels.numpy())
+    return np.concatenate(mattes), np.concatenate(keypoints), np.concatenate(parts)
 
 
 def mask_pairs(
@@ -242,20 +290,21 @@ def load(settings: PersonTrainSettings) -> PersonNetwork:
 
 
 def export_segmenter(settings: PersonTrainSettings, path: Path) -> float:
-    """Write the matte's half of the trained network as `app.segment.onnx_matte` reads it."""
+    """Write the matte's part of the trained network as `app.segment.onnx_matte` reads it."""
     network = load(settings)
     text = f"mean IoU {evaluate(network, settings)['iou']:.2f} of people in held-out COCO pictures"
-    return export_head(
-        MatteOnly(network), "matte", path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text}
+    return export_heads(
+        MatteOnly(network), ["matte"], path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text}
     )
 
 
 def export_pose(settings: PersonTrainSettings, path: Path) -> float:
-    """Write the keypoints' half of the trained network as `app.pose.onnx_pose` reads it."""
+    """Write keypoints and body parts of the trained network as `app.pose.onnx_pose` and `app.parse` read them."""
     network = load(settings)
     figures = evaluate(network, settings)
     text = f"PCK at 0.1 {figures['pck']:.2f}, ankles {figures['ankles']:.2f}, of people in held-out COCO pictures"
-    return export_head(KeypointsOnly(network), "keypoints", path, {"kind": "pose17", "figures": text})
+    labels = KeypointsAndParts(network)
+    return export_heads(labels, ["keypoints", "parts"], path, {"kind": "pose17", "figures": text})
 
 
 def evaluate(network: PersonNetwork, settings: PersonTrainSettings) -> dict[str, float]:
@@ -264,8 +313,8 @@ def evaluate(network: PersonNetwork, settings: PersonTrainSettings) -> dict[str,
         return PersonTask(settings).check(network)
 
 
-def export_head(network: nn.Module, output: str, path: Path, metadata: Mapping[str, str]) -> float:
-    """Write one head as ONNX with the metadata for `app.crops.network`; see `app.lab.training.export.export`."""
+def export_heads(network: nn.Module, outputs: Sequence[str], path: Path, metadata: Mapping[str, str]) -> float:
+    """Write heads as ONNX with the metadata for `app.crops.network`; see `app.lab.training.export.export`."""
     examples = {"image": torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 4 - 2}
     known = {
         "mean": ",".join(map(str, MEAN)),
@@ -278,9 +327,9 @@ def export_head(network: nn.Module, output: str, path: Path, metadata: Mapping[s
     return export(
         network,
         examples,
-        [output],
+        list(outputs),
         path,
-        dynamic={name: {0: "batch"} for name in ("image", output)},
+        dynamic={name: {0: "batch"} for name in ("image", *outputs)},
         metadata=known | dict(metadata),
         storage="int8",  # on the held-out people this costs nothing in IoU and 0.001 of PCK
     )
