@@ -155,6 +155,24 @@ class PoseSettings:
 
 
 @dataclass(frozen=True)
+class ParserSettings:
+    """Finding body parts. A run loads a parser only if something needs maps of body parts."""
+
+    name: str = "auto"
+    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
+    checkpoint: Path | None = None
+    """The file with the weights. None: the best one that is found."""
+    when: Literal["auto", "always"] = "auto"
+    """auto: if the gait model needs body parts. always: also to write them with the features."""
+    device: Device = "auto"
+    """Where the network runs. auto: on whatever is fastest of what is there."""
+    precision: Precision = "auto"
+    """What the network computes in. auto: in float32 on CPUs, on other devices in half precision where they have it."""
+    threads: Threads = 0
+    """Threads the parser may use; 0 is one for each core."""
+
+
+@dataclass(frozen=True)
 class BodySettings:
     """Fitting a body in space to a walk."""
 
@@ -300,6 +318,7 @@ class Settings:
     track: TrackSettings = field(default_factory=TrackSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     pose: PoseSettings = field(default_factory=PoseSettings)
+    parser: ParserSettings = field(default_factory=ParserSettings)
     body: BodySettings = field(default_factory=BodySettings)
     gait: GaitSettings = field(default_factory=GaitSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)

@@ -24,6 +24,7 @@ from app.types import (
     GaitSequence,
     Matte,
     ModelCard,
+    PartMap,
     TrackedBoxes,
     VideoInfo,
 )
@@ -96,6 +97,18 @@ class PoseEstimator(VideoStage, Protocol):
 
 
 @runtime_checkable
+class Parser(VideoStage, Protocol):
+    """Says which part of the body each px of a person shows."""
+
+    def parse(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[PartMap]]:
+        """Return for each frame one map per box ((N, 4) px); a map covers the box with a margin.
+
+        Frames come in the order of the video, but some may be missing. The crops of all frames run as one batch.
+        """
+        ...
+
+
+@runtime_checkable
 class BodyEstimator(Protocol):
     """Fits a body in space to the keypoints of walks."""
 
@@ -108,7 +121,7 @@ class BodyEstimator(Protocol):
 
 @runtime_checkable
 class GaitModel(Protocol):
-    """Turns walks into embeddings. A model whose card says `keypoints` gets walks that have keypoints."""
+    """Turns walks into embeddings. A model whose card says `keypoints` or `parts` gets walks that have them."""
 
     card: ModelCard
 
@@ -121,8 +134,8 @@ class GaitModel(Protocol):
 class Stages:
     """The models of a run, loaded once and used for every video.
 
-    `tracker` makes a new tracker for so many looks a second. `pose` is None if nothing needs keypoints, and `body` if
-    nothing needs a body in space.
+    `tracker` makes a new tracker for so many looks a second. `pose` is None if nothing needs keypoints, `body` if
+    nothing needs a body in space, and `parser` if nothing needs body parts.
     """
 
     detector: Detector
@@ -132,13 +145,15 @@ class Stages:
     tracker: Callable[[float], Tracker]
     pose: PoseEstimator | None = None
     body: BodyEstimator | None = None
+    parser: Parser | None = None
 
     def cards(self) -> dict[str, ModelCard]:
         """Return the card of each stage that has a model."""
         pose = {"pose": self.pose.card} if self.pose is not None else {}
         body = {"body": self.body.card} if self.body is not None else {}
+        parser = {"parser": self.parser.card} if self.parser is not None else {}
         found = {"detector": self.detector.card, "segmenter": self.segmenter.card}
-        return {**found, **pose, **body, "gait": self.gait.card}
+        return {**found, **pose, **body, **parser, "gait": self.gait.card}
 
     def twin(self) -> Stages:
         """Return stages for another video that is looked at meanwhile: they share the networks, and nothing else.
@@ -160,6 +175,7 @@ class Stages:
             detector=twin(self.detector),
             segmenter=twin(self.segmenter),
             pose=twin(self.pose) if self.pose is not None else None,
+            parser=twin(self.parser) if self.parser is not None else None,
         )
 
     def start(self, video: VideoInfo) -> Tracker:
@@ -168,6 +184,8 @@ class Stages:
         self.segmenter.start(video)
         if self.pose is not None:
             self.pose.start(video)
+        if self.parser is not None:
+            self.parser.start(video)
         return self.tracker(min(float(video.fps), self.settings.video.looks))
 
     def summary(self) -> str:

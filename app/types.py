@@ -59,7 +59,8 @@ class ModelCard:
     `model_id` is ``name@sha256[:8]``, or ``name`` alone for a model without weights. `note` is what a user should know.
     `reason` says why a run uses this model, as a clause after "because".
     `sure` is the score from which nearly all of a detector's boxes are people, where its file says so.
-    `keypoints` says that a gait model needs the keypoints of its walks. `needs_recording` says that a stage reads the
+    `keypoints` says that a gait model needs the keypoints of its walks, and `parts` that it needs maps of body parts.
+    `needs_recording` says that a stage reads the
     whole video before its first frame, so that it cannot be used on a camera or a stream.
     """
 
@@ -73,6 +74,7 @@ class ModelCard:
     note: str = ""
     reason: str = ""
     keypoints: bool = False
+    parts: bool = False
     needs_recording: bool = False
     sure: float | None = None
 
@@ -190,17 +192,35 @@ class Matte:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PartMap:
+    """Which part of the body each px of a crop shows.
+
+    `labels` is uint8 (h, w), those of `BODY_PARTS` and 0 for the background. Its top-left pixel lies at `left`, `top`
+    of the frame, and all of it lies inside of the frame.
+    """
+
+    left: int
+    top: int
+    labels: Bytes
+
+    def __post_init__(self) -> None:
+        _need_array(self.labels, np.uint8, (None, None), "PartMap.labels")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class GaitSequence:
     """One walk, from a video or from a data set alike.
 
     `frame_indices` is int64 (T,), rising. `silhouettes` is uint8 (T, 64, 64), from 0 outside of the body to 255, and
     the body is 64 rows high. `fps` is in 1/s. `keypoints` is float32 (T, 17, 3), x and y in px and a score, or None.
+    `parts` is uint8 (T, 64, 64), the labels of `BODY_PARTS` where the silhouettes are and 0 elsewhere, or None.
     """
 
     frame_indices: Ints
     silhouettes: Bytes
     fps: float
     keypoints: Floats | None = None
+    parts: Bytes | None = None
 
     def __post_init__(self) -> None:
         _need_array(self.frame_indices, np.int64, (None,), "GaitSequence.frame_indices")
@@ -209,6 +229,8 @@ class GaitSequence:
         _need(0 < self.fps < math.inf, f"a frame rate of {self.fps} is not positive")
         if self.keypoints is not None:
             _need_array(self.keypoints, np.float32, (len(self.frame_indices), 17, 3), "GaitSequence.keypoints")
+        if self.parts is not None:
+            _need_array(self.parts, np.uint8, (len(self.frame_indices), 64, 64), "GaitSequence.parts")
 
     def __len__(self) -> int:
         return len(self.frame_indices)
@@ -216,7 +238,8 @@ class GaitSequence:
     def part(self, which: slice | Bools) -> GaitSequence:
         """Return the walk with only some of its frames, at least one, in their order."""
         keypoints = self.keypoints[which] if self.keypoints is not None else None
-        return GaitSequence(self.frame_indices[which], self.silhouettes[which], self.fps, keypoints)
+        parts = self.parts[which] if self.parts is not None else None
+        return GaitSequence(self.frame_indices[which], self.silhouettes[which], self.fps, keypoints, parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

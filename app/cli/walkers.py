@@ -75,7 +75,9 @@ def dataset(
     frames: Annotated[int, typer.Option(min=1, help="Frames of each walk, at 25 per second.")] = 40,
     modalities: Annotated[
         str,
-        typer.Option(help="What to write: silhouette, pose, body, heatmap, smpl, calibrated; separated by commas."),
+        typer.Option(
+            help="What to write: silhouette, pose, body, heatmap, smpl, calibrated, parsing; separated by commas."
+        ),
     ] = "silhouette",
     size: Annotated[int, typer.Option(help="Height of the silhouettes: 64 or 128 px.")] = 64,
     cameras: Annotated[

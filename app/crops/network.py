@@ -64,19 +64,27 @@ class CropNetwork:
         device: where it runs; see `app.weights.networks.open_network`.
         precision: what it computes in.
         threads: how many crops run side by side; 0 for one on each core.
+        output: which of the network's outputs is wanted; None for the first.
 
     Raises:
         CheckpointError: the metadata cannot be understood.
     """
 
     def __init__(
-        self, checkpoint: CheckpointFile, device: Device = "auto", precision: Precision = "auto", threads: int = 0
+        self,
+        checkpoint: CheckpointFile,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        threads: int = 0,
+        output: str | None = None,
     ) -> None:
         path = self._path = checkpoint.path
         self._session = open_network(checkpoint, device, precision)
         self._pool = ThreadPoolExecutor(threads or cores(), thread_name_prefix="crops")
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.output_shape: list[int | str | None] = self._session.get_outputs()[0].shape
+        wanted = next(one for one in self._session.get_outputs() if output in (None, one.name))
+        self._output: str = wanted.name
+        self.output_shape: list[int | str | None] = wanted.shape
         (into,) = self._session.get_inputs()
         self._name = into.name
         self._colour_last = into.shape[3] == 3
@@ -111,7 +119,7 @@ class CropNetwork:
         return value
 
     def run(self, crop: Image) -> Floats:
-        """Return the network's first output for a crop, uint8 BGR (height, width, 3), without the batch dimension."""
+        """Return the network's output for a crop, uint8 BGR (height, width, 3), without the batch dimension."""
         answer: Floats = self._run(self._pixels(crop)[None])[0]
         return answer
 
@@ -157,7 +165,7 @@ class CropNetwork:
             yield from (list(islice(outputs, len(views))) for views in some)
 
     def _run(self, pixels: Floats) -> Floats:
-        output: Floats = self._session.run(None, {self._name: pixels})[0]
+        output: Floats = self._session.run([self._output], {self._name: pixels})[0]
         if not np.isfinite(output).all():
             raise CheckpointError(
                 f"{self._path} gives numbers that are not finite for some pictures: its training has failed, or the "

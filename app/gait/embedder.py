@@ -31,7 +31,8 @@ _ROWS = 64
 
 Maps: TypeAlias = NDArray[Any]
 """A walk as a network sees it, frames first: pictures uint8 (T, ..., 64, 64), or keypoints float32 (T, 17, 3)."""
-MakeInput: TypeAlias = Callable[[GaitSequence], Maps]
+MakeInput: TypeAlias = Callable[[GaitSequence], tuple[Maps, ...]]
+"""Makes what a network takes from a walk: one array, or two of the same frames."""
 
 
 def _keypoints(walk: GaitSequence) -> Floats:
@@ -46,17 +47,26 @@ def _skeleton(walk: GaitSequence) -> Bytes:
     return heatmaps(_keypoints(walk))
 
 
+def _parts(walk: GaitSequence) -> Bytes:
+    if walk.parts is None:
+        raise SettingsError(
+            "The gait network looks at maps of body parts, but a walk has none: run the video again with the parser."
+        )
+    return walk.parts
+
+
 INPUTS: dict[tuple[str, ...], MakeInput] = {
-    ("silhouettes",): lambda walk: walk.silhouettes,
-    ("heatmaps",): _skeleton,
-    ("heatmaps with silhouettes",): lambda walk: np.concatenate([_skeleton(walk), walk.silhouettes[:, None]], 1),
+    ("silhouettes",): lambda walk: (walk.silhouettes,),
+    ("heatmaps",): lambda walk: (_skeleton(walk),),
+    ("heatmaps with silhouettes",): lambda walk: (np.concatenate([_skeleton(walk), walk.silhouettes[:, None]], 1),),
+    ("parsing",): lambda walk: (_parts(walk),),
+    ("parsing", "silhouettes"): lambda walk: (_parts(walk), walk.silhouettes),
+    ("silhouettes with parsing",): lambda walk: (np.stack([walk.silhouettes, _parts(walk)], 1),),
 }
 """How the pictures that networks take are made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
 
 
 _MEANT = {
-    "parsing": "parsing (maps of body parts)",
-    "silhouettes with parsing": "silhouettes with parsing (maps of body parts)",
     "pictures": "pictures of people in colour",
 }
 """Names of inputs that need a word more."""
@@ -69,7 +79,7 @@ def input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
         CheckpointError: a walk cannot give that input. `path` is the network's file, for the message.
     """
     if isinstance(network, JointNetwork):
-        return _keypoints
+        return lambda walk: (_keypoints(walk),)
     assert isinstance(network, PictureNetwork)
     advice = "Judge it on data sets (python -m app evaluate), or use it through app.gait.load_network."
     need_recognition(network, path)
@@ -125,6 +135,7 @@ class NetworkEmbedder:
             raise CheckpointError("The gait model 'opengait' needs a checkpoint: give --gait-checkpoint FILE.")
         self._network, extra = read_network(checkpoint.path, settings.config)
         stated = metadata_of(load_pickle_safely(checkpoint.path, mapped=True))
+        self._sees = " ".join(getattr(self._network, "inputs", ()))
         self._input = input_of(self._network, checkpoint.path)
         prepare_for_inference(self._network)
         self._device = torch_device(settings.device)
@@ -137,7 +148,8 @@ class NetworkEmbedder:
             stated.get("licence", LICENCE),
             runtime_of(self._device, self._type),
             note_of(self._network, stated.get("note", "the weights are for academic use only")),
-            keypoints=self._input is not INPUTS["silhouettes",],
+            keypoints=isinstance(self._network, JointNetwork) or "heatmaps" in self._sees,
+            parts="parsing" in self._sees,
         )
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
@@ -150,14 +162,14 @@ class NetworkEmbedder:
         """
         if not walks:
             return []
-        inputs = [self._shortened(self._input(walk)) for walk in walks]
+        inputs = [tuple(map(self._shortened, self._input(walk))) for walk in walks]
         with torch.inference_mode():
             if isinstance(self._network, FramewiseNetwork):
-                parts = self._embed_packed(self._network, inputs)
+                parts = self._embed_packed(self._network, [maps for (maps,) in inputs])
             else:  # layers over time would mix walks that are packed, and would see padding
-                parts = torch.cat([self._network.embed(self._tensor(walk)) for walk in inputs])
+                parts = torch.cat([self._network.embed(*map(self._tensor, walk)) for walk in inputs])
         features: Floats = parts.mT.float().contiguous().cpu().numpy()
-        return [embedding(feature, self.card, len(walk)) for feature, walk in zip(features, inputs, strict=True)]
+        return [embedding(feature, self.card, len(walk[0])) for feature, walk in zip(features, inputs, strict=True)]
 
     def _shortened(self, walk: Maps) -> Maps:
         """Choose the frames that the network sees."""

@@ -234,6 +234,8 @@ def _write_features(walk: AnalysedWalk, sequence: GaitSequence | None, file: Pat
         arrays["pieces"] = embedding.pieces
     if sequence is not None and sequence.keypoints is not None:
         arrays["keypoints"] = sequence.keypoints
+    if sequence is not None and sequence.parts is not None:
+        arrays["body_parts"] = sequence.parts
     np.savez(file, **arrays)
 
 

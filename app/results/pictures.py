@@ -13,6 +13,15 @@ _STRIP, _STRIP_SECONDS = 8, 1.2  # silhouettes over one gait cycle (Winter 1991)
 _BODY = slice(10, 54)  # gait recognition usually keeps these 44 of 64 columns
 _GREYS = 17  # grey levels that are kept, which halves the size of the pictures
 
+_PART_COLOURS = np.array(
+    [
+        (90, 90, 90), (60, 20, 220), (80, 160, 60), (220, 130, 40), (0, 150, 230), (200, 60, 200), (130, 40, 130),
+        (180, 160, 20), (20, 90, 220), (110, 110, 0), (20, 60, 130), (160, 150, 220),
+    ],
+    np.uint8,
+)  # fmt: skip
+"""BGR of what is no body part, and of each of `app.types.BODY_PARTS`."""
+
 
 @dataclass(frozen=True)
 class TrackPictures:
@@ -28,14 +37,21 @@ def pictures_of(sequence: GaitSequence | None, crop: bytes | None) -> TrackPictu
     if sequence is None:
         return TrackPictures(crop)
     silhouettes = sequence.silhouettes[:, :, _BODY]
-    return TrackPictures(crop, _strip(sequence.frame_indices, silhouettes, sequence.fps), _energy(silhouettes))
+    parts = None if sequence.parts is None else sequence.parts[:, :, _BODY]
+    return TrackPictures(crop, _strip(sequence.frame_indices, silhouettes, parts, sequence.fps), _energy(silhouettes))
 
 
-def _strip(frames: Ints, silhouettes: Bytes, fps: float) -> bytes:
-    """Return silhouettes side by side, evenly spread over a gait cycle in the middle of the walk."""
+def _strip(frames: Ints, silhouettes: Bytes, parts: Bytes | None, fps: float) -> bytes:
+    """Return silhouettes side by side, evenly spread over a gait cycle in the middle of the walk.
+
+    Where body parts are known, each has its colour.
+    """
     cycle = np.flatnonzero(np.abs(frames - frames[len(frames) // 2]) <= fps * _STRIP_SECONDS / 2)
     rows = cycle[np.linspace(0, len(cycle) - 1, min(_STRIP, len(cycle))).round().astype(int)]
-    return _ink(np.concatenate(list(silhouettes[rows]), axis=1))
+    opacity = np.concatenate(list(silhouettes[rows]), axis=1)
+    if parts is None:
+        return _ink(opacity)
+    return _ink(opacity, _PART_COLOURS[np.concatenate(list(parts[rows]), axis=1)])
 
 
 def _energy(silhouettes: Bytes) -> bytes:
@@ -43,9 +59,11 @@ def _energy(silhouettes: Bytes) -> bytes:
     return _ink(np.round(silhouettes.mean(axis=0)).astype(np.uint8))
 
 
-def _ink(opacity: Bytes) -> bytes:
-    """Return a black PNG with this `opacity`, 0..255."""
+def _ink(opacity: Bytes, colours: Bytes | None = None) -> bytes:
+    """Return a PNG with this `opacity`, 0..255, black or in `colours`, BGR (h, w, 3)."""
     step = 255 / (_GREYS - 1)
     picture = np.zeros((*opacity.shape, 4), np.uint8)
+    if colours is not None:
+        picture[..., :3] = colours
     picture[..., 3] = np.round(np.round(opacity / step) * step)
     return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()

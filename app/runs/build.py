@@ -16,7 +16,7 @@ from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
 from app.weights.checkpoints import checkpoint_roots
-from app.weights.registry import body_models, detectors, gait_models, pose_models, segmenters
+from app.weights.registry import body_models, detectors, gait_models, parsers, pose_models, segmenters
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ def build(settings: Settings) -> Stages:
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
             f"'{gait.card.name}'. Give --gait-checkpoint too, or leave the setting out."
         )
+    needs_parts = settings.parser.when == "always" or gait.card.parts
     new_score = detector.card.sure if settings.track.new_score is None else settings.track.new_score
     return Stages(
         detector,
@@ -73,6 +74,7 @@ def build(settings: Settings) -> Stages:
         tracker=partial(ByteTracker, settings=replace(settings.track, new_score=new_score)),
         pose=_pose(settings, gait.card, roots),
         body=body,
+        parser=parsers.build(settings.parser, roots) if needs_parts else None,
     )
 
 

@@ -260,7 +260,13 @@ class Watcher:
             self._cross(person, foot(box, self.info))
         settings = self.stages.settings
         for cut in cut_out(
-            [(frame, tracked)], self.info, self.stages.segmenter, settings, self._watch, self.stages.pose
+            [(frame, tracked)],
+            self.info,
+            self.stages.segmenter,
+            settings,
+            self._watch,
+            self.stages.pose,
+            self.stages.parser,
         ):
             self._people[cut.track_id].cuts.append(cut)
         for person in list(self._people.values()):

@@ -147,7 +147,9 @@ def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWrit
             done = group[-1].index + 1
 
         is_empty = True
-        for walk in walks(detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose):
+        for walk in walks(
+            detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose, stages.parser
+        ):
             is_empty = False
             store.add(walk)
             yield walk

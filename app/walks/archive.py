@@ -31,7 +31,7 @@ from app.walks.sequences import Walk
 _NO_EFFECT = {"name", "checkpoint", "threads", "batch"}
 """Settings that do not change the result, only how it is computed. Models count by the digests of their files."""
 _CODE = (
-    *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "walks"),
+    *("types.py", "stages.py", "weights", "crops", "detect", "track", "segment", "pose", "parse", "walks"),
     *(f"video/{name}.py" for name in ("opening", "paths", "upright", "reader", "looks", "background")),
 )
 """The files and folders of `app` that make up pass 1."""
@@ -129,6 +129,8 @@ class ArchiveWriter:
             arrays |= {"silhouette_frames": sequence.frame_indices, "silhouettes": sequence.silhouettes}
             if sequence.keypoints is not None:
                 arrays["keypoints"] = sequence.keypoints
+            if sequence.parts is not None:
+                arrays["parts"] = sequence.parts
         for name, array in arrays.items():
             with self._archive.open(f"{track.track_id}/{name}.npy", "w") as stream:
                 np.save(stream, array, allow_pickle=False)
@@ -180,7 +182,8 @@ def _read_walk(archive: zipfile.ZipFile, track_id: int) -> Walk:
     sequence = None
     if f"{track_id}/silhouettes.npy" in names:
         keypoints = array("keypoints") if f"{track_id}/keypoints.npy" in names else None
-        sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints)
+        parts = array("parts") if f"{track_id}/parts.npy" in names else None
+        sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints, parts)
     track = Track(track_id, array("frames"), array("boxes"), array("scores"))
     return Walk(track, sequence, about["reason"])
 

@@ -1,6 +1,6 @@
 """Pass 1: read a video once, follow everybody, and keep only their boxes and silhouettes.
 
-Where keypoints are wanted, they are kept for the same frames as silhouettes.
+Where keypoints or body parts are wanted, they are kept for the same frames as silhouettes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from app.progress import Stopwatch
 from app.settings import QualitySettings, Settings
-from app.stages import Detector, PoseEstimator, Segmenter, Tracker
-from app.types import Bytes, Detections, Floats, Frame, GaitSequence, Track, TrackedBoxes, VideoInfo
+from app.stages import Detector, Parser, PoseEstimator, Segmenter, Tracker
+from app.types import Bytes, Detections, Floats, Frame, GaitSequence, PartMap, Track, TrackedBoxes, VideoInfo
 from app.video.looks import Looks
 from app.video.prefetch import bytes_of
 from app.walks.quality import Reason, frame_reason, occlusion, walk_reason
-from app.walks.silhouette import cut, normalise
+from app.walks.silhouette import cut, normalise, normalise_parts, parts_of
 
 T = TypeVar("T")
 _LARGEST_BATCH = 64 << 20
@@ -41,12 +41,16 @@ class Walk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutOut:
-    """One person in one frame: the silhouette (64, 64), with keypoints where they are wanted, or why it is missing."""
+    """One person in one frame: the silhouette (64, 64), or why it is missing.
+
+    Keypoints (17, 3) and body parts (64, 64) are there where they are wanted.
+    """
 
     track_id: int
     frame_index: int
     silhouette: Bytes | None = None
     keypoints: Floats | None = None
+    parts: Bytes | None = None
     reason: Reason | None = None
 
 
@@ -93,12 +97,15 @@ def walk_of(
     """
     frames, corners, scores = zip(*boxes, strict=True)
     track = Track(track_id, np.array(frames), np.stack(corners).astype(np.float32), np.array(scores, np.float32))
-    complete = [(cut.frame_index, cut.silhouette, cut.keypoints) for cut in cuts if cut.silhouette is not None]
+    complete = [
+        (cut.frame_index, cut.silhouette, cut.keypoints, cut.parts) for cut in cuts if cut.silhouette is not None
+    ]
     sequence = None
     if complete:
-        indices, silhouettes, keypoints = zip(*complete, strict=True)
+        indices, silhouettes, keypoints, parts = zip(*complete, strict=True)
         joints = np.stack(keypoints) if keypoints[0] is not None else None
-        sequence = GaitSequence(np.array(indices), np.stack(silhouettes), float(info.fps), joints)
+        labels = np.stack(parts) if parts[0] is not None else None
+        sequence = GaitSequence(np.array(indices), np.stack(silhouettes), float(info.fps), joints, labels)
     return Walk(track, sequence, walk_reason(track, sequence, dropped, info, settings))
 
 
@@ -139,6 +146,7 @@ def walks(
     watch: Stopwatch,
     after_batch: Callable[[list[Frame]], None] = lambda frames: None,
     pose: PoseEstimator | None = None,
+    parser: Parser | None = None,
 ) -> Iterator[Walk]:
     """Follow everybody and cut silhouettes. Yield each walk when its person has been gone long enough.
 
@@ -151,6 +159,7 @@ def walks(
         watch: measures the seconds of each step.
         after_batch: called with each batch of frames when it is done.
         pose: finds the joints of the people who are cut out; None for walks without keypoints.
+        parser: finds the parts of their bodies; None for walks without them.
 
     Yields:
         Walks in the order in which they end; those that end together by rising track id.
@@ -171,7 +180,7 @@ def walks(
             _record(open_tracks, frame.index, tracked)
             looked.append((frame, tracked))
             before = frame.index
-        for cut_person in cut_out(looked, info, segmenter, settings, watch, pose):
+        for cut_person in cut_out(looked, info, segmenter, settings, watch, pose, parser):
             open_tracks[cut_person.track_id].add(cut_person, settings.gait.max_frames)
         after_batch(frames)
         last = frames[-1].index
@@ -188,6 +197,7 @@ def cut_out(
     settings: Settings,
     watch: Stopwatch,
     pose: PoseEstimator | None = None,
+    parser: Parser | None = None,
 ) -> Iterator[CutOut]:
     """Yield the silhouette of everybody in some frames, or the reason why there is none; see `walks`."""
     threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
@@ -214,17 +224,27 @@ def cut_out(
     if pose is not None:
         with watch.measure("pose"):
             poses = pose.estimate(frames, boxes)
-    for frame, (rows, tracked), row_mattes, row_poses in zip(frames, people, mattes, poses, strict=True):
-        for row, matte, keypoints in zip(rows, row_mattes, row_poses, strict=True):
+    maps: Sequence[Sequence[PartMap | None]] = [[None] * len(rows) for rows, _ in people]
+    if parser is not None:
+        with watch.measure("parse"):
+            maps = parser.parse(frames, boxes)
+    for frame, (rows, tracked), row_mattes, row_poses, row_maps in zip(
+        frames, people, mattes, poses, maps, strict=True
+    ):
+        for row, matte, keypoints, part_map in zip(rows, row_mattes, row_poses, row_maps, strict=True):
             with watch.measure("silhouettes"):
                 others = np.delete(tracked.boxes, row, axis=0)
                 mask = cut(matte, tracked.boxes[row], others, threshold)
                 silhouette = normalise(mask) if mask is not None else None
+                parts = None
+                if part_map is not None and mask is not None:
+                    rows_columns = (mask.shape[0], mask.shape[1])
+                    parts = normalise_parts(parts_of(part_map, matte, tracked.boxes[row], rows_columns), mask)
             track_id = int(tracked.track_ids[row])
             if silhouette is None:
                 yield CutOut(track_id, frame.index, reason=Reason.NO_SILHOUETTE)
             else:
-                yield CutOut(track_id, frame.index, silhouette, keypoints)
+                yield CutOut(track_id, frame.index, silhouette, keypoints, parts)
 
 
 def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.types import Bytes, Floats, Matte
+from app.types import Bytes, Floats, Matte, PartMap
 
 # OpenGait drops a mask whose grey levels sum to no more than this, 39 white pixels.
 _EMPTY_SUM = 10_000
@@ -42,22 +42,52 @@ def normalise(mask: Bytes, size: int = 64) -> Bytes | None:
 
     Source: OpenGait (Fan et al., CVPR 2023), the data preparation it publishes.
     """
+    scaled = _scaled(mask, size)
+    return None if scaled is None else _centred(scaled[0], scaled[1], size)
+
+
+def _scaled(mask: Bytes, size: int) -> tuple[Bytes, int, slice] | None:
+    """Return the body scaled to `size` rows, the column of its window's left edge, and the rows it was cut from."""
     row_sums = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
     if row_sums.sum(dtype=np.int64) <= _EMPTY_SUM:
         return None
     rows = np.flatnonzero(row_sums)
-    body = mask[rows[0] : rows[-1] + 1]
+    used = slice(int(rows[0]), int(rows[-1]) + 1)
+    body = mask[used]
     width = int(size * (body.shape[1] / body.shape[0]))
     if width < 1:  # a mask more than 64 times as high as wide is no body
         return None
     body = np.asarray(cv2.resize(body, (width, size), interpolation=cv2.INTER_CUBIC), np.uint8)
     mass = np.cumsum(cv2.reduce(body, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0])
     centre = int(np.searchsorted(mass, mass[-1] / 2, side="right"))
-    left = centre - size // 2
+    return body, centre - size // 2, used
+
+
+def _centred(body: Bytes, left: int, size: int) -> Bytes:
+    """Return the columns of `body` from `left` on, (size, size); zeros fill what lies beyond it."""
     result = np.zeros((size, size), np.uint8)
-    first, last = max(left, 0), min(left + size, width)
+    first, last = max(left, 0), min(left + size, body.shape[1])
     result[:, first - left : last - left] = body[:, first:last]
     return result
+
+
+def normalise_parts(labels: Bytes, mask: Bytes, size: int = 64) -> Bytes | None:
+    """Scale and centre a map of body parts exactly as `normalise` does the silhouette `mask` of the same picture.
+
+    Args:
+        labels: uint8 (H, W), labels of `app.types.BODY_PARTS`.
+        mask: uint8 (H, W), the silhouette.
+        size: side of the result in px.
+
+    Returns:
+        uint8 (size, size), 0 outside of the silhouette; None where the silhouette is (nearly) empty.
+    """
+    scaled = _scaled(mask, size)
+    if scaled is None:
+        return None
+    body, left, used = scaled
+    parts = cv2.resize(labels[used], (body.shape[1], size), interpolation=cv2.INTER_NEAREST)
+    return _centred(np.where(body > 127, np.asarray(parts, np.uint8), np.uint8(0)), left, size)
 
 
 def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | None:
@@ -84,12 +114,8 @@ def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | 
         uint8 (h, w) of 0 and 255, the part of the matte inside the box, reduced to 256 rows where it is larger. None
         where no body is found, or where the body is less than half as high as the box or too thin to be whole.
     """
-    x1, y1, x2, y2 = (float(value) for value in box)
-    height = y2 - y1
-    margin = _MARGIN * height
-    rows, columns = matte.alpha.shape
-    left, right = max(int(x1 - margin) - matte.left, 0), min(int(np.ceil(x2 + margin)) - matte.left, columns)
-    top, bottom = max(int(y1 - margin) - matte.top, 0), min(int(np.ceil(y2 + margin)) - matte.top, rows)
+    height = float(box[3] - box[1])
+    left, top, right, bottom = _around(box, matte)
     if left >= right or top >= bottom:
         return None
     alpha = matte.alpha[top:bottom, left:right]
@@ -103,6 +129,36 @@ def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | 
         origin = np.array([matte.left + left, matte.top + top] * 2)
         _give_away(mask, (box - origin) * scale, (others - origin) * scale)
     return _body(mask, height * scale)
+
+
+def _around(box: Floats, matte: Matte) -> tuple[int, int, int, int]:
+    """Return the part of a matte that `cut` looks at: its left, top, right and bottom px in the matte."""
+    x1, y1, x2, y2 = (float(value) for value in box)
+    margin = _MARGIN * (y2 - y1)
+    rows, columns = matte.alpha.shape
+    return (
+        max(int(x1 - margin) - matte.left, 0),
+        max(int(y1 - margin) - matte.top, 0),
+        min(int(np.ceil(x2 + margin)) - matte.left, columns),
+        min(int(np.ceil(y2 + margin)) - matte.top, rows),
+    )
+
+
+def parts_of(found: PartMap, matte: Matte, box: Floats, shape: tuple[int, int]) -> Bytes:
+    """Return the labels of what `cut` has made of a matte and a box: uint8 of its `shape` (h, w)."""
+    left, top, right, bottom = _around(box, matte)
+    height, width = matte.alpha.shape
+    whole = np.zeros((height, width), np.uint8)
+    # Both maps are of the same frame, but their margins may differ.
+    across, down = found.left - matte.left, found.top - matte.top
+    rows, columns = found.labels.shape
+    x1, y1 = max(across, 0), max(down, 0)
+    x2, y2 = min(across + columns, width), min(down + rows, height)
+    if x1 < x2 and y1 < y2:
+        whole[y1:y2, x1:x2] = found.labels[y1 - down : y2 - down, x1 - across : x2 - across]
+    inside = whole[top:bottom, left:right]
+    rows, columns = shape
+    return np.asarray(cv2.resize(inside, (columns, rows), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _give_away(mask: Bytes, box: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> None:

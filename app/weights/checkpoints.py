@@ -78,11 +78,18 @@ class CheckpointFile:
         return digest.hexdigest()
 
     def card(
-        self, stage: str, name: str, licence: str, runtime: str, note: str = "", keypoints: bool = False
+        self,
+        stage: str,
+        name: str,
+        licence: str,
+        runtime: str,
+        note: str = "",
+        keypoints: bool = False,
+        parts: bool = False,
     ) -> ModelCard:
         """Return the card of a model that was loaded from this file; see `ModelCard`."""
         return ModelCard(
-            stage, name, self.origin, licence, self.path, self.sha256(), runtime, note, keypoints=keypoints
+            stage, name, self.origin, licence, self.path, self.sha256(), runtime, note, keypoints=keypoints, parts=parts
         )
 
 

@@ -23,8 +23,16 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from app.errors import CheckpointError, SettingsError, nearest
-from app.settings import BodySettings, DetectorSettings, GaitSettings, PoseSettings, SegmenterSettings, Settings
-from app.stages import BodyEstimator, Detector, GaitModel, PoseEstimator, Segmenter
+from app.settings import (
+    BodySettings,
+    DetectorSettings,
+    GaitSettings,
+    ParserSettings,
+    PoseSettings,
+    SegmenterSettings,
+    Settings,
+)
+from app.stages import BodyEstimator, Detector, GaitModel, Parser, PoseEstimator, Segmenter
 from app.weights.checkpoints import (
     HOME,
     Candidate,
@@ -47,9 +55,10 @@ AUTO = "auto"
 PINS = "default.yaml"
 """A file of the user's own in the folder of checkpoints, which pins the models that runs use."""
 
-StageT = TypeVar("StageT", bound=Detector | Segmenter | PoseEstimator | BodyEstimator | GaitModel)
+StageT = TypeVar("StageT", bound=Detector | Segmenter | PoseEstimator | Parser | BodyEstimator | GaitModel)
 SettingsT = TypeVar(
-    "SettingsT", bound=DetectorSettings | SegmenterSettings | PoseSettings | BodySettings | GaitSettings
+    "SettingsT",
+    bound=DetectorSettings | SegmenterSettings | PoseSettings | ParserSettings | BodySettings | GaitSettings,
 )
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -239,7 +248,9 @@ class Registry(Generic[StageT, SettingsT]):
         if file is None:
             return None
         content = read_yaml(file, SettingsError) or {}
-        stages = [registry.stage for registry in (detectors, segmenters, pose_models, body_models, gait_models)]
+        stages = [
+            registry.stage for registry in (detectors, segmenters, pose_models, body_models, parsers, gait_models)
+        ]
         if not isinstance(content, dict) or not set(content) <= set(stages):
             raise SettingsError(f"{file} must hold lines such as 'detector: FILE'. Its keys are {', '.join(stages)}.")
         if content.get(self.stage) is None:
@@ -358,6 +369,7 @@ segmenters: Registry[Segmenter, SegmenterSettings] = Registry(
 )
 pose_models: Registry[PoseEstimator, PoseSettings] = Registry("pose", "app.pose", ("pose", "embedded/pose"), None)
 body_models: Registry[BodyEstimator, BodySettings] = Registry("body", "app.body", ("body", "embedded/body"), None)
+parsers: Registry[Parser, ParserSettings] = Registry("parser", "app.parse", ("parser", "embedded/pose"), None)
 gait_models: Registry[GaitModel, GaitSettings] = Registry(
     "gait", "app.gait", ("gait", "gait_model", "embedded/gait"), "gei"
 )

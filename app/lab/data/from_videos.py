@@ -110,7 +110,8 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     """Write the labelled walks: silhouettes and, if there is a pose network, keypoints and skeleton maps.
 
     Each folder ``out/data/identity/condition/view`` has ``0_silhouette.pkl`` uint8 (T, 64, 64), ``1_pose.pkl`` float32
-    (T, 17, 3) in px of the frame, and ``2_heatmap.pkl`` uint8 (T, 2, 64, 64). Tracks of a video with the same identity,
+    (T, 17, 3) in px of the frame, and ``2_heatmap.pkl`` uint8 (T, 2, 64, 64); with `parser.when` "always" also
+    ``3_parsing.pkl`` uint8 (T, 64, 64). Tracks of a video with the same identity,
     condition and view are joined in the order of time. Tracks that fail the quality gate are dropped, except that
     tracks which are too short by themselves count together. ``report.json`` says what was dropped, and from which
     tracks, of which video at which frame rate, each walk was made.
@@ -260,6 +261,9 @@ def _write_walk(name: str, pieces: Sequence[Piece], quality: QualitySettings, fo
         poses = np.concatenate(keypoints)
         write_array(poses, place / "1_pose.pkl")
         write_array(heatmaps(poses), place / "2_heatmap.pkl")
+    parts = [sequence.parts for sequence in sequences if sequence.parts is not None]
+    if parts:
+        write_array(np.concatenate(parts), place / "3_parsing.pkl")
     return Outcome(name, frames)
 
 

@@ -345,7 +345,7 @@ def guessed_parts(matte: Bytes | None, keypoints: Floats) -> Bytes:
     place = keypoints[:, :2]
     tall = float(np.ptp(rows)) + 1
     neck = place[[5, 6]].mean(axis=0)
-    distances: dict[str, Floats] = {}
+    distances: dict[str, np.ndarray] = {}
     trunk = np.zeros((HEIGHT, WIDTH), np.uint8)
     corners = np.round(np.stack([place[5], place[6], place[12], place[11]])).astype(np.int32)
     cv2.fillConvexPoly(trunk, cv2.convexHull(corners), 1)

@@ -26,7 +26,7 @@ VIEWS: tuple[View, ...] = get_args(View)
 Place: TypeAlias = Literal["street", "park", "square", "hall", "corridor"]
 PLACES: tuple[Place, ...] = get_args(Place)
 
-Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap", "smpl", "calibrated"]
+Modality: TypeAlias = Literal["silhouette", "pose", "body", "heatmap", "smpl", "calibrated", "parsing"]
 """What a data set may hold of every walk."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 

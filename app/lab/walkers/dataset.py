@@ -27,11 +27,11 @@ from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, MOTION, Condition, 
 from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in, write_json
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
-from app.lab.walkers.renderer import compiled
+from app.lab.walkers.renderer import body_parts, compiled
 from app.lab.walkers.smpl import NOTE, parameters
 from app.lab.walkers.wardrobe import Wardrobe
 from app.types import Floats
-from app.walks.silhouette import normalise
+from app.walks.silhouette import normalise, normalise_parts
 
 BEFORE: dict[str, Any] = {"rows": 64, "motion": 1, "alike": 0, "life": 0.0, "likeness": 0.0}
 """What data sets of earlier versions do not say about themselves."""
@@ -175,7 +175,7 @@ def subject_walks(
     height with the silhouette's window, and 1; ``body`` float32 (T, 66): pelvis m and 21 rotation vectors; ``heatmap``
     uint8 (T, 2, 64, 64): limbs and joints as SkeletonGait reads them; ``smpl`` float32 (T, 85) in the layout of SMPL's
     parameters, which they are not: see `app.lab.walkers.smpl`; ``calibrated`` uint8 (T, 64, 64): silhouettes of bodies
-    fitted to ``pose``.
+    fitted to ``pose``; ``parsing`` uint8 of the silhouettes' size: labels of `app.types.BODY_PARTS`, 0 for bags.
     """
     for walk in walks_of(plan, index, model, wardrobe):
         cameras = walk.cameras
@@ -262,6 +262,7 @@ def record(
     """
     frames, figure, height = len(motion), motion.dressed.figure, 2 * rows
     silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)
+    parsing = np.zeros_like(silhouettes)
     windows = np.zeros((len(cameras), frames, 3), np.float32)
     screen = np.empty_like(figure.vertices)
     mask = np.empty((height, 2 * height), np.uint8)
@@ -272,15 +273,19 @@ def record(
             eye = np.array(camera.position, np.float32)
             scale, left, top = loops.window(vertices, camera.rotation, eye, *mask.shape, screen)
             windows[index, frame] = scale, left, top
-            if "silhouette" in modalities:
+            if "silhouette" in modalities or "parsing" in modalities:
                 mask[:] = 0
                 loops.fill(screen, figure.faces, mask)
                 small = normalise(mask, rows)
                 if small is not None:
                     silhouettes[index, frame] = small
+                if "parsing" in modalities:
+                    labels = normalise_parts(body_parts(figure, screen, mask.shape[1], mask.shape[0]), mask, rows)
+                    if labels is not None:
+                        parsing[index, frame] = labels
     results: list[dict[str, NDArray[Any]]] = []
-    for camera, silhouette, window in zip(cameras, silhouettes, windows, strict=True):
-        every: dict[str, NDArray[Any]] = {"silhouette": silhouette}
+    for camera, silhouette, labels_of, window in zip(cameras, silhouettes, parsing, windows, strict=True):
+        every: dict[str, NDArray[Any]] = {"silhouette": silhouette, "parsing": labels_of}
         if "pose" in modalities or "heatmap" in modalities:
             every["pose"] = _keypoints(motion, camera, window, height)
             if "heatmap" in modalities:
