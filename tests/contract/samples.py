@@ -182,6 +182,26 @@ def _onnx_pose(folder: Path) -> Path:
     return onnx_pose(folder / "pose.onnx")
 
 
+def _onnx_parts(folder: Path) -> Path:
+    """A parser that knows only colours: each label likes another mixture of them."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind, array = onnx.helper, onnx.TensorProto.FLOAT, onnx.numpy_helper.from_array
+    weights = np.random.default_rng(0).normal(0, 3, (12, 3, 1, 1)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["parts"], axis=1),
+        ],
+        "parts",
+        [helper.make_tensor_value_info("x", kind, ["n", 3, 48, 32])],
+        [helper.make_tensor_value_info("parts", kind, ["n", 12, 48, 32])],
+        [array(weights, "w")],
+    )
+    path = folder / "parts.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
 def lifting(path: Path, outputs: int = 81, **metadata: str) -> Path:
     """A lifting network that sees everybody in the rest pose from the left, nearly whatever the keypoints are."""
     from app.body.mannequin import FEATURES, SHAPES, Mannequin
@@ -290,6 +310,7 @@ CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     "ultralytics": _ultralytics,
     "onnx-matte": _onnx_matte,
     "onnx-pose": _onnx_pose,
+    "onnx-parts": _onnx_parts,
     "lift": _lifting,
     "fit": _lifting,
     "pp-humanseg": _pp_humanseg,

@@ -20,7 +20,7 @@ else:
 setuptools = pytest.importorskip("setuptools", minversion="77")  # an older one cannot read pyproject.toml
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("detector", "segmenter", "pose", "body", "gait")
+STAGES = ("detector", "segmenter", "pose", "body", "parser", "gait")
 
 
 def test_every_package_is_listed() -> None:

@@ -162,7 +162,7 @@ def test_pins(
     ("content", "error", "message"),
     [
         ("detector: [", SettingsError, r"default\.yaml is not YAML"),
-        ("detectr: a.red", SettingsError, "Its keys are detector, segmenter, pose, body, gait"),
+        ("detectr: a.red", SettingsError, "Its keys are detector, segmenter, pose, body, parser, gait"),
         ("- a.red", SettingsError, "must hold lines such as 'detector: FILE'"),
         ("detector: c.red", CheckpointError, r"pins 'c\.red' for the detector: There is no checkpoint"),
         ("detector: [a.red]", CheckpointError, "There is no checkpoint"),

@@ -14,9 +14,10 @@ from app.body import load_body_estimator
 from app.detect import load_detector
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_gait_model
+from app.parse import load_parser
 from app.pose import load_pose_estimator
 from app.segment import load_segmenter
-from app.stages import BodyEstimator, Detector, GaitModel, PoseEstimator, Segmenter, Tracker
+from app.stages import BodyEstimator, Detector, GaitModel, Parser, PoseEstimator, Segmenter, Tracker
 from app.track import ByteTracker
 from app.video import read_video
 
@@ -24,6 +25,7 @@ LOADERS: dict[str, tuple[Callable[..., Any], type]] = {
     "detector": (load_detector, Detector),
     "segmenter": (load_segmenter, Segmenter),
     "pose": (load_pose_estimator, PoseEstimator),
+    "parser": (load_parser, Parser),
     "body": (load_body_estimator, BodyEstimator),
     "gait": (load_gait_model, GaitModel),
 }
@@ -31,7 +33,7 @@ HEAVY = ("torch", "onnxruntime", "av", "cv2", "paddle", "ultralytics")
 
 
 def test_importing_the_stages_imports_nothing_heavy() -> None:
-    packages = "app.detect, app.segment, app.pose, app.body, app.track, app.gait, app.video, app.crops"
+    packages = "app.detect, app.segment, app.pose, app.parse, app.body, app.track, app.gait, app.video, app.crops"
     code = f"import sys, {packages}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -16,7 +16,7 @@ import torch
 import app.lab.training.crops as module
 from app.lab.synthesis.photos import HELD_OUT
 from app.lab.training.crops import Crop, CropBatches
-from app.types import Bools, Bytes, Floats, Image
+from app.types import BODY_PARTS, Bools, Bytes, Floats, Image
 
 RED, BLUE, GREEN = (30, 30, 220), (230, 40, 30), (40, 220, 40)
 LEFT_WRIST, RIGHT_WRIST, NOSE = 9, 10, 0
@@ -34,6 +34,9 @@ def body(height: int) -> tuple[Bytes, Floats]:
         keypoints[joint] = x * width, 0.45 * height, 2
         cv2.circle(pixels, (round(x * width), round(0.45 * height)), height // 14, (*colour, 255), -1)
     return pixels, keypoints
+
+
+TORSO, LEFT_LEG, RIGHT_LEG = (BODY_PARTS.index(name) + 1 for name in ("torso", "left leg", "right leg"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,12 @@ def cutouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         walker, points = body(160)
         if number == 20:
             walker[:30][walker[:30, :, 3] > 0] = (255, 255, 255, 255)
-        pixels.append(walker.ravel())
+        # The left half of the picture shows the right leg below the wrists.
+        parts = np.where(walker[..., 3] > 0, np.uint8(TORSO), np.uint8(0))
+        low = int(0.6 * 160)
+        parts[low:, :40][parts[low:, :40] > 0] = RIGHT_LEG
+        parts[low:, 40:][parts[low:, 40:] > 0] = LEFT_LEG
+        pixels.append(np.dstack([walker, parts]).ravel())
         shapes.append(walker.shape[:2])
         keypoints.append(points)
     starts = np.cumsum([0] + [len(part) for part in pixels[:-1]])
@@ -111,6 +119,46 @@ def mirrored(crop: Crop) -> bool:
     return colours[0][1]
 
 
+def assert_parts_follow(crop: Crop, is_mirrored: bool) -> None:
+    """The labels lie on the body, the torso above the legs, and left and right change places with the wrists."""
+    assert crop.matte is not None
+    assert iou(crop.matte > 127, crop.parts > 0) > 0.9
+    columns = {label: np.nonzero(crop.parts == label)[1] for label in (LEFT_LEG, RIGHT_LEG)}
+    if min(map(len, columns.values())) > 20:
+        # The picture shows the person's left on the right, and mirrored pictures have their labels exchanged.
+        assert np.median(columns[LEFT_LEG]) > np.median(columns[RIGHT_LEG])
+        assert np.nonzero(crop.parts == TORSO)[0].mean() < np.nonzero(crop.parts == LEFT_LEG)[0].mean()
+
+
+def test_parts_are_guessed_where_joints_and_outline_agree() -> None:
+    matte = np.zeros((192, 96), np.uint8)
+    keypoints = np.zeros((17, 3), np.float32)
+    places = {
+        "nose": (48, 26), "shoulders": ((62, 45), (34, 45)), "elbows": ((68, 72), (28, 72)),
+        "wrists": ((70, 98), (26, 98)), "hips": ((56, 95), (40, 95)), "knees": ((58, 132), (38, 132)),
+        "ankles": ((60, 168), (36, 168)),
+    }  # fmt: skip
+    joints = [places["nose"], *(point for name in list(places)[1:] for point in places[name])]
+    keypoints[[0, *range(5, 17)]] = [(x, y, 2) for x, y in joints]
+    for first, second in ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16)):
+        cv2.line(matte, keypoints[first, :2].astype(int), keypoints[second, :2].astype(int), 255, 9)
+    cv2.circle(matte, (48, 24), 12, 255, -1)
+    cv2.rectangle(matte, (36, 42), (60, 96), 255, -1)
+    for x in (60, 36):
+        cv2.rectangle(matte, (x - 5, 170), (x + 5, 178), 255, -1)
+    parts = module.guessed_parts(matte, keypoints)
+    at = {"head": (48, 22), "torso": (48, 70), "left arm": (69, 85), "right arm": (27, 85), "left leg": (58, 125),
+          "right leg": (38, 125), "left foot": (60, 176), "right foot": (36, 176)}  # fmt: skip
+    for name, (x, y) in at.items():
+        assert parts[y, x] == BODY_PARTS.index(name) + 1, name
+    assert (parts[matte == 0] == 0).all()
+    assert (parts == module.UNKNOWN).any(), "what lies between two parts is not known"
+    keypoints[9, 2] = 0
+    hand, body = module.guessed_parts(matte, keypoints), matte > 0
+    assert (hand[body] == module.UNKNOWN).all(), "without a wrist nobody knows where the arm goes"
+    assert (module.guessed_parts(None, keypoints) == module.UNKNOWN).all()
+
+
 @pytest.mark.parametrize("kind", ["in place", "pasted", "walker"])
 def test_truth_lies_where_the_picture_shows_it(photos: Path, cutouts: Path, kind: str) -> None:
     batches = CropBatches(photos, cutouts, 1, 0)
@@ -131,6 +179,11 @@ def test_truth_lies_where_the_picture_shows_it(photos: Path, cutouts: Path, kind
         assert iou(crop.matte > 127, of_person(crop.image)) > 0.8
         if (crop.keypoints[[LEFT_WRIST, RIGHT_WRIST], 2] == 2).all():
             flips.append(mirrored(crop))
+            if kind == "walker":
+                assert_parts_follow(crop, flips[-1])
+            else:  # the joints that tell the parts are not labelled
+                assert set(np.unique(crop.parts)) <= {0, module.UNKNOWN}
+                assert (crop.parts[cv2.erode(crop.matte, np.ones((3, 3))) > 127] == module.UNKNOWN).all()
         places = crop.keypoints[:, :2]
         inside = (places >= 0).all(axis=1) & (places <= 1).all(axis=1)
         known = crop.keypoints[:, 2]
@@ -173,6 +226,8 @@ def test_batches_are_functions_of_seed_and_step(photos: Path, cutouts: Path) -> 
     assert first["image"].dtype == first["matte"].dtype == torch.uint8
     assert first["matte"].shape == (6, 1, 192, 96)
     assert first["keypoints"].shape == (6, 17, 3)
+    assert first["parts"].shape == (6, 96, 48)
+    assert first["parts"].dtype == torch.uint8
     assert first["known"].tolist() == [1.0] * 6
     for key, value in again[7].items():
         assert torch.equal(value, first[key])

@@ -18,12 +18,13 @@ from app.gait.models.gaitgraph import MIRRORED
 from app.lab import training
 from app.lab.training import segmenter
 from app.lab.training.detector import DetectorTrainSettings
-from app.lab.training.person import KeypointsOnly, PersonNetwork, decode
+from app.lab.training.person import KeypointsAndParts, PersonNetwork, decode
 from app.lab.training.settings import TrainSettings, read_config
+from app.parse.onnx_parts import OnnxParts
 from app.pose.onnx_pose import OnnxPose
 from app.segment.onnx_matte import OnnxMatte
-from app.settings import PoseSettings, SegmenterSettings
-from app.types import Frame
+from app.settings import ParserSettings, PoseSettings, SegmenterSettings
+from app.types import MIRRORED_PARTS, Frame
 from app.weights.checkpoints import CheckpointFile
 
 pytestmark = [
@@ -64,12 +65,15 @@ def test_what_is_absent_has_a_low_score() -> None:
 
 def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
     torch.manual_seed(0)
-    network = KeypointsOnly(PersonNetwork().eval())
+    network = KeypointsAndParts(PersonNetwork().eval())
     crops = torch.randn(2, 3, 192, 96)
     with torch.no_grad():
         network.network.maps[-1].weight *= 100  # so that one place is clearly the best
-        there, mirrored = network(crops), network(crops.flip(3))
+        network.network.parts[-1].weight *= 10
+        (there, parts), (mirrored, other_parts) = network(crops), network(crops.flip(3))
         alone = decode(network.network(crops)[1])
+    torch.testing.assert_close(other_parts.flip(3)[:, list(MIRRORED_PARTS)], parts)
+    torch.testing.assert_close(parts.sum(1), torch.ones(2, 96, 48))
     mirrored[..., 0] = 1 - mirrored[..., 0]
     assert torch.allclose(mirrored[:, list(MIRRORED)], there, atol=1e-5)
     assert not torch.allclose(alone, there, atol=1e-3)
@@ -132,8 +136,8 @@ def test_both_halves_are_exported_and_read(
     assert segmenter.export_segmenter(trained, matte) < 1e-3
     assert segmenter.export_pose(trained, keypoints) < 1e-3
     network = segmenter.load(trained)
-    parts = ((matte, [network.maps], 1), (keypoints, [*network.joins[:2], network.matte], 2))  # 2: the mirror image too
-    for file, missing, times in parts:
+    heads = ((matte, [network.maps, network.parts], 1), (keypoints, [network.matte], 2))  # 2: the mirror image too
+    for file, missing, times in heads:
         wanted = times * (convolutions(network) - sum(map(convolutions, missing)))
         assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
     rng = np.random.default_rng(0)
@@ -151,12 +155,18 @@ def test_both_halves_are_exported_and_read(
     windows = segmenter.crop_windows(boxes, 400, 300, segmenter.SHAPE)
     crops = [segmenter.crop_of(image, window, segmenter.SHAPE) for window in windows]
     with torch.inference_mode():
-        expected, places = segmenter.predict(network, crops)
+        expected, places, labels = segmenter.predict(network, crops)
+    (maps,) = OnnxParts(CheckpointFile(keypoints, "given"), ParserSettings(threads=1)).parse(
+        [Frame(0, 0.0, image)], [boxes]
+    )
     for index, (left, top, right, bottom) in enumerate(windows.tolist()):
         alpha = segmenter.matte_of(expected[index], windows[index]).alpha
         assert np.abs(mattes[index].alpha.astype(int) - alpha).max() <= 3
         at = places[index, :, :2] * (right - left, bottom - top) + (left, top)
         assert np.median(np.abs(found[index, :, :2] - at)) < 0.5
+        likeliest = labels[index].argmax(axis=0).astype(np.uint8)
+        whole = cv2.resize(likeliest, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+        assert (maps[index].labels == whole).mean() > 0.8  # but for the borders
     again = PersonNetwork()
     for file in (matte, keypoints):  # a training goes on from both files
         segmenter.start(again, file)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.gait import LICENCE
 from app.gait.base import PictureNetwork
-from app.gait.embedder import INPUTS, name_of, note_of
+from app.gait.embedder import name_of, note_of
 from app.gait.embeddings import embedding
 from app.gait.frames import thin
 from app.gait.models.gln import GLN
@@ -56,7 +56,7 @@ def load_model(settings: Settings) -> GaitModel | FileEmbedder:
 
 
 def needs_files(path: Path) -> bool:
-    """Whether `path` is the checkpoint of a network that cannot embed walks cut out of videos.
+    """Whether `path` is the checkpoint of a network that reads other files of a walk than silhouettes or keypoints.
 
     Raises:
         CheckpointError: it is a torch file, but not of a gait network, or it is damaged.
@@ -64,7 +64,7 @@ def needs_files(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES:
         return False
     network = outline_of(path)
-    return isinstance(network, GLN) or (network.inputs not in INPUTS and network.inputs in MODALITIES)
+    return isinstance(network, GLN) or (network.inputs != ("silhouettes",) and network.inputs in MODALITIES)
 
 
 def middle(length: int, frames: int | None) -> slice:
