@@ -2,9 +2,9 @@
 
 The encoder is the detector's (`app.detect.small`). It has levels from a half to a thirty-second of the crop, and can
 start with weights that NanoDet-g learnt on COCO. A decoder adds the levels up, beginning with the deepest (Lin et al.
-2017, FPN). The first two heads double the resolution at the end by sub-pixel convolution (Shi et al. 2016), the third
-looks at the two finest levels. A crop is centred on its person, so the deepest level also learns a map of places, which
-tells the person in the centre from others.
+2017, FPN). The heads enlarge their maps at the end by sub-pixel convolution (Shi et al. 2016), and that of the parts
+adds what the two finest levels say about borders. A crop is centred on its person, so the deepest level also learns a
+map of places, which tells the person in the centre from others.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class PersonNetwork(nn.Module):
         self.matte = nn.Conv2d(half, 4, 3, padding=1)
         self.maps = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 4 * JOINTS, 1))
         self.absent = nn.Linear(last, JOINTS)
+        self.coarse_parts = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 16 * LABELS, 1))
         self.parts = nn.Sequential(_convolution(half + quarter, quarter), nn.Conv2d(quarter, LABELS, 1))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,7 +80,8 @@ class PersonNetwork(nn.Module):
         eighth = x
         quarter = self.joins[1](fine[1], x)
         x = self.joins[0](fine[0], quarter)
-        parts = self.parts(torch.cat([x, functional.interpolate(quarter, scale_factor=2.0)], dim=1))
+        parts = functional.pixel_shuffle(self.coarse_parts(eighth), 4)
+        parts = parts + self.parts(torch.cat([x, functional.interpolate(quarter, scale_factor=2.0)], dim=1))
         maps = functional.pixel_shuffle(self.maps(eighth), 2).flatten(2)
         keypoints = torch.cat([maps, self.absent(last.mean((2, 3)))[..., None]], dim=2)
         return functional.pixel_shuffle(self.matte(x), 2), keypoints, parts

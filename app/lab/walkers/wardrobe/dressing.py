@@ -39,15 +39,20 @@ def dress(model: BodyModel, shape: Shape, outfit: Outfit, wardrobe: Wardrobe | N
 
 def _pieces(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Iterator[Labelled]:
     if suit is None:
-        for piece in garments.everyday(fit, outfit):
-            skirt = outfit.skirt is not None and piece[1] is outfit.bottom
-            yield piece, parts.dress(piece[0]) if skirt else parts.of_trousers(piece[0])
+        bottom, *top = garments.everyday(fit, outfit)
+        yield bottom, parts.of_trousers(bottom[0]) if outfit.skirt is None else parts.dress(bottom[0])
+        for piece in top:
+            yield piece, parts.of_top(piece[0])
     else:
         for piece in garments.suit(fit, outfit, suit):
             yield piece, parts.of_bones(piece[0])
     if outfit.coat is not None:
-        for piece in garments.coat(fit, outfit, outfit.coat):
-            yield piece, parts.of_coat(piece[0], fit)
+        *coat, last = garments.coat(fit, outfit, outfit.coat)
+        long = outfit.coat_length >= garments.JACKET
+        for piece in coat if outfit.hood else [*coat, last]:
+            yield piece, parts.of_coat(piece[0], fit) if long else parts.of_top(piece[0])
+        if outfit.hood:
+            yield last, parts.head(last[0])
     for piece in garments.shoes(fit, outfit):
         yield piece, parts.of_shoe(piece[0])
     for piece in hair_and_hat(fit, outfit):

@@ -15,6 +15,9 @@ from app.lab.walkers.wardrobe.mesh import Mesh
 from app.lab.walkers.wardrobe.outfit import Outfit
 from app.types import Floats
 
+JACKET = 0.55
+"""Level (`Fitting.level`) at which a longer jacket is a coat."""
+
 
 def everyday(fit: Fitting, outfit: Outfit) -> Iterator[Piece]:
     """Trousers or a skirt, and a top; a coat hides the top, so that there is none under it."""
@@ -79,7 +82,7 @@ def _upper(fit: Fitting, outfit: Outfit, hem: float, sleeve: float, ease: float,
 
 def coat(fit: Fitting, outfit: Outfit, material: Material) -> Iterator[Piece]:
     """A jacket, or a coat with a skirt of its own, with or without a hood."""
-    jacket = outfit.coat_length < 0.55
+    jacket = outfit.coat_length < JACKET
     ease = 0.030 if outfit.coat_open else 0.022
     pieces = [_upper(fit, outfit, outfit.coat_length if jacket else -0.2, 1.98, ease, 0.045, 10)]
     if not jacket:

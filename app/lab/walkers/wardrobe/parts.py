@@ -1,6 +1,7 @@
 """Which part of the body each face of a surface shows: labels of `app.types.BODY_PARTS`, and 0 for what is no body.
 
-A face belongs to the part whose bones move it most. Clothes need a word more: a coat below the hips is no leg.
+A face belongs to the part whose bones move it most, as far as its garment has that part. So the border between torso
+and legs is where a top ends and trousers begin, which is what pictures show, and what people who label them draw.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from app.types import BODY_PARTS, Bytes
 
 _LABEL = {name: number for number, name in enumerate(BODY_PARTS, 1)}
 _LEFT, _RIGHT = ("left", "l"), ("right", "r")
-_COAT_TAILS = 0.1
-"""Level (`Fitting.level`) below which a coat is a dress."""
+_TAILS = 0.1
+"""Level (`Fitting.level`) below which a long coat is a dress."""
 
 
 def _of_each_bone() -> Bytes:
@@ -42,8 +43,19 @@ def of_bones(mesh: Mesh) -> Bytes:
 
 
 def of_trousers(mesh: Mesh) -> Bytes:
-    """Return the parts of trousers or a top: what hangs over a shoe is still leg, what hangs over a hand still arm."""
-    return _instead(of_bones(mesh), {"foot": "leg", "hand": "arm"})
+    """Return the parts of trousers: the left or the right leg."""
+    parts = _instead(of_bones(mesh), {"foot": "leg"})
+    middle = mesh.vertices[:, 1][mesh.faces].mean(axis=1)
+    nearer = np.where(middle > 0, np.uint8(_LABEL["left leg"]), np.uint8(_LABEL["right leg"]))
+    return np.where(parts == _LABEL["torso"], nearer, parts)
+
+
+def of_top(mesh: Mesh) -> Bytes:
+    """Return the parts of a top or jacket: torso and arms, and a collar is torso."""
+    parts = _instead(of_bones(mesh), {"hand": "arm"})
+    other = [_LABEL[name] for name in ("head", "left leg", "right leg", "left foot", "right foot")]
+    parts[np.isin(parts, other)] = _LABEL["torso"]
+    return parts
 
 
 def of_shoe(mesh: Mesh) -> Bytes:
@@ -52,12 +64,9 @@ def of_shoe(mesh: Mesh) -> Bytes:
 
 
 def of_coat(mesh: Mesh, fit: Fitting) -> Bytes:
-    """Return the parts of a coat, whose tails are a dress, and whose hood is head."""
-    parts = _instead(of_bones(mesh), {"hand": "arm"})
-    tails = (fit.level(mesh) > _COAT_TAILS)[mesh.faces].mean(axis=1) > 0.5
-    legs = np.isin(parts, [_LABEL[f"{side} leg"] for side in ("left", "right")])
-    parts[tails] = _LABEL["dress"]
-    parts[legs & ~tails] = _LABEL["torso"]
+    """Return the parts of one piece of a long coat, whose tails are a dress."""
+    parts = of_top(mesh)
+    parts[(fit.level(mesh) > _TAILS)[mesh.faces].mean(axis=1) > 0.5] = _LABEL["dress"]
     return parts
 
 
