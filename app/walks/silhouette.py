@@ -86,7 +86,11 @@ def normalise_parts(labels: Bytes, mask: Bytes, size: int = 64) -> Bytes | None:
     if scaled is None:
         return None
     body, left, used = scaled
-    parts = cv2.resize(labels[used], (body.shape[1], size), interpolation=cv2.INTER_NEAREST)
+    # The edge of the scaled silhouette reaches a little beyond the mask, and what is there belongs to what is beside it.
+    reach = 2 * -(-(used.stop - used.start) // size) + 1
+    grown = cv2.dilate(labels[used], np.ones((reach, reach), np.uint8))
+    inside = np.where(mask[used] > 0, labels[used], np.asarray(grown, np.uint8))
+    parts = cv2.resize(inside, (body.shape[1], size), interpolation=cv2.INTER_NEAREST)
     return _centred(np.where(body > 127, np.asarray(parts, np.uint8), np.uint8(0)), left, size)
 
 

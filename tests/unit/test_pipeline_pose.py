@@ -13,8 +13,8 @@ import pytest
 from app.progress import Stopwatch
 from app.results.render import keypoints_by_frame, labels_by_frame, skeletons_of
 from app.results.report import TrackReport, VideoReport
-from app.settings import GaitSettings, Settings
-from app.types import Floats, Frame, GaitSequence, Image, Matte, ModelCard, Track, VideoInfo
+from app.settings import GaitSettings, ParserSettings, Settings
+from app.types import Floats, Frame, GaitSequence, Image, Matte, ModelCard, PartMap, Track, VideoInfo
 from app.video.paint import Label, Painter, colour_of
 from app.walks.analyse import AnalysedWalk
 from app.walks.archive import archive_path, read_walks, writing
@@ -210,3 +210,55 @@ def test_joints_far_outside_the_picture_do_no_harm() -> None:
     far = standing()
     far[9] = (1e6, -1e6, 1.0)
     assert painted(far).shape == (360, 640, 3)
+
+
+class Halves:
+    """A parser that calls the upper half of every box torso and the lower half the left leg."""
+
+    card = ModelCard("parser", "halves", "weight-free", "none")
+
+    def start(self, video: VideoInfo) -> None: ...
+
+    def parse(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[list[PartMap]]:
+        def halves(box: Floats) -> PartMap:
+            left, top, right, bottom = (max(round(float(side)), 0) for side in box)
+            labels = np.full((bottom - top, right - left), 2, np.uint8)
+            labels[len(labels) // 2 :] = 7
+            return PartMap(left, top, labels)
+
+        return [[halves(box) for box in of_frame] for of_frame in boxes]
+
+
+def test_parts_are_those_of_the_silhouettes_and_are_kept(tmp_path: Path) -> None:
+    script, watch = Script({1: range(40), 2: range(5, 40)}), Stopwatch()
+    info = VideoInfo(Path("drawn.mp4"), 320, 240, Fraction(25), 40)
+    detected = detections_of((Frame(i, i / 25, BLACK) for i in range(40)), script, 4, watch)
+    found = list(walks(detected, info, script, Cutter(), EASY, watch, parser=Halves()))
+    assert "parse" in watch.seconds
+    assert len(found) == 2
+    with writing(tmp_path / "a.zip") as store:
+        for walk in found:
+            store.add(walk)
+    for walk, kept in zip(found, read_walks(tmp_path / "a.zip"), strict=True):
+        assert walk.sequence is not None
+        assert walk.sequence.parts is not None
+        assert kept.sequence is not None
+        assert kept.sequence.parts is not None
+        np.testing.assert_array_equal(kept.sequence.parts, walk.sequence.parts)
+        body = walk.sequence.silhouettes > 127
+        assert not walk.sequence.parts[~body].any()
+        assert (walk.sequence.parts[:, 2:28][body[:, 2:28]] == 2).all()
+        assert (walk.sequence.parts[:, 36:62][body[:, 36:62]] == 7).all()
+        half = walk.sequence.part(slice(0, 3))
+        assert half.parts is not None
+        np.testing.assert_array_equal(half.parts, walk.sequence.parts[:3])
+
+
+def test_the_parser_belongs_to_the_archives_name_and_is_loaded_where_it_is_needed(tmp_path: Path) -> None:
+    from app.runs.build import build
+
+    plain = Settings.load(named={"output.folder": tmp_path, "gait.name": "gei"})
+    assert build(plain).parser is None
+    always = build(replace(plain, parser=ParserSettings(when="always")))
+    assert always.parser is not None
+    assert list(always.cards()) == ["detector", "segmenter", "parser", "gait"]

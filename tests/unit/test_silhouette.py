@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from app.types import Bytes, Floats, Matte
-from app.walks.silhouette import cut, normalise
+from app.types import Bytes, Floats, Matte, PartMap
+from app.walks.silhouette import cut, normalise, normalise_parts, parts_of
 
 NOBODY = np.zeros((0, 4), np.float32)
 
@@ -151,3 +151,45 @@ def test_normalise_fills_the_height_and_centres_the_mass(alone: Bytes) -> None:
     columns = silhouette.sum(axis=0).cumsum()
     assert abs(int(np.searchsorted(columns, columns[-1] / 2)) - 32) <= 1
     assert normalise(np.zeros((10, 10), np.uint8)) is None
+
+
+def test_parts_lie_where_the_silhouette_shows_them() -> None:
+    mask = np.zeros((200, 120), np.uint8)
+    mask[20:180, 30:90] = 255
+    mask[100:180, 55:65] = 0  # between the legs
+    labels = np.full(mask.shape, 9, np.uint8)  # also beside the body
+    labels[:60], labels[60:100] = 1, 2
+    labels[100:, :60], labels[100:, 60:] = 8, 7
+    silhouette, parts = normalise(mask), normalise_parts(labels, mask)
+    assert silhouette is not None
+    assert parts is not None
+    np.testing.assert_array_equal(parts > 0, silhouette > 127)
+    assert set(np.unique(parts[:15])) == {0, 1}
+    assert set(np.unique(parts[17:31])) == {0, 2}
+    assert set(np.unique(parts[33:, :32])) == {0, 8}
+    assert set(np.unique(parts[33:, 32:])) == {0, 7}
+    assert normalise_parts(labels, np.zeros_like(mask)) is None
+
+
+@pytest.mark.parametrize("margin", [0, 12, -6])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_parts_are_found_whatever_the_margins_of_matte_and_map(margin: int, scale: int) -> None:
+    """The parser may cut its crops with another margin than the segmenter."""
+    left, top, wide, high = 40 * scale, 20 * scale, 60 * scale, 140 * scale
+    alpha = np.zeros((high + 20, wide + 20), np.uint8)
+    alpha[10:-10, 10:-10] = 255
+    matte = Matte(left - 10, top - 10, alpha)
+    labels = np.zeros((high + 2 * margin, wide + 2 * margin), np.uint8)
+    rows = np.arange(len(labels)) - margin
+    labels[:] = np.where(rows < high // 2, 2, 7)[:, None].astype(np.uint8)
+    found = PartMap(left - margin, top - margin, labels)
+    box = np.array([left, top, left + wide, top + high], np.float32)
+    mask = cut(matte, box, np.zeros((0, 4), np.float32), 0.5)
+    assert mask is not None
+    parts = parts_of(found, matte, box, (mask.shape[0], mask.shape[1]))
+    assert parts.shape == mask.shape
+    rows_of_body = np.flatnonzero(mask.any(axis=1))
+    upper, lower = np.array_split(rows_of_body, 2)
+    middle = mask.shape[1] // 2
+    assert (parts[upper[4 + abs(margin) : -2], middle] == 2).all()
+    assert (parts[lower[2 : -4 - abs(margin)], middle] == 7).all()

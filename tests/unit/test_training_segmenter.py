@@ -136,7 +136,7 @@ def test_both_halves_are_exported_and_read(
     assert segmenter.export_segmenter(trained, matte) < 1e-3
     assert segmenter.export_pose(trained, keypoints) < 1e-3
     network = segmenter.load(trained)
-    heads = ((matte, [network.maps, network.parts], 1), (keypoints, [network.matte], 2))  # 2: the mirror image too
+    heads = ((matte, [network.maps, network.parts, network.coarse_parts], 1), (keypoints, [network.matte], 2))  # 2: the mirror image too
     for file, missing, times in heads:
         wanted = times * (convolutions(network) - sum(map(convolutions, missing)))
         assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
@@ -164,9 +164,10 @@ def test_both_halves_are_exported_and_read(
         assert np.abs(mattes[index].alpha.astype(int) - alpha).max() <= 3
         at = places[index, :, :2] * (right - left, bottom - top) + (left, top)
         assert np.median(np.abs(found[index, :, :2] - at)) < 0.5
-        likeliest = labels[index].argmax(axis=0).astype(np.uint8)
+        size = (min(right - left, 96), min(bottom - top, 192))
+        likeliest = cv2.resize(labels[index].transpose(1, 2, 0), size).argmax(axis=2).astype(np.uint8)
         whole = cv2.resize(likeliest, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
-        assert (maps[index].labels == whole).mean() > 0.8  # but for the borders
+        assert (maps[index].labels == whole).mean() > 0.99
     again = PersonNetwork()
     for file in (matte, keypoints):  # a training goes on from both files
         segmenter.start(again, file)

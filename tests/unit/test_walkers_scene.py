@@ -22,6 +22,7 @@ from app.lab.walkers.demo import make_demo, make_scene
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Scene, Seen, write_clip
 from app.lab.walkers.wardrobe import Outfit, dress
+from app.types import BODY_PARTS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
 
@@ -278,6 +279,53 @@ def test_a_data_set_holds_heatmaps_of_its_poses(model: BodyModel) -> None:
     assert alone["heatmap"].shape == (4, 2, 64, 64)
     np.testing.assert_array_equal(alone["heatmap"], heatmaps(both["pose"]))
     assert alone["heatmap"].any(axis=(2, 3)).all()
+
+
+def test_a_data_set_holds_the_parts_of_its_silhouettes(model: BodyModel) -> None:
+    plan = replace(PLAN, subjects=1, conditions=(("nm", 1), ("bg", 1)), views=(0, 180))
+    both = replace(plan, modalities=("silhouette", "parsing"))
+    seen = set[int]()
+    for condition, _, view, arrays in subject_walks(both, 0, model):
+        silhouettes, parts = arrays["silhouette"], arrays["parsing"]
+        assert parts.shape == silhouettes.shape
+        assert parts.dtype == np.uint8
+        assert not parts[silhouettes <= 127].any()
+        assert condition == "bg" or (parts[silhouettes > 127] > 0).mean() > 0.98
+        head, left, right = (parts == BODY_PARTS.index(name) + 1 for name in ("head", "left leg", "right leg"))
+        assert head[:, :10].any(axis=(1, 2)).all()
+        assert not head[:, 32:].any()
+        if left.any() and right.any():  # facing the camera, the left leg is on the right of the picture
+            assert (np.nonzero(left)[2].mean() > np.nonzero(right)[2].mean()) == (view == 0)
+        seen |= set(np.unique(parts).tolist())
+    assert seen <= set(range(len(BODY_PARTS) + 1))
+    ((*_, alone), *_) = subject_walks(replace(both, modalities=("parsing",)), 0, model)
+    assert list(alone) == ["parsing"]
+    assert alone["parsing"].any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("outfit", ["trousers", "skirt", "coat", "jacket"])
+def test_parts_end_where_garments_end(model: BodyModel, outfit: str) -> None:
+    """Every face has a part, and a bag has none; a top has no legs, and trousers have nothing else."""
+    session = Person.sample(7).session(1)
+    plain = replace(session.outfit(), coat=None, skirt=None, bag=None, hands=None, suit=None)
+    worn = {
+        "trousers": plain,
+        "skirt": replace(plain, skirt=1.2),
+        "coat": replace(plain, coat=plain.top, coat_length=1.2, coat_open=False, hood=True),
+        "jacket": replace(plain, coat=plain.top, coat_length=0.2, coat_open=False, hood=False),
+    }[outfit]
+    figure = Dressed.make(model, session, worn).figure
+    names = {BODY_PARTS[label - 1] for label in np.unique(figure.parts).tolist() if label}
+    assert figure.parts.shape == (len(figure.faces),)
+    assert (figure.parts > 0).all(), "nothing is carried"
+    assert {"head", "torso", "left hand", "right foot"} <= names
+    assert ("dress" in names) == (outfit in ("skirt", "coat"))
+    middle = figure.vertices[figure.faces].mean(axis=1)
+    for side, sign in (("left", 1), ("right", -1)):
+        leg = figure.parts == BODY_PARTS.index(f"{side} leg") + 1
+        assert (sign * middle[leg, 1] > -0.03).all()
+    with_bag = Dressed.make(model, session, replace(worn, bag="backpack")).figure
+    assert (with_bag.parts == 0).any()
 
 
 def test_cameras_anywhere_film_every_walk_from_drawn_places(model: BodyModel) -> None:
