@@ -86,7 +86,7 @@ def normalise_parts(labels: Bytes, mask: Bytes, size: int = 64) -> Bytes | None:
     if scaled is None:
         return None
     body, left, used = scaled
-    # The edge of the scaled silhouette reaches a little beyond the mask, and what is there belongs to what is beside it.
+    # The scaled silhouette reaches a little beyond the mask, and what is there belongs to the part beside it.
     reach = 2 * -(-(used.stop - used.start) // size) + 1
     grown = cv2.dilate(labels[used], np.ones((reach, reach), np.uint8))
     inside = np.where(mask[used] > 0, labels[used], np.asarray(grown, np.uint8))

@@ -136,7 +136,8 @@ def test_both_halves_are_exported_and_read(
     assert segmenter.export_segmenter(trained, matte) < 1e-3
     assert segmenter.export_pose(trained, keypoints) < 1e-3
     network = segmenter.load(trained)
-    heads = ((matte, [network.maps, network.parts, network.coarse_parts], 1), (keypoints, [network.matte], 2))  # 2: the mirror image too
+    # The second sees the mirror image too.
+    heads = ((matte, [network.maps, network.parts, network.coarse_parts], 1), (keypoints, [network.matte], 2))
     for file, missing, times in heads:
         wanted = times * (convolutions(network) - sum(map(convolutions, missing)))
         assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
