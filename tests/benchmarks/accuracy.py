@@ -1,6 +1,6 @@
 """How good the embedded networks are, beside reference networks: ``python -m tests.benchmarks.accuracy [PART ...]``.
 
-The parts are `detector`, `raised`, `segmenter`, `pose`, `gait`, `demo` and `tracking`; without any, all of them.
+The parts are `detector`, `raised`, `segmenter`, `pose`, `parser`, `gait`, `demo` and `tracking`; without any, all.
 Judged are the files in ``checkpoints/embedded`` (or ``--checkpoint STAGE=FILE``), through the product's own stages, on
 a CPU. The references, the real clips and the labelled pictures lie in ``--shared``. The embedded networks were trained
 on none of these clips and pictures; the references may have seen the pictures, which are COCO's. "COCO" are the 40
@@ -39,6 +39,7 @@ from rich import box as borders
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from app.crops.network import CropNetwork
 from app.errors import MissingExtraError, SettingsError
 from app.files import written_whole
 from app.gallery.distances import distances_between
@@ -61,6 +62,7 @@ from app.settings import (
 )
 from app.stages import Detector, GaitModel, PoseEstimator, Run, Segmenter, Stages
 from app.types import (
+    BODY_PARTS,
     Bools,
     Detections,
     Embedding,
@@ -97,6 +99,8 @@ HELD_OUT: dict[str, HeldOut] = {"COCO": "forty", "COCO val": "val"}
 """The two sets of labelled pictures that no training has seen."""
 SCENES, SCENE_SEED = 12, 7001
 """Rendered scenes of four walkers each, of which three frames count."""
+PARSED, FIRST_PARSED = 25, 7_600_001
+"""How many walkers the parser is judged on, and the number of the first: nobody of a training."""
 PEOPLE = 100
 """Of the Walkers benchmark: ``walkers-100``."""
 WINDOW, WINDOWS = 1.5, 100
@@ -476,6 +480,47 @@ def pose(given: Given) -> Iterator[Table]:
     yield speeds("Pose: ms a crop, from the frame to the keypoints", cases, 32)
 
 
+def parser(given: Given) -> Iterator[Table]:
+    """Body parts of walkers nobody was trained on, pasted into photographs: IoU over all of their pictures."""
+    from app.lab.synthesis.cutouts import PICTURES, write_cutouts
+    from app.lab.training.crops import CropBatches
+    from app.lab.training.segmenter import part_ious
+    from app.lab.walkers.body import CACHE
+
+    bank = given.cache / "parts"
+    try:
+        write_cutouts(bank, PARSED, cache=CACHE, wardrobe=given.shared / "wardrobe", first=FIRST_PARSED)
+    except MissingExtraError as error:
+        print(f"No walkers: {error}")
+        return
+    file = given.file(pose_models)
+    assert file is not None
+    network = CropNetwork(file, threads=THREADS, output="parts")
+    batches = CropBatches(given.shared / "train", bank, 1, 0)
+    crops = [batches.walker(np.random.default_rng([7, number]), 0.0) for number in range(PARSED * PICTURES)]
+    found = np.stack([network.run(crop.image).argmax(axis=0) for crop in crops])
+    truth = np.stack([crop.parts[::2, ::2] for crop in crops])
+    sides = np.arange(len(BODY_PARTS) + 1)
+    sides[4:11:2] -= 1
+
+    def iou_of(rows: Sequence[Any], merged: bool = False) -> float:
+        some, true = found[list(rows)], truth[list(rows)]
+        return float(
+            np.nanmean(part_ious(sides[some], sides[true].astype(np.uint8)) if merged else part_ious(some, true))
+        )
+
+    every = list(range(len(crops)))
+    each = part_ious(found, truth)
+    rows: dict[str, Cell] = {
+        "model": file.path.stem,
+        "crops": len(crops),
+        "mean IoU": Figure.of(every, iou_of),
+        "left and right as one": Figure.of(every, partial(iou_of, merged=True)),
+        **{name: float(value) for name, value in zip(BODY_PARTS, each, strict=True)},
+    }
+    yield Table("Parser: body parts of unseen walkers in photographs", [rows])
+
+
 _PARTS = {"shoulders": slice(5, 7), "wrists": slice(9, 11), "hips": slice(11, 13), "ankles": slice(15, 17)}
 
 
@@ -762,6 +807,7 @@ PARTS: dict[str, Callable[[Given], Iterator[Table]]] = {
     "raised": raised,
     "segmenter": segmenter,
     "pose": pose,
+    "parser": parser,
     "gait": gait,
     "demo": demo,
     "tracking": tracking,
