@@ -1,19 +1,23 @@
-"""The newest gait networks from the command line: SwinGait names people, the others say what a video lacks."""
+"""The newest gait networks from the command line: most name people, the others say what a video lacks."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from app.gait.base import EmbeddingNetwork
+from app.gait.models.biggergait import BiggerGait
 from app.gait.models.gaitbase import GaitBase
+from app.gait.models.parsinggait import ParsingGait
 from app.gait.models.swingait import SwinGait
 from app.gait.models.xgait import XGait
 from app.gait.opengait import to_theirs
 from app.gait.opengait.saving import architecture_for
+from app.types import BODY_PARTS
 from tests.contract.samples import shake
 from tests.e2e.conftest import Demo
 
@@ -42,15 +46,44 @@ def test_a_run_with_swingait(demo: Demo, tmp_path: Path) -> None:
     assert any(track["identity"] for track in report["gallery"]["tracks"])
 
 
+@pytest.mark.parametrize("family", ["xgait", "parsinggait"])
+def test_a_run_with_body_parts(demo: Demo, tmp_path: Path, family: str) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / f"Gait3D-Parsing-{family}-120000.pt"
+    put(
+        XGait(WIDTHS, narrow=2, channels=5, classes=3)
+        if family == "xgait"
+        else ParsingGait(WIDTHS, channels=5, classes=3),
+        path,
+    )
+    out = tmp_path / "out"
+    options = ["--gait-checkpoint", path, "--set", "gait.max_frames=12", "--set", "output.features=true"]
+    ended = demo("--probe", "probe1", "--output", out, *options)
+    assert ended.code == 0, ended.out + ended.err
+    (results,) = (out / "OutputVideos").glob("*/results.json")
+    report = json.loads(results.read_text(encoding="utf-8"))
+    assert report["models"]["gait"]["name"].startswith(family)
+    assert report["models"]["parser"]["name"]
+    assert any(track["identity"] for track in report["gallery"]["tracks"])
+    (features, *_) = sorted((out / "GaitFeatures" / "gallery").glob("*.npz"))
+    with np.load(features, allow_pickle=False) as arrays:
+        assert arrays["body_parts"].max() <= len(BODY_PARTS)
+        assert len(arrays["body_parts"]) == len(arrays["frame_indices"])
+        assert arrays["parts"].ndim == 2, "the embedding keeps its name"
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("Gait3D-XGait-120000.pt", ("takes parsing (maps of body parts) and silhouettes", "python -m app evaluate")),
+        ("BiggerGait-40000.pt", ("takes pictures of people in colour", "python -m app evaluate")),
         ("ScoNet-20000.pt", ("screens for scoliosis", "do not tell who walks")),
     ],
 )
 def test_what_a_video_does_not_give_is_said(demo: Demo, tmp_path: Path, name: str, says: tuple[str, ...]) -> None:
-    network: EmbeddingNetwork = XGait(WIDTHS, narrow=2, channels=5) if "XGait" in name else GaitBase(WIDTHS, classes=3)
+    if "BiggerGait" in name:
+        network: EmbeddingNetwork = BiggerGait(8, 2, 2, 16, 5, 2, 1, 4, 3, (4, 4, 4, 4), channels=5, classes=4)
+    else:
+        network = GaitBase(WIDTHS, classes=3)
     path = put(network, tmp_path / name)
     ended = demo("--probe", "probe1", "--output", tmp_path / "out", "--gait-checkpoint", path)
     ended.failed_with(name, *says)
