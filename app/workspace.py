@@ -122,6 +122,8 @@ def _locked(file: Path) -> sqlite3.Connection:
         lock.execute("BEGIN")
         lock.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
+        if "full" in str(error):
+            raise OutputError(f"No space is left to write {file}. Free some space, or give another folder.") from error
         raise OutputError(f"{file} cannot be locked: {error}. Give another folder.") from error
     if file.exists():
         return lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -120,3 +121,18 @@ def test_threads_of_one_program_come_and_go_at_any_time(tmp_path: Path) -> None:
         thread.join()
     assert faults == []
     assert not output.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [("database or disk is full", "No space is left"), ("disk I/O error", "cannot be locked: disk")],
+)
+def test_a_full_disk_is_called_so_where_the_folder_is_locked(
+    trouble: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lock: sqlite3.Connection) -> bool:
+        raise sqlite3.OperationalError(trouble)
+
+    monkeypatch.setattr("app.workspace._alone", fail)
+    with pytest.raises(OutputError, match=said), in_use(tmp_path):
+        raise AssertionError

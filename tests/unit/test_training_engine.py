@@ -101,6 +101,19 @@ def test_a_stopped_run_says_so_and_ends_as_one_that_was_not(
     assert (broken.out / "network.pt").read_bytes() == (settings.out / "network.pt").read_bytes()
 
 
+def test_a_second_ctrl_c_ends_a_training_at_once_and_as_ctrl_c_does(settings: TrainSettings) -> None:
+    class Impatient(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            if self.global_step == self.stop:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().loss(batch)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Impatient(settings, stop=8), Numbers(), settings)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_a_finished_run_is_not_trained_again(settings: TrainSettings) -> None:
     done = weights(fit(Mean(settings), Numbers(), settings))
     more = Numbers()

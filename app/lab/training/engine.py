@@ -235,6 +235,9 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
         before = signal.signal(signal.SIGINT, after_step.interrupt)
         try:
             trainer.fit(task, _loader(batches, settings, task), ckpt_path=last if start else None)
+        except SystemExit:  # what Lightning makes of a second Ctrl-C
+            if not after_step.interrupted:
+                raise
         finally:
             signal.signal(signal.SIGINT, before)
     if after_step.interrupted:
