@@ -118,7 +118,14 @@ class SqliteDatabase:
             yield db
 
     def purge(self) -> None:
-        if not self._purged():
+        try:
+            done = self._purged()
+        except GalleryError as error:
+            raise GalleryError(
+                f"It is removed from {self.name}, but traces are left in the file. {error} Then run any "
+                "`python -m app gallery` command: it overwrites the traces."
+            ) from error
+        if not done:
             raise GalleryError(
                 f"It is removed from {self.name}, but traces are left in the file because another program uses the "
                 "gallery. End that program, then run any `python -m app gallery` command: it overwrites the traces."

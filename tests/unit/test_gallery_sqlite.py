@@ -431,3 +431,21 @@ def test_other_troubles_of_a_disk_are_not_called_full(tmp_path: Path, monkeypatc
         monkeypatch.setattr(SqliteGallery, "_person", fail)
         with pytest.raises(GalleryError, match=r"SQLite refuses \(disk I/O error\)"):
             gallery.person("Anna")
+
+
+def test_a_disk_that_is_full_for_the_traces_does_not_hide_that_somebody_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqliteGallery(tmp_path / "gallery.db") as gallery:
+        gallery.enrol("Ann", [walk()], consent="yes")
+
+        def full(self: object) -> bool:
+            raise GalleryError("The gallery gallery.db cannot be used: no space is left. Free some space.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("app.gallery.sqlite.SqliteDatabase._purged", full)
+            with pytest.raises(
+                GalleryError, match=r"It is removed from .*traces are left in the file.*no space is left"
+            ):
+                gallery.forget("Ann")
+        assert gallery.people() == []
