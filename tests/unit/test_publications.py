@@ -137,9 +137,6 @@ def test_publications_are_told_apart(
     ("network", "file", "reason"),
     [
         (lambda: GaitBase(**SMALL, classes=3), "ScoNet-20000.pt", "do not tell who walks"),
-        (lambda: GaitSet(channels=5), "Gait3D-Parsing-GaitSet-180000.pt", "maps of body parts"),
-        (lambda: GaitSet(channels=5), "Gait3D-Parsing/GaitSet/checkpoints/GaitSet-180000.pt", "maps of body parts"),
-        (lambda: GaitGL(channels=5, classes=3000), "gaitgl-parsing/GaitGL-180000.pt", "maps of body parts"),
         (lambda: GaitSet(channels=5), "128pixel-GaitSet-180000.pt", "silhouettes of 128 rows"),
         (lambda: MTSGait((16,) * 4, classes=500), "Baseline-60000.pt", "silhouettes of 128 rows"),
     ],
@@ -150,6 +147,26 @@ def test_networks_of_other_pictures_are_not_used_for_walks(
     path = save(network(), tmp_path / file)
     with pytest.raises(CheckpointError, match=reason):
         accepts(path)
+
+
+@pytest.mark.parametrize(
+    ("network", "file"),
+    [
+        (lambda: GaitSet(channels=5), "Gait3D-Parsing-GaitSet-180000.pt"),
+        (lambda: GaitSet(channels=5), "Gait3D-Parsing/GaitSet/checkpoints/GaitSet-180000.pt"),
+        (lambda: GaitGL(channels=5, classes=3000), "gaitgl-parsing/GaitGL-180000.pt"),
+    ],
+)
+def test_networks_that_learnt_from_body_parts_get_them(network: Any, file: str, tmp_path: Path) -> None:
+    path = save(network(), tmp_path / file)
+    assert accepts(path)
+    model = NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings())
+    assert model.card.parts
+    parts = np.random.default_rng(0).integers(0, 12, (6, 64, 64)).astype(np.uint8)
+    bodies = (parts > 0).astype(np.uint8) * 255
+    other = np.where(parts > 0, np.uint8(2), np.uint8(0))
+    one, two = model.embed([GaitSequence(np.arange(6), bodies, 25.0, None, labels) for labels in (parts, other)])
+    assert not np.allclose(one.parts, two.parts), "it sees parts, not silhouettes"
 
 
 def test_a_network_of_depth_pictures_is_called_so(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ export function go(path) {
 async function show() {
   leave.abort(); // ends the updates of the page before
   leave = new AbortController();
-  const { signal } = leave;
+  const { signal } = leave, path = location.pathname;
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   document.querySelector(".notice.error")?.setAttribute("hidden", "");
   for (const link of document.querySelectorAll("nav a")) {
@@ -53,7 +53,7 @@ async function show() {
     const [, page, found] = PAGES.map(([pattern, page]) => [pattern, page, location.pathname.slice(root.length).match(pattern)]).find(
       ([, , match]) => match,
     ) ?? [null, nowhere, []];
-    contents = await page({ signal, go, again: () => !signal.aborted && show() }, ...found.slice(1));
+    contents = await page({ signal, go, again: () => location.pathname === path && show() }, ...found.slice(1));
   } catch (error) {
     contents = error instanceof SignInNeeded ? signInPage() : failed(error);
   }
