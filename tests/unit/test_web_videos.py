@@ -7,7 +7,8 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -244,8 +245,36 @@ _MUXERS = {
 }  # fmt: skip
 
 
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Give the thread its scheduling back: SVT-AV1 makes the thread that encodes a real-time one where root runs it.
+
+    Later threads would inherit that, and those that wait actively, as torch's do, then never let another one run.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system cannot be asked for it")
+def test_writing_av1_leaves_the_priority_of_the_tests_alone() -> None:
+    before = os.sched_getscheduler(0)
+    _written(".obu")
+    assert os.sched_getscheduler(0) == before
+
+
 def _written(suffix: str) -> bytes:
     """Write a short video in a format; skip where this FFmpeg cannot."""
+    with _usual_priority():
+        return _encoded(suffix)
+
+
+def _encoded(suffix: str) -> bytes:
     size = {".dv": (720, 576), ".3gp": (176, 144), ".3g2": (176, 144)}.get(suffix, (128, 96))
     pixels = {"gif": "rgb8", "mjpeg": "yuvj420p"}
     buffer = io.BytesIO()
