@@ -26,6 +26,21 @@ from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import Registry
 from tests.clips import Scene, Walker, crossing, render, write_clip
 
+# A usual one, a tiny one, one of less than a pixel, and some that leave the frame of 131x97 px.
+BOXES = np.array(
+    [
+        [40, 10, 70, 90],
+        [60, 40, 64, 52],
+        [20.2, 30.2, 20.6, 30.9],
+        [-10, -5, 30, 80],
+        [110, 30, 140, 120],
+        [0, 0, 131, 97],
+        [125, 5, 131, 30],
+    ],
+    np.float32,
+)
+NONE = np.zeros((0, 4), np.float32)
+
 
 @lru_cache(maxsize=2)
 def scene(width: int = 131, height: int = 97, seed: int = 0) -> Scene:

@@ -13,25 +13,11 @@ from app.stages import Segmenter
 from app.types import Floats, Frame, Matte, VideoInfo
 from app.weights.registry import segmenters
 from tests.contract import samples
+from tests.contract.samples import BOXES, NONE
 
 SETTINGS = SegmenterSettings(threads=2)
 Maker = Callable[[], Segmenter]
 Clip = tuple[VideoInfo, list[Frame]]
-
-# A usual one, a tiny one, one of less than a pixel, and some that leave the frame of 131x97 px.
-BOXES = np.array(
-    [
-        [40, 10, 70, 90],
-        [60, 40, 64, 52],
-        [20.2, 30.2, 20.6, 30.9],
-        [-10, -5, 30, 80],
-        [110, 30, 140, 120],
-        [0, 0, 131, 97],
-        [125, 5, 131, 30],
-    ],
-    np.float32,
-)
-NONE = np.zeros((0, 4), np.float32)
 
 
 @pytest.fixture(scope="module")
