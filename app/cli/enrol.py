@@ -21,7 +21,7 @@ from app.errors import GalleryError, SettingsError
 if TYPE_CHECKING:
     from app.gallery.service import Enrolment
     from app.settings import Settings
-    from app.walks.analyse import AnalysedVideo
+    from app.walks.analysed import AnalysedVideo
 
 
 @with_settings()

@@ -24,7 +24,7 @@ from app.recognise.matching import Agreement, agreement, confidence, identity_di
 from app.recognise.scores import ScoreModel, find_scores
 from app.settings import MatchSettings
 from app.types import Candidate, Doubles, Embedding, Ints, Match, ModelCard, Track
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 
 logger = logging.getLogger(__name__)
 
@@ -215,9 +215,11 @@ class Space:
 
     def knowing(self, walks: Sequence[EnrolledWalk], embeddings: Sequence[Embedding]) -> Space:
         """Return this space with the sources of some more of the gallery's walks."""
+        by_source: dict[str, list[int]] = {}
+        for index, walk in enumerate(walks):
+            by_source.setdefault(walk.source, []).append(index)
         sources = dict(self.sources)
-        for source in dict.fromkeys(walk.source for walk in walks):
-            own = [index for index, walk in enumerate(walks) if walk.source == source]
+        for source, own in by_source.items():
             people = np.array([walks[index].person_id for index in own])
             sources[source] = Shared.of(np.stack([embeddings[index].parts for index in own]), people)
         return replace(self, sources=sources)
@@ -268,6 +270,39 @@ class Space:
         return distances / shared.widening if is_widened and shared is not None else distances
 
 
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What a judge learns from a gallery alone, whichever videos it is to judge.
+
+    `space` says how walks are compared. `impostors` (n,) are distances between walks of different people, and `genuine`
+    (m,) between walks of one person. They come from the `walks` newest ones.
+    """
+
+    scores: ScoreModel | None
+    space: Space
+    impostors: Distances
+    genuine: Distances
+    walks: int
+
+    @classmethod
+    def of(cls, gallery: GalleryStore, card: ModelCard, settings: MatchSettings) -> Learnt:
+        """Learn from a gallery as it is now.
+
+        Raises:
+            GalleryError: the gallery is empty or of another gait model.
+        """
+        check_comparable(gallery, card)
+        scores = find_scores(card, settings.metric, gallery.path)
+        walks = gallery.newest_walks(card.model_id, _MOST_WALKS)
+        embeddings = gallery.embeddings([walk.walk_id for walk in walks])
+        owners = np.array([walk.person_id for walk in walks])
+        space = Space.of(scores, settings, people=len(np.unique(owners))).knowing(walks, embeddings)
+        distances = space.gallery_distances(walks, embeddings, settings.metric)
+        pairs = np.triu(np.ones(distances.shape, np.bool_), 1)
+        same = owners[:, None] == owners
+        return cls(scores, space, distances[pairs & ~same], distances[pairs & same], len(walks))
+
+
 @dataclass(frozen=True)
 class Judge:
     """Names walks after the people of one gallery. `Judge.of` makes one.
@@ -293,6 +328,7 @@ class Judge:
         *,
         together: Sequence[Scene] = (),
         halves: Callable[[], Distances] = lambda: np.zeros(0),
+        learnt: Learnt | None = None,
     ) -> Judge:
         """Make a judge, whose threshold is learnt from the gallery and from the people who are in view together.
 
@@ -306,28 +342,19 @@ class Judge:
             together: what live sources have shown.
             halves: returns the distances between the halves of walks (n,). It is called only where there is nothing
                 else to derive a threshold from, because the gait network has to run again for it.
+            learnt: what another judge has learnt from the same gallery with the same card, metric and adaptation.
 
         Raises:
             GalleryError: the gallery is empty or of another gait model, or see `check_settings`.
         """
-        check_comparable(gallery, card)
-        scores = find_scores(card, settings.metric, gallery.path)
-        walks = gallery.newest_walks(card.model_id, _MOST_WALKS)
-        embeddings = gallery.embeddings([walk.walk_id for walk in walks])
-        owners = np.array([walk.person_id for walk in walks])
-        space = Space.of(scores, settings, people=len(np.unique(owners))).knowing(walks, embeddings)
-        distances = space.gallery_distances(walks, embeddings, settings.metric)
-        pairs = np.triu(np.ones(distances.shape, np.bool_), 1)
-        same = owners[:, None] == owners
+        learnt = learnt or Learnt.of(gallery, card, settings)
+        scores, space, genuine = learnt.scores, learnt.space, learnt.genuine
         scenes = [*map(Scene.of, videos), *together]
-        impostors = np.concatenate(
-            [distances[pairs & ~same], *(space.impostors(scene, settings.metric) for scene in scenes)]
-        )
-        genuine = distances[pairs & same]
+        impostors = np.concatenate([learnt.impostors, *(space.impostors(scene, settings.metric) for scene in scenes)])
         if not len(impostors) and not len(genuine) and settings.threshold is None and not settings.closed:
             genuine = halves()
         tracks = sum(len(scene.newest().tracks) for scene in scenes)
-        limits = learn_limits(card, settings, impostors, genuine, len(walks) + tracks, scores)
+        limits = learn_limits(card, settings, impostors, genuine, learnt.walks + tracks, scores)
         note = limits.note if scores is not None else ""
         return cls(gallery, settings, None if settings.closed else limits.threshold, limits.scores, space, note)
 

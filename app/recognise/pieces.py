@@ -13,7 +13,7 @@ from app.gallery.distances import Distances, distances_between
 from app.recognise.switches import find_switches, possible_switches, windows
 from app.stages import Stages
 from app.types import Embedding, GaitSequence, Track
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 
 logger = logging.getLogger(__name__)
 

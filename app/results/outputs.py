@@ -28,7 +28,7 @@ from app.settings import OutputSettings
 from app.stages import Run
 from app.types import GaitSequence, Image
 from app.video.summary import Excerpt, excerpts, write_summary
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.workspace import in_use
 
 if TYPE_CHECKING:

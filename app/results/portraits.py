@@ -17,7 +17,7 @@ from app.results.report import VideoReport, video_report
 from app.settings import QualitySettings
 from app.types import Floats, Frame, Image, Track
 from app.video.reader import VideoReader
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 from app.walks.quality import frame_reason, occlusion
 
 _CROP = (128, 256)  # width and height in px

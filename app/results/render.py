@@ -19,7 +19,7 @@ from app.video.paint import Label, Painter
 from app.video.prefetch import QUEUE, bytes_of, prefetched
 from app.video.reader import VideoReader
 from app.video.writer import VideoWriter
-from app.walks.analyse import AnalysedWalk
+from app.walks.analysed import AnalysedWalk
 
 # The longest gap, in s, across which joints are interpolated. A step takes about half a second.
 _LONGEST_GAP = 0.2

@@ -20,7 +20,7 @@ from app.recognise.judge import Decision
 from app.recognise.matching import Agreement
 from app.spreadsheets import cell
 from app.types import ModelCard, Status, Sureness
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 
 SCHEMA_VERSION: Literal[1] = 1
 

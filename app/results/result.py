@@ -20,7 +20,7 @@ from app.results.outputs import paint, write_run
 from app.results.report import FailureReport, ModelReport, Report, VideoReport, rows, to_json, video_report
 from app.stages import Run
 from app.video.sources import refuse_videos
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 
 if TYPE_CHECKING:
     import pandas

@@ -26,7 +26,8 @@ from app.video.paint import colour_of
 from app.video.reader import VideoReader
 from app.video.summary import write_pictures
 from app.video.writer import VideoWriter
-from app.walks.analyse import AnalysedVideo, analyse
+from app.walks.analyse import analyse
+from app.walks.analysed import AnalysedVideo
 from app.workspace import in_use
 
 logger = logging.getLogger(__name__)

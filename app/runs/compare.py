@@ -25,7 +25,7 @@ from app.runs.identify import name_walks
 from app.runs.videos import reasons_against, walks_of_gallery_and_probes
 from app.stages import Run
 from app.video.sources import distinct_names
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 
 
 def compare(gallery: Path, probes: Sequence[Path], run: Run, *, fresh: bool = False) -> Result:

@@ -18,7 +18,7 @@ from app.runs.videos import reasons_against, walks_of
 from app.stages import Run
 from app.types import Track
 from app.video.sources import distinct_names, is_clutter, videos_below
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.workspace import SHEET, in_use
 
 logger = logging.getLogger(__name__)

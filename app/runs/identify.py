@@ -14,7 +14,7 @@ from app.results.result import NamedVideo, Result
 from app.runs.videos import walks_of_probes
 from app.stages import Run
 from app.video.sources import distinct_names
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 
 
 def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: bool = False) -> Result:

@@ -31,7 +31,7 @@ from app.runs.videos import walks_of
 from app.settings import Settings
 from app.stages import Run, Stages
 from app.video.sources import check_headers, distinct_names, find_video, find_videos
-from app.walks.analyse import AnalysedWalk
+from app.walks.analysed import AnalysedWalk
 
 _SQLITE = b"SQLite format 3\0"
 SettingsLike: TypeAlias = "Settings | Mapping[str, Any] | None"

@@ -12,7 +12,8 @@ from app.recognise.pieces import split_switches
 from app.results.report import FailureReport
 from app.stages import Run
 from app.video.sources import refuse_videos
-from app.walks.analyse import AnalysedVideo, analyse
+from app.walks.analyse import analyse
+from app.walks.analysed import AnalysedVideo
 from app.workspace import in_use
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import NobodyFoundError
 from app.progress import Stopwatch
 from app.stages import Run
-from app.types import Bytes, Detections, Embedding, Floats, Frame, GaitSequence, Track, VideoInfo
+from app.types import Detections, Frame
 from app.video.prefetch import QUEUE, bytes_of, prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.walks.quality import pace_remark, slow_rate, step_seconds
 from app.walks.sequences import Walk, batched, detections_of, walks
 
@@ -22,71 +22,6 @@ logger = logging.getLogger(__name__)
 
 _WALKS_AT_ONCE = 8
 """So many walks are embedded together: enough to fill a batch, and their silhouettes still take little memory."""
-
-
-@dataclass(frozen=True)
-class AnalysedWalk:
-    """One walk in a video: its track, its embedding if it can be used, and the reason if it cannot.
-
-    `part_of` is the number of the archived track that this one was cut from, because that track goes over to somebody
-    else; None for a whole track. `archive` is the file with the silhouettes.
-    """
-
-    track: Track
-    embedding: Embedding | None
-    reason: str | None
-    archive: Path
-    part_of: int | None = None
-
-    @property
-    def sequence(self) -> GaitSequence | None:
-        """The silhouettes and keypoints of the walk, read from the archive; None where nothing could be cut out."""
-        return self.cut_from(archive.read_walk(self.archive, self.part_of or self.track.track_id).sequence)
-
-    @property
-    def silhouettes(self) -> Bytes | None:
-        """The silhouettes, uint8 (T, 64, 64); None where nothing could be cut out. Each access reads the archive."""
-        sequence = self.sequence
-        return None if sequence is None else sequence.silhouettes
-
-    @property
-    def keypoints(self) -> Floats | None:
-        """The keypoints, float32 (T, 17, 3) px and score; None where no pose network was used."""
-        sequence = self.sequence
-        return None if sequence is None else sequence.keypoints
-
-    def cut_from(self, whole: GaitSequence | None) -> GaitSequence | None:
-        """Return this walk's part of the silhouettes of the whole archived track; None where it has none."""
-        if whole is None:
-            return None
-        first, last = self.track.frame_indices[0], self.track.frame_indices[-1]
-        inside = (whole.frame_indices >= first) & (whole.frame_indices <= last)
-        return whole.part(inside) if inside.any() else None
-
-
-@dataclass(frozen=True)
-class AnalysedVideo:
-    """What later steps need to know about a video. Nothing in it grows with the size of the picture."""
-
-    name: str
-    info: VideoInfo
-    frame_count: int
-    warnings: tuple[str, ...]
-    walks: tuple[AnalysedWalk, ...]
-    archive: Path
-
-    def usable(self) -> list[AnalysedWalk]:
-        """Return the walks that have an embedding."""
-        return [walk for walk in self.walks if walk.embedding is not None]
-
-    def sequences(self) -> Iterator[tuple[AnalysedWalk, GaitSequence | None]]:
-        """Yield every walk with its silhouettes. The archive is read once, one track at a time."""
-        by_archived_track: dict[int, list[AnalysedWalk]] = {}
-        for walk in self.walks:
-            by_archived_track.setdefault(walk.part_of or walk.track.track_id, []).append(walk)
-        for archived in archive.read_walks(self.archive):
-            for walk in by_archived_track.get(archived.track.track_id, []):
-                yield walk, walk.cut_from(archived.sequence)
 
 
 def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> AnalysedVideo:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from app.gallery.store import GalleryStore
-from app.recognise.judge import Judge, Scene
-from app.results.page import page
-from app.results.pictures import pictures_of
+from app.recognise.judge import Judge, Learnt, Scene
 from app.results.report import ModelReport, Report, TrackReport, VideoReport, video_report
-from app.results.view import ShownVideo
 from app.settings import MatchSettings
 from app.types import ModelCard, Track, VideoInfo
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.web.outcome import Outcome, StoredWalks
 
 
@@ -25,6 +23,7 @@ def name_again(
     outcome: Outcome,
     gallery: GalleryStore,
     match: MatchSettings,
+    learnt: Callable[[ModelCard], Learnt] | None = None,
 ) -> Report:
     """Return what `results.json` would say if the run had been made with the gallery as it is now.
 
@@ -34,6 +33,7 @@ def name_again(
         outcome: of the run.
         gallery: the people to know.
         match: how walks are compared.
+        learnt: returns what a judge learns from this gallery for a gait model, where others need it too.
 
     Raises:
         GalleryError: nobody in the gallery can be compared with these walks.
@@ -42,7 +42,8 @@ def name_again(
     videos = [
         _kept(video, StoredWalks(folder, seen.name)) for video, seen in zip(report.probes, outcome.videos, strict=True)
     ]
-    judge = Judge.of(gallery, _card(report.models["gait"]), match, videos)
+    card = _card(report.models["gait"])
+    judge = Judge.of(gallery, card, match, videos, learnt=learnt(card) if learnt is not None else None)
     probes = []
     for before, video in zip(report.probes, videos, strict=True):
         scene = Scene.of(video)
@@ -54,6 +55,10 @@ def name_again(
 
 def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore) -> str:
     """Return `report.html` of a run that was named again (`name_again`)."""
+    from app.results.page import page  # late, as naming needs no page
+    from app.results.pictures import pictures_of
+    from app.results.view import ShownVideo
+
     shown = []
     for video, seen in zip(report.probes, outcome.videos, strict=True):
         stored, pictures = StoredWalks(folder, seen.name), {}

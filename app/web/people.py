@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -24,7 +25,8 @@ from app.gallery.service import GalleryService
 from app.gallery.sql import SqlGallery
 from app.gallery.store import Event, GalleryStore, Merge, NewWalk, Person
 from app.gallery.strangers import Strangers
-from app.settings import Settings
+from app.settings import MatchSettings, Settings
+from app.types import ModelCard
 from app.web.bin import Bin, Binned, DeletedWalk
 from app.web.jobs import Job, JobStore
 from app.web.options import ConflictError, NotThereError, WebError, WebOptions
@@ -33,6 +35,7 @@ from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
 
 if TYPE_CHECKING:
+    from app.recognise.judge import Learnt
     from app.recognise.standing import Standing
     from app.results.report import Report
 
@@ -89,6 +92,7 @@ class People:
         self._latest: SqlGallery | None = None
         """The gallery that was opened last; the next one need not read all walks for a search again."""
         self._again: dict[str, tuple[int, Report]] = {}
+        self._learnt: tuple[int, dict[ModelCard, Learnt]] = 0, {}
         self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
     @contextmanager
@@ -351,20 +355,23 @@ class People:
             self._name_again(result, store)
 
     def _name_again(self, result: RunResult, store: SqlGallery) -> None:
-        from app.web.naming import name_again  # late, as the server itself needs nothing of what computes
-
-        report = result.report()
-        if result.job.kind == "compare" or report is None:
+        if result.job.kind == "compare":
             return
         changes = store.log(1, _CHANGES)
         if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
             return
+        report = result.report()
+        if report is None:
+            return
         state = changes[0].event_id
         named_in, again = self._again.get(result.job.job_id, (0, report))
         if named_in != state:
+            from app.web.naming import name_again  # late, as the server itself needs nothing of what computes
+
             settings = Settings.load(self._options.config, self._options.assignments, {"match.far": result.job.far})
             try:
-                again = name_again(report, result.folder, result.outcome, store, settings.match)
+                learnt = partial(self._learnt_from, store, state, settings.match)
+                again = name_again(report, result.folder, result.outcome, store, settings.match, learnt)
             except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
                 logger.info("%s: not named again, because %s", result.job.job_id, error)
                 return
@@ -373,6 +380,17 @@ class People:
             for oldest in list(self._again)[:-_MOST_AGAIN]:
                 del self._again[oldest]
         result.name_again(again, self._known_in(store))
+
+    def _learnt_from(self, store: SqlGallery, state: int, match: MatchSettings, card: ModelCard) -> Learnt:
+        """Return what a judge learns from the gallery in a state; all runs of a gait model share it."""
+        from app.recognise.judge import Learnt
+
+        known_in, learnt = self._learnt
+        if known_in != state:
+            self._learnt = state, (learnt := {})
+        if card not in learnt:
+            learnt[card] = Learnt.of(store, card, match)
+        return learnt[card]
 
     def file_again(self, result: RunResult, name: str) -> str | None:
         """Return a table or the report of a run with the names that the gallery gives now.

@@ -168,14 +168,15 @@ class RunResult:
         named = {track["identity"] for track in tracks if track["identity"] is not None}
         near = {candidate["identity"] for track in tracks for candidate in track["candidates"]}
         free = (css_colour(place) for place in count(len(colours)))
+        wanted = named | near
+        ids = sorted((name, person_id) for person_id, name in known.names.items() if name in wanted)
         self._identities = {
             name: KnownIdentity(
                 name=name,
                 colour=colours.get(person_id) or (next(free) if name in named else None),
                 person_id=person_id,
             )
-            for person_id, name in sorted(known.names.items(), key=lambda item: item[1])
-            if name in named | near
+            for name, person_id in ids
         }
 
     def view(self, known: Known) -> dict[str, Any]:

@@ -75,7 +75,7 @@ from app.types import (
     VideoInfo,
 )
 from app.video.reader import VideoReader
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 from app.walks.archive import read_walks
 from app.weights.checkpoints import CheckpointFile, find_checkpoints
 from app.weights.registry import Registry, detectors, gait_models, pose_models, segmenters

@@ -40,7 +40,7 @@ from app.recognise.judge import Decision, Judge
 from app.recognise.scores import scores_path
 from app.settings import GaitSettings, MatchSettings
 from app.types import Embedding, ModelCard, Track, VideoInfo
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.weights.checkpoints import HOME
 from app.weights.registry import gait_models
 from tests.benchmarks.bootstrap import bootstrap

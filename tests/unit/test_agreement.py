@@ -18,7 +18,7 @@ from app.runs.identify import name_walks
 from app.settings import MatchSettings
 from app.stages import Run
 from app.types import GaitSequence
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 from tests.unit.test_compare import analysed, stages
 
 

@@ -21,7 +21,7 @@ from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import GaitSequence, Track, VideoInfo
 from app.walks import archive
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
 
 MODEL_ID = GaitEnergyImage().card.model_id

@@ -29,7 +29,7 @@ from app.runs.compare import compare_walks
 from app.settings import Settings
 from app.stages import Run
 from app.types import Candidate, Embedding, Floats, GaitSequence, Match, ModelCard, Track, VideoInfo
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.weights.checkpoints import HOME
 
 PEOPLE, RECORDINGS, VIEWS = 24, 4, 2

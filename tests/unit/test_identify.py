@@ -25,7 +25,7 @@ from app.settings import MatchSettings
 from app.stages import Run, Stages
 from app.types import Bytes, GaitSequence, Ints, Track, VideoInfo
 from app.walks import archive
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
 from tests.unit.test_compare import analysed, stages
 

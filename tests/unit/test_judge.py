@@ -22,7 +22,7 @@ from app.runs.enrol import enrol_walks
 from app.runs.identify import identify, name_walks
 from app.settings import MatchSettings, OutputSettings
 from app.stages import Run
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 from tests.unit.test_compare import analysed, stages
 from tests.unit.test_identify import switched
 

@@ -15,7 +15,7 @@ from app.recognise.judge import Decision
 from app.recognise.matching import Agreement, agreement, confidence, identity_distances, match
 from app.results.report import video_report
 from app.types import Candidate, Match, VideoInfo
-from app.walks.analyse import AnalysedVideo
+from app.walks.analysed import AnalysedVideo
 from tests.unit.test_assignment import drawn
 
 TOGETHER = np.arange(10)

@@ -12,7 +12,7 @@ import numpy as np
 from app.results.portraits import BestCrops, Poster, contact_sheet, portraits
 from app.results.report import TrackReport, VideoReport
 from app.types import Floats, Frame, Image, Track, VideoInfo
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from tests.clips import Walker, crossing, write_clip
 
 WIDTH, HEIGHT = 320, 240

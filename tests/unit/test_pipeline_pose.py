@@ -16,7 +16,7 @@ from app.results.report import TrackReport, VideoReport
 from app.settings import GaitSettings, ParserSettings, Settings
 from app.types import Floats, Frame, GaitSequence, Image, Matte, ModelCard, PartMap, Track, VideoInfo
 from app.video.paint import Label, Painter, colour_of
-from app.walks.analyse import AnalysedWalk
+from app.walks.analysed import AnalysedWalk
 from app.walks.archive import archive_path, read_walks, writing
 from app.walks.sequences import Walk, detections_of, walks
 from tests.contract.samples import STANDING

@@ -8,7 +8,8 @@ import numpy as np
 
 from app.runs.build import begin
 from app.settings import Settings
-from app.walks.analyse import AnalysedVideo, analyse
+from app.walks.analyse import analyse
+from app.walks.analysed import AnalysedVideo
 
 CLIP = Path(__file__).resolve().parents[2] / "input_videos" / "gallery.mp4"
 

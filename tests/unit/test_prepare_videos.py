@@ -29,7 +29,7 @@ from app.types import Floats, GaitSequence, Track, VideoInfo
 from app.video.reader import VideoReader
 from app.video.writer import VideoWriter
 from app.walks import archive
-from app.walks.analyse import AnalysedVideo, AnalysedWalk
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.walks.sequences import Walk
 from app.workspace import in_use
 from tests.clips import Scene, Walker, crossing, write_clip

@@ -22,13 +22,17 @@ from app.errors import GaitprintError, GalleryError
 from app.gallery.redaction import Redaction
 from app.gallery.sql import SqlGallery
 from app.gallery.sqlite import SqliteGallery
+from app.recognise.judge import Learnt
+from app.settings import MatchSettings
 from app.web.jobs import Job, JobStore
+from app.web.naming import name_again
 from app.web.options import ConflictError, NotThereError, WebError
 from app.web.outcome import StoredWalks
 from app.web.people import People
 from app.web.results import RunResult
 from app.web.videos import VideoLibrary
 from app.workspace import in_use
+from tests.benchmarks.page import fill
 from tests.studio import FPS, Studio, new_studio, write_features
 
 
@@ -596,3 +600,23 @@ def test_whether_a_walk_is_known_is_decided_by_the_metric_of_the_settings(studio
     people.name_track(second, 0, 1, "Anna", "", None, False)
     with people.gallery() as gallery:
         assert gallery.person("Anna").walks == 1
+
+
+def test_runs_that_follow_a_change_learn_from_the_gallery_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = new_studio(tmp_path).options
+    person_id, _ = fill(options, people=6, runs=4)
+    people = People(options, jobs := JobStore(options.folder), VideoLibrary(options))
+    with people.service() as gallery:
+        gallery.rename(people.get(gallery, person_id).name, "Somebody else")
+    learnt = []
+    of = Learnt.of
+    monkeypatch.setattr(Learnt, "of", lambda *place: learnt.append(place) or of(*place))
+    people.sightings(person_id)
+    assert len(learnt) == 1
+    for job in jobs.all():
+        result = RunResult(job, jobs.result(job))
+        report = result.report()
+        people.name_again(result)
+        with people.gallery() as store:
+            assert report is not None
+            assert result.again == name_again(report, result.folder, result.outcome, store, MatchSettings())

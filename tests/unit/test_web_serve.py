@@ -71,8 +71,10 @@ def test_two_servers_never_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_the_server_itself_loads_no_networks() -> None:
-    code = "import sys, app.web.server; print([m for m in ('torch', 'cv2', 'onnxruntime', 'av') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["app.web.server", "app.web.naming"])
+def test_neither_the_server_nor_naming_again_loads_what_reads_videos(module: str) -> None:
+    heavy = ("torch", "cv2", "onnxruntime", "av")
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     out = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).resolve().parents[2],

@@ -34,7 +34,8 @@ from app.types import Floats, GaitSequence, Image, Track
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.reader import VideoReader
 from app.video.sources import videos_below
-from app.walks.analyse import AnalysedVideo, AnalysedWalk, analyse
+from app.walks.analyse import analyse
+from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.walks.quality import Reason
 from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import pose_models
