@@ -19,7 +19,8 @@ _README = """\
 All that this program has stored of {name}.
 
 person.json            the name, earlier names, the note on consent, since when and until when
-walks/N/walk.json      a walk: the name of its video, the track, the length, when it was added, and the gait network
+walks/N/walk.json      a walk: the name of its video, the track, the length, when it was added, the gait network, and of
+                       how many others somebody said that this walk is not theirs
 walks/N/embedding.csv  the numbers by which the walk is recognised; a line for each part of the body
 walks/N/picture.jpg    a picture of the walk
 walks/N/silhouettes/   the silhouettes of the walk, by the number of the frame
@@ -67,7 +68,8 @@ def write_access(
         del about["person_id"]
         archive.writestr("person.json", _json(about))
         for listed in gallery.walks(person.name):
-            _write_walk(archive, listed, gallery.walk(listed.walk_id))
+            walk = gallery.walk(listed.walk_id)
+            _write_walk(archive, listed, walk, len(gallery.denied([walk.embedding])[0]))
         denials = [
             {"source": denial.source, "track_id": denial.track_id, "added": denial.added}
             for denial in gallery.denials(person.name)
@@ -83,9 +85,9 @@ def write_access(
         return archive.namelist()
 
 
-def _write_walk(archive: ZipFile, listed: EnrolledWalk, walk: NewWalk) -> None:
+def _write_walk(archive: ZipFile, listed: EnrolledWalk, walk: NewWalk, not_of: int) -> None:
     folder = f"walks/{listed.walk_id}"
-    about = asdict(listed)
+    about = {**asdict(listed), "said_not_to_be_of": not_of}
     del about["person_id"]
     archive.writestr(f"{folder}/walk.json", _json(about))
     archive.writestr(f"{folder}/embedding.csv", _table(walk.embedding.parts.tolist()))

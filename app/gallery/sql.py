@@ -12,7 +12,7 @@ import reprlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial, wraps
 from itertools import islice, product, repeat
@@ -40,6 +40,7 @@ from app.gallery.store import (
     Neighbour,
     NewWalk,
     Person,
+    Record,
     clean_name,
     composed,
     name_key,
@@ -416,20 +417,8 @@ class SqlGallery:
             for known, denial_id in self._denied(db, [walk.embedding])[0].items():
                 if known == person.name:
                     return denial_id
-            parts, channels = walk.embedding.parts.shape
             self._log(db, "deny", name=person.name, source=walk.source, track_id=walk.track_id)
-            return db.insert(
-                "denial",
-                person_id=person.person_id,
-                model_id=walk.embedding.model_id,
-                frames=walk.embedding.frames,
-                parts=parts,
-                channels=channels,
-                vector=_bytes(walk.embedding),
-                source=as_text(walk.source),
-                track_id=walk.track_id,
-                added=_text(_now()),
-            )
+            return self._insert_denial(db, person.person_id, replace(walk, added=None))
 
     def allow(self, denial_id: int) -> None:
         with self._file.writing() as db:
@@ -592,7 +581,7 @@ class SqlGallery:
 
     # To and from other galleries
 
-    def records(self, name: str | None = None) -> Iterator[tuple[Person, list[NewWalk]]]:
+    def records(self, name: str | None = None) -> Iterator[Record]:
         with self._file.snapshot() as db:
             if name is None:
                 people = [_person(row) for row in db.execute(f"{_PEOPLE} ORDER BY {_BY_NAME}")]
@@ -600,13 +589,14 @@ class SqlGallery:
                 people = [self._person(db, name)]
             for person in people:
                 rows = db.execute(f"{_WALKS} WHERE person_id = ? ORDER BY walk_id", (person.person_id,)).fetchall()
-                yield person, [self._new_walk(db, _walk(walk)) for walk in rows]
+                walks = [self._new_walk(db, _walk(walk)) for walk in rows]
+                yield Record(person, walks, self._denied_walks(db, person.person_id))
 
-    def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:
+    def restore(self, records: Iterable[Record], *, merge: bool = False) -> tuple[int, int]:
         changed: list[str] = []
         added = 0
         with self._file.writing() as db:
-            for person, walks in records:
+            for person, walks, denials in records:
                 name = clean_name(person.name)
                 known = _find_person(db, name)
                 if known and not merge:
@@ -622,12 +612,15 @@ class SqlGallery:
                     person_id = db.insert(
                         "person", name=name, consent=person.consent, enrolled=_text(person.enrolled), expires=expires
                     )
-                had = self._vectors_had(db, person_id) if known else set()
-                new = [walk for walk in walks if (walk.embedding.model_id, _bytes(walk.embedding)) not in had]
+                had, denied = self._vectors_had(db, person_id) if known else (set(), set())
+                new = [walk for walk in walks if _key(walk.embedding) not in had]
                 for walk in new:
                     self._insert_walk(db, person_id, walk, _now())
+                said = [walk for walk in denials if _key(walk.embedding) not in had | denied]
+                for walk in said:
+                    self._insert_denial(db, person_id, walk)
                 added += len(new)
-                if new or not known:
+                if new or said or not known:
                     changed.append(name)
             self._log(db, "import", people=len(changed), walks=added, names=changed)
         return len(changed), added
@@ -720,10 +713,27 @@ class SqlGallery:
             vector=_bytes(embedding),
         )
 
-    def _vectors_had(self, db: Connection, person_id: int) -> set[tuple[str, bytes]]:
-        """Return the model and the numbers of each walk of a person."""
-        query = "SELECT model_id, vector FROM walk JOIN embedding USING (walk_id) WHERE person_id = ?"
-        return set(db.execute(query, (person_id,)).fetchall())
+    def _insert_denial(self, db: Connection, person_id: int, walk: NewWalk) -> int:
+        parts, channels = walk.embedding.parts.shape
+        return db.insert(
+            "denial",
+            person_id=person_id,
+            model_id=walk.embedding.model_id,
+            frames=walk.embedding.frames,
+            parts=parts,
+            channels=channels,
+            vector=_bytes(walk.embedding),
+            source=as_text(walk.source),
+            track_id=walk.track_id,
+            added=_text(walk.added or _now()),
+        )
+
+    def _vectors_had(self, db: Connection, person_id: int) -> tuple[set[tuple[str, bytes]], set[tuple[str, bytes]]]:
+        """Return the model and the numbers of each walk of a person, and of each that is not theirs."""
+        walks = "SELECT model_id, vector FROM walk JOIN embedding USING (walk_id) WHERE person_id = ?"
+        denials = "SELECT model_id, vector FROM denial WHERE person_id = ?"
+        had, denied = (set(db.execute(query, (person_id,)).fetchall()) for query in (walks, denials))
+        return had, denied
 
     def _silhouettes(self, db: Connection, walk_id: int) -> GaitSequence | None:
         row = db.execute(
@@ -772,6 +782,18 @@ class SqlGallery:
             (person_id,),
         )
         return [_denial(row) for row in rows]
+
+    def _denied_walks(self, db: Connection, person_id: int) -> list[NewWalk]:
+        query = "SELECT model_id, frames, parts, channels, vector FROM denial WHERE denial_id = ?"
+        return [
+            NewWalk(
+                _embedding(db.execute(query, (denial.denial_id,)).fetchone()),
+                denial.source,
+                denial.track_id,
+                added=denial.added,
+            )
+            for denial in self._denials(db, person_id)
+        ]
 
     def _denied(self, db: Connection, walks: Sequence[Embedding]) -> list[dict[str, int]]:
         found: list[dict[str, int]] = [{} for _ in walks]
@@ -1117,6 +1139,11 @@ def _is_recording(walk: Embedding, other: Floats) -> bool:
 
 def _bytes(embedding: Embedding) -> bytes:
     return embedding.parts.astype("<f4").tobytes()
+
+
+def _key(embedding: Embedding) -> tuple[str, bytes]:
+    """Return what is the same for two copies of one embedding."""
+    return embedding.model_id, _bytes(embedding)
 
 
 def _vector(content: Any, shape: tuple[int, int]) -> Floats:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from app.errors import GalleryError
 from app.gallery.distances import Metric
@@ -95,6 +95,18 @@ class Denial:
     source: str
     track_id: int | None
     added: datetime
+
+
+class Record(NamedTuple):
+    """All that is stored of one person, on the way to another gallery.
+
+    `denials` are walks of which somebody said that they are not this person's. Of these, only the embedding, the
+    source, the track and the time are known.
+    """
+
+    person: Person
+    walks: Sequence[NewWalk]
+    denials: Sequence[NewWalk] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,17 +361,18 @@ class GalleryStore(Protocol):
         """Return the time of the first entry of the log, which tells galleries apart; None for an unused one."""
         ...
 
-    def records(self, name: str | None = None) -> Iterator[tuple[Person, list[NewWalk]]]:
-        """Yield one person, or everybody, with their walks and all that is stored of these, as of one moment."""
+    def records(self, name: str | None = None) -> Iterator[Record]:
+        """Yield one person, or everybody, with all that is stored of them, as of one moment."""
         ...
 
-    def restore(self, records: Iterable[tuple[Person, Sequence[NewWalk]]], *, merge: bool = False) -> tuple[int, int]:
+    def restore(self, records: Iterable[Record], *, merge: bool = False) -> tuple[int, int]:
         """Add people from another gallery with their consents and times, all or none.
 
         Args:
             records: what `records` of that gallery yields. People and walks get new ids.
-            merge: whether people whose names exist here already are the same people: then their new walks are added,
-                and the earlier expiry holds. Otherwise such a name is an error.
+            merge: whether people whose names exist here already are the same people: then their new walks and denials
+                are added, but no denial of a walk that they have here, and the earlier expiry holds. Otherwise such a
+                name is an error.
 
         Returns:
             How many people were added or got walks, and how many walks were added.

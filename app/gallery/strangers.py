@@ -47,14 +47,15 @@ class Strangers:
             GalleryError: there is no consent, or no such stranger.
         """
         name = clean_name(name)
-        ((known, walks),) = self.store.records(stranger)
+        (record,) = self.store.records(stranger)
+        known = record.person
         present = next((one for one in self.gallery.people() if name_key(one.name) == name_key(name)), None)
         if present is None and not consent.strip():
             raise GalleryError(f"What has {name} agreed to? Nobody is enrolled without a note on their consent.")
         now = datetime.now(timezone.utc)
         expires = now + timedelta(days=retain_days) if retain_days is not None else None
         person = replace(known, name=name, consent=consent.strip(), enrolled=now, expires=expires)
-        self.gallery.restore([(person, walks)], merge=True)
+        self.gallery.restore([record._replace(person=person)], merge=True)
         self.gallery.add_former_names(name, [known.name, *self.store.former_names(known.name)])
         self.gallery.record("name stranger", name=name, stranger=known.name)
         self.store.forget(known.name)

@@ -1,8 +1,8 @@
 """A gallery as one file that another machine or another program can read.
 
-The file is a gzip of JSON lines: a ``header``, then each ``person`` followed by their ``walk`` lines, then an ``end``
-with the counts, which shows that the file is whole. Arrays are little-endian and in base64. Nothing in the file is
-code.
+The file is a gzip of JSON lines: a ``header``, then each ``person`` followed by their ``walk`` lines and by a
+``denial`` for each walk of which somebody said that it is not theirs, then an ``end`` with the counts, which shows that
+the file is whole. Version 1 had no denials. Arrays are little-endian and in base64. Nothing in the file is code.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from pydantic import ValidationError as Invalid
 
 from app.errors import GalleryError
 from app.files import explained, need_file, written_whole
-from app.gallery.store import GalleryStore, NewWalk, Person, name_key
+from app.gallery.store import GalleryStore, NewWalk, Person, Record, name_key
 from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 _NOTE = ".export"  # the end of the name of a note that an export goes on
 _LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million bytes
 
@@ -113,14 +113,47 @@ class _Silhouettes(_Line):
         return GaitSequence(np.array(self.frame_indices, np.int64), pictures, self.fps, keypoints)
 
 
-class _Walk(_Line):
-    kind: Literal["walk"] = "walk"
+class _Embedded(_Line):
+    """A walk by its embedding."""
+
     model_id: str
     frames: Count
     shape: tuple[Count, Count]
     embedding: Binary
     source: str
     track_id: Whole | None
+
+    @staticmethod
+    def facts(walk: NewWalk) -> dict[str, Any]:
+        parts, channels = walk.embedding.parts.shape
+        return {
+            "model_id": walk.embedding.model_id,
+            "frames": walk.embedding.frames,
+            "shape": (parts, channels),
+            "embedding": walk.embedding.parts.astype("<f4").tobytes(),
+            "source": walk.source,
+            "track_id": walk.track_id,
+            "added": walk.added,
+        }
+
+    def vectors(self) -> Embedding:
+        return Embedding(_floats(self.embedding, self.shape), self.model_id, self.frames)
+
+
+class _Denial(_Embedded):
+    kind: Literal["denial"] = "denial"
+    added: Moment
+
+    @classmethod
+    def of(cls, walk: NewWalk) -> _Denial:
+        return cls(**cls.facts(walk))
+
+    def new_walk(self) -> NewWalk:
+        return NewWalk(self.vectors(), self.source, self.track_id, added=self.added)
+
+
+class _Walk(_Embedded):
+    kind: Literal["walk"] = "walk"
     view: str
     seconds: Amount
     added: Moment | None
@@ -129,17 +162,10 @@ class _Walk(_Line):
 
     @classmethod
     def of(cls, walk: NewWalk) -> _Walk:
-        parts, channels = walk.embedding.parts.shape
         return cls(
-            model_id=walk.embedding.model_id,
-            frames=walk.embedding.frames,
-            shape=(parts, channels),
-            embedding=walk.embedding.parts.astype("<f4").tobytes(),
-            source=walk.source,
-            track_id=walk.track_id,
+            **cls.facts(walk),
             view=walk.view,
             seconds=walk.seconds,
-            added=walk.added,
             silhouettes=_Silhouettes.of(walk.silhouettes) if walk.silhouettes is not None else None,
             thumbnail=walk.thumbnail,
         )
@@ -148,7 +174,7 @@ class _Walk(_Line):
         if self.thumbnail is not None and not self.thumbnail.startswith(b"\xff\xd8\xff"):
             raise ValueError("the thumbnail is not a JPEG")
         return NewWalk(
-            Embedding(_floats(self.embedding, self.shape), self.model_id, self.frames),
+            self.vectors(),
             self.source,
             self.track_id,
             self.view,
@@ -163,10 +189,12 @@ class _End(_Line):
     kind: Literal["end"] = "end"
     people: Whole
     walks: Whole
+    denials: Whole = 0
 
 
-_ANY: TypeAdapter[_Header | _Person | _Walk | _End] = TypeAdapter(
-    Annotated[_Header | _Person | _Walk | _End, Field(discriminator="kind")]
+_Any: TypeAlias = "_Header | _Person | _Walk | _Denial | _End"
+_ANY: TypeAdapter[_Any] = TypeAdapter(
+    Annotated[_Header | _Person | _Walk | _Denial | _End, Field(discriminator="kind")]
 )
 
 
@@ -184,7 +212,7 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
     Raises:
         OutputError: there is no permission or no space.
     """
-    people = walks = 0
+    people = walks = denials = 0
     everybody = len(gallery.people())
     with _noting(gallery.path) as note, written_whole(path) as temporary:
         note(temporary)
@@ -196,13 +224,15 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
                 stream.write(line.model_dump_json().encode() + b"\n")
 
             write(_Header(made=datetime.now(timezone.utc)))
-            for person, their_walks in gallery.records():
+            for person, their_walks, denied in gallery.records():
                 write(_Person(**{name: getattr(person, name) for name in ("name", "consent", "enrolled", "expires")}))
                 for walk in their_walks:
                     write(_Walk.of(walk))
-                people, walks = people + 1, walks + len(their_walks)
+                for walk in denied:
+                    write(_Denial.of(walk))
+                people, walks, denials = people + 1, walks + len(their_walks), denials + len(denied)
                 advance(1)
-            write(_End(people=people, walks=walks))
+            write(_End(people=people, walks=walks, denials=denials))
     return people, walks
 
 
@@ -226,17 +256,17 @@ def copy_gallery(
     everybody, watched = len(source.people()), progress or Silent()
     with watched.stage("Copying people", everybody) as advance:
 
-        def records() -> Iterator[tuple[Person, list[NewWalk]]]:
+        def records() -> Iterator[Record]:
             for record in source.records():
                 yield record
                 advance(1)
 
         added = target.restore(records(), merge=merge)
     with watched.stage("Checking the copy", everybody) as advance:
-        missing = {name_key(person.name): set(map(_digest, walks)) for person, walks in source.records()}
-        for person, walks in target.records():
-            if (wanted := missing.get(name_key(person.name))) is not None:
-                wanted.difference_update(map(_digest, walks))
+        missing = {name_key(record.person.name): _digests(record) for record in source.records()}
+        for record in target.records():
+            if (wanted := missing.get(name_key(record.person.name))) is not None:
+                wanted.difference_update(_digests(record))
                 advance(1)
     lost = sum(map(len, missing.values()))
     # A merge passes over walks whose embedding the person has already; what else is stored of these may differ.
@@ -245,9 +275,10 @@ def copy_gallery(
     return added
 
 
-def _digest(walk: NewWalk) -> bytes:
-    """Return what is the same for two walks of which the same is stored."""
-    return hashlib.sha256(_Walk.of(walk).model_dump_json().encode()).digest()
+def _digests(record: Record) -> set[bytes]:
+    """Return what is the same for two people of whom the same walks and denials are stored."""
+    lines = [*map(_Walk.of, record.walks), *map(_Denial.of, record.denials)]
+    return {hashlib.sha256(line.model_dump_json().encode()).digest() for line in lines}
 
 
 def remove_killed_exports(gallery: Path) -> None:
@@ -302,8 +333,8 @@ def _noting(gallery: Path | None) -> Iterator[Callable[[Path], None]]:
         yield note
 
 
-def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
-    """Yield the people of a file that `write_gallery` wrote, with their walks, for `GalleryStore.restore`.
+def read_gallery(path: Path) -> Iterator[Record]:
+    """Yield the people of a file that `write_gallery` wrote, for `GalleryStore.restore`.
 
     Raises:
         GalleryError: the file cannot be read, is something else, was cut off, is damaged, or a newer program made it.
@@ -315,24 +346,26 @@ def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
         raise _foreign(path)
     if first.version > VERSION:
         raise GalleryError(f"{path} was exported by a newer Gaitprint. Update the program.")
-    people = walks = 0
+    people = walks = denials = 0
     person: _Person | None = None
     their_walks: list[NewWalk] = []
+    denied: list[NewWalk] = []
     for number, line in enumerate(lines, 2):
-        if isinstance(line, _Walk) and person is not None:
+        if isinstance(line, (_Walk, _Denial)) and person is not None:
             try:
-                their_walks.append(line.new_walk())
+                (their_walks if isinstance(line, _Walk) else denied).append(line.new_walk())
             except ValueError as error:
                 raise _damaged(path, f"line {number}: {error}") from error
-            walks += 1
+            walks, denials = walks + isinstance(line, _Walk), denials + isinstance(line, _Denial)
             continue
         if person is not None:
-            yield Person(0, person.name, person.consent, person.enrolled, person.expires, len(their_walks)), their_walks
-        person, their_walks = None, []
+            known = Person(0, person.name, person.consent, person.enrolled, person.expires, len(their_walks))
+            yield Record(known, their_walks, denied)
+        person, their_walks, denied = None, [], []
         if isinstance(line, _Person):
             person = line
             people += 1
-        elif isinstance(line, _End) and (line.people, line.walks) == (people, walks):
+        elif isinstance(line, _End) and (line.people, line.walks, line.denials) == (people, walks, denials):
             if next(lines, None) is not None:
                 raise _damaged(path, "there is something after its end")
             return
@@ -341,7 +374,7 @@ def read_gallery(path: Path) -> Iterator[tuple[Person, list[NewWalk]]]:
     raise _damaged(path, "its end is missing")
 
 
-def _lines(path: Path) -> Iterator[_Header | _Person | _Walk | _End]:
+def _lines(path: Path) -> Iterator[_Any]:
     number = 0
     try:
         need_file(path, GalleryError)

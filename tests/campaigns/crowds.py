@@ -88,7 +88,7 @@ def _member(number: int, random: Random, place: Path) -> int:
                     raise FaultError(f"a walk of {mine[0]} does not find itself: {nearest}")
             elif what == "export":
                 gallery.export(place / f"{number}.jsonl.gz")
-                known = {person.name for person, _ in read_gallery(place / f"{number}.jsonl.gz")}
+                known = {person.name for person, *_ in read_gallery(place / f"{number}.jsonl.gz")}
                 if not set(mine) <= known:
                     raise FaultError(f"the export lacks {set(mine) - known}")
             elif what == "expire":

@@ -112,7 +112,7 @@ def gallery_state(folder: Path) -> State:
 
 
 def export_state(folder: Path) -> State:
-    exported = {person.name: len(walks) for person, walks in read_gallery(folder / "out.jsonl.gz")}
+    exported = {person.name: len(walks) for person, walks, _ in read_gallery(folder / "out.jsonl.gz")}
     return {"exported": exported, "everybody": who(folder)}
 
 

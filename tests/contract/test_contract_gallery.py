@@ -356,7 +356,7 @@ class TestGallery:
 
     def test_one_walk_is_read_with_all_that_is_stored_of_it(self, gallery: Gallery) -> None:
         gallery.enrol("Anna", [walk(1), walk(2, silhouettes=True)], consent="yes")
-        (_, (_, stored)) = next(gallery.records("Anna"))
+        (_, (_, stored), _) = next(gallery.records("Anna"))
         found = gallery.walk(gallery.walks("Anna")[1].walk_id)
         np.testing.assert_array_equal(found.embedding.parts, stored.embedding.parts)
         same_sequence(found.silhouettes, stored.silhouettes)
@@ -525,8 +525,10 @@ class TestGallery:
     def test_a_gallery_moves_into_another_one(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
         gallery.enrol("Anna", [walk(1, silhouettes=True, keypoints=True), walk(2)], consent="yes", retain_days=3)
         gallery.enrol("Ben", [walk(3)], consent="signed")
+        gallery.deny(walk(4), "Anna")
         with opener(tmp_path / "other") as other:
             assert other.restore(gallery.records()) == (2, 3)
+            assert [list(names) for names in other.denied([walk(4).embedding, walk(2).embedding])] == [["Anna"], []]
             for ours, theirs in zip(gallery.records(), other.records(), strict=True):
                 assert replace(ours[0], person_id=0) == replace(theirs[0], person_id=0)
                 for a, b in zip(ours[1], theirs[1], strict=True):
@@ -535,9 +537,23 @@ class TestGallery:
                     assert (a.added, a.thumbnail) == (b.added, b.thumbnail)
                     if a.silhouettes is not None:
                         same_sequence(a.silhouettes, b.silhouettes)
+            (said,), (there,) = gallery.denials("Anna"), other.denials("Anna")
+            assert (said.source, said.track_id, said.added) == (there.source, there.track_id, there.added)
             with pytest.raises(GalleryError, match=r"'Anna' already.*--merge"):
                 other.restore(gallery.records())
             assert other.restore(gallery.records(), merge=True) == (0, 0)
+            assert len(other.denials("Anna")) == 1
+
+    def test_what_a_walk_is_not_comes_along_unless_it_is_known_to_be(
+        self, gallery: Gallery, opener: Opener, tmp_path: Path
+    ) -> None:
+        gallery.enrol("Anna", [walk(1)], consent="yes")
+        with opener(tmp_path / "other") as other:
+            other.enrol("Anna", [walk(2)], consent="yes")
+            other.deny(walk(1), "Anna")
+            other.deny(walk(3), "Anna")
+            assert gallery.restore(other.records(), merge=True) == (1, 1)
+        assert [list(names) for names in gallery.denied([walk(1).embedding, walk(3).embedding])] == [[], ["Anna"]]
 
     def test_restoring_is_done_whole_or_not_at_all(self, gallery: Gallery, opener: Opener, tmp_path: Path) -> None:
         gallery.enrol("Ben", [walk(1)], consent="yes")
@@ -573,7 +589,7 @@ class TestGallery:
         first = next(records)
         gallery.enrol("Ben", [walk(2)], consent="yes")
         gallery.enrol("Cleo", [walk(3)], consent="yes")
-        assert [(person.name, len(walks)) for person, walks in (first, *records)] == [("Anna", 1), ("Ben", 1)]
+        assert [(person.name, len(walks)) for person, walks, _ in (first, *records)] == [("Anna", 1), ("Ben", 1)]
 
 
 def test_a_gallery_in_memory_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_people_whose_time_ends_are_forgotten_meanwhile(studio: Path, known: Pat
     copy = shutil.copy(known, tmp_path / "copy.db")
     with GalleryService(SqliteGallery(Path(copy))) as gallery:
         later = datetime.now(timezone.utc) + timedelta(days=2)
-        (walk,) = next(walks for person, walks in gallery.store.records() if person.name == "Anna")
+        (walk,) = next(walks for _, walks, _ in gallery.store.records("Anna"))
         gallery.store.enrol("Anna", [walk], consent="yes", retain_days=1)
         live = LiveOptions(window=2.0, every=0.4, expire_every=0.0)
         own = replace(stages(tmp_path), settings=replace(stages(tmp_path).settings, match=MatchSettings(threshold=0.9)))

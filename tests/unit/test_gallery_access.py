@@ -61,6 +61,7 @@ def access(service: GalleryService, name: str) -> dict[str, bytes]:
 
 def test_everything_is_in_the_zip(service: GalleryService) -> None:
     service.store.deny(walk(4), "Anna")
+    service.store.deny(walk(2), "Ben Vexley")
     files = access(service, "anna")
     person = json.loads(files["person.json"])
     assert (person["name"], person["former_names"], person["consent"]) == ("Anna", ["Ann"], "form 7")
@@ -76,7 +77,8 @@ def test_everything_is_in_the_zip(service: GalleryService) -> None:
     assert len(joints) == 3 * 17
     np.testing.assert_allclose(np.array(joints[17], float)[2:], whole.silhouettes.keypoints[1, 0], atol=1e-3)
     assert files["walks/1/picture.jpg"] == whole.thumbnail
-    assert json.loads(files["walks/2/walk.json"])["source"] == "yard2.mp4"
+    told = [json.loads(files[f"walks/{number}/walk.json"]) for number in (1, 2)]
+    assert [(one["source"], one["said_not_to_be_of"]) for one in told] == [("yard1.mp4", 0), ("yard2.mp4", 1)]
     assert not any(name.startswith("walks/2/silhouettes") for name in files)
     (denial,) = json.loads(files["denials.json"])
     assert (denial["source"], denial["track_id"]) == ("yard4.mp4", 4)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from app.cli.gallery import app
 from app.errors import GaitprintError
 from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import NewWalk
+from app.gallery.store import NewWalk, Person
 from app.types import Embedding, GaitSequence
 from app.workspace import in_use
 
@@ -219,10 +219,10 @@ def test_an_export_replaces_no_special_file(kind: str, run: Run, tmp_path: Path)
 def over(db: Path) -> None:
     """Anna's walks are Old's now, whose time was over yesterday."""
     with SqliteGallery(db) as gallery:
-        records = [(person, walks) for person, walks in gallery.records() if person.name == "Anna Berg"]
+        (record,) = gallery.records("Anna Berg")
         gallery.forget("Anna Berg")
         past = datetime.now(timezone.utc) - timedelta(days=1)
-        gallery.restore([(type(person)(0, "Old", "yes", past, past, 2), walks) for person, walks in records])
+        gallery.restore([record._replace(person=Person(0, "Old", "yes", past, past, 2))])
 
 
 @pytest.mark.usefixtures("over")

@@ -176,7 +176,8 @@ def test_a_copy_that_differs_is_found(tmp_path: Path) -> None:
     class Careless(SqliteGallery):
         def restore(self, records, *, merge=False):  # type: ignore[no-untyped-def]
             return super().restore(
-                ((person, [replace(one, source="other") for one in walks]) for person, walks in records), merge=merge
+                (one._replace(walks=[replace(walk, source="other") for walk in one.walks]) for one in records),
+                merge=merge,
             )
 
     with SqliteGallery(None) as gallery, Careless(None) as other:

@@ -336,7 +336,7 @@ def test_somebody_is_known_in_any_case(gallery: SqliteGallery) -> None:
     gallery.enrol("Ben", [walk(3)], consent="yes")
     with pytest.raises(GalleryError, match="'Änne Groß' already"):
         gallery.rename("ben", "ÄNNE GROSS")
-    records = [(replace(person, name=person.name.upper()), walks) for person, walks in gallery.records()]
+    records = [one._replace(person=replace(one.person, name=one.person.name.upper())) for one in gallery.records()]
     for record in records:
         with pytest.raises(GalleryError, match=r"'(Ben|Änne Groß)' already"):
             gallery.restore([record])
@@ -357,13 +357,13 @@ def test_two_of_an_older_file_who_differ_in_case_are_told_apart(gallery: SqliteG
 @pytest.mark.parametrize("name", ["unknown", " Unknown ", "UNKNOWN"])
 def test_nobody_is_called_unknown(gallery: SqliteGallery, name: str) -> None:
     gallery.enrol("Anna", [walk(1)], consent="yes")
-    ((person, walks),) = gallery.records()
+    (record,) = gallery.records()
     with pytest.raises(GalleryError, match="Nobody can be called"):
         gallery.enrol(name, [walk(1)], consent="yes")
     with pytest.raises(GalleryError, match="Nobody can be called"):
         gallery.rename("Anna", name)
     with pytest.raises(GalleryError, match="Nobody can be called"):
-        gallery.restore([(replace(person, name=name), walks)])
+        gallery.restore([record._replace(person=replace(record.person, name=name))])
 
 
 def test_a_gallery_that_is_not_there(path: Path) -> None:

@@ -32,11 +32,17 @@ def person(gallery: SqliteGallery, name: str, seed: int, retain_days: int | None
     return gallery.enrol(name, [full, bare], consent='"yes", \u00e4h', retain_days=retain_days)
 
 
+def denied() -> NewWalk:
+    parts = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
+    return NewWalk(Embedding(parts, "m@1", 4), "c.mp4", 7)
+
+
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     with SqliteGallery(tmp_path / "a.db") as gallery:
         person(gallery, "Zo\u00eb", 1, 30)
         person(gallery, "Ben", 2)
+        gallery.deny(denied(), "Ben")
         progress = Remembered()
         assert write_gallery(gallery, tmp_path / "out" / "g.jsonl.gz", progress) == (2, 4)
         assert progress.stages == {"Exporting people": (2, 2)}
@@ -46,6 +52,7 @@ def exported(tmp_path: Path) -> Path:
 def test_everything_comes_back_exactly(exported: Path, tmp_path: Path) -> None:
     with SqliteGallery(tmp_path / "a.db") as gallery, SqliteGallery(tmp_path / "b.db") as other:
         assert other.restore(read_gallery(exported)) == (2, 4)
+        assert [list(names) for names in other.denied([denied().embedding])] == [["Ben"]]
         for ours, theirs in zip(gallery.records(), other.records(), strict=True):
             assert [getattr(ours[0], name) for name in ("name", "consent", "enrolled", "expires", "walks")] == [
                 getattr(theirs[0], name) for name in ("name", "consent", "enrolled", "expires", "walks")
@@ -92,6 +99,10 @@ def walk_first(lines: Lines) -> Lines:
     return [lines[0], lines[2], lines[1], *lines[3:]]
 
 
+def without_what_was_denied(lines: Lines) -> Lines:
+    return [line for line in lines if line["kind"] != "denial"]
+
+
 def more_after_the_end(lines: Lines) -> Lines:
     return [*lines, lines[1]]
 
@@ -107,8 +118,9 @@ def changed(**fields: object) -> Callable[[Lines], Lines]:
     ("change", "message"),
     [
         (cut, "end is missing"),
-        (without_a_walk, "line 7 is out of place"),
+        (without_a_walk, "line 8 is out of place"),
         (walk_first, "line 2 is out of place"),
+        (without_what_was_denied, "line 8 is out of place"),
         (more_after_the_end, "after its end"),
         (changed(embedding="AAAA"), "line 3"),
         (changed(embedding="not base64!"), "line 3, walk.embedding"),
@@ -155,7 +167,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
             list(read_gallery(file))
     with pytest.raises(GalleryError, match="cannot be read: No such file"):
         list(read_gallery(tmp_path / "missing"))
-    header = {"kind": "header", "format": "gaitprint gallery", "version": 2, "made": "2026-01-01T00:00:00Z"}
+    header = {"kind": "header", "format": "gaitprint gallery", "version": 3, "made": "2026-01-01T00:00:00Z"}
     file.write_bytes(gzip.compress(json.dumps(header).encode()))
     with pytest.raises(GalleryError, match="newer Gaitprint"):
         list(read_gallery(file))
