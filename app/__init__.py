@@ -10,7 +10,27 @@
 Nothing heavy is imported until a function is first used.
 """
 
-from typing import TYPE_CHECKING, Any
+import sys
+
+
+def _end_quietly() -> None:
+    """Let Ctrl-C end the program without a traceback until the command line handles it, and after that."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _is_program() -> bool:
+    """Whether ``python -m app`` or ``gaitprint`` begins, and neither a program that uses this library nor a worker."""
+    name = "".join(sys.argv[:1])
+    return (name == "-m" and "app" in sys.orig_argv) or (name.endswith("gaitprint") and name in sys.orig_argv)
+
+
+if _is_program():  # before anything else is imported
+    _end_quietly()
+
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 __version__ = "0.2.0"
 __all__ = ["Gallery", "Result", "analyse", "identify", "load_network", "open_gallery"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,14 @@ def new_page(expected: str = "(?!)") -> Iterator[Page]:
         yield page
         browser.close()
         assert [error for error in errors if not re.search(expected, error)] == []
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait until a condition in JavaScript holds. Playwright's own way used ``eval`` once, which our pages forbid."""
+    end = time.monotonic() + 60
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"it does not come to this: {condition}"
+        page.wait_for_timeout(50)
 
 
 def check_looks(page: Page, name: str) -> None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
 from app.files import as_text
+from app.gait.embeddings import embed
 from app.gallery.codes import AXES, KEPT, LARGE, Axes, CodeIndex
 from app.gallery.distances import Distances, Metric, is_same_recording, part_distances
 from app.gallery.redaction import Redaction
@@ -630,7 +631,7 @@ class SqlGallery:
         with self._file.reading() as db:
             stored = [(walk_id, self._silhouettes(db, walk_id)) for walk_id in walk_ids]
         ready = [(walk_id, sequence) for walk_id, sequence in stored if sequence is not None]
-        embeddings = model.embed([sequence for _, sequence in ready])
+        embeddings = embed(model, [sequence for _, sequence in ready])
         done = 0
         with self._file.writing() as db:
             for (walk_id, _), embedding in zip(ready, embeddings, strict=True):

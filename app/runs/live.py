@@ -15,6 +15,7 @@ from threading import Event as Flag
 import numpy as np
 
 from app.errors import SettingsError, VideoError
+from app.gait.embeddings import embed
 from app.gallery.store import JSON, GalleryStore, NewWalk
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
@@ -344,7 +345,7 @@ class Watcher:
                 usable.append((person, walk.track, walk.sequence))
         if not usable:
             return
-        embeddings = self.stages.gait.embed([sequence for _, _, sequence in usable])
+        embeddings = embed(self.stages.gait, [sequence for _, _, sequence in usable])
         tracks = [track for _, track, _ in usable]
         scene = self._learn(embeddings, tracks)
         if self._judge is None and self._gallery.people():  # somebody was enrolled meanwhile

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.errors import NobodyFoundError
+from app.gait.embeddings import embed
 from app.progress import Stopwatch
 from app.stages import Run
 from app.types import Detections, Frame
@@ -118,7 +119,7 @@ def _embedded(all_walks: Iterable[Walk], path: Path, run: Run) -> tuple[list[Ana
     for group in batched(all_walks, _WALKS_AT_ONCE):
         usable = [walk for walk in group if walk.reason is None and walk.sequence is not None]
         with run.watch.measure("embed"):
-            embeddings = run.stages.gait.embed([walk.sequence for walk in usable if walk.sequence is not None])
+            embeddings = embed(run.stages.gait, [walk.sequence for walk in usable if walk.sequence is not None])
         by_track = {walk.track.track_id: e for walk, e in zip(usable, embeddings, strict=True)}
         measured = (step_seconds(walk.sequence) for walk in group if walk.sequence is not None)
         steps += [step for step in measured if step is not None]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from app.gait.embeddings import embed
 from app.settings import GaitSettings
 from app.stages import GaitModel
 from app.types import GaitSequence
@@ -64,6 +65,10 @@ class TestGaitModel:
         for one, found in zip(walks, together, strict=True):
             np.testing.assert_allclose(model.embed([one])[0].parts, found.parts, rtol=1e-4, atol=1e-5)
         assert np.abs(together[0].parts - together[2].parts).max() > 1e-4, "two walks that differ have one embedding"
+
+    def test_walks_are_told_apart(self, model: GaitModel) -> None:
+        for frames in (1, 8, 100):
+            assert len(embed(model, [walk(frames)])) == 1
 
     def test_nothing_in_nothing_out(self, model: GaitModel) -> None:
         assert model.embed([]) == []

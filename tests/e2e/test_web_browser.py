@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser import new_page
+from tests.browser import new_page, wait_until
 from tests.clips import Walker, crossing, write_clip
 
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
@@ -153,7 +153,7 @@ def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> 
     page.locator("#files").set_input_files(studio / "monday.mp4")
     picture = page.locator(".video img")
     picture.wait_for(timeout=PATIENCE)
-    page.wait_for_function("() => document.querySelector('.video img').naturalWidth > 0")
+    wait_until(page, "() => document.querySelector('.video img').naturalWidth > 0")
     page.get_by_role("checkbox").check()
     page.get_by_role("button", name="Start").click()
     page.locator(".progress, .player").first.wait_for()
@@ -193,7 +193,7 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     opened.value.locator("h1").wait_for()
     ready = "() => [...document.querySelectorAll('video')].some((video) => video.readyState > 0)"
     opened.value.evaluate("document.querySelectorAll('video').forEach((video) => video.load())")
-    opened.value.wait_for_function(ready)
+    wait_until(opened.value, ready)
     opened.value.close()
     name_first(page, "Anna", "said yes on Monday")
     name_first(page, "Ben", "said yes on Monday")
@@ -201,7 +201,7 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.locator(".track", has=page.get_by_text("Unknown", exact=True)).wait_for()
     name_first(page, "Ben", "said yes on Monday")
     assert sorted(page.locator(".renamed").all_text_contents()) == ["Anna", "Ben"]  # the painting says "unknown"
-    page.wait_for_function("document.activeElement.classList.contains('track')")  # where the keyboard was before
+    wait_until(page, "document.activeElement.classList.contains('track')")  # where the keyboard was before
 
     page.get_by_role("link", name="New run").click()
     page.get_by_role("radio", name="The gallery").check()
@@ -230,7 +230,7 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.get_by_role("button", name=f"Forget {right}").click()
     page.get_by_text("the result of the run “tuesday.mp4”").wait_for()
     page.keyboard.press("Escape")
-    page.wait_for_function("document.activeElement.textContent.startsWith('Forget')")
+    wait_until(page, "document.activeElement.textContent.startsWith('Forget')")
     page.get_by_role("button", name=f"Forget {right}").click()
     page.get_by_role("button", name="Forget", exact=True).click()
     page.get_by_text("Forgotten: 2 walks").wait_for()

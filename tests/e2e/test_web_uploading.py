@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="needs the extra 'web'")
 pytest.importorskip("playwright", reason="needs playwright")
 
 from app.web.options import WebOptions
-from tests.browser import check_looks, new_page
+from tests.browser import check_looks, new_page, wait_until
 from tests.clips import Scene, write_clip
 from tests.studio import served
 
@@ -102,12 +102,12 @@ def test_it_goes_on_after_the_connection_broke_and_after_a_reload(page: Page, fi
     line.carry(5 * MEGABYTE)
     page.locator("#files").set_input_files(films / "long.mp4")
     uploads = page.get_by_role("region", name="Uploads")
-    page.wait_for_function("() => document.querySelector('.upload progress').value > 0.5")
+    wait_until(page, "() => document.querySelector('.upload progress').value > 0.5")
     line.carry(0, offline=True)
     uploads.get_by_text("The connection broke. It goes on by itself.").wait_for()
     check_looks(page, "broken-upload")
     line.carry(2 * MEGABYTE)
-    page.wait_for_function("() => document.querySelector('.upload .said').textContent.includes('% of')")
+    wait_until(page, "() => document.querySelector('.upload .said').textContent.includes('% of')")
     page.on("dialog", lambda dialog: dialog.accept())
     page.reload()
     uploads.get_by_text("has arrived. Add the same file again to go on.").wait_for()
@@ -132,4 +132,4 @@ def test_what_cannot_be_taken_says_why_and_can_be_removed(page: Page, films: Pat
     uploads.get_by_role("button", name="Remove no.mp4").click()
     uploads.get_by_role("button", name="Stop long.mp4").click()
     uploads.wait_for(state="hidden")
-    page.wait_for_function("async () => (await (await fetch('api/uploads')).json()).length === 0")
+    wait_until(page, "async () => (await (await fetch('api/uploads')).json()).length === 0")

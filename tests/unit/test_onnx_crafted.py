@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.errors import CheckpointError
+from app.gait.embeddings import embed
 from app.settings import GaitSettings, SegmenterSettings
 from app.types import Frame, GaitSequence
 from app.weights import sessions
@@ -174,6 +175,49 @@ def test_a_gait_network_that_fails_only_on_a_walk_is_named(what: str, tmp_path: 
     with pytest.raises(CheckpointError, match=rf"gait\.onnx.*{reason}"):
         for length in (9, 7):
             model.embed([GaitSequence(np.arange(length), silhouettes[:length], 25.0)])
+
+
+ALL_ALIKE: dict[str, tuple[Callable[[], list[Any]], dict[str, Any]]] = {
+    "zeros": (lambda: [node("ReduceMean", "x", to="m", **MEAN), node("Mul", "m", "n")], {"n": np.float32(0)}),
+    "constants": (
+        lambda: [node("ReduceMean", "x", to="m", **MEAN), node("Mul", "m", "n", to="o"), node("Add", "o", "c")],
+        {"n": np.float32(0), "c": np.arange(44, dtype=np.float32)},
+    ),
+    "nearly constants": (
+        lambda: [node("ReduceMean", "x", to="m", **MEAN), node("Mul", "m", "n", to="o"), node("Add", "o", "c")],
+        {"n": np.float32(1e-5), "c": np.float32(1)},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ALL_ALIKE)
+def test_a_gait_network_to_which_all_walks_are_alike_is_refused(what: str, tmp_path: Path) -> None:
+    nodes, constants = ALL_ALIKE[what]
+    model = gait_models.build(
+        GaitSettings(checkpoint=plain(tmp_path / "gait.onnx", GAIT, nodes(), {}, **constants)), ()
+    )
+    silhouettes = np.zeros((9, 64, 64), np.uint8)
+    silhouettes[:, :, 20:40] = 255
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"gait\.onnx gives all walks the same embedding"):
+            embed(model, [GaitSequence(np.arange(9), silhouettes, 25.0)])
+
+
+def test_whether_a_gait_network_tells_walks_apart_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = gait_models.build(
+        GaitSettings(checkpoint=plain(tmp_path / "gait.onnx", GAIT, [node("ReduceMean", "x", **MEAN)], {})), ()
+    )
+    asked: list[int] = []
+    as_it_is = model.embed
+    monkeypatch.setattr(model, "embed", lambda walks: asked.append(len(walks)) or as_it_is(walks))
+    silhouettes = np.zeros((9, 64, 64), np.uint8)
+    blank = GaitSequence(np.arange(9), silhouettes.copy(), 25.0)
+    silhouettes[:, :, 20:40] = 255
+    walks = [GaitSequence(np.arange(9), silhouettes, 25.0)] * 2
+    assert [len(embed(model, some)) for some in ([], walks, walks, [blank])] == [0, 2, 2, 1]
+    assert asked == [0, 2, 1, 2, 1]
 
 
 def matte(path: Path, nodes: list[Any], properties: dict[str, str] | None = None, **constants: Any) -> CheckpointFile:

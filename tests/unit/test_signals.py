@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -192,6 +193,48 @@ def test_ctrl_c_before_and_after_the_command_gives_no_traceback(moment: str) -> 
     )
     assert ended.returncode in (-signal.SIGINT, 130), ended.stderr
     assert ended.stderr.replace(STOPPING, "").strip() == ""
+
+
+# `sitecustomize`, which Python imports before the program.
+ASKED_WHILE_IMPORTED = """
+import os, signal, sys
+
+def look(frame, event, argument):
+    code = frame.f_code
+    if event == "return" and code.co_name == "<module>" and code.co_filename.endswith(os.environ["MOMENT"]):
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.setprofile(look)
+"""
+
+
+@pytest.mark.parametrize("moment", ["app/__init__.py", "app/cli/__init__.py", "app/errors.py", "app/cli/main.py"])
+@pytest.mark.parametrize("way", ["python -m app", "gaitprint"])
+def test_ctrl_c_while_the_program_is_imported_gives_no_traceback(way: str, moment: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ASKED_WHILE_IMPORTED)
+    script = tmp_path / "gaitprint"  # as pip writes it
+    script.write_text("import sys\nfrom app.__main__ import run\nsys.exit(run())\n")
+    ended = subprocess.run(
+        [sys.executable, *(["-m", "app"] if way != "gaitprint" else [str(script)]), "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "MOMENT": str(Path(moment))},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        preexec_fn=_listen,
+    )
+    assert ended.returncode == -signal.SIGINT, ended.stderr
+    assert ended.stderr == ""
+
+
+def test_a_program_that_uses_the_library_keeps_its_ctrl_c(tmp_path: Path) -> None:
+    script = tmp_path / "other.py"
+    script.write_text("import app, signal, sys\nsys.exit(signal.getsignal(2) is not signal.default_int_handler)\n")
+    ended = subprocess.run(
+        [sys.executable, str(script), "app"], env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=_listen
+    )
+    assert ended.returncode == 0
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
