@@ -76,7 +76,9 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             need_replaceable(path, replaces)  # again, because something may have been put there meanwhile
-            if path.is_dir() and temporary.is_dir():
+            if path.is_dir():
+                if not temporary.is_dir():
+                    raise _is_folder(path)
                 shutil.rmtree(path)
             temporary.replace(path)
     finally:
@@ -212,6 +214,22 @@ def need_file(path: Path, error: type[GaitprintError]) -> None:
         raise error(f"{path} is not a file.")
 
 
+def need_new(path: Path, *, overwrite: bool, option: str = "--overwrite") -> None:
+    """Make sure that a file can be written to `path`, where no file lies yet unless `overwrite` is set.
+
+    Args:
+        path: of the file.
+        overwrite: whether a file may be replaced.
+        option: of the command line, which sets `overwrite`.
+
+    Raises:
+        OutputError: see `need_writable`, or there is a file.
+    """
+    if path.is_file() and not overwrite:
+        raise OutputError(f"{path} exists already. Give another name, or {option} to replace it.")
+    need_writable(path)
+
+
 def need_writable(path: Path) -> None:
     """Make sure that a file can be written to `path` before the work for it begins. The attempt leaves nothing behind.
 
@@ -219,10 +237,14 @@ def need_writable(path: Path) -> None:
         OutputError: see `written_whole`, or `path` is a folder.
     """
     if path.is_dir():
-        raise OutputError(f"{path} is a folder. Give the name of a file.")
+        raise _is_folder(path)
     with suppress(_TriedError), written_whole(path) as temporary:
         temporary.touch()
         raise _TriedError
+
+
+def _is_folder(path: Path) -> OutputError:
+    return OutputError(f"{path} is a folder. Give the name of a file.")
 
 
 class _TriedError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -21,6 +22,8 @@ _HALF = ".*.partial*"  # see `app.files.written_whole`
 _CACHED = (f"{'?' * 32}.zip", f"*{SHEET}")  # archives with everybody's silhouettes, and pictures of everybody
 _DUE = ".clear"  # a file in the cache which says that it must be cleared as soon as nobody uses the folder
 _PATIENCE = 30.0  # s that another program may take to clear the folder
+_TRIES = 200
+"""So often is a lock tried that other programs remove."""
 
 
 @contextmanager
@@ -64,8 +67,6 @@ _users_lock = threading.Lock()
 def _enter(output: Path) -> _User:
     file = output / "cache" / ".lock"
     made = [folder for folder in file.parents if not folder.exists()]
-    with explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
     return _User(_locked(file), made)
 
 
@@ -112,8 +113,29 @@ def _locked(file: Path) -> sqlite3.Connection:
     """Remove half-written files if nobody else uses the folder, then take a lock that many programs can hold.
 
     SQLite provides the lock, because it has locks on every system, which end with a killed program, and because a file
-    with its lock can be removed safely.
+    with its lock can be removed safely: whoever has locked a file that is gone by then tries again.
     """
+    for _ in range(_TRIES):
+        if (lock := _tried(file)) is not None:
+            return lock
+    with explained(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    raise OutputError(f"{file} cannot be locked: other programs remove it again and again. Give another folder.")
+
+
+def _tried(file: Path) -> sqlite3.Connection | None:
+    """Try to lock a file that is made if need be; None where another program has just left the folder and removed it.
+
+    A third program may have made it anew by then, so it must be the same file afterwards.
+    """
+    with explained(file):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
+            found = _identity(file)
+        except FileNotFoundError:
+            return None
+    lock = None
     try:
         lock = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         if _alone(lock):
@@ -121,14 +143,27 @@ def _locked(file: Path) -> sqlite3.Connection:
             lock.execute("ROLLBACK")
         lock.execute("BEGIN")
         lock.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if file.exists() and _identity(file) == found:
+            taken, lock = lock, None
+            return taken
     except sqlite3.OperationalError as error:
+        if not file.parent.is_dir():
+            return None
         if "full" in str(error):
             raise OutputError(f"No space is left to write {file}. Free some space, or give another folder.") from error
         raise OutputError(f"{file} cannot be locked: {error}. Give another folder.") from error
-    if file.exists():
-        return lock
-    lock.close()  # another program has just left the folder, and removed the file
-    return _locked(file)
+    except FileNotFoundError:
+        return None
+    finally:
+        if lock is not None:
+            lock.close()
+    return None
+
+
+def _identity(file: Path) -> tuple[int, int, int]:
+    """Return what tells a file from a later one of the same name."""
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _alone(lock: sqlite3.Connection) -> bool:

@@ -150,11 +150,9 @@ def access(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write everything that is stored of a person into a zip, because they asked for it."""
-    from app.errors import GalleryError
-    from app.files import written_whole
+    from app.files import need_new, written_whole
 
-    if out.exists() and not overwrite:
-        raise GalleryError(f"{out} exists already. Give another name, or --overwrite.")
+    need_new(out, overwrite=overwrite)
     with gallery_service(gallery_db) as gallery, written_whole(out) as temporary:
         temporary.touch(mode=0o600)
         with temporary.open("r+b") as file:
@@ -214,10 +212,9 @@ def export_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Write everybody, with everything stored about them, into one file."""
-    from app.errors import GalleryError
+    from app.files import need_new
 
-    if file.exists() and not overwrite:
-        raise GalleryError(f"{file} exists already. Give another name, or --overwrite.")
+    need_new(file, overwrite=overwrite)
     with gallery_service(gallery_db) as gallery, ProgressBars(transient=True) as bars:
         people, walks = gallery.export(file, bars)
     say(

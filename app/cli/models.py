@@ -87,14 +87,11 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a gait network as an ONNX file, which needs no torch, and compare the results of both."""
-    from app.errors import OutputError
-    from app.files import need_writable
+    from app.files import need_new
     from app.lab.training.gait.export import export_checkpoint
     from app.weights.checkpoints import CheckpointFile
 
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists already. Give another name, or --force to replace it.")
-    need_writable(out)
+    need_new(out, overwrite=force, option="--force")
     file = CheckpointFile.given(checkpoint)
     made = export_checkpoint(file.path, out, config, "float16" if half else "float32")
     say(

@@ -397,7 +397,9 @@ class Killing:
         text, code = said(place), os.waitstatus_to_exitcode(status)
         if code not in (0, 128 + number, -number):  # a signal that comes before the command begins ends it at once
             raise FaultError(f"{number.name} ends it with code {code}: {text[-3000:]}")
-        if "Traceback" in text or "Exception ignored" in text:
+        # Python itself gives a traceback when Ctrl-C comes before the first line of the program.
+        had_begun = code != -signal.SIGINT or f"{ROOT / 'app'}{os.sep}" in text
+        if had_begun and ("Traceback" in text or "Exception ignored" in text):
             raise FaultError(f"{number.name} gives a traceback: {text[-3000:]}")
         if code == 130 and _STOPPED.decode() not in text:
             raise FaultError(f"{number.name} ends it without a word: {text[-3000:]}")

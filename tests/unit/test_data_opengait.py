@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.lab.data.opengait import DataSetError, _array, read_partition, read_silhouettes, walk_files
+from app.lab.data.opengait import (
+    DataSetError,
+    _array,
+    read_heatmaps,
+    read_parsing,
+    read_partition,
+    read_silhouettes,
+    walk_files,
+)
 
 
 def silhouettes(frames: int = 3, rows: int = 64, columns: int = 64) -> Any:
@@ -71,6 +79,14 @@ class TestReadSilhouettes:
     def test_what_is_no_walk_is_told(self, tmp_path: Path, content: Any, says: str) -> None:
         with pytest.raises(DataSetError, match=says):
             read_silhouettes(put(tmp_path / "0.pkl", content))
+
+    @pytest.mark.parametrize("size", [(64, 3000), (64, 65), (64, 43), (128, 64), (128, 129), (3000, 64), (44, 64)])
+    @pytest.mark.parametrize("what", ["silhouettes", "skeleton maps", "maps of body parts"])
+    def test_unlikely_shapes_are_not_cut_in_silence(self, tmp_path: Path, what: str, size: tuple[int, int]) -> None:
+        read = {"silhouettes": read_silhouettes, "skeleton maps": read_heatmaps}.get(what, read_parsing)
+        pictures = np.ones((2, *((2,) if what == "skeleton maps" else ()), *size), np.uint8)
+        with pytest.raises(DataSetError, match=rf"{size[0]} x {size[1]} px|\(2, (2, )?{size[0]}, {size[1]}\)"):
+            read(put(tmp_path / "0.pkl", pictures))
 
     def test_damage_is_told(self, tmp_path: Path) -> None:
         path = put(tmp_path / "0.pkl", silhouettes())

@@ -12,7 +12,7 @@ from subprocess import PIPE
 import pytest
 
 from app.errors import OutputError
-from app.files import explained, need_writable, written_whole
+from app.files import explained, need_new, need_writable, written_whole
 
 _OURS = r"\d{3}(/\d{6}\.png)?"  # a folder of silhouettes
 
@@ -166,6 +166,28 @@ def test_what_may_be_written_is_tried_without_a_trace(tmp_path: Path) -> None:
     assert (tmp_path / "old.json").read_text() == "old"
     with pytest.raises(OutputError, match="is a folder"):
         need_writable(tmp_path)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_folder_where_a_file_is_to_be_written_stays_and_is_called_so(filled: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if filled:
+        (folder / "mine").touch()
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"folder is a folder\. Give the name of a file"):
+            need_new(folder, overwrite=overwrite)
+    with pytest.raises(OutputError, match=r"folder (is a folder\. Give the name of a file|holds mine)"):
+        _write_file(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", *(["mine"] if filled else [])]
+
+
+def test_a_file_is_replaced_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "old").touch()
+    need_new(tmp_path / "new", overwrite=False)
+    need_new(tmp_path / "old", overwrite=True)
+    with pytest.raises(OutputError, match=r"old exists already\. Give another name, or --force to replace it"):
+        need_new(tmp_path / "old", overwrite=False, option="--force")
 
 
 def test_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:

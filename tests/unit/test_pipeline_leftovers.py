@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from app import workspace
 from app.errors import OutputError
 from app.workspace import clear_cache, in_use
 
@@ -121,6 +127,56 @@ def test_threads_of_one_program_come_and_go_at_any_time(tmp_path: Path) -> None:
         thread.join()
     assert faults == []
     assert not output.parent.exists()
+
+
+def test_a_lock_is_not_taken_on_a_file_that_others_have_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One program opens the file, a second leaves and removes it, and a third makes it anew."""
+    file = tmp_path / "cache" / ".lock"
+    others: list[sqlite3.Connection] = []
+    alone = workspace._alone
+
+    def replaced(lock: sqlite3.Connection) -> bool:
+        is_alone = alone(lock)
+        if not others:
+            file.unlink()
+            others.append(sqlite3.connect(file, isolation_level=None))
+            others[0].execute("BEGIN")
+            others[0].execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return is_alone
+
+    monkeypatch.setattr(workspace, "_alone", replaced)
+    with in_use(tmp_path):
+        assert not alone(others[0]), "both believe that nobody else is there"
+    others[0].close()
+
+
+@pytest.mark.parametrize("moment", ["before the file is made", "before it is opened", "after it was opened"])
+def test_a_folder_that_others_remove_meanwhile_is_made_again(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, removed = tmp_path / "output", list[bool]()
+
+    def removing(function: Callable[..., Any], *, first: bool = True) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **more: Any) -> Any:
+            found = None if first else function(*arguments, **more)
+            if (output / "cache").exists() and not removed:
+                removed.append(True)
+                shutil.rmtree(output)
+            return function(*arguments, **more) if first else found
+
+        return wrapped
+
+    if moment == "before the file is made":
+        monkeypatch.setattr(workspace.os, "open", removing(os.open))
+    else:
+        connect = removing(sqlite3.connect, first=moment == "before it is opened")
+        monkeypatch.setattr(workspace, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": connect}))
+    with in_use(output):
+        assert (output / "cache" / ".lock").exists()
+    assert removed
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(

@@ -280,11 +280,10 @@ def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
     if found.ndim != 3 or not found.size or found.dtype not in (np.uint8, bool):
         raise DataSetError(f"{path} holds {_shape(found)}, not silhouettes: uint8 (T, 64, 64).")
     silhouettes = found.astype(np.uint8) * np.uint8(255) if found.max() <= 1 else found
+    _need_usual_size(found, path, "silhouettes")
     height = found.shape[1]
     columns = height * _COLUMNS // 64
     margin = (found.shape[2] - columns) // 2
-    if height not in (64, 128) or margin < 0:
-        raise DataSetError(f"{path} holds silhouettes of {height} x {found.shape[2]} px, not 64 x 64 or 64 x 44.")
     if height < (rows or height):
         raise DataSetError(
             f"{path} holds silhouettes of {height} rows, not {rows}. Make the data set with --size {rows}."
@@ -293,6 +292,16 @@ def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
     if height > (rows or height):
         silhouettes = np.stack([cv2.resize(one, (_COLUMNS, 64), interpolation=cv2.INTER_AREA) for one in silhouettes])
     return np.ascontiguousarray(silhouettes)
+
+
+def _need_usual_size(pictures: NDArray[Any], path: Path, what: str) -> None:
+    """Make sure that pictures (..., rows, columns) have 64 or 128 rows, and from 44/64 as many columns to as many.
+
+    Of wider ones, the middle would be taken, which shows something else than what was meant.
+    """
+    rows, columns = pictures.shape[-2:]
+    if rows not in (64, 128) or not rows * _COLUMNS // 64 <= columns <= rows:
+        raise DataSetError(f"{path} holds {what} of {rows} x {columns} px, not 64 x 64 or 64 x 44.")
 
 
 def read_keypoints(path: Path, joints: int = 17) -> Floats:
@@ -321,6 +330,7 @@ def read_heatmaps(path: Path) -> Bytes:
     found = _array(path)
     if found.ndim != 4 or not found.size or found.shape[1:3] != (2, 64) or found.dtype != np.uint8:
         raise DataSetError(f"{path} holds {_shape(found)}, not skeleton maps: uint8 (T, 2, 64, 64).")
+    _need_usual_size(found, path, "skeleton maps")
     return np.asarray(found, np.uint8)
 
 
@@ -336,13 +346,12 @@ def read_parsing(path: Path) -> Bytes:
     wanted = "uint8 (T, 64, 64), labels of body parts from 0 (none) to 11"
     if found.ndim != 3 or not found.size or found.dtype != np.uint8 or found.shape[1] not in (64, 128):
         raise DataSetError(f"{path} holds {_shape(found)}, not maps of body parts: {wanted}.")
+    _need_usual_size(found, path, "maps of body parts")
     if found.max() > len(BODY_PARTS):
         raise DataSetError(f"{path} holds numbers up to {found.max()}, not maps of body parts: {wanted}.")
     step = found.shape[1] // 64
     labels = found[:, ::step, ::step]
     margin = (labels.shape[2] - _COLUMNS) // 2
-    if margin < 0:
-        raise DataSetError(f"{path} holds maps of {found.shape[1]} x {found.shape[2]} px, not 64 x 64 or 64 x 44.")
     return np.ascontiguousarray(labels[:, :, margin : margin + _COLUMNS])
 
 
