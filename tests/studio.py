@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +129,27 @@ def new_studio(folder: Path) -> Studio:
     return Studio(options, jobs, videos, People(options, jobs, videos))
 
 
+def picture_of(camera: str) -> bytes:
+    """A small picture, a JPEG, which names the camera."""
+    out = BytesIO()
+    colours = np.random.default_rng(len(camera)).integers(0, 255, (32, 16, 3)).astype(np.uint8)
+    Picture.fromarray(colours).save(out, "JPEG", comment=f"seen by {camera}".encode())
+    return out.getvalue()
+
+
 def meet_strangers(gallery_db: Path, *cameras: str) -> None:
-    """Let cameras see one stranger each."""
+    """Let cameras see one stranger each, and keep a picture of all but the last."""
     rng = np.random.default_rng(len(cameras))
     with open_store(gallery_db) as gallery:
         strangers = open_strangers(gallery_db, create=True)
         assert strangers is not None
         with strangers:
             for camera in cameras:
-                walk = NewWalk(Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", 9), camera)
+                walk = NewWalk(
+                    Embedding(rng.normal(size=(2, 8)).astype(np.float32), "gei", 9),
+                    camera,
+                    thumbnail=picture_of(camera) if camera != cameras[-1] else None,
+                )
                 one = strangers.enrol_stranger([walk], retain_days=3)
                 gallery.record("left", source=camera, name=None, stranger=one.name)
 

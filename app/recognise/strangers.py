@@ -24,7 +24,7 @@ class StrangerOptions:
 
     `far` is the false accept rate of their own threshold, where scores say what a distance means (the smallest that
     they can tell, where that is larger); `threshold` is that threshold itself. Strangers are dropped `retain_days`
-    after they were last seen.
+    after they were last seen. With `pictures`, each of their walks is kept with a picture.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -32,6 +32,7 @@ class StrangerOptions:
     far: Annotated[float, Field(gt=0, lt=1)] = 0.001
     threshold: Annotated[float, Field(gt=0)] | None = None
     retain_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    pictures: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class StrangerJudge:
         self._learnt_from = 0
         self._last: dict[tuple[str, str], float] = {}  # when each stranger was last in view of a camera, in s
         self._one_at_a_time = Lock()
+
+    @property
+    def pictures(self) -> bool:
+        """Whether walks are to be kept with pictures."""
+        return self._options.pictures
 
     def meet(self, walk: NewWalk, track: Track, since: float, until: float) -> Met:
         """Say which stranger an unknown walk is of, and keep the walk.

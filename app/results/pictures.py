@@ -10,6 +10,7 @@ import numpy as np
 from app.types import Bytes, GaitSequence, Ints
 
 _STRIP, _STRIP_SECONDS = 8, 1.2  # silhouettes over one gait cycle (Winter 1991)
+_FEW = 3  # silhouettes where they stand for a photograph
 _BODY = slice(10, 54)  # gait recognition usually keeps these 44 of 64 columns
 _GREYS = 17  # grey levels that are kept, which halves the size of the pictures
 
@@ -46,12 +47,24 @@ def _strip(frames: Ints, silhouettes: Bytes, parts: Bytes | None, fps: float) ->
 
     Where body parts are known, each has its colour.
     """
-    cycle = np.flatnonzero(np.abs(frames - frames[len(frames) // 2]) <= fps * _STRIP_SECONDS / 2)
-    rows = cycle[np.linspace(0, len(cycle) - 1, min(_STRIP, len(cycle))).round().astype(int)]
+    rows = _over_a_cycle(frames, fps, _STRIP)
     opacity = np.concatenate(list(silhouettes[rows]), axis=1)
     if parts is None:
         return _ink(opacity)
     return _ink(opacity, _PART_COLOURS[np.concatenate(list(parts[rows]), axis=1)])
+
+
+def _over_a_cycle(frames: Ints, fps: float, most: int) -> Ints:
+    """Return up to `most` places in a walk, evenly spread over a gait cycle in its middle."""
+    cycle = np.flatnonzero(np.abs(frames - frames[len(frames) // 2]) <= fps * _STRIP_SECONDS / 2)
+    return cycle[np.linspace(0, len(cycle) - 1, min(most, len(cycle))).round().astype(int)]
+
+
+def silhouettes_jpeg(sequence: GaitSequence) -> bytes:
+    """Return a few silhouettes of a walk side by side, dark on a light ground, as a JPEG."""
+    rows = _over_a_cycle(sequence.frame_indices, sequence.fps, _FEW)
+    picture = 255 - np.concatenate(list(sequence.silhouettes[rows][:, :, _BODY]), axis=1) // 5 * 4
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
 
 def _energy(silhouettes: Bytes) -> bytes:

@@ -66,7 +66,7 @@ class BestCrops:
     def look(self, frame: Frame) -> None:
         """Cut the crops that are wanted out of a frame."""
         for track_id, box in self._wanted.get(frame.index, ()):
-            crop = _crop(frame.image, box)
+            crop = crop_of(frame.image, box)
             if crop is None:
                 continue
             sharpness = float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
@@ -182,8 +182,16 @@ def _windows(boxes: Floats) -> Floats:
     return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
 
 
-def _crop(image: Image, box: Floats) -> Image | None:
-    """Cut out the window of a box in the size `_CROP`. Beyond the frame, its edge is repeated."""
+def crop_of(image: Image, box: Floats) -> Image | None:
+    """Cut a person out of a picture.
+
+    Args:
+        image: uint8 (H, W, 3) BGR.
+        box: the person, (4,) px.
+
+    Returns:
+        uint8 BGR, 128 px wide and 256 px high; beyond the frame, its edge is repeated. None for a box without area.
+    """
     x1, y1, x2, y2 = np.round(_windows(box[None])[0]).astype(int).tolist()
     if x1 == x2 or y1 == y2:
         return None

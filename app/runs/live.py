@@ -21,10 +21,12 @@ from app.progress import Stopwatch
 from app.recognise.covisible import covisible
 from app.recognise.judge import Decision, Judge, Scene
 from app.recognise.strangers import StrangerJudge
+from app.results.pictures import silhouettes_jpeg
+from app.results.portraits import crop_of, jpeg
 from app.results.render import region_to_blur
 from app.settings import QualitySettings
 from app.stages import Stages
-from app.types import Embedding, Frame, GaitSequence, Ints, Sureness, Track, TrackedBoxes, VideoInfo
+from app.types import Embedding, Floats, Frame, GaitSequence, Image, Ints, Sureness, Track, TrackedBoxes, VideoInfo
 from app.video.areas import Areas, Point, Stillness, foot
 from app.video.blur import blur
 from app.video.live import Outage, Pause, Source
@@ -48,6 +50,8 @@ _LOOKS = 100
 """So many of the last looks at a person are remembered, to tell who was in view at the same time."""
 _LONGEST_STILL = 5.0
 """After so many seconds without movement people are looked for all the same."""
+_TALLER = 1.1
+"""A person's picture is replaced by one in which they are taller by this factor."""
 _FEWEST_VOTES = 2
 """A name needs at least so many votes, and more than half of all votes."""
 
@@ -88,7 +92,7 @@ class _Person:
     `since` and `last` are the times in s at which the person was first and last seen. `last_count` is the number of
     frames that the watch had seen before the last one with this person. `reason` says why the walk of the last look
     cannot be used, and `why` why that look gave no name. `embedding` is of the longest walk of
-    all `looks` that could be used.
+    all `looks` that could be used. `picture` is the person where they were `tallest` (px).
     """
 
     track_id: int
@@ -104,6 +108,14 @@ class _Person:
     why: str | None = None
     embedding: Embedding | None = None
     looks: int = 0
+    picture: Image | None = None
+    tallest: float = 0.0
+
+    def show(self, image: Image, box: Floats) -> None:
+        """Keep the picture, uint8 (H, W, 3) BGR, in which the person is largest."""
+        height = float(box[3] - box[1])
+        if height > _TALLER * self.tallest and (picture := crop_of(image, box)) is not None:
+            self.tallest, self.picture = height, picture
 
     def forget_before(self, frame: int) -> None:
         while self.boxes and self.boxes[0][0] < frame:
@@ -198,6 +210,7 @@ class Watcher:
         areas: Areas | None = None,
     ) -> None:
         self._strangers, self._areas = strangers, areas or Areas()
+        self._photographs = strangers is not None and strangers.pictures and stages.settings.output.blur == "none"
         self._stillness, self._still_since = Stillness(), 0.0
         self._feet: dict[int, Point] = {}
         for card in (stages.detector.card, stages.segmenter.card):
@@ -269,7 +282,10 @@ class Watcher:
             self.stages.pose,
             self.stages.parser,
         ):
-            self._people[cut.track_id].cuts.append(cut)
+            person = self._people[cut.track_id]
+            person.cuts.append(cut)
+            if self._photographs and cut.reason is None and person.identity is None:
+                person.show(frame.image, person.boxes[-1][1])
         for person in list(self._people.values()):
             person.forget_before(person.boxes[-1][0] - self._window + 1)
             is_gone = self._now - person.last > settings.track.lost_seconds
@@ -445,11 +461,19 @@ class Watcher:
         if self._strangers is None or not unknown or person.embedding is None:
             return {}
         seconds = round(person.last - person.since, 3)
-        walk = NewWalk(person.embedding, self._source.name, person.track_id, seconds=seconds)
+        picture = self._picture_of(person) if self._strangers.pictures else None
+        walk = NewWalk(person.embedding, self._source.name, person.track_id, seconds=seconds, thumbnail=picture)
         frames = np.array([frame for frame, _, _ in person.boxes], np.int64)
         track = _track_of(person.track_id, frames)
         met = self._strangers.meet(walk, track, self._begun + person.since, self._begun + person.last)
         return {"stranger": met.name, "new": met.is_new, "probability": _rounded(met.probability)}
+
+    def _picture_of(self, person: _Person) -> bytes | None:
+        """Return a photograph of a stranger, a JPEG; where people are blurred, their last silhouettes."""
+        if person.picture is not None:
+            return jpeg(person.picture)
+        sequence = person.window(self.info, self.stages.settings.quality).sequence
+        return silhouettes_jpeg(sequence) if sequence is not None else None
 
     def _slow_rate(self, why: str) -> str:
         """Return a remark for a walk that cannot be used, if too few of the pictures could be looked at."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from app.gallery.store import EnrolledWalk, Person
 from app.gallery.strangers import sightings
 from app.web.api import Here, router
+from app.web.options import NotThereError
 
 __all__ = ["router"]  # that of `app.web.api`, with the requests below
 _MOST_SIGHTINGS = 100
@@ -29,7 +30,8 @@ def strangers(site: Here) -> list[dict[str, Any]]:
         walks: dict[int, list[EnrolledWalk]] = {}
         for walk in store.walks():
             walks.setdefault(walk.person_id, []).append(walk)
-        everybody = [_stranger(one, walks.get(one.person_id, [])) for one in store.people()]
+        pictured = store.pictured()
+        everybody = [_stranger(one, walks.get(one.person_id, []), one.person_id in pictured) for one in store.people()]
     return sorted(everybody, key=lambda one: str(one["last_seen"]), reverse=True)
 
 
@@ -44,7 +46,43 @@ def stranger(site: Here, stranger_id: int) -> dict[str, Any]:
             {"time": event.time.isoformat(), "camera": event.details.get("source"), "event": event.event}
             for event in seen
         ]
-        return {**_stranger(one, found.store.walks(one.name)), "sightings": told}
+        walks = found.store.walks(one.name)
+        pictured = {walk.walk_id for walk in walks if found.store.walk(walk.walk_id).thumbnail is not None}
+        kept = [
+            {
+                "walk_id": walk.walk_id,
+                "camera": walk.source,
+                "added": walk.added.isoformat(),
+                "seconds": walk.seconds,
+                "has_picture": walk.walk_id in pictured,
+            }
+            for walk in walks
+        ]
+        return {**_stranger(one, walks, bool(pictured)), "sightings": told, "walk_list": kept}
+
+
+@router.get("/strangers/{stranger_id}/picture")
+def stranger_picture(site: Here, stranger_id: int) -> Response:
+    """Return the newest picture of a stranger, a JPEG: a photograph, or silhouettes where people are blurred."""
+    with site.people.strangers() as (_, found):
+        jpeg = found.store.thumbnail(site.people.get(found.store, stranger_id).name)
+    return _picture(jpeg)
+
+
+@router.get("/strangers/{stranger_id}/walks/{walk_id}/picture")
+def stranger_walk_picture(site: Here, stranger_id: int, walk_id: int) -> Response:
+    """Return the picture of one walk of a stranger, a JPEG."""
+    with site.people.strangers() as (_, found):
+        walks = found.store.walks(site.people.get(found.store, stranger_id).name)
+        own = any(walk.walk_id == walk_id for walk in walks)
+        jpeg = found.store.walk(walk_id).thumbnail if own else None
+    return _picture(jpeg)
+
+
+def _picture(jpeg: bytes | None) -> Response:
+    if jpeg is None:
+        raise NotThereError("There is no picture of this stranger.")
+    return Response(jpeg, media_type="image/jpeg")
 
 
 class Named(BaseModel):
@@ -81,7 +119,7 @@ async def drop_stranger(site: Here, stranger_id: int) -> dict[str, int]:
         return {"walks": await asyncio.to_thread(site.people.drop_stranger, stranger_id)}
 
 
-def _stranger(one: Person, walks: list[EnrolledWalk]) -> dict[str, Any]:
+def _stranger(one: Person, walks: list[EnrolledWalk], has_picture: bool) -> dict[str, Any]:
     last: datetime = max((walk.added for walk in walks), default=one.enrolled)
     return {
         "stranger_id": one.person_id,
@@ -91,4 +129,5 @@ def _stranger(one: Person, walks: list[EnrolledWalk]) -> dict[str, Any]:
         "last_seen": last.isoformat(),
         "expires": one.expires.isoformat() if one.expires else None,
         "cameras": sorted({walk.source for walk in walks}),
+        "has_picture": has_picture,
     }

@@ -8,11 +8,13 @@ import time
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from PIL import Image as Picture
 from typer.testing import CliRunner
 
 import app
@@ -208,6 +210,24 @@ def test_the_configuration_is_followed_when_it_changes(studio: Path, known: list
         stop.set()
         running.join()
     assert set(watch.cameras) == {"hall"}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kept", ["photograph", "silhouettes", "nothing"])
+def test_strangers_are_kept_with_a_picture(studio: Path, known: list[NewWalk], tmp_path: Path, kept: str) -> None:
+    used = stages(tmp_path)
+    used = replace(used, settings=used.settings.changed({"output.blur": "faces" if kept == "silhouettes" else "none"}))
+    options = StrangerOptions(threshold=0.9, pictures=kept != "nothing")
+    config = WatchConfig({"yard": CameraConfig(str(studio / "input_videos" / "probe1.mp4"))}, strangers=options)
+    with gallery_of(known, tmp_path) as gallery:
+        run_until_done(Watch(config, gallery, used, [Kept()], LIVE), "yard")
+        assert gallery.strangers is not None
+        (jpeg,) = {gallery.strangers.store.thumbnail(one.name) for one in gallery.strangers.store.people()}
+        if jpeg is not None:
+            gallery.strangers.name("stranger-0001", "Ben", consent="yes")
+            assert gallery.store.thumbnail("Ben") == jpeg
+    sizes = {"photograph": (128, 256), "silhouettes": (3 * 44, 64), "nothing": None}
+    assert (Picture.open(BytesIO(jpeg)).size if jpeg is not None else None) == sizes[kept]
 
 
 def test_mistakes_in_a_configuration_are_named(tmp_path: Path) -> None:

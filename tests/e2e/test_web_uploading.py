@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 MEGABYTE = 1 << 20
+COPIES = """new Promise((resolve) => {
+    const opening = indexedDB.open("gaitprint", 1);
+    opening.onsuccess = () => {
+        const asked = opening.result.transaction("uploads").objectStore("uploads").getAllKeys();
+        asked.onsuccess = () => { opening.result.close(); resolve(asked.result); };
+    };
+})"""
+"""The uploads of which the browser keeps a copy."""
 
 
 @pytest.fixture
@@ -62,7 +70,8 @@ class Line:
 
 
 def test_a_whole_folder_is_sent_while_another_page_is_open(page: Page, films: Path) -> None:
-    Line(page).carry(8 * MEGABYTE)
+    line = Line(page)
+    line.carry(MEGABYTE)
     page.locator("#folder").set_input_files(films)
     page.get_by_text("1 of 4 files are no videos and were left out").wait_for()
     page.get_by_role("link", name="Runs").click()
@@ -71,6 +80,7 @@ def test_a_whole_folder_is_sent_while_another_page_is_open(page: Page, films: Pa
     uploads.get_by_text("long.mp4").wait_for()
     check_looks(page, "uploading")
     assert page.evaluate("window.dispatchEvent(new Event('beforeunload', {cancelable: true}))") is False, "it asks"
+    line.carry(-1)
     uploads.wait_for(state="hidden")
     assert page.evaluate("window.dispatchEvent(new Event('beforeunload', {cancelable: true}))") is True
     page.get_by_role("link", name="New run").click()
@@ -108,12 +118,36 @@ def test_it_goes_on_after_the_connection_broke_and_after_a_reload(page: Page, fi
     check_looks(page, "broken-upload")
     line.carry(2 * MEGABYTE)
     wait_until(page, "() => document.querySelector('.upload .said').textContent.includes('% of')")
+    wait_until(page, f"async () => (await {COPIES}).length === 1")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    wait_until(page, "() => document.querySelector('.upload progress')?.value > 0.35")
+    with page.expect_popup() as opened:
+        page.evaluate("() => { setTimeout(() => window.open(location.href)); }")
+    opened.value.locator(".video, .empty, .drop").first.wait_for()
+    assert opened.value.get_by_role("region", name="Uploads").is_hidden(), "one window alone sends it"
+    opened.value.close()
+    line.carry(-1)
+    page.locator(".video", has_text="long.mp4").wait_for()
+    (stored,) = (options.folder / "uploads").glob("*/long.mp4")
+    assert stored.read_bytes() == (films / "long.mp4").read_bytes()
+    uploads.wait_for(state="hidden")
+    wait_until(page, f"async () => (await {COPIES}).length === 0")
+
+
+def test_without_a_copy_it_goes_on_when_the_file_is_added_again(page: Page, films: Path, options: WebOptions) -> None:
+    page.add_init_script("indexedDB.open = () => { throw new DOMException('full', 'QuotaExceededError'); };")
+    page.reload()
+    line = Line(page)
+    line.carry(5 * MEGABYTE)
+    page.locator("#files").set_input_files(films / "long.mp4")
+    uploads = page.get_by_role("region", name="Uploads")
+    wait_until(page, "() => document.querySelector('.upload progress').value > 0.5")
     page.on("dialog", lambda dialog: dialog.accept())
     page.reload()
     uploads.get_by_text("has arrived. Add the same file again to go on.").wait_for()
     check_looks(page, "unfinished-upload")
-    before = page.locator(".upload progress").evaluate("(bar) => bar.value")
-    assert before > 0.35
+    assert page.locator(".upload progress").evaluate("(bar) => bar.value") > 0.35
     line.carry(-1)
     page.locator("#files").set_input_files(films / "long.mp4")
     page.locator(".video", has_text="long.mp4").wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
 from app.workspace import in_use
-from tests.studio import meet_strangers
+from tests.studio import meet_strangers, picture_of
 
 
 @pytest.fixture
@@ -59,3 +60,38 @@ def test_strangers_are_named_merged_and_dropped(client: TestClient, tmp_path: Pa
     assert client.delete("/api/strangers/4").json() == {"walks": 1}
     assert (names(client), client.get("/api/strangers/4").status_code) == ({}, 404)
     assert "stranger-0004" not in client.get("/api/log").text
+
+
+def kept(folder: Path, camera: str) -> list[Path]:
+    """The files that hold the picture of whom a camera has seen."""
+    content = picture_of(camera)[20:]  # without what all JPEGs begin with
+    return [path for path in folder.rglob("*") if path.is_file() and content in path.read_bytes()]
+
+
+def test_pictures_of_strangers_go_with_them(client: TestClient, tmp_path: Path) -> None:
+    meet_strangers(tmp_path / "gallery.db", "yard", "hall", "gate", "door")
+    assert [one["has_picture"] for one in client.get("/api/strangers").json()] == [False, True, True, True]
+    assert client.get("/api/strangers/1/picture").content == picture_of("yard")
+    assert client.get("/api/strangers/4/picture").status_code == 404
+    client.post("/api/strangers/1/merge", json={"stranger_id": 2})
+    second = client.get("/api/strangers/2").json()
+    assert [(walk["camera"], walk["has_picture"]) for walk in second["walk_list"]] == [("yard", True), ("hall", True)]
+    path = f"/api/strangers/{{}}/walks/{second['walk_list'][0]['walk_id']}/picture"
+    assert client.get(path.format(2)).content == picture_of("yard")
+    assert client.get(path.format(3)).status_code == 404, "it is nobody else's"
+    anna = client.post("/api/strangers/2/name", json={"name": "Anna", "consent": "yes"}).json()["person_id"]
+    assert client.get(f"/api/people/{anna}/picture").content in (picture_of("yard"), picture_of("hall"))
+    assert [path.name for path in kept(tmp_path, "yard")] == ["gallery.db"]
+    assert [path.name for path in kept(tmp_path, "gate")] == ["gallery.strangers.db"]
+    assert client.delete(f"/api/people/{anna}").status_code == 200
+    assert client.delete("/api/strangers/3").status_code == 200
+    assert [kept(tmp_path, camera) for camera in ("yard", "hall", "gate")] == [[], [], []]
+
+
+def test_pictures_of_strangers_go_when_their_time_is_over(client: TestClient, tmp_path: Path) -> None:
+    meet_strangers(tmp_path / "gallery.db", "yard", "hall")
+    site = client.app.state.site  # type: ignore[attr-defined]
+    site.people.expire(datetime.now(timezone.utc) + timedelta(days=2))
+    assert kept(tmp_path, "yard")
+    site.people.expire(datetime.now(timezone.utc) + timedelta(days=4))
+    assert (kept(tmp_path, "yard"), client.get("/api/strangers").json()) == ([], [])

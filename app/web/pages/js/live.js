@@ -9,7 +9,7 @@ const UNKNOWN = "#d0d2d4";
 export async function live({ signal, again }) {
   const [state, videos] = await Promise.all([get("/live"), get("/videos")]);
   const cards = new Map(state.cameras.map((camera) => [camera.name, cameraCard(camera, again)]));
-  const events = el("ol", { class: "events", reversed: true });
+  const events = el("ol", { class: "events", reversed: true, tabindex: 0, "aria-label": "What was seen" }); // it scrolls, also by keyboard
   const problem = el("p", { class: "error", role: "alert", hidden: true });
   const fill = (now) => {
     for (const camera of now.cameras) cards.get(camera.name)?.say(camera, now.watching);

@@ -3,6 +3,7 @@
 import { SignInNeeded, beginSession, session, signIn, signOut } from "./api.js";
 import { action, el, notify, replaceKeepingPlace, root } from "./dom.js";
 import { about } from "./about.js";
+import { copiesOf } from "./copies.js";
 import { live } from "./live.js";
 import { people } from "./people.js";
 import { person } from "./person.js";
@@ -42,7 +43,8 @@ async function show() {
   document.querySelector(".notice.error")?.setAttribute("hidden", "");
   for (const link of document.querySelectorAll("nav a")) {
     const top = link.pathname === `${root}/`;
-    const here = top ? location.pathname === link.pathname : location.pathname.startsWith(link.pathname);
+    const place = location.pathname.replace(/^(.*)\/strangers\b/, "$1/people"); // a part of that page
+    const here = top ? place === link.pathname : place.startsWith(link.pathname);
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -81,6 +83,7 @@ function signInPage() {
   const form = el("form", { class: "narrow card", onsubmit: action(async () => {
     await signIn(password.value);
     await show();
+    await lookForUnfinished();
   }) }, el("h1", {}, "Sign in"),
   !session.password && el("p", { class: "hint" }, "Open the link that the program printed when it was started, or enter the token at its end."),
   el("label", { for: "password" }, session.password ? "Password" : "Token"), password, el("button", { class: "primary" }, "Sign in"));
@@ -98,6 +101,7 @@ document.addEventListener("click", (event) => {
 });
 window.addEventListener("popstate", show);
 document.getElementById("sign-out").addEventListener("click", action(async () => {
+  await copiesOf(new Set()); // drops them, as others may use this browser
   await signOut();
   await show();
 }));

@@ -28,9 +28,14 @@ export async function people({ again }) {
 }
 
 export function portrait(person) {
-  return person.has_picture
-    ? el("img", { class: "portrait", src: `/api/people/${person.person_id}/picture`, alt: "", loading: "lazy" })
-    : el("span", { class: "portrait", "aria-hidden": "true" }, [...person.name][0].toUpperCase());
+  return face(person.has_picture && `/api/people/${person.person_id}/picture`, [...person.name][0].toUpperCase());
+}
+
+/** A round picture of somebody; where there is none, letters take its place. */
+export function face(src, letters) {
+  return src
+    ? el("img", { class: "portrait", src, alt: "", loading: "lazy" })
+    : el("span", { class: "portrait", "aria-hidden": "true" }, letters);
 }
 
 function detailsOf(details) {

@@ -1,7 +1,8 @@
 // Uploads, which go on whichever page is open. They are sent in pieces (tus 1.0.0), so that they go on where they were
-// after the connection broke, and after a reload as soon as the same file is chosen again.
+// after the connection broke, and after a reload: from a copy in the browser, or as soon as the same file is chosen again.
 
 import { Broken, beginSession, get, refusalOf, remove, send, session } from "./api.js";
+import { alone, copiesOf, dropCopy, keepCopy } from "./copies.js";
 import { action, el, notify } from "./dom.js";
 import { bytes } from "./format.js";
 
@@ -9,7 +10,7 @@ const PIECE = 8 * 2 ** 20; // bytes
 const AT_ONCE = 2;
 const PAUSES = [1, 2, 5, 10, 30]; // s before each further attempt after the connection broke
 
-/** Each: file, name, size, offset, state (waiting, sending, broken, failed, unfinished), fault, uploadId, stop. */
+/** Each: file, name, size, offset, state (waiting, sending, broken, failed, unfinished), fault, uploadId, copied, release, stop. */
 const entries = [];
 const place = document.getElementById("uploads");
 let arrived = () => {};
@@ -19,14 +20,20 @@ export function whenArrived(tell) {
   arrived = tell;
 }
 
-/** Show uploads that an earlier visit has begun: they go on when their files are chosen again. */
+/** Go on with uploads that an earlier visit has begun. Those whose files are not here any more wait for them. */
 export async function lookForUnfinished() {
+  const all = await get("/uploads");
+  const copies = await copiesOf(new Set(all.map((coming) => coming.upload_id)));
   const known = new Set(entries.map((entry) => entry.uploadId));
-  for (const coming of await get("/uploads")) {
-    if (known.has(coming.upload_id)) continue;
-    entries.push({ file: null, name: coming.name, size: coming.length, offset: coming.offset, modified: coming.modified, state: "unfinished", uploadId: coming.upload_id });
+  for (const { upload_id: uploadId, name, length: size, offset, modified } of all) {
+    if (known.has(uploadId)) continue;
+    const release = await alone(uploadId);
+    if (release === null) continue; // another window is sending it
+    const file = copies.get(uploadId) ?? null;
+    entries.push({ file, name, size, offset, modified, state: file ? "waiting" : "unfinished", uploadId, copied: file && Promise.resolve(), release: file && release });
+    if (!file) release(); // it may be added in any window
   }
-  draw();
+  goOn();
 }
 
 /** Put files into the queue; those that are no videos by their names are left out. */
@@ -76,16 +83,21 @@ async function sendAll(entry) {
   for (let tries = 0; ; ) {
     try {
       if (entry.uploadId === null) await begin(entry);
-      else await find(entry);
+      else {
+        entry.release ??= await alone(entry.uploadId);
+        await find(entry);
+      }
       while (entry.offset < entry.size) {
         await sendPiece(entry);
         tries = 0;
+        if (entry.offset < entry.size) entry.copied ??= keepCopy(entry.uploadId, entry.file); // small files are there at once
       }
       break;
     } catch (error) {
       if (!entries.includes(entry)) return; // somebody has stopped it
       if (!(error instanceof Broken)) {
         Object.assign(entry, { state: "failed", fault: error.message });
+        letGo(entry);
         return goOn();
       }
       entry.state = "broken";
@@ -97,8 +109,16 @@ async function sendAll(entry) {
     }
   }
   entries.splice(entries.indexOf(entry), 1);
+  letGo(entry);
   arrived(entry.uploadId);
   goOn();
+}
+
+/** Keep nothing of an upload that has ended. */
+async function letGo(entry) {
+  entry.release?.();
+  await entry.copied;
+  if (entry.uploadId !== null) await dropCopy(entry.uploadId);
 }
 
 /** Wait, but not longer than until the machine is online again. */
@@ -116,6 +136,8 @@ async function begin(entry) {
     "Upload-Metadata": Object.entries(told).map(([key, value]) => `${key} ${base64(value)}`).join(","),
   });
   entry.uploadId = answer.getResponseHeader("Location").split("/").at(-1);
+  entry.release?.();
+  entry.release = await alone(entry.uploadId);
   entry.offset = 0;
 }
 
@@ -162,6 +184,7 @@ function base64(text) {
 async function drop(entry) {
   entries.splice(entries.indexOf(entry), 1);
   entry.stop?.();
+  letGo(entry);
   goOn();
   if (entry.uploadId === null || entry.state === "failed") return;
   for (let tries = 0; tries < 5; tries += 1) { // the server may still be busy with the last piece
