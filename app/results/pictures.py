@@ -57,7 +57,8 @@ def _strip(frames: Ints, silhouettes: Bytes, parts: Bytes | None, fps: float) ->
 def _over_a_cycle(frames: Ints, fps: float, most: int) -> Ints:
     """Return up to `most` places in a walk, evenly spread over a gait cycle in its middle."""
     cycle = np.flatnonzero(np.abs(frames - frames[len(frames) // 2]) <= fps * _STRIP_SECONDS / 2)
-    return cycle[np.linspace(0, len(cycle) - 1, min(most, len(cycle))).round().astype(int)]
+    places: Ints = cycle[np.linspace(0, len(cycle) - 1, min(most, len(cycle))).round().astype(int)]
+    return places
 
 
 def silhouettes_jpeg(sequence: GaitSequence) -> bytes:
