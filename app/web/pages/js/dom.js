@@ -78,15 +78,15 @@ export function openDialog(title, ...children) {
   return dialog;
 }
 
-/** Ask before something that cannot be undone; resolves to whether the answer was yes. */
-export function confirmed(title, contents, button) {
+/** Ask before something large; resolves to whether the answer was yes. */
+export function confirmed(title, contents, button, no = "Keep") {
   return new Promise((resolve) => {
     let answer = false;
     const dialog = openDialog(
       title,
       contents,
       el("div", { class: "actions" },
-        el("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Keep"),
+        el("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, no),
         el("button", { type: "button", class: "danger", onclick: () => { answer = true; dialog.close(); } }, button)),
     );
     dialog.addEventListener("close", () => resolve(answer));

@@ -43,7 +43,8 @@ export async function person({ go, again, signal }, id) {
       }) }, el("label", { for: "name" }, "Name"), name, el("button", {}, "Rename")),
       others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
         const other = others.find((one) => one.person_id === Number(into.value));
-        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, el("p", {}, `All walks are given to ${other.name}, and the name ${found.name} disappears. For ten minutes you can undo this on the page “People”.`), "Merge")) return;
+        const told = `All walks are given to ${other.name}, and the name ${found.name} disappears. For ten minutes you can undo this on the page “People”.`;
+        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, [el("p", { class: "pair" }, portrait(found), portrait(other)), el("p", {}, told)], "Merge", "Keep as two")) return;
         const { key } = await post(`/people/${id}/merge`, { person_id: other.person_id });
         await go(`/people/${other.person_id}`);
         notify(`${found.name} and ${other.name} are one person now.`, { undo: restoring(key) });

@@ -4,6 +4,8 @@
 import { el } from "./dom.js";
 import { clock } from "./format.js";
 
+const LONGEST_GAP = 0.5; // s between two looks at somebody who is in view all the time
+
 export class Player {
   onTime = () => {};
   #video;
@@ -11,14 +13,14 @@ export class Player {
   #seek;
   #time;
   #play;
-  #boxes; // track id -> Map from frame to box
+  #boxes; // by track id: frames in rising order, and a box for each
   #buttons = new Map();
   #info;
   #open = true;
 
   constructor(source, info, boxes, onChosen, newNameOf) {
     this.#info = info;
-    this.#boxes = new Map(Object.entries(boxes).map(([id, { frames, boxes: places }]) => [Number(id), new Map(frames.map((frame, row) => [frame, places[row]]))]));
+    this.#boxes = new Map(Object.entries(boxes).map(([id, seen]) => [Number(id), seen]));
     const length = info.frame_count / info.fps;
     this.#video = el("video", { src: source, preload: "auto", playsinline: true, "aria-label": `${info.name}, painted` });
     this.#video.muted = true;
@@ -80,11 +82,28 @@ export class Player {
     requestAnimationFrame(next);
   }
 
+  /** Where somebody is in a frame; between two looks at them, in between. */
+  #boxAt(id, frame) {
+    const { frames, boxes } = this.#boxes.get(id) ?? { frames: [], boxes: [] };
+    let low = 0, high = frames.length; // the first look after the frame is in this range
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (frames[middle] > frame) high = middle;
+      else low = middle + 1;
+    }
+    const before = low - 1;
+    if (before < 0) return null;
+    if (frames[before] === frame) return boxes[before];
+    if (low === frames.length || frames[low] - frames[before] > LONGEST_GAP * this.#info.fps) return null;
+    const share = (frame - frames[before]) / (frames[low] - frames[before]);
+    return boxes[before].map((side, place) => side + share * (boxes[low][place] - side));
+  }
+
   #show(time) {
     const { fps, width, height, frame_count: count } = this.#info;
     const frame = Math.min(count - 1, Math.floor(time * fps + 1e-3));
     for (const [id, button] of this.#buttons) {
-      const box = this.#boxes.get(id)?.get(frame);
+      const box = this.#boxAt(id, frame);
       button.hidden = !box;
       if (!box) continue;
       const [x1, y1, x2, y2] = box;

@@ -108,6 +108,7 @@ function trackList(job, place, video, colours, player, open) {
   }));
   const list = el("div", { class: "people-seen" },
     el("h2", {}, count(usable.length, "walk")),
+    usable.length > 0 && !usable.some((track) => track.labelled) && el("p", { class: "hint" }, "Click on somebody, here or in the video, to say who it is."),
     usable.length ? rows(usable) : el("p", { class: "muted" }, "Nobody in this video could be compared. The tracks below say why."),
     rest.length > 0 && el("details", { class: "unusable" }, el("summary", {}, `${count(rest.length, "track")} not usable`), rows(rest)));
   player.onTime = (time) => {

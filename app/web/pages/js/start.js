@@ -18,8 +18,8 @@ export async function start({ signal, go, again }) {
   });
   const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
   const ids = new Set(videos.map((video) => video.video_id));
-  chosen.kind ??= people.length ? "identify" : "survey";
-  if (chosen.kind === "identify" && !people.length) chosen.kind = "survey";
+  const usual = people.length ? "identify" : "survey"; // until somebody chooses
+  let kind = chosen.kind === null || (chosen.kind === "identify" && !people.length) ? usual : chosen.kind;
   chosen.blur ??= session.blur;
   if (!ids.has(chosen.gallery)) chosen.gallery = "";
   for (const id of chosen.probes) if (!ids.has(id)) chosen.probes.delete(id);
@@ -40,8 +40,8 @@ export async function start({ signal, go, again }) {
   const cards = videos.map((video) => videoCard(video));
   const grid = el("div", { class: "videos" }, cards.map((card) => card.node));
 
-  function kindOption(kind, title, text, disabled = false) {
-    const input = el("input", { type: "radio", name: "kind", "data-key": kind, value: kind, disabled, checked: chosen.kind === kind, onchange: () => { chosen.kind = kind; refresh(); } });
+  function kindOption(own, title, text, disabled = false) {
+    const input = el("input", { type: "radio", name: "kind", "data-key": own, value: own, disabled, checked: kind === own, onchange: () => { chosen.kind = kind = own; refresh(); } });
     return el("label", { class: "option" }, input, el("span", {}, el("strong", {}, title), el("span", { class: "hint" }, text)));
   }
 
@@ -87,9 +87,9 @@ export async function start({ signal, go, again }) {
   }
 
   function refresh() {
-    const compare = chosen.kind === "compare";
+    const compare = kind === "compare";
     galleryField.hidden = !compare;
-    rateField.hidden = chosen.kind !== "identify";
+    rateField.hidden = kind !== "identify";
     for (const { video, box, node } of cards) {
       const isGallery = compare && video.video_id === chosen.gallery;
       box.disabled = isGallery || node.querySelector(".error") !== null;
@@ -100,14 +100,14 @@ export async function start({ signal, go, again }) {
     const ready = chosen.probes.size > 0 && (!compare || chosen.gallery);
     startButton.disabled = !ready;
     summary.textContent = ready
-      ? `${count(chosen.probes.size, "video")}, ${{ compare: "compared with the people of a video", identify: "compared with the gallery", survey: "without names" }[chosen.kind]}.`
+      ? `${count(chosen.probes.size, "video")}, ${{ compare: "compared with the people of a video", identify: "compared with the gallery", survey: "without names" }[kind]}.`
       : compare && !chosen.gallery ? "Choose the video of the people to recognise." : "Choose the videos to search.";
   }
 
   const form = el("form", { onsubmit: action(async () => {
     const job = await post("/jobs", {
-      kind: chosen.kind,
-      gallery: chosen.kind === "compare" ? chosen.gallery : null,
+      kind,
+      gallery: kind === "compare" ? chosen.gallery : null,
       probes: videos.map((video) => video.video_id).filter((id) => chosen.probes.has(id)),
       blur: chosen.blur,
       far: chosen.far,

@@ -45,7 +45,7 @@ export async function stranger({ go }, id) {
     el("section", { class: "manage" },
       others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
         const other = others.find((one) => one.stranger_id === Number(into.value));
-        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, [el("p", { class: "pair" }, portrait(found), portrait(other)), el("p", {}, `All walks are given to ${other.name}, and the number of ${found.name} disappears. This cannot be undone.`)], "Merge")) return;
+        if (!await confirmed(`Are ${found.name} and ${other.name} one person?`, [el("p", { class: "pair" }, portrait(found), portrait(other)), el("p", {}, `All walks are given to ${other.name}, and the number of ${found.name} disappears. This cannot be undone.`)], "Merge", "Keep as two")) return;
         await post(`/strangers/${id}/merge`, { stranger_id: other.stranger_id });
         await go(`/strangers/${other.stranger_id}`);
       }) }, el("label", { for: "into" }, "Is the same stranger as"), into, el("button", {}, "Merge")),
