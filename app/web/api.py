@@ -9,7 +9,7 @@ import re
 import tempfile
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -25,7 +25,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.routing import BaseRoute
 
 import app
-from app.gallery.store import EnrolledWalk, Merge, Person
+from app.gallery.store import EnrolledWalk, GalleryStore, Merge, Person
+from app.gallery.strangers import sightings as seen_live
 from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES
 from app.video.sources import distinct_names, plain_name
@@ -43,6 +44,9 @@ from app.web.videos import Video, VideoLibrary
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
+_MOST_SIGHTINGS = 100
+_NEWEST = 5000
+"""So many of the gallery's newest entries about cameras are looked through for sightings."""
 _ABOUT_API = (
     "Send the token of a program as the header Authorization: Bearer TOKEN. x-scope says which scope a request needs. "
     "Fields may be added at any time; none changes its meaning."
@@ -568,6 +572,27 @@ def sightings(site: Here, person_id: int) -> list[dict[str, Any]]:
     with site.people.gallery() as gallery:
         site.people.get(gallery, person_id)
     return site.people.sightings(person_id)
+
+
+@router.get("/people/{person_id}/cameras")
+def seen_by_cameras(site: Here, person_id: int) -> list[dict[str, Any]]:
+    """Return when cameras have seen a person, also as a stranger, the newest first."""
+    with site.people.gallery() as gallery:
+        name = site.people.get(gallery, person_id).name
+        return camera_sightings(gallery, [name, *gallery.former_names(name)])
+
+
+def camera_sightings(gallery: GalleryStore, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return when cameras have seen somebody who has or had these names, for the page; `in_view` is in s."""
+    return [
+        {
+            "time": event.time.isoformat(),
+            "camera": event.details.get("source"),
+            "event": event.event,
+            "in_view": event.details.get("in_view"),
+        }
+        for event in seen_live(gallery, names, _NEWEST)[:_MOST_SIGHTINGS]
+    ]
 
 
 @router.get("/people/{person_id}/standings")

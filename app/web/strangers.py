@@ -10,14 +10,10 @@ from fastapi import Body, Response
 from pydantic import BaseModel, Field
 
 from app.gallery.store import EnrolledWalk, Person
-from app.gallery.strangers import sightings
-from app.web.api import Here, router
+from app.web.api import Here, camera_sightings, router
 from app.web.options import NotThereError
 
 __all__ = ["router"]  # that of `app.web.api`, with the requests below
-_MOST_SIGHTINGS = 100
-_NEWEST = 5000
-"""So many of the gallery's newest entries about cameras are looked through for sightings."""
 
 
 @router.get("/strangers")
@@ -41,11 +37,7 @@ def stranger(site: Here, stranger_id: int) -> dict[str, Any]:
     with site.people.strangers() as (gallery, found):
         one = site.people.get(found.store, stranger_id)
         names = [one.name, *found.store.former_names(one.name)]
-        seen = sightings(gallery.store, names, _NEWEST)[:_MOST_SIGHTINGS]
-        told = [
-            {"time": event.time.isoformat(), "camera": event.details.get("source"), "event": event.event}
-            for event in seen
-        ]
+        seen = camera_sightings(gallery.store, names)
         walks = found.store.walks(one.name)
         pictured = {walk.walk_id for walk in walks if found.store.walk(walk.walk_id).thumbnail is not None}
         kept = [
@@ -58,7 +50,7 @@ def stranger(site: Here, stranger_id: int) -> dict[str, Any]:
             }
             for walk in walks
         ]
-        return {**_stranger(one, walks, bool(pictured)), "sightings": told, "walk_list": kept}
+        return {**_stranger(one, walks, bool(pictured)), "sightings": seen, "walk_list": kept}
 
 
 @router.get("/strangers/{stranger_id}/picture")

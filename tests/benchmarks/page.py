@@ -119,6 +119,7 @@ def main() -> None:
                 ("GET", "/api/people", None),
                 ("GET", name, None),
                 ("GET", f"{name}/sightings", None),
+                ("GET", f"{name}/cameras", None),
                 ("GET", f"{name}/traces", None),
                 ("GET", f"{name}/standings", None),
                 ("GET", "/api/bin", None),

@@ -126,6 +126,8 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     check_looks(page, "stranger")
     page.get_by_label("Is the same stranger as").select_option(label="stranger-0002")
     page.get_by_role("button", name="Merge").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep as two").wait_for()
+    check_looks(page, "merging-strangers")
     page.get_by_role("dialog").get_by_role("button", name="Merge").click()
     page.get_by_role("heading", name="stranger-0002").wait_for()
     page.get_by_label("Name").fill("Cleo")
@@ -133,6 +135,9 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     page.get_by_role("button", name="Give this name").click()
     page.get_by_role("heading", name="Cleo", exact=True).wait_for()
     page.get_by_role("heading", name="2 walks in the gallery").wait_for()
+    by_cameras = page.locator("section", has=page.get_by_role("heading", name="Seen by cameras"))
+    assert by_cameras.locator("li .who").all_text_contents() == ["hall", "yard"]
+    check_looks(page, "named-stranger")
     page.get_by_role("link", name="People").click()
     page.get_by_role("link", name="2 strangers have a number").click()
     page.get_by_role("link", name="stranger-0003").click()

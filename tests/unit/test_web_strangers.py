@@ -54,6 +54,9 @@ def test_strangers_are_named_merged_and_dropped(client: TestClient, tmp_path: Pa
     anna = client.post("/api/strangers/2/name", json={"name": "Anna", "consent": "yes", "retain_days": 9}).json()
     person = client.get(f"/api/people/{anna['person_id']}").json()
     assert (person["name"], person["walks"], bool(person["expires"])) == ("Anna", 2, True)
+    seen = client.get(f"/api/people/{anna['person_id']}/cameras").json()
+    assert [(one["camera"], one["event"]) for one in seen] == [("hall", "left"), ("yard", "left")]
+    assert client.get("/api/people/99/cameras").status_code == 404
     assert client.post("/api/strangers/3/name", json={"name": "anna"}).json() == anna
     with in_use(tmp_path):
         assert client.delete("/api/strangers/4").status_code == 422

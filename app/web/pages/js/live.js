@@ -28,12 +28,12 @@ export async function live({ signal, again }) {
     el("p", { class: "lead" }, "Cameras that are watched while the server runs. A name appears as soon as several looks agree."),
     problem,
     state.cameras.length > 0 && el("div", { class: "live" },
-      el("div", { class: "cameras" }, [...cards.values()].map((card) => card.node)),
+      el("div", {}, el("div", { class: "cameras" }, [...cards.values()].map((card) => card.node)),
+        el("div", { class: "actions left" }, el("button", { type: "button", onclick: action(async () => {
+          await put("/live/watching", { watching: !state.watching });
+          await again();
+        }) }, state.watching ? "Stop watching" : "Watch again"))),
       el("section", { class: "seen" }, el("h2", {}, "What was seen"), events)),
-    el("div", { class: "actions left" }, state.cameras.length > 0 && el("button", { type: "button", onclick: action(async () => {
-      await put("/live/watching", { watching: !state.watching });
-      await again();
-    }) }, state.watching ? "Stop watching" : "Watch again")),
     el("details", { open: state.cameras.length === 0 }, el("summary", {}, "Add a camera"), addForm(videos, again)),
   ].filter(Boolean);
 }

@@ -7,8 +7,10 @@ import { clock, count, day, distance, moment, seconds } from "./format.js";
 import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
+const FEW = 5; // sightings that are shown at once
+
 export async function person({ go, again, signal }, id) {
-  const [found, everybody, seen, deleted] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`), get("/bin")]);
+  const [found, everybody, seen, cameras, deleted] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`), get(`/people/${id}/cameras`), get("/bin")]);
   const others = everybody.filter((other) => other.person_id !== found.person_id);
   const name = el("input", { id: "name", value: found.name, required: true, maxlength: 100 });
   const into = el("select", { id: "into", required: true }, el("option", { value: "" }, "Choose"), others.map((other) => el("option", { value: other.person_id }, other.name)));
@@ -21,6 +23,7 @@ export async function person({ go, again, signal }, id) {
     el("section", {}, el("h2", {}, "Seen"), seen.length
       ? el("ul", { class: "sightings" }, seen.map(sighting))
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
+    cameraSightings(cameras, "Seen by cameras"),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
       el("ul", { class: "walks" }, [...rows.values()]),
       el("p", { class: "hint" }, "Each walk is compared as if it were to be named: the smaller a distance, the more alike.")),
@@ -98,6 +101,17 @@ function sighting(seen) {
     el("span", { class: "hint" }, [moment(seen.created), seen.labelled ? "confirmed" : seen.sureness].filter(Boolean).join(" · "))));
 }
 
+/** When cameras have seen somebody: each time that they have left the view again. */
+export function cameraSightings(seen, title) {
+  const times = seen.filter((one) => one.event === "left");
+  const row = (one) => el("li", {},
+    el("span", { class: "who" }, one.camera ?? ""),
+    el("span", { class: "hint" }, new Date(one.time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }), one.in_view ? `, in view for ${seconds(one.in_view)}` : ""));
+  return times.length > 0 && el("section", {}, el("h2", {}, title),
+    el("ul", { class: "walks" }, times.slice(0, FEW).map(row)),
+    times.length > FEW && el("details", {}, el("summary", {}, `${times.length - FEW} more`), el("ul", { class: "walks" }, times.slice(FEW).map(row))));
+}
+
 function walkRow(walk, others, owner, { go, again }) {
   const to = el("select", { "aria-label": "Whose walk is it?" }, el("option", { value: "" }, "Somebody else’s …"), others.map((other) => el("option", {}, other.name)));
   to.addEventListener("change", action(async () => {
@@ -108,7 +122,7 @@ function walkRow(walk, others, owner, { go, again }) {
   }));
   return el("li", {},
     el("span", { class: "who" }, walk.source),
-    el("span", { class: "hint" }, [`${count(walk.frames, "silhouette")}`, walk.seconds && seconds(walk.seconds), day(walk.added), walk.model_id, walk.has_silhouettes ? null : "no silhouettes kept"].filter(Boolean).join(" · ")),
+    el("span", { class: "hint" }, [`${count(walk.frames, "silhouette")}${walk.has_silhouettes ? "" : ", not kept"}`, walk.seconds && seconds(walk.seconds), day(walk.added), walk.model_id].filter(Boolean).join(" · ")),
     el("span", { class: "row-actions" }, others.length > 0 && to,
       el("button", { type: "button", class: "plain small", onclick: action(async () => {
         if (owner.walk_list.length === 1) return forget(owner, go);

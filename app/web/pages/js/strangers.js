@@ -5,6 +5,7 @@ import { action, confirmed, el, notify } from "./dom.js";
 import { findable } from "./find.js";
 import { count, day, moment } from "./format.js";
 import { face } from "./people.js";
+import { cameraSightings } from "./person.js";
 import { namingForm } from "./track.js";
 
 export async function strangers() {
@@ -37,10 +38,7 @@ export async function stranger({ go }, id) {
     pictures.length > 0 && el("section", {}, el("h2", {}, "Pictures"), el("ul", { class: "pictures" }, pictures.map((walk) => el("li", {},
       el("img", { src: `/api/strangers/${id}/walks/${walk.walk_id}/picture`, alt: `${found.name}, seen by ${walk.camera}`, loading: "lazy" }),
       el("span", { class: "hint" }, `${walk.camera} · ${moment(walk.added)}`))))),
-    el("section", {}, el("h2", {}, `Seen by ${found.cameras.join(", ") || "no camera"}`), found.sightings.length
-      ? el("ul", { class: "walks" }, found.sightings.map((seen) => el("li", {},
-        el("span", { class: "who" }, seen.camera ?? ""), el("span", { class: "hint" }, `${new Date(seen.time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" })}${seen.event === "left" ? "" : ` · ${seen.event}`}`))))
-      : el("p", { class: "muted" }, "The log has no sightings.")),
+    cameraSightings(found.sightings, `Seen by ${found.cameras.join(", ")}`) || el("p", { class: "muted" }, "The log has no sightings."),
     el("section", { class: "naming card padded" }, namingForm(people, name, "Who is this?", "Give this name", { values: () => ({}), fields: null })),
     el("section", { class: "manage" },
       others.length > 0 && el("form", { class: "line", onsubmit: action(async () => {
