@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser import new_page, wait_until
+from tests.browser import check_looks, new_page, wait_until
 from tests.clips import Walker, crossing, write_clip
 
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHT_FREE = ("detector.name=motion", "segmenter.name=motion", "gait.name=gei")
+ANOTHER_WINDOW = """() => {
+    window.told = [];
+    window.Notification = class {
+        static permission = "granted";
+        constructor(title, { body }) { told.push([title, body]); }
+    };
+    Object.defineProperty(document, "hidden", { get: () => true });
+}"""
+"""As if somebody looked at another window, and had allowed notifications."""
 PATIENCE = 200_000.0  # ms; a run takes a few seconds on a quiet machine
 
 
@@ -81,15 +90,6 @@ def run(page: Page, kind: str, video: str) -> None:
     page.get_by_role("button", name="Start").click()
     page.locator(".steps li", has_text="follow and cut out").wait_for(timeout=PATIENCE)
     page.locator(".player").wait_for(timeout=PATIENCE)
-
-
-def fits_a_phone(page: Page) -> None:
-    """Check that nothing is wider than a small phone, then go back to the wide window."""
-    wide = page.viewport_size
-    assert wide is not None
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") == 360, page.url
-    page.set_viewport_size(wide)
 
 
 def name_first(page: Page, name: str, consent: str) -> None:
@@ -146,6 +146,9 @@ def proxied(address: str) -> Iterator[str]:
 def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> None:
     page.goto("about:blank")
     page.context.clear_cookies()
+    page.goto(proxied.split("?")[0])
+    page.get_by_role("heading", name="Sign in").wait_for()
+    check_looks(page, "sign-in")
     page.goto(proxied)
     page.get_by_role("heading", name="Who is walking there?").wait_for()
     assert urlsplit(page.url).path == "/gait/"
@@ -173,14 +176,15 @@ def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> 
 @pytest.mark.timeout(600)
 def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.get_by_role("heading", name="How it goes").wait_for()
+    check_looks(page, "first-visit")
     page.locator("#files").set_input_files([studio / "monday.mp4", studio / "tuesday.mp4"])
     for name in ("monday.mp4", "tuesday.mp4"):
         page.locator(".video", has_text=name).wait_for(timeout=PATIENCE)
 
-    fits_a_phone(page)
-
+    check_looks(page, "new-run")
     run(page, "Nobody yet", "monday.mp4")
-    fits_a_phone(page)
+    page.get_by_text("Click on somebody, here or in the video").wait_for()
+    check_looks(page, "result")
     page.get_by_role("slider", name="Time").fill("1.4")
     box = page.locator(".overlay button:visible").first
     for time in ("1.45", "1.5", "1.55"):  # people are looked at in some of these frames, and are there in all of them
@@ -189,6 +193,7 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     box.click(force=True)  # somebody in the picture
     page.get_by_role("heading", name="Who is this?").wait_for()
     assert page.evaluate("document.activeElement.id") == "dialog-title"
+    check_looks(page, "who-is-this")
     page.keyboard.press("Escape")
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Full report").click()
@@ -208,10 +213,13 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.get_by_role("link", name="New run").click()
     assert page.get_by_role("radio", name="The gallery").is_checked(), "there are people now"
     page.get_by_label("How often a stranger may be given a name").select_option(label="One in ten")
+    page.evaluate(ANOTHER_WINDOW)
     run(page, "The gallery", "tuesday.mp4")
+    assert page.evaluate("told") == [["The run is done", "tuesday.mp4"]]
     page.get_by_text("false accepts: 10 %").wait_for()
     page.locator(".track").first.click()
     who = page.locator("dialog h2").inner_text()
+    check_looks(page, "is-this")
     wrong = page.get_by_role("button", name="No, somebody else")
     if wrong.is_visible():
         wrong.click()
@@ -221,16 +229,18 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.locator(".track", has_text=f"{right}enrolled").wait_for()
 
     page.get_by_role("link", name="People").click()
-    fits_a_phone(page)
+    page.get_by_role("link", name=right).wait_for()
+    check_looks(page, "people")
     page.get_by_role("link", name=right).click()
     page.get_by_role("heading", name="2 walks in the gallery").wait_for()
-    fits_a_phone(page)
+    check_looks(page, "person")
     page.locator(".sightings a", has_text="tuesday.mp4").click()
     page.locator(".player").wait_for()
     page.go_back()
     page.get_by_role("heading", name="2 walks in the gallery").wait_for()
     page.get_by_role("button", name=f"Forget {right}").click()
     page.get_by_text("the result of the run “tuesday.mp4”").wait_for()
+    check_looks(page, "forget")
     page.keyboard.press("Escape")
     wait_until(page, "document.activeElement.textContent.startsWith('Forget')")
     page.get_by_role("button", name=f"Forget {right}").click()
@@ -240,6 +250,6 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.get_by_text("No run yet").wait_for()
     page.get_by_role("link", name="Limits").click()
     page.get_by_role("heading", name="Limits and responsible use").wait_for()
-    fits_a_phone(page)
+    check_looks(page, "limits")
     for path in (studio / "output").rglob("*"):
         assert path.is_dir() or right.encode() not in path.read_bytes(), path

@@ -15,6 +15,8 @@ pytest.importorskip("fastapi", reason="needs the extra 'web'")
 pytest.importorskip("playwright", reason="needs playwright")
 
 from app.gallery.store import NewWalk
+from app.web.jobs import Job, JobStore
+from tests.benchmarks.page import fill
 from tests.browser import check_looks, new_page
 from tests.studio import Studio, meet_strangers, new_studio, served
 
@@ -176,3 +178,60 @@ def test_a_merge_is_undone(page: Page) -> None:
     page.get_by_role("link", name="Ben").click()
     page.get_by_role("heading", name="1 walk in the gallery").wait_for()
     page.locator(".sightings a", has_text="gate.mp4").wait_for()
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Iterator[Page]:
+    """The runs of a folder with eight people, nine runs that know them, and one that failed. No video is kept."""
+    options = new_studio(tmp_path).options
+    fill(options, people=8, runs=9)
+    JobStore(options.folder).save(
+        Job(kind="survey", probes=["0" * 32], names={"0" * 32: "dark.mp4"}, state="failed", message="It is too dark.")
+    )
+    with served(options) as address, new_page(expected="status of 404") as page:
+        page.goto(f"{address}/runs")
+        page.get_by_role("heading", name="Runs", exact=True).wait_for()
+        yield page
+
+
+def test_lists_are_searched(many: Page) -> None:
+    assert many.locator(".job").count() == 10
+    many.get_by_label("Find a run").fill("yard 3.mp4")
+    many.get_by_text("1 of 10").wait_for()
+    many.get_by_label("Find a run").fill("")
+    many.get_by_label("Which runs").select_option(label="Without a result")
+    many.locator(".job", has_text="dark.mp4").wait_for()
+    check_looks(many, "runs")
+    many.get_by_role("link", name="dark.mp4").click()
+    many.get_by_text("It is too dark.").wait_for()
+    check_looks(many, "failed-run")
+    many.get_by_role("link", name="People").click()
+    many.get_by_label("Find somebody").fill("persón 7")
+    many.get_by_text("1 of 8").wait_for()
+    many.get_by_role("link", name="Person 7").wait_for()
+    check_looks(many, "found")
+
+
+def test_a_name_is_denied_or_chosen_with_one_click_and_taken_back(many: Page) -> None:
+    def named() -> list[str]:
+        return many.locator(".track .who").all_text_contents()
+
+    many.get_by_role("link", name="yard 0.mp4").click()
+    many.locator(".track").nth(3).wait_for()
+    assert named() == ["Person 0", "Person 1", "Person 2", "Unknown"]
+    many.locator(".track").first.click()
+    many.get_by_role("button", name="Not Person 0").click()
+    many.get_by_text("No run will call this walk Person 0 again.").wait_for()
+    assert "Person 0" not in named()
+    check_looks(many, "denied-walk")
+    many.get_by_role("button", name="Undo").click()
+    many.get_by_text("Undone.").wait_for()
+    many.locator(".track").first.click()
+    many.get_by_role("dialog").get_by_role("button", name="This is ").first.wait_for()
+    check_looks(many, "nearest")
+    chosen = many.get_by_role("dialog").get_by_role("button", name="This is ").first
+    name = str(chosen.get_attribute("aria-label")).removeprefix("This is ")
+    chosen.click()
+    many.locator(".track", has_text=f"{name}enrolled").wait_for()
+    many.get_by_role("button", name="Undo").click()
+    many.locator(".track", has_text="enrolled").wait_for(state="detached")

@@ -167,3 +167,6 @@ def test_what_cannot_be_taken_says_why_and_can_be_removed(page: Page, films: Pat
     uploads.get_by_role("button", name="Stop long.mp4").click()
     uploads.wait_for(state="hidden")
     wait_until(page, "async () => (await (await fetch('api/uploads')).json()).length === 0")
+    page.goto(f"{page.url}nowhere")
+    page.get_by_role("heading", name="There is nothing here").wait_for()
+    check_looks(page, "nowhere")

@@ -34,7 +34,7 @@ export function findable(items, textOf, entryOf, { label, kind, choice = null })
   }
 
   draw();
-  return el("div", {}, items.length > 5 && el("div", { class: "find", role: "search" }, field, select, said), list, more);
+  return el("div", { class: "list" }, items.length > 5 && el("div", { class: "find", role: "search" }, field, select, said), list, more);
 }
 
 /** Text without accents and capitals, so that "jose" finds "José". */

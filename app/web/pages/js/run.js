@@ -2,6 +2,7 @@
 
 import { follow, get } from "./api.js";
 import { el, replaceKeepingPlace } from "./dom.js";
+import { findable } from "./find.js";
 import { count, seconds } from "./format.js";
 import { Player } from "./player.js";
 import { comparedWith, deleteButton, progressOf, titleOf } from "./runs.js";
@@ -97,7 +98,7 @@ function trackList(job, place, video, colours, player, open) {
   const length = video.frame_count / video.fps;
   const usable = video.tracks.filter((track) => track.status !== "unusable");
   const rest = video.tracks.filter((track) => track.status === "unusable");
-  const rows = (tracks) => el("ul", { class: "tracks" }, tracks.map((track) => {
+  const row = (track) => {
     const spans = track.spans.map(([begin, end]) => el("span", { style: {
       left: `${(100 * begin) / length}%`, width: `${Math.max(0.6, (100 * (end - begin)) / length)}%`, background: colourOf(track, colours) } }));
     return el("li", {}, el("button", { type: "button", class: "track", "data-key": `track ${track.track_id}`, onclick: () => open(track) },
@@ -105,12 +106,13 @@ function trackList(job, place, video, colours, player, open) {
       el("span", { class: "who" }, nameOf(track)),
       el("span", { class: "hint" }, noteOf(track)),
       el("span", { class: "presence", "aria-hidden": "true" }, spans, el("i", {}))));
-  }));
+  };
   const list = el("div", { class: "people-seen" },
     el("h2", {}, count(usable.length, "walk")),
     usable.length > 0 && !usable.some((track) => track.labelled) && el("p", { class: "hint" }, "Click on somebody, here or in the video, to say who it is."),
-    usable.length ? rows(usable) : el("p", { class: "muted" }, "Nobody in this video could be compared. The tracks below say why."),
-    rest.length > 0 && el("details", { class: "unusable" }, el("summary", {}, `${count(rest.length, "track")} not usable`), rows(rest)));
+    usable.length ? findable(usable, nameOf, row, { label: "Find a walk", kind: "tracks", choice: { label: "Which walks", options: [
+      ["All", () => true], ["Unknown only", (track) => nameOf(track) === "Unknown"], ["Named", (track) => nameOf(track) !== "Unknown"]] } }) : el("p", { class: "muted" }, "Nobody in this video could be compared. The tracks below say why."),
+    rest.length > 0 && el("details", { class: "unusable" }, el("summary", {}, `${count(rest.length, "track")} not usable`), el("ul", { class: "tracks" }, rest.map(row))));
   player.onTime = (time) => {
     last.time = time;
     list.style.setProperty("--now", `${(100 * time) / length}%`);
