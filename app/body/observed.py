@@ -11,6 +11,11 @@ from app.types import Floats, GaitSequence
 
 _STEADY = 1.0
 """Seconds over which the size of the body in the picture is smoothed."""
+_OTHER_SIDE = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+_MIRRORED = np.array([*(3 * joint + axis for joint in _OTHER_SIDE for axis in range(3)), *range(51, 56)])
+"""Where each of the `features` is found in a mirror image."""
+_ACROSS = np.array([*range(0, 51, 3), 51])
+"""Which of them are along x, and so change their sign."""
 _GAP = 0.4
 """Seconds between two keypoints from which on those in between are not believed."""
 
@@ -64,6 +69,13 @@ def features(keypoints: Floats, moving: NDArray[np.bool_] | bool = True) -> Floa
     rest = [np.clip(way, -3, 3) * known, known, np.ones_like(size)]
     flat = np.concatenate([np.clip(placed, -6, 6), keypoints[..., 2:]], -1).reshape(*size.shape[:-1], -1)
     return np.concatenate([flat, *rest], -1).astype(np.float32)
+
+
+def mirrored(numbers: Floats) -> Floats:
+    """Return the `features` (..., T, 56) of a mirror image."""
+    swapped = numbers[..., _MIRRORED].copy()
+    swapped[..., _ACROSS] *= -1
+    return swapped
 
 
 def view_of(azimuth: Floats | float, elevation: Floats | float) -> Floats:

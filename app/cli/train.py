@@ -97,6 +97,21 @@ def body(
 
 
 @app.command()
+def joints(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    export: ExportOption = None,
+    export_only: ExportOnlyOption = False,
+) -> None:
+    """Train a gait network that sees how joints move. It needs no pictures."""
+    from app.lab.training.joints import JointsTrainSettings, export_network, train
+    from app.lab.training.settings import read_config
+
+    settings = read_config(config, JointsTrainSettings, set_ or (), "joints")
+    _train("joints", settings, train, export_network, export, export_only)
+
+
+@app.command()
 def gait(
     config: GaitConfigOption = None,
     set_: SetOption = None,

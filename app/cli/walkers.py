@@ -210,18 +210,20 @@ def casts(
     casts: Annotated[int, typer.Option(min=1, help="How many casts of six people.")] = 16,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 300_001,
     segmenter: Annotated[Path | None, typer.Option(help="Segmenter's checkpoint. Default: the embedded one.")] = None,
+    pose: Annotated[Path | None, typer.Option(help="Pose network's checkpoint. Default: the embedded one.")] = None,
     motion: MotionOption = MOTION,
     alike: Annotated[bool, typer.Option("--alike", help="The people of a cast look alike.")] = False,
     workers: WorkersOption = 0,
     cache: CacheOption = None,
 ) -> None:
-    """Film casts of walkers in colour, each with six cameras, and cut them out with a segmenter."""
+    """Film casts of walkers in colour, each with six cameras, cut them out, and find their keypoints."""
     from app.lab.synthesis.casts import Set, film_casts
     from app.lab.walkers.body import CACHE
     from app.weights.checkpoints import HOME
 
     cutter = segmenter or HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
-    given = Set(casts, first, photos, cutter, cache or CACHE, cast(MotionVersion, motion), alike)
+    joints = pose or HOME / "embedded" / "pose" / "gaitprint-pose.onnx"
+    given = Set(casts, first, photos, cutter, joints, cache or CACHE, cast(MotionVersion, motion), alike)
     with ProgressBars() as bars:
         film_casts(out, given, workers=workers or os.cpu_count() or 1, progress=bars.counter("Casts", casts))
     say(f"Wrote {casts} casts to {out}.")

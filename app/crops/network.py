@@ -27,7 +27,7 @@ from app.settings import Device, Precision, cores
 from app.types import Floats, Frame, Image, Ints, ModelCard
 from app.weights.checkpoints import CheckpointFile
 from app.weights.networks import open_network
-from app.weights.sessions import graph_of, onnx_card
+from app.weights.sessions import graph_of, onnx_card, open_session
 
 T = TypeVar("T")
 
@@ -79,10 +79,12 @@ class CropNetwork:
         output: str | None = None,
     ) -> None:
         path = self._path = checkpoint.path
-        self._session = open_network(checkpoint, device, precision)
+        names = [one.name for one in open_session(path, optimise=False).get_outputs()]
+        alone = (output or names[0]) if len(names) > 1 else None
+        self._session = open_network(checkpoint, device, precision, output=alone)
         self._pool = ThreadPoolExecutor(threads or cores(), thread_name_prefix="crops")
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        wanted = next(one for one in self._session.get_outputs() if output in (None, one.name))
+        (wanted,) = self._session.get_outputs()
         self._output: str = wanted.name
         self.output_shape: list[int | str | None] = wanted.shape
         (into,) = self._session.get_inputs()

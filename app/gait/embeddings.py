@@ -76,3 +76,10 @@ def embedding(parts: Floats, card: ModelCard, frames: int, pieces: Floats | None
                 "is damaged. Use another file."
             )
     return Embedding(parts, card.model_id, frames, pieces)
+
+
+def mean_of_pieces(pieces: Floats) -> Floats:
+    """Return the embedding (P, C) of a walk that was seen in pieces (K, P, C): their mean, each part of unit length."""
+    mean = pieces.mean(axis=0)
+    parts: Floats = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return parts

@@ -22,40 +22,25 @@ open; n is open or 1. The rest stands in the file's metadata properties, which a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from app.errors import CheckpointError
-from app.gait.embeddings import embedding
-from app.gait.frames import thin
+from app.gait.embeddings import embedding, mean_of_pieces
+from app.gait.frames import cut, thin
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile
 from app.weights.networks import open_network
 from app.weights.registry import gait_models
-from app.weights.sessions import graph_of, onnx_card
+from app.weights.sessions import graph_of, number_of, onnx_card
 
 _ROWS = 64
 _TRUNK = 40
 """Rows of head and trunk. A stride hardly changes them, so a silhouette that differs there is a bad one."""
-
-
-def cut(frames: int, size: int) -> Ints:
-    """Cut a walk into the fewest pieces that cover it.
-
-    Args:
-        frames: how many frames the walk has, at least one.
-        size: how many frames each piece has; a shorter walk is one piece.
-
-    Returns:
-        int64 (K, size) indices: pieces evenly spread from the first frame to the last, overlapping if they must.
-    """
-    size = min(size, frames)
-    starts = np.linspace(0, frames - size, -(-frames // size)).round().astype(np.int64)
-    return starts[:, None] + np.arange(size)
 
 
 def steps(walk: GaitSequence, rate: float) -> int:
@@ -137,18 +122,18 @@ class OnnxGait:
         self._shape: tuple[int, ...] | None = None  # (C, P) of the walks so far
         properties = self._session.get_modelmeta().custom_metadata_map
         self._flip = properties.get("flip", "false").lower() == "true"
-        self._keep = _number(properties, "keep", 1.0)
+        self._keep = number_of(properties, "keep", 1.0)
         if not 0 < self._keep <= 1:
             raise CheckpointError(
                 f"{path}: its property 'keep' must be a share above 0 to 1, not {properties['keep']}."
             )
-        piece = _number(properties, "piece", 0.0)
+        piece = number_of(properties, "piece", 0.0)
         if "piece" in properties and not (piece >= 1 and piece.is_integer()):
             raise CheckpointError(
                 f"{path}: its property 'piece' must be a whole number of silhouettes, not {properties['piece']}."
             )
         self._piece = int(piece)
-        self._rate = _number(properties, "rate", float("inf"))
+        self._rate = number_of(properties, "rate", float("inf"))
         if not self._rate > 0:
             raise CheckpointError(
                 f"{path}: its property 'rate' must be silhouettes a second, above 0, not {properties['rate']}."
@@ -171,9 +156,7 @@ class OnnxGait:
             return embedding(self._run(chosen[None])[0], self.card, len(silhouettes))
         frames = cut(len(chosen), self._piece)
         features = self._run(chosen[frames])
-        mean = features.mean(axis=0)
-        parts = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return embedding(parts, self.card, len(silhouettes), features)
+        return embedding(mean_of_pieces(features), self.card, len(silhouettes), features)
 
     def _run(self, walks: Bytes) -> Floats:
         """Run the network: from uint8 (n, T, 64, 64) to float32 (n, P, C).
@@ -195,11 +178,3 @@ class OnnxGait:
         (self._shape,) = shapes
         parts = np.concatenate(answers).reshape(-1, len(walks), *answers[0].shape[1:])
         return np.ascontiguousarray(parts.mean(axis=0).transpose(0, 2, 1))
-
-
-def _number(properties: Mapping[str, str], name: str, default: float) -> float:
-    """Return a property as a number, NaN if it is none."""
-    try:
-        return float(properties.get(name, default))
-    except ValueError:
-        return float("nan")

@@ -34,13 +34,18 @@ _NOT_WEIGHTS = {".md", ".txt", ".yaml", ".yml", ".json", ".py", ".gitkeep", ".pd
 
 QUANTISED = ".int8.onnx.gz"
 """The end of the name of a network's 8-bit version, which lies beside it and is no model by itself."""
+FUSION = ".fusion"
+"""The end of the name of a folder whose files are several gait checkpoints that are one model."""
 _SHARED = 8
 """How many weights may share the same numbers, on average; some networks name a layer two or three times."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFile:
-    """A checkpoint file, or a folder that is one model (PaddleSeg's deployment folders), and how it was chosen."""
+    """A checkpoint file, or a folder that is one model, and how it was chosen.
+
+    Such folders are those in which PaddleSeg deploys a network, and fusions (`app.gait.fusion`).
+    """
 
     path: Path
     origin: Origin
@@ -67,8 +72,10 @@ class CheckpointFile:
         raise CheckpointError(f"There is no checkpoint {path}{searched}.{hint}")
 
     def sha256(self) -> str:
-        """Hex digest of the file, or of all files of the folder in name order."""
+        """Hex digest of the file, or of all files of the folder in name order; of a fusion, of its checkpoints."""
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
+        if self.path.suffix == FUSION and self.path.is_dir():
+            files = members_of(self.path)
         digest = hashlib.sha256()
         for file in files:
             if file.is_file():
@@ -137,7 +144,7 @@ def find_checkpoints(
         for root in roots:
             for folder in (root / name for name in folders if name.startswith("embedded") is embedded):
                 models = {
-                    path.parent if path.suffix == ".pdmodel" or path.name == "deploy.yaml" else path
+                    _model_of(path)
                     for path in folder.rglob("*")
                     if path.is_file()
                     and (path.name == "deploy.yaml" or path.suffix.lower() not in _NOT_WEIGHTS)
@@ -154,15 +161,31 @@ def find_checkpoints(
                         yield Candidate(file, folder, place)
 
 
+def _model_of(path: Path) -> Path:
+    """Return the model to which a file belongs: itself, or the folder that is one model."""
+    if path.suffix == ".pdmodel" or path.name == "deploy.yaml" or path.parent.suffix == FUSION:
+        return path.parent
+    return path
+
+
+def members_of(fusion: Path) -> list[Path]:
+    """Return the checkpoints in the folder of a fusion, sorted by name."""
+    return sorted(
+        path
+        for path in fusion.iterdir()
+        if path.is_file() and path.suffix.lower() not in _NOT_WEIGHTS and not path.name.startswith(".")
+    )
+
+
 def need_whole(path: Path) -> None:
-    """Refuse what failed downloads leave behind; of a PaddleSeg deployment folder, its weights are looked at.
+    """Refuse what failed downloads leave behind; of a folder, its weights are looked at.
 
     Raises:
         CheckpointError: it is an empty file, a web page, a pointer of Git LFS, or a file whose end is missing.
     """
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and file.suffix.lower() in {".pdmodel", ".pdiparams"}:
+        for file in members_of(path) if path.suffix == FUSION else sorted(path.rglob("*")):
+            if path.suffix == FUSION or (file.is_file() and file.suffix.lower() in {".pdmodel", ".pdiparams"}):
                 need_whole(file)
         return
     if path.exists() and not path.is_file():

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -47,18 +47,23 @@ _FREE = {2: 384, 3: 640}
 
 @dataclass(frozen=True)
 class Way:
-    """How a network is run: from which file, by which provider, and whether in half precision."""
+    """How a network is run: from which file, by which provider, whether in half precision, and for which `output`.
+
+    Without `output` it is run for all of them.
+    """
 
     path: Path
     provider: Provider
     precision: Precision
+    output: str | None = None
 
     def __str__(self) -> str:
         return f"{self.provider.device} {self.precision}"
 
     def open(self, threads: int = 1) -> Any:
         """Open the network; see `open_session`."""
-        return open_session(self.path, threads, provider=self.provider, half=self.precision == "float16")
+        half = self.precision == "float16"
+        return open_session(self.path, threads, provider=self.provider, half=half, output=self.output)
 
 
 class Network:
@@ -145,7 +150,11 @@ def watched(seen: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 
 
 def open_network(
-    checkpoint: CheckpointFile, device: Device = "auto", precision: Precision = "auto", threads: int = 1
+    checkpoint: CheckpointFile,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: int = 1,
+    output: str | None = None,
 ) -> Network:
     """Open an ONNX network in the fastest of the ways that `device` and `precision` allow.
 
@@ -154,14 +163,15 @@ def open_network(
         device: where it runs. On ``auto``, every provider that is there may run it.
         precision: ``int8`` is the 8-bit version. ``float16`` and ``bfloat16`` need a provider that has them.
         threads: how many threads of the CPU work on one picture.
+        output: the one output that is wanted; None for all of them.
 
     Raises:
         CheckpointError: the file is no ONNX network, or a damaged or harmful one.
         MissingExtraError: the wanted device needs another package.
         SettingsError: the network has no 8-bit version.
     """
-    reference = Way(checkpoint.path, CPU, "float32")
-    ways = ways_of(checkpoint, device, precision)
+    reference = Way(checkpoint.path, CPU, "float32", output)
+    ways = [replace(way, output=output) for way in ways_of(checkpoint, device, precision)]
     return Network(_fastest(checkpoint, ways, reference), reference, threads)
 
 
@@ -211,7 +221,8 @@ def _fastest(checkpoint: CheckpointFile, ways: Sequence[Way], reference: Way) ->
     """Return the fastest way whose answers are like the reference's; measured once, then remembered."""
     if len(ways) == 1:
         return ways[0]
-    key = " ".join([checkpoint.sha256()[:16], *map(str, ways), "on", processor(), _runtime()])
+    told = [f"for {reference.output}"] if reference.output is not None else []
+    key = " ".join([checkpoint.sha256()[:16], *map(str, ways), *told, "on", processor(), _runtime()])
     known = _remembered().get(key)
     for way in ways:
         if known == str(way):

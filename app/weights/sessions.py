@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from app.errors import CheckpointError
 from app.types import ModelCard
 from app.weights.checkpoints import HOME, QUANTISED, CheckpointFile
 from app.weights.devices import CPU, Provider
+from app.weights.outputs import with_output
 from app.weights.quantised import unpacked
 
 _SECONDS = 60
@@ -52,7 +54,13 @@ def _need_harmless(path: Path) -> None:
 
 
 def open_session(
-    path: Path, threads: int = 1, *, optimise: bool = True, provider: Provider = CPU, half: bool = False
+    path: Path,
+    threads: int = 1,
+    *,
+    optimise: bool = True,
+    provider: Provider = CPU,
+    half: bool = False,
+    output: str | None = None,
 ) -> Any:
     """Open an ONNX file to run it.
 
@@ -62,6 +70,7 @@ def open_session(
         optimise: whether to optimise the graph, which is needless if it is only inspected.
         provider: what runs it.
         half: whether the provider computes in half precision, which only some can.
+        output: the one output that is wanted; None for all of them.
 
     Raises:
         CheckpointError: the file is no ONNX network, or a damaged or harmful one.
@@ -76,6 +85,8 @@ def open_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     _need_harmless(path)
     content: str | bytes = unpacked(path) if path.name.endswith(QUANTISED) else str(path)
+    if output is not None:
+        content = with_output(path.read_bytes() if isinstance(content, str) else content, output)
     if provider != CPU:
         return _on_device(content, options, provider, half)
     try:
@@ -151,3 +162,11 @@ def onnx_card(stage: str, checkpoint: CheckpointFile, session: Any, runtime: str
         runtime,
         stated.get("note", ""),
     )
+
+
+def number_of(properties: Mapping[str, str], name: str, default: float) -> float:
+    """Return a metadata property of an ONNX file as a number; NaN if it is none."""
+    try:
+        return float(properties.get(name, default))
+    except ValueError:
+        return float("nan")

@@ -319,6 +319,42 @@ def _onnx_gait(folder: Path) -> Path:
     return path
 
 
+def _onnx_joints(folder: Path) -> Path:
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(0).normal(0, 1, (56, 12)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "w"], ["frames"]),
+            helper.make_node("Tanh", ["frames"], ["bent"]),
+            helper.make_node("ReduceMean", ["bent"], ["values"], axes=[1], keepdims=0),
+            helper.make_node("Reshape", ["values", "parts"], ["embedding"]),
+        ],
+        "joints",
+        [helper.make_tensor_value_info("features", kind, ["n", "t", 56])],
+        [helper.make_tensor_value_info("embedding", kind, ["n", 6, 2])],
+        [
+            onnx.numpy_helper.from_array(weights, "w"),
+            onnx.numpy_helper.from_array(np.array([-1, 6, 2]), "parts"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"kind": "joints", "licence": "CC0-1.0", "piece": "16"})
+    path = folder / "joints.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def _fusion(folder: Path) -> Path:
+    """Two networks, and a card, which is no checkpoint."""
+    path = folder / "both.fusion"
+    path.mkdir()
+    _onnx_gait(path)
+    _onnx_joints(path)
+    (path / "gait.md").write_text("A card.", encoding="utf-8")
+    return path
+
+
 CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     "yolox": _yolox,
     "yolox-onnx": _yolox_onnx,
@@ -331,6 +367,8 @@ CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     "pp-humanseg": _pp_humanseg,
     "opengait": _opengait,
     "onnx-gait": _onnx_gait,
+    "onnx-joints": _onnx_joints,
+    "fusion": _fusion,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,13 +22,15 @@ Maker = Callable[[], GaitModel]
 
 
 def walk(frames: int, seed: int = 0) -> GaitSequence:
-    """Ellipses whose size changes: smooth silhouettes with some grey."""
+    """Ellipses whose size changes: smooth silhouettes with some grey; and somebody's joints, which tremble."""
     random = np.random.default_rng(seed)
     widths = 10 + random.uniform(0, 8, frames)
     silhouettes = np.zeros((frames, 64, 64), np.uint8)
     for picture, width in zip(silhouettes, widths, strict=True):
         cv2.ellipse(picture, (32, 32), (round(float(width)), 31), 0, 0, 360, (255,), -1, cv2.LINE_AA)
-    return GaitSequence(np.arange(frames) * 2, silhouettes, 25.0)
+    joints = samples.STANDING * (40, 100) + random.normal(0, 1, (frames, 17, 2))
+    keypoints = np.concatenate([joints, np.ones((frames, 17, 1))], axis=2).astype(np.float32)
+    return GaitSequence(np.arange(frames) * 2, silhouettes, 25.0, keypoints)
 
 
 @pytest.fixture(scope="module", params=samples.names_of(gait_models))
@@ -79,15 +82,23 @@ class TestGaitModel:
 
     def test_blank_silhouettes_can_be_embedded(self, model: GaitModel) -> None:
         for grey in (0, 255):
-            blank = GaitSequence(np.arange(3), np.full((3, 64, 64), grey, np.uint8), 25.0)
+            blank = replace(walk(3), silhouettes=np.full((3, 64, 64), grey, np.uint8))
             assert np.isfinite(model.embed([blank])[0].parts).all()
 
     def test_walks_are_left_as_they_are(self, model: GaitModel) -> None:
         given = walk(8)
-        before = given.silhouettes.copy()
-        given.silhouettes.setflags(write=False)
+        assert given.keypoints is not None
+        arrays = given.silhouettes, given.keypoints
+        before = [array.copy() for array in arrays]
+        for array in arrays:
+            array.setflags(write=False)
         model.embed([given])
-        np.testing.assert_array_equal(given.silhouettes, before)
+        for array, old in zip(arrays, before, strict=True):
+            np.testing.assert_array_equal(array, old)
+
+    def test_no_person_at_all_in_the_keypoints(self, model: GaitModel) -> None:
+        lost = replace(walk(5), keypoints=np.zeros((5, 17, 3), np.float32))
+        assert np.isfinite(model.embed([lost])[0].parts).all()
 
     def test_foreign_and_unsafe_files_are_refused(
         self, request: pytest.FixtureRequest, make: Maker, tmp_path: Path

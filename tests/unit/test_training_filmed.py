@@ -83,7 +83,7 @@ def test_a_cast_shares_its_cameras(studio: Studio, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(casts, "CAST", 2)
     monkeypatch.setattr(casts, "KINDS", ("front", "side"))
     monkeypatch.setattr(casts, "SECONDS", 0.8)
-    given = casts.Set(1, 77, studio.photos, studio.segmenters[0])
+    given = casts.Set(1, 77, studio.photos, studio.segmenters[0], HOME / "embedded" / "pose" / "gaitprint-pose.onnx")
     (path,) = casts.film_casts(tmp_path / "casts", given)
     walks = casts.read_cast(path)
     assert [(walk.cast, walk.person, walk.recording) for walk in walks] == [
@@ -93,6 +93,10 @@ def test_a_cast_shares_its_cameras(studio: Studio, tmp_path: Path, monkeypatch: 
         assert one.sequence.fps == other.sequence.fps, "a recording has one camera"
     for walk in walks:
         assert len(walk.sequence) == len(walk.track.boxes) >= casts.FEWEST
+        assert walk.sequence.keypoints is not None
+        middle = walk.sequence.keypoints[..., :2].mean(axis=1)
+        inside = (middle > walk.track.boxes[:, :2]) & (middle < walk.track.boxes[:, 2:])
+        assert inside.all(), "keypoints are in px of the camera's picture, as boxes are"
         assert (walk.track.frame_indices == walk.sequence.frame_indices).all()
         assert (walk.track.boxes[:, 3] > walk.track.boxes[:, 1]).all()
     fronts, sides = walks[:2], walks[2:]

@@ -42,7 +42,7 @@ def embed_casts(
 
     Args:
         paths: their files.
-        model: a gait model that reads silhouettes alone.
+        model: a gait model that reads silhouettes, keypoints or both.
         cache: the folder where embeddings are kept.
         progress: receives the number of casts done and of all.
 
@@ -50,8 +50,8 @@ def embed_casts(
         GalleryError: there are no casts, or the model reads something else.
         OutputError: the cache cannot be written.
     """
-    if isinstance(model, FileEmbedder) or model.card.keypoints:
-        raise GalleryError(f"Casts hold silhouettes alone, and the gait model '{model.card.name}' needs more.")
+    if isinstance(model, FileEmbedder) or model.card.parts:
+        raise GalleryError(f"Casts hold silhouettes and keypoints, and the gait model '{model.card.name}' needs more.")
     if not paths:
         raise GalleryError("There are no casts. Make some: python -m app walkers casts.")
     walks, features = [], []

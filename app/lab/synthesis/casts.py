@@ -21,10 +21,10 @@ from app.lab.walkers.body import CACHE
 from app.lab.walkers.choices import MOTION, Condition, MotionVersion
 from app.lab.walkers.dataset import Plan, camera_at, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
-from app.settings import SegmenterSettings
+from app.settings import PoseSettings, SegmenterSettings
 from app.types import GaitSequence, Track
 from app.weights.checkpoints import CheckpointFile
-from app.weights.registry import segmenters
+from app.weights.registry import pose_models, segmenters
 
 Kind: TypeAlias = Literal["front", "front again", "back", "side", "above", "anywhere"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -49,14 +49,15 @@ class Set:
     """What casts are filmed with.
 
     `casts` are filmed; `first` is the number of the first person. `photos` is the folder of the pictures of places
-    (`app.lab.synthesis.photos`), `segmenter` the segmenter's file, and `cache` the folder of the body model. `motion`
-    is how people walk (`app.lab.walkers.dataset.Plan`). With `alike`, the people of a cast look alike.
+    (`app.lab.synthesis.photos`), `segmenter` and `pose` the networks' files, and `cache` the folder of the body model.
+    `motion` is how people walk (`app.lab.walkers.dataset.Plan`). With `alike`, the people of a cast look alike.
     """
 
     casts: int
     first: int
     photos: Path
     segmenter: Path
+    pose: Path
     cache: Path = CACHE
     motion: MotionVersion = MOTION
     alike: bool = False
@@ -64,10 +65,10 @@ class Set:
 
 @dataclass(frozen=True, eq=False)
 class CastWalk:
-    """One walk: of which cast and person, in which recording (an index into `KINDS`), its track, and its silhouettes.
+    """One walk: of which cast and person, in which recording (an index into `KINDS`), its track, and what was seen.
 
-    `sequence` is at the recording's frame rate. `view` is the direction in degrees from which the camera saw the
-    walker: 0 the front, 180 the back.
+    `sequence` holds silhouettes and keypoints at the recording's frame rate. `view` is the direction in degrees from
+    which the camera saw the walker: 0 the front, 180 the back.
     """
 
     cast: int
@@ -90,6 +91,7 @@ def film_casts(
     about = {
         "first": given.first,
         "segmenter": CheckpointFile.given(given.segmenter).sha256(),
+        "pose": CheckpointFile.given(given.pose).sha256(),
         "kinds": KINDS,
         "seconds": SECONDS,
         "plan": asdict(_plan(given)) | {"subjects": None},
@@ -109,7 +111,9 @@ def read_cast(path: Path) -> list[CastWalk]:
             file[name].tolist() for name in ("people", "recordings", "views", "rates", "lengths")
         )
         cuts = np.cumsum(lengths)[:-1]
-        frames, boxes, silhouettes = (np.split(file[name], cuts) for name in ("frames", "boxes", "silhouettes"))
+        frames, boxes, silhouettes, keypoints = (
+            np.split(file[name], cuts) for name in ("frames", "boxes", "silhouettes", "keypoints")
+        )
     return [
         CastWalk(
             int(path.stem),
@@ -117,7 +121,7 @@ def read_cast(path: Path) -> list[CastWalk]:
             recording,
             view,
             Track(number, frames[at], boxes[at], np.ones(len(frames[at]), np.float32)),
-            GaitSequence(frames[at], silhouettes[at], rate),
+            GaitSequence(frames[at], silhouettes[at], rate, keypoints[at]),
         )
         for at, (number, person, recording, view, rate) in enumerate(
             zip(range(1, len(people) + 1), people, recordings, views, rates, strict=True)
@@ -135,6 +139,7 @@ def _plan(given: Set) -> Plan:
 def _film_cast(given: Set, cast: int, path: Path) -> None:
     plan, model = _plan(given), body_model(given.cache)
     segmenter = segmenters.build(SegmenterSettings(checkpoint=given.segmenter, threads=1), ())
+    pose = pose_models.build(PoseSettings(checkpoint=given.pose, threads=1), ())
     walks = sum(count for _, count in plan.conditions)
     rng = np.random.default_rng([plan.seed, given.first + CAST * cast, _SEED])
     turns = [rng.permutation(walks) for _ in range(CAST)]
@@ -150,8 +155,9 @@ def _film_cast(given: Set, cast: int, path: Path) -> None:
             index = CAST * cast + place
             (walk,) = walks_of(of_recording, index, model, None, {int(turns[place][recording])})
             seen = filmed_walk(
-                walk, camera_at(view, distance, height), shot, segmenter, given.photos, None, of_recording.frames, rng
-            )
+                walk, camera_at(view, distance, height), shot, segmenter, given.photos, None, of_recording.frames, rng,
+                pose,
+            )  # fmt: skip
             if len(seen.silhouettes) >= FEWEST:
                 found.append((given.first + index, recording, view % 360, rate, seen))
     people, recordings, views, rates, seens = zip(*found, strict=True)
@@ -166,6 +172,7 @@ def _film_cast(given: Set, cast: int, path: Path) -> None:
             frames=np.concatenate([seen.frames for seen in seens]),
             boxes=np.concatenate([seen.boxes for seen in seens]),
             silhouettes=np.concatenate([seen.silhouettes for seen in seens]),
+            keypoints=np.concatenate([seen.keypoints for seen in seens]),
         )
 
 

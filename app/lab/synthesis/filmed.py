@@ -28,7 +28,7 @@ from app.lab.walkers.dataset import BEFORE, Plan, PlannedWalk, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
 from app.lab.walkers.renderer import Light, draw
 from app.settings import SegmenterSettings
-from app.stages import Segmenter
+from app.stages import PoseEstimator, Segmenter
 from app.types import Bytes, Floats, Frame, Image, Ints
 from app.walks.silhouette import cut, normalise
 from app.weights.checkpoints import CheckpointFile
@@ -149,11 +149,15 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class SeenWalk:
-    """What a camera saw of a walk: `frames` (T,), the `boxes` in them (T, 4) px, and the `silhouettes` (T, 64, 64)."""
+    """What a camera saw of a walk: `frames` (T,), the `boxes` in them (T, 4) px, and the `silhouettes` (T, 64, 64).
+
+    `keypoints` are (T, 17, 3), px and a score, or None if nobody looked for them.
+    """
 
     frames: Ints
     boxes: Floats
     silhouettes: Bytes
+    keypoints: Floats | None = None
 
 
 def filmed_walk(
@@ -165,6 +169,7 @@ def filmed_walk(
     bystanders: Cutouts | None,
     frames: int,
     rng: np.random.Generator,
+    pose: PoseEstimator | None = None,
 ) -> SeenWalk:
     """Film at most `frames` frames of a walk and cut them out. Frames in which nobody is found are left out.
 
@@ -177,8 +182,9 @@ def filmed_walk(
         bystanders: stand behind some of the walks; None for none.
         frames: how many frames.
         rng: draws what differs from walk to walk.
+        pose: finds the keypoints, where they are wanted.
     """
-    indices, boxes, silhouettes = [], [], []
+    indices, boxes, silhouettes, keypoints = [], [], [], []
     for frame, box, others, origin in _pictures(walk, camera, shot, photos, bystanders, frames, rng):
         ((matte,),) = segmenter.segment([frame], [box[None]])
         mask = cut(matte, box, others, segmenter.threshold)
@@ -187,10 +193,14 @@ def filmed_walk(
             indices.append(frame.index)
             boxes.append(box + origin)
             silhouettes.append(silhouette)
+            if pose is not None:
+                (found,) = pose.estimate([frame], [box[None]])
+                keypoints.append(found[0] + np.array([*origin[:2], 0], np.float32))
     return SeenWalk(
         np.array(indices, np.int64),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(silhouettes, np.uint8).reshape(-1, 64, 64),
+        None if pose is None else np.array(keypoints, np.float32).reshape(-1, 17, 3),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
@@ -25,9 +26,13 @@ from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import walk
 from app.lab.walkers.path import Path as Route
 from app.progress import Progress, Silent
-from app.types import Doubles, Floats
+from app.types import Doubles, Floats, Ints
 
 SECONDS = 10.0
+GLIMPSE = 2.4
+"""Seconds of each walk of `Acquaintances`."""
+_CHANGE = 1.2
+"""How much people differ from day to day; 1 is as from walk to walk of one day."""
 _BURDENS: tuple[Burden, ...] = ("handbag", "backpack", "shoulder bag", "briefcase", "carrier", "carriers")
 _HANDS: tuple[Hands, ...] = ("phone", "calling", "pocket", "pockets")
 _SIDES = {name: name[:-1] + ("r" if name.endswith("_l") else "l") for name in JOINTS if name[-2:] in ("_l", "_r")}
@@ -81,41 +86,134 @@ def write_band(path: Path, motions: Motions) -> None:
         np.save(file, np.stack([means.mean(axis=0), means.std(axis=0)], -1).astype(np.float16))
 
 
+@dataclass(frozen=True, eq=False)
+class Acquaintances:
+    """People who walk several times each, `RATE` frames a second, in metres of a person of 1.70 m: see `Motions`.
+
+    `points` float16 (people, walks, T, 26, 3), `root` float32 (people, walks, T, 3), `heading` (people, walks, T).
+    """
+
+    points: NDArray[np.float16]
+    root: Floats
+    heading: Floats
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def walks(self) -> int:
+        """Walks of each person."""
+        return int(self.points.shape[1])
+
+    def motion(self, people: Ints, walks: Ints) -> tuple[Floats, Floats, Floats]:
+        """Return points (N, T, 26, 3), root and heading of such walks (N,) of such people (N,)."""
+        return self.points[people, walks].astype(np.float32), self.root[people, walks], self.heading[people, walks]
+
+    @classmethod
+    def made(cls, path: Path, people: int, walks: int, seed: int, progress: Progress | None = None) -> Acquaintances:
+        """Return the people kept in `path`, making them first where the file is missing.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if not path.is_file():
+            rows = []
+            with (progress or Silent()).stage("People", people) as advance:
+                for number in range(people):
+                    rng = np.random.default_rng([seed, number, 0xACC1])
+                    somebody = _Somebody.drawn(rng, recorded=1.0)
+                    rows += [_encounter(somebody, rng) for _ in range(walks)]
+                    advance(1)
+            points, root, heading = (
+                np.stack(array).reshape(people, walks, *array[0].shape) for array in zip(*rows, strict=True)
+            )
+            with written_whole(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, points=points.astype(np.float16), root=root, heading=heading)
+        with np.load(path, allow_pickle=False) as file:
+            return cls(file["points"], file["root"], file["heading"])
+
+
+@dataclass(frozen=True)
+class _Somebody:
+    """A body and a gait; a share `recorded` of people walks as the recordings say, the others as the textbook."""
+
+    shape: Floats
+    stature: float
+    gait: GaitTraits
+    seed: int
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, recorded: float = 0.85) -> _Somebody:
+        shape = np.clip(rng.standard_normal(SHAPES), -2.5, 2.5).astype(np.float32)
+        female, age = bool(rng.random() < 0.5), float(18 + 62 * rng.beta(1.2, 1.8))
+        stature = float(np.clip(rng.normal(1.62 if female else 1.76, 0.07), 1.45, 2.0))
+        seed = int(rng.integers(1 << 31))
+        gait = GaitTraits.sample(seed, age, female)
+        if rng.random() < recorded:
+            gait = gait.recorded(seed, age, female, stature)
+        return cls(shape, stature, gait, seed)
+
+    def walk(
+        self,
+        gait: GaitTraits,
+        carrying: Carrying | None,
+        speed: Doubles,
+        route: Route,
+        seed: int,
+        rng: np.random.Generator,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return points from the pelvis in the walking frame, the pelvis, and the heading."""
+        rest = Mannequin.load().rest(self.shape)
+        scale = self.stature / STATURE
+        skeleton = Skeleton(rest.skeleton.rest * np.float32(scale), rest.skeleton.sole * np.float32(scale))
+        moved = walk(
+            skeleton, gait, route, np.clip(speed, 0, 2), fps=RATE, carrying=carrying, phase=float(rng.random()),
+            seed=seed,
+        )  # fmt: skip
+        poses = Poses((moved.poses.root / scale).astype(np.float32), moved.poses.rotations)
+        return in_walking_frame(rest, poses, moved.heading)
+
+
 def _motion(rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     """Let somebody walk; return points from the pelvis in the walking frame, the pelvis, and the heading."""
-    shape = np.clip(rng.standard_normal(SHAPES), -2.5, 2.5).astype(np.float32)
-    female, age = bool(rng.random() < 0.5), float(18 + 62 * rng.beta(1.2, 1.8))
-    stature = float(np.clip(rng.normal(1.62 if female else 1.76, 0.07), 1.45, 2.0))
-    seed = int(rng.integers(1 << 31))
-    gait = GaitTraits.sample(seed, age, female)
-    if rng.random() < 0.85:
-        gait = gait.recorded(seed, age, female, stature)
-    kind = rng.random()
-    if kind < 0.08:
-        gait = gait.stooped(float(rng.uniform(0.3, 1)))
-    elif kind < 0.16:
-        gait = gait.limping("l" if rng.random() < 0.5 else "r", float(rng.uniform(0.3, 1)))
-    carrying = None
-    if rng.random() < 0.35:
-        carrying = Carrying(
-            None if rng.random() < 0.3 else cast(Burden, str(rng.choice(_BURDENS))),
-            SIDES[int(rng.integers(2))],
-            cast(Hands, str(rng.choice(_HANDS))) if rng.random() < 0.4 else None,
-            SIDES[int(rng.integers(2))],
-        )
+    somebody = _Somebody.drawn(rng)
+    gait = _bent(somebody.gait, 0.16, rng)
+    carrying = _carrying(rng)
     frames = round(SECONDS * RATE)
     speed = np.full(frames, min(gait.speed * float(rng.uniform(0.75, 1.2)), 2.0))
     if rng.random() < 0.2:  # slower and faster on the way
         speed *= np.clip(1 + 0.5 * gaussian_filter1d(rng.normal(0, 1, frames), 12) * np.sqrt(12), 0.3, 1.2)
-    rest = Mannequin.load().rest(shape)
-    scale = stature / STATURE
-    skeleton = Skeleton(rest.skeleton.rest * np.float32(scale), rest.skeleton.sole * np.float32(scale))
-    route = _route(rng)
-    moved = walk(
-        skeleton, gait, route, np.clip(speed, 0, 2), fps=RATE, carrying=carrying, phase=float(rng.random()), seed=seed
+    return somebody.walk(gait, carrying, speed, _route(rng), somebody.seed, rng)
+
+
+def _encounter(somebody: _Somebody, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+    """Let somebody walk straight on for a short while, on one day of many."""
+    gait = _bent(somebody.gait.in_session(int(rng.integers(1 << 31)), _CHANGE), 0.06, rng)
+    carrying = _carrying(rng)
+    speed = np.full(round(GLIMPSE * RATE), float(np.clip(gait.speed * rng.uniform(0.9, 1.1), 0.5, 2.0)))
+    route = Route.line((0.0, 0.0), float(rng.uniform(-np.pi, np.pi)), 20.0)
+    return somebody.walk(gait, carrying, speed, route, int(rng.integers(1 << 31)), rng)
+
+
+def _bent(gait: GaitTraits, share: float, rng: np.random.Generator) -> GaitTraits:
+    """Return the gait; a `share` of people stoops or limps."""
+    kind = rng.random()
+    if kind < share / 2:
+        return gait.stooped(float(rng.uniform(0.3, 1)))
+    if kind < share:
+        return gait.limping("l" if rng.random() < 0.5 else "r", float(rng.uniform(0.3, 1)))
+    return gait
+
+
+def _carrying(rng: np.random.Generator) -> Carrying | None:
+    if rng.random() >= 0.35:
+        return None
+    return Carrying(
+        None if rng.random() < 0.3 else cast(Burden, str(rng.choice(_BURDENS))),
+        SIDES[int(rng.integers(2))],
+        cast(Hands, str(rng.choice(_HANDS))) if rng.random() < 0.4 else None,
+        SIDES[int(rng.integers(2))],
     )
-    poses = Poses((moved.poses.root / scale).astype(np.float32), moved.poses.rotations)
-    return in_walking_frame(rest, poses, moved.heading)
 
 
 def in_walking_frame(rest: Rest, poses: Poses, heading: Doubles) -> tuple[Floats, Floats, Floats]:
@@ -165,7 +263,7 @@ class BodyBatches:
         start = rng.integers(motions.points.shape[1] - frames + 1, size=count)
         rows = which[:, None], start[:, None] + np.arange(frames)
         points, root, heading = motions.points[rows], motions.root[rows], motions.heading[rows]
-        flat, azimuth, elevation = _filmed(points, root, heading, rng)
+        flat, azimuth, elevation = filmed(points, root, heading, rng)
         mirrored = rng.random(count) < 0.5
         points[mirrored] = points[mirrored][:, :, MIRRORED] * np.array([1, -1, 1], np.float32)
         flat[mirrored] = flat[mirrored][:, :, _COCO_MIRRORED] * np.array([-1, 1], np.float32)
@@ -175,7 +273,7 @@ class BodyBatches:
         return points, azimuth, elevation, keypoints if self._exact else spoilt(keypoints, azimuth, rng)
 
 
-def _filmed(points: Floats, root: Floats, heading: Floats, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+def filmed(points: Floats, root: Floats, heading: Floats, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     """Return what a camera at a random place sees: keypoints (N, T, 17, 2) px, azimuth and elevation (N, T)."""
     count, frames = heading.shape
     middle = root[:, frames // 2]

@@ -91,7 +91,7 @@ def export(
 def stored_weights(path: Path) -> dict[str, Tensor]:
     """Return the weights of a file that `export` has written, float32, by the names they have in its network.
 
-    The networks that are exported wrap the trained one as ``network``; that part of the names is left out. Weights
+    Most networks that are exported wrap the trained one as ``network``; that part of the names is left out. Weights
     that only the file has are among them.
 
     Raises:
@@ -116,10 +116,11 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
             # `_shrink` has added these, in the order in which they are needed.
             first, *scales = (values.pop(name).astype(np.float32) for name in node.input)
             values[node.output[0]] = first * scales[0] if scales else first
+    wrapped = any(name.startswith("network.") for name in values)
     return {
         name.removeprefix("network."): torch.from_numpy(np.array(value))
         for name, value in values.items()
-        if name.startswith("network.") and value.dtype == np.float32
+        if name.startswith("network.") is wrapped and value.dtype == np.float32
     }
 
 
