@@ -130,6 +130,14 @@ class GaitModel(Protocol):
         ...
 
 
+@runtime_checkable
+class UsesBody(Protocol):
+    """A gait model that may need bodies in space: see `ModelCard.body`."""
+
+    body: BodyEstimator | None
+    """What fits them; whoever builds the model gives it."""
+
+
 @dataclass(frozen=True)
 class Stages:
     """The models of a run, loaded once and used for every video.

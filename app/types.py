@@ -59,7 +59,8 @@ class ModelCard:
     `model_id` is ``name@sha256[:8]``, or ``name`` alone for a model without weights. `note` is what a user should know.
     `reason` says why a run uses this model, as a clause after "because".
     `sure` is the score from which nearly all of a detector's boxes are people, where its file says so.
-    `keypoints` says that a gait model needs the keypoints of its walks, and `parts` that it needs maps of body parts.
+    `keypoints` says that a gait model needs the keypoints of its walks, `parts` that it needs maps of body parts, and
+    `body` that it needs bodies that are fitted to the keypoints.
     `needs_recording` says that a stage reads the
     whole video before its first frame, so that it cannot be used on a camera or a stream.
     """
@@ -75,6 +76,7 @@ class ModelCard:
     reason: str = ""
     keypoints: bool = False
     parts: bool = False
+    body: bool = False
     needs_recording: bool = False
     sure: float | None = None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.body.mannequin import COCO, SHAPES, Mannequin, posed
 from app.body.observed import view_of
-from app.body.skeleton import JOINT, JOINTS, SIDES, Poses, Side, Skeleton, forward_kinematics
+from app.body.skeleton import JOINT, JOINTS, PARENTS, SIDES, Poses, Side, Skeleton, forward_kinematics
 from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion import WalkingMotion, walk
 from app.lab.walkers.motion.easing import smooth
@@ -214,3 +215,39 @@ def stride(skeleton: Skeleton, walk: WalkingMotion, fps: float) -> Stride:
 def normative_deviation(angle: Doubles, expected: Doubles, sd: float) -> float:
     """Return the share of frames in which `angle` leaves the band of two `sd` around `expected`."""
     return float(np.mean(np.abs(angle - expected) > 2 * sd))
+
+
+# SMPL's tree (Loper et al. 2015), and the walker's joint at the place of each of its joints.
+SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+SMPL_PLACES = (
+    "pelvis", "hip_l", "hip_r", "spine", "knee_l", "knee_r", "spine", "ankle_l", "ankle_r", "chest", "toe_l", "toe_r",
+    "neck", "clavicle_l", "clavicle_r", "head", "shoulder_l", "shoulder_r", "elbow_l", "elbow_r", "wrist_l", "wrist_r",
+    "wrist_l", "wrist_r",
+)  # fmt: skip
+
+
+def _level_arms(skeleton: Skeleton) -> Floats:
+    """(24, 3): SMPL's joints from their parents in its rest pose, with this walker's bones, in SMPL's axes."""
+    offsets = np.zeros((24, 3), np.float32)
+    for joint, parent in enumerate(SMPL_PARENTS[1:], 1):
+        own = JOINT[SMPL_PLACES[joint]]
+        if SMPL_PLACES[joint] == SMPL_PLACES[parent]:
+            continue
+        assert PARENTS[own] == JOINT[SMPL_PLACES[parent]]
+        forward, left, up = skeleton.offsets[own]
+        offsets[joint] = left, up, forward
+        if SMPL_PLACES[joint][:5] in ("elbow", "wrist"):
+            offsets[joint] = np.linalg.norm(offsets[joint]), 0, 0
+            offsets[joint, 0] *= 1 if SMPL_PLACES[joint].endswith("_l") else -1
+    return offsets
+
+
+def smpl_places(pose: Floats, skeleton: Skeleton) -> NDArray[np.float64]:
+    """SMPL's joints (24, 3) m from the pelvis in the camera's axes, of a `pose` (24, 3) and a walker's bones."""
+    offsets = _level_arms(skeleton)
+    turns, places = np.zeros((24, 3, 3)), np.zeros((24, 3))
+    for joint, parent in enumerate(SMPL_PARENTS):
+        own = cv2.Rodrigues(pose[joint].astype(np.float64))[0]
+        turns[joint] = own if parent < 0 else turns[parent] @ own
+        places[joint] = 0 if parent < 0 else places[parent] + turns[parent] @ offsets[joint]
+    return places

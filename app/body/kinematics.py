@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from app.body.mannequin import COCO, Mannequin, Rest, bone_lengths, posed
+from app.body.rotation import shortest
 from app.body.skeleton import JOINT, JOINTS, PARENTS, Poses, forward_kinematics
 from app.types import BodyMotion, Floats, Ints
 
@@ -107,7 +108,7 @@ def rotations_of(points: Floats, rest: Rest) -> Floats:
         else:
             child, parent = JOINT[_CHILD[name]], world[PARENTS[joint]]
             bone = parent @ (still[child] - still[joint])
-            world[joint] = _shortest(bone, points[:, child] - points[:, joint]) @ parent
+            world[joint] = shortest(bone, points[:, child] - points[:, joint]).as_matrix() @ parent
     for joint, parent_of in enumerate(PARENTS):
         world.setdefault(joint, world[parent_of] if parent_of >= 0 else np.eye(3))
     turned = np.stack([world[joint] for joint in range(len(JOINTS))], 1)
@@ -172,11 +173,3 @@ def _nearest_rotation(matrices: np.ndarray) -> np.ndarray:
     sign = np.ones(matrices.shape[:-1])
     sign[..., 2] = np.linalg.det(left @ right)
     return np.asarray((left * sign[..., None, :]) @ right)
-
-
-def _shortest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return the shortest rotations (T, 3, 3) that turn the directions `start` (T, 3) into `end` (T, 3)."""
-    axis = np.cross(start, end)
-    sine = np.linalg.norm(axis, axis=-1, keepdims=True)
-    angle = np.arctan2(sine, np.sum(start * end, axis=-1, keepdims=True))
-    return np.asarray(Rotation.from_rotvec(axis / np.maximum(sine, 1e-12) * angle).as_matrix())

@@ -1,7 +1,10 @@
-"""A body of SMPL's format, to draw SMPL parameters that other programs estimated (Loper et al., SIGGRAPH Asia 2015).
+"""SMPL (Loper et al., SIGGRAPH Asia 2015): bodies that are drawn from its parameters, and parameters of fitted bodies.
 
 Nothing of SMPL comes with Gaitprint, because it has a licence of its own. Whoever has it gives ``SMPL_NEUTRAL.npz``,
-the model's arrays, none of them a pickled object.
+the model's arrays, none of them a pickled object, and can draw SMPL parameters that other programs estimated.
+
+The bodies that are fitted here have a skeleton of their own. `parameters_of` says in SMPL's layout how they turn, for
+networks that take such parameters.
 """
 
 from __future__ import annotations
@@ -13,12 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from app.body.kinematics import poses_of
+from app.body.mannequin import Mannequin
+from app.body.render import Body
+from app.body.rotation import shortest
+from app.body.skeleton import JOINT
 from app.errors import CheckpointError
-from app.types import Floats
+from app.types import BodyMotion, Floats
 
 JOINTS = 24
 SHAPES = 10
 _ARRAYS = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
+_NAMES = (
+    "pelvis", "hip_l", "hip_r", "spine", "knee_l", "knee_r", None, "ankle_l", "ankle_r", "chest", "toe_l", "toe_r",
+    "neck", "clavicle_l", "clavicle_r", "head", "shoulder_l", "shoulder_r", "elbow_l", "elbow_r", "wrist_l", "wrist_r",
+    None, None,
+)  # fmt: skip
+"""The joint of `app.body.skeleton` for each of SMPL's 24; the second of its three of the spine, and the hands, do not
+turn."""
 _TO_WALKING = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
 """From SMPL's axes (left, up, forward) to those of the walking frame (forward, left, up)."""
 
@@ -88,3 +103,48 @@ class SmplBody:
             local = (still - joints[joint]) @ world[joint].transpose(0, 2, 1) + places[joint][:, None]
             moved += self.weights[:, joint, None] * local
         return (moved @ _TO_WALKING.T).astype(np.float32)
+
+
+def rotation_vectors(rotations: Floats, rest: Floats, towards: Rotation) -> Floats:
+    """Return how SMPL's joints turn against their parents, axis times angle in radians, (T, 24, 3).
+
+    SMPL's rest pose has level arms. Its first joint turns relative to the camera.
+
+    Args:
+        rotations: (T, 21, 3, 3) of the joints of `app.body.skeleton` against their parents.
+        rest: (21, 3) m, these joints in the rest pose.
+        towards: the T rotations from the body's world to the camera's axes: right, down, away.
+    """
+    own = {name: Rotation.from_matrix(rotations[:, index]) for name, index in JOINT.items()}
+    for side, level in (("l", (0.0, 1.0, 0.0)), ("r", (0.0, -1.0, 0.0))):
+        shoulder, elbow, wrist = (rest[JOINT[f"{part}_{side}"]] for part in ("shoulder", "elbow", "wrist"))
+        upper, lower = shortest(np.array(level), elbow - shoulder), shortest(np.array(level), wrist - elbow)
+        own[f"shoulder_{side}"] = own[f"shoulder_{side}"] * upper
+        own[f"elbow_{side}"] = upper.inv() * own[f"elbow_{side}"] * lower
+        own[f"wrist_{side}"] = lower.inv() * own[f"wrist_{side}"] * lower
+    axes = Rotation.from_matrix(_TO_WALKING.T)
+    vectors = np.zeros((len(rotations), JOINTS, 3))
+    for number, name in enumerate(_NAMES):
+        if name is not None:
+            vectors[:, number] = (axes * own[name] * axes.inv()).as_rotvec()
+    vectors[:, 0] = (towards * own["pelvis"] * axes.inv()).as_rotvec()
+    return vectors.astype(np.float32)
+
+
+def parameters_of(motion: BodyMotion, mannequin: Mannequin) -> Floats:
+    """Return a fitted body in the layout of SMPL's parameters, float32 (T, 85): camera, pose, shape.
+
+    Camera and pose mean what estimators of the HMR kind give (Kanazawa et al., CVPR 2018, section 3). The camera's
+    scale s and place x, y map a point X, Y (m, from the pelvis, to the right and downwards) to s (X + x), s (Y + y):
+    -1..1 in the picture, a square as high as the body and centred on it. The shape is that of SMPL's mean body, zeros,
+    because a body of another shape space has no such numbers.
+    """
+    local = np.einsum("tvi,tji->tvj", Body(motion, mannequin).vertices, motion.view)
+    low, high = local[..., :2].min(axis=1), local[..., :2].max(axis=1)
+    scale = 2 / np.maximum(high[:, 1] - low[:, 1], 1e-3)
+    place = -(low + high) / 2
+    pose = rotation_vectors(
+        poses_of(motion).rotations, mannequin.rest(motion.shape).skeleton.rest, Rotation.from_matrix(motion.view)
+    )
+    shape = np.zeros((len(motion), SHAPES))
+    return np.concatenate([scale[:, None], place, pose.reshape(len(motion), -1), shape], 1).astype(np.float32)

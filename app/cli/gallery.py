@@ -311,12 +311,12 @@ def re_embed(
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
 ) -> None:
     """Embed walks with another gait model, from their silhouettes. If it is stopped, the next call continues."""
+    from app.runs.build import build_gait
     from app.weights.checkpoints import checkpoint_roots
-    from app.weights.registry import gait_models
 
     settings = load_settings(named={"gait.checkpoint": checkpoint, "gait.name": gait})
     with gallery_service(gallery_db) as gallery:
-        model = gait_models.build(settings.gait, checkpoint_roots(settings.checkpoints))
+        model, _ = build_gait(settings, checkpoint_roots(settings.checkpoints))
         with ProgressBars(transient=True) as bars:
             done, lacking = gallery.store.re_embed(model, bars)
     say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")

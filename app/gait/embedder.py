@@ -20,6 +20,7 @@ from app.gait.heatmaps import heatmaps
 from app.gait.layers import prepare_for_inference
 from app.gait.opengait import need_recognition, read_network
 from app.settings import GaitSettings
+from app.stages import BodyEstimator
 from app.types import Bytes, Embedding, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
 from app.weights.devices import runtime_of, torch_device
@@ -62,10 +63,19 @@ INPUTS: dict[tuple[str, ...], MakeInput] = {
     ("parsing",): lambda walk: (_parts(walk),),
     ("parsing", "silhouettes"): lambda walk: (_parts(walk), walk.silhouettes),
     ("silhouettes with parsing",): lambda walk: (np.stack([walk.silhouettes, _parts(walk)], 1),),
+    ("silhouettes", "smpl"): lambda walk: (walk.silhouettes,),
+    ("parsing", "smpl"): lambda walk: (_parts(walk),),
 }
-"""How the pictures that networks take are made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64)."""
+"""How the pictures that networks take are made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64).
+
+SMPL parameters are those of a body that is fitted to the walk, see `NetworkEmbedder`.
+"""
 
 
+_FITTED = (
+    "its SMPL parameters are those of a body that is fitted here to keypoints, with SMPL's mean shape, not those of "
+    "the estimator it was trained with"
+)
 _MEANT = {
     "pictures": "pictures of people in colour",
 }
@@ -121,6 +131,8 @@ def note_of(network: EmbeddingNetwork, note: str) -> str:
 class NetworkEmbedder:
     """Embeds walks with the network of an OpenGait checkpoint, in `settings.precision`.
 
+    A network that takes SMPL parameters needs `body`, which fits bodies to the keypoints of walks.
+
     Args:
         checkpoint: the file; its keys tell the architecture.
         settings: `max_frames` is how many frames of a walk are used at most; `config` is OpenGait's YAML.
@@ -136,20 +148,23 @@ class NetworkEmbedder:
         self._network, extra = read_network(checkpoint.path, settings.config)
         stated = metadata_of(load_pickle_safely(checkpoint.path, mapped=True))
         self._sees = " ".join(getattr(self._network, "inputs", ()))
+        self.body: BodyEstimator | None = None
         self._input = input_of(self._network, checkpoint.path)
         prepare_for_inference(self._network)
         self._device = torch_device(settings.device)
         self._type = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
         self._network.to(self._device, self._type)
         self._max_frames = settings.max_frames
+        fitted = [_FITTED] if "smpl" in self._sees else []
         self.card = checkpoint.card(
             "gait",
             name_of(self._network, extra),
             stated.get("licence", LICENCE),
             runtime_of(self._device, self._type),
-            note_of(self._network, stated.get("note", "the weights are for academic use only")),
-            keypoints=isinstance(self._network, JointNetwork) or "heatmaps" in self._sees,
+            "; ".join([note_of(self._network, stated.get("note", "the weights are for academic use only")), *fitted]),
+            keypoints=isinstance(self._network, JointNetwork) or "heatmaps" in self._sees or "smpl" in self._sees,
             parts="parsing" in self._sees,
+            body="smpl" in self._sees,
         )
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
@@ -158,11 +173,11 @@ class NetworkEmbedder:
         Of a long walk, networks that see joints take the frames in the middle; all others take frames evenly spread.
 
         Raises:
-            SettingsError: the network looks at skeletons, but a walk has no keypoints.
+            SettingsError: the network looks at skeletons or bodies, but a walk has no keypoints.
         """
         if not walks:
             return []
-        inputs = [tuple(map(self._shortened, self._input(walk))) for walk in walks]
+        inputs = [tuple(map(self._shortened, (*self._input(walk), *self._parameters(walk)))) for walk in walks]
         with torch.inference_mode():
             if isinstance(self._network, FramewiseNetwork):
                 parts = self._embed_packed(self._network, [maps for (maps,) in inputs])
@@ -170,6 +185,19 @@ class NetworkEmbedder:
                 parts = torch.cat([self._network.embed(*map(self._tensor, walk)) for walk in inputs])
         features: Floats = parts.mT.float().contiguous().cpu().numpy()
         return [embedding(feature, self.card, len(walk[0])) for feature, walk in zip(features, inputs, strict=True)]
+
+    def _parameters(self, walk: GaitSequence) -> tuple[Floats, ...]:
+        """Fit a body to the walk, for a network that takes SMPL parameters."""
+        if "smpl" not in self._sees:
+            return ()
+        from app.body.mannequin import Mannequin
+        from app.body.smpl import parameters_of  # SciPy is slow to import
+
+        _keypoints(walk)
+        if self.body is None:
+            raise SettingsError(f"'{self.card.name}' takes SMPL parameters, and nothing was given that fits bodies.")
+        (motion,) = self.body.fit([walk])
+        return (parameters_of(motion, Mannequin.load()),)
 
     def _shortened(self, walk: Maps) -> Maps:
         """Choose the frames that the network sees."""
@@ -197,6 +225,8 @@ class NetworkEmbedder:
         if isinstance(network, JointNetwork):
             return network.prepared(torch.tensor(walk[None])).to(self._device, self._type)
         assert isinstance(network, PictureNetwork)
+        if walk.ndim == 2:  # SMPL parameters
+            return torch.from_numpy(walk[None]).to(self._device, self._type)
         margin = (walk.shape[-1] - network.input_size[1]) // 2
         cut = network.input_of(torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin]))
         network.check(cut)

@@ -16,7 +16,7 @@ import numpy as np
 from app.errors import CheckpointError
 from app.gait.embeddings import embedding
 from app.settings import GaitSettings
-from app.stages import GaitModel
+from app.stages import BodyEstimator, GaitModel, UsesBody
 from app.types import Embedding, Floats, GaitSequence
 from app.weights.checkpoints import FUSION, CheckpointFile, members_of
 from app.weights.registry import gait_models
@@ -68,7 +68,19 @@ class Fusion:
             " and ".join(card.name for card in cards),
             keypoints=any(card.keypoints for card in cards),
             parts=any(card.parts for card in cards),
+            body=any(card.body for card in cards),
         )
+
+    @property
+    def body(self) -> BodyEstimator | None:
+        """What fits bodies to walks, for those of the models that need them."""
+        return next((member.body for member in self.members if isinstance(member, UsesBody)), None)
+
+    @body.setter
+    def body(self, estimator: BodyEstimator | None) -> None:
+        for member in self.members:
+            if isinstance(member, UsesBody):
+                member.body = estimator
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk: the parts (P, C) of all models, P of all together, C the largest of theirs.

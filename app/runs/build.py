@@ -11,7 +11,7 @@ from pathlib import Path
 from app.errors import SettingsError
 from app.progress import Progress, Silent, Stopwatch
 from app.settings import Settings
-from app.stages import PoseEstimator, Run, Stages
+from app.stages import BodyEstimator, GaitModel, PoseEstimator, Run, Stages, UsesBody
 from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
@@ -52,13 +52,7 @@ def build(settings: Settings) -> Stages:
     segmenter = segmenters.build(settings.segmenter, roots)
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
         segmenter.background = detector.background  # shared, so that each frame is compared with it only once
-    gait = gait_models.build(settings.gait, roots)
-    body = None
-    if settings.gait.input == "calibrated":
-        from app.walks.calibrated import CalibratedGait  # other runs need nothing of it
-
-        body = body_models.build(settings.body, roots)
-        gait = CalibratedGait(gait, body)
+    gait, body = build_gait(settings, roots)
     if settings.gait.config is not None and not gait.card.runtime.startswith("torch"):
         raise SettingsError(
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
@@ -76,6 +70,23 @@ def build(settings: Settings) -> Stages:
         body=body,
         parser=parsers.build(settings.parser, roots) if needs_parts else None,
     )
+
+
+def build_gait(settings: Settings, roots: tuple[Path, ...]) -> tuple[GaitModel, BodyEstimator | None]:
+    """Load the gait model, and what fits bodies for it if it needs them; errors as of `build`."""
+    gait = gait_models.build(settings.gait, roots)
+    calibrated = settings.gait.input == "calibrated"
+    if not calibrated and not gait.card.body:
+        return gait, None
+    body = body_models.build(settings.body, roots)
+    if gait.card.body:
+        assert isinstance(gait, UsesBody)
+        gait.body = body
+    if calibrated:
+        from app.walks.calibrated import CalibratedGait  # other runs need nothing of it
+
+        gait = CalibratedGait(gait, body)
+    return gait, body
 
 
 def _pose(settings: Settings, gait: ModelCard, roots: tuple[Path, ...]) -> PoseEstimator | None:

@@ -93,11 +93,13 @@ class CheckpointFile:
         note: str = "",
         keypoints: bool = False,
         parts: bool = False,
+        body: bool = False,
     ) -> ModelCard:
         """Return the card of a model that was loaded from this file; see `ModelCard`."""
         return ModelCard(
-            stage, name, self.origin, licence, self.path, self.sha256(), runtime, note, keypoints=keypoints, parts=parts
-        )
+            stage, name, self.origin, licence, self.path, self.sha256(), runtime, note, keypoints=keypoints,
+            parts=parts, body=body,
+        )  # fmt: skip
 
 
 def checkpoint_roots(folder: Path) -> tuple[Path, ...]:

@@ -4,11 +4,12 @@ Virtual walkers whom no training has seen are filmed in colour (`PEOPLE` people,
 bag and one in a coat each, from two views each), and the embedded pose network looks at them. FOLDER keeps what was
 filmed; a run that was stopped goes on. It needs the extra `walkers` when it films.
 
-Errors are of the pelvis-aligned 17 joints in the camera's axes, in mm of a person of 1.70 m: MPJPE as they are,
-PA-MPJPE after the best turn, shift and size of each frame. The orientation is that of the pelvis against the camera,
-limbs are upper and lower arms and legs, and slip is how fast the slowest point of both soles moves. Cadence and step
-length are in % of the true ones: median, and the middle half of the walks. "Mean pose" is the
-mean of all walkers, put where the true pelvis is and turned as it is. In brackets stand 95 % bootstrap intervals over
+Errors are of the pelvis-aligned 17 joints in the camera's axes, in mm of a person of 1.70 m: MPJPE as they are, PA-
+MPJPE after the best turn, shift and size of each frame. The orientation is that of the pelvis against the camera,
+joints are how far SMPL's joints but the pelvis are turned wrongly against their parents (of `app.body.smpl`, those
+that turn), limbs are upper and lower arms and legs, and slip is how fast the slowest point of both soles moves.
+Cadence and step length are in % of the true ones: median, and the middle half of the walks. "Mean pose" is the mean
+of all walkers, put where the true pelvis is and turned as it is. In brackets stand 95 % bootstrap intervals over
 people.
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy.spatial.transform import Rotation
 
 from app.body import load_body_estimator
 from app.body.kinematics import poses_of, soles_of
@@ -31,6 +33,7 @@ from app.body.mannequin import COCO, STATURE, Mannequin, bone_lengths
 from app.body.measures import Gait
 from app.body.observed import view_of
 from app.body.skeleton import JOINT
+from app.body.smpl import rotation_vectors
 from app.files import written_whole
 from app.pose import load_pose_estimator
 from app.stages import BodyEstimator
@@ -47,7 +50,8 @@ class Filmed:
 
     `estimated` and `exact` (T, 17, 3) are keypoints in px; `points` (T, 26, 3) m in the world of a person of 1.70 m
     (see `app.body.mannequin`), `turns` (T, 3, 3) the pelvis's rotation in the world, `heading` (T,) radians, `eye` (3,)
-    the camera's place in such metres, `bones` (20,) m.
+    the camera's place in such metres, `bones` (20,) m. `rotations` (T, 21, 3, 3) are of the joints against their
+    parents, and `rest` (21, 3) m are the joints at rest.
     """
 
     person: int
@@ -60,6 +64,8 @@ class Filmed:
     heading: Floats
     eye: Floats
     bones: Floats
+    rotations: Floats
+    rest: Floats
 
     @property
     def camera(self) -> Floats:
@@ -134,18 +140,20 @@ def _film(person: int) -> Iterator[Filmed]:
             yield Filmed(
                 person, walk.condition, view, np.stack(estimated), np.stack(exact).astype(np.float32),
                 (scale * points).astype(np.float32), turns, heading, scale * np.array(camera.position, np.float32),
-                scale * bone_lengths(walk.motion.dressed.skeleton.rest),
+                scale * bone_lengths(walk.motion.dressed.skeleton.rest), walk.motion.poses.rotations,
+                walk.motion.dressed.skeleton.rest,
             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Means over the frames of one walk: mm, mm, degrees, %, % of the height, m/s, and cadence and step length in % of
-    the true ones."""
+    """Means over the frames of one walk: mm, mm, degrees, degrees, %, % of the height, m/s, and cadence and step length
+    in % of the true ones."""
 
     mpjpe: float
     pa: float
     orientation: float
+    joints: float
     limbs: float
     reprojection: float
     slip: float
@@ -169,9 +177,22 @@ def errors_of(walk: Filmed, motion: BodyMotion) -> Errors:
     own = np.linalg.norm(np.diff(soles_of(rest, poses), axis=0), axis=-1).min(axis=1) * FPS
     return Errors(
         1000 * float(np.linalg.norm(joints - walk.joints, axis=-1).mean()), procrustes(joints, walk.joints),
-        float(angle.mean()), 100 * float(np.abs(bones / walk.bones - 1)[_LIMBS].mean()), 100 * float(away),
+        float(angle.mean()), _joints_turned(walk, poses.rotations, rest.skeleton.rest),
+        100 * float(np.abs(bones / walk.bones - 1)[_LIMBS].mean()), 100 * float(away),
         float(own.mean()), *_of_truth(walk, motion),
     )  # fmt: skip
+
+
+def _joints_turned(walk: Filmed, rotations: Floats, rest: Floats) -> float:
+    """Return by how many degrees SMPL's joints are turned wrongly."""
+    still = Rotation.identity(len(rotations))
+    found, true = (
+        rotation_vectors(turns, bones, still)[:, 1:]
+        for turns, bones in ((rotations, rest), (walk.rotations, walk.rest))
+    )
+    moving = np.abs(true).max(axis=(0, 2)) > 0
+    one, other = (Rotation.from_rotvec(vectors[:, moving].reshape(-1, 3)) for vectors in (found, true))
+    return float(np.degrees((one.inv() * other).magnitude()).mean())
 
 
 def _of_truth(walk: Filmed, motion: BodyMotion) -> tuple[float, float]:
@@ -226,8 +247,19 @@ def main() -> None:
     }
     if arguments.without_time is not None:
         estimators["lift without time"] = load_body_estimator(arguments.without_time, "lift")
-    console, rng = Console(width=170), np.random.default_rng(0)
-    figures = ("MPJPE", "PA-MPJPE", "Orientation", "Limbs %", "Reproj. %", "Slip m/s", "Cadence %", "Step %", "ms")
+    console, rng = Console(width=190), np.random.default_rng(0)
+    figures = (
+        "MPJPE",
+        "PA-MPJPE",
+        "Orientation",
+        "Joints",
+        "Limbs %",
+        "Reproj. %",
+        "Slip m/s",
+        "Cadence %",
+        "Step %",
+        "ms",
+    )
     table = Table("Body", "Keypoints", *figures)
     views = Table("Body", "Keypoints", "Error", *map(str, VIEWS))
     mean = np.array(mean_pose(walks))
@@ -239,7 +271,7 @@ def main() -> None:
             pace = 1000 * (time.perf_counter() - start) / sum(map(len, motions))
             found = [errors_of(walk, motion) for walk, motion in zip(walks, motions, strict=True)]
             kind = "exact" if exact else "estimated"
-            cells = [_shown(found, walks, key, rng) for key in ("mpjpe", "pa", "orientation")]
+            cells = [_shown(found, walks, key, rng) for key in ("mpjpe", "pa", "orientation", "joints")]
             more = [f"{np.mean([getattr(e, key) for e in found]):.2f}" for key in ("limbs", "reprojection", "slip")]
             for key in ("cadence", "step"):  # median, and the middle half
                 low, middle, high = np.nanpercentile([getattr(e, key) for e in found], (25, 50, 75))

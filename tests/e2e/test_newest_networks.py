@@ -13,6 +13,7 @@ from app.gait.base import EmbeddingNetwork
 from app.gait.models.biggergait import BiggerGait
 from app.gait.models.gaitbase import GaitBase
 from app.gait.models.parsinggait import ParsingGait
+from app.gait.models.smplgait import SMPLGait
 from app.gait.models.swingait import SwinGait
 from app.gait.models.xgait import XGait
 from app.gait.opengait import to_theirs
@@ -70,6 +71,22 @@ def test_a_run_with_body_parts(demo: Demo, tmp_path: Path, family: str) -> None:
         assert arrays["body_parts"].max() <= len(BODY_PARTS)
         assert len(arrays["body_parts"]) == len(arrays["frame_indices"])
         assert arrays["parts"].ndim == 2, "the embedding keeps its name"
+
+
+def test_a_run_with_smplgait_fits_bodies(demo: Demo, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SMPLGait((8, 8, 8), (8, 8), channels=5, classes=3)
+    path = put(network, tmp_path / "SMPLGait-180000.pt")
+    ended = demo(
+        "--probe", "probe1", "--output", tmp_path / "out", "--gait-checkpoint", path, "--set", "body.name=lift"
+    )
+    assert ended.code == 0, ended.out + ended.err
+    (results,) = (tmp_path / "out" / "OutputVideos").glob("*/results.json")
+    models = json.loads(results.read_text(encoding="utf-8"))["models"]
+    assert models["gait"]["name"].startswith("smplgait")
+    assert "fitted here to keypoints" in models["gait"]["note"]
+    assert models["pose"]["name"]
+    assert models["body"]["name"]
 
 
 @pytest.mark.parametrize(

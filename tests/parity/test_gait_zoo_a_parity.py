@@ -153,7 +153,6 @@ def test_the_adapter_draws_the_heatmaps_of_walks_with_keypoints(parity: Find, na
     ("name", "says"),
     [
         ("gln_p2", "a gln network, which takes silhouettes of 128 rows and 88 columns"),
-        ("smplgait", "a smplgait network, which takes silhouettes and smpl"),
     ],
 )
 def test_the_adapter_says_what_walks_cannot_give(parity: Find, name: str, says: str) -> None:

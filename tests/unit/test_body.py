@@ -16,17 +16,17 @@ from app.body.mannequin import COCO, SHAPES, Mannequin, bone_lengths
 from app.body.measures import Gait, usual_cycle
 from app.body.observed import features, resampled, view_of
 from app.body.render import Body
-from app.body.skeleton import JOINT
-from app.body.smpl import SmplBody
+from app.body.skeleton import JOINT, forward_kinematics
+from app.body.smpl import SmplBody, parameters_of
 from app.errors import CheckpointError
 from app.lab.data.bodies import prepare_bodies, prepare_smpl_bodies
 from app.lab.data.opengait import read_silhouettes, write_array
 from app.stages import GaitModel
-from app.types import BodyMotion, Embedding, Floats, GaitSequence, ModelCard
+from app.types import SMPL, BodyMotion, Embedding, Floats, GaitSequence, ModelCard
 from app.walks.calibrated import CalibratedGait, calibrated_silhouettes
 from app.weights.checkpoints import CheckpointFile
 from tests.contract.samples import lifting
-from tests.walking import seen_walk
+from tests.walking import SMPL_PLACES, seen_walk, smpl_places
 
 AZIMUTH = 0.9
 
@@ -50,6 +50,25 @@ def test_the_view_has_the_cameras_axes() -> None:
     np.testing.assert_allclose(front, [[0, 1, 0], [0, 0, -1], [-1, 0, 0]], atol=1e-6)
     from_above = view_of(0.3, np.pi / 2 - 1e-4)
     np.testing.assert_allclose(from_above[2], [0, 0, -1], atol=1e-3)
+
+
+def test_smpl_parameters_of_a_body_are_its_joints_and_its_picture(motion: BodyMotion) -> None:
+    mannequin = Mannequin.load()
+    found = parameters_of(motion, mannequin)
+    assert found.shape == (len(motion), SMPL)
+    skeleton = mannequin.rest(motion.shape).skeleton
+    joints, _ = forward_kinematics(skeleton, poses_of(motion))
+    for frame in (0, len(motion) // 2):
+        places = smpl_places(found[frame, 3:75].reshape(24, 3), skeleton)
+        expected = (joints[frame] - joints[frame, 0])[[JOINT[name] for name in SMPL_PLACES]] @ motion.view[frame].T
+        np.testing.assert_allclose(places, expected, atol=1e-3)
+        scale, x, y = found[frame, :3]
+        seen = Body(motion).vertices[frame] @ motion.view[frame].T
+        down = scale * (seen[:, 1] + y)
+        np.testing.assert_allclose([down.min(), down.max()], [-1, 1], atol=1e-3)
+        across = scale * (seen[:, 0] + x)
+        np.testing.assert_allclose(across.min(), -across.max(), atol=1e-3)
+    assert (found[:, 75:] == 0).all(), "the shape is SMPL's mean"
 
 
 def test_shapes_are_found_again_from_the_bones() -> None:

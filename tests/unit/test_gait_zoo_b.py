@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from app.body import load_body_estimator
+from app.body.mannequin import Mannequin
+from app.body.smpl import parameters_of
 from app.errors import CheckpointError, SettingsError
 from app.gait import load_network
 from app.gait.base import EmbeddingNetwork, JointNetwork, TemporalNetwork
-from app.gait.checkpoints import accepts
 from app.gait.embedder import NetworkEmbedder
 from app.gait.layers import pool_pyramid
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
@@ -30,6 +33,8 @@ from app.gait.opengait.skeletons import TABLE_GAITGRAPH, TABLE_GAITTR
 from app.settings import GaitSettings
 from app.types import GaitSequence
 from app.weights.checkpoints import CheckpointFile
+from tests.contract.samples import lifting
+from tests.walking import seen_walk
 
 SMALL: dict[str, Any] = {"widths": (4, 6, 8, 10), "depths": (1, 2, 1, 1), "parts": 4, "channels": 5, "classes": 3}
 PLAIN: dict[str, Any] = {"widths": (16, 16, 32), "bins": (4, 2, 1), "channels": 5, "classes": 3}
@@ -283,10 +288,25 @@ def test_networks_on_silhouettes_are_gait_models(name: str, tmp_path: Path) -> N
     np.testing.assert_allclose(embedding.parts, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_networks_on_what_videos_do_not_give_say_so(tmp_path: Path) -> None:
+def test_smplgait_sees_bodies_that_are_fitted_to_the_walk(tmp_path: Path) -> None:
     path = save(made("smplgait"), NETWORKS["smplgait"][1], tmp_path)
-    with pytest.raises(CheckpointError, match="smplgait network, which takes silhouettes and smpl"):
-        accepts(path)
+    model = NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings())
+    assert model.card.keypoints
+    assert model.card.body
+    assert "fitted here" in model.card.note
+    walk, _ = seen_walk(frames=20, azimuth=0.5)
+    with pytest.raises(SettingsError, match="nothing was given that fits bodies"):
+        model.embed([walk])
+    model.body = load_body_estimator(lifting(tmp_path / "body.onnx"), "lift")
+    (motion,) = model.body.fit([walk])
+    (embedding,) = model.embed([walk])
+    with torch.inference_mode():
+        pictures = torch.from_numpy(walk.silhouettes[None, :, :, 10:54] / np.float32(255))
+        smpl = torch.from_numpy(parameters_of(motion, Mannequin.load())[None])
+        expected = made("smplgait").embed(pictures, smpl)[0].T
+    np.testing.assert_allclose(embedding.parts, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(SettingsError, match="no keypoints"):
+        model.embed([replace(walk, keypoints=None)])
 
 
 @pytest.mark.parametrize("name", ["gaitgraph1", "gaitgraph2", "gaittr"])

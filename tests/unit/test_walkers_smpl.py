@@ -12,22 +12,15 @@ import pytest
 
 pytest.importorskip("numba")
 
-from app.body.skeleton import JOINT, PARENTS, Poses, Skeleton, forward_kinematics
+from app.body.skeleton import JOINT, Poses, Skeleton, forward_kinematics
 from app.errors import SettingsError
 from app.lab.walkers.body import BodyModel, BodyTraits
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import Plan, subject_walks, write_dataset
 from app.lab.walkers.smpl import NOTE, parameters
 from app.types import SMPL, Floats
-from tests.walking import average_skeleton, rest_poses
+from tests.walking import SMPL_PLACES, average_skeleton, rest_poses, smpl_places
 
-# SMPL's tree (Loper et al. 2015), and the walker's joint at the place of each of its joints.
-SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-PLACES = (
-    "pelvis", "hip_l", "hip_r", "spine", "knee_l", "knee_r", "spine", "ankle_l", "ankle_r", "chest", "toe_l", "toe_r",
-    "neck", "clavicle_l", "clavicle_r", "head", "shoulder_l", "shoulder_r", "elbow_l", "elbow_r", "wrist_l", "wrist_r",
-    "wrist_l", "wrist_r",
-)  # fmt: skip
 CAMERA = Camera.look_at((3.0, -4.0, 1.8), (0.0, 0.0, 0.9), 320, 240)
 TRAITS = BodyTraits.sample(np.random.default_rng(0))
 ROWS = 256
@@ -47,22 +40,6 @@ def walk(skeleton: Skeleton, frames: int = 5) -> Poses:
     return poses
 
 
-def level_arms(skeleton: Skeleton) -> Floats:
-    """(24, 3): SMPL's joints from their parents in its rest pose, with this walker's bones, in SMPL's axes."""
-    offsets = np.zeros((24, 3), np.float32)
-    for joint, parent in enumerate(SMPL_PARENTS[1:], 1):
-        own = JOINT[PLACES[joint]]
-        if PLACES[joint] == PLACES[parent]:
-            continue
-        assert PARENTS[own] == JOINT[PLACES[parent]]
-        forward, left, up = skeleton.offsets[own]
-        offsets[joint] = left, up, forward
-        if PLACES[joint][:5] in ("elbow", "wrist"):
-            offsets[joint] = np.linalg.norm(offsets[joint]), 0, 0
-            offsets[joint, 0] *= 1 if PLACES[joint].endswith("_l") else -1
-    return offsets
-
-
 def test_smpls_own_kinematics_give_the_walkers_joints() -> None:
     skeleton = average_skeleton()
     poses = walk(skeleton)
@@ -70,14 +47,9 @@ def test_smpls_own_kinematics_give_the_walkers_joints() -> None:
     assert found.shape == (len(poses), SMPL)
     assert found.dtype == np.float32
     joints, _ = forward_kinematics(skeleton, poses)
-    offsets = level_arms(skeleton)
     for frame, pose in enumerate(found[:, 3:75].reshape(-1, 24, 3)):
-        turns, places = np.zeros((24, 3, 3)), np.zeros((24, 3))
-        for joint, parent in enumerate(SMPL_PARENTS):
-            own = cv2.Rodrigues(pose[joint].astype(np.float64))[0]
-            turns[joint] = own if parent < 0 else turns[parent] @ own
-            places[joint] = 0 if parent < 0 else places[parent] + turns[parent] @ offsets[joint]
-        expected = (joints[frame] - joints[frame, 0])[[JOINT[name] for name in PLACES]] @ CAMERA.rotation.T
+        places = smpl_places(pose, skeleton)
+        expected = (joints[frame] - joints[frame, 0])[[JOINT[name] for name in SMPL_PLACES]] @ CAMERA.rotation.T
         lengths = np.linalg.norm(places[:, None] - places, axis=2)
         np.testing.assert_allclose(lengths, np.linalg.norm(expected[:, None] - expected, axis=2), atol=1e-4)
         # The same body, turned by the small angle between the camera's axis and the line of sight.

@@ -12,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from app.body.skeleton import JOINT, Poses, Skeleton
+from app.body.rotation import shortest
+from app.body.skeleton import Poses, Skeleton
+from app.body.smpl import rotation_vectors
 from app.lab.walkers.anny_export import LENGTHS
 from app.lab.walkers.body import BodyTraits
 from app.lab.walkers.camera import Camera
-from app.lab.walkers.rotation import shortest
 from app.types import Floats
 
 NOTE = (
@@ -24,16 +25,6 @@ NOTE = (
     "walker's own shape sliders instead of SMPL's shape coefficients."
 )
 """What the manifest of a data set with these parameters says."""
-
-_JOINTS = (
-    "pelvis", "hip_l", "hip_r", "spine", "knee_l", "knee_r", None, "ankle_l", "ankle_r", "chest", "toe_l", "toe_r",
-    "neck", "clavicle_l", "clavicle_r", "head", "shoulder_l", "shoulder_r", "elbow_l", "elbow_r", "wrist_l", "wrist_r",
-    None, None,
-)  # fmt: skip
-"""The walker's joint for each of SMPL's 24; the second of its three of the spine, and the hands, do not turn."""
-
-_AXES = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-"""From a walker's axes (forward, left, up) to SMPL's (left, up, forward)."""
 
 _SLIDERS = {"gender": (0.5, 0.43), "weight": (0.6, 0.19), "muscle": (0.52, 0.16), "proportions": (0.6, 0.2),
             "cup": (0.45, 0.17)}  # fmt: skip
@@ -64,32 +55,11 @@ def parameters(
     across = 2 * (local[:, 0] / local[:, 2] - left) * scale / rows - 2
     down = 2 * (local[:, 1] / local[:, 2] - top) * scale / rows - 1
     weak = np.stack([size, across / size, down / size], 1)
-    pose = _rotation_vectors(poses, skeleton, camera, local)
+    # An estimator sees the crop alone: for it the camera looks at the person.
+    towards = shortest(local, np.array([0.0, 0.0, 1.0])) * Rotation.from_matrix(camera.rotation)
+    pose = rotation_vectors(poses.rotations, skeleton.rest, towards)
     shape = np.tile(_shape(traits), (len(poses), 1))
     return np.concatenate([weak, pose.reshape(len(poses), -1), shape], 1).astype(np.float32)
-
-
-def _rotation_vectors(poses: Poses, skeleton: Skeleton, camera: Camera, pelvis: Floats) -> Floats:
-    """Rotations (T, 24, 3) of SMPL's joints relative to their parents, from its rest pose with level arms.
-
-    `pelvis` (T, 3) m is its place seen from the camera.
-    """
-    own = {name: Rotation.from_matrix(poses.rotations[:, index]) for name, index in JOINT.items()}
-    for side, level in (("l", (0.0, 1.0, 0.0)), ("r", (0.0, -1.0, 0.0))):
-        shoulder, elbow, wrist = (skeleton.rest[JOINT[f"{part}_{side}"]] for part in ("shoulder", "elbow", "wrist"))
-        upper, lower = shortest(np.array(level), elbow - shoulder), shortest(np.array(level), wrist - elbow)
-        own[f"shoulder_{side}"] = own[f"shoulder_{side}"] * upper
-        own[f"elbow_{side}"] = upper.inv() * own[f"elbow_{side}"] * lower
-        own[f"wrist_{side}"] = lower.inv() * own[f"wrist_{side}"] * lower
-    axes = Rotation.from_matrix(_AXES)
-    vectors = np.zeros((len(poses), len(_JOINTS), 3))
-    for number, name in enumerate(_JOINTS):
-        if name is not None:
-            vectors[:, number] = (axes * own[name] * axes.inv()).as_rotvec()
-    # An estimator sees the crop alone: for it the camera looks at the person.
-    towards = shortest(pelvis, np.array([0.0, 0.0, 1.0])) * Rotation.from_matrix(camera.rotation)
-    vectors[:, 0] = (towards * own["pelvis"] * axes.inv()).as_rotvec()
-    return vectors.astype(np.float32)
 
 
 def _shape(traits: BodyTraits) -> Floats:

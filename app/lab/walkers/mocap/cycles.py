@@ -164,7 +164,7 @@ def _side_angles(
 
 
 def _trunk_angles(recording: Recording, heading: Doubles, rate: float) -> dict[str, Doubles]:
-    """Return the angles of pelvis and thorax in the room, (T,) degrees, as `app.lab.walkers.rotation.oriented` does."""
+    """Return the angles of pelvis and thorax in the room, (T,) degrees, as `app.body.rotation.oriented` does."""
     result = {}
     for part, bone, names in (
         ("pelvis", "root", ("rotation", "obliquity", "tilt")),

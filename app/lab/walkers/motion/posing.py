@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from app.body.rotation import oriented, shortest
 from app.body.skeleton import JOINT, JOINTS, SIDES, Poses
 from app.lab.walkers.gait import ArmCarriage, Carrying, GaitTraits
 from app.lab.walkers.motion.footfalls import Footfalls
 from app.lab.walkers.motion.leg import Leg
 from app.lab.walkers.motion.stance import Stance
 from app.lab.walkers.motion.swing import LegMotion
-from app.lab.walkers.rotation import oriented, shortest
 from app.types import Doubles
 
 _UP = np.array([0.0, 0.0, 1.0])

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.body.rotation import oriented
 from app.lab.walkers import normative
 from app.lab.walkers.gait import GaitTraits
 from app.lab.walkers.motion.easing import smooth, smoother
 from app.lab.walkers.motion.footfalls import MIDSTANCE, Footfalls
 from app.lab.walkers.motion.leg import Leg
-from app.lab.walkers.rotation import oriented
 from app.types import Doubles, Ints
 
 _FOOT_FLAT = 0.11
