@@ -14,7 +14,7 @@ import numpy as np
 from app.results.pictures import TrackPictures
 from app.results.report import ModelReport, Report, TrackReport, VideoReport
 from app.settings import Settings
-from app.video.paint import UNKNOWN, UNUSABLE, colour_of
+from app.video.colours import UNKNOWN, UNUSABLE, colour_of
 
 _GAP = 0.5  # in s; a shorter absence leaves no gap in the timeline
 _MOST_TICKS = 7  # on a time axis

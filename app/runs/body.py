@@ -22,7 +22,7 @@ from app.results.curves import draw_gait_curves
 from app.spreadsheets import cell
 from app.stages import BodyEstimator, Run
 from app.types import BodyMotion, Image
-from app.video.paint import colour_of
+from app.video.colours import colour_of
 from app.video.reader import VideoReader
 from app.video.summary import write_pictures
 from app.video.writer import VideoWriter

@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 
 from app.files import written_whole
 from app.types import Image
-from app.video.paint import colour_of
+from app.video.colours import colour_of
 
 _RATE = 10  # frames/s: GIF counts in hundredths of a second, and this is enough to see legs swing
 _SECONDS = 4.0  # the longest duration

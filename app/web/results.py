@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from app.types import Sureness
+from app.video.colours import css_colour
 from app.web.jobs import Job
 from app.web.options import NotThereError, WebError, damaged
 from app.web.outcome import KnownIdentity, Outcome
@@ -151,8 +152,6 @@ class RunResult:
 
     def name_again(self, report: Report, known: Known) -> None:
         """Go on with the names of `report`, which was made with the gallery as it is now (`app.web.naming`)."""
-        from app.video.paint import css_colour
-
         self._painted = {
             (place, track["track_id"]): track["identity"]
             for place, video in enumerate(self._videos)

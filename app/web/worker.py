@@ -223,7 +223,7 @@ _KINDS = {"compare": _compare, "identify": _identify, "survey": _survey}
 
 def _identities(named: set[str], near: set[str], persons: Mapping[str, tuple[int, list[int]]]) -> list[KnownIdentity]:
     """Return the names in a result, with the colours that they have in the painted videos."""
-    from app.video.paint import css_colour
+    from app.video.colours import css_colour
 
     colours = {name: css_colour(place) for place, name in enumerate(sorted(named))}
     identities = []

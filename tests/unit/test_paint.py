@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from app.types import Floats, Image
-from app.video.paint import Label, Painter, colour_of
+from app.video.colours import colour_of
+from app.video.paint import Label, Painter
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 VISIONS = {
