@@ -15,6 +15,7 @@ import pytest
 
 from app.cli.main import main
 from app.types import Image
+from tests.browser import check_looks
 from tests.e2e.conftest import weight_free
 from tests.unit.test_report_page import long_page
 
@@ -116,9 +117,7 @@ def test_the_page_in_a_browser(result: Path) -> None:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto((result / "report.html").as_uri())
-        for width in (360, 1280):
-            page.set_viewport_size({"width": width, "height": 740})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        check_looks(page, "report")
         page.wait_for_function("document.querySelector('#probe-1-video').readyState > 0")
         bar = page.locator("#probe-1 .span.identified, #probe-1 .span.unknown").last
         bar.focus()
