@@ -82,12 +82,17 @@ def page(address: str) -> Iterator[Page]:
         yield page
 
 
-def run(page: Page, kind: str, video: str) -> None:
-    """Begin a run and wait for its result."""
+def begin(page: Page, kind: str, video: str) -> None:
+    """Begin a run."""
     page.get_by_role("radio", name=kind).check()
     for card in page.locator(".video").all():
         card.get_by_role("checkbox").set_checked(video in card.inner_text())
     page.get_by_role("button", name="Start").click()
+
+
+def run(page: Page, kind: str, video: str) -> None:
+    """Begin a run and wait for its result."""
+    begin(page, kind, video)
     page.locator(".steps li", has_text="follow and cut out").wait_for(timeout=PATIENCE)
     page.locator(".player").wait_for(timeout=PATIENCE)
 
@@ -182,7 +187,13 @@ def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
         page.locator(".video", has_text=name).wait_for(timeout=PATIENCE)
 
     check_looks(page, "new-run")
-    run(page, "Nobody yet", "monday.mp4")
+    # While the page is looked at, no news that the run has ended may come.
+    page.route("**/api/events", lambda route: route.fulfill(content_type="text/event-stream", body="retry: 99\n\n"))
+    begin(page, "Nobody yet", "monday.mp4")
+    page.locator(".progress").wait_for()
+    check_looks(page, "progress")
+    page.unroute("**/api/events")
+    page.locator(".player").wait_for(timeout=PATIENCE)
     page.get_by_text("Click on somebody, here or in the video").wait_for()
     check_looks(page, "result")
     page.get_by_role("slider", name="Time").fill("1.4")
