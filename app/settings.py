@@ -183,6 +183,9 @@ class BodySettings:
     """The file with the weights. None: the best one that is found."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 60
     """Steps of the optimisation."""
+    show: bool = False
+    """Whether the report shows everybody's body in space, the angles of their joints and figures of how they walk. It
+    needs keypoints."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
@@ -16,19 +14,18 @@ _BAND, _OWN, _CYCLE, _INK = (225, 225, 225), (178, 114, 0), (225, 190, 150), (60
 """Colours, BGR."""
 
 
-def draw_gait_curves(path: Path, cycles: Floats) -> None:
-    """Draw the flexion of hip, knee and ankle into a PNG of 1200x320 px.
+def gait_curves(cycles: Floats) -> Image:
+    """Draw the flexion of hip, knee and ankle, 1200x320 px.
 
     The grey band is the mean of the virtual walkers and twice their spread on both sides; thin lines are the cycles,
     and the thick one is their mean.
 
     Args:
-        path: of the picture.
         cycles: (N, 3, 101) degrees, from heel contact to heel contact; see `app.body.measures.Gait.cycles`.
     """
     band = usual_cycle()
     panels = [_panel(name, cycles[:, place], band[place]) for place, name in enumerate(ANGLES)]
-    cv2.imwrite(str(path), np.concatenate(panels, axis=1))
+    return np.concatenate(panels, axis=1)
 
 
 def _panel(name: str, cycles: Floats, band: Floats) -> Image:

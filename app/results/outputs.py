@@ -6,7 +6,7 @@ and a file of features for each of its tracks. Those of a track that cannot be u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -25,7 +25,7 @@ from app.results.render import regions_to_blur, render, skeletons_of
 from app.results.report import VideoReport, to_csv, to_json
 from app.results.view import ShownVideo
 from app.settings import OutputSettings
-from app.stages import Run
+from app.stages import BodyEstimator, Run
 from app.types import GaitSequence, Image
 from app.video.summary import Excerpt, excerpts, write_summary
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
@@ -51,7 +51,8 @@ def write_run(result: Result) -> Path:
 
     The folder ``OutputVideos/<time>`` appears whole or not at all. It holds the painted videos, `results.json`,
     `results.csv`, `summary.gif`, `report.html`, the best picture of each person (``crops/<video>/<track>.jpg``) and a
-    painted one of each video (``crops/<video>/video.jpg``).
+    painted one of each video (``crops/<video>/video.jpg``). With `body.show` there are also ``<track>-body.jpg`` and
+    ``gait.csv``.
     ``GaitSilhouette/<video>`` and ``GaitFeatures/<video>`` replace the folders of an earlier run.
 
     Raises:
@@ -163,22 +164,37 @@ def _write_video(
     poster = Poster(named.report)
     shows = [*([excerpt.look] if excerpt is not None else []), *([poster.look] if output.report else [])]
     paint(named, identities, folder / name, run, crops, shows)
-    jpegs: dict[int, bytes] = {}
+    crops_folder = folder / "crops" / named.video.name
     if crops is not None:
         with run.watch.measure("report"), explained(folder):
-            jpegs = crops.jpegs()
-            crops_folder = folder / "crops" / named.video.name
             crops_folder.mkdir(parents=True)
-            for number, picture in jpegs.items():
+            for number, picture in crops.jpegs().items():
                 (crops_folder / f"{number}.jpg").write_bytes(picture)
             if (picture_of_video := poster.jpeg()) is not None:
                 (crops_folder / "video.jpg").write_bytes(picture_of_video)
+            if run.settings.body.show and run.stages.body is not None:
+                _write_bodies(named.video, run.stages.body, crops_folder)
     with run.watch.measure("write"):
-        pictures = _write_walks(named.video, output, jpegs)
+        pictures = _write_walks(named.video, output, crops_folder)
     return ShownVideo(named.report, folder / name, pictures, poster.jpeg())
 
 
-def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[int, bytes]) -> dict[int, TrackPictures]:
+def _write_bodies(video: AnalysedVideo, estimator: BodyEstimator, folder: Path) -> None:
+    """Fit a body to every walk that can be used; write ``N-body.jpg`` for track N, and ``gait.csv``."""
+    from app.body.measures import Gait
+    from app.results.bodies import body_picture, write_gait_table  # SciPy is slow to import
+
+    walks = {}
+    for walk, sequence in video.sequences():
+        if walk.reason is not None or sequence is None or sequence.keypoints is None:
+            continue
+        (motion,) = estimator.fit([sequence])
+        walks[walk.track.track_id] = gait = Gait.of(motion)
+        (folder / f"{walk.track.track_id}-body.jpg").write_bytes(body_picture(motion, gait))
+    write_gait_table(walks, folder / "gait.csv")
+
+
+def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Path) -> dict[int, TrackPictures]:
     """Write the silhouettes and features of each walk, if they are wanted. Return the pictures for the page."""
     pictures: dict[int, TrackPictures] = {}
     of_silhouettes, of_features = _folders(video, output)
@@ -190,7 +206,7 @@ def _write_walks(video: AnalysedVideo, output: OutputSettings, crops: Mapping[in
             if features is not None:
                 _write_features(walk, sequence, features / f"{number:03d}.npz")
             if output.report:
-                pictures[number] = pictures_of(sequence, crops.get(number))
+                pictures |= pictures_of(crops, {number: sequence})
     return pictures
 
 

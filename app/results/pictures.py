@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,20 +29,59 @@ _PART_COLOURS = np.array(
 
 @dataclass(frozen=True)
 class TrackPictures:
-    """The pictures of one track: `crop` is a JPEG, `strip` and `energy` are PNGs, transparent beside the body."""
+    """The pictures of one track: `crop` is a JPEG, `strip` and `energy` are PNGs, transparent beside the body.
+
+    `body` is a JPEG of the body in space, and `gait` holds the names and texts of figures of how it walks; where nobody
+    fitted a body, there are none.
+    """
 
     crop: bytes | None = None
     strip: bytes | None = None
     energy: bytes | None = None
+    body: bytes | None = None
+    gait: Sequence[tuple[str, str]] = ()
 
 
-def pictures_of(sequence: GaitSequence | None, crop: bytes | None) -> TrackPictures:
-    """Return the pictures of one walk: its crop (a JPEG), and those made from silhouettes, if there are any."""
-    if sequence is None:
-        return TrackPictures(crop)
-    silhouettes = sequence.silhouettes[:, :, _BODY]
-    parts = None if sequence.parts is None else sequence.parts[:, :, _BODY]
-    return TrackPictures(crop, _strip(sequence.frame_indices, silhouettes, parts, sequence.fps), _energy(silhouettes))
+def pictures_of(folder: Path, tracks: Mapping[int, GaitSequence | None]) -> dict[int, TrackPictures]:
+    """Return the pictures of tracks: those that a run has written into `folder`, and those made from silhouettes.
+
+    Args:
+        folder: holds ``N.jpg``, the best picture of track N, and where bodies were fitted ``N-body.jpg`` and
+            ``gait.csv`` (`app.results.bodies`). Each of them may be missing.
+        tracks: the walks by the number of their track; None where nothing could be cut out.
+    """
+    figures = _figures(folder / "gait.csv")
+    found = {}
+    for number, sequence in tracks.items():
+        crop, body = (
+            path.read_bytes() if path.is_file() else None
+            for path in (folder / f"{number}.jpg", folder / f"{number}-body.jpg")
+        )
+        strip = energy = None
+        if sequence is not None:
+            silhouettes = sequence.silhouettes[:, :, _BODY]
+            parts = None if sequence.parts is None else sequence.parts[:, :, _BODY]
+            strip = _strip(sequence.frame_indices, silhouettes, parts, sequence.fps)
+            energy = _energy(silhouettes)
+        found[number] = TrackPictures(crop, strip, energy, body, figures.get(number, ()))
+    return found
+
+
+def _figures(path: Path) -> dict[int, list[tuple[str, str]]]:
+    """Return names and texts of the figures of each track in a table of `app.results.bodies.write_gait_table`."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    if not path.is_file():
+        return found
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            text = f"{float(row['value']):.3g}"
+            if row["standard error"]:
+                text += f" ± {float(row['standard error']):.1g}"
+            text += f" {row['unit']}"
+            if row["left"] and row["right"] and "asymmetry" not in row["measure"]:
+                text += f", left {float(row['left']):.3g}, right {float(row['right']):.3g}"
+            found.setdefault(int(row["track"]), []).append((row["measure"], text))
+    return found
 
 
 def _strip(frames: Ints, silhouettes: Bytes, parts: Bytes | None, fps: float) -> bytes:

@@ -245,6 +245,10 @@ class ReportView:
     def walks(self) -> list[TrackView]:
         return [view for video in self.probes for view in video.used]
 
+    @property
+    def shows_bodies(self) -> bool:
+        return any(view.pictures.body is not None for video in self.videos for view in video.used)
+
     @cached_property
     def named(self) -> int:
         return sum(len(video.named) for video in self.probes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from app.body.measures import Gait
 from app.body.render import Body
 from app.errors import SettingsError
 from app.files import written_whole
-from app.results.curves import draw_gait_curves
-from app.spreadsheets import cell
+from app.results.bodies import views_of, write_gait_table
+from app.results.curves import gait_curves
 from app.stages import BodyEstimator, Run
 from app.types import BodyMotion, Image
 from app.video.colours import colour_of
@@ -39,8 +38,6 @@ SIZE = 480
 _TURN = 4.0
 """Seconds of a turn of the turntable."""
 _RATE = 25
-_VIEWS = {"side": (90.0, 4.0), "front": (0.0, 4.0), "top": (90.0, 86.0)}
-"""Azimuth and elevation of the views, degrees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +98,7 @@ def write_bodies(
                 folder.mkdir()
                 _write_walk(body, folder, colour_of(place))
                 advance(1)
-        _write_table(bodies, temporary / "gait.csv")
+        write_gait_table({body.track_id: body.gait for body in bodies}, temporary / "gait.csv")
     return bodies
 
 
@@ -136,8 +133,8 @@ def _write_walk(body: WalkBody, folder: Path, colour: Sequence[int]) -> None:
             writer.write(picture, index / _RATE)
     small = [cv2.resize(picture, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA) for picture in table[::3]]
     write_pictures([np.asarray(picture[..., ::-1], np.uint8) for picture in small], folder / "turntable.gif", _RATE / 3)
-    cv2.imwrite(str(folder / "views.png"), _views(motion, colour))
-    draw_gait_curves(folder / "curves.png", body.gait.cycles())
+    cv2.imwrite(str(folder / "views.png"), views_of(motion, colour))
+    cv2.imwrite(str(folder / "curves.png"), gait_curves(body.gait.cycles()))
     with (folder / "body.npz").open("wb") as file:
         np.savez_compressed(file, **{name: getattr(motion, name) for name in BodyMotion.__dataclass_fields__})
 
@@ -156,28 +153,3 @@ def _turntable(motion: BodyMotion, colour: Sequence[int]) -> list[Image]:
         shown.seen(int(place), float(angle), np.radians(12), SIZE, colour)
         for place, angle in zip(back, angles, strict=True)
     ]
-
-
-def _views(motion: BodyMotion, colour: Sequence[int], columns: int = 8, size: int = 220) -> Image:
-    """Return rows of pictures over about one gait cycle from the side, the front and the top."""
-    first, last = motion.frame_indices[[0, -1]].tolist()
-    middle, cycle = (first + last) / 2, min(1.1 * motion.fps, last - first)
-    frames = np.round(middle - cycle / 2 + cycle * np.arange(columns) / columns).astype(np.int64)
-    order, back = np.unique(np.clip(frames, first, last), return_inverse=True)
-    shown = Body(at_frames(motion, order))
-    rows = []
-    for azimuth, elevation in _VIEWS.values():
-        row = [shown.seen(int(i), np.radians(azimuth), np.radians(elevation), size, colour) for i in back]
-        rows.append(np.concatenate([picture[:, size // 6 : -size // 6] for picture in row], 1))
-    return np.concatenate(rows)
-
-
-def _write_table(bodies: Sequence[WalkBody], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["track", "measure", "value", "unit", "standard error", "count", "left", "right"])
-        for body in bodies:
-            for found in body.gait.measures():
-                figures = [found.value, found.uncertainty, found.left, found.right]
-                value, error, left, right = ("" if one is None or np.isnan(one) else f"{one:.4g}" for one in figures)
-                table.writerow([body.track_id, cell(found.name), value, found.unit, error, found.count, left, right])

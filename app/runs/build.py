@@ -53,6 +53,8 @@ def build(settings: Settings) -> Stages:
     if isinstance(detector, SubtractsBackground) and isinstance(segmenter, SubtractsBackground):
         segmenter.background = detector.background  # shared, so that each frame is compared with it only once
     gait, body = build_gait(settings, roots)
+    if settings.body.show and body is None:
+        body = body_models.build(settings.body, roots)
     if settings.gait.config is not None and not gait.card.runtime.startswith("torch"):
         raise SettingsError(
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
@@ -91,7 +93,12 @@ def build_gait(settings: Settings, roots: tuple[Path, ...]) -> tuple[GaitModel, 
 
 def _pose(settings: Settings, gait: ModelCard, roots: tuple[Path, ...]) -> PoseEstimator | None:
     """Load the pose network if keypoints are needed."""
-    user = f"the gait model '{gait.name}'" if gait.keypoints else "painting" if settings.pose.paint else None
+    users = {
+        f"the gait model '{gait.name}'": gait.keypoints,
+        "painting": settings.pose.paint,
+        "body.show": settings.body.show,
+    }
+    user = next((name for name, needs in users.items() if needs), None)
     if settings.pose.when == "never" and user is not None:
         raise SettingsError(f"pose.when is 'never', but {user} needs keypoints. Set it to 'auto'.")
     if settings.pose.when != "always" and user is None:

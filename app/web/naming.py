@@ -61,13 +61,10 @@ def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryS
 
     shown = []
     for video, seen in zip(report.probes, outcome.videos, strict=True):
-        stored, pictures = StoredWalks(folder, seen.name), {}
-        for track in video.tracks:
-            crop = folder / "run" / "crops" / seen.name / f"{track.track_id}.jpg"
-            pictures[track.track_id] = pictures_of(
-                stored.sequence(track.track_id, video.fps), crop.read_bytes() if crop.is_file() else None
-            )
-        poster = folder / "run" / "crops" / seen.name / "video.jpg"  # an earlier version made none
+        stored, crops = StoredWalks(folder, seen.name), folder / "run" / "crops" / seen.name
+        tracks = {track.track_id: stored.sequence(track.track_id, video.fps) for track in video.tracks}
+        pictures = pictures_of(crops, tracks)
+        poster = crops / "video.jpg"  # an earlier version made none
         shown.append(
             ShownVideo(
                 video, folder / "run" / seen.painted, pictures, poster.read_bytes() if poster.is_file() else None

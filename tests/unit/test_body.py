@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,9 +236,9 @@ def test_the_embedded_network_finds_the_walk(walked: tuple[GaitSequence, Floats]
 
 
 def test_the_table_has_a_row_for_each_measure(tmp_path: Path, motion: BodyMotion) -> None:
-    from app.runs.body import WalkBody, _write_table
+    from app.results.bodies import write_gait_table
 
-    _write_table([WalkBody(4, motion, Gait.of(motion))], tmp_path / "gait.csv")
+    write_gait_table({4: Gait.of(motion)}, tmp_path / "gait.csv")
     rows = list(csv.DictReader((tmp_path / "gait.csv").open(encoding="utf-8")))
     assert {row["track"] for row in rows} == {"4"}
     assert {"cadence", "step length", "stance share", "arm swing"} <= {row["measure"] for row in rows}
@@ -332,3 +333,21 @@ def test_a_run_can_see_calibrated_silhouettes() -> None:
     assert list(stages.cards()) == ["detector", "segmenter", "pose", "body", "gait"]
     assert stages.gait.card.name == "gei-calibrated"
     assert build(Settings.load(None, ["gait.name=gei"])).body is None
+
+
+def test_the_report_shows_the_body_and_how_it_walks(motion: BodyMotion, tmp_path: Path) -> None:
+    from app.results.bodies import body_picture, write_gait_table
+    from app.results.pictures import pictures_of
+
+    gait = Gait.of(motion)
+    (tmp_path / "4-body.jpg").write_bytes(body_picture(motion, gait))
+    write_gait_table({4: gait}, tmp_path / "gait.csv")
+    found = pictures_of(tmp_path, {4: None, 5: None})
+    assert found[4].body is not None
+    assert found[4].body.startswith(b"\xff\xd8")
+    assert len(found[4].body) < 100_000
+    named = dict(found[4].gait)
+    assert re.fullmatch(r"1\d\d ± [\d.]+ steps/min", named["cadence"])
+    assert re.fullmatch(r"0\.\d+ ± [\d.]+ body heights, left 0\.\d+, right 0\.\d+", named["step length"])
+    assert found[5].body is None
+    assert not found[5].gait

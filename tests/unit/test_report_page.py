@@ -421,16 +421,18 @@ def decoded(picture: bytes) -> Image:
     return np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
-def test_pictures_of_a_walk_and_of_its_parts() -> None:
+def test_pictures_of_a_walk_and_of_its_parts(tmp_path: Path) -> None:
     frames = np.arange(60)
     silhouettes = np.zeros((60, 64, 64), np.uint8)
     silhouettes[:30, :, 20:40] = 255
     silhouettes[30:, :, 24:28] = 255
     whole = GaitSequence(frames, silhouettes, 25.0)
-    assert pictures_of(None, None) == TrackPictures()
-    assert pictures_of(whole.part(slice(30, 60)), b"crop").crop == b"crop"
+    (tmp_path / "2.jpg").write_bytes(b"crop")
+    found = pictures_of(tmp_path, {1: None, 2: whole.part(slice(30, 60))})
+    assert found[1] == TrackPictures()
+    assert found[2].crop == b"crop"
     for part, columns in ((slice(30), 20), (slice(30, 60), 4)):
-        pictures = pictures_of(whole.part(part), None)
+        pictures = pictures_of(tmp_path, {1: whole.part(part)})[1]
         energy, strip = pictures.energy, pictures.strip
         assert energy is not None
         assert strip is not None
