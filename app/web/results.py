@@ -215,8 +215,7 @@ class RunResult:
     def person(self, place: int, track: Mapping[str, Any], known: Known) -> int | None:
         """Return who a track is, as somebody said or else as the run found; None if it is nobody of the gallery."""
         label = self._label(place, track, known)
-        identity = self._identities.get(track["identity"])
-        return known.who(identity) if label is None and identity is not None else label
+        return self._who(track["identity"], known) if label is None else label
 
     def names(self, person_id: int, known: Known) -> bool:
         """Whether a person's name is anywhere in this result: in pictures, among candidates, or as a label."""
@@ -299,8 +298,7 @@ class RunResult:
         }
 
     def _candidate(self, candidate: Mapping[str, Any], known: Known) -> dict[str, Any]:
-        identity = self._identities.get(candidate["identity"])
-        person_id = known.who(identity) if identity is not None else None
+        person_id = self._who(candidate["identity"], known)
         name = self._present_name(candidate["identity"], known)
         return {**candidate, "identity": name, "person_id": person_id if person_id in known.names else None}
 
@@ -316,9 +314,20 @@ class RunResult:
 
     def _present_name(self, name: str, known: Known) -> str:
         """Return the present name of the person whom a run called `name`."""
-        identity = self._identities.get(name)
-        person_id = known.who(identity) if identity is not None else None
+        person_id = self._who(name, known)
         return name if person_id is None else known.names.get(person_id, name)
+
+    def _who(self, name: str | None, known: Known) -> int | None:
+        """Return the id of the person whom the run called `name`; None if it is nobody of the gallery.
+
+        The people of a gallery video have numbers, until somebody names them in that video.
+        """
+        identity = self._identities.get(name or "")
+        person_id = known.who(identity) if identity is not None else None
+        if person_id is not None or name is None or self.job.kind != "compare" or not self.job.labels:
+            return person_id
+        same = (self._label(0, track, known) for track in self._videos[0]["tracks"] if track["identity"] == name)
+        return next((label for label in same if label), None)
 
 
 def _spans(frames: Sequence[int], fps: float) -> list[tuple[float, float]]:

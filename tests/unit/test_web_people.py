@@ -27,7 +27,7 @@ from app.settings import MatchSettings
 from app.web.jobs import Job, JobStore
 from app.web.naming import name_again
 from app.web.options import ConflictError, NotThereError, WebError
-from app.web.outcome import StoredWalks
+from app.web.outcome import KnownIdentity, StoredWalks
 from app.web.people import People
 from app.web.results import RunResult
 from app.web.videos import VideoLibrary
@@ -620,3 +620,28 @@ def test_runs_that_follow_a_change_learn_from_the_gallery_once(tmp_path: Path, m
         with people.gallery() as store:
             assert report is not None
             assert result.again == name_again(report, result.folder, result.outcome, store, MatchSettings())
+
+
+def test_who_is_named_in_a_gallery_video_has_the_name_in_the_others(studio: Studio) -> None:
+    gallery, probe = studio.video("gallery.mp4"), studio.video("yard.mp4")
+    numbers = {1: "gallery-001", 2: "gallery-002"}
+    result = studio.result({gallery: dict(numbers), probe: {1: "gallery-002", 2: "gallery-001", 3: None}})
+    path = result.folder / "run" / "results.json"
+    report = json.loads(path.read_text())
+    report["gallery"] = report["probes"].pop(0)
+    path.write_text(json.dumps(report))
+    identities = [KnownIdentity(name=name, colour="#000000") for name in numbers.values()]
+    outcome = result.outcome.model_copy(update={"identities": identities})
+    (result.folder / "outcome.json").write_text(outcome.model_dump_json())
+    job = result.job.model_copy(update={"kind": "compare", "gallery": gallery, "probes": [probe]})
+    studio.jobs.save(job)
+    enrol(studio, RunResult(job, result.folder), 0, 1, "Anna")
+    known, after = studio.people.known(), RunResult(job, result.folder)
+    shown = after.view(known)["videos"]
+    assert [track["person"] and track["person"]["name"] for track in shown[1]["tracks"]] == [None, "Anna", None]
+    assert [track["identity"] for track in shown[1]["tracks"]] == ["gallery-002", "Anna", None]
+    assert [(seen["video"], seen["track_id"]) for seen in studio.people.sightings(1)] == [
+        ("gallery.mp4", 1),
+        ("yard.mp4", 2),
+    ]
+    assert [job.job_id for job in studio.people.traces(1).results] == [job.job_id]

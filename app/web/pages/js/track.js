@@ -46,7 +46,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
       el("div", { class: "actions left" },
         el("button", { type: "button", class: "primary", onclick: action(() => store({ name: track.person.name })) }, "Yes, add this walk"),
         el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else"),
-        el("button", { type: "button", class: "plain", onclick: action(async () => {
+        job.kind !== "compare" && el("button", { type: "button", class: "plain", onclick: action(async () => {
           const denied = `/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/denied/${track.person.person_id}`;
           await put(denied);
           await done(`No run will call this walk ${track.person.name} again.`, () => remove(denied));
