@@ -27,6 +27,7 @@ from app.results.view import ShownVideo
 from app.settings import OutputSettings
 from app.stages import BodyEstimator, Run
 from app.types import GaitSequence, Image
+from app.video.prefetch import alone_if_large
 from app.video.summary import Excerpt, excerpts, write_summary
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.workspace import in_use
@@ -152,7 +153,8 @@ def paint(
         for one in shows:
             one(image, time)
 
-    render(named.video.info.path, named.report, identities, out, run, painted, blurred, look, show)
+    with alone_if_large(named.video.info):
+        render(named.video.info.path, named.report, identities, out, run, painted, blurred, look, show)
 
 
 def _write_video(

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Condition
+from contextlib import contextmanager, nullcontext
+from threading import Condition, Lock
 from typing import TypeVar
 
-from app.types import Frame
+from app.types import Frame, VideoInfo
 
 T = TypeVar("T")
 
 QUEUE = 8 << 20
 """Bytes of pictures that wait between two steps: enough for both to be busy, and the same for pictures of any size."""
+
+
+_LARGE = 4 << 20
+"""Pixels from which on two videos are not worked at side by side: one in 4K needs about a gigabyte."""
+_large = Lock()
+
+
+@contextmanager
+def alone_if_large(info: VideoInfo) -> Iterator[None]:
+    """Wait until no other thread of this program works at a video with large pictures, if this one has them."""
+    with _large if info.width * info.height >= _LARGE else nullcontext():
+        yield
 
 
 def bytes_of(frame: Frame) -> int:

@@ -12,7 +12,7 @@ from app.gait.embeddings import embed
 from app.progress import Stopwatch
 from app.stages import Run
 from app.types import Detections, Frame
-from app.video.prefetch import QUEUE, bytes_of, prefetched
+from app.video.prefetch import QUEUE, alone_if_large, bytes_of, prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
@@ -48,7 +48,7 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
         else:
             with archive.writing(path) as store:
                 # It is closed at once on an interruption, so that its thread never decodes from a closed reader.
-                with closing(_follow(reader, name, run, store)) as new_walks:
+                with alone_if_large(reader.info), closing(_follow(reader, name, run, store)) as new_walks:
                     analysed, steps = _embedded(new_walks, path, run)
                 ending = archive.Ending(reader.length, tuple(reader.warnings))
                 store.end(ending)

@@ -4,6 +4,7 @@ Made-up tracks and distances, each case in a process of its own: the processor's
 the process had before. `crowd` names tracks of a video in which so many people are in view at once. The distances are
 those of a good network (`fair`) or pure chance (`chance`); the set is open, with the 5 % nearest pairs accepted, loose,
 with all of them accepted, or closed. `ten hours` finds who is in view together in a video of 25 frames a second.
+`ten thousand enrolled` opens a gallery file of so many people and names five walks.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ import argparse
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
 from app.recognise.assignment import NOBODY, assign
 from app.recognise.covisible import covisible, visibility
-from app.types import Ints
+from app.recognise.judge import Judge
+from app.settings import MatchSettings
+from app.types import Embedding, Ints, ModelCard, Track
 
 CASES = (
     # tracks, people, in view at once, distances, set
@@ -79,9 +87,36 @@ def ten_hours() -> str:
     return f"{seconds:6.2f} s, {peak():4.0f} MB ({before:.0f} before), {boxes:,} boxes, {pairs:,} pairs seen together"
 
 
+def enrolled() -> str:
+    random = np.random.default_rng(0)
+
+    def embedding() -> Embedding:
+        parts = random.normal(0, 1, (16, 128)).astype(np.float32)
+        return Embedding(parts / np.linalg.norm(parts, axis=1, keepdims=True), "drawn", 30)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gallery.db"
+        with SqliteGallery(path) as gallery:
+            for number in range(10_000):
+                gallery.enrol(f"person {number}", [NewWalk(embedding(), "drawn")], consent="drawn")
+        before, started = peak(), time.process_time()
+        with SqliteGallery(path) as gallery:
+            judge = Judge.of(gallery, ModelCard("gait", "drawn", "weight-free", "Apache-2.0"), MatchSettings())
+            opened = time.process_time() - started
+            tracks = [
+                Track(i, np.arange(50), np.ones((50, 4), np.float32), np.ones(50, np.float32)) for i in range(1, 6)
+            ]
+            judge.decide([embedding() for _ in tracks], tracks)
+        seconds = time.process_time() - started
+    return f"{seconds:6.2f} s, {peak():4.0f} MB ({before:.0f} before), {opened:.2f} s of it to open"
+
+
 def peak() -> float:
     """Megabytes that this process had at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+OTHERS: tuple[tuple[str, Callable[[], str]], ...] = (("ten hours", ten_hours), ("ten thousand enrolled", enrolled))
 
 
 def main() -> None:
@@ -89,12 +124,13 @@ def main() -> None:
     parser.add_argument("--case", type=int, help="only this case, in this process")
     case = parser.parse_args().case
     if case is not None:
-        print(crowd(*CASES[case]) if case < len(CASES) else ten_hours())
+        print(crowd(*CASES[case]) if case < len(CASES) else OTHERS[case - len(CASES)][1]())
         return
-    for number in range(len(CASES) + 1):
+    for number in range(len(CASES) + len(OTHERS)):
         command = [sys.executable, "-m", "tests.benchmarks.growth", "--case", str(number)]
-        name = "ten hours"
-        if number < len(CASES):
+        if number >= len(CASES):
+            name = OTHERS[number - len(CASES)][0]
+        else:
             name = "{:,} tracks, {:,} people, {} at once, {}, {}".format(*CASES[number])
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         print(f"{name:55}{printed.strip()}", flush=True)

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.pipeline speed [--rounds 2] [--to SECONDS] [--shared ../shared]
     python -m tests.benchmarks.pipeline memory [--frames 10000]
+    python -m tests.benchmarks.pipeline growth
 
 `speed` runs the first command of the README once for each step from ``accurate`` to ``fast``, each run in a process of
 its own. The ways take turns, so on a busy machine their ratios still hold. It prints, from the round with the least CPU
@@ -14,6 +15,9 @@ time:
 - names of the probe that are right, wrong and missing, and IDF1 and MOTA on the real clips of ``--shared``.
 
 `memory` follows drawn people for 300 frames and for ``--frames``, and prints the largest memory of each process.
+
+`growth` runs jobs of drawn people that grow in other ways: pictures in 4K, forty people in view at once, a hundred
+probes. It prints the CPU time of a frame and the largest memory of each process.
 """
 
 from __future__ import annotations
@@ -184,20 +188,52 @@ def memory(frames: int) -> None:
         print(f"{count} frames: {cost.memory:.0f} MiB, {count / cost.cpu:.1f} frames/s a core")
 
 
-def draw(path: Path, frames: int, fps: int) -> None:
-    """Write a clip in which somebody new enters every two seconds."""
+GROWTH: Mapping[str, tuple[int, int, Mapping[str, Any]]] = {
+    "two videos of 640x360": (1, 100, {}),
+    "the same in 4K": (1, 100, {"width": 3840, "height": 2160}),
+    "forty people in view at once, 1920x1080": (1, 50, {"width": 1920, "height": 1080, "people": 40, "gap": 0.1}),
+    "a hundred probes of two seconds": (100, 50, {}),
+}
+"""Numbers of probes and of frames of each video, and how they are drawn."""
+
+
+def growth() -> None:
+    """Print what a frame takes and the largest memory, for jobs that grow in different ways."""
+    for name, (probes, frames, drawn) in GROWTH.items():
+        with tempfile.TemporaryDirectory() as folder:
+            videos = [Path(folder) / f"{number}.mp4" for number in range(1 + probes)]
+            for number, video in enumerate(videos):
+                draw(video, frames, 25, seed=number, **drawn)
+            cost = child({}, Path(folder) / "out", videos)
+        pace = 1000 * cost.cpu / (frames * len(videos))
+        print(f"{name:42}{pace:7.1f} ms a frame of CPU time, {cost.memory:5.0f} MiB", flush=True)
+
+
+def draw(
+    path: Path,
+    frames: int,
+    fps: int,
+    *,
+    width: int = 640,
+    height: int = 360,
+    people: int | None = None,
+    gap: float = 2.0,
+    seed: int = 1,
+) -> None:
+    """Write a clip in which somebody new enters every `gap` seconds."""
     from tests.clips import Walker, crossing, write_clip
 
-    walkers = [Walker(seed) for seed in range(max(4, frames // (2 * fps)))]
+    walkers = [Walker(number) for number in range(people or max(4, frames // (2 * fps)))]
     scene = crossing(
-        walkers, gap=2.0, first=-4.0, seconds=frames / fps, fps=Fraction(fps), width=640, height=360, seed=1
-    )
+        walkers, gap=gap, first=-2 * max(gap, 1.0), seconds=frames / fps, fps=Fraction(fps), width=width, height=height,
+        seed=seed,
+    )  # fmt: skip
     write_clip(path, scene)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory", "one"])
+    parser.add_argument("what", choices=["speed", "memory", "growth", "one"])
     parser.add_argument("videos", type=Path, nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=2)
@@ -210,5 +246,7 @@ if __name__ == "__main__":
         speed(arguments.shared, arguments.rounds, arguments.to)
     elif arguments.what == "one":
         one(arguments.settings, arguments.home, arguments.videos)
+    elif arguments.what == "growth":
+        growth()
     else:
         memory(arguments.frames)

@@ -3,10 +3,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
-from app.video.prefetch import prefetched
+from app.types import VideoInfo
+from app.video.prefetch import alone_if_large, prefetched
 
 
 def alive() -> int:
@@ -129,3 +133,20 @@ def test_ctrl_c_while_the_thread_starts_is_only_an_interruption(monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt), prefetched(items, 2) as taken:
         next(taken)
     assert next(items, None) is None, "it is closed"
+
+
+def test_videos_of_large_pictures_are_not_worked_at_side_by_side() -> None:
+    large, small = (VideoInfo(Path("clip.mp4"), *size, Fraction(25), 50) for size in ((3840, 2160), (1920, 1080)))
+    entered = {"large": threading.Event(), "small": threading.Event()}
+
+    def work(name: str, info: VideoInfo) -> None:
+        with alone_if_large(info):
+            entered[name].set()
+
+    with ThreadPoolExecutor(2) as pool:
+        with alone_if_large(large):
+            pool.submit(work, "large", large)
+            pool.submit(work, "small", small)
+            assert entered["small"].wait(30)
+            assert not entered["large"].wait(0.3)
+        assert entered["large"].wait(30)
