@@ -142,23 +142,27 @@ def _run(arguments: Sequence[str]) -> int:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
             ending.was_asked = ending.was_asked or code == INTERRUPTED  # some commands handle Ctrl-C themselves
-            return code
-        except GaitprintError as error:
-            return _refused(str(error))
-        except OSError as error:
-            if error.filename is None:  # not about a file, so a fault of this program
+            return ending.code if code and ending.code is not None else code
+        except Exception as error:
+            if ending.code is not None:  # libraries turn what unwinds the run into errors of their own
+                return ending.code
+            reason = _reason(error)
+            if reason is None:  # a fault of this program or of the installation, which the traceback tells best
                 raise
-            return _refused(f"{as_text(error.filename)} cannot be used: {error.strerror}.")
-        except ImportError as error:
-            if error.name != "cv2":  # a fault of the installation or of this program, which its traceback tells best
-                raise
-            return _refused(f"OpenCV cannot be loaded: {error}. {_WITHOUT_WINDOWS}")
+            error_console.print(f"[bold red]Error:[/] {escape(reason)}", soft_wrap=True)
+            return 2
     return 0
 
 
-def _refused(reason: str) -> int:
-    error_console.print(f"[bold red]Error:[/] {escape(reason)}", soft_wrap=True)
-    return 2
+def _reason(error: Exception) -> str | None:
+    """Return what the user can do something about; None for other errors."""
+    if isinstance(error, GaitprintError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{as_text(error.filename)} cannot be used: {error.strerror}."
+    if isinstance(error, ImportError) and error.name == "cv2":
+        return f"OpenCV cannot be loaded: {error}. {_WITHOUT_WINDOWS}"
+    return None
 
 
 class _Ending:
@@ -172,6 +176,11 @@ class _Ending:
     def __init__(self) -> None:
         self._number: int | None = None  # of the signal that unwinds the run
         self._was_lost = False
+
+    @property
+    def code(self) -> int | None:
+        """The exit code of a run that a signal unwinds."""
+        return None if self._number is None else 128 + self._number
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
         if self.was_asked and not self._was_lost:

@@ -100,6 +100,51 @@ def test_a_signal_is_heeded_where_a_library_loses_it(way: str, name: str, code: 
     assert not list(tmp_path.iterdir())
 
 
+# A library makes an error of its own of what unwinds the run, as Python itself does in `__set_name__`.
+TURNS = """
+import os, signal, sys, time
+from app.cli import main
+from app.errors import SettingsError
+
+def stop():
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    time.sleep(5)
+
+class Named:
+    def __set_name__(self, owner, name):
+        stop()
+
+@main.app.command("turn")
+def turn(way: str) -> None:
+    if way == "by Python":
+        type("Owner", (), {"x": Named()})
+    try:
+        stop()
+    except BaseException:
+        raise eval(way)
+
+sys.exit(main.main(["turn", sys.argv[2]]))
+"""
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["by Python", "SystemError()", "ImportError('x')", "OSError(2, 'x', 'y')", "SettingsError('x')", "SystemExit(1)"],
+)
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_no_error_where_a_library_makes_one_of_it(way: str, name: str, code: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", TURNS, name, way],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=50,
+        preexec_fn=_listen,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.replace(STOPPING, "").strip() == ""
+
+
 @pytest.fixture
 def stuck(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     yield from hanging(tmp_path / "x.json", 60, 60)
