@@ -101,17 +101,60 @@ def test_a_stopped_run_says_so_and_ends_as_one_that_was_not(
     assert (broken.out / "network.pt").read_bytes() == (settings.out / "network.pt").read_bytes()
 
 
-def test_a_second_ctrl_c_ends_a_training_at_once_and_as_ctrl_c_does(settings: TrainSettings) -> None:
+@pytest.mark.parametrize("becomes", [None, RuntimeError, SystemError, ImportError])
+def test_a_second_ctrl_c_ends_a_training_at_once_and_as_ctrl_c_does(
+    settings: TrainSettings, becomes: type[Exception] | None
+) -> None:
+    """`becomes` is what a library makes of the exception that ends it."""
+
     class Impatient(Mean):
         def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
             if self.global_step == self.stop:
                 os.kill(os.getpid(), signal.SIGINT)
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                except KeyboardInterrupt as error:
+                    if becomes is not None:
+                        raise becomes from error
+                    raise
             return super().loss(batch)
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         fit(Impatient(settings, stop=8), Numbers(), settings)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_second_ctrl_c_is_heeded_where_a_library_loses_it(settings: TrainSettings) -> None:
+    """The handler from before the training is asked, which knows what to do then."""
+    asked: list[int] = []
+
+    class Losing(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            if self.global_step == self.stop:
+                for _ in range(2):
+                    os.kill(os.getpid(), signal.SIGINT)
+            return super().loss(batch)
+
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(Losing(settings, stop=8), Numbers(), settings)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert asked == [signal.SIGINT]
+
+
+def test_an_error_after_the_first_ctrl_c_is_told(settings: TrainSettings) -> None:
+    class Failing(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            if self.global_step == self.stop:
+                os.kill(os.getpid(), signal.SIGINT)
+                raise RuntimeError("no space is left")
+            return super().loss(batch)
+
+    with pytest.raises(RuntimeError, match="no space is left"):
+        fit(Failing(settings, stop=8), Numbers(), settings)
 
 
 def test_a_finished_run_is_not_trained_again(settings: TrainSettings) -> None:

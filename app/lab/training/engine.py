@@ -9,6 +9,7 @@ import pickle
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar
@@ -133,14 +134,32 @@ class _AfterStep(Callback):
 
     def __init__(self, average: EMAWeightAveraging | None) -> None:
         self._average = average
-        self.interrupted = False
+        self.interrupted = self.ended = False
+        self._before: Any = None
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal: finish the current step first, or stop at once if this is the second signal."""
         if self.interrupted:
+            self.ended = True
+            if callable(self._before):  # the command line's way knows what to do where a library loses the exception
+                self._before(number, frame)
             raise KeyboardInterrupt
         self.interrupted = True
         tell_stopping()
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Handle Ctrl-C meanwhile, and raise `KeyboardInterrupt` at the end if there was one."""
+        self._before = signal.signal(signal.SIGINT, self.interrupt)
+        try:
+            yield
+        except (Exception, SystemExit):  # Lightning and torch make errors of their own of a second Ctrl-C
+            if not self.ended:
+                raise
+        finally:
+            signal.signal(signal.SIGINT, self._before)
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -232,16 +251,8 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
             log_every_n_steps=20,
             use_distributed_sampler=False,
         )
-        before = signal.signal(signal.SIGINT, after_step.interrupt)
-        try:
+        with after_step.heeding():
             trainer.fit(task, _loader(batches, settings, task), ckpt_path=last if start else None)
-        except SystemExit:  # what Lightning makes of a second Ctrl-C
-            if not after_step.interrupted:
-                raise
-        finally:
-            signal.signal(signal.SIGINT, before)
-    if after_step.interrupted:
-        raise KeyboardInterrupt
     return _written(task.network, out) if trainer.is_global_zero else task.network.eval()
 
 
