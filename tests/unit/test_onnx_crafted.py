@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,41 @@ def test_a_gait_network_that_fails_only_on_a_walk_is_named(what: str, tmp_path: 
     with pytest.raises(CheckpointError, match=rf"gait\.onnx.*{reason}"):
         for length in (9, 7):
             model.embed([GaitSequence(np.arange(length), silhouettes[:length], 25.0)])
+
+
+def fields(content: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield where the lengths of the fields of a message begin and end, those of its graph too."""
+    place = start
+    while place < len(content):
+        key = content[place]
+        end = place + 1
+        while content[end] & 128:
+            end += 1
+        end += 1
+        number = sum((byte & 127) << 7 * power for power, byte in enumerate(content[place + 1 : end]))
+        if key & 7 == 2:
+            yield place + 1, end
+            if key >> 3 == 7 and not start:  # the graph
+                yield from fields(content[: end + number], end)
+            end += number
+        place = end
+
+
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff\x07", b"\xff" * 12])
+def test_lengths_of_fields_that_cannot_be_are_refused_or_harmless(length: bytes, tmp_path: Path) -> None:
+    whole = plain(tmp_path / "gait.onnx", GAIT, [node("ReduceMean", "x", **MEAN)], {"note": "x"}).read_bytes()
+    places = list(fields(whole))[::3]
+    assert len(places) > 5
+    refused = 0
+    for number, (start, end) in enumerate(places):
+        file = tmp_path / f"{number}.onnx"
+        file.write_bytes(whole[:start] + length + whole[end:])
+        try:
+            gait_models.build(GaitSettings(checkpoint=file), ())
+        except CheckpointError as error:
+            assert file.name in str(error)
+            refused += 1
+    assert refused >= len(places) / 2
 
 
 ALL_ALIKE: dict[str, tuple[Callable[[], list[Any]], dict[str, Any]]] = {
