@@ -198,18 +198,17 @@ def fields(content: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
 @pytest.mark.parametrize("length", [b"\xff\xff\xff\xff\x07", b"\xff" * 12])
 def test_lengths_of_fields_that_cannot_be_are_refused_or_harmless(length: bytes, tmp_path: Path) -> None:
     whole = plain(tmp_path / "gait.onnx", GAIT, [node("ReduceMean", "x", **MEAN)], {"note": "x"}).read_bytes()
-    places = list(fields(whole))[::3]
-    assert len(places) > 5
-    refused = 0
+    places = list(fields(whole))
+    refused: list[str] = []
     for number, (start, end) in enumerate(places):
         file = tmp_path / f"{number}.onnx"
         file.write_bytes(whole[:start] + length + whole[end:])
         try:
             gait_models.build(GaitSettings(checkpoint=file), ())
         except CheckpointError as error:
-            assert file.name in str(error)
-            refused += 1
-    assert refused >= len(places) / 2
+            refused.append(str(error))
+    assert len(refused) >= len(places) / 2
+    assert all(".onnx" in reason for reason in refused)
 
 
 ALL_ALIKE: dict[str, tuple[Callable[[], list[Any]], dict[str, Any]]] = {
