@@ -23,6 +23,7 @@ from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
 from app.gallery.transfer import write_gallery
+from app.hub.inventory import registries
 from app.lab.data.labels import read_labels
 from app.lab.data.opengait import (
     read_heatmaps,
@@ -50,7 +51,7 @@ from app.video.sources import distinct_names
 from app.walks import archive
 from app.walks.sequences import Walk
 from app.weights.checkpoints import HOME
-from app.weights.registry import body_models, detectors, gait_models, pose_models, segmenters
+from app.weights.registry import detectors, gait_models, pose_models, segmenters
 from tests.campaigns.crew import Attempt, FaultError, Part
 from tests.campaigns.mutations import (
     damage_database,
@@ -180,18 +181,14 @@ def _pretended_ultralytics() -> Any:
 
 def use_checkpoint(path: Path, random: Random) -> None:
     settings, refusals = Settings(), []
-    for registry, section in (
-        (detectors, settings.detector),
-        (segmenters, settings.segmenter),
-        (pose_models, settings.pose),
-        (body_models, settings.body),
-        (gait_models, settings.gait),
-    ):
+    stages = [registry for registry in registries() if hasattr(getattr(settings, registry.stage), "checkpoint")]
+    for registry in stages:
+        section = getattr(settings, registry.stage)
         try:
-            registry.build(replace(section, checkpoint=path), ())  # type: ignore[type-var, arg-type]
+            registry.build(replace(section, checkpoint=path), ())
         except GaitprintError as error:
             refusals.append(error)
-    if len(refusals) == 5 and path.stem not in ("plain", "evil", "ultralytics", "network"):
+    if len(refusals) == len(stages) and path.stem not in ("plain", "evil", "ultralytics", "network"):
         raise refusals[0]
 
 

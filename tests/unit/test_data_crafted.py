@@ -92,6 +92,11 @@ def test_what_is_no_partition_is_named(text: str, tmp_path: Path) -> None:
             read_partition(place, "train")
 
 
+def test_a_partition_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match=r"There is no partition .*absent\.json\.$"):
+        read_partition(tmp_path / "absent.json", "train")
+
+
 def test_a_byte_order_mark_is_no_part_of_a_partition(tmp_path: Path) -> None:
     path = tmp_path / "partition.json"
     path.write_text(json.dumps({"TRAIN_SET": ["001", 2], "TEST_SET": []}), encoding="utf-8-sig")

@@ -251,8 +251,10 @@ def read_list(path: Path, key: str) -> list[str]:
     Raises:
         DataSetError: the file cannot be read, or does not have this list.
     """
+    if not path.exists():
+        raise DataSetError(f"There is no partition {path}.")
+    need_file(path, DataSetError)
     try:
-        need_file(path, DataSetError)
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
         found = json.loads(path.read_text(encoding="utf-8-sig"))[key]
