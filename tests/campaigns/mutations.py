@@ -148,7 +148,8 @@ def mutated_zip(content: bytes, random: Random) -> bytes:
     with zipfile.ZipFile(packed, "w", kind) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of two members of one name
         for name, inner in members:
-            archive.writestr(name, inner)
+            entry = zipfile.ZipInfo(name)  # without the time of day, which `writestr` would take for a name
+            archive.writestr(entry, inner, compress_type=archive.compression)
     return packed.getvalue()
 
 
