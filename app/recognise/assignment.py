@@ -285,6 +285,8 @@ class _Search:
         rows, columns = rows[order], columns[order]
         once = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(self.cost), len(rows)))
         matrix = vstack([once, _conflicts(self.incidence, rows, columns)[0]]).tocsr()
+        # Old versions of SciPy take no places of 64 bits here.
+        matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
         solved = milp(
             self.cost[rows, columns] / self.unit,
             integrality=np.ones(len(rows), np.uint8),
