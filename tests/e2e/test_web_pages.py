@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra 'web'")
 pytest.importorskip("playwright", reason="needs playwright")
 
+from app.gallery.opening import open_store
 from app.gallery.store import NewWalk
 from app.web.jobs import Job, JobStore
 from tests.benchmarks.page import fill
@@ -118,10 +120,16 @@ def test_consent_is_changed_and_everything_downloaded(page: Page, tmp_path: Path
 
 
 def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> None:
-    meet_strangers(studio.options.gallery, "yard", "hall", "gate", "door")
+    meet_strangers(studio.options.gallery, "yard", "hall", "gate", "door", "roof", "lift")
+    with open_store(studio.options.gallery) as gallery:
+        for _ in range(5):
+            gallery.record("left", source="gate", name=None, stranger="stranger-0003")
     page.reload()
-    page.get_by_role("link", name="4 strangers have a number").click()
+    page.get_by_role("link", name="6 strangers have a number").click()
     page.get_by_role("heading", name="Strangers").wait_for()
+    page.get_by_label("To", exact=True).fill("2020-05-03")
+    page.get_by_text("None of 6 entries.").wait_for()
+    page.get_by_label("To", exact=True).fill("")
     check_looks(page, "strangers")
     page.get_by_role("link", name="stranger-0001").click()
     page.locator(".walks li", has_text="yard").wait_for()
@@ -141,15 +149,23 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     assert by_cameras.locator("li .who").all_text_contents() == ["hall", "yard"]
     check_looks(page, "named-stranger")
     page.get_by_role("link", name="People").click()
-    page.get_by_role("link", name="2 strangers have a number").click()
+    page.get_by_role("link", name="4 strangers have a number").click()
     page.get_by_role("link", name="stranger-0003").click()
+    seen = page.locator("section", has=page.get_by_role("heading", name="Seen by gate")).locator("li")
+    seen.nth(4).wait_for()
+    assert seen.count() == 5
+    page.get_by_role("button", name="Show more").click()
+    seen.nth(5).wait_for()
+    page.get_by_label("From", exact=True).fill("2999-01-01")
+    page.get_by_text("None of 6 entries.").wait_for()
     page.get_by_label("Name").fill("Anna")
     page.get_by_role("button", name="Give this name").click()
     page.get_by_role("heading", name="3 walks in the gallery").wait_for()
     page.goto(page.url.rpartition("/people")[0] + "/strangers/4")
     page.get_by_role("button", name="Drop stranger-0004").click()
     page.get_by_role("button", name="Drop", exact=True).click()
-    page.get_by_text("There are none.").wait_for()
+    page.get_by_text("stranger-0004 is gone.").wait_for()
+    assert page.locator(".person .who").all_text_contents() == ["stranger-0006", "stranger-0005"]
 
 
 def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
@@ -182,12 +198,17 @@ def test_a_merge_is_undone(page: Page) -> None:
 
 @pytest.fixture
 def many(tmp_path: Path) -> Iterator[Page]:
-    """The runs of a folder with eight people, nine runs that know them, and one that failed. No video is kept."""
+    """The runs of a folder with eight people, 16 runs that know them, and one that failed. No video is kept.
+
+    The failed run and one of the others are of May 3, 2020.
+    """
     options = new_studio(tmp_path).options
-    fill(options, people=8, runs=9)
-    JobStore(options.folder).save(
-        Job(kind="survey", probes=["0" * 32], names={"0" * 32: "dark.mp4"}, state="failed", message="It is too dark.")
-    )
+    fill(options, people=8, runs=16)
+    jobs, long_ago = JobStore(options.folder), datetime(2020, 5, 3, 23, 59).timestamp()
+    (old,) = (job for job in jobs.all() if "yard 2.mp4" in job.names.values())
+    failed = Job(kind="survey", probes=["0" * 32], names={"0" * 32: "dark.mp4"}, state="failed", message="It is dark.")
+    for job in (old, failed):
+        jobs.save(job.model_copy(update={"created": long_ago}))
     with served(options) as address, new_page(expected="status of 404") as page:
         page.goto(f"{address}/runs")
         page.get_by_role("heading", name="Runs", exact=True).wait_for()
@@ -195,21 +216,40 @@ def many(tmp_path: Path) -> Iterator[Page]:
 
 
 def test_lists_are_searched(many: Page) -> None:
-    assert many.locator(".job").count() == 10
-    many.get_by_label("Find a run").fill("yard 3.mp4")
-    many.get_by_text("1 of 10").wait_for()
-    many.get_by_label("Find a run").fill("")
+    assert many.locator(".job").count() == 17
+    many.get_by_role("searchbox", name="Find a run").fill("yard 9.mp4")
+    many.get_by_text("1 of 17").wait_for()
+    many.get_by_role("searchbox", name="Find a run").fill("")
+    many.get_by_label("From", exact=True).focus()
+    many.keyboard.type("05032020")
+    many.get_by_text("1 of 17").wait_for(state="detached")
+    assert many.locator(".job").count() == 17
+    many.get_by_label("To", exact=True).focus()
+    many.keyboard.type("05032020")
+    many.get_by_text("2 of 17").wait_for()
+    many.get_by_role("searchbox", name="Find a run").fill("yard")
+    many.get_by_text("1 of 17").wait_for()
+    many.get_by_role("searchbox", name="Find a run").fill("")
+    many.get_by_label("To", exact=True).fill("")
+    many.get_by_label("From", exact=True).fill("2020-05-04")
+    many.get_by_text("15 of 17").wait_for()
+    many.get_by_label("From", exact=True).fill("")
     many.get_by_label("Which runs").select_option(label="Without a result")
     many.locator(".job", has_text="dark.mp4").wait_for()
     check_looks(many, "runs")
     many.get_by_role("link", name="dark.mp4").click()
-    many.get_by_text("It is too dark.").wait_for()
+    many.get_by_text("It is dark.").wait_for()
     check_looks(many, "failed-run")
     many.get_by_role("link", name="People").click()
-    many.get_by_label("Find somebody").fill("persón 7")
+    many.get_by_role("searchbox", name="Find somebody").fill("persón 7")
     many.get_by_text("1 of 8").wait_for()
     many.get_by_role("link", name="Person 7").wait_for()
     check_looks(many, "found")
+    many.get_by_role("link", name="Person 7").click()
+    many.get_by_label("To", exact=True).fill("2020-05-03")
+    many.get_by_text("1 of 6").wait_for()
+    assert many.locator(".sightings .who").all_text_contents() == ["yard 2.mp4"]
+    check_looks(many, "seen-then")
 
 
 def test_a_name_is_denied_or_chosen_with_one_click_and_taken_back(many: Page) -> None:

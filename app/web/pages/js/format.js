@@ -34,9 +34,20 @@ export function distance(value) {
   return value === null || value === undefined ? "" : value.toPrecision(3);
 }
 
+/** `when` is in s since 1970, or ISO 8601. */
+function dateOf(when) {
+  return new Date(typeof when === "number" ? when * 1000 : when);
+}
+
+/** The day here as fields for dates have it, which sorts as text: 2026-05-03. */
+export function isoDay(when) {
+  const date = dateOf(when);
+  return [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}
+
 /** A date, or the time of day if it is today; `when` is in s since 1970, or ISO 8601. */
 export function moment(when) {
-  const date = typeof when === "number" ? new Date(when * 1000) : new Date(when);
+  const date = dateOf(when);
   const today = new Date().toDateString() === date.toDateString();
   return today
     ? `today, ${date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`

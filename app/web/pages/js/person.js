@@ -3,11 +3,12 @@
 import { get, patch, post, put, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
 import { bin, restoring } from "./bin.js";
+import { findable } from "./find.js";
 import { clock, count, day, distance, moment, seconds } from "./format.js";
 import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
-const FEW = 5; // sightings that are shown at once
+const FEW = 5; // sightings by cameras that are shown at once
 
 export async function person({ go, again, signal }, id) {
   const [found, everybody, seen, cameras, deleted] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`), get(`/people/${id}/cameras`), get("/bin")]);
@@ -21,7 +22,7 @@ export async function person({ go, again, signal }, id) {
       el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
     consentOf(found, again),
     el("section", {}, el("h2", {}, "Seen"), seen.length
-      ? el("ul", { class: "sightings" }, seen.map(sighting))
+      ? findable(seen, (one) => one.video, sighting, { label: "Find a video", kind: "sightings", timesOf: (one) => [one.created, one.created] })
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
     cameraSightings(cameras, "Seen by cameras"),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
@@ -108,8 +109,7 @@ export function cameraSightings(seen, title) {
     el("span", { class: "who" }, one.camera ?? ""),
     el("span", { class: "hint" }, new Date(one.time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }), one.in_view ? `, in view for ${seconds(one.in_view)}` : ""));
   return times.length > 0 && el("section", {}, el("h2", {}, title),
-    el("ul", { class: "walks" }, times.slice(0, FEW).map(row)),
-    times.length > FEW && el("details", {}, el("summary", {}, `${times.length - FEW} more`), el("ul", { class: "walks" }, times.slice(FEW).map(row))));
+    findable(times, (one) => one.camera ?? "", row, { label: "Find a camera", kind: "walks", timesOf: (one) => [one.time, one.time], first: FEW }));
 }
 
 function walkRow(walk, others, owner, { go, again }) {

@@ -18,7 +18,7 @@ export async function strangers() {
       portrait(one),
       el("span", { class: "who" }, one.name),
       el("span", { class: "hint" }, `${count(one.walks, "walk")} · last ${moment(one.last_seen)} · ${one.cameras.join(", ")}`))),
-    { label: "Find a stranger", kind: "people" }),
+    { label: "Find a stranger", kind: "people", timesOf: (one) => [one.first_seen, one.last_seen] }),
   ].filter(Boolean);
 }
 
