@@ -145,6 +145,7 @@ class VideoView:
         self.used = [view for view in tracks if view.track.status != "unusable"]
         self.unused = [view for view in tracks if view.track.status == "unusable"]
         self.named = [view for view in self.used if view.track.identity]
+        self.identities = {view.track.identity for view in self.named}
         self.rows = list(self._rows(colours))
 
     def _track(self, track: TrackReport, shown: ShownVideo, colours: Colours) -> TrackView:
@@ -279,6 +280,11 @@ class ReportView:
         ]
         recognised = sum(bool(person.walks) for person in people)
         return sorted(people, key=lambda person: not person.walks)[: max(_MOST_CARDS, recognised)]
+
+    @property
+    def more_people(self) -> int:
+        """How many people of the gallery are not among `people`."""
+        return len(set(self.identities)) - len(self.people)
 
     @cached_property
     def matrix(self) -> MatrixView | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from app.gallery.store import GalleryStore
 from app.recognise.judge import Judge, Learnt, Scene
-from app.results.report import ModelReport, Report, TrackReport, VideoReport, video_report
+from app.results.report import CandidateReport, ModelReport, Report, TrackReport, VideoReport, video_report
 from app.settings import MatchSettings
 from app.types import ModelCard, Track, VideoInfo
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
@@ -53,14 +53,63 @@ def name_again(
     return report.model_copy(update={"probes": probes})
 
 
-def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore) -> str:
-    """Return `report.html` of a run that was named again (`name_again`)."""
+def name_as_said(report: Report, names: Mapping[str, str], said: Mapping[tuple[int, int], str]) -> Report:
+    """Return what `results.json` would say if the people of the run's gallery video had had their names.
+
+    The distances, and what follows from them, stay those of the run, but for walks of which somebody said whose they
+    are: there is nothing to recognise in these.
+
+    Args:
+        report: what it says. People have numbers there.
+        names: of people, by what the run calls them.
+        said: whose walk a track is, by the place of its video, where 0 is the gallery video, and by its id.
+    """
+    probes = [_as_said(video, place, names, said) for place, video in enumerate(report.probes, 1)]
+    gallery = report.gallery and _as_said(report.gallery, 0, names, said)
+    return report.model_copy(update={"gallery": gallery, "probes": probes})
+
+
+def _as_said(
+    video: VideoReport, place: int, names: Mapping[str, str], said: Mapping[tuple[int, int], str]
+) -> VideoReport:
+    tracks = [_track_as_said(track, place, names, said.get((place, track.track_id))) for track in video.tracks]
+    return video.model_copy(update={"tracks": tracks})
+
+
+def _track_as_said(track: TrackReport, place: int, names: Mapping[str, str], owner: str | None) -> TrackReport:
+    near: dict[str, CandidateReport] = {}
+    for candidate in track.candidates:  # one person may have several numbers, of which the nearest counts
+        name = names.get(candidate.identity, candidate.identity)
+        near.setdefault(name, CandidateReport(identity=name, distance=candidate.distance))
+    changes: dict[str, object] = {"candidates": list(near.values())}
+    if track.identity is not None:
+        changes["identity"] = names.get(track.identity, track.identity)
+    if owner is not None:
+        changes |= {"identity": owner, "status": "identified", "reason": None}
+    if owner is not None and place:
+        figures = ("confidence", "probability", "margin", "pieces", "agreeing")
+        distance = near[owner].distance if owner in near else None
+        changes |= dict.fromkeys(figures) | {"distance": distance, "same_recording": True}
+    return track.model_copy(update=changes)
+
+
+def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore, names: Mapping[str, str]) -> str:
+    """Return `report.html` of a run that was named again (`name_again`, `name_as_said`).
+
+    Args:
+        report: the content of `results.json` as it is now.
+        folder: the result folder.
+        outcome: of the run.
+        gallery: the people to know, for their portraits.
+        names: of people, by what the run calls them.
+    """
     from app.results.page import page  # late, as naming needs no page
     from app.results.pictures import pictures_of
     from app.results.view import ShownVideo
 
+    videos = [*([report.gallery] if report.gallery else []), *report.probes]
     shown = []
-    for video, seen in zip(report.probes, outcome.videos, strict=True):
+    for video, seen in zip(videos, outcome.videos, strict=True):
         stored, crops = StoredWalks(folder, seen.name), folder / "run" / "crops" / seen.name
         tracks = {track.track_id: stored.sequence(track.track_id, video.fps) for track in video.tracks}
         pictures = pictures_of(crops, tracks)
@@ -70,11 +119,14 @@ def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryS
                 video, folder / "run" / seen.painted, pictures, poster.read_bytes() if poster.is_file() else None
             )
         )
-    named = {track.identity for video in report.probes for track in video.tracks if track.identity is not None}
-    before = [identity.name for identity in outcome.identities if identity.colour is not None]
+    named = {track.identity for video in videos for track in video.tracks if track.identity is not None}
+    before = [names.get(each.name, each.name) for each in outcome.identities if each.colour is not None]
     identities = [*before, *sorted(named - set(before))]
-    portraits = {name: picture for name in identities if (picture := gallery.thumbnail(name)) is not None}
-    return page(report, None, shown, identities, portraits)
+    enrolled = {person.name for person in gallery.people()}
+    portraits = {
+        name: picture for name in identities if name in enrolled and (picture := gallery.thumbnail(name)) is not None
+    }
+    return page(report, shown.pop(0) if report.gallery else None, shown, identities, portraits)
 
 
 def _kept(video: VideoReport, stored: StoredWalks) -> AnalysedVideo:

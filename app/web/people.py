@@ -395,20 +395,29 @@ class People:
     def file_again(self, result: RunResult, name: str) -> str | None:
         """Return a table or the report of a run with the names that the gallery gives now.
 
-        None for any other file, and where the gallery has not changed since the run.
+        None for any other file, and where the run says what its files say. Where it knows the people of a gallery
+        video, these have the names that somebody gave them.
         """
         if name not in ("results.json", "results.csv", "report.html"):
             return None
-        self.name_again(result)
-        if result.again is None:
+        names, said = result.said(self.known())
+        if result.job.kind == "compare" and not said:
             return None
         from app.results.report import to_csv, to_json
-        from app.web.naming import page_again
+        from app.web.naming import name_as_said, page_again
 
+        if result.job.kind == "compare":
+            report = result.report()
+            again = report and name_as_said(report, names, said)
+        else:
+            self.name_again(result)
+            again = result.again
+        if again is None:
+            return None
         if name == "report.html":
             with self.gallery() as store:
-                return page_again(result.again, result.folder, result.outcome, store)
-        return (to_json if name == "results.json" else to_csv)(result.again)
+                return page_again(again, result.folder, result.outcome, store, names)
+        return (to_json if name == "results.json" else to_csv)(again)
 
     def merge(self, person_id: int, into_id: int) -> str:
         """Give all walks of one person to another, because both are the same person.

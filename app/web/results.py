@@ -178,6 +178,19 @@ class RunResult:
             for name, person_id in ids
         }
 
+    def said(self, known: Known) -> tuple[dict[str, str], dict[tuple[int, int], str]]:
+        """Return the present names of people by what the run calls them, and those that somebody gave to tracks.
+
+        A track is meant by the place of its video and its id.
+        """
+        names = {identity.name: self._present_name(identity.name, known) for identity in self.outcome.identities}
+        tracks = {}
+        for key, walk_id in self.job.labels.items():
+            place, track_id = map(int, key.split("/"))
+            if name := known.names.get(known.owner(walk_id) or FORGOTTEN):
+                tracks[place, track_id] = name
+        return names, tracks
+
     def view(self, known: Known) -> dict[str, Any]:
         """Return everything but the boxes, with the present names of people."""
         return {

@@ -622,12 +622,32 @@ def test_runs_that_follow_a_change_learn_from_the_gallery_once(tmp_path: Path, m
             assert result.again == name_again(report, result.folder, result.outcome, store, MatchSettings())
 
 
+def test_files_follow_who_was_renamed(tmp_path: Path) -> None:
+    options = new_studio(tmp_path).options
+    person_id, job_id = fill(options, people=6, runs=4)
+    people = People(options, jobs := JobStore(options.folder), VideoLibrary(options))
+    before = people.known().names[person_id]
+    with people.service() as gallery:
+        gallery.rename(before, "Somebody else")
+    for name in ("results.json", "results.csv", "report.html"):
+        text = people.file_again(RunResult(jobs.get(job_id), jobs.result(jobs.get(job_id))), name)
+        assert text is not None
+        assert before not in text.replace(f"{before}.mp4", ""), name
+
+
 def test_who_is_named_in_a_gallery_video_has_the_name_in_the_others(studio: Studio) -> None:
     gallery, probe = studio.video("gallery.mp4"), studio.video("yard.mp4")
     numbers = {1: "gallery-001", 2: "gallery-002"}
     result = studio.result({gallery: dict(numbers), probe: {1: "gallery-002", 2: "gallery-001", 3: None}})
     path = result.folder / "run" / "results.json"
     report = json.loads(path.read_text())
+    report |= {"gaitprint": "0", "created": "2026-01-01T00:00:00+00:00", "settings": {}, "timings": {"total": 1.0}}
+    for video, name in zip(report["probes"], ("gallery", "yard"), strict=True):
+        video["name"] = name
+    for track in report["probes"][1]["tracks"]:  # of the two numbers, the own one is near
+        far = sorted((0.2 if name == track["identity"] else 0.5, name) for name in numbers.values())
+        track["candidates"] = [{"identity": name, "distance": distance} for distance, name in far]
+        track |= {"distance": far[0][0], "probability": 0.9, "reason": None if track["identity"] else "too far"}
     report["gallery"] = report["probes"].pop(0)
     path.write_text(json.dumps(report))
     identities = [KnownIdentity(name=name, colour="#000000") for name in numbers.values()]
@@ -635,6 +655,7 @@ def test_who_is_named_in_a_gallery_video_has_the_name_in_the_others(studio: Stud
     (result.folder / "outcome.json").write_text(outcome.model_dump_json())
     job = result.job.model_copy(update={"kind": "compare", "gallery": gallery, "probes": [probe]})
     studio.jobs.save(job)
+    assert studio.people.file_again(RunResult(job, result.folder), "results.json") is None, "nobody has a name yet"
     enrol(studio, RunResult(job, result.folder), 0, 1, "Anna")
     known, after = studio.people.known(), RunResult(job, result.folder)
     shown = after.view(known)["videos"]
@@ -645,3 +666,47 @@ def test_who_is_named_in_a_gallery_video_has_the_name_in_the_others(studio: Stud
         ("yard.mp4", 2),
     ]
     assert [job.job_id for job in studio.people.traces(1).results] == [job.job_id]
+
+    def files() -> tuple[list[tuple[str, str, float | None, bool]], str, str]:
+        """The rows of the table (video, name, probability, whether it is the very recording), it, and the report."""
+        named = RunResult(job, result.folder)
+        everything, table, page = (
+            studio.people.file_again(named, name) or "" for name in ("results.json", "results.csv", "report.html")
+        )
+        content = json.loads(everything)
+        rows = [
+            (video["name"], track["identity"], track["probability"], track["same_recording"])
+            for video in (content["gallery"], *content["probes"])
+            for track in video["tracks"]
+        ]
+        return rows, table, page
+
+    rows, table, page = files()
+    assert rows == [
+        ("gallery", "Anna", None, False),
+        ("gallery", "gallery-002", None, False),
+        ("yard", "gallery-002", 0.9, False),
+        ("yard", "Anna", 0.9, False),
+        ("yard", None, 0.9, False),
+    ]
+    for text in (table, page):
+        assert [name in text for name in ("Anna", "gallery-002", "gallery-001")] == [True, True, False]
+    assert "the 2 people in the gallery video" in page
+    # Somebody says whose walks the others are: one person who had two numbers, and somebody who is in no gallery video.
+    enrol(studio, RunResult(job, result.folder), 0, 2, "Anna")
+    enrol(studio, RunResult(job, result.folder), 1, 3, "Ben")
+    with studio.people.service() as service:
+        service.rename("Anna", "Anne")
+    rows, table, page = files()
+    assert rows == [
+        ("gallery", "Anne", None, False),
+        ("gallery", "Anne", None, False),
+        ("yard", "Anne", 0.9, False),
+        ("yard", "Anne", 0.9, False),
+        ("yard", "Ben", None, True),
+    ]
+    for text in (table, page):
+        assert [name in text for name in ("Anne", "Ben", "Anna", "gallery-00")] == [True, True, False, False]
+    assert "the 1 person in the gallery video" in page
+    assert "more people" not in page
+    assert "gallery-001" in path.read_text(), "what the run has written stays"

@@ -247,6 +247,14 @@ def test_named_after_the_people_of_another_video(client: TestClient, clip: Path,
     assert {track["identity"] for track in seen["tracks"]} >= {"walk-001"}
     crop = client.get(f"/api/jobs/{job['job_id']}/videos/1/crops/{seen['tracks'][0]['track_id']}")
     assert crop.content.startswith(b"\xff\xd8")
+    track_id = next(track["track_id"] for track in known["tracks"] if track["identity"] == "walk-001")
+    path = f"/api/jobs/{job['job_id']}/videos/0/tracks/{track_id}/person"
+    assert client.post(path, json={"name": "Anna", "consent": "said yes"}).status_code == 200
+    for name in ("results.csv", "results.json", "report.html"):
+        text = client.get(f"/api/jobs/{job['job_id']}/files/{name}").text
+        assert ("Anna" in text, "walk-001" in text) == (True, False), name
+    assert client.delete(path).status_code in (200, 204)
+    assert "walk-001" in client.get(f"/api/jobs/{job['job_id']}/files/results.csv").text
 
 
 def test_cancelled_and_begun_again(client: TestClient, options: WebOptions, video: str) -> None:
