@@ -133,7 +133,7 @@ def test_partitions(tmp_path: Path) -> None:
     path.write_text('{"TRAIN_SET": []}', encoding="utf-8")
     with pytest.raises(DataSetError, match="not a partition"):
         read_partition(path, "test")
-    with pytest.raises(DataSetError, match="not a partition"):
+    with pytest.raises(DataSetError, match="There is no partition"):
         read_partition(tmp_path / "absent.json", "test")
 
 

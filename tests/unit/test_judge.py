@@ -196,7 +196,7 @@ def test_files_on_disk_are_exactly_the_tracks_of_the_results(tmp_path: Path) -> 
     result = compare_walks(home, [video], run)
     assert len(video.walks) == 3, "the switch is found"
     for named in result.videos:
-        _write_walks(named.video, output, {})
+        _write_walks(named.video, output, tmp_path / "crops")
         tracks = {f"{track.track_id:03d}": track for track in named.report.tracks}
         silhouettes = output.folder / "GaitSilhouette" / named.video.name
         features = output.folder / "GaitFeatures" / named.video.name
@@ -253,7 +253,7 @@ def test_a_folder_of_a_video_that_holds_something_else_stays(place: str, foreign
     output = OutputSettings(folder=tmp_path / "output")
     home = analysed(tmp_path, "home", [(range(40), 1)])
     for _ in range(2):  # the second run replaces the folders of the first
-        _write_walks(home, output, {})
+        _write_walks(home, output, tmp_path / "crops")
     precious = output.folder / place / "home" / foreign
     precious.parent.mkdir(exist_ok=True)
     precious.write_text("precious")
