@@ -7,6 +7,7 @@ the file is whole. Version 1 had no denials. Arrays are little-endian and in bas
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import logging
@@ -35,7 +36,7 @@ from pydantic import (
 )
 from pydantic import ValidationError as Invalid
 
-from app.errors import GalleryError
+from app.errors import GalleryError, OutputError
 from app.files import explained, need_file, written_whole
 from app.gallery.store import GalleryStore, NewWalk, Person, Record, name_key
 from app.progress import Progress, Silent
@@ -320,13 +321,20 @@ def _noting(gallery: Path | None) -> Iterator[Callable[[Path], None]]:
             place = gallery.with_name(f".{gallery.name}.{uuid.uuid4().hex[:8]}{_NOTE}")
             with explained(place):
                 place.touch(mode=0o600)
-            stack.callback(place.unlink, missing_ok=True)
-            db = sqlite3.connect(place, isolation_level=None)
-            stack.callback(db.close)
-            db.execute("PRAGMA journal_mode = MEMORY")  # there is no second file that could be left
-            db.execute("CREATE TABLE export (path BLOB NOT NULL)")
-            db.execute("INSERT INTO export VALUES (?)", (os.fsencode(temporary.absolute()),))  # it may be no text
-            db.execute("BEGIN EXCLUSIVE")
+                stack.callback(place.unlink, missing_ok=True)
+                db = sqlite3.connect(place, isolation_level=None)
+                stack.callback(db.close)
+                try:
+                    db.execute("PRAGMA journal_mode = MEMORY")  # there is no second file that could be left
+                    db.execute("CREATE TABLE export (path BLOB NOT NULL)")
+                    db.execute(
+                        "INSERT INTO export VALUES (?)", (os.fsencode(temporary.absolute()),)
+                    )  # it may be no text
+                    db.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError as error:  # SQLite has its own errors for what the system refuses
+                    if "full" in str(error):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place)) from error
+                    raise OutputError(f"{place} cannot be written: {error}.") from error
             if not place.exists():  # another program took it for one that was left
                 note(temporary)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.errors import GalleryError
+from app.errors import GalleryError, OutputError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk, Person
 from app.gallery.transfer import read_gallery, write_gallery
@@ -47,6 +49,28 @@ def exported(tmp_path: Path) -> Path:
         assert write_gallery(gallery, tmp_path / "out" / "g.jsonl.gz", progress) == (2, 4)
         assert progress.stages == {"Exporting people": (2, 2)}
     return tmp_path / "out" / "g.jsonl.gz"
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_no_space_beside_the_gallery_is_said(pages: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note of what is being exported is SQLite's, which has errors of its own for a full disk."""
+    with SqliteGallery(tmp_path / "a.db") as gallery:
+        person(gallery, "Ben", 2)
+        connect = sqlite3.connect
+
+        def narrow(*arguments: Any, **named: Any) -> sqlite3.Connection:
+            db = connect(*arguments, **named)
+            db.execute(f"PRAGMA max_page_count = {pages}")
+            return db
+
+        monkeypatch.setattr("app.gallery.transfer.sqlite3.connect", narrow)
+        if pages == 1:
+            with pytest.raises(OutputError, match=r"No space is left to write .*\.a\.db"):
+                write_gallery(gallery, tmp_path / "out" / "g.jsonl.gz")
+            assert not (tmp_path / "out" / "g.jsonl.gz").exists()
+        else:
+            write_gallery(gallery, tmp_path / "out" / "g.jsonl.gz")
+    assert not list(tmp_path.glob(".a.db.*")), "no note is left"
 
 
 def test_everything_comes_back_exactly(exported: Path, tmp_path: Path) -> None:
