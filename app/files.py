@@ -29,7 +29,8 @@ _NO_SUCH_PLACE = (
     errno.EINVAL,
 )
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of errors that say that a disk, or what somebody may use of it, is full."""
 _LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers put these into any folder
 _SPECIAL = {
     stat.S_ISBLK: "a device",
@@ -267,7 +268,7 @@ def is_full(folder: Path) -> bool:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
     except OSError as error:
-        return error.errno in _NO_SPACE
+        return error.errno in NO_SPACE
     return False
 
 
@@ -277,7 +278,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise OutputError(f"No space is left to write {path}. Free some space, or give another folder.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(

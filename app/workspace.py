@@ -71,7 +71,8 @@ def _enter(output: Path) -> _User:
 
 
 def _leave(output: Path, user: _User) -> None:
-    with closing(user.lock), suppress(OSError):  # Windows keeps a file that is open
+    # Windows keeps a file that is open; on a full disk, nobody can know whether others are at work, so all stays.
+    with closing(user.lock), suppress(OSError, sqlite3.OperationalError):
         if _alone(user.lock):
             _clear(output)
             (output / "cache" / ".lock").unlink()

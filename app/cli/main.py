@@ -37,7 +37,7 @@ from app.cli.train import app as train
 from app.cli.walkers import app as walkers
 from app.cli.watch import watch
 from app.errors import GaitprintError
-from app.files import as_text, remove_unfinished
+from app.files import NO_SPACE, as_text, remove_unfinished
 from app.progress import tell_stopping
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ def _reason(error: Exception) -> str | None:
     """Return what the user can do something about; None for other errors."""
     if isinstance(error, GaitprintError):
         return str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.errno in NO_SPACE:
+        return f"No space is left to write {as_text(error.filename)}. Free some space."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{as_text(error.filename)} cannot be used: {error.strerror}."
     if isinstance(error, ImportError) and error.name == "cv2":

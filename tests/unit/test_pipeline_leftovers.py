@@ -192,3 +192,15 @@ def test_a_full_disk_is_called_so_where_the_folder_is_locked(
     monkeypatch.setattr("app.workspace._alone", fail)
     with pytest.raises(OutputError, match=said), in_use(tmp_path):
         raise AssertionError
+
+
+def test_a_folder_can_be_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made stays: without space nobody knows whether other programs are at work."""
+
+    def fail(lock: sqlite3.Connection) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with in_use(tmp_path):
+        (tmp_path / "made.txt").write_text("made", encoding="utf-8")
+        monkeypatch.setattr("app.workspace._alone", fail)
+    assert (tmp_path / "made.txt").exists()

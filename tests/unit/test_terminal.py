@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import logging
 import os
 import subprocess
@@ -159,3 +160,13 @@ def test_a_command_gets_its_options_as_settings(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["b.mp4"]).exit_code == 0
     assert not seen[1][1].pose.paint
     assert "--blur" not in CliRunner().invoke(app, ["--help"]).output
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_whatever_finds_no_space_is_called_so(number: int) -> None:
+    """Libraries raise errors of their own files, such as Lightning's checkpoints."""
+    from app.cli.main import _reason
+
+    said = _reason(OSError(number, "No space left on device", "/somewhere/else"))
+    assert said == "No space is left to write /somewhere/else. Free some space."
+    assert _reason(OSError(errno.EIO, "Input/output error", "x")) == "x cannot be used: Input/output error."

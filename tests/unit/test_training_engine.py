@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from app.errors import SettingsError
+from app.errors import OutputError, SettingsError
 
 pytest.importorskip("lightning")
 
@@ -229,3 +231,35 @@ def test_weights_of_another_network_are_refused(settings: TrainSettings) -> None
     for other, out in ((nn.Linear(3, 1), settings.out), (nn.LSTM(4, 1), settings.out), (nn.Linear(4, 1), Path("no"))):
         with pytest.raises(SettingsError, match=r"does not hold the line .*Train it first"):
             load_trained(other, out, "line")
+
+
+def test_a_full_disk_loses_no_checkpoint(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second checkpoint ends halfway; the first one stays, and the training goes on from it."""
+    save, calls = torch.save, 0
+
+    def full(content: object, file: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        save(content, file, **options)
+        if calls == 2:
+            file.truncate(100)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space is left to write"):
+        fit(Mean(settings), Numbers(), settings)
+    monkeypatch.undo()
+    assert [path.name for path in settings.out.glob("*.ckpt")] == ["last.ckpt"]
+    again = Numbers()
+    fit(Mean(settings), again, settings)
+    assert min(again.steps) == 20
+
+
+def test_a_damaged_checkpoint_is_called_so(settings: TrainSettings) -> None:
+    fit(Mean(settings), Numbers(), replace(settings, steps=20))
+    last = settings.out / "last.ckpt"
+    whole = last.read_bytes()
+    for content in (b"", whole[:100], whole[:-200], b"no checkpoint"):
+        last.write_bytes(content)
+        with pytest.raises(SettingsError, match=r"last\.ckpt is damaged .* Remove it to begin anew"):
+            fit(Mean(settings), Numbers(), settings)

@@ -27,6 +27,7 @@ try:
     import lightning as pl
     from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
     from lightning.pytorch.utilities import rank_zero_only
 except ImportError as missing:
     raise MissingExtraError('Training needs Lightning: pip install -e ".[train]"') from missing
@@ -90,6 +91,19 @@ class Task(pl.LightningModule):
             return (step + 1) / warmup
         progress = min(1.0, (step - warmup) / max(1, steps - warmup))
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all.
+
+    Lightning's own way copies them from the folder of temporary files, and a copy may end halfway.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        with written_whole(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class _Steps(Sampler[int]):
@@ -247,6 +261,7 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
             callbacks=callbacks,
             logger=TensorBoardLogger(out, name="log", version=""),
             default_root_dir=out,
+            plugins=[_WholeCheckpoints()],
             enable_model_summary=False,
             log_every_n_steps=20,
             use_distributed_sampler=False,
@@ -298,8 +313,15 @@ def _written(network: nn.Module, out: Path) -> nn.Module:
 def _steps_done(last: Path, settings: TrainSettings) -> int:
     if not last.is_file():
         return 0
-    content = torch.load(last, map_location="cpu", weights_only=True)
-    done = int(content["global_step"])
+    try:
+        content = torch.load(last, map_location="cpu", weights_only=True)
+        done = int(content["global_step"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).partition(". ")[0]
+        raise SettingsError(
+            f"{last} is damaged ({reason}), so the training cannot go on from it. Remove it to begin anew, or give "
+            "another folder as out."
+        ) from error
     if done > settings.steps:
         raise SettingsError(
             f"{last} has {done} steps already, more than the {settings.steps} that are asked for. Give another folder "
