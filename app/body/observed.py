@@ -11,8 +11,9 @@ from app.types import Floats, GaitSequence
 
 _STEADY = 1.0
 """Seconds over which the size of the body in the picture is smoothed."""
-_OTHER_SIDE = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-_MIRRORED = np.array([*(3 * joint + axis for joint in _OTHER_SIDE for axis in range(3)), *range(51, 56)])
+OTHER_SIDE = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""Where each of COCO's 17 keypoints is found in a mirror image."""
+_MIRRORED = np.array([*(3 * joint + axis for joint in OTHER_SIDE for axis in range(3)), *range(51, 56)])
 """Where each of the `features` is found in a mirror image."""
 _ACROSS = np.array([*range(0, 51, 3), 51])
 """Which of them are along x, and so change their sign."""

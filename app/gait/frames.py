@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 
+from app.errors import CheckpointError
 from app.types import Ints
+from app.weights.sessions import number_of
 
 
 def thin(frames: int, most: int) -> Ints:
@@ -27,3 +32,22 @@ def cut(frames: int, size: int) -> Ints:
     size = min(size, frames)
     starts = np.linspace(0, frames - size, -(-frames // size)).round().astype(np.int64)
     return starts[:, None] + np.arange(size)
+
+
+def piece_of(properties: Mapping[str, str], path: Path, what: str) -> int:
+    """Return the metadata property ``piece`` of an ONNX file: how many frames it sees at once; 0 where it is missing.
+
+    Args:
+        properties: of the file.
+        path: of the file, for the message.
+        what: the frames, for the message.
+
+    Raises:
+        CheckpointError: it is no whole number above 0.
+    """
+    piece = number_of(properties, "piece", 0.0)
+    if "piece" in properties and not (piece >= 1 and piece.is_integer()):
+        raise CheckpointError(
+            f"{path}: its property 'piece' must be a whole number of {what}, not {properties['piece']}."
+        )
+    return int(piece)

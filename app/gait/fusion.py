@@ -2,8 +2,8 @@
 
 A fusion is a folder ``NAME.fusion`` that holds the checkpoints of two or more gait models and nothing else. The parts
 of their embeddings, each brought to unit length, become the parts of one embedding. A distance is the mean over parts,
-so a model counts as much as it has parts. What silhouettes and joints get wrong differs, so together they are right
-more often (late fusion, as SkeletonGait++ fuses the two earlier: Fan et al., AAAI 2024).
+so a model counts as much as it has parts. This is late fusion; SkeletonGait++ (Fan et al., AAAI 2024) fuses
+silhouettes and joints earlier.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ import numpy as np
 from app.body.mannequin import FEATURES, RATE
 from app.errors import CheckpointError, SettingsError
 from app.gait.embeddings import embedding, mean_of_pieces
-from app.gait.frames import cut
+from app.gait.frames import cut, piece_of
 from app.settings import GaitSettings
 from app.types import Embedding, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile
 from app.weights.networks import open_network
 from app.weights.registry import gait_models
-from app.weights.sessions import graph_of, number_of, onnx_card
+from app.weights.sessions import graph_of, onnx_card
 
 KIND = "joints"
 
@@ -69,12 +69,7 @@ class OnnxJoints:
         self._session = open_network(checkpoint, settings.device, "float32")
         self._name = self._session.get_inputs()[0].name
         properties = self._session.get_modelmeta().custom_metadata_map
-        piece = number_of(properties, "piece", 0.0)
-        if "piece" in properties and not (piece >= 1 and piece.is_integer()):
-            raise CheckpointError(
-                f"{checkpoint.path}: its property 'piece' must be a whole number of frames, not {properties['piece']}."
-            )
-        self._piece = int(piece)
+        self._piece = piece_of(properties, checkpoint.path, "frames")
         card = onnx_card("gait", checkpoint, self._session, self._session.runtime)
         self.card = replace(card, keypoints=True)
 

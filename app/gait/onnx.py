@@ -30,7 +30,7 @@ import numpy as np
 
 from app.errors import CheckpointError
 from app.gait.embeddings import embedding, mean_of_pieces
-from app.gait.frames import cut, thin
+from app.gait.frames import cut, piece_of, thin
 from app.settings import GaitSettings, cores
 from app.types import Bytes, Embedding, Floats, GaitSequence, Ints
 from app.weights.checkpoints import CheckpointFile
@@ -127,12 +127,7 @@ class OnnxGait:
             raise CheckpointError(
                 f"{path}: its property 'keep' must be a share above 0 to 1, not {properties['keep']}."
             )
-        piece = number_of(properties, "piece", 0.0)
-        if "piece" in properties and not (piece >= 1 and piece.is_integer()):
-            raise CheckpointError(
-                f"{path}: its property 'piece' must be a whole number of silhouettes, not {properties['piece']}."
-            )
-        self._piece = int(piece)
+        self._piece = piece_of(properties, path, "silhouettes")
         self._rate = number_of(properties, "rate", float("inf"))
         if not self._rate > 0:
             raise CheckpointError(

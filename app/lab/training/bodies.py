@@ -18,7 +18,7 @@ from torch import Tensor
 
 from app.body.mannequin import COCO, RATE, SHAPES, STATURE, Mannequin, Rest, posed
 from app.body.measures import Gait
-from app.body.observed import features, view_of
+from app.body.observed import OTHER_SIDE, features, view_of
 from app.body.skeleton import JOINT, JOINTS, SIDES, Poses, Skeleton
 from app.files import written_whole
 from app.lab.walkers.choices import Burden, Hands
@@ -38,7 +38,7 @@ _HANDS: tuple[Hands, ...] = ("phone", "calling", "pocket", "pockets")
 _SIDES = {name: name[:-1] + ("r" if name.endswith("_l") else "l") for name in JOINTS if name[-2:] in ("_l", "_r")}
 MIRRORED = np.array([*(JOINT[_SIDES.get(name, name)] for name in JOINTS), *(len(JOINTS) + i for i in (0, 2, 1, 4, 3))])
 """Where each of the 26 points is found in a mirror image."""
-_COCO_MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
+_COCO_MIRRORED = np.array(OTHER_SIDE)
 
 
 @dataclass(frozen=True, eq=False)
