@@ -19,7 +19,7 @@ SHEET = "-walks.png"
 
 _PLACES = ("OutputVideos", "GaitSilhouette", "GaitFeatures", "cache")
 _HALF = ".*.partial*"  # see `app.files.written_whole`
-_CACHED = (f"{'?' * 32}.zip", f"*{SHEET}")  # archives with everybody's silhouettes, and pictures of everybody
+_CACHED = (f"{'?' * 32}.zip", f"{'?' * 32}.npz", f"*{SHEET}")  # everybody's silhouettes, bodies, and pictures
 _DUE = ".clear"  # a file in the cache which says that it must be cleared as soon as nobody uses the folder
 _PATIENCE = 30.0  # s that another program may take to clear the folder
 _TRIES = 200

@@ -33,18 +33,16 @@ def body(
     from app.runs.body import write_bodies
     from app.runs.build import begin
     from app.video.sources import find_video
-    from app.weights.checkpoints import checkpoint_roots
-    from app.weights.registry import body_models
 
     path = find_video(video)
     folder = out or settings.output.folder / "body" / path.stem
     # No gait network is needed, but keypoints are.
     light = replace(settings.gait, name="gei", checkpoint=None, input="silhouettes")
-    settings = replace(settings, gait=light, pose=replace(settings.pose, when="always", paint=False))
-    estimator = body_models.build(settings.body, checkpoint_roots(settings.checkpoints))
+    pose, shown = replace(settings.pose, when="always", paint=False), replace(settings.body, show=True)
+    settings = replace(settings, gait=light, pose=pose, body=shown)
     with ProgressBars.of_frames() as progress:
         run = begin(settings, progress, partial(show_models, console, verbose=verbose))
-        bodies = write_bodies(path, estimator, run, folder, only=track, fresh=fresh)
+        bodies = write_bodies(path, run, folder, only=track, fresh=fresh)
     table = Table("track", "frames", "confidence", "cadence", "step length", "stance", "arm swing")
     for found in bodies:
         measures = {one.name: one for one in found.gait.measures()}

@@ -19,7 +19,7 @@ from app.errors import SettingsError
 from app.files import written_whole
 from app.results.bodies import views_of, write_gait_table
 from app.results.curves import gait_curves
-from app.stages import BodyEstimator, Run
+from app.stages import Run
 from app.types import BodyMotion, Image
 from app.video.colours import colour_of
 from app.video.reader import VideoReader
@@ -49,8 +49,8 @@ class WalkBody:
     gait: Gait
 
 
-def bodies_of(video: AnalysedVideo, estimator: BodyEstimator, run: Run, only: int | None = None) -> list[WalkBody]:
-    """Fit a body to every usable walk of a video, or to that of track `only`.
+def bodies_of(video: AnalysedVideo, run: Run, only: int | None = None) -> list[WalkBody]:
+    """Fit a body to every usable walk of a video, or to that of track `only`, with the body estimator of the run.
 
     Raises:
         SettingsError: there is no such track, or no walk can be used.
@@ -66,19 +66,20 @@ def bodies_of(video: AnalysedVideo, estimator: BodyEstimator, run: Run, only: in
     if not wanted:
         reasons = "; ".join(f"track {walk.track.track_id}: {walk.reason}" for walk in video.walks[:8])
         raise SettingsError(f"No walk in {video.info.path} can be used: {reasons}.")
+    assert run.stages.body is not None
     found = []
     with run.progress.stage("fit bodies", sum(len(sequence) for _, sequence in wanted)) as advance:
         for track_id, sequence in wanted:
-            (motion,) = estimator.fit([sequence])
+            (motion,) = run.stages.body.fit([sequence])
             found.append(WalkBody(track_id, motion, Gait.of(motion)))
             advance(len(sequence))
     return found
 
 
-def write_bodies(
-    video: Path, estimator: BodyEstimator, run: Run, out: Path, *, only: int | None = None, fresh: bool = False
-) -> list[WalkBody]:
+def write_bodies(video: Path, run: Run, out: Path, *, only: int | None = None, fresh: bool = False) -> list[WalkBody]:
     """Find the people of a video, fit their bodies, and write everything about them into the folder `out`.
+
+    The run has a body estimator (`body.show`).
 
     The folder holds ``overlay.mp4``, ``gait.csv``, and for each track ``turntable.mp4``, ``turntable.gif``,
     ``views.png``, ``curves.png`` and ``body.npz``, the arrays of `app.types.BodyMotion`.
@@ -89,7 +90,7 @@ def write_bodies(
     with written_whole(out, FILES) as temporary:
         with in_use(run.settings.output.folder):
             analysed = analyse(video, video.name, run, fresh=fresh)
-        bodies = bodies_of(analysed, estimator, run, only)
+            bodies = bodies_of(analysed, run, only)
         temporary.mkdir(parents=True)
         _write_overlay(analysed, bodies, temporary / "overlay.mp4", run)
         with run.progress.stage("turntables and curves", len(bodies)) as advance:

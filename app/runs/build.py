@@ -15,6 +15,7 @@ from app.stages import BodyEstimator, GaitModel, PoseEstimator, Run, Stages, Use
 from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
+from app.walks.bodies import KeptBodies
 from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import body_models, detectors, gait_models, parsers, pose_models, segmenters
 
@@ -54,7 +55,7 @@ def build(settings: Settings) -> Stages:
         segmenter.background = detector.background  # shared, so that each frame is compared with it only once
     gait, body = build_gait(settings, roots)
     if settings.body.show and body is None:
-        body = body_models.build(settings.body, roots)
+        body = _body(settings, roots)
     if settings.gait.config is not None and not gait.card.runtime.startswith("torch"):
         raise SettingsError(
             f"gait.config={settings.gait.config} belongs to a checkpoint of OpenGait, but the gait model is "
@@ -80,7 +81,7 @@ def build_gait(settings: Settings, roots: tuple[Path, ...]) -> tuple[GaitModel, 
     calibrated = settings.gait.input == "calibrated"
     if not calibrated and not gait.card.body:
         return gait, None
-    body = body_models.build(settings.body, roots)
+    body = _body(settings, roots)
     if gait.card.body:
         assert isinstance(gait, UsesBody)
         gait.body = body
@@ -89,6 +90,10 @@ def build_gait(settings: Settings, roots: tuple[Path, ...]) -> tuple[GaitModel, 
 
         gait = CalibratedGait(gait, body)
     return gait, body
+
+
+def _body(settings: Settings, roots: tuple[Path, ...]) -> BodyEstimator:
+    return KeptBodies(body_models.build(settings.body, roots), settings.body)
 
 
 def _pose(settings: Settings, gait: ModelCard, roots: tuple[Path, ...]) -> PoseEstimator | None:

@@ -79,18 +79,18 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
             for section in ("video", "detector", "track", "segmenter", "quality")
         },
         "max_frames": settings.gait.max_frames,
-        "code": _code_digest(),
-        "libraries": _library_versions(),
+        "code": code_digest(_CODE),
+        "libraries": library_versions(),
     }
     digest.update(json.dumps(shaping, sort_keys=True, default=str).encode())
     return folder / f"{digest.hexdigest()[:32]}.zip"
 
 
 @cache
-def _code_digest() -> str:
-    """Return a digest of the source code whose results are archived."""
+def code_digest(names: tuple[str, ...]) -> str:
+    """Return a digest of the source code in files and folders of `app`, whose results are kept."""
     digest = hashlib.sha256()
-    for name in _CODE:
+    for name in names:
         digest.update(_source_digest(files("app").joinpath(name)))
     return digest.hexdigest()
 
@@ -107,7 +107,8 @@ def _source_digest(source: Traversable) -> bytes:
 
 
 @cache
-def _library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on."""
     versions = {}
     for library in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from app.body.estimators import Lift
+from app.cli.main import main
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.biggergait import BiggerGait
 from app.gait.models.gaitbase import GaitBase
@@ -18,7 +21,7 @@ from app.gait.models.swingait import SwinGait
 from app.gait.models.xgait import XGait
 from app.gait.opengait import to_theirs
 from app.gait.opengait.saving import architecture_for
-from app.types import BODY_PARTS
+from app.types import BODY_PARTS, BodyMotion, GaitSequence
 from tests.contract.samples import shake
 from tests.e2e.conftest import Demo
 
@@ -73,20 +76,38 @@ def test_a_run_with_body_parts(demo: Demo, tmp_path: Path, family: str) -> None:
         assert arrays["parts"].ndim == 2, "the embedding keeps its name"
 
 
-def test_a_run_with_smplgait_fits_bodies(demo: Demo, tmp_path: Path) -> None:
+def test_a_run_with_smplgait_fits_each_body_once(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[bytes] = []
+    fit = Lift.fit
+
+    def counted(lift: Lift, walks: Sequence[GaitSequence]) -> list[BodyMotion]:
+        fitted.extend((b"" if walk.keypoints is None else walk.keypoints.tobytes()) for walk in walks)
+        return fit(lift, walks)
+
+    monkeypatch.setattr(Lift, "fit", counted)
     torch.manual_seed(0)
     network = SMPLGait((8, 8, 8), (8, 8), channels=5, classes=3)
     path = put(network, tmp_path / "SMPLGait-180000.pt")
-    ended = demo(
-        "--probe", "probe1", "--output", tmp_path / "out", "--gait-checkpoint", path, "--set", "body.name=lift"
-    )
+    output, lift = ("--output", str(tmp_path / "out")), ("--set", "body.name=lift")
+    # The input of the gait network, and the report
+    ended = demo("--probe", "probe1", *output, "--gait-checkpoint", path, *lift, "--set", "body.show=true")
     assert ended.code == 0, ended.out + ended.err
+    assert fitted
+    assert len(set(fitted)) == len(fitted)
     (results,) = (tmp_path / "out" / "OutputVideos").glob("*/results.json")
+    assert list((results.parent / "crops" / "probe1").glob("*-body.jpg"))
     models = json.loads(results.read_text(encoding="utf-8"))["models"]
     assert models["gait"]["name"].startswith("smplgait")
     assert "fitted here to keypoints" in models["gait"]["note"]
     assert models["pose"]["name"]
     assert models["body"]["name"]
+    # Calibrated silhouettes in another run, and the command of its own
+    once = len(fitted)
+    ended = demo("--probe", "probe1", *output, *lift, "--set", "gait.input=calibrated", "--set", "pose.when=always")
+    assert ended.code == 0, ended.out + ended.err
+    command = ["body", "probe1", *output, "--body", "lift", "--track", "1", "--out", str(tmp_path / "bodies")]
+    assert main([*command, "--detector", "motion", "--segmenter", "motion"]) == 0
+    assert len(fitted) == once
 
 
 @pytest.mark.parametrize(

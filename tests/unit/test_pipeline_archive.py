@@ -123,10 +123,10 @@ def test_the_name_follows_everything_that_shaped_the_walks(tmp_path: Path, monke
     ):
         names.append(archive_path(tmp_path, video, CARDS, changed).name)
     with monkeypatch.context() as changed_code:
-        changed_code.setattr(archive, "_code_digest", lambda: "another version of the code")
+        changed_code.setattr(archive, "code_digest", lambda names: "another version of the code")
         names.append(name())
     with monkeypatch.context() as changed_library:
-        changed_library.setattr(archive, "_library_versions", lambda: {"onnxruntime": "0.1"})
+        changed_library.setattr(archive, "library_versions", lambda: {"onnxruntime": "0.1"})
         names.append(name())
     for reading in (VideoSettings(fps=50.0), VideoSettings(start=1.0), VideoSettings(end=9.0)):
         names.append(name(video=reading))
