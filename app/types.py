@@ -290,6 +290,31 @@ class BodyMotion:
         return len(self.frame_indices)
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of a walk: `value` in `unit`, over `count` steps, gait cycles or frames.
+
+    `uncertainty` is the standard error, None where it is not known. `left` and `right` are those of the two sides, None
+    where sides make no sense.
+    """
+
+    name: str
+    unit: str
+    value: float
+    uncertainty: float | None
+    count: int
+    left: float | None = None
+    right: float | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.unit):
+            _need(isinstance(text, str) and len(text) <= 40, "a measure has a short name and a short unit")
+        _need(isinstance(self.count, int) and self.count >= 0, f"a measure over {self.count} of something")
+        for number in (self.value, self.uncertainty, self.left, self.right):
+            _need(number is None or math.isfinite(number), f"{self.name} must be finite")
+        _need(self.value is not None, f"{self.name} needs a value")
+
+
 LARGEST = 1e15
 """Distances between walks with larger numbers leave what float32 holds."""
 

@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from PIL import Image as Picture
 
 from app.gallery.opening import open_store, open_strangers
 from app.gallery.store import NewWalk
-from app.types import Embedding, GaitSequence
+from app.results.report import ModelReport
+from app.types import Embedding, GaitSequence, ModelCard
 from app.web.inspection import Header
 from app.web.jobs import Job, JobStore
 from app.web.options import WebOptions
-from app.web.outcome import KnownIdentity, Outcome, SeenVideo
+from app.web.outcome import KnownIdentity, Outcome, SeenVideo, StoredWalks
 from app.web.people import People
 from app.web.results import RunResult
 from app.web.videos import Video, VideoLibrary
@@ -127,6 +128,36 @@ def new_studio(folder: Path) -> Studio:
     options = WebOptions(folder / "web", folder / "gallery.db", folder / "input")
     jobs, videos = JobStore(options.folder), VideoLibrary(options)
     return Studio(options, jobs, videos, People(options, jobs, videos))
+
+
+def compare_run(studio: Studio, threshold: float | None) -> RunResult:
+    """A run that has compared a video with the two people of a gallery video: track 5 is like the second of them."""
+    gallery, probe = studio.video("gallery.mp4"), studio.video("yard.mp4")
+    result = studio.result({gallery: {1: "gallery-001", 2: "gallery-002"}, probe: {5: "gallery-002"}})
+    near, sequence = (
+        StoredWalks(result.folder, "gallery").embedding(2),
+        StoredWalks(result.folder, "yard").sequence(5, FPS),
+    )
+    assert near is not None
+    assert sequence is not None
+    write_features(result.folder / "features" / "yard", 5, replace(near, parts=near.parts + np.float32(0.05)), sequence)
+    path = result.folder / "run" / "results.json"
+    report = json.loads(path.read_text())
+    gait = ModelReport.of(ModelCard("gait", "gei", "weight-free", "none")).model_dump()
+    report |= {"gaitprint": "0", "created": "2026-01-01T00:00:00+00:00", "settings": {}, "models": {"gait": gait}}
+    report |= {"timings": {"total": 1.0}}
+    for video, name in zip(report["probes"], ("gallery", "yard"), strict=True):
+        video["name"] = name
+    candidates = [{"identity": "gallery-002", "distance": 0.05}, {"identity": "gallery-001", "distance": 2.0}]
+    report["probes"][1]["tracks"][0] |= {"candidates": candidates, "distance": 0.05, "threshold": threshold}
+    report["gallery"] = report["probes"].pop(0)
+    path.write_text(json.dumps(report))
+    identities = [KnownIdentity(name=f"gallery-00{number}", colour="#000000") for number in (1, 2)]
+    outcome = result.outcome.model_copy(update={"identities": identities})
+    (result.folder / "outcome.json").write_text(outcome.model_dump_json())
+    job = result.job.model_copy(update={"kind": "compare", "gallery": gallery, "probes": [probe]})
+    studio.jobs.save(job)
+    return RunResult(job, result.folder)
 
 
 def picture_of(camera: str) -> bytes:

@@ -19,13 +19,16 @@ from scipy.signal import find_peaks
 from app.body.kinematics import poses_of
 from app.body.mannequin import STATURE, Mannequin
 from app.body.skeleton import JOINT, SIDES, forward_kinematics
-from app.types import BodyMotion, Doubles, Floats
+from app.body.view import AZIMUTH, ELEVATION
+from app.types import BodyMotion, Doubles, Floats, Measure
 
 ANGLES = ("hip", "knee", "ankle")
 """The angles of `cycles`: flexion of thigh, knee and ankle in degrees."""
 PHASES = np.linspace(0, 1, 101)
 _RATE = 100.0
 """Frames a second to which a walk is brought before anything is measured."""
+_TURNS = 0.7
+"""Somebody turns whose views have a mean shorter than this: those that are 90 degrees apart have one of 0.71."""
 _STEP = 0.7
 """A foot comes down again after at least this share of the usual cycle."""
 
@@ -38,22 +41,6 @@ def usual_cycle() -> Floats:
     """
     band: Floats = np.load(Path(__file__).with_name("band.npy"), allow_pickle=False).astype(np.float32)
     return band
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One figure of a walk: `value` and `uncertainty` (the standard error over `count` steps or cycles) in `unit`.
-
-    `left` and `right` are those of the two sides, None where sides make no sense.
-    """
-
-    name: str
-    unit: str
-    value: float
-    uncertainty: float
-    count: int
-    left: float | None = None
-    right: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +152,23 @@ class Gait:
         return found
 
 
+def measures_of(motion: BodyMotion) -> list[Measure]:
+    """Return what can be measured of a walk, and from where the camera sees it.
+
+    The camera's azimuth is left out where somebody turns.
+    """
+    towards = -motion.view[:, 2].astype(np.float64)  # from the walker to the camera
+    x, y, z = towards.mean(axis=0)
+    found = [*Gait.of(motion).measures(), Measure(ELEVATION, "degrees", _degrees(z, np.hypot(x, y)), None, len(motion))]
+    if np.hypot(x, y) > _TURNS * np.hypot(towards[:, 0], towards[:, 1]).mean():
+        found.append(Measure(AZIMUTH, "degrees", _degrees(y, x), None, len(motion)))
+    return found
+
+
+def _degrees(sine: float, cosine: float) -> float:
+    return float(np.degrees(np.arctan2(sine, cosine)))
+
+
 def _leaning(bone: Doubles) -> Doubles:
     """Return how far downward bones (T, 3) lean forward in the plane of walking, degrees."""
     return np.degrees(np.arctan2(bone[:, 0], -bone[:, 2]))
@@ -184,8 +188,8 @@ def _peaks(signal: Doubles) -> np.ndarray:
     return np.asarray(found)
 
 
-def _mean(values: list[float]) -> tuple[float, float, int]:
-    spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+def _mean(values: list[float]) -> tuple[float, float | None, int]:
+    spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return float(np.mean(values)), spread, len(values)
 
 
@@ -193,7 +197,8 @@ def _asymmetry(name: str, sides: list[list[float]]) -> Measure:
     """Return the difference of left and right in % of their mean."""
     (left, wrong_left, n), (right, wrong_right, m) = (_mean(side) for side in sides)
     usual = (left + right) / 2
+    wrong = float(np.hypot(wrong_left or 0, wrong_right or 0))
     return Measure(
-        name, "%", 100 * abs(left - right) / usual, 100 * float(np.hypot(wrong_left, wrong_right)) / usual, n + m,
+        name, "%", 100 * abs(left - right) / usual, 100 * wrong / usual, n + m,
         left, right,
     )  # fmt: skip

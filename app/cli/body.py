@@ -49,7 +49,8 @@ def body(
         cells = []
         for name, digits in (("cadence", 0), ("step length", 2), ("stance share", 0), ("arm swing", 0)):
             one = measures.get(name)
-            cells.append("" if one is None else f"{one.value:.{digits}f} ± {one.uncertainty:.{max(digits, 1)}f}")
+            error = "" if one is None or one.uncertainty is None else f" ± {one.uncertainty:.{max(digits, 1)}f}"
+            cells.append("" if one is None else f"{one.value:.{digits}f}{error}")
         confidence = f"{found.motion.confidence.mean():.2f}"
         table.add_row(str(found.track_id), str(len(found.motion)), confidence, *cells)
     console.print(table)

@@ -84,7 +84,7 @@ def enrol(
             run = begin(settings, progress, partial(show_models, console, verbose=verbose))
             analysed, failures = analyse_people(people, run, fresh=fresh)
         for one, videos in analysed.items():
-            enrolment, errors = enrol_person(one, videos, gallery, output, options, choose)
+            enrolment, errors = enrol_person(one, videos, gallery, run, options, choose)
             failures += errors
             if enrolment is not None:
                 _show(enrolment)

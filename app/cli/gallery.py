@@ -75,7 +75,7 @@ def show(name: NameArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
             str(walk.walk_id),
             Text(walk.source),
             "" if walk.track_id is None else str(walk.track_id),
-            Text(walk.view),
+            Text(walk.view or (f"from {walk.seen_from}" if walk.seen_from else "")),
             str(walk.frames),
             f"{walk.seconds:.1f}",
             _day(walk.added),

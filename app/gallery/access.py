@@ -19,8 +19,8 @@ _README = """\
 All that this program has stored of {name}.
 
 person.json            the name, earlier names, the note on consent, since when and until when
-walks/N/walk.json      a walk: the name of its video, the track, the length, when it was added, the gait network, and of
-                       how many others somebody said that this walk is not theirs
+walks/N/walk.json      a walk: the name of its video, the track, the length, when it was added, the gait network, what
+                       was measured of it, and of how many others somebody said that this walk is not theirs
 walks/N/embedding.csv  the numbers by which the walk is recognised; a line for each part of the body
 walks/N/picture.jpg    a picture of the walk
 walks/N/silhouettes/   the silhouettes of the walk, by the number of the frame
@@ -87,7 +87,7 @@ def write_access(
 
 def _write_walk(archive: ZipFile, listed: EnrolledWalk, walk: NewWalk, not_of: int) -> None:
     folder = f"walks/{listed.walk_id}"
-    about = {**asdict(listed), "said_not_to_be_of": not_of}
+    about = {**asdict(listed), "seen_from": listed.seen_from, "said_not_to_be_of": not_of}
     del about["person_id"]
     archive.writestr(f"{folder}/walk.json", _json(about))
     archive.writestr(f"{folder}/embedding.csv", _table(walk.embedding.parts.tolist()))

@@ -84,6 +84,7 @@ _ALSO: dict[int, tuple[str, ...]] = {
         "ALTER TABLE denial ALTER COLUMN vector SET STORAGE EXTERNAL",
         *(f"ALTER TABLE denial ALTER COLUMN {column} SET STATISTICS 0" for column in _PRIVATE["denial"]),
     ),
+    6: ("ALTER TABLE walk ALTER COLUMN measures SET STATISTICS 0",),
 }
 """What a migration also needs here, by its number."""
 

@@ -133,4 +133,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX denial_person ON denial (person_id)",
         "CREATE INDEX denial_model ON denial (model_id)",
     ),
+    # What was measured of a walk, as JSON: a list of `app.types.Measure`.
+    ("ALTER TABLE walk ADD COLUMN measures TEXT NOT NULL DEFAULT '[]'",),
 )

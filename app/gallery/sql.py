@@ -12,7 +12,7 @@ import reprlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial, wraps
 from itertools import islice, product, repeat
@@ -48,7 +48,7 @@ from app.gallery.store import (
 )
 from app.progress import Progress, Silent
 from app.stages import GaitModel
-from app.types import LARGEST, Embedding, Floats, GaitSequence, Ints
+from app.types import LARGEST, Embedding, Floats, GaitSequence, Ints, Measure
 
 LONGEST_RETENTION = 36525
 """The most days that somebody can be kept: a century."""
@@ -682,6 +682,7 @@ class SqlGallery:
             view=as_text(walk.view),
             seconds=walk.seconds,
             added=_text(walk.added or now),
+            measures=json.dumps([asdict(measure) for measure in walk.measures], allow_nan=False),
         )
         self._insert_embedding(db, walk_id, walk.embedding)
         if walk.silhouettes is not None:
@@ -770,6 +771,7 @@ class SqlGallery:
             self._silhouettes(db, walk.walk_id),
             _jpeg(picture) if picture else None,
             walk.added,
+            walk.measures,
         )
 
     def _former_names(self, db: Connection, person_id: int) -> list[str]:
@@ -1021,7 +1023,7 @@ _PEOPLE = (
 _BY_NAME = "lower(name), name"
 _WALKS = (
     "SELECT walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, "
-    "EXISTS (SELECT 1 FROM silhouettes WHERE silhouettes.walk_id = walk.walk_id) "
+    "EXISTS (SELECT 1 FROM silhouettes WHERE silhouettes.walk_id = walk.walk_id), measures "
     "FROM walk JOIN embedding USING (walk_id)"
 )
 
@@ -1089,13 +1091,14 @@ def _named(row: Sequence[Any]) -> tuple[int, str]:
 
 @_sound
 def _walk(row: Sequence[Any]) -> EnrolledWalk:
-    walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has = row
+    walk_id, person_id, model_id, source, track_id, view, frames, seconds, added, has, measured = row
     model_id, source, view = (_typed(text, str) for text in (model_id, source, view))
     if not 0 <= _typed(seconds, float) < math.inf:
         raise ValueError(f"{seconds} s is no length")
     track_id, frames = None if track_id is None else _count(track_id, 0), _count(frames, 1)
+    measures = tuple(Measure(**_typed(one, dict)) for one in _typed(json.loads(_typed(measured, str)), list))
     return EnrolledWalk(
-        walk_id, person_id, model_id, source, track_id, view, frames, seconds, _moment(added), bool(has)
+        walk_id, person_id, model_id, source, track_id, view, frames, seconds, _moment(added), bool(has), measures
     )
 
 

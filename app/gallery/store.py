@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from app.body.view import seen_from
 from app.errors import GalleryError
 from app.gallery.distances import Metric
 from app.progress import Progress
 from app.stages import GaitModel
-from app.types import Embedding, GaitSequence
+from app.types import Embedding, GaitSequence, Measure
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 STRANGER = "stranger-{:04d}"
@@ -44,7 +45,8 @@ class EnrolledWalk:
 
     `model_id` is the model that embedded it, `source` the name of the video, and `track_id` its track there. `view` is
     free text about the camera, "" where it is unknown. `frames` and `seconds` are the length of the walk. `added` is in
-    UTC.
+    UTC. `measures` are what was measured of the walk when it was enrolled: its height in the picture, and where a body
+    was fitted to it, how the person walks and from where the camera saw it (`app.body.measures.measures_of`).
     """
 
     walk_id: int
@@ -57,6 +59,12 @@ class EnrolledWalk:
     seconds: float
     added: datetime
     has_silhouettes: bool
+    measures: tuple[Measure, ...] = ()
+
+    @property
+    def seen_from(self) -> str | None:
+        """From where the camera saw the person, in a word; None where it was not measured."""
+        return seen_from(self.measures)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +82,7 @@ class NewWalk:
     silhouettes: GaitSequence | None = None
     thumbnail: bytes | None = None
     added: datetime | None = None
+    measures: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

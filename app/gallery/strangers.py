@@ -76,6 +76,20 @@ class Strangers:
         return over
 
 
+def last_seen(strangers: Strangers, newest: int | None = None) -> dict[int, list[datetime]]:
+    """Return when live cameras have seen each stranger, by id, the newest first; `newest` as in `sightings`."""
+    ids = {
+        name: one.person_id
+        for one in strangers.store.people()
+        for name in (one.name, *strangers.store.former_names(one.name))
+    }
+    found: dict[int, list[datetime]] = {}
+    for event in strangers.gallery.log(newest, SEEN):
+        if (known := ids.get(str(event.details.get("stranger")))) is not None:
+            found.setdefault(known, []).append(event.time)
+    return found
+
+
 def sightings(gallery: GalleryStore, names: Sequence[str], newest: int | None = None) -> list[Event]:
     """Return when somebody was seen by live cameras, the newest first, under any of these names.
 

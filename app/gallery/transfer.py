@@ -2,7 +2,8 @@
 
 The file is a gzip of JSON lines: a ``header``, then each ``person`` followed by their ``walk`` lines and by a
 ``denial`` for each walk of which somebody said that it is not theirs, then an ``end`` with the counts, which shows that
-the file is whole. Version 1 had no denials. Arrays are little-endian and in base64. Nothing in the file is code.
+the file is whole. Version 1 had no denials, version 2 no measures of walks. Arrays are little-endian and in base64.
+Nothing in the file is code.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from app.errors import GalleryError, OutputError
 from app.files import explained, need_file, written_whole
 from app.gallery.store import GalleryStore, NewWalk, Person, Record, name_key
 from app.progress import Progress, Silent
-from app.types import Embedding, Floats, GaitSequence
+from app.types import Embedding, Floats, GaitSequence, Measure
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 _NOTE = ".export"  # the end of the name of a note that an export goes on
 _LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million bytes
 
@@ -160,6 +161,7 @@ class _Walk(_Embedded):
     added: Moment | None
     silhouettes: _Silhouettes | None
     thumbnail: Binary | None
+    measures: tuple[Measure, ...] = ()
 
     @classmethod
     def of(cls, walk: NewWalk) -> _Walk:
@@ -169,6 +171,7 @@ class _Walk(_Embedded):
             seconds=walk.seconds,
             silhouettes=_Silhouettes.of(walk.silhouettes) if walk.silhouettes is not None else None,
             thumbnail=walk.thumbnail,
+            measures=walk.measures,
         )
 
     def new_walk(self) -> NewWalk:
@@ -183,6 +186,7 @@ class _Walk(_Embedded):
             self.silhouettes.sequence() if self.silhouettes is not None else None,
             self.thumbnail,
             self.added,
+            self.measures,
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from app.gallery.distances import Distances
+from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
 from app.recognise.covisible import covisible, own_frames
 from app.types import Floats, Track
+from app.walks.analysed import AnalysedVideo
 
 MAX_GAP = 2.0
 """The longest gap, in s, after which a walk can still go on."""
@@ -114,3 +117,16 @@ def _feet(boxes: Floats) -> Floats:
 
 def _height(boxes: Floats) -> float:
     return float(np.median(boxes[:, 3] - boxes[:, 1]))
+
+
+def gallery_of(video: AnalysedVideo, identities: Mapping[int, str]) -> SqliteGallery:
+    """Return a gallery in memory with the people of a video; the caller closes it."""
+    gallery = SqliteGallery(None)
+    walks: dict[str, list[NewWalk]] = {}
+    for walk in video.usable():
+        if walk.embedding is not None:
+            number = walk.track.track_id
+            walks.setdefault(identities[number], []).append(NewWalk(walk.embedding, video.info.path.name, number))
+    for name, walks_of_person in walks.items():
+        gallery.enrol(name, walks_of_person, consent="kept in memory for one run only")
+    return gallery

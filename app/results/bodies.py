@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,7 +11,6 @@ from app.body.kinematics import at_frames
 from app.body.measures import Gait
 from app.body.render import Body
 from app.results.curves import gait_curves
-from app.spreadsheets import cell
 from app.types import BodyMotion, Image
 
 _VIEWS = {"side": (90.0, 4.0), "front": (0.0, 4.0), "top": (90.0, 86.0)}
@@ -44,15 +41,3 @@ def views_of(motion: BodyMotion, colour: Sequence[int], columns: int = 8, size: 
         row = [shown.seen(int(i), np.radians(azimuth), np.radians(elevation), size, colour) for i in back]
         rows.append(np.concatenate([picture[:, size // 6 : -size // 6] for picture in row], 1))
     return np.concatenate(rows)
-
-
-def write_gait_table(walks: Mapping[int, Gait], path: Path) -> None:
-    """Write the figures of walks, by the number of their track, as a CSV file."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["track", "measure", "value", "unit", "standard error", "count", "left", "right"])
-        for track_id, gait in walks.items():
-            for found in gait.measures():
-                figures = [found.value, found.uncertainty, found.left, found.right]
-                value, error, left, right = ("" if one is None or np.isnan(one) else f"{one:.4g}" for one in figures)
-                table.writerow([track_id, cell(found.name), value, found.unit, error, found.count, left, right])

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from app.files import explained, need_replaceable, written_whole
+from app.results.gait_table import write_gait_table
 from app.results.page import page
 from app.results.pictures import TrackPictures, pictures_of
 from app.results.portraits import BestCrops, Poster
@@ -183,16 +184,16 @@ def _write_video(
 
 def _write_bodies(video: AnalysedVideo, estimator: BodyEstimator, folder: Path) -> None:
     """Fit a body to every walk that can be used; write ``N-body.jpg`` for track N, and ``gait.csv``."""
-    from app.body.measures import Gait
-    from app.results.bodies import body_picture, write_gait_table  # SciPy is slow to import
+    from app.body.measures import Gait, measures_of
+    from app.results.bodies import body_picture  # SciPy is slow to import
 
     walks = {}
     for walk, sequence in video.sequences():
         if walk.reason is not None or sequence is None or sequence.keypoints is None:
             continue
         (motion,) = estimator.fit([sequence])
-        walks[walk.track.track_id] = gait = Gait.of(motion)
-        (folder / f"{walk.track.track_id}-body.jpg").write_bytes(body_picture(motion, gait))
+        walks[walk.track.track_id] = measures_of(motion)
+        (folder / f"{walk.track.track_id}-body.jpg").write_bytes(body_picture(motion, Gait.of(motion)))
     write_gait_table(walks, folder / "gait.csv")
 
 

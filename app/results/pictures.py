@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.types import Bytes, GaitSequence, Ints
+from app.results.gait_table import read_gait_table
+from app.types import Bytes, GaitSequence, Ints, Measure
 
 _STRIP, _STRIP_SECONDS = 8, 1.2  # silhouettes over one gait cycle (Winter 1991)
 _FEW = 3  # silhouettes where they stand for a photograph
@@ -50,7 +50,7 @@ def pictures_of(folder: Path, tracks: Mapping[int, GaitSequence | None]) -> dict
             ``gait.csv`` (`app.results.bodies`). Each of them may be missing.
         tracks: the walks by the number of their track; None where nothing could be cut out.
     """
-    figures = _figures(folder / "gait.csv")
+    figures = read_gait_table(folder / "gait.csv")
     found = {}
     for number, sequence in tracks.items():
         crop, body = (
@@ -63,25 +63,19 @@ def pictures_of(folder: Path, tracks: Mapping[int, GaitSequence | None]) -> dict
             parts = None if sequence.parts is None else sequence.parts[:, :, _BODY]
             strip = _strip(sequence.frame_indices, silhouettes, parts, sequence.fps)
             energy = _energy(silhouettes)
-        found[number] = TrackPictures(crop, strip, energy, body, figures.get(number, ()))
+        gait = [(measure.name, _text(measure)) for measure in figures.get(number, ())]
+        found[number] = TrackPictures(crop, strip, energy, body, gait)
     return found
 
 
-def _figures(path: Path) -> dict[int, list[tuple[str, str]]]:
-    """Return names and texts of the figures of each track in a table of `app.results.bodies.write_gait_table`."""
-    found: dict[int, list[tuple[str, str]]] = {}
-    if not path.is_file():
-        return found
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            text = f"{float(row['value']):.3g}"
-            if row["standard error"]:
-                text += f" ± {float(row['standard error']):.1g}"
-            text += f" {row['unit']}"
-            if row["left"] and row["right"] and "asymmetry" not in row["measure"]:
-                text += f", left {float(row['left']):.3g}, right {float(row['right']):.3g}"
-            found.setdefault(int(row["track"]), []).append((row["measure"], text))
-    return found
+def _text(measure: Measure) -> str:
+    text = f"{measure.value:.3g}"
+    if measure.uncertainty:
+        text += f" ± {measure.uncertainty:.1g}"
+    text += f" {measure.unit}"
+    if measure.left is not None and measure.right is not None and "asymmetry" not in measure.name:
+        text += f", left {measure.left:.3g}, right {measure.right:.3g}"
+    return text
 
 
 def _strip(frames: Ints, silhouettes: Bytes, parts: Bytes | None, fps: float) -> bytes:

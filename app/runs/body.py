@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from app.body.kinematics import at_frames
-from app.body.measures import Gait
+from app.body.measures import Gait, measures_of
 from app.body.render import Body
 from app.errors import SettingsError
 from app.files import written_whole
-from app.results.bodies import views_of, write_gait_table
+from app.results.bodies import views_of
 from app.results.curves import gait_curves
+from app.results.gait_table import write_gait_table
 from app.stages import Run
 from app.types import BodyMotion, Image
 from app.video.colours import colour_of
@@ -99,7 +100,7 @@ def write_bodies(video: Path, run: Run, out: Path, *, only: int | None = None, f
                 folder.mkdir()
                 _write_walk(body, folder, colour_of(place))
                 advance(1)
-        write_gait_table({body.track_id: body.gait for body in bodies}, temporary / "gait.csv")
+        write_gait_table({body.track_id: measures_of(body.motion) for body in bodies}, temporary / "gait.csv")
     return bodies
 
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import NobodyFoundError
-from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import NewWalk
-from app.recognise.identities import join_fragments, name_identities
+from app.recognise.identities import gallery_of, join_fragments, name_identities
 from app.recognise.judge import Decision, Scene, Space, check_settings, learn_limits
 from app.recognise.pieces import half_distances
 from app.recognise.scores import find_scores
@@ -83,16 +81,3 @@ def identities_of(gallery_video: AnalysedVideo, probes: Sequence[AnalysedVideo],
         groups = join_fragments(tracks, within, limits.threshold.value, float(gallery_video.info.fps))
     names = name_identities(gallery_video.name, tracks, groups)
     return {track.track_id: name for track, name in zip(tracks, names, strict=True)}
-
-
-def gallery_of(video: AnalysedVideo, identities: dict[int, str]) -> SqliteGallery:
-    """Return a gallery in memory with the people of a video; the caller closes it."""
-    gallery = SqliteGallery(None)
-    walks: dict[str, list[NewWalk]] = {}
-    for walk in video.usable():
-        if walk.embedding is not None:
-            number = walk.track.track_id
-            walks.setdefault(identities[number], []).append(NewWalk(walk.embedding, video.info.path.name, number))
-    for name, walks_of_person in walks.items():
-        gallery.enrol(name, walks_of_person, consent="kept in memory for one run only")
-    return gallery

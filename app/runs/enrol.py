@@ -15,10 +15,11 @@ from app.gallery.store import NewWalk
 from app.recognise.covisible import covisible, own_frames
 from app.results.portraits import contact_sheet, jpeg, portraits
 from app.runs.videos import reasons_against, walks_of
-from app.stages import Run
-from app.types import Track
+from app.stages import BodyEstimator, Run
+from app.types import GaitSequence, Measure, Track
 from app.video.sources import distinct_names, is_clutter, videos_below
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
+from app.walks.quality import picture_height
 from app.workspace import SHEET, in_use
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def enrol_video(
     output = run.settings.output.folder
     with in_use(output):
         analysed, failures = analyse_people({name: [video]}, run)
-        enrolment, more = enrol_person(name, analysed[name], gallery, output, options)
+        enrolment, more = enrol_person(name, analysed[name], gallery, run, options)
     for failure in (*failures, *more):
         raise failure
     assert enrolment is not None  # because one video gives either an enrolment or an error
@@ -126,7 +127,7 @@ def enrol_person(
     name: str,
     videos: Sequence[AnalysedVideo],
     gallery: GalleryService,
-    output: Path,
+    run: Run,
     options: EnrolOptions,
     choose: Choice | None = None,
 ) -> tuple[Enrolment | None, list[GaitprintError]]:
@@ -136,7 +137,7 @@ def enrol_person(
         name: the person.
         videos: the videos that `analyse_people` returned for this person.
         gallery: where the walks go.
-        output: the output folder. Pictures of the walks to choose from are written into its cache.
+        run: the models. Pictures of the walks to choose from are written into the cache of its output folder.
         options: how the person is enrolled.
         choose: is called where a video shows several walks and `options` do not choose; None makes that an error.
 
@@ -147,10 +148,9 @@ def enrol_person(
     failures: list[GaitprintError] = []
     for video in videos:
         try:
-            tracks = options.tracks or _chosen(video, output, choose, options.alone)
-            walks += enrol_walks(
-                video, tracks, options.keep_silhouettes, view=options.view, thumbnails=options.thumbnails
-            )
+            tracks = options.tracks or _chosen(video, run.settings.output.folder, choose, options.alone)
+            keep, view, thumbnails = options.keep_silhouettes, options.view, options.thumbnails
+            walks += enrol_walks(video, tracks, keep, view=view, thumbnails=thumbnails, body=run.stages.body)
         except GaitprintError as error:
             failures.append(error)
     try:
@@ -169,6 +169,7 @@ def enrol_walks(
     *,
     view: str = "",
     thumbnails: bool = True,
+    body: BodyEstimator | None = None,
 ) -> list[NewWalk]:
     """Return walks of a video in the form that a gallery takes.
 
@@ -178,6 +179,7 @@ def enrol_walks(
         keep_silhouettes: whether silhouettes are kept, so that other gait models can embed the walks later.
         view: a note about the camera, for people to read.
         thumbnails: whether the best picture of the person is kept.
+        body: measures how the person walks, where the walk has keypoints; None for whoever fits no bodies.
 
     Raises:
         NobodyFoundError: no walk can be used.
@@ -198,7 +200,7 @@ def enrol_walks(
             raise GalleryError(f"Track {track_id} of {video} {why}. Choose one of these: {listed(analysed)}.")
     walks = [usable[track_id] for track_id in dict.fromkeys(track_ids)]
     pictures = portraits(analysed, [walk.track for walk in walks]) if thumbnails else {}
-    numbers = {walk.track.track_id for walk in walks} if keep_silhouettes else set()
+    numbers = {walk.track.track_id for walk in walks} if keep_silhouettes or body is not None else set()
     sequences = {w.track.track_id: sequence for w, sequence in analysed.sequences() if w.track.track_id in numbers}
     return [
         NewWalk(
@@ -207,12 +209,24 @@ def enrol_walks(
             track_id=walk.track.track_id,
             view=view,
             seconds=seconds_of(walk.track, analysed),
-            silhouettes=sequences.get(walk.track.track_id),
+            silhouettes=sequences.get(walk.track.track_id) if keep_silhouettes else None,
             thumbnail=jpeg(pictures[walk.track.track_id]) if thumbnails else None,
+            measures=_measures(walk.track, sequences.get(walk.track.track_id), body),
         )
         for walk in walks
         if walk.embedding is not None
     ]
+
+
+def _measures(track: Track, sequence: GaitSequence | None, body: BodyEstimator | None) -> tuple[Measure, ...]:
+    """Return how high the person is in the picture, and where a body can be fitted, how they walk."""
+    height = picture_height(track.boxes)
+    if body is None or sequence is None or sequence.keypoints is None:
+        return (height,)
+    from app.body.measures import measures_of  # SciPy is slow to import
+
+    (motion,) = body.fit([sequence])
+    return (height, *measures_of(motion))
 
 
 def seconds_of(track: Track, video: AnalysedVideo) -> float:

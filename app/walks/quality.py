@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.settings import QualitySettings
-from app.types import Floats, GaitSequence, Ints, Track, VideoInfo
+from app.types import Floats, GaitSequence, Ints, Measure, Track, VideoInfo
 
 # Points along each side of a box at which it is tested whether the box is covered.
 _SAMPLES = 24
@@ -114,7 +114,7 @@ def walk_reason(
     seconds = float((track.frame_indices[-1] - track.frame_indices[0] + 1) / info.fps)
     if seconds < settings.min_seconds - 1e-6:
         return f"{Reason.TOO_SHORT.value}: {seconds:.1f} s, but {settings.min_seconds:.1f} s are needed"
-    height = float(np.median(track.boxes[:, 3] - track.boxes[:, 1]))
+    height = picture_height(track.boxes).value
     if height < settings.min_height:
         return f"{Reason.TOO_SMALL.value}: {height:.0f} px high, but {settings.min_height:.0f} px are needed"
     frames = len(walk) if walk is not None else 0
@@ -131,6 +131,11 @@ def walk_reason(
         needed = f"{_MIN_TRAVEL:.2f} are needed"
         return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {needed}{slow_rate(float(info.fps))}"
     return None
+
+
+def picture_height(boxes: Floats) -> Measure:
+    """Return how high somebody is in the picture, by their boxes (N, 4) px: the median."""
+    return Measure("height in the picture", "px", float(np.median(boxes[:, 3] - boxes[:, 1])), None, len(boxes))
 
 
 def slow_rate(fps: float) -> str:

@@ -45,7 +45,7 @@ from app.web.videos import Video, VideoLibrary
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
 _MOST_SIGHTINGS = 100
-_NEWEST = 5000
+NEWEST = 5000
 """So many of the gallery's newest entries about cameras are looked through for sightings."""
 _ABOUT_API = (
     "Send the token of a program as the header Authorization: Bearer TOKEN. x-scope says which scope a request needs. "
@@ -414,7 +414,7 @@ def _public(site: Site, job: Job) -> dict[str, Any]:
     left = site.queue.left.get(job.job_id) if job.state == "running" else None
     spent = time.time() - (job.started or 0)
     return {
-        **job.model_dump(exclude={"labels", "attempts"}),
+        **job.model_dump(exclude={"labels", "denied", "attempts"}),
         "steps": [step.model_dump() for step in site.queue.steps.get(job.job_id, [])],
         "left": left,
         "share": spent / (spent + left) if left is not None else None,
@@ -528,6 +528,20 @@ async def unname_track(site: Here, result: JobResult, place: int, track_id: int)
     return _done()
 
 
+class Denied(BaseModel):
+    """Somebody of a gallery video who a track is not, or is again not denied to be, by the name that the run shows."""
+
+    name: str = Field(min_length=1, max_length=300)
+    denied: bool
+
+
+@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied", openapi_extra=ENROL)
+def deny_in_run(site: Here, result: JobResult, place: int, track_id: int, said: Denied) -> Response:
+    """Remember that a track is not somebody of the run's gallery video, or take that back. The run follows."""
+    site.people.deny_in_run(result, place, track_id, said.name, denied=said.denied)
+    return _done()
+
+
 @router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", openapi_extra=ENROL)
 def deny(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
     """Remember that a track is not a person: no run gives this walk that name again."""
@@ -591,7 +605,7 @@ def camera_sightings(gallery: GalleryStore, names: Sequence[str]) -> list[dict[s
             "event": event.event,
             "in_view": event.details.get("in_view"),
         }
-        for event in seen_live(gallery, names, _NEWEST)[:_MOST_SIGHTINGS]
+        for event in seen_live(gallery, names, NEWEST)[:_MOST_SIGHTINGS]
     ]
 
 
@@ -741,7 +755,7 @@ def _person(person: Person, has_picture: bool) -> dict[str, Any]:
 
 
 def _walk(walk: EnrolledWalk) -> dict[str, Any]:
-    return {**asdict(walk), "added": walk.added.isoformat()}
+    return {**asdict(walk), "added": walk.added.isoformat(), "seen_from": walk.seen_from}
 
 
 def _binned(entry: Binned) -> dict[str, Any]:

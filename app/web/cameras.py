@@ -45,9 +45,10 @@ class Camera(BaseModel, frozen=True):
 
 
 class Cameras(BaseModel):
-    """What is kept of the cameras. `watching` is whether they are watched now."""
+    """What is kept of the cameras: whether they are watched now, and whether strangers get a lasting number."""
 
     watching: bool = True
+    strangers: bool = False
     cameras: list[Camera] = []
 
 
@@ -117,6 +118,10 @@ class Live:
     async def set_watching(self, watching: bool) -> None:
         """Begin to watch, or stop it."""
         await self._keep(self.known.model_copy(update={"watching": watching}))
+
+    async def set_strangers(self, strangers: bool) -> None:
+        """Give numbers to strangers from now on, or no more. The watch begins again."""
+        await self._keep(self.known.model_copy(update={"strangers": strangers}))
 
     async def add(self, camera: Camera) -> None:
         """Add a camera. The watch begins again with it.
@@ -240,6 +245,7 @@ class Live:
         return LiveTask(
             cameras=addresses,
             files=[camera.name for camera in self.known.cameras if camera.video_id is not None],
+            strangers=self.known.strangers,
             database=self._options.gallery,
             config=self._options.config,
             assignments=[*self._options.assignments, f"output.blur={self._options.blur}"],

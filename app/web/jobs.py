@@ -30,7 +30,8 @@ class Job(BaseModel):
 
     `names` has the file name of each video by its id. `far` is the false accept rate, which only ``identify`` uses.
     Times are in s since 1970. `labels` has the tracks that somebody named: the id of the gallery's walk that each
-    became, by ``video/track``, where the video is given by its place in the result.
+    became, by ``video/track``, where the video is given by its place in the result. `denied` has, in the same way, the
+    people of a gallery video who a track is not, as somebody said, as ``compare`` calls them.
     """
 
     job_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
@@ -50,6 +51,7 @@ class Job(BaseModel):
     models: list[str] = []
     warnings: list[str] = []
     labels: dict[str, int] = {}
+    denied: dict[str, list[str]] = {}
 
     @property
     def videos(self) -> list[str]:

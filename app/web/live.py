@@ -35,7 +35,13 @@ async def live(site: Here, after: int = 0) -> dict[str, Any]:
     ]
     events = [event for event in site.live.events if event["number"] > after]
     watching = site.live.known.watching
-    return {"watching": watching, "problem": site.live.problem, "cameras": cameras, "events": events}
+    return {
+        "watching": watching,
+        "strangers": site.live.known.strangers,
+        "problem": site.live.problem,
+        "cameras": cameras,
+        "events": events,
+    }
 
 
 @router.get("/live/cameras/{name}/picture")
@@ -56,6 +62,13 @@ async def live_picture(site: Here, name: str, after: int = 0) -> Response:
 async def set_watching(site: Here, watching: Annotated[bool, Body(embed=True)]) -> Response:
     """Begin to watch all cameras, or stop it."""
     await site.live.set_watching(watching)
+    return Response(status_code=204)
+
+
+@router.put("/live/strangers")
+async def set_strangers(site: Here, strangers: Annotated[bool, Body(embed=True)]) -> Response:
+    """Give lasting numbers to strangers from now on, or no more. The watch begins again."""
+    await site.live.set_strangers(strangers)
     return Response(status_code=204)
 
 

@@ -38,10 +38,14 @@ _FOR_EVER = math.inf
 
 
 class LiveTask(BaseModel):
-    """Which cameras are watched, by name, and with what. Files, which are played again and again, are `files`."""
+    """Which cameras are watched, by name, and with what. Files, which are played again and again, are `files`.
+
+    `strangers` is whether who is unknown gets a lasting number.
+    """
 
     cameras: dict[str, str]
     files: list[str]
+    strangers: bool
     database: str | Path
     config: Path | None
     assignments: list[str]
@@ -117,6 +121,7 @@ def watch(task: LiveTask, messages: _Messages, stop: threading.Event) -> None:
     """Watch until `stop` is set."""
     from app.gallery.opening import open_store, open_strangers
     from app.gallery.service import GalleryService
+    from app.recognise.strangers import StrangerOptions
     from app.runs.build import build
     from app.runs.live import LiveOptions
     from app.runs.watch import CameraConfig, Watch, WatchConfig
@@ -124,11 +129,12 @@ def watch(task: LiveTask, messages: _Messages, stop: threading.Event) -> None:
     settings = Settings.load(task.config, task.assignments)
     cameras = {name: CameraConfig(address, loop=name in task.files) for name, address in task.cameras.items()}
     with open_store(task.database) as store:
-        gallery = GalleryService(store, [task.work], settings.match.metric, strangers=open_strangers(task.database))
+        strangers = open_strangers(task.database, create=task.strangers)
+        gallery = GalleryService(store, [task.work], settings.match.metric, strangers=strangers)
         pictures = _Pictures(messages, settings)
         # The server forgets people, with all that it keeps of them.
         live = LiveOptions(expire_every=_FOR_EVER, may_be_empty=True)
-        config = WatchConfig(cameras, str(task.database))
+        config = WatchConfig(cameras, str(task.database), StrangerOptions() if task.strangers else None)
         running = Watch(config, gallery, build(settings), [messages], live, pictures.show)
 
         def tell() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from app.gallery.store import GalleryStore
+from app.gallery.store import GalleryStore, NewWalk
+from app.recognise.identities import gallery_of
 from app.recognise.judge import Judge, Learnt, Scene
 from app.results.report import CandidateReport, ModelReport, Report, TrackReport, VideoReport, video_report
 from app.settings import MatchSettings
@@ -51,6 +54,37 @@ def name_again(
         named = {track.track_id: decision for track, decision in zip(scene.tracks, decisions, strict=True)}
         probes.append(before.model_copy(update={"tracks": video_report(video, named).tracks}))
     return report.model_copy(update={"probes": probes})
+
+
+def compare_again(
+    report: Report, folder: Path, outcome: Outcome, denied: Mapping[str, Sequence[str]], match: MatchSettings
+) -> Report:
+    """Return what `results.json` would say if it had been known who of the run's gallery video some tracks are not.
+
+    Args:
+        report: what it says.
+        folder: the result folder.
+        outcome: of the run.
+        denied: names in the gallery video, by ``video/track`` (`app.web.jobs.Job`).
+        match: how walks are compared. The threshold is that of the run.
+
+    Raises:
+        WebError: what the run has kept is damaged.
+    """
+    assert report.gallery is not None
+    compared = next((track for video in report.probes for track in video.tracks if track.candidates), None)
+    if compared is not None:
+        match = replace(match, threshold=compared.threshold, closed=compared.threshold is None)
+    home = _kept(report.gallery, StoredWalks(folder, outcome.videos[0].name))
+    names = {track.track_id: track.identity for track in report.gallery.tracks if track.identity is not None}
+    with closing(gallery_of(home, names)) as people:
+        for key, others in denied.items():
+            place, track_id = map(int, key.split("/"))
+            embedding = StoredWalks(folder, outcome.videos[place].name).embedding(track_id)
+            for other in set(others) & set(names.values()):
+                if embedding is not None:
+                    people.deny(NewWalk(embedding, report.probes[place - 1].name, track_id), other)
+        return name_again(report, folder, outcome.model_copy(update={"videos": outcome.videos[1:]}), people, match)
 
 
 def name_as_said(report: Report, names: Mapping[str, str], said: Mapping[tuple[int, int], str]) -> Report:

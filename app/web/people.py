@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import RLock
 from typing import IO, TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from app.errors import GalleryError
 from app.files import explained, written_whole
 from app.gallery.opening import exists, open_store, open_strangers, shown
@@ -25,11 +27,13 @@ from app.gallery.service import GalleryService
 from app.gallery.sql import SqlGallery
 from app.gallery.store import Event, GalleryStore, Merge, NewWalk, Person
 from app.gallery.strangers import Strangers
+from app.results.gait_table import read_gait_table
 from app.settings import MatchSettings, Settings
 from app.types import ModelCard
+from app.walks.quality import picture_height
 from app.web.bin import Bin, Binned, DeletedWalk
 from app.web.jobs import Job, JobStore
-from app.web.options import ConflictError, NotThereError, WebError, WebOptions
+from app.web.options import ConflictError, NotThereError, WebError, WebOptions, damaged
 from app.web.outcome import StoredWalks
 from app.web.results import FORGOTTEN, Known, RunResult
 from app.web.videos import Video, VideoLibrary
@@ -91,7 +95,7 @@ class People:
         self._bin = Bin()
         self._latest: SqlGallery | None = None
         """The gallery that was opened last; the next one need not read all walks for a search again."""
-        self._again: dict[str, tuple[int, Report]] = {}
+        self._again: dict[str, tuple[object, Report]] = {}
         self._learnt: tuple[int, dict[ModelCard, Learnt]] = 0, {}
         self._known: tuple[list[tuple[int, datetime]], Known | None] = [], None
 
@@ -310,6 +314,29 @@ class People:
             if known is not None:
                 store.allow(known)
 
+    def deny_in_run(self, result: RunResult, place: int, track_id: int, name: str, *, denied: bool) -> None:
+        """Remember that a track is not somebody of the run's gallery video, or take that back.
+
+        Who has a name in the gallery is denied there too, so that other runs follow.
+
+        Raises:
+            NotThereError: there is no such track in a probe, or nobody of that name in the gallery video.
+        """
+        result.track(place, track_id)
+        with self._lock:
+            known = self.known()
+            hers = result.called(name, known) if place > 0 else []
+            if not hers:
+                raise NotThereError(f"Nobody in the gallery video of this run is called {name}.")
+            before, key = result.job.denied, f"{place}/{track_id}"
+            others = [other for other in before.get(key, []) if other not in hers]
+            before[key] = [*others, *hers] if denied else others
+            if not before[key]:
+                del before[key]
+            self._jobs.save(result.job)
+            for person_id in [person_id for person_id, other in known.names.items() if other == name]:
+                self.deny(result, place, track_id, person_id, denied=denied)
+
     def allow(self, person_id: int, denial_id: int) -> None:
         """Take back that a walk is not a person's.
 
@@ -349,13 +376,15 @@ class People:
     def name_again(self, result: RunResult) -> None:
         """Let the walks of a run have the names that the gallery gives them now, if it has changed since.
 
-        The files of the run stay as they are, and so do the walks of the people in a gallery video.
+        The files of the run stay as they are, and so do the walks of the people in a gallery video, unless somebody has
+        said who they are not.
         """
         with self._lock, self.gallery() as store:
             self._name_again(result, store)
 
     def _name_again(self, result: RunResult, store: SqlGallery) -> None:
         if result.job.kind == "compare":
+            self._compare_again(result)
             return
         changes = store.log(1, _CHANGES)
         if not changes or (result.job.kind == "identify" and _before(changes[0], result.job)):
@@ -375,11 +404,29 @@ class People:
             except GalleryError as error:  # nobody can be compared: nobody is left, or another network made them
                 logger.info("%s: not named again, because %s", result.job.job_id, error)
                 return
-            self._again.pop(result.job.job_id, None)
-            self._again[result.job.job_id] = state, again
-            for oldest in list(self._again)[:-_MOST_AGAIN]:
-                del self._again[oldest]
+            self._keep_again(result, state, again)
         result.name_again(again, self._known_in(store))
+
+    def _compare_again(self, result: RunResult) -> None:
+        """Let the walks have other names that are not whom the run took them for, as somebody said."""
+        report, denied = result.report(), result.job.denied
+        if not denied or report is None:
+            return
+        said = [(key, *names) for key, names in sorted(denied.items())]
+        said_then, again = self._again.get(result.job.job_id, (None, report))
+        if said_then != said:
+            from app.web.naming import compare_again  # late, as the server itself needs nothing of what computes
+
+            match = Settings.load(self._options.config, self._options.assignments).match
+            again = compare_again(report, result.folder, result.outcome, denied, match)
+            self._keep_again(result, said, again)
+        result.compare_again(again)
+
+    def _keep_again(self, result: RunResult, state: object, again: Report) -> None:
+        self._again.pop(result.job.job_id, None)
+        self._again[result.job.job_id] = state, again
+        for oldest in list(self._again)[:-_MOST_AGAIN]:
+            del self._again[oldest]
 
     def _learnt_from(self, store: SqlGallery, state: int, match: MatchSettings, card: ModelCard) -> Learnt:
         """Return what a judge learns from the gallery in a state; all runs of a gait model share it."""
@@ -401,8 +448,9 @@ class People:
         if name not in ("results.json", "results.csv", "report.html"):
             return None
         names, said = result.said(self.known())
-        if result.job.kind == "compare" and not said:
+        if result.job.kind == "compare" and not said and not result.job.denied:
             return None
+        self.name_again(result)
         from app.results.report import to_csv, to_json
         from app.web.naming import name_as_said, page_again
 
@@ -410,7 +458,6 @@ class People:
             report = result.report()
             again = report and name_as_said(report, names, said)
         else:
-            self.name_again(result)
             again = result.again
         if again is None:
             return None
@@ -678,6 +725,11 @@ def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWa
     if track["status"] == "unusable" or embedding is None:
         raise WebError(f"This walk cannot be used: {track['reason']}.")
     crop = result.crop(place, track_id)
+    try:
+        height = picture_height(np.array(track["boxes"], np.float32).reshape(-1, 4))
+        gait = read_gait_table(crop.with_name("gait.csv")).get(track_id, [])
+    except ValueError as error:
+        raise damaged(crop.with_name("gait.csv"), str(error)) from error
     return NewWalk(
         embedding,
         source=result.job.names[used.video_id],
@@ -685,4 +737,5 @@ def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWa
         seconds=round((track["frames"][-1] + 1 - track["frames"][0]) / video["fps"], 3),
         silhouettes=stored.sequence(track_id, video["fps"]) if keep else None,
         thumbnail=crop.read_bytes() if crop.is_file() else None,
+        measures=(height, *gait),
     )

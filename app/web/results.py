@@ -152,17 +152,10 @@ class RunResult:
 
     def name_again(self, report: Report, known: Known) -> None:
         """Go on with the names of `report`, which was made with the gallery as it is now (`app.web.naming`)."""
-        self._painted = {
-            (place, track["track_id"]): track["identity"]
-            for place, video in enumerate(self._videos)
-            for track in video["tracks"]
-        }
         colours = {
             known.who(identity): identity.colour for identity in self.outcome.identities if identity.colour is not None
         }
-        self.again = report
-        self._report = report.model_dump(mode="json")
-        del self._videos
+        self.compare_again(report)
         tracks = [track for video in self._videos for track in video["tracks"]]
         named = {track["identity"] for track in tracks if track["identity"] is not None}
         near = {candidate["identity"] for track in tracks for candidate in track["candidates"]}
@@ -177,6 +170,22 @@ class RunResult:
             )
             for name, person_id in ids
         }
+
+    def compare_again(self, report: Report) -> None:
+        """Go on with the names of `report`, which are among those that the run has given (`app.web.naming`)."""
+        if self._painted is None:  # otherwise it has been named again before
+            self._painted = {
+                (place, track["track_id"]): track["identity"]
+                for place, video in enumerate(self._videos)
+                for track in video["tracks"]
+            }
+        self.again = report
+        self._report = report.model_dump(mode="json")
+        self.__dict__.pop("_videos", None)  # they are taken from the report when they are next needed
+
+    def called(self, name: str, known: Known) -> list[str]:
+        """Return what the run calls the people of its gallery video who are called `name` now."""
+        return [one.name for one in self.outcome.identities if self._present_name(one.name, known) == name]
 
     def said(self, known: Known) -> tuple[dict[str, str], dict[tuple[int, int], str]]:
         """Return the present names of people by what the run calls them, and those that somebody gave to tracks.

@@ -54,6 +54,10 @@ _OWN = {
 }
 _MOST_FAULTS = 10  # of a request that are told
 _PAGES = Path(__file__).parent / "pages"
+_MODULES = "".join(
+    f'<link rel="modulepreload" href="{{root}}js/{path.name}">' for path in sorted((_PAGES / "js").glob("*.js"))
+)
+"""All scripts are asked for at once, because a browser would find each only in another one."""
 answer_head()
 
 
@@ -178,7 +182,8 @@ async def _page(request: Request, token: str = "") -> Response:
         key, _ = site.sessions.begin(signed_in=True)
         return with_cookie(RedirectResponse("./", 303), site, key)  # the token leaves the address
     root = f"{posixpath.relpath('/', posixpath.dirname(request.scope['path']))}/"
-    return HTMLResponse((_PAGES / "index.html").read_text(encoding="utf-8").replace("{root}", root))
+    html = (_PAGES / "index.html").read_text(encoding="utf-8").replace("{modules}", _MODULES)
+    return HTMLResponse(html.replace("{root}", root))
 
 
 async def _nowhere(request: Request, error: Exception) -> Response:

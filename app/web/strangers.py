@@ -10,7 +10,8 @@ from fastapi import Body, Response
 from pydantic import BaseModel, Field
 
 from app.gallery.store import EnrolledWalk, Person
-from app.web.api import Here, camera_sightings, router
+from app.gallery.strangers import last_seen
+from app.web.api import NEWEST, Here, camera_sightings, router
 from app.web.options import NotThereError
 
 __all__ = ["router"]  # that of `app.web.api`, with the requests below
@@ -18,7 +19,10 @@ __all__ = ["router"]  # that of `app.web.api`, with the requests below
 
 @router.get("/strangers")
 def strangers(site: Here) -> list[dict[str, Any]]:
-    """Return everybody who has a number instead of a name, who was seen last first."""
+    """Return everybody who has a number instead of a name, who was seen last first.
+
+    `seen` are the quarters of hours in which cameras have seen them, as far as the newest entries of the log tell.
+    """
     with site.people.service() as gallery:
         if gallery.strangers is None:
             return []
@@ -26,8 +30,14 @@ def strangers(site: Here) -> list[dict[str, Any]]:
         walks: dict[int, list[EnrolledWalk]] = {}
         for walk in store.walks():
             walks.setdefault(walk.person_id, []).append(walk)
-        pictured = store.pictured()
-        everybody = [_stranger(one, walks.get(one.person_id, []), one.person_id in pictured) for one in store.people()]
+        pictured, seen = store.pictured(), last_seen(gallery.strangers, NEWEST)
+        everybody = [
+            {
+                **_stranger(one, walks.get(one.person_id, []), one.person_id in pictured),
+                "seen": sorted({_quarter(time) for time in seen.get(one.person_id, [])}),
+            }
+            for one in store.people()
+        ]
     return sorted(everybody, key=lambda one: str(one["last_seen"]), reverse=True)
 
 
@@ -109,6 +119,11 @@ async def drop_stranger(site: Here, stranger_id: int) -> dict[str, int]:
     """Remove a stranger for good, in the log too, and what is kept of videos to make runs quicker."""
     async with site.live.paused(), site.queue.at_rest():
         return {"walks": await asyncio.to_thread(site.people.drop_stranger, stranger_id)}
+
+
+def _quarter(time: datetime) -> str:
+    """Return when the quarter of an hour began: enough to tell the day wherever somebody reads it, and few to send."""
+    return time.replace(minute=time.minute // 15 * 15, second=0, microsecond=0).isoformat()
 
 
 def _stranger(one: Person, walks: list[EnrolledWalk], has_picture: bool) -> dict[str, Any]:

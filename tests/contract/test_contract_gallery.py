@@ -17,11 +17,16 @@ from app.errors import GalleryError, IncompatibleEmbeddingsError
 from app.gallery.distances import Metric, part_distances
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import GalleryStore, NewWalk
-from app.types import Embedding, GaitSequence, ModelCard
+from app.types import Embedding, GaitSequence, Measure, ModelCard
 from tests.progress import Remembered
 
 SHAPE = (3, 8)
 MODEL = "gaitbase@01234567"
+MEASURES = (
+    Measure("cadence", "steps/min", 107.25, 2.5, 9),
+    Measure("step length", "body heights", 0.31, None, 1, 0.3, 0.32),
+    Measure("camera azimuth", "degrees", -93.0, None, 39),
+)
 Opener = Callable[[Path], GalleryStore]
 Gallery = GalleryStore
 
@@ -39,6 +44,7 @@ def walk(seed: int = 0, model: str = MODEL, silhouettes: bool = False, keypoints
         seconds=1.5 + seed,
         silhouettes=sequence(seed, keypoints) if silhouettes else None,
         thumbnail=b"\xff\xd8\xff" + bytes([seed]) if silhouettes else None,
+        measures=MEASURES if silhouettes else (),
     )
 
 
@@ -138,6 +144,8 @@ class TestGallery:
             assert (first.model_id, first.frames, first.person_id) == (MODEL, 31, person.person_id)
             assert first.added == person.enrolled
             assert (first.has_silhouettes, second.has_silhouettes) == (True, False)
+            assert (first.measures, second.measures) == (MEASURES, ())
+            assert (first.seen_from, second.seen_from) == ("the right", None)
             same_sequence(gallery.silhouettes(first.walk_id), given[0].silhouettes)
             assert gallery.silhouettes(second.walk_id) is None
             assert gallery.thumbnail("Anna") == given[0].thumbnail
@@ -363,6 +371,7 @@ class TestGallery:
         assert (found.source, found.track_id, found.added, found.thumbnail) == (
             stored.source, stored.track_id, stored.added, stored.thumbnail
         )  # fmt: skip
+        assert found.measures == stored.measures == MEASURES
         with pytest.raises(GalleryError, match="no walk"):
             gallery.walk(99)
 
@@ -534,7 +543,7 @@ class TestGallery:
                 for a, b in zip(ours[1], theirs[1], strict=True):
                     np.testing.assert_array_equal(a.embedding.parts, b.embedding.parts)
                     assert (a.source, a.track_id, a.view, a.seconds) == (b.source, b.track_id, b.view, b.seconds)
-                    assert (a.added, a.thumbnail) == (b.added, b.thumbnail)
+                    assert (a.added, a.thumbnail, a.measures) == (b.added, b.thumbnail, b.measures)
                     if a.silhouettes is not None:
                         same_sequence(a.silhouettes, b.silhouettes)
             (said,), (there,) = gallery.denials("Anna"), other.denials("Anna")

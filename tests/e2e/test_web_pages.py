@@ -17,13 +17,15 @@ pytest.importorskip("playwright", reason="needs playwright")
 
 from app.gallery.opening import open_store
 from app.gallery.store import NewWalk
+from app.types import Measure
+from app.web.cameras import Camera, Cameras
 from app.web.jobs import Job, JobStore
 from tests.benchmarks.page import fill
-from tests.browser import check_looks, new_page
-from tests.studio import Studio, meet_strangers, new_studio, served
+from tests.browser import check_looks, new_page, wait_until
+from tests.studio import Studio, compare_run, meet_strangers, new_studio, served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 
 @pytest.fixture
@@ -168,6 +170,57 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     assert page.locator(".person .who").all_text_contents() == ["stranger-0006", "stranger-0005"]
 
 
+def test_the_live_page_says_which_stranger_it_was(studio: Studio) -> None:
+    meet_strangers(studio.options.gallery, "yard", "hall")
+    cameras = Cameras(watching=False, cameras=[Camera(name="yard", address="0")])
+    (studio.options.folder / "cameras.json").write_text(cameras.model_dump_json())
+    left = {"event": "left", "source": "yard", "time": "2026-11-30T12:00:00+00:00", "name": None}
+    events = [
+        {**left, "number": 1, "stranger": None},
+        {**left, "number": 2, "stranger": "stranger-0001", "new": True},
+        {**left, "number": 3, "stranger": "stranger-0002", "new": False},
+    ]
+
+    def tell(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), "events": events})
+
+    with served(studio.options) as address, new_page() as page:
+        page.route("**/api/live", tell)
+        page.goto(f"{address}/live")
+        told = page.locator(".events li")
+        told.nth(2).wait_for()
+        assert [text.partition("yard ")[2] for text in told.all_text_contents()] == [
+            "stranger-0002 was here again, and has left", "stranger-0001 has left", "Somebody unknown has left"
+        ]  # fmt: skip
+        page.get_by_label("Give numbers to strangers").focus()
+        for ticked in ("true", "false", "true"):
+            page.keyboard.press("Space")
+            box = "document.getElementById('numbers')"
+            wait_until(page, f"{box}.checked === {ticked} && !{box}.ariaDisabled && document.activeElement === {box}")
+        check_looks(page, "numbers")
+        page.get_by_role("link", name="stranger-0001").click()
+        page.get_by_role("heading", name="stranger-0001").wait_for()
+        page.goto(f"{address}/live")
+        page.get_by_label("Give numbers to strangers").wait_for()
+        assert page.get_by_label("Give numbers to strangers").is_checked()
+
+
+def test_who_is_not_somebody_of_a_gallery_video(studio: Studio) -> None:
+    job = compare_run(studio, 99.0).job
+    with served(studio.options) as address, new_page(expected="status of 404") as page:  # the videos do not exist
+        page.goto(f"{address}/runs/{job.job_id}#1/5")
+        page.locator(".track", has_text="gallery-002").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Not gallery-002").wait_for()
+        check_looks(page, "not-in-gallery-video")
+        dialog.get_by_role("button", name="Not gallery-002").click()
+        page.get_by_text("This run does not call this walk gallery-002 any more.").wait_for()
+        page.locator(".track .who", has_text="gallery-001").wait_for()
+        page.get_by_role("button", name="Undo").click()
+        page.locator(".track .who", has_text="gallery-002").wait_for()
+
+
 def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
     with studio.people.gallery() as gallery:
         (walk,) = gallery.walks("Ben")
@@ -178,6 +231,55 @@ def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
     page.locator(".walks li", has_text="like ben.mp4").get_by_text("More like Ben’s walks, so it may harm").wait_for()
     assert page.locator(".standing").count() == 3
     check_looks(page, "standings")
+
+
+def test_walks_say_from_where_they_were_seen_and_how_somebody_walks(page: Page, studio: Studio) -> None:
+    measures = (
+        Measure("height in the picture", "px", 212.4, None, 40),
+        Measure("cadence", "steps/min", 107.25, 2.625, 9, 105.0, 109.5),
+        Measure("step length", "body heights", 0.3125, None, 1),
+        Measure("camera azimuth", "degrees", 100.0, None, 40),
+        Measure("camera elevation", "degrees", 7.0, None, 40),
+    )
+    with studio.people.gallery() as gallery:
+        embedding = gallery.embeddings([gallery.walks("Ben")[0].walk_id])[0]
+        walk = NewWalk(replace(embedding, parts=embedding.parts + 9), "measured.mp4", measures=measures)
+        gallery.enrol("Anna", [walk], consent="yes")
+    page.get_by_role("link", name="Anna").click()
+    measured = page.locator(".walks li", has_text="measured.mp4")
+    measured.get_by_text("from the left · 212 px high").wait_for()
+    measured.locator("summary", has_text="Gait").focus()
+    page.keyboard.press("Enter")
+    assert measured.locator("dt").all_text_contents() == ["cadence", "step length"]
+    assert measured.locator("dd").all_text_contents() == ["107 ± 2.63 steps/min (9)", "0.313 body heights"]
+    assert page.locator(".walks details").count() == 1, "of the other walks nobody knows"
+    check_looks(page, "gait")
+
+
+def test_a_question_stays_where_its_page_is_only_shown_anew(page: Page) -> None:
+    page.get_by_role("link", name="Ben").click()
+    page.get_by_label("Name", exact=True).fill("Benno")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "PATCH":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/people/*", hold)
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("button", name="Forget Ben").click()
+    page.get_by_role("dialog").get_by_role("heading", name="Forget Ben?").wait_for()
+    held[0].continue_()
+    page.locator("main h1", has_text="Benno").wait_for()
+    page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+    page.get_by_role("heading", name="Benno").wait_for()
+    page.get_by_role("button", name="Forget Benno").click()
+    page.get_by_role("dialog").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="People", exact=True).wait_for()
+    assert page.get_by_role("dialog").count() == 0, "it was about the page before"
 
 
 def test_a_merge_is_undone(page: Page) -> None:

@@ -14,11 +14,12 @@ from app.body import load_body_estimator
 from app.body.kinematics import at_frames, camera_of, motion_of, poses_of, soles_of
 from app.body.lift import LiftingNetwork
 from app.body.mannequin import COCO, SHAPES, Mannequin, bone_lengths
-from app.body.measures import Gait, usual_cycle
+from app.body.measures import Gait, measures_of, usual_cycle
 from app.body.observed import features, resampled, view_of
 from app.body.render import Body
 from app.body.skeleton import JOINT, forward_kinematics
 from app.body.smpl import SmplBody, parameters_of
+from app.body.view import seen_from
 from app.errors import CheckpointError
 from app.lab.data.bodies import prepare_bodies, prepare_smpl_bodies
 from app.lab.data.opengait import read_silhouettes, write_array
@@ -236,13 +237,41 @@ def test_the_embedded_network_finds_the_walk(walked: tuple[GaitSequence, Floats]
 
 
 def test_the_table_has_a_row_for_each_measure(tmp_path: Path, motion: BodyMotion) -> None:
-    from app.results.bodies import write_gait_table
+    from app.results.gait_table import read_gait_table, write_gait_table
 
-    write_gait_table({4: Gait.of(motion)}, tmp_path / "gait.csv")
+    measures = measures_of(motion)
+    write_gait_table({4: measures, 7: []}, tmp_path / "gait.csv")
     rows = list(csv.DictReader((tmp_path / "gait.csv").open(encoding="utf-8")))
     assert {row["track"] for row in rows} == {"4"}
     assert {"cadence", "step length", "stance share", "arm swing"} <= {row["measure"] for row in rows}
     assert float(rows[0]["standard error"]) < float(rows[0]["value"])
+    (found,) = read_gait_table(tmp_path / "gait.csv").values()
+    assert [(one.name, one.unit, one.count) for one in found] == [(one.name, one.unit, one.count) for one in measures]
+    assert found[0].value == pytest.approx(measures[0].value, rel=1e-3)
+    assert read_gait_table(tmp_path / "none.csv") == {}
+    for damaged in ("track,measure\n4,cadence\n", (tmp_path / "gait.csv").read_text().replace("4,", "four,")):
+        (tmp_path / "gait.csv").write_text(damaged)
+        with pytest.raises(ValueError, match=r"row|four"):
+            read_gait_table(tmp_path / "gait.csv")
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "words"),
+    [(0.2, 0.1, "the front"), (1.5, 0.2, "the left"), (3.0, 0, "behind"), (-3.0, 0, "behind"), (-1.2, 0.3, "the right"),
+     (1.5, 1.2, "above")],
+)  # fmt: skip
+def test_where_the_camera_is_has_a_word(azimuth: float, elevation: float, words: str, motion: BodyMotion) -> None:
+    seen = replace(motion, view=np.broadcast_to(view_of(azimuth, elevation), motion.view.shape).astype(np.float32))
+    measures = {one.name: one.value for one in measures_of(seen)}
+    assert measures["camera azimuth"] == pytest.approx(np.degrees(azimuth), abs=0.1)
+    assert measures["camera elevation"] == pytest.approx(np.degrees(elevation), abs=0.1)
+    assert seen_from(measures_of(seen)) == words
+
+
+def test_who_turns_is_seen_from_nowhere_in_particular(motion: BodyMotion) -> None:
+    round_ = view_of(np.linspace(0, 3.1, len(motion)), np.zeros(len(motion)))
+    assert seen_from(measures_of(replace(motion, view=round_.astype(np.float32)))) is None
+    assert seen_from(()) is None
 
 
 @pytest.mark.slow
@@ -336,12 +365,12 @@ def test_a_run_can_see_calibrated_silhouettes() -> None:
 
 
 def test_the_report_shows_the_body_and_how_it_walks(motion: BodyMotion, tmp_path: Path) -> None:
-    from app.results.bodies import body_picture, write_gait_table
+    from app.results.bodies import body_picture
+    from app.results.gait_table import write_gait_table
     from app.results.pictures import pictures_of
 
-    gait = Gait.of(motion)
-    (tmp_path / "4-body.jpg").write_bytes(body_picture(motion, gait))
-    write_gait_table({4: gait}, tmp_path / "gait.csv")
+    (tmp_path / "4-body.jpg").write_bytes(body_picture(motion, Gait.of(motion)))
+    write_gait_table({4: measures_of(motion)}, tmp_path / "gait.csv")
     found = pictures_of(tmp_path, {4: None, 5: None})
     assert found[4].body is not None
     assert found[4].body.startswith(b"\xff\xd8")

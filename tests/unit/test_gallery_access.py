@@ -19,7 +19,7 @@ from app.errors import GalleryError
 from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
-from app.types import Embedding, GaitSequence
+from app.types import Embedding, GaitSequence, Measure
 
 
 def walk(seed: int, keypoints: bool = False) -> NewWalk:
@@ -33,6 +33,7 @@ def walk(seed: int, keypoints: bool = False) -> NewWalk:
         seconds=1.5,
         silhouettes=GaitSequence(np.array([4, 7, 900]), pictures, 25.0, joints),
         thumbnail=b"\xff\xd8\xff" + bytes([seed]),
+        measures=(Measure("cadence", "1/min", 100.0 + seed, None, 1), Measure("camera azimuth", "degrees", 4, None, 9)),
     )
 
 
@@ -79,6 +80,8 @@ def test_everything_is_in_the_zip(service: GalleryService) -> None:
     assert files["walks/1/picture.jpg"] == whole.thumbnail
     told = [json.loads(files[f"walks/{number}/walk.json"]) for number in (1, 2)]
     assert [(one["source"], one["said_not_to_be_of"]) for one in told] == [("yard1.mp4", 0), ("yard2.mp4", 1)]
+    assert [one["measures"][0]["value"] for one in told] == [101.0, 102.0]
+    assert told[0]["seen_from"] == "the front"
     assert not any(name.startswith("walks/2/silhouettes") for name in files)
     (denial,) = json.loads(files["denials.json"])
     assert (denial["source"], denial["track_id"]) == ("yard4.mp4", 4)

@@ -36,6 +36,7 @@ SILHOUETTES = {
     "pictures": encoded(np.zeros((3, 64, 64)), "u1"),
     "keypoints": encoded(np.zeros((3, 17, 3)), "<f4"),
 }
+MEASURE = {"name": "cadence", "unit": "steps/min", "value": 107.0, "uncertainty": None, "count": 3}
 WALK = {
     "kind": "walk",
     "model_id": "m",
@@ -63,7 +64,12 @@ def exported(path: Path, *lines: dict[str, Any]) -> Path:
 def test_an_ordinary_export_is_imported(tmp_path: Path) -> None:
     with SqliteGallery(None) as gallery:
         assert gallery.restore(read_gallery(exported(tmp_path / "it.gz", HEADER, PERSON, WALK, END))) == (1, 1)
-        assert write_gallery(gallery, tmp_path / "again.gz") == (1, 1)
+        assert gallery.walks()[0].measures == (), "older exports have none"
+        measured_walk = {**WALK, "measures": [MEASURE]}
+        measured = exported(tmp_path / "new.gz", HEADER, {**PERSON, "name": "Ben"}, measured_walk, END)
+        assert gallery.restore(read_gallery(measured)) == (1, 1)
+        assert [measure.value for measure in gallery.walks("Ben")[0].measures] == [107.0]
+        assert write_gallery(gallery, tmp_path / "again.gz") == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +81,9 @@ def test_an_ordinary_export_is_imported(tmp_path: Path) -> None:
         {"embedding": encoded([3e38] * 4, "<f4")}, {"embedding": encoded([0, 0, 0, -1e20], "<f4")},
         {"seconds": float("nan")}, {"seconds": float("inf")}, {"seconds": -1.0},
         {"added": FIRST}, {"added": LAST}, {"added": "2026-13-01T00:00:00Z"},
+        {"measures": [{**MEASURE, "value": float("nan")}]}, {"measures": [{**MEASURE, "value": None}]},
+        {"measures": [{**MEASURE, "name": "x" * 41}]}, {"measures": [{**MEASURE, "left": float("inf")}]},
+        {"measures": [{**MEASURE, "count": -1}]}, {"measures": [{"name": "cadence"}]}, {"measures": MEASURE},
         {"silhouettes": {**SILHOUETTES, "fps": float("nan")}},
         {"silhouettes": {**SILHOUETTES, "fps": float("inf")}},
         {"silhouettes": {**SILHOUETTES, "frame_indices": [0, 1, 1 << 63]}},

@@ -24,7 +24,7 @@ from app.errors import GalleryError, OutputError
 from app.gallery.schema import MIGRATIONS
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
-from app.types import Embedding, GaitSequence
+from app.types import Embedding, GaitSequence, Measure
 
 ROOT = Path(__file__).resolve().parents[2]
 ENROL = """
@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
-from app.types import Embedding, GaitSequence
+from app.types import Embedding, GaitSequence, Measure
 
 path, who, people, walks = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 rng = np.random.default_rng(0)
@@ -160,25 +160,27 @@ def test_no_byte_of_somebody_who_was_forgotten_is_left(gallery: SqliteGallery, t
     for number in range(12):
         gallery.enrol(f"Other {number}", [walk(number)], consent="yes")
         if number == 5:
-            gallery.enrol("Zauberin", [NewWalk(secret, "x.mp4", None, "front", 1, sequence, picture)], consent="Geheim")
+            step = Measure("Zauberschritt", "px", 1.0, None, 1)
+            hers = NewWalk(secret, "x.mp4", None, "front", 1, sequence, picture, measures=(step,))
+            gallery.enrol("Zauberin", [hers], consent="Geheim")
     gallery.rename("Zauberin", "Hexenmeister")
     gallery.record("match", name="Hexenmeister", videos=["hexenmeister_1.mp4"])
     gallery.search([secret], 1)
     with closing(sqlite3.connect(gallery.path)) as db:
         row = db.execute("SELECT frame_indices, pictures, keypoints FROM silhouettes").fetchone()
-    traces = [b"zauberin", b"hexenmeister", b"geheim", *pieces_of(secret.parts.tobytes()), *pieces_of(picture)]
-    traces += [piece for content in row for piece in pieces_of(content)]
+    traces = [b"zauberin", b"hexenmeister", b"geheim", b"zauberschritt"]
+    traces += [piece for content in (secret.parts.tobytes(), picture, *row) for piece in pieces_of(content)]
     assert len(traces) > 100
     before = everything_below(tmp_path)
     # A few pieces lie across two pages of the file.
-    assert sum(trace in before for trace in traces[3:]) > 0.9 * len(traces)
-    assert all(trace in before.lower() for trace in traces[:3])
+    assert sum(trace in before for trace in traces[4:]) > 0.9 * len(traces)
+    assert all(trace in before.lower() for trace in traces[:4])
 
     gallery.forget("Hexenmeister")
     for moment in ("open", "closed"):
         after = everything_below(tmp_path)
         assert [trace for trace in traces if trace in after] == [], moment
-        assert not any(trace in after.lower() for trace in traces[:3]), moment
+        assert not any(trace in after.lower() for trace in traces[:4]), moment
         assert b"Other 7" in after
         assert walk(7).embedding.parts.tobytes()[:200] in after
         gallery.close()
@@ -268,6 +270,20 @@ def test_older_files_become_newer_ones_in_whole_steps(path: Path, monkeypatch: p
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS) + 1
     assert db.execute("SELECT name, shoe FROM person").fetchall() == [("Anna", None)]
     db.close()
+
+
+def test_walks_of_an_older_file_have_no_measures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(database, "MIGRATIONS", MIGRATIONS[:5])
+        SqliteGallery(path).close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO person VALUES (1, 'Anna', 'yes', '2026-01-01T00:00:00+00:00', NULL)")
+        db.execute("INSERT INTO walk VALUES (1, 1, 'a.mp4', 1, '', 2.0, '2026-01-01T00:00:00+00:00')")
+        vector = np.ones(4, "<f4").tobytes()
+        db.execute("INSERT INTO embedding VALUES (1, 1, 'm', 9, 2, 2, ?)", (vector,))
+    with SqliteGallery(path) as gallery:
+        (found,) = gallery.walks("Anna")
+        assert (found.measures, found.seen_from, gallery.walk(1).measures) == ((), None, ())
 
 
 def test_a_newer_file_is_refused(path: Path) -> None:

@@ -18,7 +18,7 @@ from app.errors import GalleryError, OutputError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk, Person
 from app.gallery.transfer import read_gallery, write_gallery
-from app.types import Embedding, GaitSequence
+from app.types import Embedding, GaitSequence, Measure
 from tests.progress import Interrupted, Remembered
 
 
@@ -29,6 +29,7 @@ def person(gallery: SqliteGallery, name: str, seed: int, retain_days: int | None
     full = NewWalk(
         Embedding(rng.normal(size=(4, 8)).astype(np.float32), "m@1", 4), "a b.mp4", 3, "side", 0.1 + seed,
         GaitSequence(np.array([1, 2, 4, 9]), pictures, 30000 / 1001, joints), b"\xff\xd8\xff" + rng.bytes(50),
+        measures=(Measure("stance share", "%", 100 / seed, None, 1), Measure("cadence", "1/min", 0.1 + seed, 0.3, 7)),
     )  # fmt: skip
     bare = NewWalk(Embedding(rng.normal(size=(2, 3)).astype(np.float32), "gei", 1), "b.mp4")
     return gallery.enrol(name, [full, bare], consent='"yes", \u00e4h', retain_days=retain_days)
@@ -84,7 +85,7 @@ def test_everything_comes_back_exactly(exported: Path, tmp_path: Path) -> None:
             for a, b in zip(ours[1], theirs[1], strict=True):
                 np.testing.assert_array_equal(a.embedding.parts, b.embedding.parts)
                 assert (a.embedding.model_id, a.embedding.frames) == (b.embedding.model_id, b.embedding.frames)
-                for name in ("source", "track_id", "view", "seconds", "added", "thumbnail"):
+                for name in ("source", "track_id", "view", "seconds", "added", "thumbnail", "measures"):
                     assert getattr(a, name) == getattr(b, name)
                 assert (a.silhouettes is None) == (b.silhouettes is None)
                 if a.silhouettes is not None and b.silhouettes is not None:

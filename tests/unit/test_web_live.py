@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -18,10 +20,13 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 
 from starlette.testclient import TestClient
 
+from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
+from app.runs.watch import WatchConfig
 from app.types import Embedding
 from app.web.cameras import Camera, Live
+from app.web.live_worker import _Messages, watch
 from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
@@ -158,6 +163,37 @@ def test_a_watch_that_fails_stands_in_nobodys_way(
     assert client.put("/api/live/watching", json={"watching": True}).status_code == 204
     assert client.delete(f"/api/people/{anna}").status_code == 200
     assert "no processes left" in client.get("/api/live").json()["problem"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_strangers_get_numbers_if_somebody_wants_that(
+    client: TestClient, options: WebOptions, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/api/live").json()["strangers"] is False
+    assert client.put("/api/live/strangers", json={"strangers": told}).status_code == 204
+    assert client.get("/api/live").json()["strangers"] is told
+    seen: list[tuple[WatchConfig, GalleryService]] = []
+
+    class Watched:
+        cameras: ClassVar[dict[str, object]] = {}
+
+        def __init__(self, config: WatchConfig, gallery: GalleryService, *_: object) -> None:
+            seen.append((config, gallery))
+
+        def run(self, stop: threading.Event) -> None:
+            """End at once."""
+
+    monkeypatch.setattr("app.runs.watch.Watch", Watched)
+    task = Live(options, VideoLibrary(options))._task()
+    weight_free = ["detector.name=motion", "segmenter.name=motion", "gait.name=gei"]
+    task = task.model_copy(update={"cameras": {"Yard": "0"}, "assignments": weight_free})
+    stop = threading.Event()
+    stop.set()
+    watch(task, _Messages(BytesIO()), stop)
+    ((config, gallery),) = seen
+    assert (config.strangers is not None, gallery.strangers is not None) == (told, told)
+    if config.strangers is not None:
+        assert config.strangers.retain_days == 7, "the page says so"
 
 
 def test_who_waits_for_a_picture_gets_it_at_once(options: WebOptions) -> None:

@@ -23,7 +23,9 @@ from app.gallery.redaction import Redaction
 from app.gallery.sql import SqlGallery
 from app.gallery.sqlite import SqliteGallery
 from app.recognise.judge import Learnt
+from app.results.gait_table import write_gait_table
 from app.settings import MatchSettings
+from app.types import Measure
 from app.web.jobs import Job, JobStore
 from app.web.naming import name_again
 from app.web.options import ConflictError, NotThereError, WebError
@@ -33,7 +35,7 @@ from app.web.results import RunResult
 from app.web.videos import VideoLibrary
 from app.workspace import in_use
 from tests.benchmarks.page import fill
-from tests.studio import FPS, Studio, new_studio, write_features
+from tests.studio import FPS, Studio, compare_run, new_studio, write_features
 
 
 @pytest.fixture
@@ -68,6 +70,23 @@ def test_a_track_is_enrolled_with_all_that_was_kept_of_it(studio: Studio) -> Non
     with pytest.raises(NotThereError):
         enrol(studio, result, 0, 3, "Ben")
     assert studio.names() == ["Anna"]
+
+
+def test_a_walk_comes_with_what_the_run_has_measured(studio: Studio) -> None:
+    result = studio.result({studio.video("walk.mp4"): {1: None, 2: None, 3: None}})
+    table = result.crop(0, 1).with_name("gait.csv")
+    cadence = Measure("cadence", "steps/min", 107.0, 2.5, 9)
+    write_gait_table({1: [cadence, Measure("camera azimuth", "degrees", 170.0, None, 30)]}, table)
+    for track_id, name in ((1, "Anna"), (2, "Ben")):
+        enrol(studio, result, 0, track_id, name)
+    with studio.people.gallery() as gallery:
+        (hers,), (his,) = gallery.walks("Anna"), gallery.walks("Ben")
+    assert [(one.name, one.value) for one in his.measures] == [("height in the picture", 20.0)]
+    assert hers.measures[1] == cadence
+    assert (hers.seen_from, his.seen_from) == ("behind", None)
+    table.write_text("track,measure\n3,cadence\n")
+    with pytest.raises(WebError, match=r"gait\.csv"):
+        enrol(studio, result, 0, 3, "Cleo")
 
 
 def test_nobody_new_without_consent(studio: Studio) -> None:
@@ -633,6 +652,51 @@ def test_files_follow_who_was_renamed(tmp_path: Path) -> None:
         text = people.file_again(RunResult(jobs.get(job_id), jobs.result(jobs.get(job_id))), name)
         assert text is not None
         assert before not in text.replace(f"{before}.mp4", ""), name
+
+
+@pytest.mark.parametrize(("threshold", "then"), [(99.0, "gallery-001"), (None, "gallery-001"), (1.0, None)])
+def test_who_is_not_somebody_of_the_gallery_video_gets_another_name(
+    studio: Studio, threshold: float | None, then: str | None
+) -> None:
+    run = compare_run(studio, threshold)
+    job = run.job
+
+    def names() -> list[str | None]:
+        again = RunResult(JobStore(studio.options.folder).get(job.job_id), run.folder)
+        studio.people.name_again(again)
+        told = studio.people.file_again(again, "results.json")
+        shown = again.view(studio.people.known())
+        (track,) = shown["videos"][1]["tracks"]
+        assert track["painted"] == "gallery-002"
+        assert track["threshold"] == threshold
+        if told is not None:
+            assert json.loads(told)["probes"][0]["tracks"][0]["identity"] == track["identity"]
+        assert [other["identity"] for other in shown["videos"][0]["tracks"]] == [names_of[1], names_of[2]]
+        return [track["identity"]]
+
+    names_of = {1: "gallery-001", 2: "gallery-002"}
+    for place, track_id, name in ((1, 6, "gallery-002"), (0, 1, "gallery-001"), (1, 5, "gallery-003"), (1, 5, "Ben")):
+        with pytest.raises(NotThereError):
+            studio.people.deny_in_run(run, place, track_id, name, denied=True)
+    assert names() == ["gallery-002"]
+    for _ in range(2):
+        studio.people.deny_in_run(run, 1, 5, "gallery-002", denied=True)
+    assert names() == [then]
+    studio.people.deny_in_run(run, 1, 5, "gallery-002", denied=False)
+    assert job.denied == {}
+    assert names() == ["gallery-002"]
+    # Who has a name by now is denied in the gallery too, so that other runs follow.
+    anna = enrol(studio, run, 0, 2, "Anna")
+    names_of[2] = "Anna"
+    studio.people.deny_in_run(run, 1, 5, "Anna", denied=True)
+    assert names() == [then]
+    with studio.people.gallery() as store:
+        (said,) = store.denials("Anna")
+    assert (said.person_id, said.track_id) == (anna, 5)
+    studio.people.deny_in_run(run, 1, 5, "Anna", denied=False)
+    with studio.people.gallery() as store:
+        assert store.denials("Anna") == []
+    assert names() == ["Anna"]
 
 
 def test_who_is_named_in_a_gallery_video_has_the_name_in_the_others(studio: Studio) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,6 +15,7 @@ pytest.importorskip("httpx2", reason="needs httpx2, for the test client")
 
 from starlette.testclient import TestClient
 
+from app.gallery.sqlite import SqliteGallery
 from app.web.options import WebOptions
 from app.web.security import TOKEN_HEADER
 from app.web.server import create_app
@@ -63,6 +66,24 @@ def test_strangers_are_named_merged_and_dropped(client: TestClient, tmp_path: Pa
     assert client.delete("/api/strangers/4").json() == {"walks": 1}
     assert (names(client), client.get("/api/strangers/4").status_code) == ({}, 404)
     assert "stranger-0004" not in client.get("/api/log").text
+
+
+def test_strangers_are_found_by_the_days_on_which_they_were_seen(client: TestClient, tmp_path: Path) -> None:
+    meet_strangers(tmp_path / "gallery.db", "yard", "hall", "gate")
+    with SqliteGallery(tmp_path / "gallery.db") as gallery:
+        for _ in range(3):
+            gallery.record("left", source="door", name=None, stranger="stranger-0002")
+        gallery.record("left", source="door", name="Anna", stranger=None)
+    with closing(sqlite3.connect(tmp_path / "gallery.db")) as db, db:
+        times = ["2026-05-03T10:14:59", "2026-05-03T10:00:00", "2026-05-01T23:59:59"]
+        rows = db.execute("SELECT event_id FROM event WHERE details LIKE '%door%' ORDER BY event_id").fetchall()
+        for (number,), time in zip(rows, times, strict=False):
+            db.execute("UPDATE event SET time = ? WHERE event_id = ?", (f"{time}.000000+00:00", number))
+    assert client.post("/api/strangers/2/merge", json={"stranger_id": 3}).status_code == 204
+    seen = {one["name"]: one["seen"] for one in client.get("/api/strangers").json()}
+    assert [time[:16] for time in seen["stranger-0003"][:2]] == ["2026-05-01T23:45", "2026-05-03T10:00"]
+    assert len(seen["stranger-0003"]) in (3, 4), "those two, and the meetings of just now"
+    assert len(seen["stranger-0001"]) == 1
 
 
 def kept(folder: Path, camera: str) -> list[Path]:

@@ -15,7 +15,7 @@ const STEP = 120;
  * @param label the label of the field.
  * @param kind the class of the list.
  * @param choice a further choice: its label, and pairs of text and a condition that items must meet.
- * @param timesOf the first and the last time of an item (s since 1970, or ISO 8601), if items can be found by date.
+ * @param timesOf the times of an item (s since 1970, or ISO 8601), if items can be found by date.
  * @param first how many entries are drawn at first.
  */
 export function findable(items, textOf, entryOf, { label, kind, choice = null, timesOf = null, first = STEP }) {
@@ -39,7 +39,7 @@ export function findable(items, textOf, entryOf, { label, kind, choice = null, t
   function draw() {
     const wanted = plain(field.value).split(/\s+/).filter(Boolean);
     const condition = select ? choice.options[Number(select.value)][1] : () => true;
-    const inTime = (place) => !days || ((!from.value || from.value <= days[place][1]) && (!to.value || days[place][0] <= to.value));
+    const inTime = (place) => !days || (!from.value && !to.value) || days[place].some((day) => (!from.value || from.value <= day) && (!to.value || day <= to.value));
     const found = items.filter((item, place) => wanted.every((word) => texts[place].includes(word)) && inTime(place) && condition(item));
     list.replaceChildren(...found.slice(0, shown).map(entryOf));
     more.hidden = found.length <= shown;

@@ -34,6 +34,11 @@ export function distance(value) {
   return value === null || value === undefined ? "" : value.toPrecision(3);
 }
 
+/** A measured number with three digits at most, and no more than it has. */
+export function figure(value) {
+  return String(Number(value.toPrecision(3)));
+}
+
 /** `when` is in s since 1970, or ISO 8601. */
 function dateOf(when) {
   return new Date(typeof when === "number" ? when * 1000 : when);

@@ -32,10 +32,24 @@ export async function live({ signal, again }) {
         el("div", { class: "actions left" }, el("button", { type: "button", onclick: action(async () => {
           await put("/live/watching", { watching: !state.watching });
           await again();
-        }) }, state.watching ? "Stop watching" : "Watch again"))),
+        }) }, state.watching ? "Stop watching" : "Watch again")),
+        numbering(state, again)),
       el("section", { class: "seen" }, el("h2", {}, "What was seen"), events)),
     el("details", { open: state.cameras.length === 0 }, el("summary", {}, "Add a camera"), addForm(videos, again)),
   ].filter(Boolean);
+}
+
+/** Whether strangers get numbers: what is kept of them is said before. */
+function numbering(state, again) {
+  const box = el("input", { type: "checkbox", id: "numbers", checked: state.strangers, onchange: action(async () => {
+    try {
+      await put("/live/strangers", { strangers: box.checked });
+    } finally {
+      await again(); // which shows how it is
+    }
+  }) });
+  return el("label", { class: "check" }, box, el("span", {}, "Give numbers to strangers",
+    el("span", { class: "hint" }, "Who has no name keeps a number across cameras and days. For that, up to ten walks of each are kept, with a picture, until 7 days after they were last seen. ", el("a", { href: "/strangers" }, "All strangers"))));
 }
 
 async function keepAsking(number, fill, signal) {
@@ -131,10 +145,12 @@ function snapshot(canvas, name) {
 }
 
 function eventEntry(event) {
-  const who = event.name ?? event.stranger ?? "Somebody unknown";
+  const number = event.stranger && Number(event.stranger.split("-").at(-1)); // numbers are those of the pages
+  const who = event.name ?? (event.stranger ? el("a", { href: `/strangers/${number}` }, event.stranger) : "Somebody unknown");
   const text = {
-    appeared: "Somebody has come into view", named: `${who} was recognised`, renamed: `${event.before} is ${event.name ?? "unknown"} after all`,
-    left: `${who} has left`, crossed: `${who} has crossed ${event.line}`, lost: "The camera broke off", back: "The camera is back", moved: `${who} came from ${event.from}`,
+    appeared: ["Somebody has come into view"], named: [who, " was recognised"], renamed: [`${event.before} is ${event.name ?? "unknown"} after all`],
+    left: [who, event.stranger && event.new === false ? " was here again, and has left" : " has left"],
+    crossed: [who, ` has crossed ${event.line}`], lost: ["The camera broke off"], back: ["The camera is back"], moved: [who, ` came from ${event.from}`],
   }[event.event];
   return el("li", {}, el("time", { datetime: event.time }, new Date(event.time).toLocaleTimeString()), " ", el("strong", {}, event.source), " ", text);
 }

@@ -39,7 +39,8 @@ async function show() {
   leave.abort(); // ends the updates of the page before
   leave = new AbortController();
   const { signal } = leave, path = location.pathname;
-  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  // What somebody is asked stays where the same page is only shown anew, because something before has ended meanwhile.
+  if (show.before !== path) closeDialogs();
   document.querySelector(".notice.error")?.setAttribute("hidden", "");
   for (const link of document.querySelectorAll("nav a")) {
     const top = link.pathname === `${root}/`;
@@ -57,6 +58,7 @@ async function show() {
     ) ?? [null, nowhere, []];
     contents = await page({ signal, go, again: () => location.pathname === path && show() }, ...found.slice(1));
   } catch (error) {
+    closeDialogs();
     contents = error instanceof SignInNeeded ? signInPage() : failed(error);
   }
   if (signal.aborted) return;
@@ -68,6 +70,10 @@ async function show() {
     if (show.before !== undefined) main.focus({ preventScroll: true });
     show.before = location.pathname;
   }
+}
+
+function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
 }
 
 function nowhere() {

@@ -4,11 +4,12 @@ import { get, patch, post, put, remove } from "./api.js";
 import { action, confirmed, el, notify } from "./dom.js";
 import { bin, restoring } from "./bin.js";
 import { findable } from "./find.js";
-import { clock, count, day, distance, moment, seconds } from "./format.js";
+import { clock, count, day, distance, figure, moment, seconds } from "./format.js";
 import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
 const FEW = 5; // sightings by cameras that are shown at once
+const HEIGHT = "height in the picture"; // as `app.walks.quality` calls it
 
 export async function person({ go, again, signal }, id) {
   const [found, everybody, seen, cameras, deleted] = await Promise.all([get(`/people/${id}`), get("/people"), get(`/people/${id}/sightings`), get(`/people/${id}/cameras`), get("/bin")]);
@@ -22,7 +23,7 @@ export async function person({ go, again, signal }, id) {
       el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
     consentOf(found, again),
     el("section", {}, el("h2", {}, "Seen"), seen.length
-      ? findable(seen, (one) => one.video, sighting, { label: "Find a video", kind: "sightings", timesOf: (one) => [one.created, one.created] })
+      ? findable(seen, (one) => one.video, sighting, { label: "Find a video", kind: "sightings", timesOf: (one) => [one.created] })
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
     cameraSightings(cameras, "Seen by cameras"),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
@@ -109,7 +110,16 @@ export function cameraSightings(seen, title) {
     el("span", { class: "who" }, one.camera ?? ""),
     el("span", { class: "hint" }, new Date(one.time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }), one.in_view ? `, in view for ${seconds(one.in_view)}` : ""));
   return times.length > 0 && el("section", {}, el("h2", {}, title),
-    findable(times, (one) => one.camera ?? "", row, { label: "Find a camera", kind: "walks", timesOf: (one) => [one.time, one.time], first: FEW }));
+    findable(times, (one) => one.camera ?? "", row, { label: "Find a camera", kind: "walks", timesOf: (one) => [one.time], first: FEW }));
+}
+
+/** How somebody walks, as far as a body was fitted to the walk. */
+function gaitOf(walk) {
+  const measures = walk.measures.filter(({ name }) => name !== HEIGHT && !name.startsWith("camera "));
+  const text = ({ value, uncertainty, unit, count: of }) => [figure(value), uncertainty !== null && ` ± ${figure(uncertainty)}`, ` ${unit}`, of > 1 && ` (${of})`];
+  return measures.length > 0 && el("details", { class: "gait" }, el("summary", {}, "Gait"),
+    el("dl", {}, measures.map((measure) => [el("dt", {}, measure.name), el("dd", {}, text(measure))])),
+    el("p", { class: "hint" }, "With the standard error over the steps or cycles whose number is in brackets; it does not say how wrong the fitted body is."));
 }
 
 function walkRow(walk, others, owner, { go, again }) {
@@ -120,9 +130,11 @@ function walkRow(walk, others, owner, { go, again }) {
     notify(`The walk belongs to ${to.value} now.`, { undo: () => post(`/walks/${walk.walk_id}/move`, { name: owner.name }) });
     again();
   }));
+  const height = walk.measures.find(({ name }) => name === HEIGHT);
   return el("li", {},
     el("span", { class: "who" }, walk.source),
-    el("span", { class: "hint" }, [`${count(walk.frames, "silhouette")}${walk.has_silhouettes ? "" : ", not kept"}`, walk.seconds && seconds(walk.seconds), day(walk.added), walk.model_id].filter(Boolean).join(" · ")),
+    el("span", { class: "hint" }, [walk.seen_from && `from ${walk.seen_from}`, height && `${Math.round(height.value)} px high`, `${count(walk.frames, "silhouette")}${walk.has_silhouettes ? "" : ", not kept"}`, walk.seconds && seconds(walk.seconds), day(walk.added), walk.model_id].filter(Boolean).join(" · ")),
+    gaitOf(walk),
     el("span", { class: "row-actions" }, others.length > 0 && to,
       el("button", { type: "button", class: "plain small", onclick: action(async () => {
         if (owner.walk_list.length === 1) return forget(owner, go);

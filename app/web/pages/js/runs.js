@@ -28,7 +28,7 @@ function allJobs(jobs, signal) {
     const card = jobCard(now.get(job.job_id));
     shown.set(job.job_id, card);
     return card;
-  }, { label: "Find a run", kind: "jobs", timesOf: (job) => [job.created, job.created], choice: { label: "Which runs", options: [
+  }, { label: "Find a run", kind: "jobs", timesOf: (job) => [job.created], choice: { label: "Which runs", options: [
     ["All", () => true], ["Done", has("done")], ["Not ended", has("queued", "running")], ["Without a result", has("failed", "cancelled", "interrupted")]] } });
 }
 

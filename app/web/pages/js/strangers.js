@@ -13,12 +13,12 @@ export async function strangers() {
   return [
     el("h1", {}, "Strangers"),
     el("p", { class: "lead" }, "People without a name whom cameras have seen. Each keeps a number, until you give them a name or their time is over."),
-    everybody.length === 0 && el("p", { class: "empty" }, "There are none. ", el("code", {}, "python -m app watch"), " gives numbers to strangers if its file says so."),
+    everybody.length === 0 && el("p", { class: "empty" }, "There are none. The page ", el("a", { href: "/live" }, "Live"), " gives numbers to strangers if you tell it to, and so does ", el("code", {}, "python -m app watch"), " if its file says so."),
     findable(everybody, (one) => [one.name, ...one.cameras].join(" "), (one) => el("li", {}, el("a", { class: "card person", href: `/strangers/${one.stranger_id}` },
       portrait(one),
       el("span", { class: "who" }, one.name),
       el("span", { class: "hint" }, `${count(one.walks, "walk")} · last ${moment(one.last_seen)} · ${one.cameras.join(", ")}`))),
-    { label: "Find a stranger", kind: "people", timesOf: (one) => [one.first_seen, one.last_seen] }),
+    { label: "Find a stranger", kind: "people", timesOf: (one) => [one.first_seen, one.last_seen, ...one.seen] }),
   ].filter(Boolean);
 }
 

@@ -13,7 +13,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
   const [, end] = track.spans.at(-1);
   const isKnown = track.probability !== null && track.probability !== undefined;
   const usable = track.status !== "unusable";
-  const done = async (message, undo) => { await page.again(); notify(message, { undo }); }; // the page closes the dialog
+  const done = async (message, undo) => { dialog.close(); await page.again(); notify(message, { undo }); };
 
   const store = async (content) => {
     // A walk that the gallery had before must never be removed by an undo.
@@ -46,13 +46,24 @@ export async function showTrack({ job, place, video, track, colours, player, pag
       el("div", { class: "actions left" },
         el("button", { type: "button", class: "primary", onclick: action(() => store({ name: track.person.name })) }, "Yes, add this walk"),
         el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else"),
-        job.kind !== "compare" && el("button", { type: "button", class: "plain", onclick: action(async () => {
+        job.kind === "compare" ? notInRun() : el("button", { type: "button", class: "plain", onclick: action(async () => {
           const denied = `/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/denied/${track.person.person_id}`;
           await put(denied);
           await done(`No run will call this walk ${track.person.name} again.`, () => remove(denied));
         }) }, `Not ${track.person.name}`)));
   } else {
-    who.append(namingForm(people, store, "Who is this?", "Enrol"));
+    const not = notInRun();
+    who.append(...(not ? [el("div", { class: "actions left" }, not)] : []), namingForm(people, store, "Who is this?", "Enrol"));
+  }
+
+  /** A button that says who of the gallery video this is not. */
+  function notInRun() {
+    if (job.kind !== "compare" || video.role === "gallery" || !track.identity) return null;
+    const say = (denied) => put(`/jobs/${job.job_id}/videos/${place}/tracks/${track.track_id}/denied`, { name: track.identity, denied });
+    return el("button", { type: "button", onclick: action(async () => {
+      await say(true);
+      await done(`This run does not call this walk ${track.identity} any more.`, () => say(false));
+    }) }, `Not ${track.identity}`);
   }
 }
 
