@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.milvus import Server as Milvus
     from tests.postgres import Server
 
 # The networks of the tests are tiny: a second thread costs more than it brings, and much more where others are busy.
@@ -42,6 +43,22 @@ def parity() -> Callable[[str], Path]:
         pytest.skip(f"needs {SHARED.name}/parity/{name} beside the project")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def milvus_lite() -> None:
+    """Skip where there is no Milvus for tests."""
+    if find_spec("pymilvus") is None or find_spec("milvus_lite") is None:
+        pytest.skip('needs pymilvus and milvus-lite: pip install -e ".[milvus]" milvus-lite')
+
+
+@pytest.fixture(scope="session")
+def milvus(milvus_lite: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
+    """A server of Milvus of the tests' own."""
+    from tests.milvus import running
+
+    with running(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

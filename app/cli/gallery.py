@@ -283,6 +283,27 @@ def stats(gallery_db: GalleryOption = GALLERY_DB) -> None:
 
 
 @app.command()
+def index(
+    address: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ADDRESS]", help="http://HOST:19530, or a file for milvus-lite; none: in memory, as usual."
+        ),
+    ] = None,
+    gallery_db: GalleryOption = GALLERY_DB,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="The former index is gone for good: remove nothing there.")
+    ] = False,
+) -> None:
+    """Keep the search index of a large gallery in Milvus, for all programs. Without ADDRESS, say where it is."""
+    with gallery_service(gallery_db) as gallery:
+        if address is not None:
+            gallery.store.place_index(None if address == "none" else address, lost=lost)
+        place = gallery.store.index_place()
+    say(f"The index of {gallery_db} is in Milvus at {place}." if place else "Walks are searched in memory.")
+
+
+@app.command()
 def log(
     gallery_db: GalleryOption = GALLERY_DB,
     limit: Annotated[int, typer.Option(min=1, help="How many lines.")] = 50,

@@ -135,4 +135,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # What was measured of a walk, as JSON: a list of `app.types.Measure`.
     ("ALTER TABLE walk ADD COLUMN measures TEXT NOT NULL DEFAULT '[]'",),
+    (
+        # Where the index of candidates is, if it is not in memory (`app.gallery.milvus`): one row or none. The names of
+        # its collections begin with `name`. It has removed what the gallery removed, up to the removal `removals`.
+        """
+        CREATE TABLE candidates (
+            candidates_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            address TEXT NOT NULL,
+            name TEXT NOT NULL,
+            removals INTEGER NOT NULL
+        )
+        """,
+    ),
 )

@@ -24,11 +24,12 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import GalleryError, IncompatibleEmbeddingsError, nearest
+from app.errors import GaitprintError, GalleryError, IncompatibleEmbeddingsError, nearest
 from app.files import as_text
 from app.gait.embeddings import embed
 from app.gallery.codes import AXES, KEPT, LARGE, Axes, CodeIndex
 from app.gallery.distances import Distances, Metric, is_same_recording, part_distances
+from app.gallery.milvus import Followed, Milvus, MilvusIndex, checked
 from app.gallery.redaction import Redaction
 from app.gallery.search import ROWS, WalkIndex
 from app.gallery.store import (
@@ -169,6 +170,11 @@ class SqlGallery:
         self._without_codes: set[tuple[str, Metric]] = set()
         self._search_lock = Lock()
         self._warned: set[str] = set()
+        self._milvus: Milvus | None = None
+        try:
+            self._remove_from_index()
+        except GaitprintError as error:  # e.g. no right to write; the next program tries again
+            _logger.warning("%s", error)
 
     def __enter__(self: Self) -> Self:
         return self
@@ -177,6 +183,8 @@ class SqlGallery:
         self.close()
 
     def close(self) -> None:
+        if self._milvus is not None:
+            self._milvus.close()
         self._file.close()
 
     def take_over(self, other: SqlGallery) -> None:
@@ -314,7 +322,7 @@ class SqlGallery:
     def redact(self, names: Iterable[str]) -> None:
         with self._file.writing() as db:
             self._redact(db, Redaction(names))
-        self._file.purge()
+        self._leave_nothing()
 
     def rename(self, name: str, new: str) -> None:
         new = clean_name(new)
@@ -441,7 +449,7 @@ class SqlGallery:
     def forget(self, name: str) -> int:
         with self._file.writing() as db:
             walks = self._forget(db, self._person(db, name))
-        self._file.purge()
+        self._leave_nothing()
         return walks
 
     def forget_walk(self, walk_id: int) -> None:
@@ -452,7 +460,7 @@ class SqlGallery:
             db.execute("DELETE FROM walk WHERE walk_id = ?", (walk_id,))
             db.execute("INSERT INTO purge VALUES (1) ON CONFLICT DO NOTHING")
             self._log(db, "forget walk", name=owner, walk_id=walk_id)
-        self._file.purge()
+        self._leave_nothing()
 
     def expire(self, now: datetime | None = None) -> list[str]:
         moment = _text(now if now is not None else _now())
@@ -464,7 +472,7 @@ class SqlGallery:
             expired = [_person(row) for row in rows]
             for person in expired:
                 self._forget(db, person, "expire")
-        self._file.purge()
+        self._leave_nothing()
         return [person.name for person in expired]
 
     def silhouettes(self, walk_id: int) -> GaitSequence | None:
@@ -517,6 +525,7 @@ class SqlGallery:
             raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched together: {kinds}.")
         with self._search_lock:
             self._keep_codes(model_id, metric)
+            self._follow_in_index(model_id, metric)
             with self._file.reading() as db:
                 return self._found(db, queries, k, metric)
 
@@ -546,7 +555,9 @@ class SqlGallery:
             )  # fmt: skip
         stack = np.stack([query.parts for query in queries])
         exact = partial(self._vectors, db)
-        if isinstance(index, CodeIndex):
+        if isinstance(index, MilvusIndex):
+            nearest_ids = index.search(stack, k, exact, partial(self._present, db, model_id))
+        elif isinstance(index, CodeIndex):
             nearest_ids = index.search(stack, k, exact)
         else:
             nearest_ids = index.search(stack, k, metric, exact)
@@ -555,6 +566,145 @@ class SqlGallery:
     def model_ids(self) -> dict[str, int]:
         with self._file.reading() as db:
             return self._model_ids(db)
+
+    # An index of candidates in Milvus
+
+    def index_place(self) -> str | None:
+        with self._file.reading() as db:
+            row = db.execute("SELECT address FROM candidates").fetchone()
+        return str(row[0]) if row else None
+
+    def place_index(self, address: str | None, *, lost: bool = False) -> None:
+        address = checked(address) if address is not None else None
+        if address is not None and (not self._file.lasting or (self.path is None and "://" not in address)):
+            raise GalleryError(
+                "Programs on other machines must reach the index of this gallery. Give http://HOST:PORT."
+            )
+        with self._search_lock:
+            if address is not None:
+                with Milvus(address).client() as client:
+                    client.list_collections()
+            with self._file.writing() as db:
+                row = db.execute("SELECT address, name FROM candidates").fetchone()
+                if row and not lost:
+                    self._milvus_at(row[0]).drop(row[1])
+                db.execute("DELETE FROM candidates")
+                if address is not None:
+                    db.insert(
+                        "candidates", address=address, name=f"gaitprint_{uuid4().hex}", removals=self._removals(db)
+                    )
+                self._log(db, "index", address=address)
+                kinds = db.execute("SELECT model_id, metric FROM axes").fetchall() if address is not None else []
+            for model_id, metric in kinds:
+                self._follow_in_index(model_id, metric)
+
+    def _milvus_at(self, address: str) -> Milvus:
+        if self._milvus is None or self._milvus.address != address:
+            self._milvus = Milvus(address)
+        return self._milvus
+
+    def _index(self, db: Connection, model_id: str, metric: Metric) -> MilvusIndex | None:
+        """Return the index of a model's walks in Milvus; None where they are searched without it."""
+        row = db.execute("SELECT address, name FROM candidates").fetchone()
+        axes = self._axes(db, model_id, metric) if row else None
+        shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
+        if axes is None:
+            return None
+        size = _shape(shape) if shape else (0, 0)
+        return MilvusIndex(self._milvus_at(row[0]), f"{row[1]}_{axes.axes_id}", size, axes.axes, metric)
+
+    def _follow_in_index(self, model_id: str, metric: Metric) -> None:
+        """Bring the index in Milvus up to date with the gallery.
+
+        Whoever adds to it holds the gallery's lock for writing. So nobody brings back what another program removes.
+        """
+        with self._file.reading() as db:
+            index = self._index(db, model_id, metric)
+            followed = index.followed() if index is not None else None
+            if index is None or (followed and not self._behind(db, followed)):
+                return
+        rounds, more = 0, True
+        while more:
+            rounds += 1
+            with self._file.writing() as db:
+                index = self._index(db, model_id, metric)
+                more = index is not None and self._follow(db, index, model_id, metric)
+        if index is not None and rounds > 1:
+            index.settle()
+
+    def _behind(self, db: Connection, followed: Followed) -> bool:
+        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0
+        return newest > followed.newest or self._removals(db) != followed.removals or self._ahead(db, followed)
+
+    def _ahead(self, db: Connection, followed: Followed) -> bool:
+        """Whether the index knows of what this gallery never had: an older copy of the gallery is in its place."""
+        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0
+        if newest < followed.newest:
+            newest = db.execute("SELECT max(embedding_id) FROM removed_embedding").fetchone()[0] or 0
+        return newest < followed.newest or self._removals(db) < followed.removals
+
+    def _removals(self, db: Connection) -> int:
+        return int(db.execute("SELECT max(removal_id) FROM removed_embedding").fetchone()[0] or 0)
+
+    def _follow(self, db: Connection, index: MilvusIndex, model_id: str, metric: Metric) -> bool:
+        """Let the index follow the gallery by up to `ROWS` walks, and return whether there may be more."""
+        axes, followed = self._axes(db, model_id, metric), index.followed()
+        assert axes is not None
+        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0
+        if followed is None or self._ahead(db, followed):
+            _logger.info("The index of the walks of %s in Milvus is made.", model_id)
+            index.begin()
+            followed = Followed(0, self._removals(db))  # what is gone is not added
+        self._remove_since(db, index, followed)
+        reached = max(followed.newest, newest)
+        stored = next(self._codes(db, axes.axes_id, followed.newest, ROWS), None)
+        if stored is not None:
+            index.add(*stored)
+            reached = int(stored[0][-1])
+        else:
+            after = max(followed.newest, axes.newest)
+            new = next(self._newer(db, model_id, index.shape, after, newest), None)
+            if new is not None:
+                index.add(new[0], axes.axes.codes(new[1], metric))
+                reached = int(new[0][-1]) if len(new[0]) == ROWS else reached
+        index.note(Followed(reached, self._removals(db)))
+        return reached < newest
+
+    def _remove_since(self, db: Connection, index: MilvusIndex, followed: Followed) -> None:
+        gone = db.execute("SELECT embedding_id FROM removed_embedding WHERE removal_id > ?", (followed.removals,))
+        index.remove(np.array([row[0] for row in gone], np.int64))
+
+    def _remove_from_index(self) -> None:
+        """Remove from the index in Milvus what was removed from the gallery since this was last done."""
+        with self._file.reading() as db:
+            due = "SELECT 1 FROM candidates WHERE removals < (SELECT max(removal_id) FROM removed_embedding)"
+            if not db.execute(due).fetchone():
+                return
+        try:
+            with self._file.writing() as db:
+                for model_id, metric in db.execute("SELECT model_id, metric FROM axes").fetchall():
+                    index = self._index(db, model_id, metric)
+                    followed = index.followed() if index is not None else None
+                    if index is not None and followed is not None and not self._ahead(db, followed):
+                        self._remove_since(db, index, followed)
+                        index.note(Followed(followed.newest, self._removals(db)))
+                db.execute("UPDATE candidates SET removals = ?", (self._removals(db),))
+        except GaitprintError as error:
+            raise GalleryError(
+                f"What was removed from {self._file.name} may still be in its index. {error} The next command that "
+                "opens the gallery tries again."
+            ) from error
+
+    def _leave_nothing(self) -> None:
+        """Leave nothing of what was removed, neither in the database nor in the index."""
+        try:
+            self._file.purge()
+        finally:
+            self._remove_from_index()
+
+    def _present(self, db: Connection, model_id: str, embedding_ids: Ints) -> Ints:
+        query = "SELECT embedding_id, model_id FROM embedding WHERE embedding_id IN"
+        return np.array([row[0] for row in _rows_of(db, query, embedding_ids.tolist()) if row[1] == model_id], np.int64)
 
     # The audit log
 
@@ -869,14 +1019,21 @@ class SqlGallery:
 
     # Searching
 
-    def _synchronised(self, db: Connection, model_id: str, metric: Metric) -> WalkIndex | CodeIndex | None:
-        """Bring the copy of a model's walks in memory up to date with this transaction; None where there are none."""
+    def _synchronised(
+        self, db: Connection, model_id: str, metric: Metric
+    ) -> WalkIndex | CodeIndex | MilvusIndex | None:
+        """Bring the copy of a model's walks in memory up to date with this transaction; None where there are none.
+
+        Where Milvus has the index, there is no copy.
+        """
         shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
         axes = self._axes(db, model_id, metric)
         # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
         known = self._searched.pop((model_id, metric), None)
         if shape is None:
             return None
+        if (index := self._index(db, model_id, metric)) is not None:
+            return index
         if known is None or known.index.shape != shape or known.axes_id != (axes.axes_id if axes else None):
             known = _Searched(WalkIndex(*_shape(shape)))
             if axes is not None:
@@ -917,12 +1074,14 @@ class SqlGallery:
                 )
             after = rows[-1][0] if len(rows) == ROWS else newest
 
-    def _codes(self, db: Connection, axes_id: int, after: int) -> Iterator[tuple[Ints, NDArray[np.int8]]]:
+    def _codes(
+        self, db: Connection, axes_id: int, after: int, at_once: int = _CODES
+    ) -> Iterator[tuple[Ints, NDArray[np.int8]]]:
         """Yield the ids and the codes of embeddings with ids above `after`."""
         newer = "SELECT embedding_id, code FROM code WHERE axes_id = ? AND embedding_id > ? ORDER BY embedding_id"
         rows: list[Any] = [(after,)]
         while rows:
-            rows = db.execute(f"{newer} LIMIT {_CODES}", (axes_id, rows[-1][0])).fetchall()
+            rows = db.execute(f"{newer} LIMIT {at_once}", (axes_id, rows[-1][0])).fetchall()
             if rows:
                 yield np.array([row[0] for row in rows], np.int64), _code_rows(rows)
 

@@ -354,6 +354,25 @@ class GalleryStore(Protocol):
         """Return how many walks there are of each model."""
         ...
 
+    def index_place(self) -> str | None:
+        """Return the address of the Milvus that has the index of candidates; None: walks are searched in memory."""
+        ...
+
+    def place_index(self, address: str | None, *, lost: bool = False) -> None:
+        """Keep the index of candidates of this gallery, once it is large, in the Milvus at `address` from now on.
+
+        The former index is removed, and the new one is filled as far as the gallery is large.
+
+        Args:
+            address: ``http://host:19530``, or the path of a file for milvus-lite; None: without Milvus.
+            lost: whether the Milvus of the former index is gone for good, so that nothing is removed there.
+
+        Raises:
+            GalleryError: Milvus cannot be used, the former one cannot be reached, or `address` is a file and the
+                gallery is not.
+            MissingExtraError: pymilvus is not installed.
+        """
+
     def record(self, event: str, **details: JSON) -> None:
         """Add an entry to the audit log. Enrolments, corrections and deletions add their own."""
 

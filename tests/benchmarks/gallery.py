@@ -12,7 +12,9 @@ Every round runs each of them once; medians of the processor's time are printed,
 machine. Both libraries take their threads from OMP_NUM_THREADS.
 
 Galleries that are kept (--stored in files, --postgres) have walks that differ as those of the embedded network do. They
-are searched by codes, and the recall against all walks compared exactly is printed.
+are searched by codes, and the recall against all walks compared exactly is printed. With --milvus galleries in files
+are searched again with their index in Milvus: milvus-lite as a server of its own, whose processor time is not in ours.
+Then even a gallery of fewer walks than `app.gallery.codes.LARGE` is searched by codes.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ from typing import Any
 import faiss
 import numpy as np
 
+import app.gallery.sql
+from app.gallery.codes import LARGE
 from app.gallery.distances import part_distances
 from app.gallery.opening import open_store
-from app.gallery.search import WalkIndex
-from app.gallery.store import NewWalk, Person
+from app.gallery.search import ROWS, WalkIndex
+from app.gallery.store import NewWalk, Person, Record
 from app.types import Embedding, Floats, Ints
 
 PARTS, CHANNELS, K = 16, 256, 5
@@ -179,21 +183,25 @@ class Recorded:
         return np.asarray(numbers @ self.turned, np.float32).reshape(-1, *self.shape)
 
 
-def stored(walks: int, place: str | Path) -> None:
-    """A gallery that is kept: filling it, the first search ever, the first of a process, the next ones, forgetting."""
+def stored(walks: int, place: str | Path, milvus: Path | None = None) -> None:
+    """A gallery that is kept: filling it, the first search ever, the first of a process, the next ones, forgetting.
+
+    With `milvus`, a folder, all but the filling is done again with the index in Milvus.
+    """
     recorded, people = Recorded(), walks // 100
     probes = recorded.probes(people, 50)
     queries = [Embedding(one, "model", 30) for one in probes]
     truth = [(np.zeros(0, np.int64), np.zeros(0))] * len(queries)  # of walks, and their distances
 
-    def batch(first: int) -> Iterator[tuple[Person, list[NewWalk]]]:
+    def batch(first: int) -> Iterator[Record]:
         for number, found in enumerate(recorded.people(first, min(100, people - first)), first):
             for place, row in enumerate(part_distances(probes, found)):
                 every = np.append(truth[place][0], np.arange(len(row)) + 100 * number), np.append(truth[place][1], row)
                 order = np.argsort(every[1], kind="stable")[:K]
                 truth[place] = every[0][order], every[1][order]
             given = [NewWalk(Embedding(one, "model", 30), "video.mp4") for one in found]
-            yield Person(0, f"Person {number}", "none: made up", datetime.now(timezone.utc), None, 100), given
+            person = Person(0, f"Person {number}", "none: made up", datetime.now(timezone.utc), None, 100)
+            yield Record(person, given)
 
     def say(what: str) -> None:
         print(f"{walks:>9,} walks, {type(gallery).__name__}: {what}", flush=True)
@@ -206,10 +214,8 @@ def stored(walks: int, place: str | Path) -> None:
             del ready
         say(f"filled with {walks / spent:.0f} walks/s; {gallery.size() / 1e6:.0f} MB")
         say(f"the first search ever {seconds(partial(gallery.search, queries[:1], K)):.1f} s")
-    before = resident()
-    with open_store(place) as gallery:
-        first_clock = seconds(partial(gallery.search, queries[:1], K))
-        say(f"the first search of a process {first_clock:.2f} s, {(resident() - before) / 1e6:.0f} MB more memory")
+
+    def search(name: str) -> None:
         found = [[one.walk_id - 1 for one in gallery.search([query], K)[0]] for query in queries]
         shared = sum(len({*ours} & {*ids.tolist()}) for ours, (ids, _) in zip(found, truth, strict=True))
         say(f"recall of the nearest {K} against all walks compared exactly: {shared / K / len(queries):.4f}")
@@ -222,13 +228,47 @@ def stored(walks: int, place: str | Path) -> None:
                 f"{len(queries) / clock:.1f} queries/s by the clock, {len(queries) / own:.1f} of the processor's time"
             )
             say(f"{at_once} at once: {rates}")
-        say(f"forgetting one person {seconds(partial(gallery.forget, 'Person 7')):.1f} s")
-        assert all(gallery.person(f"Person {number}") for number in (6, 8))
+        say(f"forgetting one person {seconds(partial(gallery.forget, name)):.1f} s")
+
+    before = resident()
+    with open_store(place) as gallery:
+        first_clock = seconds(partial(gallery.search, queries[:1], K))
+        say(f"the first search of a process {first_clock:.2f} s, {(resident() - before) / 1e6:.0f} MB more memory")
+        near = {number // 100 for ids, _ in truth for number in ids.tolist()}
+        search(f"Person {next(number for number in range(people) if number not in near)}")
+    if milvus is None:
+        return
+    from tests.milvus import running
+
+    with running(milvus) as server:
+        with open_store(place) as gallery:
+            empty = resident(server.process)
+            took = seconds(partial(gallery.place_index, server.address))
+            grown = (resident(server.process) - empty) / 1e6
+            say(f"the index in Milvus is made in {took:.1f} s, {walks / took:.0f} walks/s")
+            on_disk = sum(file.stat().st_size for file in milvus.rglob("*") if file.is_file()) / 1e6
+            say(f"its server has {grown:.0f} MB more memory and {on_disk:.0f} MB on the disk")
+            more = [NewWalk(Embedding(one, "model", 30), "video.mp4") for one in next(recorded.people(people, 1))]
+            gallery.enrol("New", more, consent="none: made up")
+            say(f"the first search after 100 further walks {seconds(partial(gallery.search, queries[:1], K)):.2f} s")
+        before = resident()
+        with open_store(place) as gallery:
+            first_clock = seconds(partial(gallery.search, queries[:1], K))
+            say(f"the first search of a process {first_clock:.2f} s, {(resident() - before) / 1e6:.0f} MB more memory")
+            served = processor_time(server.process)
+            search("New")
+            say(f"its server took {processor_time(server.process) - served:.1f} s of processor time for all this")
 
 
-def resident() -> int:
-    """Bytes of memory this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def processor_time(process: int) -> float:
+    """Seconds of the processor that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(process: int | str = "self") -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def main() -> None:
@@ -236,6 +276,7 @@ def main() -> None:
     parser.add_argument("--walks", type=int, nargs="*", default=[1_000, 100_000], help="sizes held in memory")
     parser.add_argument("--stored", type=int, nargs="*", default=[100_000], help="sizes of gallery files")
     parser.add_argument("--postgres", type=int, nargs="*", default=[], help="sizes of galleries in PostgreSQL")
+    parser.add_argument("--milvus", action="store_true", help="also with the index of the files in Milvus")
     parser.add_argument("--folder", type=Path, help="where their files are made, and removed again")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -244,7 +285,9 @@ def main() -> None:
         in_memory(walks, options.rounds)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for walks in options.stored:
-            stored(walks, Path(folder) / f"{walks}.db")
+            if options.milvus:
+                app.gallery.sql.LARGE = min(LARGE, walks // ROWS * ROWS)
+            stored(walks, Path(folder) / f"{walks}.db", Path(folder) / f"{walks}.milvus" if options.milvus else None)
     if options.postgres:
         from tests.postgres import running
 
