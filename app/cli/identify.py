@@ -91,8 +91,8 @@ def _watch(
 ) -> None:
     """Watch a live source. Events go to standard output or a file, and everything else to standard error."""
     from app.cli.show import show_models
-    from app.files import explained
     from app.runs.build import build
+    from app.runs.events import appending
     from app.runs.live import LiveOptions, watch
     from app.video.live import LiveSource, is_file, public_name
     from app.video.sources import find_video
@@ -105,9 +105,7 @@ def _watch(
         show_models(error_console, stages, verbose=verbose)
         out = sys.stdout
         if events is not None:
-            with explained(events):
-                events.parent.mkdir(parents=True, exist_ok=True)
-                out = stack.enter_context(events.open("a", encoding="utf-8", errors="backslashreplace"))
+            out = stack.enter_context(appending(events))
 
         def emit(event: dict[str, JSON]) -> None:
             write_json(event, to=out)

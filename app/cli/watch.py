@@ -52,9 +52,8 @@ def watch_cameras(
         reload: the configuration's file, which is followed when it changes.
     """
     from app.cli.show import show_models
-    from app.files import explained
     from app.runs.build import build
-    from app.runs.events import Lines
+    from app.runs.events import Lines, appending
     from app.runs.live import LiveOptions
     from app.runs.watch import Watch
 
@@ -71,9 +70,7 @@ def watch_cameras(
         )
         out = sys.stdout
         if found.events is not None:
-            with explained(found.events):
-                found.events.parent.mkdir(parents=True, exist_ok=True)
-                out = stack.enter_context(found.events.open("a", encoding="utf-8", errors="backslashreplace"))
+            out = stack.enter_context(appending(found.events))
         sinks: list[Sink] = [Lines(out, lambda event, to: write_json(event, to=to)), *found.sinks()]
         stages = build(settings)
         show_models(error_console, stages, verbose=verbose)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import logging
+import os
 import queue
 import re
 import threading
@@ -19,9 +20,11 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from app.errors import MissingExtraError
+from app.files import explained
 from app.gallery.store import JSON
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,24 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Send what still waits, for a short while."""
+
+
+def appending(path: Path) -> TextIO:
+    """Open a file of lines to add more; its folder is made where it is missing.
+
+    A line that broke off, because the program was killed, is ended first, so that it spoils no other.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb+") as stream:
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":
+                    stream.write(b"\n")
+        return path.open("a", encoding="utf-8", errors="backslashreplace")
 
 
 class Lines:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import repeat
+from itertools import count, repeat
 from pathlib import Path
 from threading import Event as Flag
 from typing import Annotated, Any, ClassVar
@@ -354,7 +355,7 @@ class Watch:
             )
         self._journeys = Journeys(config.ways)
         self._show = show
-        self._emitting = threading.Lock()
+        self._emitting, self._run, self._sent = threading.Lock(), secrets.token_hex(4), count(1)
         self.cameras = {name: self._camera(name, one) for name, one in config.cameras.items()}
 
     def run(self, stop: Flag, reload: Path | None = None) -> None:
@@ -406,8 +407,9 @@ class Watch:
         with self._emitting:
             moved = self._journeys.follow(event, time.monotonic())
             for one in (event, moved) if moved is not None else (event,):
+                numbered = {"version": VERSION, "id": f"{self._run}-{next(self._sent)}", **one}
                 for sink in self._sinks:
-                    sink.send({"version": VERSION, **one})
+                    sink.send(numbered)
         if moved is not None:
             self._gallery.store.record("moved", **{key: value for key, value in moved.items() if key != "event"})
 

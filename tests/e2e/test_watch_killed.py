@@ -1,0 +1,144 @@
+"""kill -9 of a watch at any moment: no event that was confirmed is lost, or doubled without being recognisable."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import app
+from app.gallery.sqlite import SqliteGallery
+from app.runs.enrol import enrol_walks
+from app.runs.events import appending
+from app.stages import Run
+from app.walks.analyse import analyse
+from tests.e2e.test_live import stages
+from tests.unit.test_events import Receiver
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {"detector.name": "motion", "segmenter.name": "motion", "gait.name": "gei", "match.threshold": 0.9}
+PATIENCE = 240.0  # s; everything takes a few on a quiet machine
+SCHEMA = json.loads((Path(app.__file__).parent / "runs" / "events.schema.json").read_text())
+
+
+def program(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": paths, "GAITPRINT_WEBHOOK_SECRET": "word"},
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "errors.txt").open("ab"),
+    )
+
+
+def wait_for(what: Callable[[], Any], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.002)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.fixture
+def gallery(studio: Path, tmp_path: Path) -> Path:
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(tmp_path / "own")))
+    with SqliteGallery(tmp_path / "gallery.db") as store:
+        for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
+            store.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
+    return tmp_path / "gallery.db"
+
+
+def whole(lines: list[str]) -> list[dict[str, Any]]:
+    """The events of a file, without lines that a kill cut off."""
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_event_of_a_watch_that_was_acknowledged_is_lost_or_doubled(
+    studio: Path, gallery: Path, tmp_path: Path
+) -> None:
+    kills, events = 4, tmp_path / "events.jsonl"
+    moments = random.Random(17)
+    receiver = Receiver(200, 200, 503, 200, 500, 200, 200, 503)
+    config = {
+        "gallery": str(gallery),
+        "events": str(events),
+        "cameras": {
+            name: {"address": str(studio / "input_videos" / "probe1.mp4"), "loop": True, "lines": {"middle": line}}
+            for name, line in (("yard", [[0.5, 0], [0.5, 1]]), ("hall", [[0.3, 0], [0.3, 1]]))
+        },
+        "strangers": {"threshold": 0.9},
+        "webhook": {"url": receiver.url},
+        "settings": SETTINGS,
+    }
+    (tmp_path / "watch.yaml").write_text(json.dumps(config))
+
+    def lines() -> list[str]:
+        return events.read_text().splitlines() if events.exists() else []
+
+    for number in range(kills + 1):
+        process, wanted = program(tmp_path, "watch", "watch.yaml"), len(lines()) + moments.randint(1, 8)
+        wait_for(lambda wanted=wanted: len(lines()) >= wanted, process)
+        if number < kills:
+            time.sleep(moments.uniform(0, 0.5))
+            kill(process)
+        else:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+    found = whole(lines())
+    assert len(lines()) - len(found) <= kills, "only a kill cuts a line off"
+    for event in found:
+        jsonschema.validate(event, SCHEMA)
+    runs: dict[str, list[int]] = {}
+    for event in found:
+        run, _, place = event["id"].partition("-")
+        runs.setdefault(run, []).append(int(place))
+    assert len(runs) == kills + 1
+    for places in runs.values():
+        assert places == list(range(1, len(places) + 1)), "each event once, in order, and none is missing"
+    kept = {event["id"]: event for event in found}
+    arrived = [json.loads(body) for _, body in receiver.requests]
+    assert arrived
+    for event in arrived:
+        assert kept[event["id"]] == event, "whatever the webhook got is in the file"
+    last = found[-1]["id"].partition("-")[0]
+    assert {one["id"] for one in arrived if one["id"].startswith(last)} == {one for one in kept if one.startswith(last)}
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "events.jsonl"
+    for before, after in (("", ""), ('{"id": 1}\n', '{"id": 1}\n'), ('{"id": 1}\n{"id"', '{"id": 1}\n{"id"\n')):
+        with appending(file) as out:
+            out.write('{"id": 2}\n')
+        file.write_text(before)
+        with appending(file) as out:
+            out.write('{"id": 2}\n')
+        assert file.read_text() == after + '{"id": 2}\n'
+    with appending(Path("/dev/null")) as out:
+        out.write("where nothing can be read back")
