@@ -33,6 +33,9 @@ BODY_PARTS = (
 MIRRORED_PARTS = (0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 11)
 """The label of the same part on the other side of the body, by the label."""
 
+PICTURE = (256, 128)
+"""Rows and columns of a person's picture in colour."""
+
 SMPL = 85
 """How many numbers describe a body: 3 for the camera, 72 for the pose, 10 for the shape, in Gait3D's order."""
 
@@ -60,7 +63,7 @@ class ModelCard:
     `reason` says why a run uses this model, as a clause after "because".
     `sure` is the score from which nearly all of a detector's boxes are people, where its file says so.
     `keypoints` says that a gait model needs the keypoints of its walks, `parts` that it needs maps of body parts, and
-    `body` that it needs bodies that are fitted to the keypoints.
+    `body` that it needs bodies that are fitted to the keypoints, and `pictures` that it needs people in colour.
     `needs_recording` says that a stage reads the
     whole video before its first frame, so that it cannot be used on a camera or a stream.
     """
@@ -77,6 +80,7 @@ class ModelCard:
     keypoints: bool = False
     parts: bool = False
     body: bool = False
+    pictures: bool = False
     needs_recording: bool = False
     sure: float | None = None
 
@@ -216,6 +220,8 @@ class GaitSequence:
     `frame_indices` is int64 (T,), rising. `silhouettes` is uint8 (T, 64, 64), from 0 outside of the body to 255, and
     the body is 64 rows high. `fps` is in 1/s. `keypoints` is float32 (T, 17, 3), x and y in px and a score, or None.
     `parts` is uint8 (T, 64, 64), the labels of `BODY_PARTS` where the silhouettes are and 0 elsewhere, or None.
+    `pictures` is uint8 (T, 256, 128, 4), the person in colour, and `ratios` float32 (T,), the shape of the box: see
+    `app.walks.pictures`. Both are None where no network needs them.
     """
 
     frame_indices: Ints
@@ -223,6 +229,8 @@ class GaitSequence:
     fps: float
     keypoints: Floats | None = None
     parts: Bytes | None = None
+    pictures: Bytes | None = None
+    ratios: Floats | None = None
 
     def __post_init__(self) -> None:
         _need_array(self.frame_indices, np.int64, (None,), "GaitSequence.frame_indices")
@@ -233,15 +241,25 @@ class GaitSequence:
             _need_array(self.keypoints, np.float32, (len(self.frame_indices), 17, 3), "GaitSequence.keypoints")
         if self.parts is not None:
             _need_array(self.parts, np.uint8, (len(self.frame_indices), 64, 64), "GaitSequence.parts")
+        _need((self.pictures is None) == (self.ratios is None), "pictures and ratios belong together")
+        if self.pictures is not None and self.ratios is not None:
+            _need_array(self.pictures, np.uint8, (len(self.frame_indices), *PICTURE, 4), "GaitSequence.pictures")
+            _need_array(self.ratios, np.float32, (len(self.frame_indices),), "GaitSequence.ratios")
+            _need(bool(np.all((self.ratios > 0) & (self.ratios <= 0.5))), "ratios must be above 0 and at most a half")
 
     def __len__(self) -> int:
         return len(self.frame_indices)
 
     def part(self, which: slice | Bools) -> GaitSequence:
         """Return the walk with only some of its frames, at least one, in their order."""
-        keypoints = self.keypoints[which] if self.keypoints is not None else None
-        parts = self.parts[which] if self.parts is not None else None
-        return GaitSequence(self.frame_indices[which], self.silhouettes[which], self.fps, keypoints, parts)
+
+        def chosen(array: NDArray[Any] | None) -> Any:
+            return None if array is None else array[which]
+
+        return GaitSequence(
+            self.frame_indices[which], self.silhouettes[which], self.fps, chosen(self.keypoints), chosen(self.parts),
+            chosen(self.pictures), chosen(self.ratios),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

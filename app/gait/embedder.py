@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,14 +22,17 @@ from app.gait.layers import prepare_for_inference
 from app.gait.opengait import need_recognition, read_network
 from app.settings import GaitSettings
 from app.stages import BodyEstimator
-from app.types import Bytes, Embedding, Floats, GaitSequence
+from app.types import PICTURE, Bytes, Embedding, Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, metadata_of
 from app.weights.devices import runtime_of, torch_device
 
 # Bounds the memory to about 0.1 GB. Smaller chunks are no faster, and slower on a busy machine
 # (tests/benchmarks/gait.py).
 CHUNK = 32
+_CHUNK_IN_COLOUR = 4
 _ROWS = 64
+_SIDE = 128
+"""Rows and columns of a whole box in colour, whatever its shape."""
 
 Maps: TypeAlias = NDArray[Any]
 """A walk as a network sees it, frames first: pictures uint8 (T, ..., 64, 64), or keypoints float32 (T, 17, 3)."""
@@ -56,6 +60,29 @@ def _parts(walk: GaitSequence) -> Bytes:
     return walk.parts
 
 
+def _pictures(walk: GaitSequence) -> tuple[Bytes, Floats]:
+    if walk.pictures is None or walk.ratios is None:
+        raise SettingsError("The gait network looks at people in colour, but a walk has no pictures.")
+    return walk.pictures, walk.ratios
+
+
+def _in_colour(walk: GaitSequence) -> Bytes:
+    return np.ascontiguousarray(_pictures(walk)[0][..., :3].transpose(0, 3, 1, 2))
+
+
+def _boxes_in_colour(walk: GaitSequence) -> tuple[Maps, ...]:
+    """Return the shapes of the boxes, (T,), and the boxes alone, (T, 3, 128, 128) and (T, 128, 128)."""
+    pictures, ratios = _pictures(walk)
+    boxes = np.empty((len(pictures), _SIDE, _SIDE, 4), np.uint8)
+    for index, (picture, ratio) in enumerate(zip(pictures, ratios.tolist(), strict=True)):
+        rows, columns = PICTURE
+        width = min(max(1, round(rows * ratio)), columns)
+        left = (columns - width) // 2
+        boxes[index] = cv2.resize(picture[:, left : left + width], (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
+    seen = boxes.transpose(0, 3, 1, 2)
+    return ratios, np.ascontiguousarray(seen[:, :3]), np.ascontiguousarray(seen[:, 3])
+
+
 INPUTS: dict[tuple[str, ...], MakeInput] = {
     ("silhouettes",): lambda walk: (walk.silhouettes,),
     ("heatmaps",): lambda walk: (_skeleton(walk),),
@@ -65,6 +92,8 @@ INPUTS: dict[tuple[str, ...], MakeInput] = {
     ("silhouettes with parsing",): lambda walk: (np.stack([walk.silhouettes, _parts(walk)], 1),),
     ("silhouettes", "smpl"): lambda walk: (walk.silhouettes,),
     ("parsing", "smpl"): lambda walk: (_parts(walk),),
+    ("pictures",): lambda walk: (_in_colour(walk),),
+    ("box ratios", "pictures", "silhouettes of whole boxes"): _boxes_in_colour,
 }
 """How the pictures that networks take are made from a walk: uint8 (T, 64, 64), or (T, channels, 64, 64).
 
@@ -76,10 +105,6 @@ _FITTED = (
     "its SMPL parameters are those of a body that is fitted here to keypoints, with SMPL's mean shape, not those of "
     "the estimator it was trained with"
 )
-_MEANT = {
-    "pictures": "pictures of people in colour",
-}
-"""Names of inputs that need a word more."""
 
 
 def input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
@@ -95,13 +120,13 @@ def input_of(network: EmbeddingNetwork, path: Path) -> MakeInput:
     need_recognition(network, path)
     if network.inputs not in INPUTS:
         known = ", ".join(" and ".join(inputs) for inputs in [*INPUTS, ("keypoints",)])
-        taken = " and ".join(_MEANT.get(name, name) for name in network.inputs)
+        taken = " and ".join(network.inputs)
         raise CheckpointError(
             f"{path} is a {network.family} network, which takes {taken}, but walks in videos give only {known}. "
             f"{advice}"
         )
     rows, columns = network.input_size
-    if rows != _ROWS:
+    if rows != _ROWS and "pictures" not in network.inputs:
         raise CheckpointError(
             f"{path} is a {network.family} network, which takes silhouettes of {rows} rows and {columns} columns, "
             f"but walks in videos give {_ROWS} rows. {advice}"
@@ -165,6 +190,7 @@ class NetworkEmbedder:
             keypoints=isinstance(self._network, JointNetwork) or "heatmaps" in self._sees or "smpl" in self._sees,
             parts="parsing" in self._sees,
             body="smpl" in self._sees,
+            pictures="pictures" in self._sees,
         )
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
@@ -211,9 +237,10 @@ class NetworkEmbedder:
         frames = np.concatenate(silhouettes)
         owner = np.repeat(np.arange(len(silhouettes)), [len(walk) for walk in silhouettes])
         pooled: dict[int, Tensor] = {}
-        for start in range(0, len(frames), CHUNK):
-            maps = network.frame_features(self._tensor(frames[start : start + CHUNK])[0, :, None])
-            walks, counts = np.unique(owner[start : start + CHUNK], return_counts=True)
+        chunk = _CHUNK_IN_COLOUR if self.card.pictures else CHUNK
+        for start in range(0, len(frames), chunk):
+            maps = network.frame_features(self._tensor(frames[start : start + chunk])[0, :, None])
+            walks, counts = np.unique(owner[start : start + chunk], return_counts=True)
             for walk, part in zip(walks.tolist(), torch.split(maps, counts.tolist()), strict=True):
                 peak = part.amax(0)
                 pooled[walk] = torch.maximum(pooled[walk], peak) if walk in pooled else peak
@@ -225,9 +252,10 @@ class NetworkEmbedder:
         if isinstance(network, JointNetwork):
             return network.prepared(torch.tensor(walk[None])).to(self._device, self._type)
         assert isinstance(network, PictureNetwork)
-        if walk.ndim == 2:  # SMPL parameters
+        if walk.ndim < 3:  # SMPL parameters, or the shapes of boxes
             return torch.from_numpy(walk[None]).to(self._device, self._type)
         margin = (walk.shape[-1] - network.input_size[1]) // 2
         cut = network.input_of(torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin]))
-        network.check(cut)
+        if not self.card.pictures:
+            network.check(cut)
         return cut.to(self._device, self._type)

@@ -43,17 +43,16 @@ def embed(model: GaitModel, walks: Sequence[GaitSequence]) -> list[Embedding]:
 def _without_legs(walk: GaitSequence) -> GaitSequence:
     """Return the beginning of a walk with half the body, and with short legs where it has keypoints."""
     walk = walk.part(slice(_FRAMES))
-    silhouettes, keypoints, parts = walk.silhouettes.copy(), walk.keypoints, walk.parts
-    rows = slice(silhouettes.shape[1] // 2, None)
-    silhouettes[:, rows] = 0
-    if parts is not None:
-        parts = parts.copy()
-        parts[:, rows] = 0
+    silhouettes, keypoints = walk.silhouettes.copy(), walk.keypoints
+    parts, pictures = (None if each is None else each.copy() for each in (walk.parts, walk.pictures))
+    for each in (silhouettes, parts, pictures):
+        if each is not None:
+            each[:, each.shape[1] // 2 :] = 0
     if keypoints is not None:
         keypoints = keypoints.copy()
         hips = keypoints[:, _HIPS, :2].mean(axis=1, keepdims=True)
         keypoints[:, _LEGS, :2] = (keypoints[:, _LEGS, :2] + hips) / 2
-    return replace(walk, silhouettes=silhouettes, keypoints=keypoints, parts=parts)
+    return replace(walk, silhouettes=silhouettes, keypoints=keypoints, parts=parts, pictures=pictures)
 
 
 def embedding(parts: Floats, card: ModelCard, frames: int, pieces: Floats | None = None) -> Embedding:

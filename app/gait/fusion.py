@@ -69,6 +69,7 @@ class Fusion:
             keypoints=any(card.keypoints for card in cards),
             parts=any(card.parts for card in cards),
             body=any(card.body for card in cards),
+            pictures=any(card.pictures for card in cards),
         )
 
     @property

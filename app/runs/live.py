@@ -281,6 +281,7 @@ class Watcher:
             self._watch,
             self.stages.pose,
             self.stages.parser,
+            self.stages.gait.card.pictures,
         ):
             person = self._people[cut.track_id]
             person.cuts.append(cut)

@@ -88,8 +88,9 @@ def _follow(reader: VideoReader, name: str, run: Run, store: archive.ArchiveWrit
 
         is_empty = True
         for walk in walks(
-            detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose, stages.parser
-        ):
+            detected, info, tracker, stages.segmenter, stages.settings, watch, count, stages.pose, stages.parser,
+            stages.gait.card.pictures,
+        ):  # fmt: skip
             is_empty = False
             store.add(walk)
             yield walk

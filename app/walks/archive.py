@@ -79,6 +79,7 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
             for section in ("video", "detector", "track", "segmenter", "quality")
         },
         "max_frames": settings.gait.max_frames,
+        "pictures": cards["gait"].pictures,
         "code": code_digest(_CODE),
         "libraries": library_versions(),
     }
@@ -132,6 +133,8 @@ class ArchiveWriter:
                 arrays["keypoints"] = sequence.keypoints
             if sequence.parts is not None:
                 arrays["parts"] = sequence.parts
+            if sequence.pictures is not None and sequence.ratios is not None:
+                arrays |= {"pictures": sequence.pictures, "ratios": sequence.ratios}
         for name, array in arrays.items():
             with self._archive.open(f"{track.track_id}/{name}.npy", "w") as stream:
                 np.save(stream, array, allow_pickle=False)
@@ -179,12 +182,16 @@ def _read_walk(archive: zipfile.ZipFile, track_id: int) -> Walk:
         loaded: np.ndarray = np.load(io.BytesIO(archive.read(f"{track_id}/{name}.npy")), allow_pickle=False)
         return loaded
 
+    def kept(name: str) -> np.ndarray | None:
+        return array(name) if f"{track_id}/{name}.npy" in names else None
+
     about = json.loads(archive.read(f"{track_id}/walk.json"))
     sequence = None
     if f"{track_id}/silhouettes.npy" in names:
-        keypoints = array("keypoints") if f"{track_id}/keypoints.npy" in names else None
-        parts = array("parts") if f"{track_id}/parts.npy" in names else None
-        sequence = GaitSequence(array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints, parts)
+        keypoints, parts, pictures, ratios = map(kept, ("keypoints", "parts", "pictures", "ratios"))
+        sequence = GaitSequence(
+            array("silhouette_frames"), array("silhouettes"), about["fps"], keypoints, parts, pictures, ratios
+        )
     track = Track(track_id, array("frames"), array("boxes"), array("scores"))
     return Walk(track, sequence, about["reason"])
 

@@ -20,6 +20,7 @@ from app.stages import Detector, Parser, PoseEstimator, Segmenter, Tracker
 from app.types import Bytes, Detections, Floats, Frame, GaitSequence, PartMap, Track, TrackedBoxes, VideoInfo
 from app.video.looks import Looks
 from app.video.prefetch import bytes_of
+from app.walks.pictures import MOST, picture
 from app.walks.quality import Reason, frame_reason, occlusion, walk_reason
 from app.walks.silhouette import cut, normalise, normalise_parts, parts_of
 
@@ -43,7 +44,8 @@ class Walk:
 class CutOut:
     """One person in one frame: the silhouette (64, 64), or why it is missing.
 
-    Keypoints (17, 3) and body parts (64, 64) are there where they are wanted.
+    Keypoints (17, 3), body parts (64, 64) and a picture with the shape of its box (`app.walks.pictures.picture`) are
+    there where they are wanted.
     """
 
     track_id: int
@@ -51,6 +53,7 @@ class CutOut:
     silhouette: Bytes | None = None
     keypoints: Floats | None = None
     parts: Bytes | None = None
+    picture: tuple[Bytes, float] | None = None
     reason: Reason | None = None
 
 
@@ -98,14 +101,20 @@ def walk_of(
     frames, corners, scores = zip(*boxes, strict=True)
     track = Track(track_id, np.array(frames), np.stack(corners).astype(np.float32), np.array(scores, np.float32))
     complete = [
-        (cut.frame_index, cut.silhouette, cut.keypoints, cut.parts) for cut in cuts if cut.silhouette is not None
+        (cut.frame_index, cut.silhouette, cut.keypoints, cut.parts, cut.picture)
+        for cut in cuts
+        if cut.silhouette is not None
     ]
     sequence = None
     if complete:
-        indices, silhouettes, keypoints, parts = zip(*complete, strict=True)
+        indices, silhouettes, keypoints, parts, seen = zip(*complete, strict=True)
         joints = np.stack(keypoints) if keypoints[0] is not None else None
         labels = np.stack(parts) if parts[0] is not None else None
-        sequence = GaitSequence(np.array(indices), np.stack(silhouettes), float(info.fps), joints, labels)
+        pictures = np.stack([one for one, _ in seen]) if seen[0] is not None else None
+        ratios = np.array([ratio for _, ratio in seen], np.float32) if seen[0] is not None else None
+        sequence = GaitSequence(
+            np.array(indices), np.stack(silhouettes), float(info.fps), joints, labels, pictures, ratios
+        )
     return Walk(track, sequence, walk_reason(track, sequence, dropped, info, settings))
 
 
@@ -147,6 +156,7 @@ def walks(
     after_batch: Callable[[list[Frame]], None] = lambda frames: None,
     pose: PoseEstimator | None = None,
     parser: Parser | None = None,
+    pictures: bool = False,
 ) -> Iterator[Walk]:
     """Follow everybody and cut silhouettes. Yield each walk when its person has been gone long enough.
 
@@ -160,6 +170,7 @@ def walks(
         after_batch: called with each batch of frames when it is done.
         pose: finds the joints of the people who are cut out; None for walks without keypoints.
         parser: finds the parts of their bodies; None for walks without them.
+        pictures: whether walks get pictures in colour. They then have fewer frames: `app.walks.pictures.MOST`.
 
     Yields:
         Walks in the order in which they end; those that end together by rising track id.
@@ -168,6 +179,7 @@ def walks(
     patience = math.ceil(settings.track.lost_seconds * fps) + 1
     open_tracks: dict[int, _OpenTrack] = {}
     looks, before = Looks(fps, settings.video.looks), -1
+    limit = min(settings.gait.max_frames, MOST // 2) if pictures else settings.gait.max_frames
 
     def close(person: _OpenTrack) -> Walk:
         return walk_of(person.track_id, person.boxes, person.cuts, person.dropped, info, settings.quality)
@@ -180,8 +192,8 @@ def walks(
             _record(open_tracks, frame.index, tracked)
             looked.append((frame, tracked))
             before = frame.index
-        for cut_person in cut_out(looked, info, segmenter, settings, watch, pose, parser):
-            open_tracks[cut_person.track_id].add(cut_person, settings.gait.max_frames)
+        for cut_person in cut_out(looked, info, segmenter, settings, watch, pose, parser, pictures):
+            open_tracks[cut_person.track_id].add(cut_person, limit)
         after_batch(frames)
         last = frames[-1].index
         for track_id in [i for i, person in open_tracks.items() if last - person.boxes[-1][0] > patience]:
@@ -198,6 +210,7 @@ def cut_out(
     watch: Stopwatch,
     pose: PoseEstimator | None = None,
     parser: Parser | None = None,
+    pictures: bool = False,
 ) -> Iterator[CutOut]:
     """Yield the silhouette of everybody in some frames, or the reason why there is none; see `walks`."""
     threshold = settings.segmenter.threshold if settings.segmenter.threshold is not None else segmenter.threshold
@@ -244,7 +257,10 @@ def cut_out(
             if silhouette is None:
                 yield CutOut(track_id, frame.index, reason=Reason.NO_SILHOUETTE)
             else:
-                yield CutOut(track_id, frame.index, silhouette, keypoints, parts)
+                with watch.measure("silhouettes"):
+                    wanted = pictures and mask is not None
+                    seen = picture(frame.image, tracked.boxes[row], matte, mask) if wanted else None
+                yield CutOut(track_id, frame.index, silhouette, keypoints, parts, seen)
 
 
 def _record(open_tracks: dict[int, _OpenTrack], index: int, tracked: TrackedBoxes) -> None:

@@ -119,7 +119,7 @@ def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | 
         where no body is found, or where the body is less than half as high as the box or too thin to be whole.
     """
     height = float(box[3] - box[1])
-    left, top, right, bottom = _around(box, matte)
+    left, top, right, bottom = around(box, matte)
     if left >= right or top >= bottom:
         return None
     alpha = matte.alpha[top:bottom, left:right]
@@ -135,7 +135,7 @@ def cut(matte: Matte, box: Floats, others: Floats, threshold: float) -> Bytes | 
     return _body(mask, height * scale)
 
 
-def _around(box: Floats, matte: Matte) -> tuple[int, int, int, int]:
+def around(box: Floats, matte: Matte) -> tuple[int, int, int, int]:
     """Return the part of a matte that `cut` looks at: its left, top, right and bottom px in the matte."""
     x1, y1, x2, y2 = (float(value) for value in box)
     margin = _MARGIN * (y2 - y1)
@@ -150,7 +150,7 @@ def _around(box: Floats, matte: Matte) -> tuple[int, int, int, int]:
 
 def parts_of(found: PartMap, matte: Matte, box: Floats, shape: tuple[int, int]) -> Bytes:
     """Return the labels of what `cut` has made of a matte and a box: uint8 of its `shape` (h, w)."""
-    left, top, right, bottom = _around(box, matte)
+    left, top, right, bottom = around(box, matte)
     height, width = matte.alpha.shape
     whole = np.zeros((height, width), np.uint8)
     # Both maps are of the same frame, but their margins may differ.

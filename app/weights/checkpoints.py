@@ -94,11 +94,12 @@ class CheckpointFile:
         keypoints: bool = False,
         parts: bool = False,
         body: bool = False,
+        pictures: bool = False,
     ) -> ModelCard:
         """Return the card of a model that was loaded from this file; see `ModelCard`."""
         return ModelCard(
             stage, name, self.origin, licence, self.path, self.sha256(), runtime, note, keypoints=keypoints,
-            parts=parts, body=body,
+            parts=parts, body=body, pictures=pictures,
         )  # fmt: skip
 
 

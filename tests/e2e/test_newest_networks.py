@@ -15,6 +15,7 @@ from app.cli.main import main
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.biggergait import BiggerGait
 from app.gait.models.gaitbase import GaitBase
+from app.gait.models.gaitedge import GaitEdge
 from app.gait.models.parsinggait import ParsingGait
 from app.gait.models.smplgait import SMPLGait
 from app.gait.models.swingait import SwinGait
@@ -22,6 +23,7 @@ from app.gait.models.xgait import XGait
 from app.gait.opengait import to_theirs
 from app.gait.opengait.saving import architecture_for
 from app.types import BODY_PARTS, BodyMotion, GaitSequence
+from app.walks.archive import read_walks
 from tests.contract.samples import shake
 from tests.e2e.conftest import Demo
 
@@ -113,15 +115,35 @@ def test_a_run_with_smplgait_fits_each_body_once(demo: Demo, tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("BiggerGait-40000.pt", ("takes pictures of people in colour", "python -m app evaluate")),
         ("ScoNet-20000.pt", ("screens for scoliosis", "do not tell who walks")),
     ],
 )
-def test_what_a_video_does_not_give_is_said(demo: Demo, tmp_path: Path, name: str, says: tuple[str, ...]) -> None:
-    if "BiggerGait" in name:
-        network: EmbeddingNetwork = BiggerGait(8, 2, 2, 16, 5, 2, 1, 4, 3, (4, 4, 4, 4), channels=5, classes=4)
-    else:
-        network = GaitBase(WIDTHS, classes=3)
-    path = put(network, tmp_path / name)
+def test_what_does_not_tell_people_apart_is_refused(
+    demo: Demo, tmp_path: Path, name: str, says: tuple[str, ...]
+) -> None:
+    path = put(GaitBase(WIDTHS, classes=3), tmp_path / name)
     ended = demo("--probe", "probe1", "--output", tmp_path / "out", "--gait-checkpoint", path)
     ended.failed_with(name, *says)
+
+
+@pytest.mark.parametrize("family", ["biggergait", "gaitedge"])
+def test_a_run_with_people_in_colour(demo: Demo, tmp_path: Path, family: str) -> None:
+    torch.manual_seed(0)
+    network: EmbeddingNetwork = (
+        BiggerGait(64, 2, None, 16, 5, 2, 1, 4, 3, (4, 4, 4, 4), channels=5, classes=4)
+        if family == "biggergait"
+        else GaitEdge((2, 3, 4, 5), (4, 4, 6, 6), channels=5, classes=4)
+    )
+    path = put(network, tmp_path / f"{network.family}-40000.pt")
+    out = tmp_path / "out"
+    ended = demo("--probe", "probe1", "--output", out, "--gait-checkpoint", path, "--set", "gait.max_frames=8")
+    assert ended.code == 0, ended.out + ended.err
+    (results,) = (out / "OutputVideos").glob("*/results.json")
+    report = json.loads(results.read_text(encoding="utf-8"))
+    assert report["models"]["gait"]["name"].startswith(family)
+    assert any(track["identity"] for track in report["gallery"]["tracks"])
+    kept = [walk.sequence for path in (out / "cache").glob("*.zip") for walk in read_walks(path)]
+    assert any(walk is not None and walk.pictures is not None for walk in kept)
+    again = demo("--probe", "probe1", "--output", out, "--gait-checkpoint", path, "--set", "gait.max_frames=8")
+    assert again.code == 0, again.out + again.err
+    assert "of an earlier run are used" in again.out + again.err
