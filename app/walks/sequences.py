@@ -253,13 +253,13 @@ def cut_out(
                 if part_map is not None and mask is not None:
                     rows_columns = (mask.shape[0], mask.shape[1])
                     parts = normalise_parts(parts_of(part_map, matte, tracked.boxes[row], rows_columns), mask)
+                seen = None
+                if pictures and mask is not None:
+                    seen = picture(frame.image, tracked.boxes[row], matte, mask)
             track_id = int(tracked.track_ids[row])
             if silhouette is None:
                 yield CutOut(track_id, frame.index, reason=Reason.NO_SILHOUETTE)
             else:
-                with watch.measure("silhouettes"):
-                    wanted = pictures and mask is not None
-                    seen = picture(frame.image, tracked.boxes[row], matte, mask) if wanted else None
                 yield CutOut(track_id, frame.index, silhouette, keypoints, parts, seen)
 
 
