@@ -15,7 +15,7 @@ from app.stages import BodyEstimator, GaitModel, PoseEstimator, Run, Stages, Use
 from app.track import ByteTracker
 from app.types import ModelCard
 from app.video.background import SubtractsBackground
-from app.walks.bodies import KeptBodies
+from app.walks.kept import KeptBodies, KeptEmbeddings
 from app.weights.checkpoints import checkpoint_roots
 from app.weights.registry import body_models, detectors, gait_models, parsers, pose_models, segmenters
 
@@ -79,13 +79,13 @@ def build_gait(settings: Settings, roots: tuple[Path, ...]) -> tuple[GaitModel, 
     """Load the gait model, and what fits bodies for it if it needs them; errors as of `build`."""
     gait = gait_models.build(settings.gait, roots)
     calibrated = settings.gait.input == "calibrated"
-    if not calibrated and not gait.card.body:
-        return gait, None
-    body = _body(settings, roots)
+    body = _body(settings, roots) if calibrated or gait.card.body else None
     if gait.card.body:
         assert isinstance(gait, UsesBody)
         gait.body = body
-    if calibrated:
+    if gait.card.pictures:
+        gait = KeptEmbeddings(gait, settings.gait)
+    if calibrated and body is not None:
         from app.walks.calibrated import CalibratedGait  # other runs need nothing of it
 
         gait = CalibratedGait(gait, body)

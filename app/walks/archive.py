@@ -79,7 +79,7 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
             for section in ("video", "detector", "track", "segmenter", "quality")
         },
         "max_frames": settings.gait.max_frames,
-        "pictures": cards["gait"].pictures,
+        "pictures": any(card.pictures for card in cards.values()),
         "code": code_digest(_CODE),
         "libraries": library_versions(),
     }

@@ -122,6 +122,8 @@ def test_the_name_follows_everything_that_shaped_the_walks(tmp_path: Path, monke
         replace(settings, segmenter=replace(settings.segmenter, threshold=0.2)),
     ):
         names.append(archive_path(tmp_path, video, CARDS, changed).name)
+    in_colour = ModelCard("gait", "colour", "given", "none", pictures=True)
+    names.append(archive_path(tmp_path, video, {**CARDS, "gait": in_colour}, settings).name)
     with monkeypatch.context() as changed_code:
         changed_code.setattr(archive, "code_digest", lambda names: "another version of the code")
         names.append(name())

@@ -1,4 +1,4 @@
-"""Bodies that are kept on disk: when they count, and what the names of their files depend on."""
+"""Bodies and embeddings that are kept on disk: when they count, and what the names of their files depend on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.settings import BodySettings
+from app.settings import BodySettings, GaitSettings
 from app.stages import BodyEstimator
-from app.types import BodyMotion, GaitSequence, ModelCard
-from app.walks import bodies
-from app.walks.bodies import KeptBodies
+from app.types import BodyMotion, Embedding, GaitSequence, ModelCard
+from app.walks import kept as keeping
+from app.walks.kept import KeptBodies, KeptEmbeddings
 from app.workspace import clear_cache, in_use
 from tests.walking import seen_walk
 
@@ -103,7 +103,7 @@ def test_whatever_shapes_a_body_makes_it_another_one(
         kept(Counted(), tmp_path).fit([changed])
     for name, value in (("code_digest", "other code"), ("library_versions", {"scipy": "0"})):
         with monkeypatch.context() as changed_program:
-            changed_program.setattr(bodies, name, lambda *_, value=value: value)
+            changed_program.setattr(keeping, name, lambda *_, value=value: value)
             kept(Counted(), tmp_path).fit([walk])
     assert len(list(tmp_path.iterdir())) == 11
 
@@ -145,3 +145,52 @@ def test_clearing_the_cache_deletes_the_bodies(walk: GaitSequence, tmp_path: Pat
         assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
     assert clear_cache(tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
+
+
+class Slow:
+    """A gait model that counts the walks it embeds."""
+
+    card = ModelCard("gait", "slow", "given", "none", Path("slow.pt"), "1" * 64, "torch", pictures=True)
+
+    def __init__(self, pieces: bool = False) -> None:
+        self.count, self.pieces = 0, pieces
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        self.count += len(walks)
+        parts = np.full((2, 3), self.count, np.float32)
+        return [Embedding(parts, self.card.model_id, 7, np.stack([parts] * 4) if self.pieces else None) for _ in walks]
+
+
+def in_colour(walk: GaitSequence) -> GaitSequence:
+    pictures = np.random.default_rng(0).integers(0, 256, (len(walk), 256, 128, 4)).astype(np.uint8)
+    return replace(walk, pictures=pictures, ratios=np.full(len(walk), 0.4, np.float32))
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_each_walk_is_embedded_once(walk: GaitSequence, tmp_path: Path, pieces: bool) -> None:
+    model, walks = Slow(pieces), [in_colour(walk), in_colour(walk.part(slice(3, 9)))]
+    found = []
+    for _ in range(2):
+        keeping = KeptEmbeddings(model, GaitSettings())
+        keeping.keep(tmp_path, fresh=False)
+        found.append(keeping.embed(walks))
+    assert model.count == 2
+    for first, again in zip(*found, strict=True):
+        np.testing.assert_array_equal(first.parts, again.parts)
+        assert (first.model_id, first.frames) == (again.model_id, again.frames) == (Slow.card.model_id, 7)
+        assert (again.pieces is not None) is pieces
+
+
+def test_other_pictures_or_more_frames_are_another_embedding(walk: GaitSequence, tmp_path: Path) -> None:
+    model, seen = Slow(), in_colour(walk)
+    assert seen.pictures is not None
+    pictures = seen.pictures.copy()
+    pictures[2, 100, 50, 1] ^= 1
+    changed = replace(seen, pictures=pictures)
+    for settings, each in (
+        (GaitSettings(), seen), (GaitSettings(), changed), (GaitSettings(max_frames=20), seen), (GaitSettings(), seen),
+    ):  # fmt: skip
+        keeping = KeptEmbeddings(model, settings)
+        keeping.keep(tmp_path, fresh=False)
+        keeping.embed([each])
+    assert model.count == 3
