@@ -252,7 +252,9 @@ class NetworkEmbedder:
         if isinstance(network, JointNetwork):
             return network.prepared(torch.tensor(walk[None])).to(self._device, self._type)
         assert isinstance(network, PictureNetwork)
-        if walk.ndim < 3:  # SMPL parameters, or the shapes of boxes
+        if walk.ndim == 1:  # the shapes of boxes, of which every digit counts
+            return torch.from_numpy(walk[None]).to(self._device)
+        if walk.ndim == 2:  # SMPL parameters
             return torch.from_numpy(walk[None]).to(self._device, self._type)
         margin = (walk.shape[-1] - network.input_size[1]) // 2
         cut = network.input_of(torch.from_numpy(walk[None, ..., margin : walk.shape[-1] - margin]))

@@ -16,7 +16,7 @@ from app.video.prefetch import QUEUE, alone_if_large, bytes_of, prefetched
 from app.video.reader import VideoReader
 from app.walks import archive
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
-from app.walks.kept import Kept
+from app.walks.kept import KeptBodies, KeptEmbeddings
 from app.walks.quality import pace_remark, slow_rate, step_seconds
 from app.walks.sequences import Walk, batched, detections_of, walks
 
@@ -44,7 +44,7 @@ def analyse(video: Path, name: str, run: Run, *, fresh: bool = False) -> Analyse
         cache = run.settings.output.folder / "cache"
         path = archive.archive_path(cache, video, run.stages.cards(), run.settings)
         for stage in (run.stages.body, run.stages.gait):
-            if isinstance(stage, Kept):
+            if isinstance(stage, KeptBodies | KeptEmbeddings):
                 stage.keep(cache, fresh=fresh)
         ending = None if fresh else archive.read_ending(path)
         if ending is not None:

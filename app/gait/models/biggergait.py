@@ -221,6 +221,7 @@ class BiggerGait(FramewiseNetwork):
         body = self.mask(last).float().reshape(-1, 1, *_PATCHES)
         shown = (F.interpolate(body, _MAPS, mode="bilinear", align_corners=False) > 0.5).float()
         groups = torch.split(together, inputs // len(self.reductions), 1)
+        shown = shown.to(frames)  # in the precision of the weights
         return [reduction(group) * shown for reduction, group in zip(self.reductions, groups, strict=True)]
 
     def frame_features(self, frames: Tensor) -> Tensor:

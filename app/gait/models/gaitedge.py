@@ -97,6 +97,7 @@ def aligned(pictures: Tensor, silhouettes: Tensor, ratios: Tensor, size: tuple[i
     t, height, width = pictures.shape
     margin = columns // 2
     padded = F.pad(pictures, (margin, margin))
+    silhouettes = silhouettes.float()  # bfloat16 cannot count the pixels of a body
     filled = silhouettes.sum(2) >= 1
     # A picture without a body is taken whole.
     top = torch.where(filled.any(1), filled.int().argmax(1), 0)
