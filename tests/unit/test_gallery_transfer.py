@@ -17,7 +17,7 @@ import pytest
 from app.errors import GalleryError, OutputError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk, Person
-from app.gallery.transfer import read_gallery, write_gallery
+from app.gallery.transfer import VERSION, read_gallery, write_gallery
 from app.types import Embedding, GaitSequence, Measure
 from tests.progress import Interrupted, Remembered
 
@@ -192,7 +192,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
             list(read_gallery(file))
     with pytest.raises(GalleryError, match="cannot be read: No such file"):
         list(read_gallery(tmp_path / "missing"))
-    header = {"kind": "header", "format": "gaitprint gallery", "version": 3, "made": "2026-01-01T00:00:00Z"}
+    header = {"kind": "header", "format": "gaitprint gallery", "version": VERSION + 1, "made": "2026-01-01T00:00:00Z"}
     file.write_bytes(gzip.compress(json.dumps(header).encode()))
     with pytest.raises(GalleryError, match="newer Gaitprint"):
         list(read_gallery(file))
