@@ -30,6 +30,12 @@ def batch(
             "machine. Its machines must see the same files.",
         ),
     ] = None,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            help="Where results go: a folder, or an address such as s3://BUCKET/FOLDER. Default: OUTPUT/batch."
+        ),
+    ] = None,
     *,
     settings: Settings,
     fresh: FreshOption = False,
@@ -48,13 +54,15 @@ def batch(
     failed, there = [], 0
     with ProgressBars(transient=True) as bars, bars.stage("Naming videos", len(paths)) as advance:
         count = workers or os.cpu_count() or 1
-        for outcome in name_batch(paths, gallery_db, settings, workers=count, cluster=cluster, fresh=fresh):
+        for outcome in name_batch(
+            paths, gallery_db, settings, workers=count, cluster=cluster, results=results, fresh=fresh
+        ):
             advance(1)
             there += outcome.was_there
             if outcome.reason is not None:
                 failed.append(f"{outcome.video}: {outcome.reason}")
     done = len(paths) - len(failed)
     already = f", {there} of them before" if there else ""
-    say(f"Named {done} of {len(paths)} videos{already}. Results: {settings.output.folder / 'batch'}")
+    say(f"Named {done} of {len(paths)} videos{already}. Results: {results or settings.output.folder / 'batch'}")
     if failed:
         raise VideoError("\n".join(failed))

@@ -10,13 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.errors import GaitprintError
-from app.files import as_text, explained, written_whole
+from app.files import as_text
 from app.gallery.opening import Place, open_store
 from app.gallery.store import GalleryStore
 from app.progress import Silent
 from app.results.report import to_json
 from app.runs.build import build
 from app.runs.identify import identify
+from app.runs.storage import storage_at
 from app.settings import Settings
 from app.stages import Run, Stages
 from app.video.sources import distinct_names
@@ -28,10 +29,13 @@ _KEY = ".made-of"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a video: the folder of its results, whether they were there already, and why there are none."""
+    """What became of a video: the place of its results, whether they were there already, and why there are none.
+
+    `folder` is a folder, or the address of one in a shared storage.
+    """
 
     video: Path
-    folder: Path
+    folder: Path | str
     was_there: bool = False
     reason: str | None = None
 
@@ -43,6 +47,7 @@ def name_batch(
     *,
     workers: int = 1,
     cluster: str | None = None,
+    results: str | None = None,
     fresh: bool = False,
 ) -> Iterator[Outcome]:
     """Name the walkers of each video after the people of a gallery, and yield what became of each.
@@ -55,39 +60,40 @@ def name_batch(
         gallery: the gallery's file or address, which every worker opens.
         settings: how videos are analysed and walks compared.
         workers: how many processes work side by side on this machine.
+        results: where results go in place of ``<output folder>/batch``: another folder, or an address that fsspec
+            knows, such as ``s3://bucket/folder``. What was found in a video stays in the output folder's cache.
         cluster: the address of a cluster that does the work instead, see `app.workers.on_cluster`. Its machines must
             see the videos, the gallery and the output folder under the same paths.
         fresh: whether everything is made anew.
 
     Raises:
-        MissingExtraError: a cluster is named and Ray is not installed.
+        MissingExtraError: a cluster or an address is named, and its package is not installed.
         GaitprintError: a worker was killed, or the cluster cannot be reached. Done work is kept; call it again.
     """
     names = distinct_names(videos)
-    folder = settings.output.folder / "batch"
+    is_address = results is not None and "://" in results
+    folder = Path(results) if results is not None else settings.output.folder / "batch"
     if cluster is not None:  # its workers have working folders of their own
         videos, folder = [video.absolute() for video in videos], folder.absolute()
         gallery = gallery.absolute() if isinstance(gallery, Path) else gallery
         settings = replace(settings, output=replace(settings.output, folder=settings.output.folder.absolute()))
-    todo = [(video, folder / name, gallery, settings, fresh) for video, name in zip(videos, names, strict=True)]
+    places = [f"{str(results).rstrip('/')}/{name}" if is_address else folder / name for name in names]
+    todo = [(video, place, gallery, settings, fresh) for video, place in zip(videos, places, strict=True)]
     yield from on_cluster(_name, todo, cluster) if cluster is not None else side_by_side(_name, todo, workers)
 
 
-def _name(video: Path, folder: Path, gallery: Place, settings: Settings, fresh: bool) -> Outcome:
-    results, note = folder / "results.json", folder / _KEY
+def _name(video: Path, folder: Path | str, gallery: Place, settings: Settings, fresh: bool) -> Outcome:
+    storage = storage_at(folder)
     try:
         stages = _stages(settings)
         with open_store(gallery, create=False) as store:
             key = _key(video, store, stages)
-            if not fresh and results.is_file() and note.is_file() and note.read_text(encoding="utf-8") == key:
+            if not fresh and storage.read(_KEY) == key and storage.read("results.json") is not None:
                 return Outcome(video, folder, was_there=True)
-            with explained(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                note.unlink(missing_ok=True)  # until the new results are there, they are of something else
+            storage.remove(_KEY)  # until the new results are there, they are of something else
             report = identify([video], store, Run(stages, Silent()), fresh=fresh).report()
-        for path, text in ((results, to_json(report)), (note, key)):
-            with written_whole(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        for name, text in (("results.json", to_json(report)), (_KEY, key)):
+            storage.write(name, text)
     except GaitprintError as error:
         return Outcome(video, folder, reason=as_text(error))
     return Outcome(video, folder)

@@ -67,3 +67,21 @@ def test_a_video_that_cannot_be_used_stops_no_other(studio: Path, gallery: Path,
     output = run(studio, gallery, tmp_path / "out", str(broken), "--workers", "1", code=1)
     assert "Named 2 of 3 videos" in output
     assert set(results(tmp_path / "out")) == {"probe1", "probe2"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "memory"])
+def test_results_go_where_they_are_wanted(studio: Path, gallery: Path, tmp_path: Path, kind: str) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="needs fsspec, which comes with torch")
+    place = {"folder": f"{tmp_path}/there", "file": f"file://{tmp_path}/there", "memory": "memory://there"}[kind]
+    workers = "1" if kind == "memory" else "2"  # only this process has that memory
+    said = run(studio, gallery, tmp_path / "out", "--workers", workers, "--results", place)
+    assert place in said.replace(" ", "")
+    assert "2 of them before" in run(studio, gallery, tmp_path / "out", "--workers", workers, "--results", place)
+    assert not (tmp_path / "out" / "batch").exists()
+    files, folder = fsspec.core.url_to_fs(place)
+    run(studio, gallery, tmp_path / "straight", "--workers", "1")
+    for name in ("probe1", "probe2"):
+        found = json.loads(files.cat_file(f"{folder}/{name}/results.json"))
+        for key in ("created", "timings", "run", "settings", "peak_memory_mb"):
+            found.pop(key, None)
+        assert found == results(tmp_path / "straight")[name]

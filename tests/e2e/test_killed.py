@@ -1,4 +1,4 @@
-"""kill -9 of a watch at any moment: no event that was confirmed is lost, or doubled without being recognisable."""
+"""kill -9 of a watch and of a batch at any moment: what was confirmed is neither lost nor doubled unrecognisably."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,54 @@ def test_no_event_of_a_watch_that_was_acknowledged_is_lost_or_doubled(
         assert kept[event["id"]] == event, "whatever the webhook got is in the file"
     last = found[-1]["id"].partition("-")[0]
     assert {one["id"] for one in arrived if one["id"].startswith(last)} == {one for one in kept if one.startswith(last)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_batch_goes_on_where_it_was_killed(studio: Path, gallery: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "archive"
+    videos.mkdir()
+    for number in range(6):
+        source = studio / "input_videos" / f"probe{1 + number % 2}.mp4"
+        (videos / f"{number}.mp4").write_bytes(source.read_bytes())
+    sets = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    moments = random.Random(3)
+
+    def words(output: str) -> list[str]:
+        return ["batch", str(videos), "--gallery-db", str(gallery), "--workers", "2", "--output", output, *sets]
+
+    def results(output: str) -> dict[str, Path]:
+        return {path.parent.name: path for path in (tmp_path / output / "batch").glob("*/results.json")}
+
+    def content(path: Path) -> Any:
+        report = json.loads(path.read_text())
+        return {key: report[key] for key in ("probes", "gallery", "models") if key in report}
+
+    assert program(tmp_path, *words("straight")).wait(PATIENCE) == 0
+    stamps: dict[str, int] = {}
+    for number in range(4):
+        process = program(tmp_path, *words("killed"))
+        wanted = min(len(stamps) + number % 2, 5)
+        wait_for(lambda wanted=wanted: (tmp_path / "killed").exists() and len(results("killed")) >= wanted, process)
+        time.sleep(moments.uniform(0, 3))
+        kill(process)
+        time.sleep(3)  # its workers end with it
+        there = results("killed")
+        assert set(stamps) <= set(there), f"kill {number} lost a result"
+        for path in there.values():
+            json.loads(path.read_text())
+        stamps = {name: path.stat().st_mtime_ns for name, path in there.items()}
+    process = program(tmp_path, *words("killed"))
+    assert process.wait(PATIENCE) == 0
+    straight, killed = results("straight"), results("killed")
+    assert set(killed) == set(straight) == {str(number) for number in range(6)}
+    for name, path in killed.items():
+        assert content(path) == content(straight[name])
+    for path in killed.values():
+        assert {file.name for file in path.parent.iterdir()} == {"results.json", ".made-of"}, "no half files are left"
+    with SqliteGallery(gallery) as store:
+        named = Counter(str(event.details["video"]) for event in store.log(None, ["identify"]))
+    assert all(named[f"{number}.mp4"] >= 2 for number in range(6)), "each video is in the log for each of both ways"
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
