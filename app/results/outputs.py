@@ -176,24 +176,27 @@ def _write_video(
             if (picture_of_video := poster.jpeg()) is not None:
                 (crops_folder / "video.jpg").write_bytes(picture_of_video)
             if run.settings.body.show and run.stages.body is not None:
-                _write_bodies(named.video, run.stages.body, crops_folder)
+                _write_bodies(named.video, run, run.stages.body, crops_folder)
     with run.watch.measure("write"):
         pictures = _write_walks(named.video, output, crops_folder)
     return ShownVideo(named.report, folder / name, pictures, poster.jpeg())
 
 
-def _write_bodies(video: AnalysedVideo, estimator: BodyEstimator, folder: Path) -> None:
+def _write_bodies(video: AnalysedVideo, run: Run, estimator: BodyEstimator, folder: Path) -> None:
     """Fit a body to every walk that can be used; write ``N-body.jpg`` for track N, and ``gait.csv``."""
     from app.body.measures import Gait, measures_of
     from app.results.bodies import body_picture  # SciPy is slow to import
 
     walks = {}
-    for walk, sequence in video.sequences():
-        if walk.reason is not None or sequence is None or sequence.keypoints is None:
-            continue
-        (motion,) = estimator.fit([sequence])
-        walks[walk.track.track_id] = measures_of(motion)
-        (folder / f"{walk.track.track_id}-body.jpg").write_bytes(body_picture(motion, Gait.of(motion)))
+    with run.progress.stage(f"{video.name}: fit bodies", sum(walk.reason is None for walk in video.walks)) as advance:
+        for walk, sequence in video.sequences():
+            if walk.reason is not None:
+                continue
+            if sequence is not None and sequence.keypoints is not None:
+                (motion,) = estimator.fit([sequence])
+                walks[walk.track.track_id] = measures_of(motion)
+                (folder / f"{walk.track.track_id}-body.jpg").write_bytes(body_picture(motion, Gait.of(motion)))
+            advance(1)
     write_gait_table(walks, folder / "gait.csv")
 
 
