@@ -63,7 +63,7 @@ def pictures_of(folder: Path, tracks: Mapping[int, GaitSequence | None]) -> dict
             parts = None if sequence.parts is None else sequence.parts[:, :, _BODY]
             strip = _strip(sequence.frame_indices, silhouettes, parts, sequence.fps)
             energy = _energy(silhouettes)
-        gait = [(measure.name, _text(measure)) for measure in figures.get(number, ())]
+        gait = tuple((measure.name, _text(measure)) for measure in figures.get(number, ()))
         found[number] = TrackPictures(crop, strip, energy, body, gait)
     return found
 

@@ -138,7 +138,7 @@ def test_a_walk_that_changes_hands_is_found_with_its_new_owner(gallery: SqliteGa
 class Brightness:
     """A gait model: means of a walk's silhouettes."""
 
-    card = ModelCard("gait", "m", "weight-free", "Apache-2.0")
+    card = ModelCard("gait", "another", "weight-free", "Apache-2.0")
 
     def embed(self, walks: list[GaitSequence]) -> list[Embedding]:
         return [Embedding(np.full(SHAPE, one.silhouettes.mean(), np.float32), self.card.model_id, 5) for one in walks]
@@ -147,9 +147,10 @@ class Brightness:
 def test_a_walk_that_is_embedded_again_is_found_by_its_new_embedding_alone(gallery: SqliteGallery) -> None:
     fill(gallery, made(600))
     model, pictures = Brightness(), np.full((5, 64, 64), 200, np.uint8)
-    old = Embedding(made(1, seed=5)[0], "m", 5)
-    gallery.enrol("Old", [NewWalk(old, "b.mp4", silhouettes=GaitSequence(np.arange(5), pictures, 25.0))], consent="yes")
+    old, sequence = Embedding(made(1, seed=5)[0], "m", 5), GaitSequence(np.arange(5), pictures, 25.0)
+    gallery.enrol("Old", [NewWalk(old, "b.mp4", silhouettes=sequence)], consent="yes")
     (walk,) = gallery.walks("Old")
     assert gallery.search([old], 1)[0][0].walk_id == walk.walk_id
     gallery.re_embed(model)  # type: ignore[arg-type]
     assert gallery.search([old], 1)[0][0].walk_id != walk.walk_id
+    assert gallery.search(model.embed([sequence]), 1)[0][0].walk_id == walk.walk_id
