@@ -62,7 +62,10 @@ def _parts(walk: GaitSequence) -> Bytes:
 
 def _pictures(walk: GaitSequence) -> tuple[Bytes, Floats]:
     if walk.pictures is None or walk.ratios is None:
-        raise SettingsError("The gait network looks at people in colour, but a walk has no pictures.")
+        raise SettingsError(
+            "The gait network looks at people in colour, but a walk has no pictures. Walks in videos have them; those "
+            "of data sets and the silhouettes that a gallery keeps do not."
+        )
     return walk.pictures, walk.ratios
 
 

@@ -114,3 +114,19 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
         str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
         for path in sorted(folder.rglob("*"))
     }
+
+
+@pytest.fixture
+def gallery(studio: Path, tmp_path: Path) -> Path:
+    """A gallery of Anna and Ben, who are enrolled from the studio's gallery video."""
+    from app.gallery.sqlite import SqliteGallery
+    from app.runs.enrol import enrol_walks
+    from app.stages import Run
+    from app.walks.analyse import analyse
+    from tests.e2e.test_live import stages
+
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(tmp_path / "own")))
+    with SqliteGallery(tmp_path / "gallery.db") as store:
+        for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
+            store.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
+    return tmp_path / "gallery.db"

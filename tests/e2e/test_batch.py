@@ -12,10 +12,6 @@ from typer.testing import CliRunner
 
 from app.cli.main import app as cli
 from app.gallery.sqlite import SqliteGallery
-from app.runs.enrol import enrol_walks
-from app.stages import Run
-from app.walks.analyse import analyse
-from tests.e2e.test_live import stages
 
 MODELS = ("detector.name=motion", "segmenter.name=motion", "gait.name=gei", "match.threshold=0.9")
 
@@ -35,15 +31,6 @@ def results(output: Path) -> dict[str, Any]:
         for key in ("created", "timings", "run", "settings", "peak_memory_mb"):
             report.pop(key, None)
     return found
-
-
-@pytest.fixture
-def gallery(studio: Path, tmp_path: Path) -> Path:
-    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(tmp_path / "own")))
-    with SqliteGallery(tmp_path / "gallery.db") as store:
-        for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
-            store.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
-    return tmp_path / "gallery.db"
 
 
 def test_workers_give_the_same_results_and_done_work_is_kept(studio: Path, gallery: Path, tmp_path: Path) -> None:

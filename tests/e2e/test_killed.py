@@ -19,11 +19,7 @@ import pytest
 
 import app
 from app.gallery.sqlite import SqliteGallery
-from app.runs.enrol import enrol_walks
 from app.runs.events import appending
-from app.stages import Run
-from app.walks.analyse import analyse
-from tests.e2e.test_live import stages
 from tests.unit.test_events import Receiver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,15 +50,6 @@ def wait_for(what: Callable[[], Any], process: subprocess.Popen[bytes]) -> None:
 def kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     assert process.wait() == -signal.SIGKILL
-
-
-@pytest.fixture
-def gallery(studio: Path, tmp_path: Path) -> Path:
-    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(tmp_path / "own")))
-    with SqliteGallery(tmp_path / "gallery.db") as store:
-        for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
-            store.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
-    return tmp_path / "gallery.db"
 
 
 def whole(lines: list[str]) -> list[dict[str, Any]]:
