@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.options import load_settings
+from app.cli.options import FreshOption, VerboseOption, load_settings, with_settings
 from app.cli.terminal import ProgressBars, console, error_console, say, show_log, write_json
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.gallery.service import GalleryService
     from app.gallery.strangers import Strangers
+    from app.settings import Settings
 
 app = typer.Typer(
     help="Look after the people in the gallery: list, rename, merge, forget, export, import.", no_args_is_help=True
@@ -349,6 +351,42 @@ def re_embed(
             f"{numbers}. Enrol them again with --keep-silhouettes.",
             "yellow",
         )
+
+
+@app.command()
+@with_settings("pose_checkpoint", "body", "body_checkpoint")
+def measure(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whose walks. Default: everybody's.")] = None,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(help="A video from which walks came, or a folder of videos; may be repeated."),
+    ] = None,
+    gallery_db: GalleryOption = GALLERY_DB,
+    *,
+    settings: Settings,
+    fresh: FreshOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure the gait of walks that were enrolled without measures. Videos are looked for in input_videos/ too."""
+    from app.cli.show import show_models
+    from app.runs.build import begin
+    from app.runs.measure import measure_walks
+    from app.video.sources import INPUT_VIDEOS, find_video, videos_below
+
+    videos: list[Path] = []
+    for place in [*(video or []), *([INPUT_VIDEOS] if INPUT_VIDEOS.is_dir() else [])]:
+        videos += videos_below(place)[0] if place.is_dir() else [find_video(str(place))]
+    settings = replace(settings, body=replace(settings.body, show=True))
+    output, metric = settings.output.folder, settings.match.metric
+    with gallery_service(gallery_db, output=output, metric=metric) as gallery:
+        if name is not None:
+            name = gallery.store.person(name).name  # a name that is not there is told before the long work
+        with ProgressBars.of_frames() as progress:
+            run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+            found = measure_walks(gallery, run, videos, name, fresh=fresh)
+    say(f"Measured {_count(len(found.done), 'walk')}.")
+    for walk_id, reason in found.lacking.items():
+        say(f"Walk {walk_id} could not be measured: {reason}.", "yellow")
 
 
 @app.command()

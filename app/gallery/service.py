@@ -22,6 +22,7 @@ from app.gallery.store import EnrolledWalk, GalleryStore, Merge, NewWalk, Person
 from app.gallery.strangers import Strangers
 from app.gallery.transfer import read_gallery, remove_killed_exports, write_gallery
 from app.progress import Progress, Silent
+from app.types import Measure
 from app.workspace import clear_cache
 
 logger = logging.getLogger(__name__)
@@ -197,6 +198,10 @@ class GalleryService:
     def move(self, walk_id: int, name: str) -> None:
         """Give a walk to the person whose it is."""
         self.store.move_walk(walk_id, name)
+
+    def set_measures(self, walk_id: int, measures: Sequence[Measure]) -> None:
+        """Note what was measured of a walk; what was noted before goes."""
+        self.store.set_measures(walk_id, measures)
 
     def forget(self, name: str) -> int:
         """Remove a person and everything derived from them, in the caches too; return how many walks they had.

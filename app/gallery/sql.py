@@ -420,6 +420,12 @@ class SqlGallery:
             db.execute("UPDATE walk SET person_id = ? WHERE walk_id = ?", (person.person_id, walk_id))
             self._log(db, "move", walk_id=walk_id, name=owner, to=person.name)
 
+    def set_measures(self, walk_id: int, measures: Sequence[Measure]) -> None:
+        with self._file.writing() as db:
+            owner = self._owner(db, walk_id)
+            db.execute("UPDATE walk SET measures = ? WHERE walk_id = ?", (_measured(measures), walk_id))
+            self._log(db, "measure", name=owner, walk_id=walk_id)
+
     def deny(self, walk: NewWalk, name: str) -> int:
         with self._file.writing() as db:
             person = self._person(db, name)
@@ -832,7 +838,7 @@ class SqlGallery:
             view=as_text(walk.view),
             seconds=walk.seconds,
             added=_text(walk.added or now),
-            measures=json.dumps([asdict(measure) for measure in walk.measures], allow_nan=False),
+            measures=_measured(walk.measures),
         )
         self._insert_embedding(db, walk_id, walk.embedding)
         if walk.silhouettes is not None:
@@ -1374,6 +1380,10 @@ def _unpacked(content: bytes, dtype: str, shape: tuple[int, ...], frames: int | 
         raise ValueError("there are more or fewer frames than expected")
     array = np.frombuffer(bytearray(unpacked), dtype)
     return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(-1, *shape)
+
+
+def _measured(measures: Sequence[Measure]) -> str:
+    return json.dumps([asdict(measure) for measure in measures], allow_nan=False)
 
 
 def _json(details: JSON) -> str:

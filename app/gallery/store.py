@@ -45,8 +45,9 @@ class EnrolledWalk:
 
     `model_id` is the model that embedded it, `source` the name of the video, and `track_id` its track there. `view` is
     free text about the camera, "" where it is unknown. `frames` and `seconds` are the length of the walk. `added` is in
-    UTC. `measures` are what was measured of the walk when it was enrolled: its height in the picture, and where a body
-    was fitted to it, how the person walks and from where the camera saw it (`app.body.measures.measures_of`).
+    UTC. `measures` are what was measured of the walk when it was enrolled, or later: its height in the picture, and
+    where a body was fitted to it, how the person walks and from where the camera saw it
+    (`app.body.measures.measures_of`).
     """
 
     walk_id: int
@@ -275,6 +276,9 @@ class GalleryStore(Protocol):
 
     def move_walk(self, walk_id: int, name: str) -> None:
         """Give a walk to `name`, because it is theirs."""
+
+    def set_measures(self, walk_id: int, measures: Sequence[Measure]) -> None:
+        """Note what was measured of a walk; what was noted before goes."""
 
     def deny(self, walk: NewWalk, name: str) -> int:
         """Remember that a walk, which need not be in the gallery, is not a person's; return the number of the denial.

@@ -375,6 +375,18 @@ class TestGallery:
         with pytest.raises(GalleryError, match="no walk"):
             gallery.walk(99)
 
+    def test_what_was_measured_of_a_walk_can_be_noted_later(self, gallery: Gallery) -> None:
+        gallery.enrol("Anna", [walk(1), walk(2, silhouettes=True), walk(3, silhouettes=True)], consent="yes")
+        first, second, _ = gallery.walks()
+        gallery.set_measures(first.walk_id, MEASURES)
+        gallery.set_measures(second.walk_id, MEASURES[:1])
+        assert [one.measures for one in gallery.walks("Anna")] == [MEASURES, MEASURES[:1], MEASURES]
+        assert gallery.walk(first.walk_id).measures == MEASURES
+        told = gallery.log(1)[0]
+        assert (told.event, told.details) == ("measure", {"name": "Anna", "walk_id": second.walk_id})
+        with pytest.raises(GalleryError, match="no walk 99"):
+            gallery.set_measures(99, MEASURES)
+
     def test_a_walk_moves_to_its_right_owner(self, gallery: Gallery) -> None:
         gallery.enrol("Anna", [walk(1), walk(2)], consent="yes")
         ben = gallery.enrol("Ben", [walk(3)], consent="yes")

@@ -15,7 +15,9 @@ from PIL import Image as Pictures
 
 from app.cli.main import main
 from app.gallery.sqlite import SqliteGallery
+from app.gallery.store import NewWalk
 from app.results.report import schema
+from app.types import Embedding
 from tests.clips import Walker, crossing, write_clip
 from tests.e2e.conftest import SIZE, Ended, weight_free
 
@@ -109,6 +111,56 @@ def test_people_enrolled_are_named_in_other_videos(run: Run, home: Path) -> None
         assert {str(details["video"]) for details in seen} == {"probe1.mp4", "probe2.mp4"}
         (of_probe1,) = (details for details in seen if details["video"] == "probe1.mp4")
         assert {match["name"] for match in of_probe1["matches"]} == {"Anna", "Ben"}  # type: ignore[union-attr,index,call-overload]
+
+
+def test_walks_are_measured_later_where_something_of_them_is_left(run: Run, home: Path) -> None:
+    def enrol(name: str, video: str, *more: object) -> None:
+        shutil.copy(home / "alone.mp4", home / video)
+        ended = run("enrol", video, "--name", name, "--consent", "yes", *db, *more)
+        assert ended.code == 0, ended.err
+
+    def measured() -> dict[str, bool]:
+        with SqliteGallery(home / "later" / "later.db") as gallery:
+            return {walk.source: walk.seen_from is not None for walk in gallery.walks()}
+
+    db, keypoints = ("--gallery-db", "later/later.db"), ("--set", "pose.when=always")
+    measure = ("gallery", "measure", "--body", "lift", *db)
+    enrol("Video", "still_there.mp4", "--output", "first")
+    told = run(*measure, "Video", "--video", home / "still_there.mp4", "--output", "first")
+    assert told.out.split("Measured")[1].strip() == "1 walk."
+    assert measured() == {"still_there.mp4": True}
+
+    # The same recording is one walk, so each of these has a gallery of its own.
+    db, measure = ("--gallery-db", "archive/archive.db"), (*measure[:4], "--gallery-db", "archive/archive.db")
+    enrol("Archive", "gone.mp4", "--output", "second", *keypoints)
+    (home / "gone.mp4").unlink()
+    lacking = " ".join(run(*measure, "--output", "none").out.split())
+    assert "Walk 1 could not be measured: nothing kept of it has keypoints, and no video" in lacking
+    assert "is called gone.mp4" in lacking
+    shutil.copy(home / "input_videos" / "probe1.mp4", home / "gone.mp4")
+    other = " ".join(run(*measure, "--video", "gone.mp4", "--output", "none").out.split())
+    assert "no walk in gone.mp4 is the one that was enrolled" in other
+    (home / "gone.mp4").unlink()
+    assert "Measured 1 walk." in run(*measure, "--output", "second").out
+    assert "Measured 0 walks." in run(*measure, "--output", "second").out
+
+    db, measure = ("--gallery-db", "kept/kept.db"), (*measure[:4], "--gallery-db", "kept/kept.db")
+    enrol("Kept", "kept.mp4", "--output", "third", "--keep-silhouettes", *keypoints)
+    (home / "kept.mp4").unlink()
+    assert "Measured 1 walk." in run(*measure, "--output", "none").out
+    with SqliteGallery(home / "kept" / "kept.db") as gallery:
+        (walk,) = gallery.walks()
+        assert [one.name for one in walk.measures][:2] == ["height in the picture", "cadence"]
+        assert [event.event for event in gallery.log(1)] == ["measure"]
+    run(*measure, "Kepd").failed_with("Did you mean 'Kept'")
+
+
+def test_walks_that_another_network_embedded_are_not_measured_from_videos(run: Run, home: Path) -> None:
+    with SqliteGallery(home / "foreign.db") as gallery:
+        parts = np.ones((2, 3), np.float32)
+        gallery.enrol("Anna", [NewWalk(Embedding(parts, "other@1", 9), "alone.mp4")], consent="yes")
+    told = run("gallery", "measure", "--gallery-db", "foreign.db", "--video", "alone.mp4", "--output", "none").out
+    assert "it was embedded with other@1, and the gait model of this run is gei" in " ".join(told.split())
 
 
 def test_a_folder_of_people(run: Run, home: Path) -> None:
