@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Picture
+from PIL import ImageDraw
 
 from app.gallery.opening import open_store, open_strangers
 from app.gallery.store import NewWalk
@@ -165,6 +166,20 @@ def picture_of(camera: str) -> bytes:
     out = BytesIO()
     colours = np.random.default_rng(len(camera)).integers(0, 255, (32, 16, 3)).astype(np.uint8)
     Picture.fromarray(colours).save(out, "JPEG", comment=f"seen by {camera}".encode())
+    return out.getvalue()
+
+
+def portrait_of(upper: tuple[int, int, int], lower: tuple[int, int, int]) -> bytes:
+    """A portrait as runs make them, a JPEG: somebody in clothes of these colours (RGB) before a wall and a lawn."""
+    picture = Picture.new("RGB", (128, 256), (240, 236, 228))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 190, 128, 256), fill=(96, 128, 72))
+    draw.ellipse((52, 14, 76, 46), fill=(224, 172, 140))
+    draw.polygon([(42, 50), (86, 50), (82, 136), (46, 136)], fill=upper)
+    draw.polygon([(46, 136), (82, 136), (96, 236), (78, 236), (64, 160), (50, 236), (32, 236)], fill=lower)
+    noise = np.random.default_rng(0).normal(0, 6, (256, 128, 3))
+    out = BytesIO()
+    Picture.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)).save(out, "JPEG", quality=85)
     return out.getvalue()
 
 

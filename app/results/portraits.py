@@ -20,8 +20,10 @@ from app.video.reader import VideoReader
 from app.walks.analysed import AnalysedVideo
 from app.walks.quality import frame_reason, occlusion
 
-_CROP = (128, 256)  # width and height in px
-_AROUND = 1.12  # the crop is larger than the box by this factor
+CROP = (128, 256)
+"""Width and height in px of a picture of a person."""
+AROUND = 1.12
+"""By this factor it is larger than the person's box."""
 _POSTER = 640  # px of the longer side of a video's picture
 _EXACT = 1e-6  # s
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
@@ -175,10 +177,10 @@ def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
 
 
 def _windows(boxes: Floats) -> Floats:
-    """Return what crops of `boxes` (N, 4) show: the boxes with a margin, as wide and high as `_CROP` is."""
+    """Return what crops of `boxes` (N, 4) show: the boxes with a margin, as wide and high as `CROP` is."""
     sizes = boxes[:, 2:] - boxes[:, :2]
-    scale = (sizes / _CROP).max(axis=1, keepdims=True) * _AROUND
-    centres, half = (boxes[:, 2:] + boxes[:, :2]) / 2, scale * _CROP / 2
+    scale = (sizes / CROP).max(axis=1, keepdims=True) * AROUND
+    centres, half = (boxes[:, 2:] + boxes[:, :2]) / 2, scale * CROP / 2
     return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
 
 
@@ -197,5 +199,5 @@ def crop_of(image: Image, box: Floats) -> Image | None:
         return None
     columns = np.arange(x1, x2).clip(0, image.shape[1] - 1)
     rows = np.arange(y1, y2).clip(0, image.shape[0] - 1)
-    smooth = cv2.INTER_AREA if x2 - x1 > _CROP[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image[np.ix_(rows, columns)], _CROP, interpolation=smooth), np.uint8)
+    smooth = cv2.INTER_AREA if x2 - x1 > CROP[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image[np.ix_(rows, columns)], CROP, interpolation=smooth), np.uint8)

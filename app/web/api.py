@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Request, Response
@@ -41,6 +41,9 @@ from app.web.queue import JobQueue
 from app.web.results import RunResult
 from app.web.security import REPORT_POLICY, Sessions
 from app.web.videos import Video, VideoLibrary
+
+if TYPE_CHECKING:
+    from app.results.clothes import Colour
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
@@ -613,6 +616,20 @@ def camera_sightings(gallery: GalleryStore, names: Sequence[str]) -> list[dict[s
 def standings(site: Here, person_id: int) -> list[dict[str, Any]]:
     """Return how far each walk of a person is from their other walks (`own`) and from the nearest other person."""
     return [{**asdict(one), "harms": one.harms} for one in site.people.standings(person_id)]
+
+
+@router.get("/people/{person_id}/clothes")
+def clothes(site: Here, person_id: int) -> dict[str, Any]:
+    """Return the colours of upper and lower body, guessed from one picture each, where there is one.
+
+    They are given by the walk in the gallery (its id) and by where a run has seen the person (run/video/track).
+    """
+    return {key: colours(worn) for key, worn in site.people.clothes(person_id).items()}
+
+
+def colours(worn: Sequence[Colour] | None) -> list[dict[str, str]] | None:
+    """Return colours for the page."""
+    return [colour._asdict() for colour in worn] if worn is not None else None
 
 
 @router.get("/people/{person_id}/picture")

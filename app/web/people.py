@@ -41,6 +41,7 @@ from app.web.videos import Video, VideoLibrary
 if TYPE_CHECKING:
     from app.recognise.judge import Learnt
     from app.recognise.standing import Standing
+    from app.results.clothes import Colour
     from app.results.report import Report
 
 logger = logging.getLogger(__name__)
@@ -561,6 +562,21 @@ class People:
                 if len(found) >= _MOST_SIGHTINGS:
                     break
         return found[:_MOST_SIGHTINGS]
+
+    def clothes(self, person_id: int) -> dict[str, Sequence[Colour]]:
+        """Return the colours that a person wears: by the id of the walk, and by run, video and track (``ID/0/1``)."""
+        from app.results.clothes import clothes_of  # late, as the server itself needs nothing of what computes
+
+        with self.gallery() as store:
+            walks = store.walks(self.get(store, person_id).name)
+            pictures = {str(walk.walk_id): store.walk(walk.walk_id).thumbnail for walk in walks[-_MOST_SIGHTINGS:]}
+        for seen in self.sightings(person_id):
+            job = self._jobs.get(seen["job_id"])
+            crop = RunResult(job, self._jobs.result(job)).crop(seen["place"], seen["track_id"])
+            key = f"{job.job_id}/{seen['place']}/{seen['track_id']}"
+            pictures[key] = crop.read_bytes() if crop.is_file() else None
+        found = {key: clothes_of(picture) for key, picture in pictures.items() if picture is not None}
+        return {key: clothes for key, clothes in found.items() if clothes is not None}
 
     def access(self, person_id: int, out: IO[bytes]) -> str:
         """Write a zip with everything that is stored of a person, here and in the gallery; return their name."""

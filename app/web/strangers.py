@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from app.gallery.store import EnrolledWalk, Person
 from app.gallery.strangers import last_seen
-from app.web.api import NEWEST, Here, camera_sightings, router
+from app.web.api import NEWEST, Here, camera_sightings, colours, router
 from app.web.options import NotThereError
 
 __all__ = ["router"]  # that of `app.web.api`, with the requests below
@@ -43,24 +43,30 @@ def strangers(site: Here) -> list[dict[str, Any]]:
 
 @router.get("/strangers/{stranger_id}")
 def stranger(site: Here, stranger_id: int) -> dict[str, Any]:
-    """Return a stranger, and when cameras have seen them, the newest first."""
+    """Return a stranger, and when cameras have seen them, the newest first.
+
+    `clothes` of a walk are the colours of upper and lower body, guessed from its picture.
+    """
+    from app.results.clothes import clothes_of  # late, as the server itself needs nothing of what computes
+
     with site.people.strangers() as (gallery, found):
         one = site.people.get(found.store, stranger_id)
         names = [one.name, *found.store.former_names(one.name)]
         seen = camera_sightings(gallery.store, names)
         walks = found.store.walks(one.name)
-        pictured = {walk.walk_id for walk in walks if found.store.walk(walk.walk_id).thumbnail is not None}
+        pictures = {walk.walk_id: found.store.walk(walk.walk_id).thumbnail for walk in walks}
         kept = [
             {
                 "walk_id": walk.walk_id,
                 "camera": walk.source,
                 "added": walk.added.isoformat(),
                 "seconds": walk.seconds,
-                "has_picture": walk.walk_id in pictured,
+                "has_picture": (picture := pictures[walk.walk_id]) is not None,
+                "clothes": colours(clothes_of(picture)) if picture is not None else None,
             }
             for walk in walks
         ]
-        return {**_stranger(one, walks, bool(pictured)), "sightings": seen, "walk_list": kept}
+        return {**_stranger(one, walks, any(pictures.values())), "sightings": seen, "walk_list": kept}
 
 
 @router.get("/strangers/{stranger_id}/picture")

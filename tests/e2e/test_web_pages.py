@@ -22,7 +22,7 @@ from app.web.cameras import Camera, Cameras
 from app.web.jobs import Job, JobStore
 from tests.benchmarks.page import fill
 from tests.browser import check_looks, new_page, wait_until
-from tests.studio import Studio, compare_run, meet_strangers, new_studio, served
+from tests.studio import Studio, compare_run, meet_strangers, new_studio, portrait_of, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -131,7 +131,10 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     page.get_by_role("heading", name="Strangers").wait_for()
     page.get_by_label("To", exact=True).fill("2020-05-03")
     page.get_by_text("None of 6 entries.").wait_for()
+    check_looks(page, "strangers-none-then")
     page.get_by_label("To", exact=True).fill("")
+    page.get_by_label("From", exact=True).fill("2020-05-03")
+    page.locator(".person").nth(5).wait_for()
     check_looks(page, "strangers")
     page.get_by_role("link", name="stranger-0001").click()
     page.locator(".walks li", has_text="yard").wait_for()
@@ -160,6 +163,7 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     seen.nth(5).wait_for()
     page.get_by_label("From", exact=True).fill("2999-01-01")
     page.get_by_text("None of 6 entries.").wait_for()
+    check_looks(page, "stranger-not-seen-then")
     page.get_by_label("Name").fill("Anna")
     page.get_by_role("button", name="Give this name").click()
     page.get_by_role("heading", name="3 walks in the gallery").wait_for()
@@ -219,6 +223,10 @@ def test_who_is_not_somebody_of_a_gallery_video(studio: Studio) -> None:
         page.locator(".track .who", has_text="gallery-001").wait_for()
         page.get_by_role("button", name="Undo").click()
         page.locator(".track .who", has_text="gallery-002").wait_for()
+        page.locator(".track", has_text="gallery-002").first.click()
+        dialog.get_by_role("button", name="Not gallery-002").click()
+        page.locator(".track .who", has_text="gallery-001").wait_for()
+        check_looks(page, "not-in-gallery-video-any-more")
 
 
 def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
@@ -254,6 +262,18 @@ def test_walks_say_from_where_they_were_seen_and_how_somebody_walks(page: Page, 
     assert measured.locator("dd").all_text_contents() == ["107 ± 2.63 steps/min (9)", "0.313 body heights"]
     assert page.locator(".walks details").count() == 1, "of the other walks nobody knows"
     check_looks(page, "gait")
+
+
+def test_walks_and_sightings_say_what_somebody_wore(studio: Studio) -> None:
+    result = studio.result({studio.video("red.mp4"): {1: None}})
+    result.crop(0, 1).write_bytes(portrait_of((190, 30, 36), (20, 28, 90)))
+    anna = studio.people.name_track(result, 0, 1, "Anna", "", None, True)
+    with served(studio.options) as address, new_page() as page:
+        page.goto(f"{address}/people/{anna}")
+        for kind in ("walks", "sightings"):
+            page.locator(f".{kind} li", has_text="red.mp4").get_by_text("red above, dark blue below").wait_for()
+        assert page.locator(".clothes .swatch").count() == 4, "the other pictures tell nothing"
+        check_looks(page, "clothes")
 
 
 def test_a_question_stays_where_its_page_is_only_shown_anew(page: Page) -> None:

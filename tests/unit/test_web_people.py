@@ -35,7 +35,7 @@ from app.web.results import RunResult
 from app.web.videos import VideoLibrary
 from app.workspace import in_use
 from tests.benchmarks.page import fill
-from tests.studio import FPS, Studio, compare_run, new_studio, write_features
+from tests.studio import FPS, Studio, compare_run, new_studio, portrait_of, write_features
 
 
 @pytest.fixture
@@ -87,6 +87,18 @@ def test_a_walk_comes_with_what_the_run_has_measured(studio: Studio) -> None:
     table.write_text("track,measure\n3,cadence\n")
     with pytest.raises(WebError, match=r"gait\.csv"):
         enrol(studio, result, 0, 3, "Cleo")
+
+
+def test_colours_of_clothes_come_from_pictures_that_exist(studio: Studio) -> None:
+    result = studio.result({studio.video("walk.mp4"): {1: None, 2: None}})
+    result.crop(0, 1).write_bytes(portrait_of((190, 30, 36), (20, 28, 90)))
+    for track_id in (1, 2):
+        anna = enrol(studio, result, 0, track_id, "Anna")
+    found = studio.people.clothes(anna)
+    assert list(found) == ["1", f"{result.job.job_id}/0/1"]
+    assert [[colour.name for colour in worn] for worn in found.values()] == [["red", "dark blue"]] * 2
+    with pytest.raises(NotThereError):
+        studio.people.clothes(99)
 
 
 def test_nobody_new_without_consent(studio: Studio) -> None:

@@ -9,6 +9,7 @@ import { portrait } from "./people.js";
 import { titleOf } from "./runs.js";
 
 const FEW = 5; // sightings by cameras that are shown at once
+export const GUESS = "The colours of clothes are guesses from one picture each.";
 const HEIGHT = "height in the picture"; // as `app.walks.quality` calls it
 
 export async function person({ go, again, signal }, id) {
@@ -16,19 +17,20 @@ export async function person({ go, again, signal }, id) {
   const others = everybody.filter((other) => other.person_id !== found.person_id);
   const name = el("input", { id: "name", value: found.name, required: true, maxlength: 100 });
   const into = el("select", { id: "into", required: true }, el("option", { value: "" }, "Choose"), others.map((other) => el("option", { value: other.person_id }, other.name)));
-  const rows = new Map(found.walk_list.map((walk) => [walk.walk_id, walkRow(walk, others, found, { go, again })]));
+  const worn = get(`/people/${id}/clothes`).catch(() => ({})); // a moment later, as pictures have to be looked at
+  const rows = new Map(found.walk_list.map((walk) => [walk.walk_id, walkRow(walk, others, found, worn, { go, again })]));
   fillStandings(found, rows, signal);
   return [
     el("div", { class: "head" }, portrait(found), el("div", {}, el("h1", {}, found.name),
       el("p", { class: "lead" }, `Enrolled ${day(found.enrolled)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
     consentOf(found, again),
     el("section", {}, el("h2", {}, "Seen"), seen.length
-      ? findable(seen, (one) => one.video, sighting, { label: "Find a video", kind: "sightings", timesOf: (one) => [one.created] })
+      ? findable(seen, (one) => one.video, (one) => sighting(one, worn), { label: "Find a video", kind: "sightings", timesOf: (one) => [one.created] })
       : el("p", { class: "muted" }, "In none of the runs that are kept.")),
     cameraSightings(cameras, "Seen by cameras"),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
       el("ul", { class: "walks" }, [...rows.values()]),
-      el("p", { class: "hint" }, "Each walk is compared as if it were to be named: the smaller a distance, the more alike.")),
+      el("p", { class: "hint" }, "Each walk is compared as if it were to be named: the smaller a distance, the more alike. ", GUESS)),
     found.denials.length > 0 && el("section", {}, el("h2", {}, `Not ${found.name}`),
       el("p", { class: "hint" }, "These walks are never given this name, because somebody has said that they are somebody else’s."),
       el("ul", { class: "walks" }, found.denials.map((denial) => el("li", {},
@@ -95,12 +97,21 @@ function consentOf(found, again) {
       el("div", { class: "actions left" }, el("button", {}, "Save")))));
 }
 
-function sighting(seen) {
+/** The colours of upper and lower body, or a promise of them: they are guessed from one picture. */
+export function clothes(worn) {
+  const place = el("span", { class: "hint clothes", title: "A guess from one picture: light, shadows and bags may deceive." });
+  Promise.resolve(worn).then((colours) => colours && place.append(...colours.flatMap(({ name, css }, part) => [
+    el("span", { class: "swatch", style: { background: css } }), part ? `${name} below` : `${name} above, `])));
+  return place;
+}
+
+function sighting(seen, worn) {
   return el("li", {}, el("a", { class: "card", href: `/runs/${seen.job_id}#${seen.place}/${seen.track_id}` },
     el("img", { src: `/api/jobs/${seen.job_id}/videos/${seen.place}/crops/${seen.track_id}`, alt: "", loading: "lazy" }),
     el("span", { class: "who" }, seen.video),
     el("span", { class: "hint" }, `${clock(seen.begin)} to ${clock(seen.end)}`),
-    el("span", { class: "hint" }, [moment(seen.created), seen.labelled ? "confirmed" : seen.sureness].filter(Boolean).join(" · "))));
+    el("span", { class: "hint" }, [moment(seen.created), seen.labelled ? "confirmed" : seen.sureness].filter(Boolean).join(" · ")),
+    clothes(worn.then((all) => all[`${seen.job_id}/${seen.place}/${seen.track_id}`]))));
 }
 
 /** When cameras have seen somebody: each time that they have left the view again. */
@@ -122,7 +133,7 @@ function gaitOf(walk) {
     el("p", { class: "hint" }, "With the standard error over the steps or cycles whose number is in brackets; it does not say how wrong the fitted body is."));
 }
 
-function walkRow(walk, others, owner, { go, again }) {
+function walkRow(walk, others, owner, worn, { go, again }) {
   const to = el("select", { "aria-label": "Whose walk is it?" }, el("option", { value: "" }, "Somebody else’s …"), others.map((other) => el("option", {}, other.name)));
   to.addEventListener("change", action(async () => {
     if (!to.value) return;
@@ -134,6 +145,7 @@ function walkRow(walk, others, owner, { go, again }) {
   return el("li", {},
     el("span", { class: "who" }, walk.source),
     el("span", { class: "hint" }, [walk.seen_from && `from ${walk.seen_from}`, height && `${Math.round(height.value)} px high`, `${count(walk.frames, "silhouette")}${walk.has_silhouettes ? "" : ", not kept"}`, walk.seconds && seconds(walk.seconds), day(walk.added), walk.model_id].filter(Boolean).join(" · ")),
+    clothes(worn.then((all) => all[walk.walk_id])),
     gaitOf(walk),
     el("span", { class: "row-actions" }, others.length > 0 && to,
       el("button", { type: "button", class: "plain small", onclick: action(async () => {

@@ -5,7 +5,7 @@ import { action, confirmed, el, notify } from "./dom.js";
 import { findable } from "./find.js";
 import { count, day, moment } from "./format.js";
 import { face } from "./people.js";
-import { cameraSightings } from "./person.js";
+import { GUESS, cameraSightings, clothes } from "./person.js";
 import { namingForm } from "./track.js";
 
 export async function strangers() {
@@ -37,7 +37,8 @@ export async function stranger({ go }, id) {
       el("p", { class: "lead" }, `First seen ${day(found.first_seen)}, last seen ${moment(found.last_seen)}`, found.expires ? `, kept until ${day(found.expires)}.` : "."))),
     pictures.length > 0 && el("section", {}, el("h2", {}, "Pictures"), el("ul", { class: "pictures" }, pictures.map((walk) => el("li", {},
       el("img", { src: `/api/strangers/${id}/walks/${walk.walk_id}/picture`, alt: `${found.name}, seen by ${walk.camera}`, loading: "lazy" }),
-      el("span", { class: "hint" }, `${walk.camera} · ${moment(walk.added)}`))))),
+      el("span", { class: "hint" }, `${walk.camera} · ${moment(walk.added)}`), clothes(walk.clothes)))),
+      pictures.some((walk) => walk.clothes) && el("p", { class: "hint" }, GUESS)),
     cameraSightings(found.sightings, `Seen by ${found.cameras.join(", ")}`) || el("p", { class: "muted" }, "The log has no sightings."),
     el("section", { class: "naming card padded" }, namingForm(people, name, "Who is this?", "Give this name", { values: () => ({}), fields: null })),
     el("section", { class: "manage" },
