@@ -91,7 +91,7 @@ def one(way: str, detector: Path, gait: Path, shared: Path, to: float, home: Pat
     gallery, probe = (shared / "videos" / f"{name}.mp4" for name in CLIPS)
     result = compare(gallery, [probe], replace(run), fresh=True)
     result.write()
-    report = result.report
+    report = result.report()
     assert report.gallery is not None
     frames = report.gallery.frame_count + sum(video.frame_count for video in report.probes)
     print(time.perf_counter() - begin_, frames)
@@ -128,7 +128,7 @@ def main() -> None:
 
 def _printed(module: str, *words: str) -> list[float]:
     command = [sys.executable, "-W", "ignore", "-m", module, *words]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return [float(word) for word in printed.split()[-2:]]
 
 
