@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT = 15.0  # s; proxies close connections that are silent for longer
 _MOST_VIDEOS = 20  # in one run
+_FEW_RUNS = 4  # on the first page
 _MOST_SIGHTINGS = 100
 NEWEST = 5000
 """So many of the gallery's newest entries about cameras are looked through for sightings."""
@@ -334,6 +335,14 @@ async def jobs(site: Here) -> list[dict[str, Any]]:
     """Return every run, the newest first."""
     await _follow_gallery(site)
     return [_public(site, job) for job in site.jobs.all()]
+
+
+@router.get("/overview")
+async def overview(site: Here) -> dict[str, Any]:
+    """Return how many people and runs there are, and the newest runs: what the first page shows."""
+    await _follow_gallery(site)
+    people, jobs = await asyncio.to_thread(site.people.known), site.jobs.all()
+    return {"people": len(people.names), "runs": len(jobs), "newest": [_public(site, job) for job in jobs[:_FEW_RUNS]]}
 
 
 @router.post("/jobs", status_code=201, openapi_extra=ENROL)

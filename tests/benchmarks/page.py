@@ -1,20 +1,31 @@
-"""The web page with many people and runs: how long the server takes for each kind of request.
+"""The web page with many people and runs: how long it takes to show something, and the server for each request.
 
-    python -m tests.benchmarks.page [--people 5000] [--runs 2000]
+    python -m tests.benchmarks.page [--people 5000] [--runs 2000] [--only pages|requests]
 
-It fills a folder with made-up people and results, asks for everything that the pages ask for, each several times, and
-prints the median and the longest time in ms, and the median of the processor time, which others on the machine hardly
-change. The first request after the start is printed too.
+It fills a folder with made-up people and results. First it opens pages in headless Chromium, each several times in a
+new server process and a new browser, and then once more in the same ones: it prints when the first content is painted
+and when the first entry of a list is shown with its text, both from the beginning of the navigation. The first page is
+also opened with nobody and 30 clips in the input folder, into which the server has not looked yet.
+
+Then it asks for everything that the pages ask for, each several times, and prints the median and the longest time in
+ms, and the median of the processor time, which others on the machine hardly change. The first request after the start
+is printed too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import shutil
 import statistics
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +39,9 @@ from app.web.jobs import Job, JobStore
 from app.web.options import WebOptions
 from app.web.outcome import KnownIdentity, Outcome, SeenVideo
 from app.web.security import TOKEN_HEADER
-from app.web.server import create_app
+from app.web.server import create_app, listen, serve
+from tests.browser import new_page, wait_until
+from tests.clips import Walker, crossing, write_clip
 
 _FPS, _FRAMES = 25.0, list(range(0, 200, 2))
 
@@ -95,17 +108,93 @@ def fill(options: WebOptions, people: int, runs: int) -> tuple[int, str]:
     return ids[named[0]], job_id
 
 
+_PAGES = {"/": ".video .name", "/people": ".person .who", "/runs": ".job > a"}
+"""What is opened, and what the first entry of its list is."""
+_WATCH = """
+addEventListener("DOMContentLoaded", () => {
+  const note = () => (window.firstEntry = performance.now());
+  const observer = new MutationObserver(() => {
+    if (!document.querySelector(SELECTOR)?.textContent.trim()) return;
+    observer.disconnect();
+    requestAnimationFrame(() => requestAnimationFrame(note)); // it is painted by then
+  });
+  observer.observe(document, { childList: true, subtree: true, characterData: true });
+});
+"""
+_PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
+def _serve(options: WebOptions, ports: Connection) -> None:
+    with listen("127.0.0.1", 0) as listener:
+        ports.send(listener.getsockname()[1])
+        serve(options, listener)
+
+
+@contextmanager
+def _server(options: WebOptions) -> Iterator[str]:
+    """Serve from a new process during the block; yields the address."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(options, theirs))
+    process.start()
+    yield f"http://127.0.0.1:{ours.recv()}"
+    process.terminate()
+    process.join()
+
+
+def open_pages(options_of: Callable[[int], WebOptions], paths: Sequence[str], times: int) -> None:
+    """Open pages, and print how long their first content and their first entry take, in ms: median and longest.
+
+    `options_of` gives the options of each time.
+    """
+    for path in paths:
+        rows: dict[str, list[tuple[float, float]]] = {"new": [], "again": []}
+        for number in range(times):
+            with _server(options_of(number)) as address, new_page() as page:
+                page.add_init_script(_WATCH.replace("SELECTOR", json.dumps(_PAGES[path])))
+                for kind in rows:
+                    page.goto(address + path)
+                    wait_until(page, f"window.firstEntry && {_PAINTED}")
+                    rows[kind].append((page.evaluate(_PAINTED), page.evaluate("window.firstEntry")))
+        for kind, found in rows.items():
+            columns = zip(*found, strict=True)
+            told = "".join(f"{statistics.median(column):12.0f}{max(column):9.0f}" for column in columns)
+            print(f"{path:10}{kind:8}{told}")
+
+
+def _thirty_clips(folder: Path) -> None:
+    folder.mkdir()
+    write_clip(folder / "clip 00.mp4", crossing([Walker(1), Walker(2)], gap=0.9, first=-0.7, seconds=3.0))
+    for number in range(1, 30):
+        shutil.copy(folder / "clip 00.mp4", folder / f"clip {number:02d}.mp4")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=5000)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--times", type=int, default=7)
+    parser.add_argument("--only", choices=("pages", "requests"))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         options = WebOptions(folder / "web", folder / "gallery.db", folder / "input")
+        _thirty_clips(options.input_videos)
+        if wanted.only != "requests":
+            print(f"{'':18}{'first content':>21}{'first entry':>21} ms (median, longest)")
+            print("30 clips, nobody, no run:")
+            open_pages(
+                lambda number: replace(options, folder=folder / f"web {number}", gallery=folder / f"{number}.db"),
+                ["/"],
+                wanted.times,
+            )
         person_id, job_id = fill(options, wanted.people, wanted.runs)
+        if wanted.only != "requests":
+            print(f"{wanted.people} people, {wanted.runs} runs, 30 clips:")
+            open_pages(lambda _: options, list(_PAGES), wanted.times)
+        if wanted.only == "pages":
+            return
         begin = time.perf_counter()
         with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
             print(f"start of the server: {1000 * (time.perf_counter() - begin):.0f} ms")

@@ -211,11 +211,23 @@ def test_whatever_can_be_asked_for_answers_head(options: WebOptions) -> None:
         paths += ["/api/session", "/api/videos", "/api/jobs", f"/api/jobs/{job.job_id}", "/api/people", "/api/log"]
         paths += [f"/api/jobs/{job.job_id}/{rest}" for rest in ("result", "videos/0/boxes", "videos/0/crops/1")]
         paths += [f"/api/jobs/{job.job_id}/files/results.json", "/api/people/1", "/nothing", "/api/nothing"]
+        paths.append("/api/overview")
         for path in paths:
             whole, head = client.get(path), client.head(path)
             assert head.status_code == whole.status_code, path
             assert head.headers.get("Content-Type") == whole.headers.get("Content-Type"), path
         assert client.head("/api/events").status_code == 200, "it ends"
+
+
+def test_the_first_page_gets_no_more_than_it_shows(options: WebOptions) -> None:
+    for _ in range(5):
+        finished(options)
+    with SqliteGallery(Path(options.gallery)) as gallery:
+        gallery.enrol("Anna", [NewWalk(Embedding(np.ones((2, 8), np.float32), "gei", 9), "a.mp4")], consent="yes")
+    with signed_in(options) as client:
+        found = client.get("/api/overview").json()
+        assert (found["people"], found["runs"]) == (1, 5)
+        assert found["newest"] == client.get("/api/jobs").json()[:4]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")

@@ -16,10 +16,10 @@ export async function start({ signal, go, again }) {
     clearTimeout(soon);
     soon = setTimeout(again, 300); // once for several that arrive together
   });
-  const [videos, people, jobs] = await Promise.all([get("/videos"), get("/people"), get("/jobs")]);
+  const [videos, { people, runs, newest }] = await Promise.all([get("/videos"), get("/overview")]);
   const ids = new Set(videos.map((video) => video.video_id));
-  const usual = people.length ? "identify" : "survey"; // until somebody chooses
-  let kind = chosen.kind === null || (chosen.kind === "identify" && !people.length) ? usual : chosen.kind;
+  const usual = people ? "identify" : "survey"; // until somebody chooses
+  let kind = chosen.kind === null || (chosen.kind === "identify" && !people) ? usual : chosen.kind;
   chosen.blur ??= session.blur;
   if (!ids.has(chosen.gallery)) chosen.gallery = "";
   for (const id of chosen.probes) if (!ids.has(id)) chosen.probes.delete(id);
@@ -116,7 +116,7 @@ export async function start({ signal, go, again }) {
     await go(`/runs/${job.job_id}`);
   }) },
   el("fieldset", { class: "options" }, el("legend", {}, "Who should be recognised?"),
-    kindOption("identify", "The gallery", people.length ? `The ${count(people.length, "person", "people")} you have enrolled.` : "Nobody is enrolled yet.", !people.length),
+    kindOption("identify", "The gallery", people ? `The ${count(people, "person", "people")} you have enrolled.` : "Nobody is enrolled yet.", !people),
     kindOption("compare", "A video", "The people in one video are looked for in others."),
     kindOption("survey", "Nobody yet", "People are found, and you can look at them and enrol them.")),
   galleryField,
@@ -131,12 +131,12 @@ export async function start({ signal, go, again }) {
   fillCards();
 
   const recent = el("section", {}, el("h2", {}, "Latest runs"));
-  const list = liveJobs(jobs.slice(0, 4), signal);
+  const list = liveJobs(newest, signal);
   recent.append(list, el("p", {}, el("a", { href: "/runs" }, "All runs")));
   return [el("h1", {}, "Who is walking there?"),
     el("p", { class: "lead" }, "Gaitprint follows people through a video and recognises them by the way they walk. A name is a hint, not proof."),
-    jobs.length === 0 && people.length === 0 && tour(videos, go),
-    form, jobs.length > 0 && recent].filter(Boolean);
+    !runs && !people && tour(videos, go),
+    form, runs > 0 && recent].filter(Boolean);
 }
 
 /** What a newcomer sees: how it goes, and a run on the built-in clips where they are there. */
