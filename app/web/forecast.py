@@ -41,7 +41,8 @@ class Forecast:
     """Follows the steps of a run and estimates how long the rest will take.
 
     A step may be skipped because its video was analysed before or cannot be used; it counts as done when a later step
-    begins. Times come from a monotonic clock, in s.
+    begins. A step that is not in the plan, such as fitting bodies, comes before the next one, at a speed of its own.
+    Times come from a monotonic clock, in s.
     """
 
     def __init__(self, plan: Sequence[PlannedStep]) -> None:
@@ -49,18 +50,21 @@ class Forecast:
         self._place, self._done = 0, 0
         self._time: float | None = None
         self._following, self._painting = _Speed(), _Speed()
+        self._others: dict[str, _Speed] = {}
 
     def begin(self, title: str, frames: int | None) -> None:
         """Begin a step.
 
         Args:
-            title: of the step, as planned.
+            title: of the step.
             frames: how many it has, if that is known by now.
-
-        Raises:
-            ValueError: the step is not in the plan.
         """
-        self._place = [step.title for step in self._plan].index(title)
+        titles = [step.title for step in self._plan]
+        if title not in titles:
+            titles.insert(self._place, title)
+            self._plan.insert(self._place, PlannedStep(title, frames))
+            self._others[title] = _Speed()
+        self._place = titles.index(title)
         self._done, self._time = 0, None
         if frames is not None:
             self._plan[self._place] = replace(self._plan[self._place], frames=frames)
@@ -68,7 +72,8 @@ class Forecast:
     def advance(self, done: int, time: float) -> None:
         """Note that so many frames of the step are done by now."""
         pixels = self._plan[self._place].pixels
-        speed = self._following if pixels is None else self._painting
+        usual = self._following if pixels is None else self._painting
+        speed = self._others.get(self._plan[self._place].title, usual)
         if self._time is not None:  # the first frames of a step take longer, because networks warm up
             speed.add(time - self._time, (done - self._done) * (pixels or 1))
         self._done, self._time = done, time
@@ -83,6 +88,8 @@ class Forecast:
         seconds = 0.0
         for place, step in enumerate(self._plan[self._place :], self._place):
             rate = following if step.pixels is None else painting / step.pixels
+            if step.title in self._others:
+                rate = self._others[step.title].rate()
             if rate is None or step.frames is None:
                 return None
             # A header's frame count is a hint: there may be more.

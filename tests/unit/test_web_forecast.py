@@ -64,6 +64,26 @@ def test_steps_that_are_skipped_are_over() -> None:
     assert left < 60
 
 
+def test_a_step_that_nobody_planned_has_a_speed_of_its_own() -> None:
+    forecast = Forecast(plan())
+    time = work(forecast, "a: follow", 0.0, 30.0, 300)
+    time = work(forecast, "b: follow", time, 30.0, 300)
+    time = work(forecast, "a: paint", time, 10.0, 300)
+    planned = forecast.left()
+    assert planned is not None
+    forecast.begin("a: fit bodies", 20)
+    assert forecast.left() is None, "how long a body takes is not known yet"
+    for done in range(1, 11):
+        forecast.advance(done, time + 2.0 * done)
+    assert forecast.left() == pytest.approx(planned + 10 * 2.0, rel=0.02)
+    forecast.end()
+    assert forecast.left() == planned, "bodies tell nothing about painting"
+    work(forecast, "b: paint", time, 70.0, 300)
+    forecast.begin("b: fit bodies", 0)
+    forecast.end()
+    assert forecast.left() == 0
+
+
 def test_a_change_of_pace_is_noticed() -> None:
     forecast = Forecast([PlannedStep("a: follow", 3000)])
     forecast.begin("a: follow", None)
@@ -78,5 +98,3 @@ def test_a_length_that_nobody_knows() -> None:
     forecast = Forecast(plan(None))
     work(forecast, "a: follow", 0.0, 30.0, 300)
     assert forecast.left() is None
-    with pytest.raises(ValueError, match="not in list"):
-        forecast.begin("c: follow", 300)

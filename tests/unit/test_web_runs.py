@@ -257,6 +257,25 @@ def test_named_after_the_people_of_another_video(client: TestClient, clip: Path,
     assert "walk-001" in client.get(f"/api/jobs/{job['job_id']}/files/results.csv").text
 
 
+@pytest.mark.slow
+def test_bodies_are_fitted_in_a_run_of_the_page(tmp_path: Path, clip: Path) -> None:
+    shutil.copytree(clip.parent, tmp_path / "input")
+    bodies = (*WEIGHT_FREE, "body.show=true", "body.name=lift")
+    options = WebOptions(tmp_path / "web", tmp_path / "gallery.db", tmp_path / "input", assignments=bodies)
+    with TestClient(create_app(options), base_url="http://127.0.0.1:8765") as client:
+        client.headers[TOKEN_HEADER] = client.get("/api/session").json()["token"]
+        (video,) = client.get("/api/videos").json()
+        job = ended(client, start(client, video["video_id"]))
+        assert job["state"] == "done", job
+        assert "walk: fit bodies" in [step["title"] for step in job["steps"]]
+        (seen,) = client.get(f"/api/jobs/{job['job_id']}/result").json()["videos"]
+        track_id = next(track["track_id"] for track in seen["tracks"] if track["status"] != "unusable")
+        path = f"/api/jobs/{job['job_id']}/videos/0/tracks/{track_id}/person"
+        anna = client.post(path, json={"name": "Anna", "consent": "said yes"}).json()["person_id"]
+        (walk,) = client.get(f"/api/people/{anna}").json()["walk_list"]
+        assert walk["seen_from"] is not None
+
+
 def test_cancelled_and_begun_again(client: TestClient, options: WebOptions, video: str) -> None:
     first, second = start(client, video), start(client, video)
     assert client.delete(f"/api/videos/{video}").status_code == 409, "in use"
