@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
@@ -376,6 +376,22 @@ class Settings:
         for key, value in named.items():
             changes |= _flat({key: value}, key)
         return _validated(_flat(asdict(self), "") | _profile(changes) | changes)
+
+    def anchored(self) -> Settings:
+        """Return these settings with absolute paths, for a process that has another working folder."""
+        anchored: Settings = _anchored(self)
+        return anchored
+
+
+def _anchored(section: Any) -> Any:
+    changes: dict[str, Any] = {}
+    for one in fields(section):
+        value = getattr(section, one.name)
+        if is_dataclass(value):
+            changes[one.name] = _anchored(value)
+        elif isinstance(value, Path) and not str(value).startswith("~"):  # which stands for the user's own folder
+            changes[one.name] = value.absolute()
+    return replace(section, **changes)
 
 
 def _profile(given: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:

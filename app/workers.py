@@ -48,6 +48,13 @@ def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], worker
                 future.cancel()
 
 
+def spread(
+    work: Callable[..., T], todo: Sequence[tuple[Any, ...]], workers: int = 1, cluster: str | None = None
+) -> Iterator[T]:
+    """Yield ``work(*arguments)`` for each item, as `on_cluster` does at the address `cluster`, else `side_by_side`."""
+    return on_cluster(work, todo, cluster) if cluster is not None else side_by_side(work, todo, workers)
+
+
 _RETRIES = 5
 """How often an item is begun anew whose machine or worker was lost."""
 

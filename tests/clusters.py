@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from app.errors import VideoError
+from app.files import written_whole
 
 
 def where(number: int) -> tuple[int, int]:
@@ -21,6 +22,17 @@ def slowly(number: int, folder: Path) -> int:
     time.sleep(1.0)
     (folder / f"{number}.done").write_text(str(number))
     return number
+
+
+def fill(path: Path, seconds: float) -> None:
+    """Write a folder of three files, whole or not at all, in so many seconds, and say that it was begun."""
+    with (path.parent.parent / "begun.txt").open("a") as stream:
+        stream.write(f"{path.name}\n")
+    with written_whole(path, r"\d") as temporary:
+        temporary.mkdir()
+        for number in range(3):
+            time.sleep(seconds / 3)
+            (temporary / str(number)).write_text(path.name)
 
 
 def refuse(number: int) -> int:

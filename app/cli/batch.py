@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
-from app.cli.options import FreshOption, with_settings
+from app.cli.options import ClusterOption, FreshOption, with_settings
 from app.cli.terminal import ProgressBars, say
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ def batch(
     workers: Annotated[
         int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")
     ] = 0,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="A cluster of Ray that does the work: HOST:6379, ray://HOST:10001, or auto for the one on this "
-            "machine. Its machines must see the same files.",
-        ),
-    ] = None,
+    cluster: ClusterOption = None,
     results: Annotated[
         str | None,
         typer.Option(

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from app.cli.options import load_settings
+from app.cli.options import ClusterOption, load_settings
 from app.cli.terminal import ProgressBars, console, say
 
 if TYPE_CHECKING:
@@ -56,12 +56,13 @@ def evaluate(
         Path | None, typer.Option(help="Do not evaluate, but write the CSV that GREW's server scores.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Evaluate gait models on data sets, by their published protocols. A run that was stopped continues.
 
     Several checkpoints or data sets make a table: trained on one data set, tested on another.
     """
-    from app.lab.evaluation.embeddings import MAX_FRAMES
+    from app.lab.evaluation.embeddings import MAX_FRAMES, Cluster
     from app.lab.evaluation.evaluate import data_sets, frame_counts, submit
     from app.lab.evaluation.evaluate import evaluate as run
     from app.lab.evaluation.files import load_model
@@ -80,10 +81,11 @@ def evaluate(
         progress = bars.counters("Embedding")
         for settings in every:
             model, distance = load_model(settings), settings.match.metric
+            machines = Cluster(cluster, settings) if cluster is not None else None
             for folder, rules, listed in sets:
                 if submission is not None:
                     submit(
-                        model, folder, rules, submission, listed, metric=distance, cache=cache,
+                        model, folder, rules, submission, listed, metric=distance, cache=cache, cluster=machines,
                         progress=bars.counter("Embedding"),
                     )  # fmt: skip
                     say(f"Wrote {submission}. The server takes it in a zip archive.")
@@ -91,7 +93,7 @@ def evaluate(
                 found.append(
                     run(
                         model, folder, rules, listed, metric=distance, rerank=rerank, frames=counts,
-                        cache=cache, progress=progress,
+                        cache=cache, cluster=machines, progress=progress,
                     )
                 )  # fmt: skip
     if len(found) == 1:

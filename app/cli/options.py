@@ -21,6 +21,14 @@ VerboseOption = Annotated[
     bool, typer.Option("--verbose", help="Say where each model comes from, its licence, and why it was chosen.")
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute everything anew; use nothing from the cache.")]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A cluster of Ray that does the work: HOST:6379, ray://HOST:10001, or auto for the one on this machine. "
+        "Its machines must see the same files.",
+    ),
+]
 
 _MODELS: dict[str, tuple[str, Any]] = {
     "detector": (

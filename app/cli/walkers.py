@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.table import Table
 
+from app.cli.options import ClusterOption
 from app.cli.terminal import ProgressBars, console, say
 from app.lab.walkers.choices import CONDITIONS, MOTION, Condition, MotionVersion, Place, View
 
@@ -96,6 +97,7 @@ def dataset(
     life: Annotated[float, typer.Option(min=0, max=1, help="Share of walks with what everyday life brings.")] = 0.0,
     alike: Annotated[int, typer.Option(min=0, help="People in each group of look-alikes; 0: no groups.")] = 0,
     workers: WorkersOption = 0,
+    cluster: ClusterOption = None,
     wardrobe: WardrobeOption = None,
     cache: CacheOption = None,
 ) -> None:
@@ -116,7 +118,7 @@ def dataset(
     with ProgressBars() as bars:
         write_dataset(
             out, plan, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
-            progress=bars.counter("People", subjects),
+            cluster=cluster, progress=bars.counter("People", subjects),
         )  # fmt: skip
     say(f"Wrote {subjects} people to {out}.")
 

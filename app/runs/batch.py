@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from app.runs.storage import storage_at
 from app.settings import Settings
 from app.stages import Run, Stages
 from app.video.sources import distinct_names
-from app.workers import on_cluster, side_by_side
+from app.workers import spread
 
 _KEY = ".made-of"
 """The name of the file beside `results.json` which says what the results were made of."""
@@ -76,10 +76,10 @@ def name_batch(
     if cluster is not None:  # its workers have working folders of their own
         videos, folder = [video.absolute() for video in videos], folder.absolute()
         gallery = gallery.absolute() if isinstance(gallery, Path) else gallery
-        settings = replace(settings, output=replace(settings.output, folder=settings.output.folder.absolute()))
+        settings = settings.anchored()
     places = [f"{str(results).rstrip('/')}/{name}" if is_address else folder / name for name in names]
     todo = [(video, place, gallery, settings, fresh) for video, place in zip(videos, places, strict=True)]
-    yield from on_cluster(_name, todo, cluster) if cluster is not None else side_by_side(_name, todo, workers)
+    yield from spread(_name, todo, workers, cluster)
 
 
 def _name(video: Path, folder: Path | str, gallery: Place, settings: Settings, fresh: bool) -> Outcome:
@@ -105,7 +105,7 @@ def _key(video: Path, store: GalleryStore, stages: Stages) -> str:
     cards = (stages.detector.card, stages.segmenter.card, stages.gait.card)
     made_of = {
         "video": [as_text(video.absolute()), *([file.st_size, file.st_mtime_ns] if file is not None else [])],
-        "settings": asdict(stages.settings),
+        "settings": asdict(stages.settings.anchored()),
         "models": [card.model_id for card in cards],
         "people": [(person.person_id, person.name) for person in store.people()],
         "walks": [(walk.walk_id, walk.person_id, walk.model_id) for walk in store.walks()],

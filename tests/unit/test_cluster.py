@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.errors import GaitprintError, MissingExtraError, VideoError
+from app.errors import GaitprintError, MissingExtraError, OutputError, VideoError
 from app.gallery.opening import open_store
 from app.gallery.store import NewWalk
+from app.lab.evaluation.embeddings import Cluster
+from app.lab.evaluation.evaluate import evaluate
+from app.lab.evaluation.files import load_model
+from app.lab.walkers.body import BodyModel
+from app.lab.walkers.dataset import Plan, write_dataset
+from app.lab.walkers.jobs import make_missing
 from app.runs.batch import name_batch
 from app.runs.build import build
 from app.settings import Settings
 from app.types import Embedding
 from app.workers import on_cluster
-from tests.clusters import refuse, slowly, where
+from tests.clusters import fill, refuse, slowly, where
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -91,6 +99,76 @@ def test_a_batch_on_the_cluster_gives_the_same_bytes(cluster: Any, tmp_path: Pat
     assert here["probes"] == there["probes"]
     again = [*name_batch(videos[:1], database, settings, cluster=cluster.address)]
     assert [one.was_there for one in again] == [True]
+
+
+def test_folders_of_people_are_whole_although_a_machine_is_lost(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BodyModel, "load", lambda cache: None)
+    jobs = {tmp_path / "data" / f"{number:02d}": (tmp_path / "data" / f"{number:02d}", 1.0) for number in range(10)}
+    machine = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+
+    def lose(done: int, of: int) -> None:
+        if done == 2:
+            cluster.remove_node(machine, allow_graceful=False)
+
+    make_missing(fill, jobs, tmp_path, 1, lose, cluster.address)
+    assert sorted((tmp_path / "data").iterdir()) == sorted(jobs), "nothing is missing, and nothing else is left"
+    for path in jobs:
+        assert [file.read_text() for file in sorted(path.iterdir())] == [path.name] * 3
+    begun = (tmp_path / "begun.txt").read_text().splitlines()
+    assert 10 <= len(begun) <= 12, "only what the lost machine was at is begun anew"
+    make_missing(fill, jobs, tmp_path, 1, None, cluster.address)
+    assert (tmp_path / "begun.txt").read_text().splitlines() == begun, "what is there is kept"
+
+
+def test_a_folder_that_only_the_other_machines_see_is_said(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BodyModel, "load", lambda cache: None)
+    with pytest.raises(OutputError, match=r"has made .*/01, but it is not there"):
+        make_missing(where, {tmp_path / "data" / "01": (1,)}, tmp_path, 1, None, cluster.address)
+
+
+@pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
+def test_a_data_set_of_the_cluster_has_the_same_bytes(
+    cluster: Any, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("anny", reason="needs the extra [walkers]")
+    cache = Path(request.config.cache.mkdir("walkers"))  # type: ignore[union-attr]
+    plan = Plan(subjects=3, seed=9, conditions=(("nm", 1), ("cl", 1)), views=(0, 90), frames=4)
+    monkeypatch.chdir(tmp_path)
+    write_dataset(Path("here"), plan, cache=cache)
+    write_dataset(Path("there"), plan, cache=cache, cluster=cluster.address)
+    here, there = (files(tmp_path / name) for name in ("here", "there"))
+    assert len(here) == 2 + 3 * 2 * 2
+    assert here == there
+
+
+def test_an_evaluation_on_the_cluster_gives_the_same_figures(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for person in range(3):
+        for condition in ("nm-01", "nm-05", "bg-01", "cl-01"):
+            for view in ("000", "090"):
+                path = Path(f"set/{person:03d}/{condition}/{view}/0_silhouette.pkl")
+                path.parent.mkdir(parents=True)
+                path.write_bytes(pickle.dumps((random.random((8, 64, 64)) < 0.5).astype(np.uint8) * np.uint8(255)))
+    Path("set/001/nm-05/090/0_silhouette.pkl").write_bytes(b"no walk")
+    settings = Settings()  # the embedded network
+    gait, found = load_model(settings), {}
+    for name, machines in (("here", None), ("there", Cluster(cluster.address, settings))):
+        judged = evaluate(gait, Path("set"), "casia-b", cache=Path(name), cluster=machines)
+        assert list(judged.left_out) == ["001/nm-05/090"]
+        found[name] = replace(judged, left_out={})
+    assert found["here"] == found["there"]
+    assert files(Path("here")) == files(Path("there")) != {}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,16 @@ import pytest
 from PIL import Image
 
 from app.cli.main import main
-from app.errors import SettingsError
+from app.errors import CheckpointError, OutputError, SettingsError
 from app.gait.gei import GaitEnergyImage
 from app.lab.data.opengait import DataSetError, WalkFile, walk_files
-from app.lab.evaluation import scores
+from app.lab.evaluation import embeddings, scores
 from app.lab.evaluation.charts import draw_curves
-from app.lab.evaluation.embeddings import embed_walks, walks_for
+from app.lab.evaluation.embeddings import Cluster, embed_walks, walks_for
 from app.lab.evaluation.evaluate import Evaluation, evaluate
 from app.lab.evaluation.protocol import groups_of, known_protocols, read_protocol, views_of
 from app.lab.evaluation.report import COLUMNS, draw, write_csv, write_excel, write_json
+from app.settings import Settings
 from app.types import Embedding, GaitSequence
 
 CONDITIONS = ("nm-01", "nm-02", "nm-05", "bg-01", "cl-01")
@@ -227,6 +228,45 @@ class TestEmbeddings:
         model.card = replace(model.card, keypoints=True)
         with pytest.raises(DataSetError, match=r"needs keypoints, but .* has only silhouettes"):
             walks_for(model, data)
+
+
+class TestCluster:
+    """A cluster of one machine, this process, which answers in the other order; `test_cluster` has real ones."""
+
+    @pytest.fixture(autouse=True)
+    def one_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            embeddings, "on_cluster", lambda work, todo, address: (work(*each) for each in reversed(todo))
+        )
+
+    def test_figures_do_not_depend_on_the_order_of_answers(
+        self, judged: Evaluation, original: Path, tmp_path: Path
+    ) -> None:
+        there = Cluster("auto", Settings.load(named={"gait.name": "gei"}))
+        cache, progress = tmp_path / "cache", list[tuple[int, int]]()
+        found = evaluate(
+            GaitEnergyImage(), original, "casia-b", frames=(2, 4), cache=cache, cluster=there,
+            progress=lambda title, done, of: progress.append((done, of)),
+        )  # fmt: skip
+        assert found == judged
+        assert progress[:6] == [(15 * done, 90) for done in range(1, 7)]
+
+    def test_embeddings_that_only_other_machines_see_are_said(
+        self, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        there = tmp_path / "there.npy"
+        monkeypatch.setattr(
+            embeddings, "on_cluster", lambda work, todo, address: (work(*each)._replace(path=there) for each in todo)
+        )
+        model, cluster = GaitEnergyImage(), Cluster("auto", Settings.load(named={"gait.name": "gei"}))
+        with pytest.raises(OutputError, match=r"written to .*there\.npy, but they are not there"):
+            embed_walks(walks_for(model, original), model, cache=tmp_path / "cache", cluster=cluster)
+
+    def test_a_machine_with_another_model_is_said(self, original: Path, tmp_path: Path) -> None:
+        model, cluster = GaitEnergyImage(), Cluster("auto", Settings())
+        with pytest.raises(CheckpointError, match=r"found the gait model gaitprint.*, not gei"):
+            embed_walks(walks_for(model, original), model, cache=tmp_path / "cache", cluster=cluster)
+        assert not list(tmp_path.rglob("*.npy"))
 
 
 class TestScores:

@@ -147,3 +147,15 @@ def test_no_text_holds_nul(tmp_path: Path, name: str) -> None:
         Settings.load(tmp_path / "nul.yaml")
     with pytest.raises(SettingsError, match="no text may hold NUL"):
         Settings.load(named={name: Path("a\0b")})
+
+
+def test_anchored_settings_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"gait.checkpoint": Path("net.onnx"), "detector.checkpoint": Path("~/d.onnx"), "output.folder": Path("out")}
+    settings = Settings.load(named=given).anchored()
+    assert settings.gait.checkpoint == tmp_path / "net.onnx"
+    assert settings.detector.checkpoint == Path("~/d.onnx"), "it stays in the user's own folder"
+    assert settings.output.folder == tmp_path / "out"
+    assert settings.checkpoints == tmp_path / "checkpoints"
+    assert settings.segmenter.checkpoint is None
+    assert settings.anchored() == settings

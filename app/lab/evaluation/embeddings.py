@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import app
+from app.errors import CheckpointError, OutputError
 from app.files import written_whole
 from app.lab.data.opengait import (
     DataSetError,
@@ -23,9 +26,11 @@ from app.lab.data.opengait import (
     walk_files,
     warn_of,
 )
-from app.lab.evaluation.files import FileEmbedder, middle
+from app.lab.evaluation.files import FileEmbedder, load_model, middle
+from app.settings import Settings
 from app.stages import GaitModel
 from app.types import Bytes, Floats, GaitSequence
+from app.workers import on_cluster
 
 CACHE = Path("output") / "cache" / "embeddings"
 MAX_FRAMES = 720
@@ -48,6 +53,18 @@ class Embedded:
     walks: list[WalkFile]
     features: Floats
     left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The address of a cluster (`app.workers.on_cluster`) that embeds, and the settings that name the model.
+
+    Its machines must see the data set, the cache and the model under the same paths. The figures are the same to the
+    bit where the machines compute as this one does: processors of one kind, or GPUs of one kind.
+    """
+
+    address: str
+    settings: Settings
 
 
 def walks_for(
@@ -97,6 +114,7 @@ def embed_walks(
     frames: int | None = None,
     fps: float = 25.0,
     cache: Path | None = None,
+    cluster: Cluster | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
     """Embed every walk that can be read, person by person.
@@ -110,23 +128,40 @@ def embed_walks(
         frames: the number of consecutive frames taken from the middle of each walk. None: all.
         fps: frame rate of the walks, 1/s.
         cache: folder of the embeddings. Default: `CACHE`.
+        cluster: embeds in place of this process, by the model that `model` is.
         progress: receives the number of walks done and the number of all walks.
 
     Raises:
         DataSetError: no walk can be read, or none has as many poses or bodies as silhouettes.
-        OutputError: the cache cannot be written.
+        OutputError: the cache cannot be written, or what a cluster has written is not there.
+        CheckpointError: a machine of the cluster has another model.
+        MissingExtraError: a cluster is named, and Ray is not installed.
+        GaitprintError: the cluster cannot be reached.
     """
+    folder = (cache or CACHE) / model.card.model_id
+    people = [list(group) for _, group in groupby(walks, key=lambda walk: walk.identity)]
+    if cluster is None:
+        answers: Iterator[_Person] = (_person(group, model, frames, fps, folder) for group in people)
+    else:  # its workers have working folders of their own
+        todo = [[_anchored(walk) for walk in group] for group in people]
+        settings, there = cluster.settings.anchored(), folder.absolute()
+        answers = on_cluster(_person_there, [(group, settings, frames, fps, there) for group in todo], cluster.address)
+    found: dict[str, _Person] = {}
+    done = 0
+    for answer in answers:
+        found[answer.identity] = answer
+        done += len(answer.read) + len(answer.left_out)
+        if progress is not None:
+            progress(done, len(walks))
     parts: list[Floats] = []
     read: list[WalkFile] = []
     left_out: dict[str, str] = {}
-    folder = (cache or CACHE) / model.card.model_id
-    for _, group in groupby(walks, key=lambda walk: walk.identity):
-        good, features = _person(list(group), model, frames, fps, folder, left_out)
-        if features is not None:
-            parts.append(features)
-            read += good
-        if progress is not None:
-            progress(len(read) + len(left_out), len(walks))
+    for group in people:
+        answer = found[group[0].identity]
+        left_out |= answer.left_out
+        if answer.path is not None:
+            parts.append(_kept(answer.path))
+            read += [walk for walk in group if walk.name in answer.read]
     if not parts:
         raise DataSetError(f"No walk can be read: {next(iter(left_out.values()), 'there is none')}")
     return Embedded(read, np.concatenate(parts), left_out)
@@ -145,18 +180,26 @@ def sequence_of(silhouettes: Bytes, fps: float = 25.0, keypoints: Floats | None 
     )
 
 
+class _Person(NamedTuple):
+    """The names of the walks of a person that can be read, the file of their embeddings, and what is wrong with others.
+
+    Without such a walk, `path` is None.
+    """
+
+    identity: str
+    read: frozenset[str]
+    path: Path | None
+    left_out: dict[str, str]
+
+
 def _person(
-    walks: list[WalkFile],
-    model: GaitModel | FileEmbedder,
-    frames: int | None,
-    fps: float,
-    folder: Path,
-    left_out: dict[str, str],
-) -> tuple[list[WalkFile], Floats | None]:
-    """Return the walks of a person that can be read, and their embeddings."""
-    path = folder / f"{_digest(walks, frames, fps)}.npy"
+    walks: list[WalkFile], model: GaitModel | FileEmbedder, frames: int | None, fps: float, folder: Path
+) -> _Person:
+    """Embed the walks of a person that can be read, unless that was done before."""
+    path, left_out = folder / f"{_digest(walks, frames, fps)}.npy", dict[str, str]()
+    everything = _Person(walks[0].identity, frozenset(walk.name for walk in walks), path, left_out)
     if path.is_file():
-        return walks, np.load(path, allow_pickle=False)
+        return everything
     sequences: list[GaitSequence] = []
     embeddings: list[Floats] = []
     good: list[WalkFile] = []
@@ -169,12 +212,46 @@ def _person(
             good.append(walk)
         except DataSetError as error:
             left_out[walk.name] = str(error)
-    if len(good) < len(walks):  # the cache may have the others
-        return _person(good, model, frames, fps, folder, left_out) if good else ([], None)
+    if not good:
+        return _Person(walks[0].identity, frozenset(), None, left_out)
+    if left_out:  # the cache may have the others
+        return _person(good, model, frames, fps, folder)._replace(left_out=left_out)
     parts = np.stack(embeddings) if isinstance(model, FileEmbedder) else parts_of(model, sequences)
     with written_whole(path) as temporary:
         np.save(temporary, parts)
-    return walks, parts
+    return everything
+
+
+def _person_there(walks: list[WalkFile], settings: Settings, frames: int | None, fps: float, folder: Path) -> _Person:
+    """Embed the walks of a person on another machine, which must have the model that `folder` is named after."""
+    model = _model(settings)
+    if model.card.model_id != folder.name:
+        raise CheckpointError(
+            f"A machine of the cluster found the gait model {model.card.model_id}, not {folder.name}. All machines "
+            f"must see the same checkpoints: {settings.gait.checkpoint or settings.checkpoints}."
+        )
+    return _person(walks, model, frames, fps, folder)
+
+
+@lru_cache(maxsize=1)
+def _model(settings: Settings) -> GaitModel | FileEmbedder:
+    """Load the model, once for each process."""
+    return load_model(settings)
+
+
+def _anchored(walk: WalkFile) -> WalkFile:
+    return replace(walk, path=walk.path.absolute(), other=None if walk.other is None else walk.other.absolute())
+
+
+def _kept(path: Path) -> Floats:
+    try:
+        kept: Floats = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"Embeddings were written to {path}, but they are not there. With a cluster, give a --cache folder that "
+            "all machines see under the same path."
+        ) from error
+    return kept
 
 
 def _digest(walks: Sequence[WalkFile], frames: int | None, fps: float) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from app.errors import SettingsError
 from app.gallery.distances import Metric
 from app.lab.data.opengait import warn_of
-from app.lab.evaluation.embeddings import Embedded, embed_walks, walks_for
+from app.lab.evaluation.embeddings import Cluster, Embedded, embed_walks, walks_for
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.protocol import groups_of, read_protocol, views_of
 from app.lab.evaluation.scores import Score, need_comparable, need_rerankable, score
@@ -81,6 +81,7 @@ def evaluate(
     rerank: bool = False,
     frames: Sequence[int] = (),
     cache: Path | None = None,
+    cluster: Cluster | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Evaluate a model on the test people of a data set.
@@ -94,6 +95,7 @@ def evaluate(
         rerank: whether to re-rank by k-reciprocal neighbours.
         frames: numbers of frames; the model is also evaluated with so many frames of each walk.
         cache: the folder where embeddings are kept. Default: `app.lab.evaluation.embeddings.CACHE`.
+        cluster: machines that embed in place of this process.
         progress: receives what is embedded, the number of walks done and the number of all walks.
 
     Raises:
@@ -111,7 +113,7 @@ def evaluate(
     def embedded(count: int | None) -> Embedded:
         title = f"{model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"
         report = None if progress is None else partial(progress, title)
-        return embed_walks(listed, model, frames=count, fps=rules.fps, cache=cache, progress=report)
+        return embed_walks(listed, model, frames=count, fps=rules.fps, cache=cache, cluster=cluster, progress=report)
 
     whole = embedded(None)
     walks = whole.walks
@@ -146,6 +148,7 @@ def submit(
     *,
     metric: Metric = "euclidean",
     cache: Path | None = None,
+    cluster: Cluster | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the file that GREW's server scores.
@@ -155,7 +158,7 @@ def submit(
     rules = read_protocol(protocol)
     walks = walks_for(model, data, partition)
     groups_of(rules, walks, partition)  # before the long work
-    found = embed_walks(walks, model, fps=rules.fps, cache=cache, progress=progress)
+    found = embed_walks(walks, model, fps=rules.fps, cache=cache, cluster=cluster, progress=progress)
     warn_of(found.left_out, data)
     group, *_ = groups_of(rules, found.walks, partition)
     write_submission(found.features, found.walks, group, path, metric)

@@ -136,15 +136,22 @@ def write_dataset(
     cache: Path = CACHE,
     wardrobe: Path | None = None,
     workers: int = 1,
+    cluster: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Make the data set in `folder`: ``data/`` in OpenGait's layout, ``partition.json``, ``dataset.json``.
 
-    A person's folder appears when all of their walks are done; people who are there already are kept.
+    A person's folder appears when all of their walks are done; people who are there already are kept. With the address
+    of a `cluster` (`app.workers.on_cluster`) its machines make the people. They must see all three folders.
 
     Raises:
         OutputError: `folder` holds another data set, or cannot be written.
+        MissingExtraError: a cluster is named, and Ray is not installed.
+        GaitprintError: the cluster cannot be reached.
     """
+    if cluster is not None:  # its workers have working folders of their own
+        folder, cache = folder.absolute(), cache.absolute()
+        wardrobe = None if wardrobe is None else wardrobe.absolute()
     about: dict[str, Any] = {**asdict(plan), "wardrobe": None if wardrobe is None else sorted(Wardrobe(wardrobe).suits)}
     if "smpl" in plan.modalities:
         about["note"] = NOTE
@@ -153,7 +160,7 @@ def write_dataset(
     partition = {"TRAIN_SET": names[: plan.training], "TEST_SET": names[plan.training :]}
     write_json(folder / "partition.json", partition)
     jobs = {folder / "data" / name: (folder, plan, index, cache, wardrobe) for index, name in enumerate(names)}
-    make_missing(write_subject, jobs, cache, workers, progress)
+    make_missing(write_subject, jobs, cache, workers, progress, cluster)
 
 
 def write_subject(folder: Path, plan: Plan, index: int, cache: Path, wardrobe: Path | None = None) -> None:

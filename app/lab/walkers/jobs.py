@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from app.errors import OutputError
 from app.files import explained, written_whole
 from app.lab.walkers.body import BodyModel
 from app.lab.walkers.wardrobe import Wardrobe
-from app.workers import side_by_side
+from app.workers import spread
 
 
 def claim(manifest: Path, about: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
@@ -52,25 +52,42 @@ def make_missing(
     cache: Path,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    cluster: str | None = None,
 ) -> None:
     """Call ``make(*arguments)`` for each of `jobs` whose path is not there yet, in several processes.
 
     `jobs` maps the path that appears when a job is done to its arguments; `cache` is the folder of the body model;
-    `progress` gets how many are done, and all of them.
+    `progress` gets how many are done, and all of them. With the address of a `cluster` its machines do the jobs; then
+    all paths, also those in the arguments, must be absolute.
+
+    Raises:
+        OutputError: what the machines of the cluster have made is not here.
     """
     todo = [path for path in jobs if not path.exists()]
-    for path in todo:  # what a killed run has left would look like people to a loader that lists the folder
-        for leftover in path.parent.glob(f".{path.stem}.*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
+    _clear(todo)
     done = len(jobs) - len(todo)
     if progress is not None:
         progress(done, len(jobs))
     if todo:
         BodyModel.load(cache)  # made here, once, not by every worker
-    for _ in side_by_side(make, [jobs[path] for path in todo], workers):
+    for _ in spread(make, [jobs[path] for path in todo], workers, cluster):
         done += 1
         if progress is not None:
             progress(done, len(jobs))
+    if cluster is not None:
+        _clear(todo)  # a machine that was lost may have left something
+        if missing := [path for path in todo if not path.exists()]:
+            raise OutputError(
+                f"The cluster {cluster} has made {missing[0]}, but it is not there on this machine. Give an --out "
+                "folder that all machines see under the same path."
+            )
+
+
+def _clear(paths: Sequence[Path]) -> None:
+    """Remove what killed runs have left of `paths`: it would look like people to a loader that lists the folder."""
+    for path in paths:
+        for leftover in path.parent.glob(f".{path.stem}.*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
