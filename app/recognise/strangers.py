@@ -17,6 +17,9 @@ from app.types import ModelCard, Track
 MOST_WALKS = 10
 """So many walks of a stranger are kept; later ones only say that the stranger was seen."""
 
+_REMEMBERED = 1000
+"""So many strangers are remembered to tell who is in view at the same time."""
+
 
 @dataclass(frozen=True)
 class StrangerOptions:
@@ -85,7 +88,10 @@ class StrangerJudge:
             person = self._store.person(name)
             kept = [walk] if person.walks < MOST_WALKS else []
             self._store.keep(name, kept, retain_days=self._options.retain_days)
+        self._last.pop((walk.source, name), None)
         self._last[walk.source, name] = until
+        if len(self._last) > _REMEMBERED:  # those who left first are forgotten first
+            del self._last[next(iter(self._last))]
         return Met(name, probability, is_new)
 
     def _known(self, walk: NewWalk, track: Track) -> tuple[str | None, float | None]:

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _IDLE = 0.02  # s to wait where no camera has a picture
 _RELOAD = 2.0  # s between two looks at the configuration's file
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # s before a camera that broke is opened again
+_REMEMBERED = 10_000  # people whose last camera is remembered; each stranger is one, and over months they are many
 
 _STRICT = {"extra": "forbid"}
 
@@ -172,7 +173,10 @@ class Journeys:
         who, camera = event.get("name") or event.get("stranger"), str(event["source"])
         if not isinstance(who, str) or event["event"] not in ("named", "renamed", "left"):
             return None
-        before, self._last[who] = self._last.get(who), _Sighting(camera, now)
+        before = self._last.pop(who, None)
+        self._last[who] = _Sighting(camera, now)
+        if len(self._last) > _REMEMBERED:  # those who came first are forgotten first
+            del self._last[next(iter(self._last))]
         if before is None or before.camera == camera:
             return None
         in_view = event.get("in_view")

@@ -131,6 +131,15 @@ def test_home_assistant_learns_of_cameras_and_of_who_was_seen(tmp_path: Path) ->
     assert sink.dropped == 0
 
 
+def test_those_who_were_seen_long_ago_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.runs.watch._REMEMBERED", 3)
+    journeys = Journeys([])
+    for number in (1, 2, 1, 3, 4):
+        assert journeys.follow(event(name=f"stranger {number}"), 10.0 * number) is None
+    assert list(journeys._last) == ["stranger 1", "stranger 3", "stranger 4"], "the second was seen the longest ago"
+    assert journeys.follow({**event(name="stranger 1"), "source": "hall"}, 90.0) is not None
+
+
 def test_one_event_when_somebody_goes_from_one_camera_to_another() -> None:
     journeys = Journeys([WayConfig(("yard", "hall"), (5, 60))])
     assert journeys.follow(event(name="Anna"), 10.0) is None

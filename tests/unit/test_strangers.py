@@ -74,6 +74,18 @@ def test_two_in_view_at_once_are_two_strangers(tmp_path: Path) -> None:
         assert judge.meet(walk(1, 1), track(), 3.0, 11.0).name == "stranger-0002"
 
 
+def test_those_who_left_long_ago_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.recognise.strangers._REMEMBERED", 3)
+    with opened(tmp_path) as gallery:
+        assert gallery.strangers is not None
+        judge = StrangerJudge(gallery.strangers.store, CARD, MatchSettings(), StrangerOptions(threshold=0.5))
+        for who in range(1, 6):
+            judge.meet(walk(who), track(), 10.0 * who, 10.0 * who + 9)
+        assert len(judge._last) == 3
+        assert judge.meet(walk(5, 1), track(), 53.0, 61.0).is_new, "the fifth was in view meanwhile"
+        assert not judge.meet(walk(1, 1), track(), 100.0, 109.0).is_new, "the store still knows the first"
+
+
 def test_naming_a_stranger_names_all_sightings_and_forgetting_reaches_them(tmp_path: Path) -> None:
     with opened(tmp_path) as gallery:
         meet(gallery, 1)
