@@ -16,7 +16,7 @@ _SMALL = (32, 64)  # px, wide and high; enough to tell the body from the ground
 _PARTS = ((0.2, 0.5), (0.55, 0.9))  # shares of the person's height: upper and lower body
 _FEW = 24  # px of the small picture that are no part of a body any more
 _WHITE, _MOST_GAIN = 0.92, 1.8  # pictures are brightened until so much is in them, but at most by this factor
-_GREY = 8.0  # chroma below which there is no colour
+_GREY = 10.0  # chroma below which there is no colour
 _HUES = (
     (20, "pink"), (42, "red"), (65, "orange"), (105, "yellow"), (165, "green"), (215, "turquoise"), (308, "blue"),
     (335, "purple"), (360, "pink"),

@@ -218,6 +218,8 @@ def test_who_is_not_somebody_of_a_gallery_video(studio: Studio) -> None:
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="Not gallery-002").wait_for()
         check_looks(page, "not-in-gallery-video")
+        heights = dialog.locator(".candidates .number").evaluate_all("all => all.map((one) => one.offsetHeight)")
+        assert len(set(heights)) == 1, "0.0500 takes no more lines than 2.00"
         dialog.get_by_role("button", name="Not gallery-002").click()
         page.get_by_text("This run does not call this walk gallery-002 any more.").wait_for()
         page.locator(".track .who", has_text="gallery-001").wait_for()
