@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import GalleryError, MissingExtraError
+from app.gallery.database import Cursor, MalformedError
 from app.gallery.redaction import FORGOTTEN
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
-from app.gallery.sql import Cursor, MalformedError, SqlGallery
+from app.gallery.sql import SqlGallery
 from app.gallery.sqlite import PATIENCE
 
 try:

@@ -17,8 +17,9 @@ from typing import Any
 
 from app.errors import GalleryError
 from app.files import explained, is_full
+from app.gallery.database import MalformedError
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
-from app.gallery.sql import MalformedError, SqlGallery
+from app.gallery.sql import SqlGallery
 
 PATIENCE = 30.0
 """How long to wait for another program that uses the file, in s."""

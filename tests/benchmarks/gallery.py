@@ -35,7 +35,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-import app.gallery.sql
+import app.gallery.candidates
 from app.gallery.codes import LARGE
 from app.gallery.distances import part_distances
 from app.gallery.opening import open_store
@@ -286,7 +286,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for walks in options.stored:
             if options.milvus:
-                app.gallery.sql.LARGE = min(LARGE, walks // ROWS * ROWS)
+                app.gallery.candidates.LARGE = min(LARGE, walks // ROWS * ROWS)
             stored(walks, Path(folder) / f"{walks}.db", Path(folder) / f"{walks}.milvus" if options.milvus else None)
     if options.postgres:
         from tests.postgres import running

@@ -38,8 +38,8 @@ def new(walk: Floats) -> NewWalk:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gallery of 500 walks is large."""
-    monkeypatch.setattr("app.gallery.sql.LARGE", LARGE)
-    monkeypatch.setattr("app.gallery.sql.ROWS", 125)
+    monkeypatch.setattr("app.gallery.candidates.LARGE", LARGE)
+    monkeypatch.setattr("app.gallery.candidates.ROWS", 125)
 
 
 @pytest.fixture(params=["memory", "file", "server"])

@@ -80,8 +80,8 @@ def new(walk: Floats) -> NewWalk:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gallery of 500 walks is large."""
-    monkeypatch.setattr("app.gallery.sql.LARGE", 500)
-    monkeypatch.setattr("app.gallery.sql.ROWS", 125)
+    monkeypatch.setattr("app.gallery.candidates.LARGE", 500)
+    monkeypatch.setattr("app.gallery.candidates.ROWS", 125)
 
 
 def stored_codes(path: Path) -> int:

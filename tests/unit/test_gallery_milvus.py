@@ -194,7 +194,7 @@ def test_a_server_that_is_gone_holds_up_no_forgetting_and_is_served_later(
         with SqliteGallery(path) as gallery:
             while time.monotonic() < end:
                 with suppress(GalleryError):
-                    gallery._remove_from_index()
+                    gallery._candidates.remove_gone()
                     break
             assert sorted(in_milvus(gallery)) == [0, *range(11, 601)]
             assert gallery.search([embedded(WALKS[20])], 1)[0][0].walk_id == 21

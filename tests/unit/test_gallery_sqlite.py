@@ -405,7 +405,7 @@ def test_nothing_is_written_where_nobodys_time_is_over(path: Path) -> None:
 def test_an_interrupted_search_loads_the_walks_anew(gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery.enrol("Anna", [walk(number) for number in range(20)], consent="yes")
     with monkeypatch.context() as patch:
-        patch.setattr("app.gallery.sql.ROWS", 8)
+        patch.setattr("app.gallery.candidates.ROWS", 8)
         calls = []
 
         def vector(content: bytes, shape: tuple[int, int]) -> np.ndarray:
@@ -414,7 +414,7 @@ def test_an_interrupted_search_loads_the_walks_anew(gallery: SqliteGallery, monk
                 raise KeyboardInterrupt
             return np.frombuffer(content, "<f4").reshape(shape)
 
-        patch.setattr("app.gallery.sql._vector", vector)
+        patch.setattr("app.gallery.tables._vector", vector)
         with pytest.raises(KeyboardInterrupt):
             gallery.search([walk(3).embedding], 99)
     found = gallery.search([walk(3).embedding], 99)[0]
