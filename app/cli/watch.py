@@ -56,6 +56,7 @@ def watch_cameras(
     from app.runs.events import Lines, appending
     from app.runs.live import LiveOptions
     from app.runs.watch import Watch
+    from app.weights.gathering import gathered
 
     with ExitStack() as stack:
         gallery = stack.enter_context(
@@ -72,7 +73,8 @@ def watch_cameras(
         if found.events is not None:
             out = stack.enter_context(appending(found.events))
         sinks: list[Sink] = [Lines(out, lambda event, to: write_json(event, to=to)), *found.sinks()]
-        stages = build(settings)
+        with gathered():
+            stages = build(settings)
         show_models(error_console, stages, verbose=verbose)
         running = Watch(found, gallery, stages, sinks, LiveOptions(seconds=seconds))
         stop = stack.enter_context(stopped_by_signals())

@@ -125,6 +125,7 @@ def watch(task: LiveTask, messages: _Messages, stop: threading.Event) -> None:
     from app.runs.build import build
     from app.runs.live import LiveOptions
     from app.runs.watch import CameraConfig, Watch, WatchConfig
+    from app.weights.gathering import gathered
 
     settings = Settings.load(task.config, task.assignments)
     cameras = {name: CameraConfig(address, loop=name in task.files) for name, address in task.cameras.items()}
@@ -135,7 +136,9 @@ def watch(task: LiveTask, messages: _Messages, stop: threading.Event) -> None:
         # The server forgets people, with all that it keeps of them.
         live = LiveOptions(expire_every=_FOR_EVER, may_be_empty=True)
         config = WatchConfig(cameras, str(task.database), StrangerOptions() if task.strangers else None)
-        running = Watch(config, gallery, build(settings), [messages], live, pictures.show)
+        with gathered():
+            stages = build(settings)
+        running = Watch(config, gallery, stages, [messages], live, pictures.show)
 
         def tell() -> None:
             while not stop.wait(_STATES):

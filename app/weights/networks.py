@@ -29,6 +29,7 @@ from app.errors import CheckpointError, OutputError, SettingsError
 from app.files import written_whole
 from app.settings import Device, Precision, cores
 from app.types import Floats
+from app.weights import gathering
 from app.weights.checkpoints import CheckpointFile
 from app.weights.devices import CPU, Provider, providers_for
 from app.weights.quantised import SOURCE, command, quantised_path
@@ -81,6 +82,15 @@ class Network:
             self._session = way.open(threads)
         except RuntimeError as error:
             self._fall_back(error)
+        self._gathering = self._gathered() if gathering.wanted.get() else None
+
+    def _gathered(self) -> gathering.Gathering | None:
+        """Return what gathers the pictures of several threads; None where batches gain nothing or are not possible."""
+        inputs, outputs = self.get_inputs(), self.get_outputs()
+        if self.batch == 1 or len(inputs) > 1 or any(isinstance(port.shape[0], int) for port in (*inputs, *outputs)):
+            return None
+        name = inputs[0].name
+        return gathering.Gathering(lambda pictures: self._run(None, {name: pictures}), self.batch)
 
     @property
     def batch(self) -> int:
@@ -101,7 +111,11 @@ class Network:
         """
         if self._seen is not None:
             self._seen(dict(inputs))
-        return self._run(outputs, inputs)
+        if self._gathering is None or self.batch == 1:  # which it is once the device has failed
+            return self._run(outputs, inputs)
+        (pictures,) = inputs.values()
+        found = dict(zip([port.name for port in self.get_outputs()], self._gathering.run(pictures), strict=True))
+        return [found[name] for name in outputs or found]
 
     def _run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
         session = self._session

@@ -3,6 +3,7 @@
     python -m tests.benchmarks.pipeline speed [--rounds 2] [--to SECONDS] [--shared ../shared]
     python -m tests.benchmarks.pipeline memory [--frames 10000]
     python -m tests.benchmarks.pipeline growth
+    python -m tests.benchmarks.pipeline batches [--rounds 20]
 
 `speed` runs the first command of the README once for each step from ``accurate`` to ``fast``, each run in a process of
 its own. The ways take turns, so on a busy machine their ratios still hold. It prints, from the round with the least CPU
@@ -18,6 +19,10 @@ time:
 
 `growth` runs jobs of drawn people that grow in other ways: pictures in 4K, forty people in view at once, a hundred
 probes. It prints the CPU time of a frame and the largest memory of each process.
+
+`batches` runs the embedded networks on pictures of two, four and eight cameras: one after the other, side by side as a
+watch does, and as one batch. The ways take turns. It prints the least milliseconds a picture of all rounds, by the
+clock and of processor time.
 """
 
 from __future__ import annotations
@@ -29,13 +34,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from app.weights.networks import Network
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = ROOT / "input_videos"
@@ -209,6 +218,60 @@ def growth() -> None:
         print(f"{name:42}{pace:7.1f} ms a frame of CPU time, {cost.memory:5.0f} MiB", flush=True)
 
 
+def batches(rounds: int) -> None:
+    """Print what a picture costs alone, side by side with others, and in a batch."""
+    from app.settings import cores
+    from app.weights.checkpoints import HOME, CheckpointFile
+    from app.weights.networks import open_network
+
+    folder, random = HOME / "embedded", np.random.default_rng(0)
+    for stage, size in (("detector", (384, 640)), ("segmenter", None)):
+        path = CheckpointFile.given(folder / stage / f"gaitprint-{stage}.onnx")
+        alone, wide = open_network(path), open_network(path, threads=cores())
+        (port,) = alone.get_inputs()
+        shape = (3, *size) if size else tuple(port.shape[1:])
+
+        for count in (2, 4, 8):
+            together = random.random((count, *shape), np.float32) * (255 if size else 1)
+            with ThreadPoolExecutor(cores()) as pool:
+                taken = turns(_ways(alone, wide, pool, port.name, together), rounds)
+            for name, (clock, processor) in taken.items():
+                print(
+                    f"{stage} ({alone.runtime}), {count} cameras, {name:28}"
+                    f"{clock / count:7.2f} ms, {processor / count:7.2f} ms of processor time"
+                )
+    print(f"Load {os.getloadavg()[0]:.1f}")
+
+
+def _ways(
+    alone: Network, wide: Network, pool: ThreadPoolExecutor, name: str, together: Any
+) -> Mapping[str, Callable[[], object]]:
+    """Return the ways in which a network may look at pictures (N, 3, H, W)."""
+
+    def look(picture: Any) -> object:
+        return alone.run(None, {name: picture[None]})
+
+    return {
+        "one after the other": lambda: [look(picture) for picture in together],
+        "side by side": lambda: list(pool.map(look, together)),
+        "one batch, one thread": lambda: alone.run(None, {name: together}),
+        "one batch, a thread a core": lambda: wide.run(None, {name: together}),
+    }
+
+
+def turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Let the ways take turns; return for each the least milliseconds by the clock and of processor time."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            clock, processor = time.perf_counter(), time.process_time()
+            way()
+            if number:  # the first round warms up
+                taken[name].append((time.perf_counter() - clock, time.process_time() - processor))
+    least = {name: 1000 * np.min(each, axis=0) for name, each in taken.items()}
+    return {name: (float(clock), float(processor)) for name, (clock, processor) in least.items()}
+
+
 def draw(
     path: Path,
     frames: int,
@@ -233,7 +296,7 @@ def draw(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory", "growth", "one"])
+    parser.add_argument("what", choices=["speed", "memory", "growth", "batches", "one"])
     parser.add_argument("videos", type=Path, nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=2)
@@ -248,5 +311,7 @@ if __name__ == "__main__":
         one(arguments.settings, arguments.home, arguments.videos)
     elif arguments.what == "growth":
         growth()
+    elif arguments.what == "batches":
+        batches(arguments.rounds)
     else:
         memory(arguments.frames)
