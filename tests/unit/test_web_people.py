@@ -19,6 +19,7 @@ import pytest
 
 from app.cli.main import main
 from app.errors import GaitprintError, GalleryError
+from app.gallery.candidates import Candidates
 from app.gallery.redaction import Redaction
 from app.gallery.sql import SqlGallery
 from app.gallery.sqlite import SqliteGallery
@@ -185,14 +186,14 @@ def test_walks_are_read_once_for_all_searches(studio: Studio, monkeypatch: pytes
     for number, video in enumerate(videos[:5]):
         enrol(studio, studio.result({video: {1: None}}), 0, 1, f"Person {number}")
     read: list[int] = []
-    newer = SqlGallery._newer
+    newer = Candidates._newer
 
     def counted(*arguments: Any) -> Iterator[Any]:
         for ids, vectors in newer(*arguments):
             read.append(len(ids))
             yield ids, vectors
 
-    monkeypatch.setattr(SqlGallery, "_newer", counted)
+    monkeypatch.setattr(Candidates, "_newer", counted)
     seen = studio.result({videos[5]: {1: None}})
     for _ in range(3):
         assert studio.people.owner_of(seen, 0, 1) is None
