@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 _MOST_BYTES = 1 << 20
-_MOST_VALUES = 100_000
+_MOST_VALUES = 20_000
 """How many values a file may have once every alias is replaced by what it stands for."""
 _DEEPEST = 50
 _LONGEST = 3000

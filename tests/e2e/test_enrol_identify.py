@@ -113,6 +113,7 @@ def test_people_enrolled_are_named_in_other_videos(run: Run, home: Path) -> None
         assert {match["name"] for match in of_probe1["matches"]} == {"Anna", "Ben"}  # type: ignore[union-attr,index,call-overload]
 
 
+@pytest.mark.slow
 def test_walks_are_measured_later_where_something_of_them_is_left(run: Run, home: Path) -> None:
     def enrol(name: str, video: str, *more: object) -> None:
         shutil.copy(home / "alone.mp4", home / video)

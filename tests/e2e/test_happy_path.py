@@ -166,6 +166,7 @@ def test_a_damaged_archive_is_made_anew(first: Path, demo: Demo) -> None:
     assert without_times(report_of(first)) == without_times(before)
 
 
+@pytest.mark.slow
 def test_probes_may_be_named_in_any_way(demo: Demo, tmp_path: Path) -> None:
     ways: list[tuple[str, ...]] = [
         ("--probe", "probe1.mp4", "probe2"),

@@ -78,6 +78,7 @@ def test_a_run_with_body_parts(demo: Demo, tmp_path: Path, family: str) -> None:
         assert arrays["parts"].ndim == 2, "the embedding keeps its name"
 
 
+@pytest.mark.slow
 def test_a_run_with_smplgait_fits_each_body_once(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[bytes] = []
     fit = Lift.fit

@@ -138,6 +138,7 @@ def test_the_page_in_a_browser(result: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_long_video_is_seen_at_a_glance_and_printed_whole(tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:

@@ -147,6 +147,7 @@ def proxied(address: str) -> Iterator[str]:
         proxy.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> None:
     page.goto("about:blank")
@@ -178,6 +179,7 @@ def test_below_a_path_behind_a_proxy(page: Page, proxied: str, studio: Path) -> 
     page.get_by_role("heading", name="Limits and responsible use").wait_for()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_from_upload_to_being_forgotten(page: Page, studio: Path) -> None:
     page.get_by_role("heading", name="How it goes").wait_for()

@@ -38,6 +38,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_cameras_are_tried_added_watched_and_removed(page: Page, tmp_path: Path) -> None:
     page.get_by_label("Name").fill("Yard")

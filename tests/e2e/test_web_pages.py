@@ -79,6 +79,7 @@ def test_what_somebody_said_is_shown_and_taken_back(page: Page, studio: Studio) 
     section.wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_a_program_gets_a_token(page: Page, studio: Studio) -> None:
     page.get_by_role("link", name="For programs").click()
     page.get_by_text("No program has a token yet").wait_for()
@@ -121,6 +122,7 @@ def test_consent_is_changed_and_everything_downloaded(page: Page, tmp_path: Path
     page.locator(".quote", has_text="Signed form of 3 May").wait_for()
 
 
+@pytest.mark.slow
 def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> None:
     meet_strangers(studio.options.gallery, "yard", "hall", "gate", "door", "roof", "lift")
     with open_store(studio.options.gallery) as gallery:
@@ -174,6 +176,7 @@ def test_strangers_get_a_name_become_one_or_go(page: Page, studio: Studio) -> No
     assert page.locator(".person .who").all_text_contents() == ["stranger-0006", "stranger-0005"]
 
 
+@pytest.mark.slow
 def test_the_live_page_says_which_stranger_it_was(studio: Studio) -> None:
     meet_strangers(studio.options.gallery, "yard", "hall")
     cameras = Cameras(watching=False, cameras=[Camera(name="yard", address="0")])
@@ -210,6 +213,7 @@ def test_the_live_page_says_which_stranger_it_was(studio: Studio) -> None:
         assert page.get_by_label("Give numbers to strangers").is_checked()
 
 
+@pytest.mark.slow
 def test_who_is_not_somebody_of_a_gallery_video(studio: Studio) -> None:
     job = compare_run(studio, 99.0).job
     with served(studio.options) as address, new_page(expected="status of 404") as page:  # the videos do not exist
