@@ -35,8 +35,8 @@ def clothes_of(jpeg: bytes) -> tuple[Colour, Colour] | None:
     """Return the colours of upper and lower body in a portrait (`app.results.portraits`).
 
     Each is the median of the brighter half of the pixels that stand out from what is beside the person, because the
-    darker half is often in shadows and folds. Dark pictures are brightened. None for any other picture, one without colours,
-    and one in which nobody stands out.
+    darker half is often in shadows and folds. Dark pictures are brightened. None for any other picture, one without
+    colours, and one in which nobody stands out.
     """
     try:
         with Picture.open(BytesIO(jpeg)) as picture:
