@@ -50,9 +50,10 @@ def _need(condition: bool, message: str) -> None:
 
 def _need_array(value: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> None:
     fits = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
-    fits = fits and all(wanted in (None, size) for size, wanted in zip(value.shape, shape, strict=True))
+    if fits and all(wanted in (None, size) for size, wanted in zip(value.shape, shape, strict=True)):
+        return  # before there is any text: this is asked for each frame and box
     given = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-    _need(fits, f"{name} must be {np.dtype(dtype)} of shape {shape}, not {given}")
+    raise ValueError(f"{name} must be {np.dtype(dtype)} of shape {shape}, not {given}")
 
 
 @dataclass(frozen=True, slots=True)

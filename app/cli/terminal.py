@@ -112,6 +112,8 @@ class ProgressBars(Progress):
             console=console,
             transient=transient,
             disable=transient and not console.is_terminal,
+            auto_refresh=console.is_terminal,  # elsewhere only their last state is shown
+            refresh_per_second=5,
             speed_estimate_period=10,
         )
 

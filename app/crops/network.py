@@ -18,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 
 from app.crops.windows import CropShape, crop_of, crop_windows
@@ -102,7 +101,8 @@ class CropNetwork:
             raise CheckpointError(f"{path}: its metadata 'mean' must be finite, and 'std' above 0.")
         stated = [key for key in ("margin", "aspect") if key in self.properties]
         self.shape = CropShape(height, width, **{key: self.number(key, path, _LARGEST_WINDOW) for key in stated})
-        self._scale, self._shift = 1 / (255 * std), -mean / std
+        across = (3,) if self._colour_last else (3, 1, 1)
+        self._scale, self._shift = (1 / (255 * std)).reshape(across), (-mean / std).reshape(across)
 
     def number(self, name: str, path: Path, most: float) -> float:
         """Return a property of the file `path` that is a number from 0 to `most`.
@@ -141,7 +141,7 @@ class CropNetwork:
 
         def cut(place: tuple[Image, Ints]) -> Floats:
             crop = crop_of(*place, self.shape)
-            views = [crop, np.ascontiguousarray(crop[:, ::-1])] if mirror else [crop]
+            views = [crop, crop[:, ::-1]] if mirror else [crop]
             return np.stack([self._pixels(view) for view in views])
 
         def cut_and_answer(place: tuple[Image, Ints]) -> T:
@@ -177,8 +177,9 @@ class CropNetwork:
 
     def _pixels(self, crop: Image) -> Floats:
         """Return a crop as the network takes it, without the batch dimension."""
-        pixels: Floats = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) * self._scale + self._shift
-        return pixels if self._colour_last else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        rgb = crop[..., ::-1]
+        rgb = np.ascontiguousarray(rgb if self._colour_last else rgb.transpose(2, 0, 1))
+        return np.asarray(rgb * self._scale + self._shift, np.float32)
 
     def noise(self) -> Image:
         """Return a crop of noise, the same each time. The answer to it shows what kind of network this is."""

@@ -30,8 +30,8 @@ PERSON, _COCO = 0, 80
 Normalise: TypeAlias = Literal["raw", "imagenet"]
 """``raw`` is BGR 0..255. ``imagenet`` is RGB / 255, minus ImageNet's mean, divided by its standard deviation."""
 
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +69,14 @@ def _padded(length: int) -> int:
 
 
 def normalised(pixels: Bytes, normalise: Normalise) -> Floats:
-    """Return (N, H, W, 3) uint8 BGR as float32 of the same shape, in the form the network was trained on."""
-    if normalise == "raw":
-        return pixels.astype(np.float32)
-    scaled = pixels[..., ::-1].astype(np.float32)
-    scaled /= 255
-    scaled -= _MEAN
-    scaled /= _STD
+    """Return (N, H, W, 3) uint8 BGR as float32 (N, 3, H, W), in the form the network was trained on."""
+    colours = pixels if normalise == "raw" else pixels[..., ::-1]
+    # Bytes are turned over, not numbers, which takes a fifth of the time.
+    scaled = colours.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    if normalise == "imagenet":
+        scaled /= 255
+        scaled -= _MEAN
+        scaled /= _STD
     return scaled
 
 

@@ -208,8 +208,7 @@ class YoloxOnnxDetector(Detector):
     def _within(self, frames: Sequence[Frame], size: tuple[int, int]) -> list[Detections]:
         """Return the people of frames that are scaled to fit `size` (height, width in px)."""
         boxed = letterbox([frame.image for frame in frames], size, full=self._fixed is not None)
-        images = normalised(boxed.pixels, self.normalise).transpose(0, 3, 1, 2)
-        outputs = _run(self._session, np.ascontiguousarray(images))
+        outputs = _run(self._session, normalised(boxed.pixels, self.normalise))
         return people(
             outputs, boxed, person=self._person, decoded=self.decoded, score=self._score, nms_iou=self._nms_iou
         )

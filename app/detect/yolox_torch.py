@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from app.detect.letterbox import choose_normalise, choose_person, letterbox, network_size, normalised, people
 from app.errors import CheckpointError
 from app.settings import DetectorSettings, cores
@@ -102,9 +100,10 @@ class YoloxDetector(Detector):
         import torch
 
         boxed = letterbox([frame.image for frame in frames], self.input_size)
-        # Raw pixels stay bytes until they are in torch, which keeps the channels last without a copy.
-        pixels = boxed.pixels if self.normalise == "raw" else normalised(boxed.pixels, self.normalise)
+        # Raw pixels stay bytes until they are in torch, where the channels are last without a copy.
+        raw = self.normalise == "raw"
+        pixels = boxed.pixels.transpose(0, 3, 1, 2) if raw else normalised(boxed.pixels, self.normalise)
         with torch.inference_mode():
-            inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-            outputs = self.network(inputs.to(self._device, self._dtype)).cpu().numpy()
+            inputs = torch.from_numpy(pixels).to(self._device, self._dtype, memory_format=torch.channels_last)
+            outputs = self.network(inputs).cpu().numpy()
         return people(outputs, boxed, person=self._person, decoded=False, score=self._score, nms_iou=self._nms_iou)

@@ -200,4 +200,4 @@ def crop_of(image: Image, box: Floats) -> Image | None:
     columns = np.arange(x1, x2).clip(0, image.shape[1] - 1)
     rows = np.arange(y1, y2).clip(0, image.shape[0] - 1)
     smooth = cv2.INTER_AREA if x2 - x1 > CROP[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image[np.ix_(rows, columns)], CROP, interpolation=smooth), np.uint8)
+    return np.asarray(cv2.resize(image.take(rows, 0).take(columns, 1), CROP, interpolation=smooth), np.uint8)

@@ -25,8 +25,9 @@ def assign(worth: NDArray[np.floating]) -> list[tuple[int, int]]:
         The pairs (row, column), by rows.
     """
     useful = worth > 0
-    if (useful.sum(axis=0) <= 1).all() and (useful.sum(axis=1) <= 1).all():
-        return [(int(row), int(column)) for row, column in np.argwhere(useful)]
+    pairs_of_use = [(row, column) for row, column in np.argwhere(useful).tolist()]
+    if all(len({pair[axis] for pair in pairs_of_use}) == len(pairs_of_use) for axis in (0, 1)):
+        return pairs_of_use
     rows, columns = np.flatnonzero(useful.any(axis=1)), np.flatnonzero(useful.any(axis=0))
     costs = -np.clip(worth[np.ix_(rows, columns)].astype(np.float64), 0, None)
     if len(rows) <= len(columns):

@@ -80,15 +80,16 @@ class ByteTracker:
         strong = np.flatnonzero(scores > settings.high_score)
         weak = np.flatnonzero((scores > settings.low_score) & (scores <= settings.high_score))
         track_of = np.full(len(scores), -1, np.int64)
-        for states, candidates, likeness, least in (
-            ((_State.TRACKED, _State.LOST), strong, weighed, settings.match_iou),
-            ((_State.TRACKED,), weak, overlap, settings.low_match_iou),
-            ((_State.TENTATIVE,), strong, weighed, settings.tentative_match_iou),
+        tentative, free = self._states == _State.TENTATIVE, np.ones(len(self._states), np.bool_)
+        for wanted, candidates, likeness, least in (
+            (~tentative, strong, weighed, settings.match_iou),
+            (self._states == _State.TRACKED, weak, overlap, settings.low_match_iou),
+            (tentative, strong, weighed, settings.tentative_match_iou),
         ):
-            rows = np.setdiff1d(np.flatnonzero(np.isin(self._states, states)), track_of)
-            columns = candidates[track_of[candidates] < 0]
+            rows, columns = np.flatnonzero(wanted & free), candidates[track_of[candidates] < 0]
             for row, column in match(likeness[np.ix_(rows, columns)], least):
                 track_of[columns[column]] = rows[row]
+                free[rows[row]] = False
 
         matched = np.flatnonzero(track_of >= 0)
         rows = track_of[matched]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from app.errors import VideoError
 from app.files import expanded
@@ -429,7 +430,7 @@ def _stills(address: str, container: InputContainer, stream: VideoStream) -> _Pi
 def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> _Pictures:
     """Decode the pictures of an address; of a live stream, skip those that pile up (see `_OBSERVED`)."""
     start: float | None = None
-    packets = container.demux()
+    packets, reformatter = container.demux(), VideoReformatter()
     last_picture = last_packet = time.monotonic()
     idle, skipping = 1.0, False  # `idle` is the share of the last second that was spent waiting
     try:
@@ -464,7 +465,7 @@ def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> 
                 if recorded and picture.time is not None:
                     start = picture.time if start is None else start
                     stamp = picture.time - start
-                yield stamp, _square(picture, stream)
+                yield stamp, _square(picture, stream, reformatter)
             if pictures:
                 last_picture = time.monotonic()
     except (av.FFmpegError, OSError) as error:
@@ -473,9 +474,10 @@ def _decoded(container: InputContainer, stream: VideoStream, recorded: bool) -> 
         container.close()
 
 
-def _square(picture: VideoFrame, stream: VideoStream) -> Image:
+def _square(picture: VideoFrame, stream: VideoStream, reformatter: VideoReformatter) -> Image:
     width = round(picture.width * (stream.sample_aspect_ratio or 1))  # pixels may not be square
-    return np.asarray(picture.to_ndarray(format="bgr24", width=width, height=picture.height), np.uint8)
+    bgr = reformatter.reformat(picture, width, picture.height, "bgr24", threads=1)
+    return np.asarray(bgr.to_ndarray(), np.uint8)
 
 
 def _reason(error: Exception, input_output: str) -> str:

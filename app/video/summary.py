@@ -107,10 +107,9 @@ def _in_few_colours(pictures: Sequence[Image]) -> Iterator[Image]:
     marks = np.array([colour_of(place) for place in range(8)], np.uint8).repeat(sample.shape[1] * 4, axis=0)
     sample = np.concatenate([sample, marks.reshape(-1, sample.shape[1], 3)])
     palette = Pictures.fromarray(sample).quantize(_COLOURS, method=Pictures.Quantize.MEDIANCUT)
-    table = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     current = pictures[0]
     for picture in pictures:
-        still = cv2.absdiff(picture, current).max(axis=2, keepdims=True) < _STILL
-        current = np.where(still, current, picture)
-        places = Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)
-        yield table[np.asarray(places)]
+        still = cv2.inRange(cv2.absdiff(picture, current), (0, 0, 0), (_STILL - 1,) * 3)
+        current = np.asarray(cv2.copyTo(current, still, picture.copy()), np.uint8)
+        reduced = Pictures.fromarray(current).quantize(palette=palette, dither=Pictures.Dither.NONE)
+        yield np.asarray(reduced.convert("RGB"), np.uint8)

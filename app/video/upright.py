@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, ColorTrc
+from av.video.reformatter import Colorspace, ColorTrc, VideoReformatter
 
 from app.types import Bytes, Doubles, Image
 
@@ -71,13 +71,14 @@ class Upright:
         # Less than one percent is a rounding of the container and not worth resampling.
         usual = not ratio or abs(ratio - 1) < Fraction(1, 100) or not Fraction(1, 4) <= ratio <= 4
         self._ratio = Fraction(1) if usual or ratio is None else ratio
-        self._orientations: dict[tuple[int, int, int], Orientation] = {}
-        self.width, self.height = self._orientation(first).size(*self._square(first))
+        self._shapes: dict[tuple[int, int, int], tuple[Orientation, int, int]] = {}
+        _, self.width, self.height = self._shape(first)
         self._tables: dict[int, Bytes] = {}
+        self._reformatter = VideoReformatter()
 
     def fits(self, picture: VideoFrame) -> bool:
         """Whether a picture has the shape of the first one."""
-        return self._orientation(picture).size(*self._square(picture)) == (self.width, self.height)
+        return self._shape(picture)[1:] == (self.width, self.height)
 
     def image(self, picture: VideoFrame) -> Image:
         """Return a picture as uint8 (height, width, 3) BGR.
@@ -85,11 +86,10 @@ class Upright:
         Raises:
             OSError: FFmpeg cannot convert it.
         """
-        orientation = self._orientation(picture)
-        width, height = orientation.size(*self._square(picture))
+        orientation, width, height = self._shape(picture)
         scale = min(self.width / width, self.height / height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        image = orientation.turned(_bgr(picture, *orientation.size(width, height)))
+        image = orientation.turned(self._bgr(picture, *orientation.size(width, height)))
         if is_high_range(picture):
             if picture.color_trc not in self._tables:
                 self._tables[picture.color_trc] = _ordinary_range(picture.color_trc, image)
@@ -101,29 +101,29 @@ class Upright:
         canvas[top : top + height, left : left + width] = image
         return canvas
 
-    def _orientation(self, picture: VideoFrame) -> Orientation:
+    def _bgr(self, picture: VideoFrame, width: int, height: int) -> Image:
+        # A picture's own methods would prepare FFmpeg's scaler and its threads for each picture anew.
+        reformat = self._reformatter.reformat
+        try:
+            bgr = reformat(picture, width, height, "bgr24", threads=1)
+        except (av.FFmpegError, OSError, ValueError):  # a colour space that does not exist, in a damaged header
+            bgr = reformat(picture, width, height, "bgr24", src_colorspace=Colorspace.ITU709, threads=1)
+        return np.asarray(bgr.to_ndarray(), np.uint8)
+
+    def _shape(self, picture: VideoFrame) -> tuple[Orientation, int, int]:
+        """Return how a picture is turned, and its width and height in px after that, with square pixels."""
         # The matrix is read once for each kind of picture: PyAV keeps a picture in memory whose side data was looked at
         # until Python collects its garbage.
         kind = (picture.rotation, picture.width, picture.height)
-        if kind not in self._orientations:
-            self._orientations[kind] = Orientation.of(picture)
-        return self._orientations[kind]
-
-    def _square(self, picture: VideoFrame) -> tuple[int, int]:
-        return max(1, round(picture.width * self._ratio)), picture.height
+        if kind not in self._shapes:
+            orientation, square = Orientation.of(picture), max(1, round(picture.width * self._ratio))
+            self._shapes[kind] = (orientation, *orientation.size(square, picture.height))
+        return self._shapes[kind]
 
 
 def is_high_range(picture: VideoFrame) -> bool:
     """Whether a picture is coded in HLG or PQ."""
     return picture.color_trc in (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084)
-
-
-def _bgr(picture: VideoFrame, width: int, height: int) -> Image:
-    try:
-        return np.asarray(picture.to_ndarray(format="bgr24", width=width, height=height), np.uint8)
-    except (av.FFmpegError, OSError, ValueError):  # a colour space that does not exist, in a damaged header
-        image = picture.reformat(width, height, "bgr24", src_colorspace=Colorspace.ITU709).to_ndarray()
-        return np.asarray(image, np.uint8)
 
 
 def _ordinary_range(transfer: int, image: Image) -> Bytes:

@@ -95,7 +95,7 @@ class VideoWriter:
             right, bottom = self.width % 2, self.height % 2
             image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         bgr = VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
-        picture = self._reformatter.reformat(bgr, format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        picture = self._reformatter.reformat(bgr, format="yuv420p", dst_colorspace=Colorspace.ITU709, threads=1)
         self._last_pts = max(round(time / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
         self._encode(picture)

@@ -148,7 +148,7 @@ def one_of_large(name: str) -> None:
 
     def once() -> object:
         boxed = letterbox([frame] * count, (800, 1440), full=full)
-        images = torch.from_numpy(np.ascontiguousarray(normalised(boxed.pixels, "imagenet"))).permute(0, 3, 1, 2)
+        images = torch.from_numpy(normalised(boxed.pixels, "imagenet")).contiguous(memory_format=torch.channels_last)
         found = run(images)
         outputs: Floats = found.numpy() if isinstance(found, Tensor) else np.asarray(found)[0]
         return people(outputs, boxed, decoded=False, score=0.3, nms_iou=0.7)

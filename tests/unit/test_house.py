@@ -216,6 +216,13 @@ def test_ordinary_values_are_left_alone(text: str) -> None:
     assert not leaves_the_project(text)
 
 
+def test_pictures_are_converted_by_a_scaler_of_their_video() -> None:
+    """A picture's own methods prepare FFmpeg's scaler for it alone, which takes longer than the conversion."""
+    own = re.compile(r"to_ndarray\(\s*[^)\s]|to_image\(|to_rgb\(|(?<!reformatter)\.reformat\(")
+    for path in (ROOT / "app").rglob("*.py"):
+        assert own.search(path.read_text(encoding="utf-8")) is None, path
+
+
 def test_importing_the_project_imports_nothing_heavy() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import sys, app; print('\\n'.join(sys.modules))"],
