@@ -77,15 +77,26 @@ def body(
     smpl: Annotated[
         Path | None, typer.Option(help="Your own SMPL_NEUTRAL.npz: draw it with the SMPL parameters of the data set.")
     ] = None,
+    parameters: Annotated[
+        bool,
+        typer.Option(
+            "--parameters", help="Write the bodies' parameters in SMPL's layout, for SMPLGait, and no silhouettes."
+        ),
+    ] = False,
     workers: WorkersOption = 0,
 ) -> None:
     """Fit bodies to keypoints and draw their silhouettes from one side: a data set of calibrated silhouettes."""
+    from app.errors import SettingsError
     from app.lab.data.bodies import prepare_bodies, prepare_smpl_bodies
 
     if smpl is not None:
+        if parameters:
+            raise SettingsError("With --smpl the data set has SMPL parameters already. Give --smpl or --parameters.")
         _prepare(partial(prepare_smpl_bodies, data, smpl, view=view), out, workers)
         return
-    make = partial(prepare_bodies, data, name=name, view=view, fps=fps, openpose=transfer_to_coco17)
+    make = partial(
+        prepare_bodies, data, name=name, view=view, fps=fps, openpose=transfer_to_coco17, parameters=parameters
+    )
     _prepare(make, out, workers)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from app.body import load_body_estimator
 from app.body.kinematics import at_frames, camera_of, motion_of, poses_of, soles_of
@@ -20,9 +21,10 @@ from app.body.render import Body
 from app.body.skeleton import JOINT, forward_kinematics
 from app.body.smpl import SmplBody, parameters_of
 from app.body.view import seen_from
-from app.errors import CheckpointError
+from app.cli.prepare import app as prepare
+from app.errors import CheckpointError, SettingsError
 from app.lab.data.bodies import prepare_bodies, prepare_smpl_bodies
-from app.lab.data.opengait import read_silhouettes, write_array
+from app.lab.data.opengait import read_silhouettes, read_smpl, write_array
 from app.stages import GaitModel
 from app.types import SMPL, BodyMotion, Embedding, Floats, GaitSequence, ModelCard
 from app.walks.calibrated import CalibratedGait, calibrated_silhouettes
@@ -218,6 +220,25 @@ def test_a_data_set_of_keypoints_becomes_one_of_silhouettes(
     silhouettes = read_silhouettes(tmp_path / "out" / "data" / "001" / "nm-01" / "090" / "0_silhouette.pkl")
     assert silhouettes.shape == (20, 64, 44)
     assert (silhouettes.max(axis=(1, 2)) > 200).all()
+
+
+def test_a_data_set_of_keypoints_becomes_one_of_smpl_parameters(
+    tmp_path: Path, walked: tuple[GaitSequence, Floats]
+) -> None:
+    place = tmp_path / "poses" / "001" / "nm-01" / "090"
+    place.mkdir(parents=True)
+    keypoints = walked[0].keypoints
+    assert keypoints is not None
+    write_array(keypoints[:20], place / "0_pose.pkl")
+    given = ["body", str(tmp_path / "poses"), str(tmp_path / "out"), "--body", "lift", "--fps", "12.5", "--parameters"]
+    assert CliRunner().invoke(prepare, given, catch_exceptions=False).exit_code == 0
+    found = read_smpl(tmp_path / "out" / "data" / "001" / "nm-01" / "090" / "1_smpl.pkl")
+    (motion,) = load_body_estimator(name="lift").fit(
+        [GaitSequence(np.arange(20), np.zeros((20, 64, 64), np.uint8), 12.5, keypoints[:20])]
+    )
+    assert np.array_equal(found, parameters_of(motion, Mannequin.load()))
+    both = CliRunner().invoke(prepare, [*given, "--smpl", "body.npz"])
+    assert isinstance(both.exception, SettingsError)
 
 
 def test_a_network_of_other_outputs_is_refused(tmp_path: Path) -> None:

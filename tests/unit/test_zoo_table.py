@@ -20,7 +20,7 @@ from app.cli.train import app as train_app
 from app.errors import SettingsError
 from app.gait.onnx import OnnxGait
 from app.gait.opengait import load_network
-from app.lab.data.opengait import read_keypoints, write_array
+from app.lab.data.opengait import read_keypoints, read_smpl, write_array
 from app.lab.training.gait.config import families
 from app.lab.training.gait.walks import PackedWalks
 from app.lab.walkers.dataset import Plan
@@ -55,8 +55,9 @@ def write_people(folder: Path, plan: Plan, **_: Any) -> None:
                 walk[:, :, 10 : 20 + 2 * index] = 255
                 pose = np.ones((6, 17, 3), np.float32)
                 pose[:, :, :2] = [[(20 + 20 * index) * (joint % 2), 8 * joint] for joint in range(17)]
+                arrays = {"silhouette": walk, "parsing": walk // 128, "pose": pose}
                 for modality in plan.modalities:
-                    write_array(walk if modality == "silhouette" else pose, place / f"0_{modality}.pkl")
+                    write_array(arrays[modality], place / f"0_{modality}.pkl")
 
 
 @pytest.fixture
@@ -123,6 +124,37 @@ def test_keypoints_and_heatmaps_are_of_the_same_people(tmp_path: Path, made: lis
     assert packs[0].files[0].name == packs[1].files[0].name
     exact = read_keypoints(tmp_path / "people-pose" / "test" / "data" / packs[0].files[0].name / "0_pose.pkl")
     assert 0.1 < np.abs(packs[0][0] - exact)[..., :2].mean() < 10, "an estimator errs, but not much"
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_body_parts_and_fitted_bodies_are_of_the_same_people(tmp_path: Path, made: list[Plan]) -> None:
+    rows = make_table(tmp_path, ["multigait++", "parsinggait", "smplgait-estimated"], 2, 2, cache=tmp_path, steps=1)
+    assert {row.family: row.sees for row in rows} == {
+        "MultiGait++": "silhouettes with parsing",
+        "ParsingGait": "parsing",
+        "SMPLGait-estimated": "silhouettes with smpl",
+    }
+    assert len({replace(plan, modalities=("pose",)) for plan in made}) == 2, "the training people and the test people"
+    pack = PackedWalks(tmp_path / "people-estimated" / "test-silhouettes-with-smpl")
+    bodies = {file.name: pack[index]["smpl"] for index, file in enumerate(pack.files)}
+    again = read_smpl(tmp_path / "people-estimated" / "test" / "data" / pack.files[0].name / "1_smpl.pkl")
+    assert np.array_equal(bodies[pack.files[0].name], again)
+    assert again.shape == (6, 85)
+    assert np.abs(again[:, 3:75]).max() > 0.01, "somebody who stands as the keypoints say"
+    assert not (tmp_path / "people-smpl").exists(), "nothing exact was recorded"
+
+
+@pytest.mark.usefixtures("made", "small")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_family_that_learns_without_names_first_goes_on_from_there(tmp_path: Path) -> None:
+    (row,) = make_table(tmp_path, ["gaitssb-finetune"], 2, 2, cache=tmp_path, steps=1)
+    assert (row.family, row.steps) == ("GaitSSB-finetune", 1)
+    first = load_network(tmp_path / "gaitssb-pretrain" / "checkpoints" / "GaitSSB-pretrain-00001.pt").state_dict()
+    tuned = load_network(tmp_path / "gaitssb-finetune" / "checkpoints" / "GaitSSB-finetune-00001.pt").state_dict()
+    stem = [name for name in first if name.startswith("backbone.stem") and name.endswith("weight")]
+    assert stem
+    assert all(np.array_equal(first[name].numpy(), tuned[name].numpy()) for name in stem), "its rate is 0"
 
 
 def test_what_every_family_sees_is_recorded(tmp_path: Path) -> None:

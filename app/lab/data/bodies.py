@@ -1,20 +1,22 @@
-"""Calibrated silhouettes of a data set: those of bodies that are fitted to its keypoints, all from the same side."""
+"""Bodies fitted to the keypoints of a data set: their silhouettes, all from the same side, or their parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from app.body import load_body_estimator
-from app.body.smpl import SmplBody
+from app.body.mannequin import Mannequin
+from app.body.smpl import SmplBody, parameters_of
 from app.files import written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, convert
 from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, read_smpl, walk_files, write_array
 from app.lab.data.skeleton_maps import coco17, copy_partition
 from app.stages import BodyEstimator
-from app.types import Bytes, Floats, GaitSequence
+from app.types import BodyMotion, Bytes, Floats, GaitSequence
 from app.walks.calibrated import SIDE, calibrated_silhouettes, silhouettes_of
 
 
@@ -26,10 +28,15 @@ def prepare_bodies(
     view: float = SIDE,
     fps: float = 25.0,
     openpose: bool = False,
+    parameters: bool = False,
+    estimate: Callable[[str, Floats], Floats] | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Report:
     """Write calibrated silhouettes: ``out/data/identity/condition/view/0_silhouette.pkl``, uint8 (T, 64, 64).
+
+    With `parameters` they are ``1_smpl.pkl``, float32 (T, 85), which SMPLGait takes beside silhouettes: see
+    `app.body.smpl.parameters_of`.
 
     Args:
         poses: the data set of keypoints in OpenGait's layout. Its ``partition.json`` is copied.
@@ -38,6 +45,8 @@ def prepare_bodies(
         view: from which side bodies are drawn, degrees; 0 is the front.
         fps: frames a second of the walks.
         openpose: whether the keypoints are OpenPose's 18 joints, as OUMVLP's are, and not COCO's 17.
+        parameters: write how the bodies stand and turn, in the layout of SMPL's parameters, and no silhouettes.
+        estimate: adds the errors of a pose estimator to the keypoints of the walk with that name.
         workers: the number of processes.
         progress: receives the number of walks done and of all walks.
 
@@ -49,7 +58,11 @@ def prepare_bodies(
     """
     model = _estimator(name).card.model_id
     about = {"poses": str(poses.resolve()), "body": [name, model], "view": view, "fps": fps, "openpose": openpose}
-    work = partial(_drawn, out=out, name=name, view=view, fps=fps, openpose=openpose)
+    if parameters:
+        about["parameters"] = True
+    work = partial(
+        _drawn, out=out, name=name, view=view, fps=fps, openpose=openpose, parameters=parameters, estimate=estimate
+    )
     report = convert(walk_files(poses, modality="pose"), work, out, about, workers=workers, progress=progress)
     copy_partition(poses, out)
     return report
@@ -89,9 +102,13 @@ def prepare_smpl_bodies(
 
 def calibrated(keypoints: Floats, fps: float, name: str = "auto", view: float = SIDE) -> Bytes:
     """Return the calibrated silhouettes (T, 64, 64) of a walk with keypoints (T, 17, 3)."""
+    return calibrated_silhouettes(_motion(keypoints, fps, name), view)
+
+
+def _motion(keypoints: Floats, fps: float, name: str) -> BodyMotion:
     empty = np.zeros((len(keypoints), 64, 64), np.uint8)
     (motion,) = _estimator(name).fit([GaitSequence(np.arange(len(keypoints)), empty, fps, keypoints)])
-    return calibrated_silhouettes(motion, view)
+    return motion
 
 
 @lru_cache(maxsize=2)
@@ -99,12 +116,26 @@ def _estimator(name: str) -> BodyEstimator:
     return load_body_estimator(name=name)
 
 
-def _drawn(walk: WalkFile, out: Path, name: str, view: float, fps: float, openpose: bool) -> Outcome:
+def _drawn(
+    walk: WalkFile,
+    out: Path,
+    name: str,
+    view: float,
+    fps: float,
+    openpose: bool,
+    parameters: bool,
+    estimate: Callable[[str, Floats], Floats] | None,
+) -> Outcome:
     try:
         keypoints = coco17(read_keypoints(walk.path, joints=18)) if openpose else read_keypoints(walk.path)
     except DataSetError as error:
         return Outcome(walk.name, 0, reason=str(error))
-    return _written(walk, out, calibrated(keypoints.astype(np.float32), fps, name, view))
+    keypoints = keypoints.astype(np.float32)
+    if estimate is not None:
+        keypoints = estimate(walk.name, keypoints)
+    if parameters:
+        return _written(walk, out, parameters_of(_motion(keypoints, fps, name), Mannequin.load()), "1_smpl.pkl")
+    return _written(walk, out, calibrated(keypoints, fps, name, view))
 
 
 @lru_cache(maxsize=1)
@@ -123,8 +154,8 @@ def _drawn_smpl(walk: WalkFile, out: Path, body: Path, view: float) -> Outcome:
     )
 
 
-def _written(walk: WalkFile, out: Path, silhouettes: Bytes) -> Outcome:
+def _written(walk: WalkFile, out: Path, frames: Bytes | Floats, name: str = "0_silhouette.pkl") -> Outcome:
     with written_whole(out / "data" / walk.name, WALK_FILES) as temporary:
         temporary.mkdir()
-        write_array(silhouettes, temporary / "0_silhouette.pkl")
-    return Outcome(walk.name, len(silhouettes))
+        write_array(frames, temporary / name)
+    return Outcome(walk.name, len(frames))

@@ -2,8 +2,8 @@
 
 All are virtual walkers. The training people are those of the embedded gait network: filmed from random places, in
 several sets of clothes. The test people are those of the Walkers benchmark (`app.lab.walkers.benchmark`), with the
-protocol of CASIA-B. Silhouettes are exact. Keypoints, and the heatmaps drawn from them, have the errors of a pose
-estimator (`app.lab.zoo.estimate`).
+protocol of CASIA-B. Silhouettes and maps of body parts are exact. Keypoints, and the heatmaps drawn from them and the
+bodies fitted to them, have the errors of a pose estimator (`app.lab.zoo.estimate`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal, TypeAlias, get_args
@@ -22,6 +22,7 @@ import torch
 from app.files import written_whole
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait.saving import architecture_for
+from app.lab.data.bodies import prepare_bodies
 from app.lab.data.opengait import Modality
 from app.lab.evaluation.protocol import read_protocol
 from app.lab.training.gait.config import families, read_shipped
@@ -41,10 +42,12 @@ _MOTION: MotionVersion = 1
 """The motion of the people in the published table, see `app.lab.walkers.choices`."""
 GROUPS = ("NM", "BG", "CL")
 _TIMED = 30
+_TUNED = "-finetune"
+"""The end of the name of a configuration that goes on from the one that ends in ``-pretrain``."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 Part: TypeAlias = Literal["training", "test"]
-Recorded: TypeAlias = Literal["silhouette", "pose", "smpl"]
+Recorded: TypeAlias = Literal["silhouette", "pose", "smpl", "parsing"]
 
 RECORDED: Mapping[Form, tuple[Recorded, ...]] = {
     "silhouettes": ("silhouette",),
@@ -52,11 +55,16 @@ RECORDED: Mapping[Form, tuple[Recorded, ...]] = {
     "keypoints": ("pose",),
     "heatmaps": ("pose", "silhouette"),
     "heatmaps with silhouettes": ("pose", "silhouette"),
+    "parsing": ("parsing",),
+    "parsing with silhouettes": ("parsing", "silhouette"),
+    "silhouettes with parsing": ("silhouette", "parsing"),
 }
 """What is recorded of the people for each form of walks; every recording has its own folder.
 
 Heatmaps take minutes to draw, so they are drawn once for the two forms that contain them.
 """
+ESTIMATED = "smplgait-estimated"
+"""The family whose SMPL parameters are not recorded, but those of bodies that are fitted to keypoints with errors."""
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +136,7 @@ def make_table(
     """
     every = [read_family(name, folder / name, steps) for name in names]
     todo = [settings for settings in every if not (settings.out / "result.json").is_file()]
-    for recorded in sorted({recorded for settings in todo for recorded in RECORDED[settings.form]}):
+    for recorded in sorted({recorded for settings in todo for recorded in _recorded(settings)}):
         for part, plan, clothes in (
             ("training", _training_people(subjects, recorded), wardrobe),
             ("test", _test_people(test_subjects, recorded), None),
@@ -139,9 +147,29 @@ def make_table(
                 cache=cache, wardrobe=clothes, workers=workers, progress=report,
             )  # fmt: skip
     for settings in todo:
+        if _is_estimated(settings):
+            _fit_bodies(folder, workers, progress)
         _evaluate(settings, folder, progress)
         write_table(folder)
     return write_table(folder)
+
+
+def _is_estimated(settings: GaitTrainSettings) -> bool:
+    return settings.out.name == ESTIMATED
+
+
+def _recorded(settings: GaitTrainSettings) -> tuple[Recorded, ...]:
+    return ("silhouette", "pose") if _is_estimated(settings) else RECORDED[settings.form]
+
+
+def _fit_bodies(folder: Path, workers: int, progress: Progress | None) -> None:
+    """Write SMPL parameters of everybody, from bodies that are lifted from keypoints with errors."""
+    for part in get_args(Part):
+        report = None if progress is None else _named(progress, f"fitting bodies ({part})")
+        prepare_bodies(
+            folder / "people-pose" / part, folder / "people-estimated" / part,
+            name="lift", parameters=True, estimate=with_errors, workers=workers, progress=report,
+        )  # fmt: skip
 
 
 def _training_people(subjects: int, recorded: Recorded) -> Plan:
@@ -163,12 +191,16 @@ def _test_people(subjects: int, recorded: Recorded) -> Plan:
     )
 
 
-def _walks(folder: Path, part: Part, form: Form, progress: Progress | None) -> PackedWalks:
+def _walks(folder: Path, part: Part, settings: GaitTrainSettings, progress: Progress | None) -> PackedWalks:
     """Return the walks of the people in `folder`, packed into one file unless that has been done before."""
+    form = settings.form
     packed: Form = "heatmaps with silhouettes" if form == "heatmaps" else form
     report = None if progress is None else _named(progress, f"reading {packed} ({part})")
-    homes = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[form]}
-    pack = homes[RECORDED[form][0]] / f"{part}-{packed.replace(' ', '-')}"
+    homes: dict[Modality, Path] = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[form]}
+    if _is_estimated(settings):
+        homes["smpl"] = folder / "people-estimated"
+    name = f"{part}-{packed.replace(' ', '-')}"
+    pack = homes["smpl" if _is_estimated(settings) else RECORDED[form][0]] / name
     data: dict[Modality, Path] = {recorded: home / part for recorded, home in homes.items()}
     PackedWalks.pack(data, None, packed, pack, report, with_errors)
     return PackedWalks(pack, form)
@@ -180,9 +212,9 @@ def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
 
 def _evaluate(settings: GaitTrainSettings, folder: Path, progress: Progress | None) -> None:
     """Train a family on the people in `folder`, and evaluate it."""
-    training, test = (_walks(folder, part, settings.form, progress) for part in get_args(Part))
+    training, test = (_walks(folder, part, settings, progress) for part in get_args(Part))
     spent = settings.out / "seconds"
-    network = _timed_training(settings, training, spent)
+    network = _timed_training(_after_pretraining(settings, training, spent), training, spent)
     report = None if progress is None else _named(progress, f"evaluating {settings.name}")
     scores = EvaluationSet("", test, test.files, read_protocol("casia-b")).scores(
         network, metric=settings.metric, most=settings.most_frames, progress=report
@@ -200,6 +232,20 @@ def _evaluate(settings: GaitTrainSettings, folder: Path, progress: Progress | No
     )
     with written_whole(settings.out / "result.json") as temporary:
         temporary.write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
+
+
+def _after_pretraining(settings: GaitTrainSettings, walks: PackedWalks, spent: Path) -> GaitTrainSettings:
+    """Train without names first where a family learns in two phases, and return the settings of the second one."""
+    if not settings.out.name.endswith(_TUNED):
+        return settings
+    name = settings.out.name.removesuffix(_TUNED) + "-pretrain"
+    usual = settings.steps == read_shipped(settings.out.name).steps
+    first = read_family(name, settings.out.parent / name, None if usual else settings.steps)
+    assert first.checkpoint is not None
+    if not first.checkpoint.is_file():
+        spent.parent.mkdir(parents=True, exist_ok=True)
+        _timed_training(first, walks, spent)
+    return replace(settings, start=first.checkpoint)
 
 
 def _timed_training(settings: GaitTrainSettings, walks: PackedWalks, spent: Path) -> EmbeddingNetwork:
