@@ -129,19 +129,30 @@ def from_videos(
             "you to fill in."
         ),
     ] = None,
+    without_names: Annotated[
+        bool,
+        typer.Option(
+            "--without-names",
+            help="Make each track a person of its own, for networks that learn without names. No labels are needed.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Track and cut out everybody in videos. With your labels they become a data set with keypoints and heatmaps."""
+    from app.errors import SettingsError
     from app.lab.data.from_videos import prepare_videos, write_template
 
+    if without_names and labels is not None:
+        raise SettingsError("Labels say who the tracks are. Give --labels or --without-names, not both.")
     settings = load_settings(config, set_)
+    report = None
     with ProgressBars.of_frames() as progress:
         if labels is None:
-            template = write_template(folder, out, settings, progress)
-        else:
-            report = prepare_videos(folder, labels, out, settings, progress)
-    if labels is not None:
+            template = write_template(folder, out, settings, progress, nameless=without_names)
+        if labels is not None or without_names:
+            report = prepare_videos(folder, labels or template, out, settings, progress)
+    if report is not None:
         _show(report, out)
         return
     again = shlex.join(

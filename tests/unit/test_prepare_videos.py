@@ -287,6 +287,13 @@ def test_from_clips_to_walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err
 
+    for _ in range(2):  # a run that was stopped may begin again
+        assert main([*command, "--without-names"]) == 0
+        assert "2 people, 2 walks" in " ".join(capsys.readouterr().out.split())
+    assert {walk.identity for walk in walk_files(tmp_path / "out")} == {"000001", "000002"}
+    assert main([*command, "--without-names", "--labels", str(template)]) == 2
+    assert "not both" in capsys.readouterr().err
+
     for person, row in zip(("ann", "bea"), usable, strict=True):
         row["identity"] = person
     with template.open("w", encoding="utf-8", newline="") as stream:

@@ -43,7 +43,7 @@ from app.workspace import in_use
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = "labels.csv"
+TEMPLATE, NAMELESS = "labels.csv", "nameless.csv"
 
 # Walks of more than twice as many silhouettes are thinned: in the field, networks are given 720 at most.
 _LONGEST = 720
@@ -63,8 +63,11 @@ class Piece(NamedTuple):
         return self.walk.track
 
 
-def write_template(folder: Path, out: Path, settings: Settings, progress: Progress) -> Path:
+def write_template(folder: Path, out: Path, settings: Settings, progress: Progress, *, nameless: bool = False) -> Path:
     """Track everybody in every video; write ``labels.csv`` to be filled in, and pictures of each track.
+
+    With `nameless` the file is ``nameless.csv``, and filled in: each track that passes the quality gate is a person of
+    its own, called by a number.
 
     Args:
         folder: the videos, also in sub-folders.
@@ -77,12 +80,12 @@ def write_template(folder: Path, out: Path, settings: Settings, progress: Progre
         The CSV file.
 
     Raises:
-        SettingsError: the file exists already. Somebody may have filled it in.
+        SettingsError: ``labels.csv`` exists already. Somebody may have filled it in.
         VideoError: there is no video, or none shows anybody.
         OutputError: `out` belongs to another data set or cannot be written.
     """
-    path = out / TEMPLATE
-    if path.exists():
+    path = out / (NAMELESS if nameless else TEMPLATE)
+    if path.exists() and not nameless:
         raise SettingsError(f"{path} exists already. Fill it in and give it with --labels, or move it away.")
     videos = _videos(folder, {})
     claim(out, _about(folder))
@@ -95,6 +98,7 @@ def write_template(folder: Path, out: Path, settings: Settings, progress: Progre
             start, end = _span(piece.track, video)
             rows.append({
                 "video": name, "track": piece.track.track_id, "from_s": f"{start:.2f}", "to_s": f"{end:.2f}",
+                "identity": f"{len(rows) + 1:06d}" if nameless and piece.walk.reason is None else "",
                 "silhouettes": len(piece.sequence), "note": piece.walk.reason or "",
                 "picture": (pictures / _picture_name(piece.track)).relative_to(out).as_posix(),
             })  # fmt: skip
