@@ -1,7 +1,8 @@
-"""Detectors side by side: ``python -m tests.benchmarks.detectors [small] [large] [boxes]``.
+"""Detectors side by side: ``python -m tests.benchmarks.detectors [nano] [small] [large] [boxes]``.
 
-`small`: YOLOX-S at 640x640, torch and ONNX Runtime, batches, threads. `large`: YOLOX-X in ByteTrack's 800x1440 on an
-upright 480x854 frame, from the earlier demo's way to ours. Both at random weights. `boxes`: what bfloat16 and the
+`nano`: the embedded detector, in float32 and in 8 bits, beside a YOLOX-nano at random weights, all at 640x384 in ONNX
+Runtime. `small`: YOLOX-S at 640x640, torch and ONNX Runtime, batches, threads. `large`: YOLOX-X in ByteTrack's 800x1440
+on an upright 480x854 frame, from the earlier demo's way to ours. Both at random weights. `boxes`: what bfloat16 and the
 padding do to the boxes of a real network on real clips (needs ../shared). All variants of a table take turns, round by
 round, so that the ratios hold on a busy machine; the medians are printed. Needs the package `onnx`.
 """
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import av
@@ -29,6 +31,8 @@ from torch import Tensor, nn
 from app.detect.letterbox import Letterboxed, letterbox, normalised, people
 from app.detect.yolox import CSPBlock, DecoupledHead, Yolox, YoloxLayout
 from app.types import Detections, Floats, Image
+from app.weights.checkpoints import HOME
+from app.weights.quantised import quantised_path, unpacked
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CLIPS = ("aio_gallery.mp4", "vtest.avi", "intel_one-by-one.mp4")
@@ -69,15 +73,17 @@ def torch_runner(model: Yolox, layout: bool) -> Callable[[Tensor], object]:
     return lambda x: model(x.to(dtype=dtype, memory_format=form))
 
 
-def race(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def race(
+    variants: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each variant, all run in turn; each warms up anew, as the others took the caches."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, run in variants.items():
             run()
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -86,6 +92,31 @@ def table(title: str, seconds: Mapping[str, float]) -> None:
     print(f"\n{title}")
     for name, value in seconds.items():
         print(f"  {name:44} {value * 1e3:8.1f} ms/frame  {base / value:5.2f}x")
+
+
+def nano(rounds: int) -> None:
+    """Processor time of the whole process, because each network decides how many threads it can use."""
+    plain = network(YoloxLayout(16, 1, 80, True), torch.rand(2, 3, 160, 160) * 255)
+    embedded = HOME / "embedded" / "detector" / "gaitprint-detector.onnx"
+    x = np.random.default_rng(0).random((1, 3, 384, 640), np.float32) * 255
+    for threads in (1, 2):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        runners: dict[str, Callable[[], object]] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "nano.onnx"
+            torch.onnx.export(plain, (torch.from_numpy(x),), str(file), dynamo=False, input_names=["x"])
+            for name, content in (
+                ("YOLOX-nano, float32", file.read_bytes()),
+                ("embedded detector, float32", embedded.read_bytes()),
+                ("embedded detector, 8 bits", unpacked(quantised_path(embedded))),
+            ):
+                session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+                runners[name] = partial(session.run, None, {session.get_inputs()[0].name: x})
+        table(
+            f"640x384, {threads} threads, one frame at a time, processor time", race(runners, rounds, time.process_time)
+        )
 
 
 def small(rounds: int) -> None:
@@ -252,13 +283,15 @@ def _bind(run: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", choices=list(LARGE), help="one row of `large`, used by itself")
-    parser.add_argument("parts", nargs="*", default=["small", "large", "boxes"])
+    parser.add_argument("parts", nargs="*", default=["nano", "small", "large", "boxes"])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.variant:
         one_of_large(options.variant)
         return
+    if "nano" in options.parts:
+        nano(options.rounds)
     if "small" in options.parts:
         small(options.rounds)
     if "large" in options.parts:
