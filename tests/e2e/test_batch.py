@@ -56,7 +56,7 @@ def test_a_video_that_cannot_be_used_stops_no_other(studio: Path, gallery: Path,
     assert set(results(tmp_path / "out")) == {"probe1", "probe2"}
 
 
-@pytest.mark.parametrize("kind", ["folder", "file", "memory"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("file", marks=pytest.mark.slow), "memory"])
 def test_results_go_where_they_are_wanted(studio: Path, gallery: Path, tmp_path: Path, kind: str) -> None:
     fsspec = pytest.importorskip("fsspec", reason="needs fsspec, which comes with torch")
     place = {"folder": f"{tmp_path}/there", "file": f"file://{tmp_path}/there", "memory": "memory://there"}[kind]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Demo
 
 
+@pytest.mark.slow
 def test_the_report_shows_bodies(demo: Demo, tmp_path: Path) -> None:
     ended = demo(
         "--probe", "probe1", "--output", tmp_path / "out", "--set", "body.show=true", "--set", "body.name=lift"

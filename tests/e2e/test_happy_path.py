@@ -154,6 +154,7 @@ def test_a_second_run_uses_what_the_first_found_and_says_the_same(first: Path, s
     assert without_times(report_of(first)) == without_times(before)
 
 
+@pytest.mark.slow
 def test_a_damaged_archive_is_made_anew(first: Path, demo: Demo) -> None:
     before = report_of(first)
     for archive in (first / "cache").iterdir():
@@ -204,6 +205,7 @@ def test_a_closed_set_has_no_threshold_anywhere(demo: Demo, tmp_path: Path) -> N
     demo("--probe", "probe1", "--closed", "--threshold", "0.5").failed_with("A closed set has no threshold", "--closed")
 
 
+@pytest.mark.slow
 def test_names_of_all_kinds(studio: Path, demo: Demo, tmp_path: Path) -> None:
     odd = [
         "with spaces -- and-dashes.v2 [50%] 'q' $HOME.mp4",

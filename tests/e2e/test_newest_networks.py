@@ -52,7 +52,7 @@ def test_a_run_with_swingait(demo: Demo, tmp_path: Path) -> None:
     assert any(track["identity"] for track in report["gallery"]["tracks"])
 
 
-@pytest.mark.parametrize("family", ["xgait", "parsinggait"])
+@pytest.mark.parametrize("family", ["xgait", pytest.param("parsinggait", marks=pytest.mark.slow)])
 def test_a_run_with_body_parts(demo: Demo, tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
     path = tmp_path / f"Gait3D-Parsing-{family}-120000.pt"
@@ -127,7 +127,7 @@ def test_what_does_not_tell_people_apart_is_refused(
     ended.failed_with(name, *says)
 
 
-@pytest.mark.parametrize("family", ["biggergait", "gaitedge"])
+@pytest.mark.parametrize("family", [pytest.param("biggergait", marks=pytest.mark.slow), "gaitedge"])
 def test_a_run_with_people_in_colour(demo: Demo, tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
     network: EmbeddingNetwork = (

@@ -36,6 +36,7 @@ def picture(video: Path, index: int) -> Image:
         return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
 
 
+@pytest.mark.slow
 def test_skeletons_are_painted_and_kept(demo: Demo, options: list[object], tmp_path: Path) -> None:
     network = onnx_pose(tmp_path / "joints.onnx", licence="MIT")
     before = demo(*options)

@@ -193,6 +193,7 @@ def test_a_fault_in_one_camera_leaves_the_others_alone(
     assert "because of a fault of this program" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_configuration_is_followed_when_it_changes(studio: Path, known: list[NewWalk], tmp_path: Path) -> None:
     video, file, sink = studio / "input_videos" / "probe1.mp4", tmp_path / "watch.yaml", Kept()
     file.write_text(f"cameras: {{yard: {{address: '{video}', loop: true}}}}\n")

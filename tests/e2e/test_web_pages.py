@@ -48,6 +48,7 @@ def page(studio: Studio) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_a_deleted_walk_is_put_back(page: Page, studio: Studio) -> None:
     page.get_by_role("link", name="Anna").click()
     page.get_by_role("heading", name="2 walks in the gallery").wait_for()
@@ -68,6 +69,7 @@ def test_a_deleted_walk_is_put_back(page: Page, studio: Studio) -> None:
     assert studio.people.known().names.keys() == {1, 2}
 
 
+@pytest.mark.slow
 def test_what_somebody_said_is_shown_and_taken_back(page: Page, studio: Studio) -> None:
     result = studio.result({studio.video("gate 2.mp4"): {7: None}})
     studio.people.deny(result, 0, 7, 1, denied=True)
@@ -103,6 +105,7 @@ def test_a_program_gets_a_token(page: Page, studio: Studio) -> None:
     assert page.request.get(f"{address}/api/people", headers=sent).status == 401
 
 
+@pytest.mark.slow
 def test_consent_is_changed_and_everything_downloaded(page: Page, tmp_path: Path) -> None:
     page.get_by_role("link", name="Anna").click()
     page.get_by_text("Change", exact=True).click()
@@ -247,6 +250,7 @@ def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
     check_looks(page, "standings")
 
 
+@pytest.mark.slow
 def test_walks_say_from_where_they_were_seen_and_how_somebody_walks(page: Page, studio: Studio) -> None:
     measures = (
         Measure("height in the picture", "px", 212.4, None, 40),
@@ -270,6 +274,7 @@ def test_walks_say_from_where_they_were_seen_and_how_somebody_walks(page: Page, 
     check_looks(page, "gait")
 
 
+@pytest.mark.slow
 def test_walks_and_sightings_say_what_somebody_wore(studio: Studio) -> None:
     result = studio.result({studio.video("red.mp4"): {1: None}})
     result.crop(0, 1).write_bytes(portrait_of((190, 30, 36), (20, 28, 90)))
@@ -343,6 +348,7 @@ def many(tmp_path: Path) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_lists_are_searched(many: Page) -> None:
     assert many.locator(".job").count() == 17
     many.get_by_role("searchbox", name="Find a run").fill("yard 9.mp4")

@@ -69,6 +69,7 @@ class Line:
         self._devtools.send("Network.emulateNetworkConditions", speed)
 
 
+@pytest.mark.slow
 def test_a_whole_folder_is_sent_while_another_page_is_open(page: Page, films: Path) -> None:
     line = Line(page)
     line.carry(MEGABYTE)
@@ -135,6 +136,7 @@ def test_it_goes_on_after_the_connection_broke_and_after_a_reload(page: Page, fi
     wait_until(page, f"async () => (await {COPIES}).length === 0")
 
 
+@pytest.mark.slow
 def test_without_a_copy_it_goes_on_when_the_file_is_added_again(page: Page, films: Path, options: WebOptions) -> None:
     page.add_init_script("indexedDB.open = () => { throw new DOMException('full', 'QuotaExceededError'); };")
     page.reload()
@@ -156,6 +158,7 @@ def test_without_a_copy_it_goes_on_when_the_file_is_added_again(page: Page, film
     uploads.wait_for(state="hidden")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taken_says_why_and_can_be_removed(page: Page, films: Path, options: WebOptions) -> None:
     (films / "no.mp4").write_bytes(b"hello" * 500)
     Line(page).carry(MEGABYTE)

@@ -144,7 +144,7 @@ def routes(client: TestClient) -> Iterator[tuple[str, str]]:
                 yield method, route.path
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_request_makes_the_server_fail(seed: int, options: WebOptions) -> None:
     job, rng = finished(options), random.Random(seed)
     right = {"job_id": job.job_id, "place": "0", "track_id": "1", "person_id": "1", "name": "results.json"}
