@@ -39,6 +39,11 @@ CASES = (
     (5000, 1000, 200, "fair", "open"),
     (300, 100, 90, "chance", "loose"),
     (300, 30, 40, "chance", "loose"),
+    # as many in view at once as there are people
+    (300, 300, 300, "fair", "open"),
+    (300, 300, 300, "chance", "loose"),
+    (1000, 1000, 1000, "fair", "open"),
+    (1000, 1000, 1000, "fair", "loose"),
 )
 
 

@@ -1,6 +1,7 @@
 """The whole job: what each setting of speed gains, where the time goes, how much memory is needed, and what it costs.
 
     python -m tests.benchmarks.pipeline speed [--rounds 2] [--to SECONDS] [--shared ../shared]
+    python -m tests.benchmarks.pipeline share [--rounds 2]
     python -m tests.benchmarks.pipeline memory [--frames 10000]
     python -m tests.benchmarks.pipeline growth
     python -m tests.benchmarks.pipeline batches [--rounds 20]
@@ -10,10 +11,13 @@ its own. The ways take turns, so on a busy machine their ratios still hold. It p
 time:
 
 - `CPU s`: seconds of all processors, of the system too, and how many times fewer that is than in the first row;
-- `in networks`: the share of it inside of ONNX Runtime, and `frames/s a core`: frames by CPU seconds;
+- `in kernels`: the share of it in compiled code that works through pixels (`tests.benchmarks.kernels`), `in networks`:
+  inside of ONNX Runtime, and `frames/s a core`: frames by CPU seconds;
 - `cores busy`: CPU seconds by seconds on the clock, which a busy machine makes smaller;
 - `MiB`: the largest memory of the process;
 - names of the probe that are right, wrong and missing, and IDF1 and MOTA on the real clips of ``--shared``.
+
+`share` runs that command as it is, and prints where its CPU time goes, from the round with the least of it.
 
 `memory` follows drawn people for 300 frames and for ``--frames``, and prints the largest memory of each process.
 
@@ -43,6 +47,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests.benchmarks.kernels import NETWORKS, Meter
+
 if TYPE_CHECKING:
     from app.weights.networks import Network
 
@@ -61,12 +67,16 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run has cost: CPU and clock seconds, the CPU seconds in ONNX Runtime, and the largest memory in MiB."""
+    """What a run has cost: CPU and clock seconds, the CPU seconds in each kind of kernel, the largest memory in MiB."""
 
     cpu: float
     clock: float
-    kernels: float
+    kernels: Mapping[str, float]
     memory: float
+
+    def share(self, *kinds: str) -> float:
+        """Return the share of the CPU time that kernels of some kinds take, by default of all."""
+        return sum(self.kernels[kind] for kind in kinds or self.kernels) / self.cpu
 
 
 def child(settings: Mapping[str, Any], home: Path, videos: Sequence[Path]) -> Cost:
@@ -84,32 +94,21 @@ def child(settings: Mapping[str, Any], home: Path, videos: Sequence[Path]) -> Co
     if process.returncode:
         raise SystemExit(f"A run with {settings} has failed.")
     clock = time.perf_counter() - started
-    return Cost(usage.ru_utime + usage.ru_stime, clock, float(printed.split()[-1]), usage.ru_maxrss / 1024)
+    kernels = json.loads(printed.splitlines()[-1])
+    return Cost(usage.ru_utime + usage.ru_stime, clock, kernels, usage.ru_maxrss / 1024)
 
 
 def one(settings: Mapping[str, Any], home: Path, videos: Sequence[Path]) -> None:
-    """Run the job and print the CPU seconds inside of ONNX Runtime, whose sessions have one thread each."""
-    import onnxruntime
+    """Run the command of the README on some videos and print the CPU seconds in each kind of kernel."""
+    meter = Meter()
+    from app.__main__ import run
 
-    spent: list[float] = []
-    run = onnxruntime.InferenceSession.run
-
-    def timed(*arguments: Any, **named: Any) -> Any:
-        begin = time.thread_time()
-        try:
-            return run(*arguments, **named)
-        finally:
-            spent.append(time.thread_time() - begin)
-
-    onnxruntime.InferenceSession.run = timed
-
-    from app.runs.build import begin
-    from app.runs.compare import compare
-    from app.settings import Settings
-
-    run_ = begin(Settings.load(named={**settings, "output.folder": home}))
-    compare(videos[0], videos[1:], run_, fresh=True).write()
-    print(sum(spent))
+    changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    gallery, *probes = map(str, videos)
+    code = run(["demo", "--gallery", gallery, "--output", str(home), "--fresh", *changes, "--probe", *probes])
+    if code:
+        raise SystemExit(code)
+    print(json.dumps(meter.shares()))
 
 
 def names(home: Path) -> str:
@@ -150,13 +149,29 @@ def speed(shared: Path, rounds: int, to: float | None) -> None:
     best = {name: min(of, key=lambda cost: cost.cpu) for name, of in costs.items()}
     first = next(iter(best.values())).cpu
     print(f"{frames} frames of 854x480, best of {rounds} rounds")
-    print(f"{'':32}{'CPU s':>7}{'gain':>6}{'in networks':>13}{'frames/s a core':>17}{'cores busy':>12}{'MiB':>6}")
+    titles = f"{'in kernels':>12}{'in networks':>13}{'frames/s a core':>17}{'cores busy':>12}{'MiB':>6}"
+    print(f"{'':32}{'CPU s':>7}{'gain':>6}{titles}")
     for name, cost in best.items():
         print(
-            f"{name:32}{cost.cpu:7.1f}{first / cost.cpu:6.2f}{cost.kernels / cost.cpu:13.0%}{frames / cost.cpu:17.1f}"
-            f"{cost.cpu / cost.clock:12.2f}{cost.memory:6.0f}   {found[name]}"
+            f"{name:32}{cost.cpu:7.1f}{first / cost.cpu:6.2f}{cost.share():12.0%}{cost.share(NETWORKS):13.0%}"
+            f"{frames / cost.cpu:17.1f}{cost.cpu / cost.clock:12.2f}{cost.memory:6.0f}   {found[name]}"
         )
     tracking(shared)
+
+
+def share(rounds: int) -> None:
+    """Print where the CPU time of the README's first command goes."""
+    costs = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            costs.append(child({}, Path(folder), [CLIPS / "gallery.mp4", CLIPS / "probe1.mp4"]))
+    cost = min(costs, key=lambda cost: cost.cpu)
+    for kind, seconds in sorted(cost.kernels.items(), key=lambda item: -item[1]):
+        print(f"{kind:36}{seconds:7.2f} s{cost.share(kind):7.1%}")
+    print(f"{'around the kernels':36}{cost.cpu - sum(cost.kernels.values()):7.2f} s{1 - cost.share():7.1%}")
+    shares = sorted(each.share() for each in costs)
+    print(f"In kernels {cost.share():.1%} of {cost.cpu:.1f} s; of all rounds {shares[0]:.1%} to {shares[-1]:.1%}")
+    print(f"{cost.cpu / cost.clock:.2f} cores busy, {cost.memory:.0f} MiB, load {os.getloadavg()[0]:.1f}")
 
 
 def tracking(shared: Path) -> None:
@@ -296,7 +311,7 @@ def draw(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory", "growth", "batches", "one"])
+    parser.add_argument("what", choices=["speed", "share", "memory", "growth", "batches", "one"])
     parser.add_argument("videos", type=Path, nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=2)
@@ -307,6 +322,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.what == "speed":
         speed(arguments.shared, arguments.rounds, arguments.to)
+    elif arguments.what == "share":
+        share(arguments.rounds)
     elif arguments.what == "one":
         one(arguments.settings, arguments.home, arguments.videos)
     elif arguments.what == "growth":
