@@ -25,6 +25,7 @@ Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Threads: TypeAlias = Annotated[int, Field(ge=0, le=1024)]
 _SHOWN = 120
 """How much of a value is shown in a message, in characters."""
+Decoder: TypeAlias = Literal["cpu", "auto", "cuda", "vaapi", "qsv", "videotoolbox", "d3d11va", "vulkan"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "rocm", "mps", "coreml", "directml", "openvino"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Side: TypeAlias = Annotated[int, Field(ge=32, le=8192)]
@@ -48,6 +49,10 @@ class VideoSettings(Reading):
     """From which second on a video is read. Times in the results count from there."""
     end: Amount | None = None
     """Up to which second a video is read. None: to its end."""
+    device: Decoder = "cpu"
+    """What decodes videos: the processor, or a device if FFmpeg was built for it. auto takes the first device that can
+    decode the video. Where a device cannot, a line says so and the processor decodes it. Folders of pictures and live
+    sources are always decoded by the processor."""
     looks: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 12.5
     """In how many frames a second people are looked for, followed and cut out. Of a video that has fewer, every frame
     counts. Between them, boxes are interpolated."""

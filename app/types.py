@@ -92,11 +92,15 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Reading:
-    """Which part of a video is read, from `start` to `end` in s, and its frame rate in 1/s if the file is wrong."""
+    """Which part of a video is read, from `start` to `end` in s, and its frame rate in 1/s if the file is wrong.
+
+    `device` decodes it: ``cpu``, another that FFmpeg knows, or ``auto`` for the first that can.
+    """
 
     fps: float | None = None
     start: float = 0.0
     end: float | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Disposition
 
 from app.errors import VideoError
@@ -55,12 +56,13 @@ class Opened:
     remarks: tuple[str, ...]
 
 
-def opened(path: Path, rate: Fraction | None = None) -> Opened:
+def opened(path: Path, rate: Fraction | None = None, device: str = "cpu") -> Opened:
     """Open a video and choose the stream with the most pictures and pixels; covers and previews are not chosen.
 
     Args:
         path: the file, or pictures as `app.video.paths.frames_of` takes them.
         rate: pictures a second, if the file is known to be wrong.
+        device: what decodes it (`app.types.Reading`). Where that cannot, the processor does, and a remark says so.
 
     Raises:
         VideoError: the file is missing, unreadable or no video, or it holds only sound.
@@ -71,11 +73,16 @@ def opened(path: Path, rate: Fraction | None = None) -> Opened:
         return _of_pictures(path, frames, known or FALLBACK_RATE, known is None)
     file, camera = camera_of(path)
     container = _container(file)
+    decoder, remarks = (None, []) if device == "cpu" else _decoder(file, device)
+    if decoder is not None:
+        container.close()
+        container = _container(file, decoder)
     try:
         streams = _streams(container, file)
         first, later = _first(demuxed_packets(container, streams))
         stream = max(streams, key=lambda one: _amount(one, first))
-        remarks = [_ignored(path, stream, streams, first)] if len(streams) > 1 and camera is None else []
+        if len(streams) > 1 and camera is None:
+            remarks.append(_ignored(path, stream, streams, first))
         if camera is not None:
             cameras = _cameras(streams, first)
             if camera > len(cameras):
@@ -164,7 +171,29 @@ def reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
-def _container(path: Path) -> InputContainer:
+def _decoder(path: Path, device: str) -> tuple[HWAccel | None, list[str]]:
+    """Return what decodes a file on a device, if its first picture can be decoded there; else None and a remark."""
+    faults = []
+    for kind in hwdevices_available() if device == "auto" else [device]:
+        decoder = HWAccel(kind, allow_software_fallback=False)
+        try:
+            with _plain(path, decoder) as container:
+                next(container.decode(video=0))
+        except (av.FFmpegError, OSError, RuntimeError, ValueError, StopIteration) as error:
+            faults.append(f"{kind}: {reason(error)}")
+        else:
+            return decoder, []
+    why = "; ".join(faults) or "there is none"
+    return None, [f"{path} cannot be decoded on a device ({why}): the processor does it."]
+
+
+def _plain(path: Path, decoder: HWAccel | None) -> InputContainer:
+    # With "file:", a colon in the name is not taken for a protocol, and a playlist cannot reach the network.
+    options = {"protocol_whitelist": _PROTOCOLS}
+    return av.open(f"file:{path}", options=options, metadata_errors="replace", hwaccel=decoder)
+
+
+def _container(path: Path, decoder: HWAccel | None = None) -> InputContainer:
     if path.is_dir():
         raise VideoError(f"{path} is a folder, and does not hold the pictures of a video.")
     if not path.exists():
@@ -172,8 +201,7 @@ def _container(path: Path) -> InputContainer:
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise VideoError(f"{path} is an empty file.")
-        # With "file:", a colon in the name is not taken for a protocol, and a playlist cannot reach the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": _PROTOCOLS}, metadata_errors="replace")
+        container = _plain(path, decoder)
     except PermissionError as error:
         raise VideoError(f"{path} may not be read: permission denied.") from error
     except (av.FFmpegError, OSError, ValueError) as error:

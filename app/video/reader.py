@@ -75,7 +75,7 @@ class VideoReader:
         if reading.end is not None and reading.end <= reading.start:
             raise VideoError(f"Reading is to end at {reading.end:g} s, but to start at {reading.start:g} s.")
         rate = Fraction(reading.fps).limit_denominator(1001) if reading.fps is not None else None
-        self._opened = opened(path, rate)
+        self._opened = opened(path, rate, reading.device)
         self._container, self._stream = self._opened.container, self._opened.stream
         self.warnings: list[str] = list(self._opened.remarks)
         try:
