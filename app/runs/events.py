@@ -1,7 +1,7 @@
 """Where the events of a watch go: lines of JSON, a webhook, an MQTT broker.
 
-A place that is slow or gone never holds up the watch: each has a thread and a queue of its own. What finds no room in
-the queue, or is refused again and again, is counted as dropped.
+A place that is slow or gone never holds up the watch: each has a thread of its own, and events wait for it
+(`app.runs.delivery`). What finds no room, is refused or becomes too old is counted as dropped.
 """
 
 from __future__ import annotations
@@ -11,33 +11,34 @@ import hmac
 import json
 import logging
 import os
-import queue
 import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from http.client import HTTPException
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from app.errors import MissingExtraError
 from app.files import explained
-from app.gallery.store import JSON
+from app.runs.delivery import FAREWELL, ROOM, Courier, Event, InMemory, Waiting, older
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Of the events; it rises when a field changes its meaning or goes."""
-_ROOM = 1000  # events that wait for one place
-_ATTEMPTS = 8
+KEEP = timedelta(hours=24)
+"""For so long an event is tried."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s before each further attempt; the last also holds for all later ones
+_LATER = (408, 429)  # statuses that ask to come again, though they tell of a mistake of ours
 _TIMEOUT = 10.0  # s
-_FAREWELL = 5.0  # s that are given to what waits when the watch ends
-
-Event = Mapping[str, JSON]
+_LOOK = 0.5  # s between two looks at whether the watch ends
 
 
 class Sink(Protocol):
@@ -94,44 +95,46 @@ class Webhook:
     """Posts each event to an address, one after the other, and tries again where that fails.
 
     The header ``X-Gaitprint-Signature`` signs ``X-Gaitprint-Time`` and the body (`signature`).
+
+    Args:
+        url: the address.
+        secret: what signs the events.
+        waiting: where events wait; by default in memory.
+        keep: how long an event is tried.
+        pauses: s before each further attempt; the last also holds for all later ones.
     """
 
-    def __init__(self, url: str, secret: str, pauses: Sequence[float] = _PAUSES, room: int = _ROOM) -> None:
-        self._url, self._secret, self._pauses = url, secret, pauses
-        self._waiting: queue.Queue[Event | None] = queue.Queue(room)
-        self._closed = threading.Event()
-        self.dropped = 0
-        self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
-        self._thread.start()
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        waiting: Waiting | None = None,
+        keep: timedelta = KEEP,
+        pauses: Sequence[float] = _PAUSES,
+    ) -> None:
+        self._url, self._secret, self._keep, self._pauses = url, secret, keep, pauses
+        self._courier = Courier("webhook", waiting or InMemory(), self._delivered)
+
+    @property
+    def dropped(self) -> int:
+        return self._courier.dropped
 
     def send(self, event: Event) -> None:
-        try:
-            self._waiting.put_nowait(event)
-        except queue.Full:
-            self.dropped += 1
+        self._courier.send(event)
 
     def close(self) -> None:
-        self._closed.set()
-        while True:  # where there is no room for the end, the oldest event makes room
-            with suppress(queue.Full):
-                self._waiting.put_nowait(None)
-                break
-            with suppress(queue.Empty):
-                self._waiting.get_nowait()
-                self.dropped += 1
-        self._thread.join(_FAREWELL)
+        self._courier.close()
 
-    def _work(self) -> None:
-        while (event := self._waiting.get()) is not None:
-            if not self._delivered(json.dumps(event, default=str).encode()):
-                self.dropped += 1
-
-    def _delivered(self, body: bytes) -> bool:
-        for attempt in range(_ATTEMPTS):
+    def _delivered(self, event: Event) -> bool | None:
+        body = json.dumps(event, default=str).encode()
+        for attempt in count():
             if attempt:
                 pause = self._pauses[min(attempt, len(self._pauses)) - 1]
-                if self._closed.wait(pause):
-                    return False
+                if self._courier.closed.wait(pause):
+                    return None
+            if older(event, self._keep):
+                logger.warning("The webhook did not take an event of %s in time.", event.get("time"))
+                return False
             moment = str(int(time.time()))
             headers = {
                 "Content-Type": "application/json",
@@ -142,13 +145,12 @@ class Webhook:
                 request = urllib.request.Request(self._url, body, headers, method="POST")
                 with urllib.request.urlopen(request, timeout=_TIMEOUT):
                     return True
-            except (OSError, ValueError) as error:
-                if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code != 429:
+            except (OSError, ValueError, HTTPException) as error:
+                if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code not in _LATER:
                     logger.warning("The webhook refuses an event with status %d, so it is not sent again.", error.code)
                     return False
                 logger.info("The webhook cannot be reached: %s.", error)
-        logger.warning("The webhook did not take an event in %d attempts.", _ATTEMPTS)
-        return False
+        raise AssertionError("attempts never end")
 
 
 @dataclass(frozen=True)
@@ -170,47 +172,80 @@ class Mqtt:
     ``TOPIC/CAMERA/last`` keeps who was seen last, and ``TOPIC/status`` says ``online`` or ``offline``. The client
     connects again by itself.
 
+    Args:
+        broker: where it is.
+        cameras: their names.
+        waiting: where events wait; by default in memory.
+        keep: how old an event may be that is published.
+
     Raises:
         MissingExtraError: paho-mqtt is not installed.
     """
 
-    def __init__(self, broker: Broker, cameras: Sequence[str]) -> None:
+    def __init__(
+        self, broker: Broker, cameras: Sequence[str], waiting: Waiting | None = None, keep: timedelta = KEEP
+    ) -> None:
         try:
             from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+            from paho.mqtt.enums import CallbackAPIVersion
         except ModuleNotFoundError as error:
             raise MissingExtraError('MQTT needs paho-mqtt: pip install -e ".[cameras]"') from error
-        self._broker, self._cameras, self._full = broker, cameras, MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
-        self.dropped = 0
+        self._broker, self._cameras, self._keep = broker, cameras, keep
         self._introduced = threading.Event()
+        self._taken, self._acknowledged = threading.Condition(), set[int]()
         self._client = client = Client(CallbackAPIVersion.VERSION2)
-        client.max_queued_messages_set(_ROOM)
+        client.max_queued_messages_set(ROOM)
         client.will_set(f"{broker.topic}/status", "offline", qos=1, retain=True)
         if broker.user is not None:
             client.username_pw_set(broker.user, broker.password)
         if broker.tls:
             client.tls_set()
         client.on_connect = self._introduce
+        client.on_publish = self._acknowledge
         client.connect_async(broker.host, broker.port)
         client.loop_start()
+        self._courier = Courier("broker", waiting or InMemory(), self._delivered)
+
+    @property
+    def dropped(self) -> int:
+        return self._courier.dropped
 
     def send(self, event: Event) -> None:
-        topic, text = f"{self._broker.topic}/{_plain(str(event['source']))}", json.dumps(event, default=str)
-        self._publish(f"{topic}/event", text)
-        if event.get("name") or event.get("stranger"):
-            self._publish(f"{topic}/last", text, retain=True)
+        self._courier.send(event)
 
     def close(self) -> None:
-        self._introduced.wait(_FAREWELL)
+        self._introduced.wait(FAREWELL)
+        self._courier.close()
         sent = self._client.publish(f"{self._broker.topic}/status", "offline", qos=1, retain=True)
         with suppress(RuntimeError, ValueError):  # not connected, or no room in the queue
-            sent.wait_for_publish(_FAREWELL)
+            sent.wait_for_publish(FAREWELL)
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _publish(self, topic: str, text: str, *, retain: bool = False) -> None:
-        if self._client.publish(topic, text, qos=1, retain=retain).rc == self._full:
-            self.dropped += 1
+    def _delivered(self, event: Event) -> bool | None:
+        """Publish an event once; the client sends it until the broker says that it has it."""
+        if older(event, self._keep):
+            logger.warning("The broker did not take an event of %s in time.", event.get("time"))
+            return False
+        topic, text = f"{self._broker.topic}/{_plain(str(event['source']))}", json.dumps(event, default=str)
+        sent = {self._publish(f"{topic}/event", text)}
+        if event.get("name") or event.get("stranger"):
+            sent.add(self._publish(f"{topic}/last", text, retain=True))
+        with self._taken:
+            while not sent <= self._acknowledged:
+                if self._courier.closed.is_set() and not self._client.is_connected():
+                    return None
+                self._taken.wait(_LOOK)
+            self._acknowledged.clear()
+        return True
+
+    def _publish(self, topic: str, text: str, *, retain: bool = False) -> int:
+        return self._client.publish(topic, text, qos=1, retain=retain).mid
+
+    def _acknowledge(self, _client: Any, _data: Any, number: int, *_: Any) -> None:
+        with self._taken:
+            self._acknowledged.add(number)
+            self._taken.notify_all()
 
     def _introduce(self, *_: Any) -> None:
         """Say after each connection that the watch is here; Home Assistant then makes a sensor for each camera."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count, repeat
 from pathlib import Path
 from threading import Event as Flag
@@ -22,7 +22,8 @@ from app.errors import GaitprintError, SettingsError, VideoError
 from app.gallery.service import GalleryService
 from app.gallery.store import JSON
 from app.recognise.strangers import StrangerJudge, StrangerOptions
-from app.runs.events import VERSION, Broker, Event, Mqtt, Sink, Webhook
+from app.runs.delivery import Event, InMemory, Journal, Waiting
+from app.runs.events import VERSION, Broker, Mqtt, Sink, Webhook, appending
 from app.runs.live import LiveOptions, Watcher, WatchSummary
 from app.settings import Settings, cores
 from app.stages import Stages
@@ -83,17 +84,20 @@ class WayConfig:
 
 @dataclass(frozen=True)
 class WebhookConfig:
-    """An address for events; the secret that signs them is in the environment variable `secret_variable`."""
+    """An address for events; the secret that signs them is in the environment variable `secret_variable`. An event is
+    tried until it is `keep_hours` old."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     secret_variable: str = "GAITPRINT_WEBHOOK_SECRET"
+    keep_hours: Annotated[float, Field(gt=0)] = 24.0
 
 
 @dataclass(frozen=True)
 class MqttConfig:
-    """An MQTT broker; its password is in the environment variable `password_variable`."""
+    """An MQTT broker; its password is in the environment variable `password_variable`. An event waits for the broker
+    until it is `keep_hours` old."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -104,6 +108,7 @@ class MqttConfig:
     user: str | None = None
     password_variable: str = "GAITPRINT_MQTT_PASSWORD"
     tls: bool = False
+    keep_hours: Annotated[float, Field(gt=0)] = 24.0
 
 
 @dataclass(frozen=True)
@@ -141,18 +146,28 @@ class WatchConfig:
         Raises:
             SettingsError: the secret of the webhook is not set.
             MissingExtraError: MQTT needs a package.
+            OutputError: the file of events cannot be read, or nothing be written beside it.
         """
         found: list[Sink] = []
         if self.webhook is not None:
             secret = os.environ.get(self.webhook.secret_variable)
             if not secret:
                 raise SettingsError(f"The webhook needs a secret: set the variable {self.webhook.secret_variable}.")
-            found.append(Webhook(self.webhook.url, secret))
+            keep = timedelta(hours=self.webhook.keep_hours)
+            found.append(Webhook(self.webhook.url, secret, self._waiting("webhook", keep), keep))
         if self.mqtt is not None:
             one, password = self.mqtt, os.environ.get(self.mqtt.password_variable)
             broker = Broker(one.host, one.port, one.topic, one.discovery, one.user, password, one.tls)
-            found.append(Mqtt(broker, list(self.cameras)))
+            keep = timedelta(hours=one.keep_hours)
+            found.append(Mqtt(broker, list(self.cameras), self._waiting("mqtt", keep), keep))
         return found
+
+    def _waiting(self, receiver: str, keep: timedelta) -> Waiting:
+        """Where events wait for a receiver: in the file of events, if there is one that can be read again."""
+        if self.events is None:
+            return InMemory()
+        appending(self.events).close()
+        return Journal(self.events, receiver, keep) if self.events.is_file() else InMemory()
 
 
 @dataclass(frozen=True)

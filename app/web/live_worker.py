@@ -27,7 +27,7 @@ from app.errors import GaitprintError
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.runs.events import Event
+    from app.runs.delivery import Event
     from app.runs.watch import Camera, Look
 
 _EVERY = 0.2  # s between two pictures of a camera

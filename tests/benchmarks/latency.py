@@ -29,8 +29,8 @@ from app.gallery.service import GalleryService
 from app.gallery.sqlite import SqliteGallery
 from app.progress import Silent
 from app.runs.build import build
+from app.runs.delivery import Event
 from app.runs.enrol import enrol_walks
-from app.runs.events import Event
 from app.runs.live import LiveOptions
 from app.runs.watch import CameraConfig, Watch, WatchConfig
 from app.settings import Settings

@@ -25,8 +25,9 @@ from app.gallery.service import GalleryService
 from app.gallery.store import NewWalk
 from app.recognise.strangers import StrangerOptions
 from app.runs.build import build
+from app.runs.delivery import Event
 from app.runs.enrol import enrol_walks
-from app.runs.events import VERSION, Event
+from app.runs.events import VERSION
 from app.runs.live import LiveOptions
 from app.runs.watch import CameraConfig, Watch, WatchConfig
 from app.settings import Settings

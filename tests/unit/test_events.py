@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,20 +20,24 @@ from typing import Any
 
 import pytest
 
+import app
 from app.cli.terminal import write_json
-from app.runs.events import Broker, Lines, Mqtt, Webhook, signature
+from app.runs.delivery import InMemory, Journal
+from app.runs.events import Broker, Lines, Mqtt, Webhook, appending, signature
 from app.runs.watch import Journeys, WayConfig
 from tests.mosquitto import program, running
 
+NOW = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
 
 def event(number: int = 1, **more: Any) -> dict[str, Any]:
-    return {"event": "named", "time": "2026-11-29T12:00:00+00:00", "source": "yard", "number": number, **more}
+    return {"event": "named", "time": NOW, "source": "yard", "number": number, **more}
 
 
 class Receiver:
-    """A server that answers with the given statuses in turn, then with 200."""
+    """A server that answers with the given statuses in turn, then with 200; at a port, or one of its own."""
 
-    def __init__(self, *statuses: int) -> None:
+    def __init__(self, *statuses: int, port: int = 0) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.arrived = threading.Condition()
         waiting, outer = list(statuses), self
@@ -45,21 +55,29 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook"
 
     def wait(self, count: int) -> None:
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.requests) >= count, 10)
+            assert self.arrived.wait_for(lambda: len(self.requests) >= count, 60)
+
+    def ids(self) -> list[str]:
+        """The ids of the events that came, in their order."""
+        with self.arrived:
+            return [json.loads(body)["id"] for _, body in self.requests]
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 @pytest.fixture
 def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
     found = Receiver(*getattr(request, "param", ()))
     yield found
-    found.server.shutdown()
-    found.server.server_close()
+    found.end()
 
 
 @pytest.mark.parametrize("receiver", [(503, 500)], indirect=True)
@@ -84,11 +102,193 @@ def test_what_a_webhook_refuses_or_has_no_room_for_is_counted(receiver: Receiver
     receiver.wait(2)
     hook.close()
     assert hook.dropped == 1
-    nobody = Webhook("http://127.0.0.1:9/", "secret", pauses=(60,), room=2)
+    nobody = Webhook("http://127.0.0.1:9/", "secret", InMemory(room=2), pauses=(60,))
     for number in range(10):
         nobody.send(event(number))
-    assert nobody.dropped >= 7
+    assert nobody.dropped == 8
     nobody.close()
+    assert nobody.dropped == 10
+
+
+HOURS = timedelta(hours=24)
+
+
+def told(file: Path, *ids: str, ago: timedelta = timedelta()) -> None:
+    """Add events to a file."""
+    moment = (datetime.now(timezone.utc) - ago).isoformat()
+    with appending(file) as out:
+        for name in ids:
+            write_json(event(id=name) | {"time": moment}, to=out)
+
+
+def hook_of(file: Path, url: str, receiver: str = "webhook") -> Webhook:
+    return Webhook(url, "secret", Journal(file, receiver, HOURS), HOURS, pauses=(0.01,))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+SENDER = """
+import sys, time
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from pathlib import Path
+from app.cli.terminal import write_json
+from app.runs.delivery import Journal
+from app.runs.events import Lines, Webhook, appending
+file, url, word, most = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+keep = timedelta(hours=24)
+with appending(file) as out:
+    sinks = [
+        Lines(out, lambda one, to: write_json(one, to=to)),
+        Webhook(url, "secret", Journal(file, "webhook", keep), keep, pauses=(0.01,)),
+    ]
+    for number in range(1, most + 1):
+        moment = datetime.now(timezone.utc).isoformat()
+        for sink in sinks:
+            sink.send({"event": "named", "time": moment, "source": "yard", "id": f"{word}-{number}"})
+        time.sleep(0.002)
+    for sink in sinks:
+        sink.close()
+"""
+
+
+@pytest.mark.slow
+def test_every_event_reaches_the_webhook_whatever_is_killed_or_gone_meanwhile(tmp_path: Path) -> None:
+    file, port = tmp_path / "events.jsonl", free_port()
+
+    def watch(word: str, most: int = 100_000) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-c", SENDER, str(file), f"http://127.0.0.1:{port}/", word, str(most)]
+        return subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(Path(app.__file__).parents[1])})
+
+    def kill_after(process: subprocess.Popen[bytes], count: Callable[[], int]) -> None:
+        wanted, end = count() + 40, time.monotonic() + 120
+        while count() < wanted:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+
+    def lines() -> int:
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
+    kill_after(watch("a"), lines)  # while nobody is there
+    receivers = [Receiver(503, 503, port=port)]
+    kill_after(watch("b"), lambda: len(receivers[0].requests))
+    receivers[0].end()
+    kill_after(watch("c"), lines)
+    receivers.append(Receiver(port=port))
+    assert watch("d", 30).wait(120) == 0
+    hook = hook_of(file, receivers[1].url)  # what the farewell had no time for
+    written = [one["id"] for line in file.read_text().splitlines() if (one := _whole(line))]
+    with receivers[1].arrived:
+        assert receivers[1].arrived.wait_for(
+            lambda: receivers[1].requests[-1:] and receivers[1].ids()[-1] == "d-30", 120
+        )
+    hook.close()
+    arrived = [name for receiver in receivers for name in receiver.ids()]
+    assert list(dict.fromkeys(arrived)) == written, "each event, in order"
+    assert len(arrived) - len(written) <= 5, "two that were refused, and one for each time it was killed"
+    receivers[1].end()
+
+
+def _whole(line: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(line))
+    except ValueError:  # cut off by a kill
+        return None
+
+
+def test_what_is_too_old_waits_no_longer(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.touch()
+    Journal(file, "webhook", HOURS)
+    told(file, "old-1", "old-2", ago=timedelta(hours=25))
+    told(file, "new-1")
+    hook = hook_of(file, receiver.url)
+    receiver.wait(1)
+    hook.close()
+    assert (receiver.ids(), hook.dropped) == (["new-1"], 2)
+
+
+def test_a_webhook_that_is_new_gets_nothing_of_what_was_before(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    told(file, "a-1", "a-2")
+    hook = hook_of(file, receiver.url)
+    told(file, "b-1")
+    hook.send(event())
+    receiver.wait(1)
+    hook.close()
+    assert receiver.ids() == ["b-1"]
+
+
+@pytest.mark.parametrize("change", ["a line is gone", "emptied", "no place", "no such place"])
+def test_where_the_file_was_changed_meanwhile_what_is_not_too_old_is_sent_again(
+    change: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.jsonl"
+    told(file)
+    hook = hook_of(file, receiver.url)
+    told(file, "old-1", ago=timedelta(hours=25))
+    told(file, "a-1", "a-2")
+    hook.send(event())
+    receiver.wait(2)
+    hook.close()
+    place = tmp_path / "events.jsonl.webhook"
+    if change == "a line is gone":
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text(lines[0] + lines[2])
+    elif change == "emptied":
+        file.write_text("")
+    elif change == "no place":
+        place.write_text("{}")
+    else:
+        place.write_text('{"line": 1000000, "end": 1000100, "id": "a-2"}')
+    told(file, "b-1")
+    hook = hook_of(file, receiver.url)
+    again = {"a line is gone": ["a-2"], "emptied": []}.get(change, ["a-1", "a-2"])
+    receiver.wait(3 + len(again))
+    hook.close()
+    assert receiver.ids() == ["a-1", "a-2", *again, "b-1"]
+    assert json.loads(place.read_text())["id"] == "b-1"
+
+
+def test_a_file_that_is_emptied_while_it_is_followed_goes_on(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    told(file)
+    hook = hook_of(file, receiver.url)
+    for name in ("a-1", "a-2", "a-3"):
+        told(file, name)
+    hook.send(event())
+    receiver.wait(3)
+    file.write_text("")
+    told(file, "b-1")
+    hook.send(event())
+    receiver.wait(4)
+    hook.close()
+    assert receiver.ids() == ["a-1", "a-2", "a-3", "b-1"]
+
+
+def test_each_receiver_goes_on_from_its_own_place(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    told(file)
+    away = hook_of(file, f"http://127.0.0.1:{free_port()}/", "other")
+    hook = hook_of(file, receiver.url)
+    told(file, "a-1", "a-2")
+    for one in (hook, away):
+        one.send(event())
+    receiver.wait(2)
+    hook.close()
+    away.close()
+    assert (hook.dropped, away.dropped) == (0, 0)
+    later = hook_of(file, receiver.url, "other")
+    receiver.wait(4)
+    later.close()
+    assert receiver.ids() == ["a-1", "a-2"] * 2
 
 
 def test_lines_are_written_at_once() -> None:
@@ -97,11 +297,50 @@ def test_lines_are_written_at_once() -> None:
     assert json.loads(out.getvalue()) == event()
 
 
-def test_home_assistant_learns_of_cameras_and_of_who_was_seen(tmp_path: Path) -> None:
+@pytest.fixture
+def mqtt() -> None:
+    """Skip where there is no broker for tests."""
     if find_spec("paho") is None:
         pytest.skip('needs paho-mqtt: pip install -e ".[cameras]"')
     if program() is None:
         pytest.skip("needs the broker mosquitto: apt-get install mosquitto")
+
+
+def test_what_a_broker_has_not_taken_is_published_by_the_next_watch(
+    mqtt: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    file = tmp_path / "events.jsonl"
+    told(file)
+    monkeypatch.setattr("app.runs.events.FAREWELL", 0.1)
+    monkeypatch.setattr("app.runs.delivery.FAREWELL", 0.1)
+    sink = Mqtt(Broker("127.0.0.1", free_port()), ["yard"], Journal(file, "mqtt", HOURS))
+    told(file, "a-1", "a-2")
+    sink.send(event())
+    sink.close()
+    assert sink.dropped == 0
+    monkeypatch.undo()
+    heard: Queue[str] = Queue()
+    with running(tmp_path) as port:
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.on_message = lambda _client, _data, message: heard.put(json.loads(message.payload)["id"])
+        client.connect("127.0.0.1", port)
+        client.subscribe("gaitprint/yard/event", qos=1)
+        client.loop_start()
+        sink = Mqtt(Broker("127.0.0.1", port), ["yard"], Journal(file, "mqtt", HOURS))
+        told(file, "b-1")
+        sink.send(event())
+        assert [heard.get(timeout=60) for _ in range(3)] == ["a-1", "a-2", "b-1"]
+        sink.close()
+        client.disconnect()
+        client.loop_stop()
+    assert heard.empty()
+    assert json.loads((tmp_path / "events.jsonl.mqtt").read_text())["id"] == "b-1"
+
+
+def test_home_assistant_learns_of_cameras_and_of_who_was_seen(mqtt: None, tmp_path: Path) -> None:
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -147,7 +386,7 @@ def test_one_event_when_somebody_goes_from_one_camera_to_another() -> None:
     moved = journeys.follow({**event(name="Anna", probability=0.8), "source": "hall"}, 30.0)
     assert moved == {
         "event": "moved",
-        "time": "2026-11-29T12:00:00+00:00",
+        "time": NOW,
         "source": "hall",
         "from": "yard",
         "name": "Anna",
