@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.milvus import Server as Milvus
     from tests.postgres import Server
 
 # The networks of the tests are tiny: a second thread costs more than it brings, and much more where others are busy.
@@ -53,12 +52,34 @@ def milvus_lite() -> None:
 
 
 @pytest.fixture(scope="session")
-def milvus(milvus_lite: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milvus]:
-    """A server of Milvus of the tests' own."""
-    from tests.milvus import running
+def milvus_lite_server(milvus_lite: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of milvus-lite of the tests' own."""
+    from tests.milvus_servers import running
 
     with running(tmp_path_factory.mktemp("milvus")) as server:
-        yield server
+        yield server.address
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of Milvus itself, which is started where it is installed."""
+    from tests.milvus_servers import ADDRESS, WholeServer, running, whole
+
+    if find_spec("pymilvus") is None:
+        pytest.skip('needs pymilvus: pip install -e ".[milvus]"')
+    if given := os.environ.get(ADDRESS):
+        yield given
+    elif whole():
+        with running(tmp_path_factory.mktemp("milvus"), WholeServer) as server:
+            yield server.address
+    else:
+        pytest.skip(f"needs Milvus itself: pip install milvus (on Linux), or its address in {ADDRESS}")
+
+
+@pytest.fixture(scope="session", params=["milvus_lite_server", pytest.param("milvus_server", marks=pytest.mark.slow)])
+def milvus(request: pytest.FixtureRequest) -> str:
+    """The address of a Milvus for the tests."""
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="session")

@@ -91,11 +91,17 @@ class Candidates:
             raise IncompatibleEmbeddingsError(f"Queries of several models cannot be searched together: {kinds}.")
         with self._lock:
             self._keep_codes(model_id, metric)
-            self._follow_in_index(model_id, metric)
-            with self._database.reading() as db:
-                return self._found(db, queries, k, metric)
+            for _ in range(2):  # once more where Milvus has lost its index meanwhile
+                self._follow_in_index(model_id, metric)
+                with self._database.reading() as db:
+                    found = self._found(db, queries, k, metric)
+                if found is not None:
+                    return found
+        raise GalleryError(f"The index of {self._name} in Milvus was lost while it was searched. Search again.")
 
-    def _found(self, db: Connection, queries: Sequence[Embedding], k: int, metric: Metric) -> list[list[Neighbour]]:
+    def _found(
+        self, db: Connection, queries: Sequence[Embedding], k: int, metric: Metric
+    ) -> list[list[Neighbour]] | None:
         model_id, shape = queries[0].model_id, queries[0].parts.shape
         index = self._synchronised(db, model_id, metric)
         others: dict[str, int] = {}
@@ -122,7 +128,10 @@ class Candidates:
         stack = np.stack([query.parts for query in queries])
         exact = partial(self._vectors, db)
         if isinstance(index, MilvusIndex):
-            nearest_ids = index.search(stack, k, exact, partial(self._present, db, model_id))
+            in_milvus = index.search(stack, k, exact, partial(self._present, db, model_id))
+            if in_milvus is None:
+                return None
+            nearest_ids = in_milvus
         elif isinstance(index, CodeIndex):
             nearest_ids = index.search(stack, k, exact)
         else:
@@ -160,7 +169,7 @@ class Candidates:
                 tables.log(db, "index", address=address)
                 kinds = db.execute("SELECT model_id, metric FROM axes").fetchall() if address is not None else []
             for model_id, metric in kinds:
-                self._follow_in_index(model_id, metric)
+                self._follow_in_index(model_id, metric, wait=True)
 
     def _milvus_at(self, address: str) -> Milvus:
         if self._milvus is None or self._milvus.address != address:
@@ -177,15 +186,17 @@ class Candidates:
         size = tables.shape(shape) if shape else (0, 0)
         return MilvusIndex(self._milvus_at(row[0]), f"{row[1]}_{axes.axes_id}", size, axes.axes, metric)
 
-    def _follow_in_index(self, model_id: str, metric: Metric) -> None:
-        """Bring the index in Milvus up to date with the gallery.
+    def _follow_in_index(self, model_id: str, metric: Metric, *, wait: bool = False) -> None:
+        """Bring the index in Milvus up to date with the gallery; with `wait`, until all of it is made.
 
         Whoever adds to it holds the gallery's lock for writing. So nobody brings back what another program removes.
         """
         with self._database.reading() as db:
             index = self._index(db, model_id, metric)
-            followed = index.followed() if index is not None else None
-            if index is None or (followed and not self._behind(db, followed)):
+            if index is None or ((trusted := index.trusted) and not self._behind(db, trusted)):
+                return
+            followed = index.followed()
+            if followed and not self._behind(db, followed):
                 return
         rounds, more = 0, True
         while more:
@@ -194,7 +205,7 @@ class Candidates:
                 index = self._index(db, model_id, metric)
                 more = index is not None and self._follow(db, index, model_id, metric)
         if index is not None and rounds > 1:
-            index.settle()
+            index.settle(wait=wait)
 
     def _behind(self, db: Connection, followed: Followed) -> bool:
         newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0

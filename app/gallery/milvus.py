@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -40,6 +41,10 @@ _MOST = 16384  # rows of an answer, and values of a filter; Milvus gives no more
 _QUERIES = 16  # that are asked at once
 _MISSING = 100  # Milvus' code where there is no such collection
 _NOT_LOADED = 101  # and where it is not in memory
+_INDEXED = 1.0  # s between two looks at how much of an index is made
+_GRACE = 10.0
+"""s from which on Milvus' answers of bounded staleness have what was written before; by itself it allows 5 s."""
+_TRUSTED = 60.0  # s for which a collection is taken to be as it was seen, where the gallery says nothing else
 _CONNECTION = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
 """gRPC's. Servers may end a connection on which somebody asks whether they are alive every 10 s, pymilvus' default."""
 _HNSW = {"M": 16, "efConstruction": 200}
@@ -50,6 +55,13 @@ class Followed(NamedTuple):
 
     newest: int
     removals: int
+
+
+class Seen(NamedTuple):
+    """What a collection was seen to have, and when, in s of `time.monotonic`."""
+
+    followed: Followed
+    moment: float
 
 
 def checked(address: str) -> str:
@@ -72,6 +84,8 @@ class Milvus:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.seen: dict[str, Seen] = {}
+        """Collections that were looked at lately, by their names."""
         self._client: Any = None
 
     def close(self) -> None:
@@ -102,6 +116,7 @@ class Milvus:
             yield self._client
         except (pymilvus.MilvusException, import_module("grpc").RpcError) as error:
             self._client = None  # whatever is wrong with it, the next use connects anew
+            self.seen.clear()
             if "://" in self.address:
                 advice = "Check that it runs, and the variable " + TOKEN
             else:
@@ -126,8 +141,19 @@ class MilvusIndex:
         self.shape = shape
         self._milvus, self._name, self._axes, self._metric = milvus, name, axes, metric
 
+    @property
+    def trusted(self) -> Followed | None:
+        """How far the collection had followed the gallery when it was last seen; None where that is too long ago.
+
+        Milvus answers at once what it has had for a while, but what it has this very moment only after a fifth of a
+        second or more. So it is not asked before each search.
+        """
+        seen = self._milvus.seen.get(self._name)
+        return seen.followed if seen is not None and time.monotonic() - seen.moment < _TRUSTED else None
+
     def followed(self) -> Followed | None:
-        """Return how far the collection has followed the gallery; None where there is no collection."""
+        """Ask how far the collection has followed the gallery; None where there is no collection."""
+        self._milvus.seen.pop(self._name, None)
         with self._milvus.client() as client:
             ask = partial(
                 client.get,
@@ -147,7 +173,11 @@ class MilvusIndex:
                     raise
                 client.load_collection(self._name, timeout=_PATIENCE)  # Milvus was started again
                 rows = ask()
-        return Followed(int(rows[0]["newest"]), int(rows[0]["removals"])) if rows else None
+        if not rows:
+            return None
+        found = Followed(int(rows[0]["newest"]), int(rows[0]["removals"]))
+        self._milvus.seen[self._name] = Seen(found, time.monotonic())
+        return found
 
     def begin(self) -> None:
         """Make the collection, empty, in place of the one that there is."""
@@ -182,13 +212,23 @@ class MilvusIndex:
         row = {"id": 0, "code": np.zeros(AXES, np.float32), **followed._asdict()}
         with self._milvus.client() as client:
             client.upsert(self._name, [row], timeout=_PATIENCE)
+        self._milvus.seen[self._name] = Seen(followed, time.monotonic())
 
-    def settle(self) -> None:
-        """Let Milvus put many new walks into its index now; until then it compares them one by one."""
+    def settle(self, *, wait: bool) -> None:
+        """Let Milvus put many new walks into its index now; until then it compares them one by one.
+
+        With `wait`, return when that is done.
+        """
         with self._milvus.client() as client:
             client.flush(self._name, timeout=_SETTLING)
+            end = time.monotonic() + _SETTLING
+            while wait and time.monotonic() < end:
+                (index,) = client.list_indexes(self._name)
+                if not client.describe_index(self._name, index).get("pending_index_rows"):
+                    break
+                time.sleep(_INDEXED)
 
-    def search(self, queries: Floats, k: int, exact: Exact, present: Present) -> list[tuple[Ints, Distances]]:
+    def search(self, queries: Floats, k: int, exact: Exact, present: Present) -> list[tuple[Ints, Distances]] | None:
         """Find about the `k` nearest walks of each query, as `app.gallery.codes.CodeIndex.search` does.
 
         Args:
@@ -196,6 +236,9 @@ class MilvusIndex:
             k: at least 1.
             exact: returns walks as they are stored.
             present: leaves out ids of walks that are gone from the gallery.
+
+        Returns:
+            Ids and distances for each query; None where the collection is gone or not in Milvus' memory.
 
         Raises:
             GalleryError: Milvus cannot be used, or gives no such number of walks.
@@ -207,16 +250,24 @@ class MilvusIndex:
         most = min(max(CANDIDATES, 4 * k) + 1, _MOST)  # one may be row 0
         numbers = self._axes.numbers(queries, self._metric)
         answers: list[Any] = []
+        seen = self._milvus.seen.get(self._name)
+        old = seen is not None and time.monotonic() - seen.moment > _GRACE
         with self._milvus.client() as client:
             for start in range(0, len(numbers), _QUERIES):
-                answers += client.search(
-                    self._name,
-                    data=list(numbers[start : start + _QUERIES]),
-                    limit=most,
-                    search_params={"metric_type": "L2", "params": {"ef": 2 * most}},
-                    consistency_level="Strong",
-                    timeout=_PATIENCE,
-                )
+                try:
+                    answers += client.search(
+                        self._name,
+                        data=list(numbers[start : start + _QUERIES]),
+                        limit=most,
+                        search_params={"metric_type": "L2", "params": {"ef": 2 * most}},
+                        consistency_level="Bounded" if old else "Strong",
+                        timeout=_PATIENCE,
+                    )
+                except Exception as error:
+                    if getattr(error, "code", None) not in (_MISSING, _NOT_LOADED):
+                        raise
+                    self._milvus.seen.pop(self._name, None)
+                    return None
         found: list[tuple[Ints, Distances]] = []
         for query, answer in zip(queries, answers, strict=True):
             ids = present(np.sort(np.array([one["id"] for one in answer], np.int64)))

@@ -13,8 +13,9 @@ machine. Both libraries take their threads from OMP_NUM_THREADS.
 
 Galleries that are kept (--stored in files, --postgres) have walks that differ as those of the embedded network do. They
 are searched by codes, and the recall against all walks compared exactly is printed. With --milvus galleries in files
-are searched again with their index in Milvus: milvus-lite as a server of its own, whose processor time is not in ours.
-Then even a gallery of fewer walks than `app.gallery.codes.LARGE` is searched by codes.
+are searched again with their index in Milvus, a server of its own, whose processor time is not in ours: Milvus itself
+(`pip install milvus`) or milvus-lite. Then even a gallery of fewer walks than `app.gallery.codes.LARGE` is searched by
+codes. Forgetting rewrites the whole database either way; --forget-once measures it with Milvus alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -42,6 +43,9 @@ from app.gallery.opening import open_store
 from app.gallery.search import ROWS, WalkIndex
 from app.gallery.store import NewWalk, Person, Record
 from app.types import Embedding, Floats, Ints
+
+if TYPE_CHECKING:
+    from tests.milvus_servers import Server
 
 PARTS, CHANNELS, K = 16, 256, 5
 
@@ -183,10 +187,10 @@ class Recorded:
         return np.asarray(numbers @ self.turned, np.float32).reshape(-1, *self.shape)
 
 
-def stored(walks: int, place: str | Path, milvus: Path | None = None) -> None:
+def stored(walks: int, place: str | Path, milvus: Server | None = None, *, forget_once: bool = False) -> None:
     """A gallery that is kept: filling it, the first search ever, the first of a process, the next ones, forgetting.
 
-    With `milvus`, a folder, all but the filling is done again with the index in Milvus.
+    With `milvus`, a server that is not yet started, all but the filling is done again with the index there.
     """
     recorded, people = Recorded(), walks // 100
     probes = recorded.probes(people, 50)
@@ -203,6 +207,14 @@ def stored(walks: int, place: str | Path, milvus: Path | None = None) -> None:
             person = Person(0, f"Person {number}", "none: made up", datetime.now(timezone.utc), None, 100)
             yield Record(person, given)
 
+    in_index: list[float] = []
+    remove_gone = app.gallery.candidates.Candidates.remove_gone
+
+    def timed(self: app.gallery.candidates.Candidates) -> None:
+        in_index.append(seconds(partial(remove_gone, self)))
+
+    app.gallery.candidates.Candidates.remove_gone = timed  # type: ignore[method-assign]
+
     def say(what: str) -> None:
         print(f"{walks:>9,} walks, {type(gallery).__name__}: {what}", flush=True)
 
@@ -215,7 +227,7 @@ def stored(walks: int, place: str | Path, milvus: Path | None = None) -> None:
         say(f"filled with {walks / spent:.0f} walks/s; {gallery.size() / 1e6:.0f} MB")
         say(f"the first search ever {seconds(partial(gallery.search, queries[:1], K)):.1f} s")
 
-    def search(name: str) -> None:
+    def search(name: str | None) -> None:
         found = [[one.walk_id - 1 for one in gallery.search([query], K)[0]] for query in queries]
         shared = sum(len({*ours} & {*ids.tolist()}) for ours, (ids, _) in zip(found, truth, strict=True))
         say(f"recall of the nearest {K} against all walks compared exactly: {shared / K / len(queries):.4f}")
@@ -228,26 +240,32 @@ def stored(walks: int, place: str | Path, milvus: Path | None = None) -> None:
                 f"{len(queries) / clock:.1f} queries/s by the clock, {len(queries) / own:.1f} of the processor's time"
             )
             say(f"{at_once} at once: {rates}")
-        say(f"forgetting one person {seconds(partial(gallery.forget, name)):.1f} s")
+        if name is not None:
+            in_index.clear()
+            took = seconds(partial(gallery.forget, name))
+            say(f"forgetting one person {took:.1f} s, of which {sum(in_index):.2f} s in Milvus")
 
     before = resident()
     with open_store(place) as gallery:
         first_clock = seconds(partial(gallery.search, queries[:1], K))
         say(f"the first search of a process {first_clock:.2f} s, {(resident() - before) / 1e6:.0f} MB more memory")
         near = {number // 100 for ids, _ in truth for number in ids.tolist()}
-        search(f"Person {next(number for number in range(people) if number not in near)}")
+        nobody = f"Person {next(number for number in range(people) if number not in near)}"
+        search(None if milvus is not None and forget_once else nobody)
     if milvus is None:
         return
-    from tests.milvus import running
-
-    with running(milvus) as server:
+    milvus.start()
+    try:
         with open_store(place) as gallery:
-            empty = resident(server.process)
-            took = seconds(partial(gallery.place_index, server.address))
-            grown = (resident(server.process) - empty) / 1e6
-            say(f"the index in Milvus is made in {took:.1f} s, {walks / took:.0f} walks/s")
-            on_disk = sum(file.stat().st_size for file in milvus.rglob("*") if file.is_file()) / 1e6
-            say(f"its server has {grown:.0f} MB more memory and {on_disk:.0f} MB on the disk")
+            empty, served = resident(milvus.process), processor_time(milvus.process)
+            took = seconds(partial(gallery.place_index, milvus.address))
+            grown, served = (resident(milvus.process) - empty) / 1e6, processor_time(milvus.process) - served
+            say(
+                f"the index in Milvus is made in {took:.1f} s, {walks / took:.0f} walks/s; {served:.0f} s of its "
+                "processor time"
+            )
+            on_disk = sum(file.stat().st_size for file in milvus.folder.rglob("*") if file.is_file()) / 1e6
+            say(f"its server has {empty / 1e6:.0f} MB of memory, then {grown:.0f} MB more; {on_disk:.0f} MB on disk")
             more = [NewWalk(Embedding(one, "model", 30), "video.mp4") for one in next(recorded.people(people, 1))]
             gallery.enrol("New", more, consent="none: made up")
             say(f"the first search after 100 further walks {seconds(partial(gallery.search, queries[:1], K)):.2f} s")
@@ -255,9 +273,12 @@ def stored(walks: int, place: str | Path, milvus: Path | None = None) -> None:
         with open_store(place) as gallery:
             first_clock = seconds(partial(gallery.search, queries[:1], K))
             say(f"the first search of a process {first_clock:.2f} s, {(resident() - before) / 1e6:.0f} MB more memory")
-            served = processor_time(server.process)
+            served = processor_time(milvus.process)
             search("New")
-            say(f"its server took {processor_time(server.process) - served:.1f} s of processor time for all this")
+            say(f"its server took {processor_time(milvus.process) - served:.1f} s of processor time for all this")
+            say(f"its server has {(resident(milvus.process) - empty) / 1e6:.0f} MB more memory than at first")
+    finally:
+        milvus.stop()
 
 
 def processor_time(process: int) -> float:
@@ -276,7 +297,8 @@ def main() -> None:
     parser.add_argument("--walks", type=int, nargs="*", default=[1_000, 100_000], help="sizes held in memory")
     parser.add_argument("--stored", type=int, nargs="*", default=[100_000], help="sizes of gallery files")
     parser.add_argument("--postgres", type=int, nargs="*", default=[], help="sizes of galleries in PostgreSQL")
-    parser.add_argument("--milvus", action="store_true", help="also with the index of the files in Milvus")
+    parser.add_argument("--milvus", choices=["server", "lite"], help="also with the index of the files in a Milvus")
+    parser.add_argument("--forget-once", action="store_true", help="with --milvus, forget nobody without it")
     parser.add_argument("--folder", type=Path, help="where their files are made, and removed again")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -287,7 +309,13 @@ def main() -> None:
         for walks in options.stored:
             if options.milvus:
                 app.gallery.candidates.LARGE = min(LARGE, walks // ROWS * ROWS)
-            stored(walks, Path(folder) / f"{walks}.db", Path(folder) / f"{walks}.milvus" if options.milvus else None)
+            server = None
+            if options.milvus:
+                from tests.milvus_servers import Server, WholeServer
+
+                kind = WholeServer if options.milvus == "server" else Server
+                server = kind(Path(folder) / f"{walks}.milvus")
+            stored(walks, Path(folder) / f"{walks}.db", server, forget_once=options.forget_once)
     if options.postgres:
         from tests.postgres import running
 

@@ -42,15 +42,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.gallery.candidates.ROWS", 125)
 
 
-@pytest.fixture(params=["memory", "file", "server"])
+@pytest.fixture(params=["memory", "file", "milvus_lite_server", pytest.param("milvus_server", marks=pytest.mark.slow)])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens galleries whose index is in that place."""
     address = None
-    if request.param == "server":
-        address = request.getfixturevalue("milvus").address
-    elif request.param == "file":
+    if request.param == "file":
         request.getfixturevalue("milvus_lite")
         address = str(tmp_path / "index.db")
+    elif request.param != "memory":
+        address = request.getfixturevalue(request.param)
 
     def opened(path: Path) -> SqliteGallery:
         gallery = SqliteGallery(path)

@@ -24,7 +24,6 @@ from app.gallery.sqlite import SqliteGallery
 from tests.contract.test_contract_candidates import embedded, fill, made, new, small
 
 if TYPE_CHECKING:
-    from tests.milvus import Server
     from tests.postgres import Server as Postgres
 
 __all__ = ["small"]  # a fixture
@@ -38,15 +37,17 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gallery(milvus: Server, path: Path) -> Iterator[SqliteGallery]:
+def gallery(milvus: str, path: Path) -> Iterator[SqliteGallery]:
     """A large gallery whose index is in Milvus."""
+    with Milvus(milvus).client() as client:
+        before = set(client.list_collections())  # a server that ran already may have others
     with SqliteGallery(path) as opened:
-        opened.place_index(milvus.address)
+        opened.place_index(milvus)
         fill(opened, WALKS[:600])
         opened.search([embedded(WALKS[0])], 1)
         yield opened
-    with Milvus(milvus.address).client() as client:
-        for name in client.list_collections():
+    with Milvus(milvus).client() as client:
+        for name in set(client.list_collections()) - before:
             client.drop_collection(name)
 
 
@@ -126,7 +127,55 @@ def test_an_index_that_lags_behind_is_caught_up(gallery: SqliteGallery, path: Pa
     ((client, name),) = collections(gallery)
     client.delete(name, ids=list(range(500, 601)))
     client.upsert(name, [{"id": 0, "code": np.zeros(128, np.float32), "newest": 499, "removals": 0}])
-    assert gallery.search([embedded(WALKS[580])], 1)[0][0].distance == 0
+    with SqliteGallery(path) as other:
+        assert other.search([embedded(WALKS[580])], 1)[0][0].distance == 0
+    assert sorted(in_milvus(gallery)) == list(range(601))
+
+
+def test_milvus_is_asked_for_its_latest_state_only_where_it_may_have_changed(
+    gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pymilvus import MilvusClient
+
+    asked: list[str] = []
+    get, search = MilvusClient.get, MilvusClient.search
+
+    def spied(self: Any, *words: Any, **more: Any) -> Any:
+        asked.append("state")
+        return get(self, *words, **more)
+
+    def spied_search(self: Any, *words: Any, **more: Any) -> Any:
+        asked.append(more["consistency_level"])
+        return search(self, *words, **more)
+
+    monkeypatch.setattr(MilvusClient, "get", spied)
+    monkeypatch.setattr(MilvusClient, "search", spied_search)
+
+    def first(walk: int) -> int:
+        return gallery.search([embedded(WALKS[walk])], 1)[0][0].walk_id
+
+    now = time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    gallery.enrol("New", [new(WALKS[600])], consent="yes")
+    assert first(600) == 601
+    assert asked == ["state", "state", "Strong"], "before and after it has the gallery's lock"
+    asked.clear()
+    assert first(600) == 601
+    now += module._GRACE + 1
+    assert first(7) == 8
+    assert asked == ["Strong", "Bounded"]
+    now += module._TRUSTED
+    asked.clear()
+    assert first(7) == 8
+    assert asked == ["state", "Strong"]
+
+
+def test_a_collection_that_is_lost_between_two_searches_is_made_anew(gallery: SqliteGallery) -> None:
+    ((client, name),) = collections(gallery)
+    client.release_collection(name)
+    assert gallery.search([embedded(WALKS[7])], 1)[0][0].walk_id == 8
+    client.drop_collection(name)
+    assert gallery.search([embedded(WALKS[7])], 1)[0][0].walk_id == 8
     assert sorted(in_milvus(gallery)) == list(range(601))
 
 
@@ -165,18 +214,22 @@ def test_a_program_that_adds_brings_nobody_back_whom_another_forgets(
     assert max(in_milvus(gallery)) == 600
 
 
+@pytest.mark.parametrize("kind", ["Server", pytest.param("WholeServer", marks=pytest.mark.slow)])
 def test_a_server_that_is_gone_holds_up_no_forgetting_and_is_served_later(
-    tmp_path: Path, path: Path, milvus_lite: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from tests.milvus import running
+    kind: str, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    milvus_lite: None,
+) -> None:  # fmt: skip
+    from tests import milvus_servers
 
-    monkeypatch.setattr(module, "_PATIENCE", 2.0)
-    with running(tmp_path / "server") as server:
+    if kind == "WholeServer" and not milvus_servers.whole():
+        pytest.skip("needs Milvus itself: pip install milvus (on Linux)")
+    with milvus_servers.running(tmp_path / "server", getattr(milvus_servers, kind)) as server:
         with SqliteGallery(path) as gallery:
             gallery.place_index(server.address)
             fill(gallery, WALKS[:600])
             gallery.search([embedded(WALKS[0])], 1)
             server.stop()
+            monkeypatch.setattr(module, "_PATIENCE", 2.0)
             with pytest.raises(
                 GalleryError, match=r"removed from .*gallery.db may still be in its index.*cannot be used"
             ):
@@ -190,7 +243,8 @@ def test_a_server_that_is_gone_holds_up_no_forgetting_and_is_served_later(
         SqliteGallery(path).close()
         assert "tries again" in caplog.text
         server.start()
-        end = time.monotonic() + 60  # gRPC waits a while before it tries again
+        monkeypatch.setattr(module, "_PATIENCE", 30.0)
+        end = time.monotonic() + 120  # gRPC waits a while before it tries again, and Milvus reads what it has
         with SqliteGallery(path) as gallery:
             while time.monotonic() < end:
                 with suppress(GalleryError):
@@ -251,11 +305,11 @@ def test_a_gallery_on_a_server_takes_no_file(postgres: Postgres, tmp_path: Path)
     postgres.recycle()
 
 
-def test_a_gallery_in_postgresql_has_its_index_in_milvus(postgres: Postgres, milvus: Server) -> None:
+def test_a_gallery_in_postgresql_has_its_index_in_milvus(postgres: Postgres, milvus: str) -> None:
     from app.gallery.postgres import PostgresGallery
 
     with PostgresGallery(postgres.new_database()) as gallery:
-        gallery.place_index(milvus.address)
+        gallery.place_index(milvus)
         gallery.enrol("Many", [new(one) for one in WALKS[:550]], consent="yes")
         gallery.enrol("Anna", [new(one) for one in WALKS[550:600]], consent="yes")
         assert gallery.search([embedded(WALKS[580])], 1)[0][0].distance == 0
@@ -303,12 +357,12 @@ def test_without_pymilvus_the_extra_is_named(path: Path, monkeypatch: pytest.Mon
         assert gallery.search([embedded(WALKS[0])], 1) == [[]]
 
 
-def test_how_far_it_has_followed_is_none_without_a_collection(milvus: Server) -> None:
-    index = MilvusIndex(Milvus(milvus.address), "nothing", (4, 64), None, "euclidean")  # type: ignore[arg-type]
+def test_how_far_it_has_followed_is_none_without_a_collection(milvus: str) -> None:
+    index = MilvusIndex(Milvus(milvus), "nothing", (4, 64), None, "euclidean")  # type: ignore[arg-type]
     assert index.followed() is None
     index.begin()
     assert index.followed() is None
     index.note(Followed(7, 3))
     assert index.followed() == (7, 3)
-    with Milvus(milvus.address).client() as client:
+    with Milvus(milvus).client() as client:
         client.drop_collection("nothing")
