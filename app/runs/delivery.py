@@ -175,14 +175,16 @@ class Courier:
     Args:
         receiver: a word for the receiver.
         waiting: where events wait.
-        deliver: brings one event, and returns whether it was taken; None if the watch ended before.
+        deliver: takes an event and a flag that is set when the watch ends. It brings the event, and returns whether it
+            was taken; None if the watch ended before.
     """
 
-    def __init__(self, receiver: str, waiting: Waiting, deliver: Callable[[Event], bool | None]) -> None:
+    def __init__(
+        self, receiver: str, waiting: Waiting, deliver: Callable[[Event, threading.Event], bool | None]
+    ) -> None:
         self.dropped = 0
-        self.closed = threading.Event()
-        """Set when the watch ends."""
-        self._waiting, self._deliver = waiting, deliver
+        self._receiver, self._waiting, self._deliver = receiver, waiting, deliver
+        self._closed = threading.Event()
         self._news, self._end = threading.Event(), float("inf")
         self._thread = threading.Thread(target=self._work, name=receiver, daemon=True)
         self._thread.start()
@@ -196,7 +198,7 @@ class Courier:
     def close(self) -> None:
         """Send what still waits, for a short while."""
         self._end = time.monotonic() + FAREWELL
-        self.closed.set()
+        self._closed.set()
         self._news.set()
         self._thread.join(FAREWELL)
         self.dropped += self._waiting.close()
@@ -205,12 +207,18 @@ class Courier:
         while time.monotonic() < self._end:
             event = self._waiting.first()
             if event is None:
-                if self.closed.is_set():
+                if self._closed.is_set():
                     return
                 self._news.wait()
                 self._news.clear()
                 continue
-            taken = self._deliver(event)
+            try:
+                taken = self._deliver(event, self._closed)
+            except Exception:  # those after it are still brought
+                logger.exception(
+                    "An event is not brought to the %s, because of a fault of this program.", self._receiver
+                )
+                taken = False
             if taken is None:
                 return
             self.dropped += not taken

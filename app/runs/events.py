@@ -125,12 +125,12 @@ class Webhook:
     def close(self) -> None:
         self._courier.close()
 
-    def _delivered(self, event: Event) -> bool | None:
+    def _delivered(self, event: Event, closed: threading.Event) -> bool | None:
         body = json.dumps(event, default=str).encode()
         for attempt in count():
             if attempt:
                 pause = self._pauses[min(attempt, len(self._pauses)) - 1]
-                if self._courier.closed.wait(pause):
+                if closed.wait(pause):
                     return None
             if older(event, self._keep):
                 logger.warning("The webhook did not take an event of %s in time.", event.get("time"))
@@ -222,7 +222,7 @@ class Mqtt:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _delivered(self, event: Event) -> bool | None:
+    def _delivered(self, event: Event, closed: threading.Event) -> bool | None:
         """Publish an event once; the client sends it until the broker says that it has it."""
         if older(event, self._keep):
             logger.warning("The broker did not take an event of %s in time.", event.get("time"))
@@ -233,7 +233,7 @@ class Mqtt:
             sent.add(self._publish(f"{topic}/last", text, retain=True))
         with self._taken:
             while not sent <= self._acknowledged:
-                if self._courier.closed.is_set() and not self._client.is_connected():
+                if closed.is_set() and not self._client.is_connected():
                     return None
                 self._taken.wait(_LOOK)
             self._acknowledged.clear()

@@ -22,7 +22,7 @@ import pytest
 
 import app
 from app.cli.terminal import write_json
-from app.runs.delivery import InMemory, Journal
+from app.runs.delivery import Courier, InMemory, Journal
 from app.runs.events import Broker, Lines, Mqtt, Webhook, appending, signature
 from app.runs.watch import Journeys, WayConfig
 from tests.mosquitto import program, running
@@ -157,6 +157,7 @@ with appending(file) as out:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_event_reaches_the_webhook_whatever_is_killed_or_gone_meanwhile(tmp_path: Path) -> None:
     file, port = tmp_path / "events.jsonl", free_port()
 
@@ -201,6 +202,26 @@ def _whole(line: str) -> dict[str, Any] | None:
         return dict(json.loads(line))
     except ValueError:  # cut off by a kill
         return None
+
+
+def test_a_fault_with_one_event_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    brought, last = list[Any](), threading.Event()
+
+    def deliver(one: Any, closed: threading.Event) -> bool:
+        if one["number"] == 1:
+            raise ZeroDivisionError
+        brought.append(one["number"])
+        last.set()
+        return True
+
+    waiting = InMemory()
+    waiting.put(event(1))
+    courier = Courier("webhook", waiting, deliver)
+    courier.send(event(2))
+    assert last.wait(60)
+    courier.close()
+    assert (brought, courier.dropped) == ([2], 1)
+    assert "because of a fault of this program" in caplog.text
 
 
 def test_what_is_too_old_waits_no_longer(receiver: Receiver, tmp_path: Path) -> None:
