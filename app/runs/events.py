@@ -44,7 +44,9 @@ _LOOK = 0.5  # s between two looks at whether the watch ends
 class Sink(Protocol):
     """A place for events."""
 
-    dropped: int
+    @property
+    def dropped(self) -> int:
+        """How many events it did not get, and never will."""
 
     def send(self, event: Event) -> None:
         """Take an event; this never waits for the network."""
