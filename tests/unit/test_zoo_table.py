@@ -55,7 +55,7 @@ def write_people(folder: Path, plan: Plan, **_: Any) -> None:
                 walk[:, :, 10 : 20 + 2 * index] = 255
                 pose = np.ones((6, 17, 3), np.float32)
                 pose[:, :, :2] = [[(20 + 20 * index) * (joint % 2), 8 * joint] for joint in range(17)]
-                arrays = {"silhouette": walk, "parsing": walk // 128, "pose": pose}
+                arrays: dict[str, Any] = {"silhouette": walk, "parsing": walk // 128, "pose": pose}
                 for modality in plan.modalities:
                     write_array(arrays[modality], place / f"0_{modality}.pkl")
 
