@@ -207,14 +207,19 @@ def test_other_sides_are_other_silhouettes(motion: BodyMotion) -> None:
     assert not np.array_equal(calibrated_silhouettes(few, 0.0), calibrated_silhouettes(few, 90.0))
 
 
+def write_poses(walk: GaitSequence, folder: Path) -> Floats:
+    """Write a data set of one walk of 20 frames into ``folder/poses``, and return its keypoints."""
+    place = folder / "poses" / "001" / "nm-01" / "090"
+    place.mkdir(parents=True)
+    assert walk.keypoints is not None
+    write_array(walk.keypoints[:20], place / "0_pose.pkl")
+    return walk.keypoints[:20]
+
+
 def test_a_data_set_of_keypoints_becomes_one_of_silhouettes(
     tmp_path: Path, walked: tuple[GaitSequence, Floats]
 ) -> None:
-    place = tmp_path / "poses" / "001" / "nm-01" / "090"
-    place.mkdir(parents=True)
-    keypoints = walked[0].keypoints
-    assert keypoints is not None
-    write_array(keypoints[:20], place / "0_pose.pkl")
+    write_poses(walked[0], tmp_path)
     report = prepare_bodies(tmp_path / "poses", tmp_path / "out", name="lift", fps=12.5)
     assert (report.walks, report.frames) == (1, 20)
     silhouettes = read_silhouettes(tmp_path / "out" / "data" / "001" / "nm-01" / "090" / "0_silhouette.pkl")
@@ -225,16 +230,12 @@ def test_a_data_set_of_keypoints_becomes_one_of_silhouettes(
 def test_a_data_set_of_keypoints_becomes_one_of_smpl_parameters(
     tmp_path: Path, walked: tuple[GaitSequence, Floats]
 ) -> None:
-    place = tmp_path / "poses" / "001" / "nm-01" / "090"
-    place.mkdir(parents=True)
-    keypoints = walked[0].keypoints
-    assert keypoints is not None
-    write_array(keypoints[:20], place / "0_pose.pkl")
+    keypoints = write_poses(walked[0], tmp_path)
     given = ["body", str(tmp_path / "poses"), str(tmp_path / "out"), "--body", "lift", "--fps", "12.5", "--parameters"]
     assert CliRunner().invoke(prepare, given, catch_exceptions=False).exit_code == 0
     found = read_smpl(tmp_path / "out" / "data" / "001" / "nm-01" / "090" / "1_smpl.pkl")
     (motion,) = load_body_estimator(name="lift").fit(
-        [GaitSequence(np.arange(20), np.zeros((20, 64, 64), np.uint8), 12.5, keypoints[:20])]
+        [GaitSequence(np.arange(20), np.zeros((20, 64, 64), np.uint8), 12.5, keypoints)]
     )
     assert np.array_equal(found, parameters_of(motion, Mannequin.load()))
     both = CliRunner().invoke(prepare, [*given, "--smpl", "body.npz"])
