@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.gallery.distances import Distances
-from app.types import Bools, Floats, GaitSequence, Ints, Track
+from app.types import Bools, Doubles, Floats, GaitSequence, Track
 
 WINDOW = 0.6
 """The length of a window in s: about one step (Winter 1991: 0.5 to 0.6 s), in which the legs take every posture."""
@@ -46,11 +46,12 @@ def possible_switches(track: Track, others: Sequence[Track], frames: Sequence[in
         fps: frames per second.
     """
     possible = np.zeros(len(frames), np.bool_)
-    for place, frame in enumerate(frames):
-        around = (frame - NEAR * fps, frame + NEAR * fps)
-        indices, boxes = _within(track, *around)
-        was_lost = bool((np.diff(indices) > LOST * fps + 1).any())
-        possible[place] = was_lost or any(_overlap(boxes, _within(other, *around)[1]) for other in others)
+    around = np.array(frames)[:, None] + np.array([-NEAR, NEAR]) * fps
+    of_others = [(other, _within(other, around)) for other in others]
+    for place, own in enumerate(_within(track, around)):
+        was_lost = bool((np.diff(track.frame_indices[own]) > LOST * fps + 1).any())
+        boxes = track.boxes[own]
+        possible[place] = was_lost or any(_overlap(boxes, other.boxes[near[place]]) for other, near in of_others)
     return possible
 
 
@@ -95,14 +96,25 @@ def find_switches(distances: Distances, possible: Bools) -> list[int]:
     return [*before, at, *(at + place for place in after)]
 
 
-def _within(track: Track, first: float, last: float) -> tuple[Ints, Floats]:
-    """Return the frames and boxes of a track from `first` to `last`."""
-    inside = (track.frame_indices >= first) & (track.frame_indices <= last)
-    return track.frame_indices[inside], track.boxes[inside]
+def _within(track: Track, around: Doubles) -> list[slice]:
+    """Return the rows of a track that lie in each of n spans of time, from `around[i, 0]` to `around[i, 1]`."""
+    first = np.searchsorted(track.frame_indices, around[:, 0], "left")
+    end = np.searchsorted(track.frame_indices, around[:, 1], "right")
+    return [slice(*ends) for ends in zip(first.tolist(), end.tolist(), strict=True)]
 
 
 def _overlap(boxes: Floats, others: Floats) -> bool:
     """Return whether any of `boxes` (n, 4) overlaps any of `others` (m, 4)."""
+    others = _near(others, boxes)  # mostly nobody, so there is little left to compare one by one
+    boxes = _near(boxes, others)
     top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
     bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return bool((bottom_right > top_left).all(2).any())
+
+
+def _near(boxes: Floats, others: Floats) -> Floats:
+    """Return those of `boxes` (n, 4) that overlap the rectangle round all of `others` (m, 4)."""
+    if not len(boxes) or not len(others):
+        return boxes[:0]
+    inside = (boxes[:, :2] < others[:, 2:].max(0)) & (boxes[:, 2:] > others[:, :2].min(0))
+    return boxes[inside.all(1)]

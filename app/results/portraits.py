@@ -155,25 +155,35 @@ def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
     The score is the height of the box, reduced where others are in the crop. Others count whether they are in front of
     the person or behind, and also in the gaps of their tracks, because there one box often holds both people.
     """
-    by_frame: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+    of_frame: dict[int, list[int]] = defaultdict(list)
+    people: list[tuple[int, int, Floats]] = []
     for track in video.tracks:
         for index, box in without_gaps(track, round(_LEAD * video.fps)):
-            by_frame[index].append((track.track_id, box))
+            of_frame[index].append(len(people))
+            people.append((track.track_id, index, box))
+    if not people:
+        return {}
+    boxes = np.stack([box for _, _, box in people])
+    windows = _windows(boxes)
+    shared, hidden = np.zeros(len(people)), np.zeros(len(people), np.float32)
+    for rows in of_frame.values():
+        if len(rows) > 1:
+            shared[rows], hidden[rows] = _shared(windows[rows], boxes[rows]), occlusion(boxes[rows])
+    scores = (boxes[:, 3] - boxes[:, 1]) * np.maximum(0, 1 - shared) ** 2
     limits = replace(_WHOLE, border_margin=_BORDER * video.height)
-    worth: dict[tuple[int, int], tuple[float, bool]] = {}
-    for index, people in by_frame.items():
-        boxes = np.stack([box for _, box in people])
-        windows = _windows(boxes)
-        low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
-        high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
-        covered = np.maximum(0, high - low).prod(axis=2)
-        np.fill_diagonal(covered, 0)
-        shared = covered.sum(axis=1) / np.maximum(1e-6, (windows[:, 2:] - windows[:, :2]).prod(axis=1))
-        scores = (boxes[:, 3] - boxes[:, 1]) * np.maximum(0, 1 - shared) ** 2
-        for (track_id, box), score, hidden in zip(people, scores.tolist(), occlusion(boxes).tolist(), strict=True):
-            whole = frame_reason(box, hidden, video.width, video.height, limits) is None
-            worth[track_id, index] = score, whole
-    return worth
+    return {
+        (track_id, index): (score, frame_reason(box, covered, video.width, video.height, limits) is None)
+        for (track_id, index, box), score, covered in zip(people, scores.tolist(), hidden.tolist(), strict=True)
+    }
+
+
+def _shared(windows: Floats, boxes: Floats) -> Floats:
+    """Return how much of each of N `windows` (N, 4) of a frame is taken by the `boxes` (N, 4) of the others."""
+    low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
+    covered = np.maximum(0, high - low).prod(axis=2)
+    np.fill_diagonal(covered, 0)
+    return np.asarray(covered.sum(axis=1) / np.maximum(1e-6, (windows[:, 2:] - windows[:, :2]).prod(axis=1)))
 
 
 def _windows(boxes: Floats) -> Floats:

@@ -125,6 +125,8 @@ class ByteTracker:
 
     def _keep(self, keep: NDArray[np.bool_], newcomers: Floats = _NOBODY) -> None:
         count = len(newcomers)
+        if not count and keep.all():
+            return
         self._filter = self._filter.joined(BoxFilter.of(newcomers), keep)
         self._ids = np.append(self._ids[keep], np.zeros(count, np.int64))
         self._states = np.append(self._states[keep], np.full(count, _State.TENTATIVE))

@@ -61,14 +61,21 @@ def occlusion(boxes: Floats) -> Floats:
     Returns:
         float32 (N,) in 0..1, in steps of 1/576.
     """
+    hidden = np.zeros(len(boxes), np.float32)
     if len(boxes) < 2:
-        return np.zeros(len(boxes), np.float32)
+        return hidden
+    low, high = boxes[:, None, :2] < boxes[None, :, 2:], boxes[:, None, 2:] > boxes[None, :, :2]
+    nearer = (low & high).all(2) & (boxes[:, None, 3] < boxes[None, :, 3])
+    behind = np.flatnonzero(nearer.any(1))  # mostly nobody
+    if not len(behind):
+        return hidden
+    covered_by, own = boxes[None, :, None], boxes[behind]
     steps = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
-    points = boxes[:, None, :2] + steps[:, None] * (boxes[:, 2:] - boxes[:, :2])[:, None]  # (N, samples, x and y)
-    inside = (points[:, None] >= boxes[None, :, None, :2]) & (points[:, None] < boxes[None, :, None, 2:])
-    nearer = boxes[None, :, 3] > boxes[:, None, 3]
-    covered = inside[..., None, :, 0] & inside[..., :, None, 1] & nearer[..., None, None]
-    return np.asarray(covered.any(axis=1).mean(axis=(1, 2)), np.float32)
+    points = own[:, None, :2] + steps[:, None] * (own[:, 2:] - own[:, :2])[:, None]  # (N, samples, x and y)
+    inside = (points[:, None] >= covered_by[..., :2]) & (points[:, None] < covered_by[..., 2:])
+    covered = inside[..., None, :, 0] & inside[..., :, None, 1] & nearer[behind, :, None, None]
+    hidden[behind] = covered.any(axis=1).mean(axis=(1, 2))
+    return hidden
 
 
 def frame_reason(box: Floats, hidden: float, width: int, height: int, settings: QualitySettings) -> Reason | None:
