@@ -117,4 +117,5 @@ def _near(boxes: Floats, others: Floats) -> Floats:
     if not len(boxes) or not len(others):
         return boxes[:0]
     inside = (boxes[:, :2] < others[:, 2:].max(0)) & (boxes[:, 2:] > others[:, :2].min(0))
-    return boxes[inside.all(1)]
+    near: Floats = boxes[inside.all(1)]
+    return near
