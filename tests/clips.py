@@ -461,7 +461,8 @@ def write_clip(
         for time, (image, people) in zip(times, render(scene, times), strict=True):
             truth.add(time, people)
             stored = image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
-            picture = av.VideoFrame.from_ndarray(stored, format="bgr24").reformat(format=pix_fmt)
+            # A picture is so small that handing it to other threads takes longer than the work.
+            picture = av.VideoFrame.from_ndarray(stored, format="bgr24").reformat(format=pix_fmt, threads=1)
             picture.pts, picture.time_base = round(time / base), base
             container.mux(stream.encode(picture))
         container.mux(stream.encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.detect.letterbox import choose_normalise, choose_person, letterbox, network_size, normalised, people
 from app.errors import CheckpointError
-from app.settings import DetectorSettings, cores
+from app.settings import DetectorSettings
 from app.stages import Detector
 from app.types import Detections, Frame
 from app.weights.checkpoints import CheckpointFile, load_pickle_safely, load_strictly, state_dict_of
@@ -64,7 +64,8 @@ class YoloxDetector(Detector):
 
         from app.detect.yolox import Yolox, layout_of
 
-        torch.set_num_threads(settings.threads or cores())
+        if settings.threads:  # torch itself takes all cores, or as many as OMP_NUM_THREADS says
+            torch.set_num_threads(settings.threads)
         path = checkpoint.path
         content = load_pickle_safely(path)
         weights = state_dict_of(content, path)

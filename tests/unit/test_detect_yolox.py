@@ -20,7 +20,7 @@ from app.detect.yolox import Yolox, YoloxLayout
 from app.detect.yolox_onnx import YoloxOnnxDetector, holds_yolox_onnx
 from app.detect.yolox_torch import YoloxDetector, holds_yolox
 from app.errors import CheckpointError, SettingsError
-from app.settings import DetectorSettings
+from app.settings import DetectorSettings, cores
 from app.types import Detections, Frame, VideoInfo
 from app.weights.checkpoints import CheckpointFile
 
@@ -111,6 +111,15 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
         YoloxDetector(CheckpointFile(tmp_path / "other.pth", "given"), DetectorSettings())
     with pytest.raises(CheckpointError, match="--detector-checkpoint"):
         YoloxDetector(None, DetectorSettings())
+
+
+def test_torch_keeps_its_threads_unless_the_settings_say_how_many(checkpoint: CheckpointFile) -> None:
+    """All networks of the process share them, and a process of its own for each core has been given one."""
+    torch.set_num_threads(cores() + 1)
+    YoloxDetector(checkpoint, DetectorSettings())
+    assert torch.get_num_threads() == cores() + 1
+    YoloxDetector(checkpoint, DetectorSettings(threads=1))
+    assert torch.get_num_threads() == 1
 
 
 def test_a_batch_gives_what_single_frames_give(checkpoint: CheckpointFile) -> None:
