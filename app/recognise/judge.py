@@ -224,6 +224,14 @@ class Space:
             sources[source] = Shared.of(np.stack([embeddings[index].parts for index in own]), people)
         return replace(self, sources=sources)
 
+    def knowing_all(self, gallery: GalleryStore, walks: Sequence[EnrolledWalk]) -> Space:
+        """Return this space with the sources of all these walks of one gait model, which are in the gallery."""
+        missing = {walk.source for walk in walks} - set(self.sources)
+        if self.centre is None or not missing:
+            return self
+        more = gallery.newest_walks(walks[0].model_id, _MOST_WALKS, missing)
+        return self.knowing(more, gallery.embeddings([walk.walk_id for walk in more]))
+
     def in_gallery(self, embeddings: Sequence[Embedding], scene: Shared | None) -> list[Embedding]:
         """Return a scene's embeddings as if they had been filmed where the gallery was, on average.
 
@@ -292,8 +300,14 @@ class Learnt:
             GalleryError: the gallery is empty or of another gait model.
         """
         check_comparable(gallery, card)
-        scores = find_scores(card, settings.metric, gallery.path)
-        walks = gallery.newest_walks(card.model_id, _MOST_WALKS)
+        return cls.of_model(gallery, card.model_id, settings, find_scores(card, settings.metric, gallery.path))
+
+    @classmethod
+    def of_model(
+        cls, gallery: GalleryStore, model_id: str, settings: MatchSettings, scores: ScoreModel | None
+    ) -> Learnt:
+        """Learn from the walks of one gait model, of which the gallery has some; `scores` are its calibrated ones."""
+        walks = gallery.newest_walks(model_id, _MOST_WALKS)
         embeddings = gallery.embeddings([walk.walk_id for walk in walks])
         owners = np.array([walk.person_id for walk in walks])
         space = Space.of(scores, settings, people=len(np.unique(owners))).knowing(walks, embeddings)
@@ -412,10 +426,7 @@ class Judge:
         walks = self.gallery.walks_of(people, model_id)
         enrolled = self.gallery.embeddings([walk.walk_id for walk in walks])
         if self.space.centre is not None:
-            missing = {walk.source for walk in walks} - set(self.space.sources)
-            more = self.gallery.newest_walks(model_id, _MOST_WALKS, missing) if missing else []
-            space = self.space.knowing(more, self.gallery.embeddings([walk.walk_id for walk in more]))
-            sources, middle = space.middles(shared)
+            sources, middle = self.space.knowing_all(self.gallery, walks).middles(shared)
             enrolled = _around_sources(walks, enrolled, sources)
             embeddings = embeddings_around(embeddings, middle)
         names = [people[walk.person_id] for walk in walks]

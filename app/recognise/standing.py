@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from app.gallery.distances import distances_between
 from app.gallery.store import EnrolledWalk, GalleryStore
+from app.recognise.judge import Learnt, Space
 from app.recognise.matching import identity_distances
+from app.recognise.scores import ScoreModel
 from app.settings import MatchSettings
 
 _RIVALS = 20  # further walks that are searched for each walk, to find the nearest other people
@@ -34,13 +36,19 @@ class Standing:
         return self.own is not None and self.other is not None and self.other < self.own
 
 
-def standings(gallery: GalleryStore, name: str, match: MatchSettings) -> list[Standing]:
-    """Compare each walk of a person with the person's other walks and with everybody else.
+def standings(
+    gallery: GalleryStore,
+    name: str,
+    match: MatchSettings,
+    scores_of: Callable[[str], ScoreModel | None] = lambda model_id: None,
+) -> list[Standing]:
+    """Compare each walk of a person with the person's other walks and with everybody else, as the judge compares walks.
 
     Args:
         gallery: where the person is.
         name: the person.
-        match: how walks are compared; `metric` and `neighbours` count.
+        match: how walks are compared; `metric`, `adapt` and `neighbours` count.
+        scores_of: returns the calibrated scores of a gait model, by its id.
 
     Raises:
         GalleryError: nobody has that name.
@@ -49,23 +57,23 @@ def standings(gallery: GalleryStore, name: str, match: MatchSettings) -> list[St
     walks = gallery.walks(name)
     for model_id in dict.fromkeys(walk.model_id for walk in walks):
         own = [walk for walk in walks if walk.model_id == model_id]
-        found |= {one.walk_id: one for one in _of_one_model(gallery, own, match)}
+        space = Learnt.of_model(gallery, model_id, match, scores_of(model_id)).space
+        found |= {one.walk_id: one for one in _of_one_model(gallery, own, match, space)}
     return [found[walk.walk_id] for walk in walks]
 
 
-def _of_one_model(gallery: GalleryStore, own: list[EnrolledWalk], match: MatchSettings) -> list[Standing]:
+def _of_one_model(gallery: GalleryStore, own: list[EnrolledWalk], match: MatchSettings, space: Space) -> list[Standing]:
     embeddings = gallery.embeddings([walk.walk_id for walk in own])
     near = gallery.search(embeddings, len(own) + _RIVALS, match.metric)
     rivals = {neighbour.person_id for row in near for neighbour in row} - {own[0].person_id}
     names = gallery.names_of(rivals)
     others = gallery.walks_of(names, own[0].model_id)
-    table = identity_distances(
-        distances_between(embeddings, gallery.embeddings([walk.walk_id for walk in others]), match.metric),
-        [names[walk.person_id] for walk in others],
-        match.neighbours,
-    )
+    embeddings += gallery.embeddings([walk.walk_id for walk in others])
+    space = space.knowing_all(gallery, [*own, *others])
+    distances = space.gallery_distances([*own, *others], embeddings, match.metric)[: len(own)]
+    table = identity_distances(distances[:, len(own) :], [names[walk.person_id] for walk in others], match.neighbours)
     people = list(dict.fromkeys(names[walk.person_id] for walk in others))
-    among = distances_between(embeddings, embeddings, match.metric)
+    among = distances[:, : len(own)]
     np.fill_diagonal(among, np.inf)
     found = []
     for row, walk in enumerate(own):

@@ -604,11 +604,22 @@ class People:
 
     def standings(self, person_id: int) -> list[Standing]:
         """Return which walks of a person help to recognise them, and which look more like somebody else's."""
-        from app.recognise.standing import standings  # late, as the server itself needs nothing of what computes
+        # Late, as the server itself needs nothing of what computes.
+        from app.recognise.scores import scores_among, scores_path
+        from app.recognise.standing import standings
+        from app.weights.checkpoints import checkpoint_roots
 
         settings = Settings.load(self._options.config, self._options.assignments)
+        reports = [report for result in self._results() if (report := result.report()) is not None]
+        files = {Path(file) for report in reports if "gait" in report.models and (file := report.models["gait"].file)}
+        roots = checkpoint_roots(settings.checkpoints)
         with self.gallery() as store:
-            return standings(store, self.get(store, person_id).name, settings.match)
+            beside = [scores_path(file) for file in [*([store.path] if store.path else []), *sorted(files)]]
+            paths = [*beside, *(path for root in roots for path in sorted(root.rglob("*.scores.json")))]
+            name = self.get(store, person_id).name
+            return standings(
+                store, name, settings.match, lambda model_id: scores_among(paths, model_id, settings.match.metric)
+            )
 
     def _called(self, person_id: int, results: Sequence[RunResult], known: Known) -> Redaction:
         """Find the names of a person in texts: those of the gallery, and those that results gave them."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from app.errors import GalleryError
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
+from app.recognise.judge import Judge, Learnt
 from app.recognise.standing import standings
 from app.settings import MatchSettings
-from app.types import Embedding
+from app.types import Embedding, Track
+from tests.unit.test_adaptation import CENTRE, filmed, gei_scores
 
 
 def at(place: float, model: str = "gei") -> NewWalk:
@@ -45,3 +50,28 @@ def test_alone_in_the_gallery_nothing_stands_between() -> None:
         assert standings(gallery, "Anna", MatchSettings()) == []
         with pytest.raises(GalleryError, match="no 'Zoe'"):
             standings(gallery, "Zoe", MatchSettings())
+
+
+def test_walks_are_compared_as_those_that_are_to_be_named(tmp_path: Path) -> None:
+    """Two cameras that move everybody far: as they are, all walks of one camera look more alike than one person's."""
+    scores = gei_scores(tmp_path)
+    fitting = replace(scores, model_id="m", centre=tuple(map(tuple, CENTRE.tolist())))
+    videos = [[Embedding(parts.astype(np.float32), "m", 9) for parts in filmed(range(4), n, 0.3, 2.0)] for n in (1, 2)]
+    match = MatchSettings()
+    with SqliteGallery(None) as gallery:
+        for name, person in zip("ABCD", range(4), strict=True):
+            walks = [NewWalk(video[person], f"{n}.mp4", track_id=person) for n, video in enumerate(videos)]
+            gallery.enrol(name, walks, consent="yes")
+        assert all(one.harms for name in "ABCD" for one in standings(gallery, name, match))
+        found = [one for name in "ABCD" for one in standings(gallery, name, match, lambda _: fitting)]
+    assert not any(one.harms for one in found)
+
+    with SqliteGallery(None) as gallery:  # what the judge says of the second camera's walks, which nobody has enrolled
+        for name, embedding in zip("ABCD", videos[0], strict=True):
+            gallery.enrol(name, [NewWalk(embedding, "0.mp4")], consent="yes")
+        space = Learnt.of_model(gallery, "m", match, fitting).space
+        judge = Judge(gallery, match, None, fitting, space)
+        tracks = [Track(n, np.arange(3), np.zeros((3, 4), np.float32), np.ones(3, np.float32)) for n in range(1, 5)]
+        decisions = judge.decide(videos[1], tracks)
+    said = [decision.match.distance for decision in decisions if decision.match]
+    assert said == pytest.approx([one.own for one in found[1::2]], rel=0.2)
