@@ -177,7 +177,8 @@ class Report(_Model):
         if compared[0].threshold is None:
             return (
                 "Closed set: everybody in the probe is taken to be in the gallery. There is no threshold. Each walk "
-                "has the best name, but two people in view at the same time never have the same one."
+                "has the best name; two people in view at the same time have the same one only where nobody else is "
+                "left for one of them."
             )
         return f"Threshold: {compared[0].threshold:.3g}. A walk that is further than this from everybody is unknown."
 

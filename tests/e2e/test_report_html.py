@@ -155,6 +155,8 @@ def test_a_long_video_is_seen_at_a_glance_and_printed_whole(tmp_path: Path) -> N
         found = page.locator(".all .track:visible")
         assert 0 < found.count() < 100
         assert all("person-007" in text for text in found.all_inner_texts())
+        page.set_viewport_size({"width": 390, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390  # wide tables scroll by themselves
         page.emulate_media(media="print")
         page.set_viewport_size({"width": 680, "height": 900})  # the width of a printed A4 page
         assert page.evaluate("document.querySelector('.matrix').getBoundingClientRect().right") <= 680
