@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -342,11 +343,16 @@ class Settings:
 
     @classmethod
     def load(
-        cls, config: Path | None = None, assignments: Sequence[str] = (), named: Mapping[str, Any] | None = None
+        cls,
+        config: Path | None = None,
+        assignments: Sequence[str] = (),
+        named: Mapping[str, Any] | None = None,
+        options: Mapping[str, str] = MappingProxyType({}),
     ) -> Settings:
         """Return the defaults, changed by a YAML file, then by ``section.key=value`` strings, then by `named` values.
 
-        The profile that `speed` names comes before all of them (`PROFILES`).
+        The profile that `speed` names comes before all of them (`PROFILES`). `options` says, for messages, with which
+        option of the command line a named value was given.
 
         Raises:
             SettingsError: the file cannot be read, a setting is unknown (the nearest is suggested), or a value does not
@@ -366,7 +372,7 @@ class Settings:
             value = parse_yaml(text, f"The value of --set {shown}", SettingsError)
             given |= _flat({key.strip(): value}, f"--set {shown}")
         for key, value in (named or {}).items():
-            given |= _flat({key: value}, key)
+            given |= _flat({key: value}, options.get(key, key))
         return _validated(_profile(given) | given)
 
     def changed(self, named: Mapping[str, Any]) -> Settings:
@@ -417,9 +423,9 @@ def _validated(given: Mapping[str, tuple[Any, str]]) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][:2])
         allowed = _allowed(_known()[name]) or first["msg"]
-        raise SettingsError(
-            f"{given[name][1]}: the setting '{name}' cannot be {reprlib.repr(first['input'])}: {allowed}."
-        ) from error
+        where = given[name][1]
+        setting = f"The setting '{name}'" if where == name else f"{where}: the setting '{name}'"
+        raise SettingsError(f"{setting} cannot be {reprlib.repr(first['input'])}: {allowed}.") from error
 
 
 @cache
@@ -464,7 +470,12 @@ def _flat(changes: Mapping[str, Any], where: str) -> dict[str, tuple[Any, str]]:
 
 
 def _allowed(hint: Any) -> str:
-    """Say which numbers a type allows; return an empty string where it sets no limits."""
+    """Say which words or numbers a type allows; return an empty string where it sets no limits."""
+    if get_origin(hint) is Literal:
+        *others, last = map(repr, get_args(hint))
+        return f"give {', '.join(others)} or {last}" if others else f"give {last}"
+    if hint is bool:
+        return "give true or false"
     if not hasattr(hint, "__metadata__"):
         return next((text for text in map(_allowed, get_args(hint)) if text), "")
     kind, about = get_args(hint)

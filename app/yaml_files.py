@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import logging
 import re
+import reprlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from app.errors import GaitprintError
@@ -142,7 +145,13 @@ def _warn_of_doubles(text: str, where: str) -> None:
             waiting += node.value
 
 
-def validated(kind: type[Value], content: Any, where: str, error: type[GaitprintError]) -> Value:
+def validated(
+    kind: type[Value],
+    content: Any,
+    where: str,
+    error: type[GaitprintError],
+    given: Mapping[str, str] = MappingProxyType({}),
+) -> Value:
     """Return `content` as `kind`, a dataclass for example, with the conversions that pydantic knows.
 
     Args:
@@ -150,6 +159,7 @@ def validated(kind: type[Value], content: Any, where: str, error: type[Gaitprint
         content: what a YAML file holds.
         where: where it stands, for the message.
         error: the kind of error to raise.
+        given: for each key that stands elsewhere, where.
 
     Raises:
         GaitprintError: of the kind `error`; a key is missing or unknown, or a value cannot be used. The message names
@@ -164,4 +174,7 @@ def validated(kind: type[Value], content: Any, where: str, error: type[Gaitprint
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise error(f"{where}: '{place}' is missing.") from problem
-        raise error(f"{where}: {f'{place!r} cannot be used: ' if place else ''}{first['msg']}.") from problem
+        if not place:
+            raise error(f"{where} must hold lines such as 'name: value', not {reprlib.repr(content)}.") from problem
+        where = given.get(str(first["loc"][0]), where)
+        raise error(f"{where}: {place!r} cannot be used: {first['msg']}.") from problem

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @with_settings("threshold", "far", "k", "closed")
 def batch(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Videos, and folders of videos.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Videos, and folders of videos.")],
     gallery_db: GalleryOption = GALLERY_DB,
     workers: Annotated[
         int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")

@@ -38,8 +38,9 @@ def calibrate(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option("--checkpoint", "--gait-checkpoint", help="Gait network's file. Default: the best that is found."),
+        typer.Option(help="Gait network's file. Default: the best that is found."),
     ] = None,
+    gait_checkpoint: Annotated[Path | None, typer.Option(hidden=True)] = None,  # as other commands call it
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
     metric: Annotated[str, typer.Option(help="Distance of embeddings: euclidean or cosine.")] = "euclidean",
     name: Annotated[str | None, typer.Option(help="What the walks are called in reports.")] = None,
@@ -53,7 +54,7 @@ def calibrate(
     charts: Annotated[
         Path | None, typer.Option(help="Draw curves of errors and reliability into this folder (extra evaluate).")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of embeddings. Default: output/cache/embeddings.")] = None,
 ) -> None:
     """Measure what distances mean, so that results have probabilities and you can ask for a false accept rate."""
     from app.files import need_writable
@@ -64,7 +65,8 @@ def calibrate(
     from app.lab.evaluation.files import load_model
 
     source = source_of(data, gallery_db, casts)
-    named = {"gait.checkpoint": checkpoint, "gait.name": gait, "gait.max_frames": MAX_FRAMES, "match.metric": metric}
+    file = checkpoint or gait_checkpoint
+    named = {"gait.checkpoint": file, "gait.name": gait, "gait.max_frames": MAX_FRAMES, "match.metric": metric}
     settings = load_settings(named=named)
     model = load_model(settings)
     path = out or scores_file(model.card, gallery_db)

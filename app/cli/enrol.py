@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @with_settings()
 def enrol(
-    video: Annotated[str | None, typer.Argument(metavar="[VIDEO]", help="Path, or a name in input_videos/.")] = None,
+    video: Annotated[str | None, typer.Argument(metavar="VIDEO", help="Path, or a name in input_videos/.")] = None,
     name: Annotated[str | None, typer.Option(help="Who walks in it.")] = None,
     folder: Annotated[
         Path | None,
@@ -44,7 +44,7 @@ def enrol(
         bool,
         typer.Option("--keep-silhouettes", help="Keep silhouettes, so that other gait models can be used later."),
     ] = False,
-    thumbnail: Annotated[bool, typer.Option(help="Keep a picture of the person.")] = True,
+    no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Keep no picture of the person.")] = False,
     gallery_db: GalleryOption = GALLERY_DB,
     *,
     settings: Settings,
@@ -74,7 +74,9 @@ def enrol(
     agreed = consent if consent is not None else _ask_consent(list(people))
     if not agreed.strip():
         raise GalleryError("--consent is empty: say what the person agreed to, e.g. 'signed form of 3 May', or none.")
-    options = EnrolOptions(agreed, track, view, retain_days, keep_silhouettes, thumbnail, alone=folder is not None)
+    options = EnrolOptions(
+        agreed, track, view, retain_days, keep_silhouettes, not no_thumbnail, alone=folder is not None
+    )
     choose = _ask_track if folder is None and sys.stdin.isatty() else None
     # The gallery keeps what it is told to keep; no further files are written beside it.
     settings = replace(settings, output=replace(settings.output, silhouettes=False, features=False))

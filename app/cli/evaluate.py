@@ -36,12 +36,9 @@ def evaluate(
     ] = None,
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--checkpoint",
-            "--gait-checkpoint",
-            help="Gait network's file, e.g. GaitBase_DA-60000.pt. May be repeated.",
-        ),
+        typer.Option(help="Gait network's file, e.g. GaitBase_DA-60000.pt. May be repeated."),
     ] = None,
+    gait_checkpoint: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,  # as other commands call it
     gait: Annotated[str | None, typer.Option(help="Gait model by name, e.g. gei.")] = None,
     metric: Annotated[str, typer.Option(help="Distance of embeddings: euclidean or cosine.")] = "euclidean",
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbours.")] = False,
@@ -55,7 +52,7 @@ def evaluate(
     submission: Annotated[
         Path | None, typer.Option(help="Do not evaluate, but write the CSV that GREW's server scores.")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of embeddings (default: output/cache/embeddings).")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of embeddings. Default: output/cache/embeddings.")] = None,
     cluster: ClusterOption = None,
 ) -> None:
     """Evaluate gait models on data sets, by their published protocols. A run that was stopped continues.
@@ -70,7 +67,7 @@ def evaluate(
     from app.lab.evaluation.tables import cross_tables, headline, legend, tables_of
 
     common = {"gait.name": gait, "gait.max_frames": MAX_FRAMES, "match.metric": metric}
-    files: list[Path | None] = [*checkpoint] if checkpoint else [None]
+    files: list[Path | None] = [*(checkpoint or []), *(gait_checkpoint or [])] or [None]
     every = [load_settings(named={"gait.checkpoint": file, **common}) for file in files]
     sets = data_sets(data, protocol, partition or (), rerank=rerank)
     counts = frame_counts(frames)

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Names of published checkpoints.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names of published checkpoints.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show what can be fetched.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licences without being asked.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Download again what is here already.")] = False,

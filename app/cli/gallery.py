@@ -33,7 +33,7 @@ app = typer.Typer(
 OUTPUT = Path("output")
 GALLERY_DB = str(OUTPUT / "gallery.db")
 GalleryOption = Annotated[
-    str, typer.Option("--gallery-db", help="The gallery's file, or its address: postgresql://USER@HOST/DATABASE.")
+    str, typer.Option("--gallery-db", help="The gallery's file, or an address that begins with postgresql://.")
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person in the gallery.")]
 WalkArgument = Annotated[int, typer.Argument(metavar="WALK", help="A walk's number, as `show` lists it.")]
@@ -119,7 +119,7 @@ def merge(
 @app.command()
 def consent(
     name: NameArgument,
-    note: Annotated[str | None, typer.Argument(metavar="[NOTE]", help="What the person agrees to, and how.")] = None,
+    note: Annotated[str | None, typer.Argument(metavar="NOTE", help="What the person agrees to, and how.")] = None,
     retain_days: Annotated[int | None, typer.Option(min=1, help="Forget them so many days from now.")] = None,
     no_limit: Annotated[bool, typer.Option("--no-limit", help="Keep them until they are forgotten.")] = False,
     gallery_db: GalleryOption = GALLERY_DB,
@@ -289,7 +289,7 @@ def index(
     address: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ADDRESS]", help="http://HOST:19530, or a file for milvus-lite; none: in memory, as usual."
+            metavar="ADDRESS", help="http://HOST:19530, or a file for milvus-lite; none: in memory, as usual."
         ),
     ] = None,
     gallery_db: GalleryOption = GALLERY_DB,
@@ -356,7 +356,7 @@ def re_embed(
 @app.command()
 @with_settings("pose_checkpoint", "body", "body_checkpoint")
 def measure(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whose walks. Default: everybody's.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whose walks. Default: everybody's.")] = None,
     video: Annotated[
         list[Path] | None,
         typer.Option(help="A video from which walks came, or a folder of videos; may be repeated."),

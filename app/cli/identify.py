@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @with_settings("threshold", "far", "k", "closed", "blur")
 def identify(
     videos: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Paths, or names in input_videos/.")
+        list[str] | None, typer.Argument(metavar="VIDEO", help="Paths, or names in input_videos/.")
     ] = None,
     gallery_db: GalleryOption = GALLERY_DB,
     live: Annotated[

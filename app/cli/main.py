@@ -77,7 +77,7 @@ def _commands() -> None:
 @app.command()
 @with_settings("pose", "pose_checkpoint", "threshold", "far", "k", "closed", "blur")
 def demo(
-    more: Annotated[list[str] | None, typer.Argument(metavar="[PROBE]...", help="More probe videos.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="PROBE", help="More probe videos.")] = None,
     gallery: Annotated[
         str, typer.Option(help="Video of the people to know. A path, or a name in input_videos/.")
     ] = "gallery.mp4",

@@ -110,7 +110,7 @@ def quantise(
     networks: Annotated[
         list[str],
         typer.Argument(
-            metavar="NETWORK...",
+            metavar="NETWORK",
             help="A detector's, segmenter's or pose network's .onnx file; or detector, segmenter or pose for the one "
             "that runs use.",
         ),
@@ -173,7 +173,7 @@ def _show_details(stage: Registry[Any, Any], here: Sequence[Model], checkpoints:
     for model in here:
         place = _below(model.file, checkpoints) if model.file else ""
         about = ", ".join(filter(None, (model.origin, size_text(model.bytes), place)))
-        console.print(Text.assemble((model.name, "green" if model.used else "bold"), f": {about}"), soft_wrap=True)
+        console.print(Text.assemble((model.name, "green" if model.used else "bold"), f": {about}"))
         _show_problem(model)
         if not model.problem:
             licence = model.licence and f"licence: {model.licence}"
@@ -222,7 +222,7 @@ def _show_families(families: Sequence[GaitFamily], *, details: bool) -> None:
         table.add_row(*map(Text, (family.name, size, family.inputs, weights)), style="dim" if family.reason else "")
         if details:
             about = ", ".join(filter(None, (size and f"{size} M", family.inputs, f"weights: {weights}")))
-            console.print(Text.assemble((family.name, "bold"), f": {about}"), soft_wrap=True)
+            console.print(Text.assemble((family.name, "bold"), f": {about}"))
             figures = ", ".join(f"{data} {figure}" for data, figure in family.figures.items())
             _indented(family.paper + (f". Rank-1, %: {figures}" if figures else ""))
             if family.reason:
@@ -247,7 +247,7 @@ def _indented(text: str, style: str = "") -> None:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for column in columns:
         number = column in ("size", "M")
         table.add_column(column, justify="right" if number else "left", no_wrap=number or column == "published")

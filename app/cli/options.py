@@ -157,7 +157,9 @@ def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[...
         def run(**arguments: Any) -> None:
             given = {parameter: arguments.pop(parameter) for parameter in options}
             named = {setting: given[name] for name, (settings, _) in options.items() for setting in settings.split()}
-            command(settings=load_settings(arguments.pop("config"), arguments.pop("set_"), named), **arguments)
+            flags = {setting: _flag(name) for name, (settings, _) in options.items() for setting in settings.split()}
+            settings = load_settings(arguments.pop("config"), arguments.pop("set_"), named, flags)
+            command(settings=settings, **arguments)
 
         # `Settings` is not imported here, because pydantic would slow down the command line's help.
         hints = get_type_hints(command, localns={"Settings": object}, include_extras=True)
@@ -178,11 +180,21 @@ def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[...
     return decorate
 
 
+def _flag(parameter: str) -> str:
+    return f"--{parameter.rstrip('_').replace('_', '-')}"
+
+
 def load_settings(
-    config: Path | None = None, assignments: list[str] | None = None, named: dict[str, Any] | None = None
+    config: Path | None = None,
+    assignments: list[str] | None = None,
+    named: dict[str, Any] | None = None,
+    flags: dict[str, str] | None = None,
 ) -> Settings:
-    """Load the settings from ``--config``, ``--set`` and `named` options; a named option of None changes nothing."""
+    """Load the settings from ``--config``, ``--set`` and `named` options; a named option of None changes nothing.
+
+    `flags` says what the options are called that gave the named values.
+    """
     from app.settings import Settings
 
     given = {setting: value for setting, value in (named or {}).items() if value is not None}
-    return Settings.load(config, assignments or (), given)
+    return Settings.load(config, assignments or (), given, flags or {})

@@ -44,7 +44,7 @@ def silhouettes(
 
 @app.command()
 def heatmaps(
-    pose_data_path: Annotated[Path, typer.Option(help="Data set of keypoints: identity/condition/view/*.pkl.")],
+    pose_data_path: Annotated[Path, typer.Option(help="Data set of keypoints, in OpenGait's layout.")],
     save_root: Annotated[Path, typer.Option(help="Folder in which the new data set becomes a folder.")],
     dataset_name: Annotated[str, typer.Option(help="Name of the new data set.")],
     ext_name: Annotated[str, typer.Option(help="Addition to the name, after '_'.")] = "",

@@ -57,6 +57,14 @@ def test_junk_is_refused(tmp_path: Path, content: bytes) -> None:
         load_pickle_safely(file)
 
 
+@pytest.mark.parametrize("content", [b"x\n", b"hello", b"%PDF-1.7", b"\xff\xd8\xff\xe0"])
+def test_a_file_of_another_kind_is_not_called_dangerous(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "other.pt"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"other\.pt is not a torch checkpoint"):
+        load_pickle_safely(file)
+
+
 def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "cut.pt"
     torch.save({"model": {"w": torch.zeros(1000)}}, file)

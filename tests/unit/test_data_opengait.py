@@ -121,7 +121,7 @@ class TestWalkFiles:
     def test_nothing_there_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(DataSetError, match="has no walks"):
             walk_files(tmp_path)
-        with pytest.raises(DataSetError, match="has no walks"):
+        with pytest.raises(DataSetError, match="There is no folder"):
             walk_files(tmp_path / "absent")
 
 

@@ -68,9 +68,10 @@ def test_every_network_has_its_line(
     put("opengait", tmp_path / "gait" / "gaitbase-gait3d")
     monkeypatch.setenv("COLUMNS", str(columns))
     text, details = command(), command("--details")
-    for line in ("gei weight-free Apache-2.0", "GaitSet 2.6 silhouettes your own", "LidarGait not taken"):
+    for line in ("gei weight-free Apache-2.0", "GLN 8.5 silhouettes your own", "LidarGait not taken"):
         assert line in [" ".join(one.split()) for one in text.splitlines()]
     assert re.search(r"gaitbase +\S+\.pt +found +\d+\.\d MB +academic use only", text)
+    assert "…" not in text
     assert len(text.splitlines()) < 75
     assert max(len(one) for one in details.splitlines() if not one.startswith("gait")) <= columns + 10
     for broken in ("Apache-2.\n", "Recogniti\n", "academ…", "publish\n"):

@@ -87,6 +87,9 @@ def test_bad_assignment_is_named(assignment: str, said: str) -> None:
         ("detector.input_size=[0, 96]", "cannot be 0: give a whole number from 32 to 8192."),
         ("match.threshold=-0.1", "cannot be -0.1: give a number from 0 on."),
         ("match.threshold=.inf", "cannot be inf: give a number from 0 on."),
+        ("output.blur=face", "cannot be 'face': give 'none', 'faces', 'unknown' or 'everyone'."),
+        ("match.closed=maybe", "cannot be 'maybe': give true or false."),
+        ("track.low_score=low", "cannot be 'low': give a number from 0 to 1."),
     ],
 )
 def test_numbers_out_of_range_are_refused(tmp_path: Path, assignment: str, said: str) -> None:

@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from app.cli.main import main
+from app.cli.main import app, main
 from app.cli.options import FreshOption, with_settings
 from app.cli.terminal import ProgressBars, console, error_console, say, show_log, write_json
 from app.gallery.sqlite import SqliteGallery
@@ -170,3 +171,36 @@ def test_whatever_finds_no_space_is_called_so(number: int) -> None:
     said = _reason(OSError(number, "No space left on device", "/somewhere/else"))
     assert said == "No space is left to write /somewhere/else. Free some space."
     assert _reason(OSError(errno.EIO, "Input/output error", "x")) == "x cannot be used: Input/output error."
+
+
+def commands(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command by its words."""
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *path, name)
+
+
+def test_nothing_in_any_help_is_cut_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)  # as it would be read from the environment
+    for path in commands(typer.main.get_command(app)):
+        assert main([*path, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "…" not in text, text
+        assert "[[" not in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--far", "5", "the setting 'match.far' cannot be 5.0: give a number above 0 and below 1."),
+        ("--speed", "quick", "the setting 'speed' cannot be 'quick': give 'accurate', 'balanced' or 'fast'."),
+        ("--device", "gpu", "the setting 'detector.device' cannot be 'gpu': give 'auto', 'cpu', "),
+        ("--from", "-1", "the setting 'video.start' cannot be -1.0: give a number from 0 on."),
+    ],
+)
+def test_an_option_with_a_wrong_value_is_named(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", option, value]) == 2
+    assert f"Error: {option}: {said}" in " ".join(capsys.readouterr().err.split())

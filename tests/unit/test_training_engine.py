@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -213,8 +214,12 @@ def test_settings_come_from_a_file_and_assignments(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_used_are_named(tmp_path: Path, line: str, complaint: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"out: a\nsteps: 10\nbatch: 2\nrate: 0.1\n{line}\n")
-    with pytest.raises(SettingsError, match=complaint):
+    with pytest.raises(SettingsError, match=rf"mine\.yaml.*{complaint}"):
         read_config(path, Sized)
+    path.write_text("out: a\nsteps: 10\nbatch: 2\nrate: 0.1\n")
+    assignment = line.replace(": ", "=") if line != "[" else "size=["
+    with pytest.raises(SettingsError, match=rf"^--set {re.escape(assignment)}.*{complaint}"):
+        read_config(path, Sized, [assignment])
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def test_an_option_that_is_not_yaml_is_named() -> None:
     [
         ({}, "box: 'width' is missing"),
         ({"width": "wide"}, "box: 'width' cannot be used: Input should be a valid integer"),
-        ([], "box: Input should be"),
+        ([], r"box must hold lines such as 'name: value', not \[\]\."),
+        (None, "not None"),
     ],
 )
 def test_values_that_cannot_be_used_are_named(content: Any, message: str) -> None:

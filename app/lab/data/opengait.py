@@ -194,6 +194,8 @@ def _files_in(view: Path) -> list[Path]:
 
 def _root(folder: Path, modality: Modality) -> Path:
     """Return the folder of the identities, at or below `folder`."""
+    if not folder.exists():
+        raise DataSetError(f"There is no folder {folder}, where a data set should be.")
     roots = _roots(folder, deeper=2) if folder.is_dir() else []
     if len(roots) > 1:
         raise DataSetError(f"{folder} has several data sets: {_some([str(root) for root in roots])}. Give one of them.")

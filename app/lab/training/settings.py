@@ -70,14 +70,16 @@ def read_config(path: Path | None, kind: type[Settings], assignments: Sequence[s
     values = parse_yaml(shipped(where), where, SettingsError) if path is None else read_yaml(path, SettingsError)
     if not isinstance(values, dict):
         raise SettingsError(f"The settings file {where} must hold lines such as 'steps: 10000'.")
+    given: dict[str, str] = {}
     for assignment in assignments:
         key, value = split_assignment(assignment, "steps=500")
-        values[key] = parse_yaml(value, f"--set {assignment}", SettingsError)
+        given[key] = f"--set {assignment}"
+        values[key] = parse_yaml(value, given[key], SettingsError)
     known = {field.name: field for field in fields(kind)}
     for key in values:
         if key not in known:
             hint = nearest(str(key), known) or f" The settings are: {', '.join(known)}."
-            raise SettingsError(f"{where}: there is no setting '{key}' for this training.{hint}")
+            raise SettingsError(f"{given.get(key, where)}: there is no setting '{key}' for this training.{hint}")
     for key, field in known.items():
         if key not in values and field.default is field.default_factory is MISSING:
             about = field.metadata.get("about", "")
@@ -85,7 +87,7 @@ def read_config(path: Path | None, kind: type[Settings], assignments: Sequence[s
                 f"The setting '{key}' is missing{f': {about}' if about else ''}. "
                 f"Give it as --set {key}=VALUE, or in the file of --config."
             )
-    return validated(kind, values, where, SettingsError)
+    return validated(kind, values, where, SettingsError, given)
 
 
 def shipped(name: str) -> str:
