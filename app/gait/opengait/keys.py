@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -69,22 +70,34 @@ class KeyTable:
 
     def to_ours(self, key: str) -> str:
         """Our name of OpenGait's `key`; a key that the table does not know stays as it is."""
-        return self._rename(key, self.rows)
+        return _renamed(key, self._to_ours)
 
     def to_theirs(self, key: str) -> str:
         """OpenGait's name of our `key`."""
-        return self._rename(key, tuple((ours, theirs) for theirs, ours in self.rows))
+        return _renamed(key, self._to_theirs)
 
-    @staticmethod
-    def _rename(key: str, rows: Rows) -> str:
-        for source, target in rows:
-            # A row names a module, or one parameter: what follows the name is kept.
-            if found := re.fullmatch(re.escape(source).replace(r"\*", r"(\d+)") + r"(|\..+)", key):
-                *numbers, rest = found.groups()
-                for number in numbers:
-                    target = target.replace("*", number, 1)
-                return target + rest
-        return key
+    @cached_property
+    def _to_ours(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_named(theirs), ours) for theirs, ours in self.rows]
+
+    @cached_property
+    def _to_theirs(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_named(ours), theirs) for theirs, ours in self.rows]
+
+
+def _named(name: str) -> re.Pattern[str]:
+    """Match a module of that name, or one parameter: what follows the name is kept."""
+    return re.compile(re.escape(name).replace(r"\*", r"(\d+)") + r"(|\..+)")
+
+
+def _renamed(key: str, names: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    for source, target in names:
+        if found := source.fullmatch(key):
+            *numbers, rest = found.groups()
+            for number in numbers:
+                target = target.replace("*", number, 1)
+            return target + rest
+    return key
 
 
 @dataclass(frozen=True)
