@@ -34,6 +34,8 @@ from app.types import Floats, GaitSequence
 from app.weights.checkpoints import CheckpointFile
 
 SMALL: dict[str, Any] = {"widths": (4, 6, 8, 10), "parts": 4, "channels": 5}
+NARROW: dict[str, Any] = {"widths": (4, 4, 6, 8), "channels": 5}
+FEW: dict[str, Any] = {"channels": 5}  # 3,000 classes of 256 numbers for each part take 100 MB
 
 
 def save(network: EmbeddingNetwork, path: Path, training: Mapping[str, Any] | None = None) -> Path:
@@ -67,8 +69,8 @@ def test_published_gaitparts_are_told_apart_by_their_widths(
         (lambda: GaitPart((4, 6, 8, 10, 12), (1,) * 5, parts=2, channels=5), "strips 1, 1, 1, 1, 1"),
         (lambda: GaitBase(**SMALL, classes=74), "strides 1, 2, 2, 1"),
         (lambda: MTSGait((16, 16), bins=(4, 2, 1), channels=5, classes=74), "that it is MTSGait and not the plain"),
-        (lambda: DeepGaitV2(widths=(4, 4, 6, 8), channels=5, classes=7), "embeds before its neck"),
-        (lambda: GaitBase((64, 128, 256, 512), classes=3000), "silhouettes of 64 rows"),
+        (lambda: DeepGaitV2(**NARROW, classes=7), "embeds before its neck"),
+        (lambda: GaitBase((64, 128, 256, 512), parts=4, **FEW, classes=3000), "silhouettes of 64 rows"),
         (lambda: GaitSet((32, 64, 128), channels=5), "silhouettes of 64 rows"),
         (lambda: GaitGraph1(), "24 frames of a walk, not CASIA-B's 60"),
     ],
@@ -100,12 +102,12 @@ def test_what_nothing_tells_is_assumed_aloud_and_a_yaml_settles_it(
 @pytest.mark.parametrize(
     ("network", "file", "training", "attribute", "expected"),
     [
-        (lambda: SkeletonGait(channels=5, classes=100), "SkeletonGait-60000.pt", {}, "use_emb2", True),
-        (lambda: SkeletonGait(channels=5, classes=3000), "SkeletonGait-60000.pt", {}, "use_emb2", False),
-        (lambda: DeepGaitV2(channels=5, classes=100), "DeepGaitV2-60000.pt", {}, "use_emb2", False),
+        (lambda: SkeletonGait(**NARROW, classes=100), "SkeletonGait-60000.pt", {}, "use_emb2", True),
+        (lambda: SkeletonGait(**NARROW, classes=3000), "SkeletonGait-60000.pt", {}, "use_emb2", False),
+        (lambda: DeepGaitV2(**NARROW, classes=100), "DeepGaitV2-60000.pt", {}, "use_emb2", False),
         (lambda: MTSGait((16, 16, 16, 16), classes=500, channels=5), "Baseline.pt", {}, "input_size", (128, 88)),
-        (lambda: MTSGait(classes=3000), "128pixel-SMPLGait_wo3D.pt", schedule(180000), "input_size", (128, 88)),
-        (lambda: MTSGait(classes=3000), "64pixel-MTSGait-180000.pt", schedule(180000), "input_size", (64, 44)),
+        (lambda: MTSGait(**FEW, classes=3000), "128pixel-SMPLGait_wo3D.pt", schedule(180000), "input_size", (128, 88)),
+        (lambda: MTSGait(**FEW, classes=3000), "64pixel-MTSGait-180000.pt", schedule(180000), "input_size", (64, 44)),
         (lambda: GaitSet(channels=5), "128pixel-GaitSet-180000.pt", schedule(180000), "input_size", (128, 88)),
         (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 6000}}, "frames", 60),
         (lambda: GaitGraph1(), "GaitGraph.pt", {"scheduler": {"total_steps": 20000}}, "frames", 24),
@@ -192,12 +194,17 @@ def test_the_settings_of_a_network_belong_to_the_name_of_the_model(tmp_path: Pat
 @pytest.mark.parametrize(
     ("network", "file", "training", "distance"),
     [
-        (lambda: MTSGait(classes=3000), "64pixel-MTSGait-180000.pt", schedule(180000, 30000, 90000), "cosine"),
-        (lambda: MTSGait(classes=3000), "64pixel-Baseline.pt", schedule(180000, 30000, 90000), "cosine"),
-        (lambda: MTSGait(classes=3000), "64pixel-Baseline-60000.pt", schedule(60000, 20000, 40000, 50000), "euclidean"),
-        (lambda: MTSGait(classes=3000), "MTSGait.pt", {}, "open"),
-        (lambda: MTSGait(classes=3000), "Baseline.pt", {}, "open"),
-        (lambda: MTSGait(classes=74), "64pixel-Baseline.pt", {}, "euclidean"),
+        (lambda: MTSGait(**FEW, classes=3000), "64pixel-MTSGait-180000.pt", schedule(180000, 30000, 90000), "cosine"),
+        (lambda: MTSGait(**FEW, classes=3000), "64pixel-Baseline.pt", schedule(180000, 30000, 90000), "cosine"),
+        (
+            lambda: MTSGait(**FEW, classes=3000),
+            "64pixel-Baseline-60000.pt",
+            schedule(60000, 20000, 40000, 50000),
+            "euclidean",
+        ),
+        (lambda: MTSGait(**FEW, classes=3000), "MTSGait.pt", {}, "open"),
+        (lambda: MTSGait(**FEW, classes=3000), "Baseline.pt", {}, "open"),
+        (lambda: MTSGait(**FEW, classes=74), "64pixel-Baseline.pt", {}, "euclidean"),
         (lambda: GaitSet(channels=5), "64pixel-GaitSet-180000.pt", schedule(180000), "cosine"),
         (lambda: GaitSet(channels=5), "GaitSet-40000.pt", schedule(40000), "euclidean"),
         (lambda: GaitSet(channels=5), "GaitSet.pt", {}, "open"),
