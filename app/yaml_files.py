@@ -72,8 +72,13 @@ def parse_yaml(text: str, where: str, error: type[GaitprintError]) -> Any:
 
     try:
         _need_modest(text, where, error)
-        _warn_of_doubles(text, where)
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            _warn_of_doubles(node, where)
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark is not None else ""
@@ -118,11 +123,11 @@ def _need_modest(text: str, where: str, error: type[GaitprintError]) -> None:
             raise error(f"{where} has more than {_MOST_VALUES} values, counting what its aliases stand for.")
 
 
-def _warn_of_doubles(text: str, where: str) -> None:
+def _warn_of_doubles(node: Any, where: str) -> None:
     """Say which keys stand twice in a section, because YAML ignores the first one without a word."""
     import yaml
 
-    waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    waiting = [node]
     seen = set[int]()  # what aliases stand for is looked at once
     while waiting:
         node = waiting.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def read_shipped(name: str, assignments: Sequence[str] = ()) -> GaitTrainSetting
     return settings_from(content, f"{_SHIPPED}: {name}", assignments)
 
 
+@cache
 def _content() -> Any:
     return parse_yaml(shipped(_SHIPPED), _SHIPPED, SettingsError)
 
