@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -138,7 +138,7 @@ def _run(arguments: Sequence[str]) -> int:
     with _ended_by_signals() as ending, show_log():
         try:
             program = Path(sys.argv[0]).stem
-            app(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
+            _command()(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
             ending.was_asked = ending.was_asked or code == INTERRUPTED  # some commands handle Ctrl-C themselves
@@ -152,6 +152,12 @@ def _run(arguments: Sequence[str]) -> int:
             error_console.print(f"[bold red]Error:[/] {escape(reason)}", soft_wrap=True)
             return 2
     return 0
+
+
+@cache
+def _command() -> Callable[..., Any]:
+    """Put the commands together, which takes longer than many of them run."""
+    return typer.main.get_command(app)
 
 
 def _reason(error: Exception) -> str | None:
