@@ -9,10 +9,11 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from app.results.report import Report
 from app.results.view import Colours, ReportView, ShownVideo, TrackView, VideoView
@@ -45,11 +46,7 @@ def page(
         return VideoView(shown, role, identifier, source, colours)
 
     script = _asset("page.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        uri=_uri, clock=_clock, tick=_tick, when=_when, percent=lambda share: f"{100 * share:.2f}%", number=_number
-    )
-    return environment.from_string(_asset("page.html")).render(
+    return _template().render(
         view=ReportView(
             report,
             view(gallery, "gallery", "gallery") if gallery is not None else None,
@@ -63,6 +60,16 @@ def page(
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+@cache
+def _template() -> Template:
+    """Return the template, which takes longer to compile than to fill."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        uri=_uri, clock=_clock, tick=_tick, when=_when, percent=lambda share: f"{100 * share:.2f}%", number=_number
+    )
+    return environment.from_string(_asset("page.html"))
 
 
 def _asset(name: str) -> str:
