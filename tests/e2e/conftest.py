@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -116,17 +117,24 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.fixture
-def gallery(studio: Path, tmp_path: Path) -> Path:
-    """A gallery of Anna and Ben, who are enrolled from the studio's gallery video."""
+@pytest.fixture(scope="session")
+def enrolled(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of Anna and Ben, who are enrolled from the studio's gallery video; nobody may change it."""
     from app.gallery.sqlite import SqliteGallery
     from app.runs.enrol import enrol_walks
     from app.stages import Run
     from app.walks.analyse import analyse
     from tests.e2e.test_live import stages
 
-    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(tmp_path / "own")))
-    with SqliteGallery(tmp_path / "gallery.db") as store:
+    folder = tmp_path_factory.mktemp("enrolled")
+    video = analyse(studio / "input_videos" / "gallery.mp4", "gallery", Run(stages(folder)))
+    with SqliteGallery(folder / "gallery.db") as store:
         for name, walk in zip(("Anna", "Ben"), video.usable(), strict=True):
             store.enrol(name, enrol_walks(video, [walk.track.track_id], thumbnails=False), consent="yes")
-    return tmp_path / "gallery.db"
+    return folder / "gallery.db"
+
+
+@pytest.fixture
+def gallery(enrolled: Path, tmp_path: Path) -> Path:
+    """A gallery of Anna and Ben of the test's own."""
+    return Path(shutil.copy(enrolled, tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -35,12 +36,20 @@ def settings(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
     return WEIGHT_FREE | {"output.folder": tmp_path / "output"}
 
 
+@pytest.fixture(scope="module")
+def people(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a gallery of Anna and Ben, and with the output of enrolling them; nobody may change it."""
+    folder = tmp_path_factory.mktemp("people")
+    with open_gallery(folder / "people.db", WEIGHT_FREE | {"output.folder": folder / "output"}) as opened:
+        for name, track in (("Anna", 1), ("Ben", 2)):
+            opened.enrol(name, studio / "input_videos" / "gallery.mp4", consent="form 7", track=track)
+    return folder
+
+
 @pytest.fixture
-def gallery(settings: dict[str, Any], tmp_path: Path) -> Gallery:
-    opened = open_gallery(tmp_path / "people.db", settings)
-    for name, track in (("Anna", 1), ("Ben", 2)):
-        opened.enrol(name, "gallery.mp4", consent="form 7", track=track)
-    return opened
+def gallery(people: Path, settings: dict[str, Any], tmp_path: Path) -> Gallery:
+    shutil.copytree(people, tmp_path, dirs_exist_ok=True)
+    return open_gallery(tmp_path / "people.db", settings)
 
 
 def test_a_gallery_an_answer_and_its_files(gallery: Gallery, tmp_path: Path) -> None:
