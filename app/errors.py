@@ -45,6 +45,11 @@ class GalleryError(GaitprintError):
     """The gallery does not hold what was asked for, or its file cannot be read or written."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 walk`` or ``2 walks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the name in `known` that is most like `word`, or an empty string.
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
 from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.terminal import ProgressBars, console, say
-from app.errors import GalleryError, SettingsError
+from app.errors import GalleryError, SettingsError, counted
 
 if TYPE_CHECKING:
     from app.gallery.service import Enrolment
@@ -131,5 +131,5 @@ def _show(enrolment: Enrolment) -> None:
         say(f"{walk.source}, track {walk.track_id}: {person.name} has this very walk already, as walk {walk_id}.")
     if enrolment.added:
         until = f", kept until {person.expires.astimezone():%Y-%m-%d}" if person.expires else ""
-        line = f": {len(enrolment.added)} walk(s) added, {person.walks} in all{until}."
+        line = f": {counted(len(enrolment.added), 'walk')} added, {person.walks} in all{until}."
         console.print(Text.assemble((person.name, "bold"), line), soft_wrap=True)

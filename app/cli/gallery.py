@@ -19,10 +19,12 @@ from rich.text import Text
 
 from app.cli.options import FreshOption, VerboseOption, load_settings, with_settings
 from app.cli.terminal import ProgressBars, console, error_console, say, show_log, write_json
+from app.errors import counted
 
 if TYPE_CHECKING:
     from app.gallery.distances import Metric
     from app.gallery.service import GalleryService
+    from app.gallery.store import Person
     from app.gallery.strangers import Strangers
     from app.settings import Settings
 
@@ -113,7 +115,7 @@ def merge(
     """Give all walks of NAME to INTO, because both are the same person."""
     with gallery_service(gallery_db) as gallery:
         person = gallery.store.person(gallery.merge(name, into).kept.name)
-    say(f"{person.name} has {_count(person.walks, 'walk')} now.")
+    say(f"{person.name} has {counted(person.walks, 'walk')} now. {_agreed(person)}")
 
 
 @app.command()
@@ -140,8 +142,7 @@ def consent(
             expires = None
         gallery.set_consent(person.name, person.consent if note is None else note, expires)
         person = gallery.store.person(name)
-    until = f"until {_day(person.expires)}" if person.expires is not None else "until forgotten"
-    say(f"{person.name} is kept {until}. Consent: {person.consent}")
+    say(_agreed(person))
 
 
 @app.command()
@@ -181,9 +182,9 @@ def forget(
     with gallery_service(gallery_db, output=output) as gallery:
         person = gallery.store.person(name)
         if not yes:
-            typer.confirm(f"Remove {person.name} with {_count(person.walks, 'walk')} for good?", abort=True)
+            typer.confirm(f"Remove {person.name} with {counted(person.walks, 'walk')} for good?", abort=True)
         walks = gallery.forget(person.name)
-    say(f"Removed {_count(walks, 'walk')}: embeddings, silhouettes and pictures, and the name from the log.")
+    say(f"Removed {counted(walks, 'walk')}: embeddings, silhouettes and pictures, and the name from the log.")
     _say_cleared(gallery)
 
 
@@ -220,7 +221,7 @@ def export_(
     with gallery_service(gallery_db) as gallery, ProgressBars(transient=True) as bars:
         people, walks = gallery.export(file, bars)
     say(
-        f"Wrote {_people(people)} with {_count(walks, 'walk')} to {file}. Keep this file safe: whoever has it can "
+        f"Wrote {_people(people)} with {counted(walks, 'walk')} to {file}. Keep this file safe: whoever has it can "
         "recognise these people."
     )
 
@@ -239,7 +240,7 @@ def import_(
     total = sum(1 for _ in read_gallery(file))  # a damaged file is found before a gallery is made or locked
     with gallery_service(gallery_db, create=True) as gallery, ProgressBars(transient=True) as bars:
         people, walks = gallery.import_file(file, merge=merge, progress=bars, total=total)
-    say(f"Added {_count(walks, 'walk')} of {_people(people)} to the gallery.")
+    say(f"Added {counted(walks, 'walk')} of {_people(people)} to the gallery.")
 
 
 @app.command()
@@ -260,7 +261,7 @@ def copy(
     ):
         people, walks = copy_gallery(ours.store, theirs.store, merge=merge, progress=bars)
         ours.store.record("copy", people=people, walks=walks)
-    say(f"Copied {_count(walks, 'walk')} of {_people(people)}, and read them again: both galleries have the same.")
+    say(f"Copied {counted(walks, 'walk')} of {_people(people)}, and read them again: both galleries have the same.")
 
 
 @app.command()
@@ -320,7 +321,9 @@ def log(
         return
     table = _table("when", "what", "details")
     for event in events:
-        details = ", ".join(f"{key}: {_short(value)}" for key, value in event.details.items() if value is not None)
+        details = ", ".join(
+            f"{key}: {_short(value)}" for key, value in event.details.items() if value not in (None, [])
+        )
         table.add_row(f"{event.time.astimezone():%Y-%m-%d %H:%M:%S}", Text(event.event), Text(details))
     console.print(table)
 
@@ -342,12 +345,12 @@ def re_embed(
         model, _ = build_gait(settings, checkpoint_roots(settings.checkpoints))
         with ProgressBars(transient=True) as bars:
             done, lacking = gallery.store.re_embed(model, bars)
-    say(f"Embedded {_count(done, 'walk')} with {model.card.model_id}.")
+    say(f"Embedded {counted(done, 'walk')} with {model.card.model_id}.")
     if lacking:
         what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
         numbers = _numbers(lacking)
         say(
-            f"{_count(len(lacking), 'walk')} without {what} stay as they are and are not compared with that model: "
+            f"{counted(len(lacking), 'walk')} without {what} stay as they are and are not compared with that model: "
             f"{numbers}. Enrol them again with --keep-silhouettes.",
             "yellow",
         )
@@ -384,7 +387,7 @@ def measure(
         with ProgressBars.of_frames() as progress:
             run = begin(settings, progress, partial(show_models, console, verbose=verbose))
             found = measure_walks(gallery, run, videos, name, fresh=fresh)
-    say(f"Measured {_count(len(found.done), 'walk')}.")
+    say(f"Measured {counted(len(found.done), 'walk')}.")
     for walk_id, reason in found.lacking.items():
         say(f"Walk {walk_id} could not be measured: {reason}.", "yellow")
 
@@ -455,7 +458,7 @@ def name_stranger(
     """Give a stranger a name. All earlier sightings are then of that person."""
     with _opened_strangers(gallery_db) as (_, found):
         person = found.name(stranger, name, consent=consent, retain_days=retain_days)
-    say(f"{stranger} is {person.name} now, who has {_count(person.walks, 'walk')}.")
+    say(f"{stranger} is {person.name} now, who has {counted(person.walks, 'walk')}.")
 
 
 @strangers.command("merge")
@@ -467,7 +470,7 @@ def merge_strangers(
     """Two numbers turned out to be one stranger."""
     with _opened_strangers(gallery_db) as (_, found):
         person = found.merge(stranger, into)
-    say(f"{person.name} has {_count(person.walks, 'walk')} now.")
+    say(f"{person.name} has {counted(person.walks, 'walk')} now.")
 
 
 @strangers.command("drop")
@@ -476,7 +479,7 @@ def drop_stranger(stranger: StrangerArgument, gallery_db: GalleryOption = GALLER
     with _opened_strangers(gallery_db) as (gallery, found):
         gallery.clear_caches()
         walks = found.drop(stranger)
-    say(f"{stranger} is gone, with {_count(walks, 'walk')}.")
+    say(f"{stranger} is gone, with {counted(walks, 'walk')}.")
 
 
 def _say_cleared(gallery: GalleryService) -> None:
@@ -529,12 +532,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def _numbers(walk_ids: Sequence[int]) -> str:
     return ", ".join(map(str, walk_ids[:20])) + (" ..." if len(walk_ids) > 20 else "")
+
+
+def _agreed(person: Person) -> str:
+    until = f"until {_day(person.expires)}" if person.expires is not None else "until forgotten"
+    return f"{person.name} is kept {until}. Consent: {person.consent}"
 
 
 def _people(number: int) -> str:
@@ -543,7 +547,10 @@ def _people(number: int) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "")
+        between = "; " if isinstance(next(iter(value), None), dict) else " "
+        return between.join(map(_short, value[:8])) + (" ..." if len(value) > 8 else "")
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items() if inner is not None)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -48,7 +48,7 @@ def show_result(console: Console, report: Report, folder: Path) -> None:
                 str(track.track_id),
                 f"{track.frames[0] / probe.fps:.1f} to {(track.frames[-1] + 1) / probe.fps:.1f}",
                 _name(track),
-                "" if track.distance is None else f"{track.distance:.3g}",
+                "" if track.distance is None else f"{track.distance:#.3g}",
                 track.sureness.text if track.identity else "",
                 *([] if report.gallery is not None else ["" if track.margin is None else f"{track.margin:.3f}"]),
                 *([_pieces(track)] if in_pieces else []),

@@ -52,6 +52,7 @@ class Looking:
         self.size = self._own
         self._every = max(1, round(EVERY * fps))
         self._next = 0
+        self._told = False
         self._heights: deque[Floats] = deque(maxlen=LOOKS)
 
     def groups(self, frames: Sequence[Frame]) -> Iterator[tuple[bool, Sequence[Frame]]]:
@@ -85,5 +86,9 @@ class Looking:
         )
         size = min(max(self._own, least), most)
         if size != self.size:
-            logger.info("%s: people are %.0f px high, so the detector looks at %d px.", self._name, small, size)
+            # Later changes are many in a crowd, and say nothing new.
+            level = logging.DEBUG if self._told else logging.INFO
+            text = "%s: people are %.0f px high, so the detector looks at %d px."
+            logger.log(level, text, self._name, small, size)
+            self._told = True
         self.size = size

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import CheckpointError
+from app.errors import CheckpointError, counted
 from app.gait.embeddings import embedding
 from app.settings import GaitSettings
 from app.stages import BodyEstimator, GaitModel, UsesBody
@@ -53,7 +53,8 @@ class Fusion:
         files = members_of(checkpoint.path)
         if len(files) < 2:
             raise CheckpointError(
-                f"{checkpoint.path} holds {len(files)} checkpoint(s). A fusion needs those of at least two gait models."
+                f"{checkpoint.path} holds {counted(len(files), 'checkpoint')}. A fusion needs those "
+                "of at least two gait models."
             )
         self.members: tuple[GaitModel, ...] = tuple(
             gait_models.recognise(file).build(CheckpointFile(file, checkpoint.origin), settings) for file in files

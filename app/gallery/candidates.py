@@ -122,7 +122,7 @@ class Candidates:
         if others:
             self._warned.add(model_id)
             _logger.warning(
-                "%d walk(s) in %s were embedded with another model than %s and are not compared. To change that: "
+                "%d of the walks in %s were embedded with another model than %s and are not compared. To change that: "
                 "python -m app gallery re-embed", sum(others.values()), self._name, model_id
             )  # fmt: skip
         stack = np.stack([query.parts for query in queries])

@@ -276,7 +276,9 @@ def copy_gallery(
     lost = sum(map(len, missing.values()))
     # A merge passes over walks whose embedding the person has already; what else is stored of these may differ.
     if lost and not merge:
-        raise GalleryError(f"{lost} walk(s) differ in the copy. Forget the copied people there, and copy them again.")
+        raise GalleryError(
+            f"In the copy, {lost} of the walks differ. Forget the copied people there, and copy them again."
+        )
     return added
 
 

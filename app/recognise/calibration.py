@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from app.errors import counted
 from app.gallery.distances import Distances
 from app.recognise.covisible import covisible
 from app.types import Ints
@@ -71,7 +72,7 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
             )
         return Threshold(
             float(same.mean()),
-            f"the mean distance within {len(same)} walk(s), because no two people are in view at the same time",
+            f"the mean distance within {counted(len(same), 'walk')}, as no two people are in view at the same time",
             "The threshold is a guess from walks of the same people alone, so strangers may be named. Give a threshold "
             "with --threshold VALUE, or a gallery video in which several people are in view at the same time.",
         )
@@ -83,13 +84,15 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
         spread, warning = float(np.sqrt(np.mean((below - centre) ** 2))), None
     else:
         spread = SPREAD * centre
-        warning = f"The threshold comes from only {len(impostors)} pair(s) of different people, so it is uncertain."
+        warning = (
+            f"The threshold comes from only {counted(len(impostors), 'pair')} of different people, so it is uncertain."
+        )
     value = max(centre + NormalDist().inv_cdf(FALSE_ACCEPTS) * spread, 0.0)
     if len(same) and same.mean() > value:
         poor = (
-            f"Walks of one person are {same.mean():.3g} apart on average, more than the threshold {value:.3g}. "
+            f"Walks of one person are {same.mean():#.3g} apart on average, more than the threshold {value:#.3g}. "
             "This gait model tells these people apart poorly, so known people may stay unnamed."
         )
         warning = f"{warning} {poor}" if warning else poor
-    source = f"{len(impostors)} pair(s) of different people, {FALSE_ACCEPTS:.0%} false accepts"
+    source = f"{counted(len(impostors), 'pair')} of different people, {FALSE_ACCEPTS:.0%} false accepts"
     return Threshold(value, source, warning)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.errors import counted
 from app.gallery.distances import Distances
 from app.recognise.scores import ScoreModel
 
@@ -61,7 +62,8 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
         return Domain(
             None,
             1.0,
-            f"not calibrated for this video: {len(impostors)} pair(s) of people who certainly differ are too few",
+            f"not calibrated for this video: {counted(len(impostors), 'pair')} of people who certainly differ are not "
+            "enough",
         )
     if not len(impostors):
         return Domain(scores, 1.0, f"distances count as those of {scores.data}: no two people certainly differ here")
@@ -78,6 +80,6 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
     return Domain(
         scores.scaled(scale),
         scale,
-        f"distances count as {scale:.2f} times those of {scores.data}, because {len(impostors)} pair(s) of different "
-        "people say so",
+        f"distances count as {scale:.2f} times those of {scores.data}, as measured on "
+        f"{counted(len(impostors), 'pair')} of different people",
     )

@@ -201,7 +201,7 @@ def _reason(
         return "somebody has said that it is none of the people who could be compared"
     name, distance = names[nearest], table[row, nearest]
     if threshold is not None and distance > threshold:
-        return f"the nearest person, {name}, is at distance {distance:.3g}, beyond the threshold {threshold:.3g}"
+        return f"the nearest person, {name}, is at distance {distance:#.3g}, beyond the threshold {threshold:#.3g}"
     rivals = np.flatnonzero(together & (assigned == nearest))
     rival = int(rivals[table[rivals, nearest].argmin()])
     why = "is nearer" if table[rival, nearest] <= distance else "fits the name better when all walks are considered"

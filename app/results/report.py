@@ -180,7 +180,7 @@ class Report(_Model):
                 "has the best name; two people in view at the same time have the same one only where nobody else is "
                 "left for one of them."
             )
-        return f"Threshold: {compared[0].threshold:.3g}. A walk that is further than this from everybody is unknown."
+        return f"Threshold: {compared[0].threshold:#.3g}. A walk that is further than this from everybody is unknown."
 
 
 def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> VideoReport:

@@ -486,7 +486,7 @@ class TestGallery:
             assert len(gallery.search([walk(2).embedding], 9)[0]) == 1
             assert len(gallery.search([walk(2).embedding], 9)[0]) == 1
         assert len(caplog.messages) == 1
-        assert "2 walk(s)" in caplog.messages[0]
+        assert "2 of the walks" in caplog.messages[0]
         assert len(gallery.search([walk(2, "gei").embedding], 9)[0]) == 2
         with pytest.raises(GalleryError, match=r"gei.*not with other@1.*gallery re-embed"):
             gallery.search([walk(1, "other@1").embedding], 1)

@@ -108,7 +108,10 @@ def test_another_video_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
     looking = started()
     with caplog.at_level(logging.INFO, logger="app"):
         sizes(looking, [7], [people(30)])
-    assert "walk.mp4: people are 30 px high, so the detector looks at 960 px." in caplog.text
+        for _ in range(LOOKS):
+            looking.learn(frames(1)[0], people(300))
+    assert looking.size == SIZES[0]
+    assert caplog.messages == ["walk.mp4: people are 30 px high, so the detector looks at 960 px."]  # told once
     looking.start(VideoInfo(Path("other.mp4"), WIDE[1], WIDE[0], Fraction(FPS)))
     assert looking.size == 640
     assert next(looking.groups(frames(1)))[0]

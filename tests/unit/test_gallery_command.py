@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from app.cli.gallery import app
 from app.errors import GaitprintError
 from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import NewWalk, Person
+from app.gallery.store import JSON, NewWalk, Person
 from app.types import Embedding, GaitSequence
 from app.workspace import in_use
 
@@ -97,7 +97,7 @@ def test_rename_merge_and_move(run: Run, db: Path) -> None:
     run("rename", "Ben", "Benno")
     run("move", "1", "Benno")
     assert people(db) == {"Anna Berg": 1, "Benno": 2}
-    assert "Anna Berg has 3 walks now" in run("merge", "Benno", "Anna Berg")
+    assert "Anna Berg has 3 walks now. Anna Berg is kept until 2" in run("merge", "Benno", "Anna Berg")
     assert people(db) == {"Anna Berg": 3}
 
 
@@ -186,6 +186,17 @@ def test_stats_and_log(run: Run) -> None:
     assert "new: Benno" in log
     lines = [json.loads(line) for line in run("log", "--json", "--limit", "2").splitlines()]
     assert [line["event"] for line in lines] == ["enrol", "rename"]
+
+
+def test_the_log_shows_no_python(run: Run, db: Path) -> None:
+    matches: JSON = [{"track_id": 2, "name": "Ben", "distance": 0.957231}, {"track_id": 3, "name": "Anna", "p": None}]
+    with SqliteGallery(db) as gallery:
+        gallery.record("identify", video="yard.mp4", matches=matches, names=[])
+    log = run("log")
+    assert "video: yard.mp4, matches: track_id 2, name Ben, distance 0.957; track_id 3, name Anna" in log
+    assert not set("{[") & set(log)
+    assert "None" not in log
+    assert "names:" not in log
 
 
 def test_walks_are_embedded_anew(run: Run, db: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_threshold_lies_below_the_distances_of_different_people() -> None:
     assert found.value == pytest.approx(10 - 1.2816, abs=0.1)
     assert (impostors <= found.value).mean() == pytest.approx(0.1, abs=0.03)
     assert found.warning is None
-    assert "500 pair(s)" in found.source
+    assert "500 pairs" in found.source
 
 
 def test_a_threshold_from_little_says_so() -> None:

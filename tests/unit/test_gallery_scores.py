@@ -285,7 +285,7 @@ class TestDomain:
     def test_too_few_pairs_say_nothing(self, scores: ScoreModel) -> None:
         domain = adapt(scores, np.full(2, 1.0), 3)
         assert domain.scores is None
-        assert "not calibrated for this video: 2 pair(s)" in domain.note
+        assert "not calibrated for this video: 2 pairs" in domain.note
 
     @pytest.mark.parametrize("scale", [0.5, 2.0])
     def test_a_place_too_far_away_is_said(self, scores: ScoreModel, scale: float) -> None:

@@ -72,7 +72,7 @@ def test_fragments_share_a_name() -> None:
 def test_a_stranger_is_rejected_with_a_reason() -> None:
     found = match(np.array([[12.3, 13.0]]), [TOGETHER], ["g-001", "g-002"], 9.8)[0]
     assert found.identity is None
-    assert found.reason == "the nearest person, g-001, is at distance 12.3, beyond the threshold 9.8"
+    assert found.reason == "the nearest person, g-001, is at distance 12.3, beyond the threshold 9.80"
     assert found.candidates == (Candidate("g-001", 12.3), Candidate("g-002", 13.0))
     assert confidence(found) == 0
 

@@ -316,7 +316,7 @@ def test_a_closed_set_is_explained(probability: float | None) -> None:
     assert ("takes for granted that nobody is a stranger" in words) == (probability is not None)
     open_set = Tags(usual()).words
     assert "Closed set" not in open_set
-    assert "Threshold: 0.5. A walk that is further than this from everybody is unknown." in open_set
+    assert "Threshold: 0.500. A walk that is further than this from everybody is unknown." in open_set
     assert "thin line" in open_set
 
 
