@@ -86,7 +86,7 @@ class TestPackedWalks:
         partition.write_text(json.dumps({"TRAIN_SET": ["001", "002"], "TEST_SET": ["000"]}), encoding="utf-8")
         with pytest.raises(SettingsError, match="other walks"):
             walks_of(replace(settings, partition=partition), "train")
-        with pytest.raises(DataSetError, match="no walks"):
+        with pytest.raises(DataSetError, match="There is no folder"):
             walks_of(replace(settings, data=settings.data / "nosuch"), "train")
 
     @pytest.mark.parametrize("form", ["silhouettes", "heatmaps", "heatmaps with silhouettes", "keypoints"])
@@ -142,6 +142,10 @@ class TestBatches:
         shapes = [(b[step]["walks"].shape, b[step]["people"].tolist()) for b in (batches, other) for step in range(9)]
         assert shapes[:9] != shapes[9:]
         assert {shape[1] for shape, _ in shapes} == {3, 4, 5, 6}
+
+    def test_it_is_told_that_everybody_is_held_out(self, small: EmbeddedGaitSettings) -> None:
+        with pytest.raises(SettingsError, match=r"because the setting held_out keeps (\d+) of \1 for checks"):
+            batches_of(replace(small, held_out=99).trainer_settings())
 
     def test_nobody_who_is_held_out_is_drawn(self, small: EmbeddedGaitSettings) -> None:
         batches = batches_of(replace(small, clean=1.0).trainer_settings())

@@ -106,9 +106,11 @@ class GaitBatches:
     ) -> None:
         people = walks.people if people is None else people
         if len(people) < sampling.people:
+            kept = len(walks.people) - len(people)
+            why = f", because the setting held_out keeps {kept} of {len(walks.people)} for checks" if kept else ""
             raise SettingsError(
-                f"A batch has {sampling.people} people, and there are {len(people)} for training. Make the batch "
-                "smaller (batch, or trainer_cfg.sampler.batch_size), or give more people."
+                f"A batch has {sampling.people} people, and there are {len(people)} for training{why}. Make the batch "
+                f"smaller (batch, or trainer_cfg.sampler.batch_size){' or held_out' * bool(kept)}, or give more people."
             )
         self._walks, self._sampling, self._transforms = walks, sampling, tuple(transforms)
         self._seed, self._copies, self._batches = seed, 1 + twice, batches
