@@ -179,7 +179,7 @@ def validated(
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise error(f"{where}: '{place}' is missing.") from problem
-        if not place:
+        if not place and not isinstance(content, Mapping):
             raise error(f"{where} must hold lines such as 'name: value', not {reprlib.repr(content)}.") from problem
-        where = given.get(str(first["loc"][0]), where)
-        raise error(f"{where}: {place!r} cannot be used: {first['msg']}.") from problem
+        where = given.get(place.partition(".")[0], where)
+        raise error(f"{where}: {f'{place!r} cannot be used: ' if place else ''}{first['msg']}.") from problem

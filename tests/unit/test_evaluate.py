@@ -84,7 +84,7 @@ class TestProtocols:
         ("text", "match"),
         [
             ("{sourc: x, probes: {A: [a]}, gallery: [b], gallery_views: all, metrics: [mAP]}", "sourc"),
-            ("- a", "The protocol .* dictionary"),
+            ("- a", "The protocol .* must hold lines"),
             ("a: [", "not YAML"),
             (
                 "{source: x, probes: {A: [a]}, gallery: [b], gallery_views: all, metrics: [Rank-0]}",

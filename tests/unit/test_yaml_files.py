@@ -21,6 +21,10 @@ class Box:
     width: int
     folder: Path = Path()
 
+    def __post_init__(self) -> None:
+        if self.width < 0:
+            raise ValueError("no box is narrower than nothing")
+
 
 def test_a_file_becomes_a_dataclass(tmp_path: Path) -> None:
     path = tmp_path / "box.yaml"
@@ -54,6 +58,7 @@ def test_an_option_that_is_not_yaml_is_named() -> None:
     [
         ({}, "box: 'width' is missing"),
         ({"width": "wide"}, "box: 'width' cannot be used: Input should be a valid integer"),
+        ({"width": -1}, "box: .*no box is narrower than nothing"),
         ([], r"box must hold lines such as 'name: value', not \[\]\."),
         (None, "not None"),
     ],
