@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -70,3 +71,16 @@ def test_cameras_are_tried_added_watched_and_removed(page: Page, tmp_path: Path)
     page.get_by_role("button", name="Stop watching").wait_for()
     held[0].continue_()
     page.locator(".camera").wait_for(state="detached")
+
+
+@pytest.mark.slow
+def test_no_label_covers_another_where_there_is_room(page: Page) -> None:
+    boxes = [[90 + 45 * person, 300, 125 + 45 * person, 390] for person in range(4)]  # side by side in an upright video
+    found = page.evaluate(
+        "async (boxes) => (await import('./js/live.js')).places(boxes, [70, 80, 120, 90], 26, 480, 854)", boxes
+    )
+    spans = [(x, x + wide, y, y + 26) for (x, y), wide in zip(found, (70, 80, 120, 90), strict=True)]
+    assert len(spans) == 4
+    for one, other in itertools.combinations(spans, 2):
+        assert one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2], spans
+    assert all(x >= 0 and end <= 480 for x, end, _, _ in spans)

@@ -114,24 +114,39 @@ function draw(canvas, bitmap, labels, name) {
   if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0);
-  const size = Math.max(12, Math.round(canvas.height / 28));
+  const size = Math.max(12, Math.round(Math.min(canvas.width, canvas.height) / 28));
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "top";
-  for (const label of labels) {
-    const [left, top, right, bottom] = label.box.map((side, place) => side * (place % 2 ? canvas.height : canvas.width));
-    const text = label.name ? label.name + (label.doubtful ? "?" : "") : label.note || "unknown";
-    context.strokeStyle = label.name ? KNOWN : UNKNOWN;
-    context.lineWidth = Math.max(2, size / 6);
+  const boxes = labels.map((label) => label.box.map((side, place) => side * (place % 2 ? canvas.height : canvas.width)));
+  const texts = labels.map((label) => (label.name ? label.name + (label.doubtful ? "?" : "") : label.note || "unknown"));
+  const colours = labels.map((label) => (label.name ? KNOWN : UNKNOWN));
+  const wides = texts.map((text) => context.measureText(text).width + size);
+  context.lineWidth = Math.max(2, size / 6);
+  boxes.forEach(([left, top, right, bottom], index) => {
+    context.strokeStyle = colours[index];
     context.strokeRect(left, top, right - left, bottom - top);
+  });
+  places(boxes, wides, 1.5 * size, canvas.width, canvas.height).forEach(([x, y], index) => {
     context.fillStyle = "rgb(13 14 14 / 0.85)";
-    const wide = context.measureText(text).width + size;
-    const x = Math.min(Math.max(0, left), canvas.width - wide);
-    const y = Math.max(0, top - 1.5 * size);
-    context.fillRect(x, y, wide, 1.4 * size);
-    context.fillStyle = label.name ? KNOWN : "#f2f1ee";
-    context.fillText(text, x + size / 2, y + 0.2 * size);
-  }
+    context.fillRect(x, y, wides[index], 1.4 * size);
+    context.fillStyle = labels[index].name ? KNOWN : "#f2f1ee";
+    context.fillText(texts[index], x + size / 2, y + 0.2 * size);
+  });
   canvas.ariaLabel = `${name}: ${labels.length ? labels.map((label) => label.name ?? "somebody unknown").join(", ") : "nobody in view"}`;
+}
+
+/** Where the labels of boxes go, [x, y] for each: above or below the box, where no other label is if there is room. */
+export function places(boxes, wides, tall, width, height) {
+  const taken = [];
+  return boxes.map(([left, top, , bottom], index) => {
+    const wide = wides[index];
+    const x = Math.max(0, Math.min(left, width - wide));
+    const rows = [top - tall, bottom, top - 2 * tall, bottom + tall, top, top - 3 * tall].map((y) => Math.max(0, Math.min(y, height - tall)));
+    const isFree = (y) => !taken.some(([a, b, w]) => x < a + w && a < x + wide && y < b + tall && b < y + tall);
+    const y = rows.find(isFree) ?? rows[0];
+    taken.push([x, y, wide]);
+    return [x, y];
+  });
 }
 
 function snapshot(canvas, name) {
