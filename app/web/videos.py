@@ -185,7 +185,7 @@ class VideoLibrary:
         """Make a video of what has arrived as ``content`` in `folder`."""
         content = folder / "content"
         with content.open("rb") as file:
-            suffix = _suffix(file.read(HEAD))
+            suffix = _suffix(file.read(HEAD), name)
         stem = self._receiving[video_id] = self._free_stem(safe_stem(name))
         file_path = content.rename(folder / f"{stem}{suffix}")
         async with self._inspecting:
@@ -317,8 +317,10 @@ class VideoLibrary:
         return read_model(Video, path)
 
 
-def _suffix(head: bytes) -> str:
+def _suffix(head: bytes, name: str = "") -> str:
     suffix = container_of(head)
     if suffix is None:
         raise WebError("This is not a video, or it has a format that is not supported.")
-    return suffix
+    own = Path(name).suffix.lower()
+    # Both are read alike, and the gallery knows a recording by its name, on the command line too.
+    return own if {own, suffix} == {".mp4", ".mov"} else suffix

@@ -210,6 +210,15 @@ def test_uploads_at_the_same_time_get_different_names(
     assert found == {stem, f"{stem} 2"}, "whichever comes first"
 
 
+@pytest.mark.parametrize(
+    ("name", "stored"), [("walk.MP4", "walk.mp4"), ("walk.mov", "walk.mov"), ("walk.avi", "walk.mov"), ("w", "w.mov")]
+)
+def test_what_cameras_call_mp4_keeps_its_name(options: WebOptions, clip: bytes, name: str, stored: str) -> None:
+    assert clip[4:8] == b"ftyp"
+    of_quicktime = clip[:8] + b"qt  " + clip[12:]
+    assert asyncio.run(VideoLibrary(options).receive(name, len(clip), _chunks(of_quicktime))).name == stored
+
+
 def test_uploads_at_the_same_time_keep_to_the_limit(options: WebOptions, clip: bytes) -> None:
     library = VideoLibrary(options)
 
