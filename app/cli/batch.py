@@ -53,7 +53,8 @@ def batch(
             advance(1)
             there += outcome.was_there
             if outcome.reason is not None:
-                failed.append(f"{outcome.video}: {outcome.reason}")
+                is_named = str(outcome.video) in outcome.reason
+                failed.append(outcome.reason if is_named else f"{outcome.video}: {outcome.reason}")
     done = len(paths) - len(failed)
     already = f", {there} of them before" if there else ""
     say(f"Named {done} of {len(paths)} videos{already}. Results: {results or settings.output.folder / 'batch'}")

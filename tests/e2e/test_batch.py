@@ -22,7 +22,7 @@ def run(studio: Path, gallery: Path, output: Path, *more: str, code: int = 0) ->
     words = ["batch", *videos, "--gallery-db", str(gallery), "--output", str(output), *sets, *more]
     answer = CliRunner().invoke(cli, words)
     assert answer.exit_code == code, answer.output
-    return " ".join(answer.output.split())
+    return " ".join(f"{answer.output} {answer.exception or ''}".split())
 
 
 def results(output: Path) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def test_a_video_that_cannot_be_used_stops_no_other(studio: Path, gallery: Path,
     broken.write_bytes(b"no video" * 100)
     output = run(studio, gallery, tmp_path / "out", str(broken), "--workers", "1", code=1)
     assert "Named 2 of 3 videos" in output
+    assert output.count(str(broken)) == 1
     assert set(results(tmp_path / "out")) == {"probe1", "probe2"}
 
 
