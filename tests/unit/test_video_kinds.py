@@ -59,7 +59,7 @@ def write(
         stream.codec_context.time_base = base
         about(stream)
         for number, image in enumerate(images):
-            picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=pix_fmt)
+            picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=pix_fmt, threads=1)
             picture.pts = number if times is None else round(times[number] * 1000)
             picture.time_base = base
             file.mux(stream.encode(picture))
@@ -119,7 +119,9 @@ def test_the_best_stream_is_read_and_the_others_are_named(tmp_path: Path, kind: 
         for number in range(50):
             for stream, image in ((first, still(*small)), (second, still())):
                 if stream is second or number % every == 0:
-                    picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=stream.pix_fmt)
+                    picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(
+                        format=stream.pix_fmt, threads=1
+                    )
                     picture.pts, picture.time_base = number, Fraction(1, 25)
                     file.mux(stream.encode(picture))
         file.mux(first.encode())
@@ -313,7 +315,7 @@ def test_a_stream_that_appears_in_mid_file_does_not_end_the_reading(tmp_path: Pa
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(60):
             for stream in streams:
-                picture = av.VideoFrame.from_ndarray(still(), format="bgr24").reformat(format="yuv420p")
+                picture = av.VideoFrame.from_ndarray(still(), format="bgr24").reformat(format="yuv420p", threads=1)
                 picture.pts, picture.time_base = number + 60, Fraction(1, 25)
                 file.mux(stream.encode(picture))
         for stream in streams:
@@ -365,7 +367,7 @@ def test_two_cameras_in_one_file_are_two_videos(tmp_path: Path, count: int) -> N
         for time in range(30):
             for number, stream in enumerate(streams):
                 image = np.full((stream.height, stream.width, 3), 60 * number + 40, np.uint8)
-                picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")
+                picture = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p", threads=1)
                 picture.pts, picture.time_base = time, Fraction(1, 25)
                 file.mux(stream.encode(picture))
         for stream in streams:
