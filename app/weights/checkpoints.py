@@ -265,9 +265,13 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     import torch
 
     need_whole(path)
-    with path.open("rb") as file:
-        if not file.read(2).startswith((b"PK", b"\x80")):  # the beginnings of a zip archive and of a pickle
-            raise CheckpointError(f"{path} is not a torch checkpoint. Give the file that its authors publish.")
+    try:
+        with path.open("rb") as file:
+            begins = file.read(2)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not begins.startswith((b"PK", b"\x80")):  # the beginnings of a zip archive and of a pickle
+        raise CheckpointError(f"{path} is not a torch checkpoint. Give the file that its authors publish.")
     try:
         with torch.serialization.safe_globals(_numbers()), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused like any other
