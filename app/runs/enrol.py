@@ -268,6 +268,5 @@ def _chosen(video: AnalysedVideo, output: Path, choose: Choice | None, alone: bo
         temporary.write_bytes(contact_sheet(portraits(video, list(tracks.values())), captions))
     if choose is not None:
         return choose(video, sheet)
-    raise GalleryError(
-        f"{video.info.path.name} shows several walks: {listed(video)}. Look at {sheet} and choose with --track NUMBER."
-    )
+    how = "enrol it without --folder, with --name NAME --track NUMBER" if alone else "choose with --track NUMBER"
+    raise GalleryError(f"{video.info.path.name} shows several walks: {listed(video)}. Look at {sheet} and {how}.")

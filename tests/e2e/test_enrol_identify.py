@@ -173,6 +173,7 @@ def test_a_folder_of_people(run: Run, home: Path) -> None:
     shutil.copy(home / "input_videos" / "gallery.mp4", home / "people" / "Ben" / "both.mp4")
     ended = run("enrol", "--folder", "people", "--consent", "none", *db)
     ended.failed_with("both.mp4 shows several walks")
+    ended.failed_with("enrol it without --folder, with --name NAME --track NUMBER")
     assert "Anna: 1 walk added" in ended.out
     assert people(home, "folder.db") == {"Anna": 1}
     run("enrol", "--folder", "people/Nobody", "--consent", "none", *db).failed_with("no sub-folder with videos")
