@@ -17,7 +17,7 @@ from app.video.colours import colour_of
 
 _RATE = 10  # frames/s: GIF counts in hundredths of a second, and this is enough to see legs swing
 _SECONDS = 4.0  # the longest duration
-_HEIGHT = 320  # px; lowered if two wide videos would make the GIF too large for a chat
+_HEIGHT = 420  # px; lowered if the two would make the GIF too large for a chat, as wide videos do
 _AREA = 200_000  # px of the two pictures together
 _COLOURS = 128
 _STILL = 12  # grey levels; smaller changes are noise, which would need more bytes than the people
