@@ -340,6 +340,8 @@ class Measure:
 
 LARGEST = 1e15
 """Distances between walks with larger numbers leave what float32 holds."""
+MOST_VIEWS = 4
+"""So many views of a walk are compared and stored. More were no better on real people who turn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -363,6 +365,23 @@ class Embedding:
             _need_array(self.pieces, np.float32, (None, *self.parts.shape), "Embedding.pieces")
             _need(len(self.pieces) >= 1, "an embedding in pieces needs at least one piece")
             _need(bool(np.all(np.abs(self.pieces) < LARGEST)), "the pieces of an embedding must be finite")
+
+    @property
+    def views(self) -> Floats:
+        """The walk at up to `MOST_VIEWS` times, float32 (V, P, C), because somebody who turns shows several sides.
+
+        These are its pieces, or the means of neighbouring ones where there are more, each part as long as the pieces'
+        are on average. A walk that was seen as a whole has one view.
+        """
+        if self.pieces is None:
+            return self.parts[None]
+        if len(self.pieces) <= MOST_VIEWS:
+            return self.pieces
+        groups = np.array_split(self.pieces, MOST_VIEWS)
+        means = np.stack([group.mean(axis=0) for group in groups])
+        sizes = np.stack([np.linalg.norm(group, axis=-1).mean(axis=0) for group in groups])
+        scaled: Floats = means * (sizes / np.maximum(np.linalg.norm(means, axis=-1), 1e-12))[..., None]
+        return scaled.astype(np.float32, copy=False)
 
     def of_pieces(self) -> list[Embedding]:
         """Return each piece as an embedding of its own; an empty list if the network saw the walk at once."""

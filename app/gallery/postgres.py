@@ -86,6 +86,10 @@ _ALSO: dict[int, tuple[str, ...]] = {
         *(f"ALTER TABLE denial ALTER COLUMN {column} SET STATISTICS 0" for column in _PRIVATE["denial"]),
     ),
     6: ("ALTER TABLE walk ALTER COLUMN measures SET STATISTICS 0",),
+    8: (
+        "ALTER TABLE embedding ALTER COLUMN pieces SET STORAGE EXTERNAL",
+        "ALTER TABLE embedding ALTER COLUMN pieces SET STATISTICS 0",
+    ),
 }
 """What a migration also needs here, by its number."""
 

@@ -147,4 +147,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # The views of a walk that has several (`app.types.Embedding.views`), side by side, as `vector` is.
+    ("ALTER TABLE embedding ADD COLUMN pieces BLOB",),
 )

@@ -147,7 +147,7 @@ class SqlGallery:
             return int(db.execute(query, (model_id,)).fetchone()[0])
 
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
-        query = "SELECT walk_id, model_id, frames, parts, channels, vector FROM embedding WHERE walk_id IN"
+        query = f"SELECT walk_id, {tables.EMBEDDING} FROM embedding WHERE walk_id IN"
         possible = [walk_id for walk_id in walk_ids if walk_id.bit_length() <= _LARGEST_ID]
         with self._file.reading() as db:
             stored = {row[0]: tables.embedding(row[1:]) for row in tables.rows_of(db, query, possible)}
@@ -596,6 +596,7 @@ class SqlGallery:
             parts=parts,
             channels=channels,
             vector=tables.numbers(embedding),
+            pieces=tables.views(embedding),
         )
 
     def _insert_denial(self, db: Connection, person_id: int, walk: NewWalk) -> int:
@@ -641,9 +642,7 @@ class SqlGallery:
             ) from error
 
     def _new_walk(self, db: Connection, walk: EnrolledWalk) -> NewWalk:
-        row = db.execute(
-            "SELECT model_id, frames, parts, channels, vector FROM embedding WHERE walk_id = ?", (walk.walk_id,)
-        ).fetchone()
+        row = db.execute(f"SELECT {tables.EMBEDDING} FROM embedding WHERE walk_id = ?", (walk.walk_id,)).fetchone()
         picture = db.execute("SELECT jpeg FROM thumbnail WHERE walk_id = ?", (walk.walk_id,)).fetchone()
         return NewWalk(
             tables.embedding(row),

@@ -37,6 +37,9 @@ WALKS = (
     "FROM walk JOIN embedding USING (walk_id)"
 )
 
+EMBEDDING = "model_id, frames, parts, channels, vector, pieces"
+"""The columns of an embedding."""
+
 _MOST_FRAMES = 250_000
 """More than any walk has: two hours. Its silhouettes would take a gigabyte."""
 
@@ -147,9 +150,13 @@ def _flat(details: T, most: int = 20) -> T:
 
 @_sound
 def embedding(row: Sequence[Any]) -> Embedding:
-    """Read the embedding of a walk."""
-    model_id, frames, parts, channels, vector = row
-    return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1))
+    """Read the embedding of a walk, with its views if `EMBEDDING` names the columns."""
+    model_id, frames, parts, channels, vector, *views = row
+    pieces = None
+    if views and views[0] is not None:
+        pieces = _vector(views[0], (-1, parts, channels))
+        _count(len(pieces), 2)
+    return Embedding(_vector(vector, (parts, channels)), _typed(model_id, str), _count(frames, 1), pieces)
 
 
 def is_recording(walk: Embedding, other: Floats) -> bool:
@@ -165,17 +172,23 @@ def numbers(embedding: Embedding) -> bytes:
     return embedding.parts.astype("<f4").tobytes()
 
 
+def views(embedding: Embedding) -> bytes | None:
+    """Return the views of a walk as they are stored; None where it has only one, which is the embedding itself."""
+    return embedding.views.astype("<f4").tobytes() if len(embedding.views) > 1 else None
+
+
 def key(embedding: Embedding) -> tuple[str, bytes]:
     """Return what is the same for two copies of one embedding."""
     return embedding.model_id, numbers(embedding)
 
 
-def _vector(content: Any, shape: tuple[int, int]) -> Floats:
-    parts, channels = (_count(size, 1) for size in shape)
+def _vector(content: Any, shape: tuple[int, ...]) -> Floats:
+    for size in shape[-2:]:
+        _count(size, 1)
     vector: Floats = np.frombuffer(_typed(content, bytes), "<f4").astype(np.float32, copy=False)
     if not np.abs(vector).max(initial=0) < LARGEST:  # nor is NaN
         raise ValueError("its numbers are not finite, or cannot be compared")
-    return vector.reshape(parts, channels)
+    return vector.reshape(shape)
 
 
 @_sound

@@ -2,8 +2,8 @@
 
 The file is a gzip of JSON lines: a ``header``, then each ``person`` followed by their ``walk`` lines and by a
 ``denial`` for each walk of which somebody said that it is not theirs, then an ``end`` with the counts, which shows that
-the file is whole. Version 1 had no denials, version 2 no measures of walks. Arrays are little-endian and in base64.
-Nothing in the file is code.
+the file is whole. Version 1 had no denials, version 2 no measures of walks, version 3 no views of walks. Arrays are
+little-endian and in base64. Nothing in the file is code.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from glob import escape
 from pathlib import Path
@@ -45,7 +46,7 @@ from app.types import Embedding, Floats, GaitSequence, Measure
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 _NOTE = ".export"  # the end of the name of a note that an export goes on
 _LONGEST_LINE = 1 << 28  # bytes; a walk of 1000 frames takes 6 million bytes
 
@@ -162,11 +163,14 @@ class _Walk(_Embedded):
     silhouettes: _Silhouettes | None
     thumbnail: Binary | None
     measures: tuple[Measure, ...] = ()
+    views: Binary | None = None
 
     @classmethod
     def of(cls, walk: NewWalk) -> _Walk:
+        views = walk.embedding.views
         return cls(
             **cls.facts(walk),
+            views=views.astype("<f4").tobytes() if len(views) > 1 else None,
             view=walk.view,
             seconds=walk.seconds,
             silhouettes=_Silhouettes.of(walk.silhouettes) if walk.silhouettes is not None else None,
@@ -177,8 +181,9 @@ class _Walk(_Embedded):
     def new_walk(self) -> NewWalk:
         if self.thumbnail is not None and not self.thumbnail.startswith(b"\xff\xd8\xff"):
             raise ValueError("the thumbnail is not a JPEG")
+        pieces = None if self.views is None else _floats(self.views, (-1, *self.shape))
         return NewWalk(
-            self.vectors(),
+            replace(self.vectors(), pieces=pieces),
             self.source,
             self.track_id,
             self.view,

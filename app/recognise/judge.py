@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 
 from app.errors import GalleryError, SettingsError
-from app.gallery.distances import Distances, Metric, distances_between, is_same_recording
+from app.gallery.distances import Distances, Metric, distances_between, is_same_recording, part_distances
 from app.gallery.store import EnrolledWalk, GalleryStore
 from app.recognise.adaptation import Shared, embeddings_around, middles, people_in
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
@@ -251,7 +251,7 @@ class Space:
         if self.centre is None:
             return distances_between(embeddings, embeddings, metric)
         moved = _around_sources(walks, embeddings, self.middles(None)[0])
-        distances = distances_between(moved, moved, metric)
+        distances = _of_means(moved, metric)
         if self.adapt:
             sources = np.array([walk.source for walk in walks])
             widening = np.array([self.sources[walk.source].widening for walk in walks])
@@ -263,8 +263,7 @@ class Space:
         shared = scene.shared()
         if self.centre is None or shared is None:
             return distances_between(scene.embeddings, scene.embeddings, metric)
-        moved = embeddings_around(scene.embeddings, self.middles(shared)[1])
-        return distances_between(moved, moved, metric)
+        return _of_means(embeddings_around(scene.embeddings, self.middles(shared)[1]), metric)
 
     def impostors(self, scene: Scene, metric: Metric) -> Distances:
         """Return the distances between walks of a scene that share a frame, so that they are of different people (n,).
@@ -499,6 +498,16 @@ class Judge:
             for decided, each, end in zip(matches[some], pieces, ends, strict=True):
                 found.append(agreement(decided, table[end - len(each) : end], people))
         return found
+
+
+def _of_means(walks: Sequence[Embedding], metric: Metric) -> Distances:
+    """Return the distances between whole walks, however many views each has (n, n).
+
+    Calibrated scores were learnt from them, so a video's people are held against the training's by them as well. The
+    more views two people have, the nearer the nearest of them are.
+    """
+    parts = np.stack([walk.parts for walk in walks])
+    return part_distances(parts, parts, metric)
 
 
 def _around_sources(

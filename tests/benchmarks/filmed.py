@@ -39,7 +39,7 @@ from app.lab.synthesis.casts import KINDS
 from app.recognise.judge import Decision, Judge
 from app.recognise.scores import scores_path
 from app.settings import GaitSettings, MatchSettings
-from app.types import Embedding, ModelCard, Track, VideoInfo
+from app.types import ModelCard, Track, VideoInfo
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
 from app.weights.checkpoints import HOME
 from app.weights.registry import gait_models
@@ -80,25 +80,23 @@ class Search:
     kinds: tuple[str, str]
 
 
-def video_of(casts: EmbeddedCasts, walks: Sequence[int], name: str, model_id: str) -> AnalysedVideo:
+def video_of(casts: EmbeddedCasts, walks: Sequence[int], name: str) -> AnalysedVideo:
     """Return the walks as if they had been found in one video, in which everybody is seen together."""
     found = []
     for number, index in enumerate(walks, 1):
         walk = casts.walks[index]
         track = Track(number, walk.track.frame_indices, walk.track.boxes, walk.track.scores)
-        embedding = Embedding(casts.features[index], model_id, len(walk.sequence))
-        found.append(AnalysedWalk(track, embedding, None, Path(name)))
+        found.append(AnalysedWalk(track, casts.embeddings[index], None, Path(name)))
     info = VideoInfo(Path(name), 640, 480, Fraction(25), 50)
     return AnalysedVideo(name, info, 50, (), tuple(found), Path(name))
 
 
-def enrolled(casts: EmbeddedCasts, walks: Sequence[int], model_id: str) -> SqliteGallery:
+def enrolled(casts: EmbeddedCasts, walks: Sequence[int]) -> SqliteGallery:
     """Return a gallery in memory with these walks; the caller closes it."""
     gallery = SqliteGallery(None)
     for index in walks:
-        walk = casts.walks[index]
-        embedding = Embedding(casts.features[index], model_id, len(walk.sequence))
-        gallery.enrol(str(walk.person), [NewWalk(embedding, casts.videos[index])], consent="drawn")
+        walk = NewWalk(casts.embeddings[index], casts.videos[index])
+        gallery.enrol(str(casts.walks[index].person), [walk], consent="drawn")
     return gallery
 
 
@@ -106,7 +104,7 @@ def searches(
     casts: EmbeddedCasts, way: Way, gallery: SqliteGallery, kind: str, probe: Sequence[int]
 ) -> Iterator[Search]:
     """Let the judge name the walks `probe` after a gallery that was filmed by such a `kind` of camera."""
-    video = video_of(casts, probe, casts.videos[probe[0]], way.card.model_id)
+    video = video_of(casts, probe, casts.videos[probe[0]])
     decisions: dict[int, Decision] = Judge.of(gallery, way.card, way.settings, [video]).decide_video(video)
     kinds = kind, KINDS[casts.walks[probe[0]].recording]
     known = {person.name for person in gallery.people()}
@@ -135,7 +133,7 @@ def everybody(casts: EmbeddedCasts, way: Way) -> list[Search]:
     recorded, found = places(casts), []
     for number, kind in enumerate(KINDS):
         known = [index for (_, recording), walks in recorded.items() if recording == number for index in walks]
-        with enrolled(casts, known, way.card.model_id) as gallery:
+        with enrolled(casts, known) as gallery:
             for (_, recording), walks in recorded.items():
                 if recording != number:
                     found += searches(casts, closed, gallery, kind, walks)
@@ -153,7 +151,7 @@ def episodes(casts: EmbeddedCasts, way: Way, draws: int = DRAWS) -> list[Search]
             for _ in range(draws):
                 chosen = rng.permutation(known)[: int(rng.integers(2, 6))].tolist()
                 walkers = rng.permutation(seen)[: int(rng.integers(1, 7))].tolist()
-                with enrolled(casts, chosen, way.card.model_id) as gallery:
+                with enrolled(casts, chosen) as gallery:
                     found += searches(casts, way, gallery, KINDS[first], walkers)
     return found
 

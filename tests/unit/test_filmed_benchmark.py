@@ -12,7 +12,7 @@ from app.lab.evaluation.calibrate import calibrate
 from app.lab.evaluation.casts import EmbeddedCasts
 from app.lab.synthesis.casts import CAST, KINDS, CastWalk
 from app.settings import MatchSettings
-from app.types import GaitSequence, ModelCard, Track
+from app.types import Embedding, GaitSequence, ModelCard, Track
 from tests.benchmarks import filmed
 
 CARD = ModelCard("gait", "invented", "weight-free", "Apache-2.0")
@@ -32,7 +32,7 @@ def casts_of(count: int, first: int, noise: float) -> EmbeddedCasts:
                 sequence = GaitSequence(frames, np.zeros((10, 64, 64), np.uint8), 12.0)
                 walks.append(CastWalk(cast, cast + place, recording, 0.0, track, sequence))
                 features.append(5 + camera + people[place] + rng.normal(0, noise, (2, 16)))
-    return EmbeddedCasts(walks, np.array(features, np.float32))
+    return EmbeddedCasts(walks, [Embedding(one, CARD.model_id, 10) for one in np.array(features, np.float32)])
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,9 @@ def walk(seed: int, keypoints: bool = False) -> NewWalk:
     random = np.random.default_rng(seed)
     joints = random.normal(100, 50, (3, 17, 3)).astype(np.float32) if keypoints else None
     pictures = random.integers(0, 256, (3, 64, 64)).astype(np.uint8)
+    parts, pieces = random.normal(size=(2, 8)).astype(np.float32), random.normal(size=(3, 2, 8)).astype(np.float32)
     return NewWalk(
-        Embedding(random.normal(size=(2, 8)).astype(np.float32), "gei", 30),
+        Embedding(parts, "gei", 30, pieces),
         f"yard{seed}.mp4",
         track_id=seed,
         seconds=1.5,
@@ -71,6 +72,8 @@ def test_everything_is_in_the_zip(service: GalleryService) -> None:
     assert whole.silhouettes.keypoints is not None
     rows = list(csv.reader(files["walks/1/embedding.csv"].decode().splitlines()))
     np.testing.assert_array_equal(np.array(rows, np.float32), whole.embedding.parts)
+    rows = list(csv.reader(files["walks/1/views.csv"].decode().splitlines()))
+    np.testing.assert_array_equal(np.array(rows, np.float32).reshape(3, 2, 8), whole.embedding.pieces)
     for index, silhouette in zip((4, 7, 900), whole.silhouettes.silhouettes, strict=True):
         picture = Picture.open(io.BytesIO(files[f"walks/1/silhouettes/{index:06d}.png"]))
         np.testing.assert_array_equal(np.asarray(picture), silhouette)

@@ -48,6 +48,60 @@ def test_equal_walks_are_at_zero_however_large() -> None:
     assert np.diag(part_distances(a, a)).max() < 1e-4
 
 
+def seen(*angles: float, size: float = 1.0) -> Embedding:
+    """A walk in pieces, each of which has one part that points at an angle, in degrees."""
+    turns = np.radians(angles)
+    pieces = size * np.stack([np.cos(turns), np.sin(turns)], 1)[:, None]
+    mean = pieces.mean(0)
+    return Embedding((size * mean / np.linalg.norm(mean)).astype(np.float32), "m", 9, pieces.astype(np.float32))
+
+
+def chord(angle: float) -> float:
+    return float(2 * np.sin(np.radians(angle) / 2))
+
+
+def test_walks_are_compared_where_they_are_seen_alike() -> None:
+    turning, straight = seen(0, 0, 90, 90), seen(0, 0)
+    # From the straight walk all views choose 0 degrees; all views of the turning one lie around 45.
+    assert distances_between([straight], [turning])[0, 0] == pytest.approx((chord(0) + chord(45)) / 2, abs=1e-6)
+    assert distances_between([turning], [turning])[0, 0] == pytest.approx(0, abs=1e-6)
+    assert distances_between([turning], [seen(90, 0)])[0, 0] == pytest.approx(0, abs=1e-6)
+    whole = Embedding(straight.parts, "m", 9)
+    assert distances_between([whole], [seen(20, 20)])[0, 0] == pytest.approx(chord(20), abs=1e-6)
+
+
+def test_views_have_their_size_and_the_metric_holds_for_them() -> None:
+    small, large = seen(0, 40), seen(10, 50, size=3)
+    apart = np.cos(np.radians(10))
+    assert distances_between([small], [large])[0, 0] == pytest.approx(np.sqrt(1 + 9 - 6 * apart), abs=1e-6)
+    assert distances_between([small], [large], "cosine")[0, 0] == pytest.approx(1 - apart, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_many_walks_in_views_are_as_each_pair_alone(metric: module.Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+
+    def walk(pieces: int) -> Embedding:
+        found = rng.normal(1, 1, (max(1, pieces), 3, 5)).astype(np.float32)
+        return Embedding(found.mean(0), "m", 9, found if pieces else None)
+
+    a, b = [walk(n) for n in (0, 1, 2, 7, 3)], [walk(n) for n in (4, 0, 9)]
+    together = distances_between(a, b, metric)
+    np.testing.assert_allclose(together, [[distances_between([x], [y], metric)[0, 0] for y in b] for x in a], rtol=1e-6)
+    np.testing.assert_allclose(together, distances_between(b, a, metric).T)
+    monkeypatch.setattr(module, "_BLOCK", 1)
+    np.testing.assert_allclose(together, distances_between(a, b, metric))
+
+
+def test_a_walk_of_many_pieces_has_four_views() -> None:
+    walk = seen(*range(0, 80, 10), size=2)
+    np.testing.assert_allclose(np.linalg.norm(walk.views, axis=2), 2, rtol=1e-6)
+    angles = np.degrees(np.arctan2(walk.views[:, 0, 1], walk.views[:, 0, 0]))
+    np.testing.assert_allclose(angles, [5, 25, 45, 65], atol=1e-4)
+    assert len(seen(0, 10, 20).views) == 3
+    assert len(Embedding(walk.parts, "m", 9).views) == 1
+
+
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2, 3\) and \(1, 2, 4\)"):
         part_distances(np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 4), np.float32))

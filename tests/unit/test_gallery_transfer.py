@@ -27,7 +27,8 @@ def person(gallery: SqliteGallery, name: str, seed: int, retain_days: int | None
     pictures = rng.integers(0, 256, (4, 64, 64)).astype(np.uint8)
     joints = rng.normal(size=(4, 17, 3)).astype(np.float32)
     full = NewWalk(
-        Embedding(rng.normal(size=(4, 8)).astype(np.float32), "m@1", 4), "a b.mp4", 3, "side", 0.1 + seed,
+        Embedding(*rng.normal(size=(1, 4, 8)).astype(np.float32), "m@1", 4, rng.normal(size=(6, 4, 8)).astype("f4")),
+        "a b.mp4", 3, "side", 0.1 + seed,
         GaitSequence(np.array([1, 2, 4, 9]), pictures, 30000 / 1001, joints), b"\xff\xd8\xff" + rng.bytes(50),
         measures=(Measure("stance share", "%", 100 / seed, None, 1), Measure("cadence", "1/min", 0.1 + seed, 0.3, 7)),
     )  # fmt: skip
@@ -84,6 +85,7 @@ def test_everything_comes_back_exactly(exported: Path, tmp_path: Path) -> None:
             ]
             for a, b in zip(ours[1], theirs[1], strict=True):
                 np.testing.assert_array_equal(a.embedding.parts, b.embedding.parts)
+                np.testing.assert_array_equal(a.embedding.views, b.embedding.views)
                 assert (a.embedding.model_id, a.embedding.frames) == (b.embedding.model_id, b.embedding.frames)
                 for name in ("source", "track_id", "view", "seconds", "added", "thumbnail", "measures"):
                     assert getattr(a, name) == getattr(b, name)

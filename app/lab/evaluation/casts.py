@@ -12,19 +12,24 @@ import numpy as np
 import app
 from app.errors import GalleryError
 from app.files import written_whole
-from app.lab.evaluation.embeddings import CACHE, parts_of
+from app.lab.evaluation.embeddings import CACHE
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.synthesis.casts import CastWalk, read_cast
 from app.stages import GaitModel
-from app.types import Floats
+from app.types import Embedding, Floats
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedCasts:
-    """Walks of casts, and their embeddings (n, P, C)."""
+    """Walks of casts, and their embeddings."""
 
     walks: list[CastWalk]
-    features: Floats
+    embeddings: list[Embedding]
+
+    @property
+    def features(self) -> Floats:
+        """The parts of the embeddings (n, P, C)."""
+        return np.stack([embedding.parts for embedding in self.embeddings])
 
     @property
     def videos(self) -> list[str]:
@@ -54,17 +59,33 @@ def embed_casts(
         raise GalleryError(f"Casts hold silhouettes and keypoints, and the gait model '{model.card.name}' needs more.")
     if not paths:
         raise GalleryError("There are no casts. Make some: python -m app walkers casts.")
-    walks, features = [], []
+    walks, embeddings = list[CastWalk](), list[Embedding]()
     for done, path in enumerate(paths, 1):
         digest = hashlib.sha256(repr(app.__version__).encode() + path.read_bytes()).hexdigest()[:32]
-        kept = (cache or CACHE) / model.card.model_id / f"{digest}.npy"
+        kept = (cache or CACHE) / model.card.model_id / f"{digest}.npz"
         of_cast = read_cast(path)
         if not kept.is_file():
-            parts = parts_of(model, [walk.sequence for walk in of_cast])
-            with written_whole(kept) as temporary:
-                np.save(temporary, parts)
+            found = model.embed([walk.sequence for walk in of_cast])
+            with written_whole(kept) as temporary, temporary.open("wb") as stream:
+                np.savez(
+                    stream,
+                    parts=np.stack([one.parts for one in found]),
+                    views=np.concatenate([one.views for one in found]),
+                    counts=np.array([0 if one.pieces is None else len(one.views) for one in found]),
+                )
         walks += of_cast
-        features.append(np.load(kept, allow_pickle=False))
+        embeddings += _kept(kept, of_cast, model.card.model_id)
         if progress is not None:
             progress(done, len(paths))
-    return EmbeddedCasts(walks, np.concatenate(features))
+    return EmbeddedCasts(walks, embeddings)
+
+
+def _kept(path: Path, walks: Sequence[CastWalk], model_id: str) -> list[Embedding]:
+    """Read the embeddings of a cast; ``counts`` are the views of each walk, 0 for one that was seen as a whole."""
+    with np.load(path, allow_pickle=False) as file:
+        parts, views, counts = file["parts"], file["views"], file["counts"]
+    ends = np.cumsum(np.maximum(counts, 1))
+    return [
+        Embedding(one, model_id, len(walk.sequence), views[end - count : end] if count else None)
+        for one, walk, count, end in zip(parts, walks, counts.tolist(), ends.tolist(), strict=True)
+    ]
