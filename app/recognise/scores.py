@@ -224,27 +224,29 @@ def find_scores(card: ModelCard, metric: Metric, gallery: Path | None = None) ->
     Raises:
         GalleryError: a file of scores holds something else.
     """
-    return scores_among([scores_path(file) for file in (gallery, card.file) if file], card.model_id, metric)
-
-
-def scores_among(paths: Iterable[Path], model_id: str, metric: Metric) -> ScoreModel | None:
-    """Return the first of these scores that are a gait model's and a metric's; None where there are none.
-
-    Raises:
-        GalleryError: a file of scores holds something else.
-    """
-    for path in paths:
-        if not path.is_file():
+    for file in (gallery, card.file):
+        path = scores_path(file) if file is not None else None
+        if path is None or not path.is_file():
             continue
         found = read_scores(path)
-        if (found.model_id, found.metric) == (model_id, metric):
+        if (found.model_id, found.metric) == (card.model_id, metric):
             return found
         logger.info(
             "%s was fitted to distances of %s (%s) and is not used for %s (%s).",
             path,
             found.model_id,
             found.metric,
-            model_id,
+            card.model_id,
             metric,
         )
     return None
+
+
+def scores_among(paths: Iterable[Path], model_id: str, metric: Metric) -> ScoreModel | None:
+    """Return the first scores in these files that are a gait model's and a metric's; None where there are none.
+
+    Raises:
+        GalleryError: a file of scores holds something else.
+    """
+    found = (read_scores(path) for path in paths if path.is_file())
+    return next((one for one in found if (one.model_id, one.metric) == (model_id, metric)), None)
