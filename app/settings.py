@@ -243,7 +243,7 @@ class MatchSettings:
     """Comparing walks."""
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
-    """The distance between two parts of embeddings. The distance between walks is its mean over the parts."""
+    """The distance between two parts of embeddings. The distance between embeddings is its mean over the parts."""
     threshold: Amount | None = None
     """Largest distance at which two walks count as the same person's. None: it is derived from the run (see
     `app.recognise.calibration`)."""
