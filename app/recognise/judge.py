@@ -245,13 +245,16 @@ class Space:
         return [replace(one, parts=(one.parts + moved).astype(np.float32), pieces=None) for one in embeddings]
 
     def gallery_distances(
-        self, walks: Sequence[EnrolledWalk], embeddings: Sequence[Embedding], metric: Metric
+        self, walks: Sequence[EnrolledWalk], embeddings: Sequence[Embedding], metric: Metric, *, whole: bool = False
     ) -> Distances:
-        """Return the distances between walks of the gallery (n, n)."""
+        """Return the distances between walks of the gallery (n, n): as walks are named, or those of `whole` walks.
+
+        Calibrated scores are held against those of whole walks (`_of_means`).
+        """
         if self.centre is None:
             return distances_between(embeddings, embeddings, metric)
         moved = _around_sources(walks, embeddings, self.middles(None)[0])
-        distances = _of_means(moved, metric)
+        distances = _of_means(moved, metric) if whole else distances_between(moved, moved, metric)
         if self.adapt:
             sources = np.array([walk.source for walk in walks])
             widening = np.array([self.sources[walk.source].widening for walk in walks])
@@ -310,7 +313,7 @@ class Learnt:
         embeddings = gallery.embeddings([walk.walk_id for walk in walks])
         owners = np.array([walk.person_id for walk in walks])
         space = Space.of(scores, settings, people=len(np.unique(owners))).knowing(walks, embeddings)
-        distances = space.gallery_distances(walks, embeddings, settings.metric)
+        distances = space.gallery_distances(walks, embeddings, settings.metric, whole=True)
         pairs = np.triu(np.ones(distances.shape, np.bool_), 1)
         same = owners[:, None] == owners
         return cls(scores, space, distances[pairs & ~same], distances[pairs & same], len(walks))

@@ -75,3 +75,22 @@ def test_walks_are_compared_as_those_that_are_to_be_named(tmp_path: Path) -> Non
         decisions = judge.decide(videos[1], tracks)
     said = [decision.match.distance for decision in decisions if decision.match]
     assert said == pytest.approx([one.own for one in found[1::2]], rel=0.2)
+
+
+def test_the_views_of_walks_are_compared_as_those_that_are_to_be_named(tmp_path: Path) -> None:
+    scores = replace(gei_scores(tmp_path), model_id="m", centre=tuple(map(tuple, CENTRE.tolist())))
+    match, rng = MatchSettings(), np.random.default_rng(0)
+    with SqliteGallery(None) as gallery:
+        for name, parts in zip("AB", filmed(range(2), 1, 0.3, 2.0), strict=True):
+            pieces = [(parts + rng.normal(0, 1, (3, *parts.shape))).astype(np.float32) for _ in range(2)]
+            walks = [NewWalk(Embedding(each.mean(0), "m", 9, each), f"{n}.mp4") for n, each in enumerate(pieces)]
+            gallery.enrol(name, walks, consent="yes")
+        walks_of_both = gallery.walks()
+        embeddings = gallery.embeddings([walk.walk_id for walk in walks_of_both])
+        space = Learnt.of_model(gallery, "m", match, scores).space
+        views, whole = (
+            space.gallery_distances(walks_of_both, embeddings, match.metric, whole=is_whole)[0, 1]
+            for is_whole in (False, True)
+        )
+        assert views != pytest.approx(whole, rel=0.02)
+        assert standings(gallery, "A", match, lambda _: scores)[0].own == pytest.approx(views)
