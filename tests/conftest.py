@@ -6,9 +6,11 @@ import gc
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,10 +69,17 @@ def parity() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def milvus_lite() -> None:
-    """Skip where there is no Milvus for tests."""
+def milvus_lite() -> Iterator[None]:
+    """Skip where there is no Milvus for tests.
+
+    It makes an index at once, but pymilvus sleeps for half a second before it looks; here for a hundredth.
+    """
     if find_spec("pymilvus") is None or find_spec("milvus_lite") is None:
         pytest.skip('needs pymilvus and milvus-lite: pip install -e ".[milvus]" milvus-lite')
+    brief = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 50))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pymilvus.client.grpc_handler.time", brief)
+        yield
 
 
 @pytest.fixture(scope="session")
