@@ -73,7 +73,7 @@ def test_somebody_unknown_although_near_has_a_reason() -> None:
 
 def test_the_rule_stands_above_the_tables() -> None:
     text = shown(None, video("street.mp4", 0.9), video("yard.mp4", 0.9))
-    assert text.count("Threshold: 0.6.") == 1
+    assert text.count("Threshold: 0.600.") == 1
     assert "Closed set" not in text
     nothing_compared = {"threshold": None, "candidates": [], "distance": None}
     text = shown(None, video("street.mp4", None, None, **nothing_compared))
