@@ -82,7 +82,7 @@ def distances_between(a: Sequence[Embedding], b: Sequence[Embedding], metric: Me
             f"Embeddings of different models cannot be compared: {names}. "
             "Embed the gallery and the probes again with one gait model."
         )
-    if all(e.pieces is None for e in (*a, *b)):
+    if all(e.pieces is None or len(e.pieces) == 1 for e in (*a, *b)):
         return part_distances(np.stack([e.parts for e in a]), np.stack([e.parts for e in b]), metric)
     columns = _Views.of(b)
     rows = max(1, _BLOCK // max(1, columns.vectors[..., 0].size))
