@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import CheckpointError, SettingsError
 from app.gait.fusion import Fusion
-from app.gallery.distances import distances_between
+from app.gallery.distances import part_distances
 from app.settings import GaitSettings
 from app.types import GaitSequence
 from app.weights.checkpoints import CheckpointFile
@@ -32,7 +32,7 @@ def fusion(folder: Path) -> Fusion:
 def test_a_distance_is_the_mean_over_the_parts_of_all(folder: Path) -> None:
     model, walks = fusion(folder), [walk(30), walk(40, 1)]
     one_walk, other_walk = model.embed(walks)
-    together = distances_between([one_walk], [other_walk])[0, 0]
+    together = part_distances(one_walk.parts[None], other_walk.parts[None])[0, 0]
     alone, count = 0.0, 0
     for member in model.members:
         one, other = (each.parts / np.linalg.norm(each.parts, axis=1, keepdims=True) for each in member.embed(walks))
