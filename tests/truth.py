@@ -26,6 +26,13 @@ def person_of(track: TrackReport, truth: dict[int, dict[int, Floats]]) -> int | 
     votes: Counter[int | None] = Counter()
     for index, box in zip(track.frames, np.asarray(track.boxes, np.float32), strict=True):
         if people := truth.get(index):
-            shares = iou(box[None], np.stack(list(people.values())))[0]
-            votes[list(people)[int(shares.argmax())] if shares.max() >= 0.5 else None] += 1
+            votes[person_at(box, people)] += 1
     return votes.most_common(1)[0][0] if votes else None
+
+
+def person_at(box: Floats, people: dict[int, Floats]) -> int | None:
+    """The person whose true box a box covers best, None where it covers nobody's (IoU 0.5)."""
+    if not people:
+        return None
+    shares = iou(box[None], np.stack(list(people.values())))[0]
+    return list(people)[int(shares.argmax())] if shares.max() >= 0.5 else None

@@ -22,7 +22,7 @@ person.json            the name, earlier names, the note on consent, since when 
 walks/N/walk.json      a walk: the name of its video, the track, the length, when it was added, the gait network, what
                        was measured of it, and of how many others somebody said that this walk is not theirs
 walks/N/embedding.csv  the numbers by which the walk is recognised; a line for each part of the body
-walks/N/views.csv      the same at up to four times of the walk, one after the other
+walks/N/views.csv      the same for up to four parts of a longer walk, one after the other
 walks/N/picture.jpg    a picture of the walk
 walks/N/silhouettes/   the silhouettes of the walk, by the number of the frame
 walks/N/keypoints.csv  joints of the body: frame, joint, x and y in pixels, and how sure each is

@@ -174,7 +174,8 @@ def numbers(embedding: Embedding) -> bytes:
 
 def views(embedding: Embedding) -> bytes | None:
     """Return the views of a walk as they are stored; None where it has only one, which is the embedding itself."""
-    return embedding.views.astype("<f4").tobytes() if len(embedding.views) > 1 else None
+    several = embedding.views
+    return several.astype("<f4").tobytes() if len(several) > 1 else None
 
 
 def key(embedding: Embedding) -> tuple[str, bytes]:

@@ -40,6 +40,7 @@ from pydantic import ValidationError as Invalid
 
 from app.errors import GalleryError, OutputError
 from app.files import explained, need_file, written_whole
+from app.gallery import tables
 from app.gallery.store import GalleryStore, NewWalk, Person, Record, name_key
 from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence, Measure
@@ -167,10 +168,9 @@ class _Walk(_Embedded):
 
     @classmethod
     def of(cls, walk: NewWalk) -> _Walk:
-        views = walk.embedding.views
         return cls(
             **cls.facts(walk),
-            views=views.astype("<f4").tobytes() if len(views) > 1 else None,
+            views=tables.views(walk.embedding),
             view=walk.view,
             seconds=walk.seconds,
             silhouettes=_Silhouettes.of(walk.silhouettes) if walk.silhouettes is not None else None,

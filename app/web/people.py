@@ -610,11 +610,9 @@ class People:
         from app.weights.checkpoints import checkpoint_roots
 
         settings = Settings.load(self._options.config, self._options.assignments)
-        reports = [report for result in self._results() if (report := result.report()) is not None]
-        files = {Path(file) for report in reports if "gait" in report.models and (file := report.models["gait"].file)}
         roots = checkpoint_roots(settings.checkpoints)
         with self.gallery() as store:
-            beside = [scores_path(file) for file in [*([store.path] if store.path else []), *sorted(files)]]
+            beside = [scores_path(file) for file in (store.path, settings.gait.checkpoint) if file is not None]
             paths = [*beside, *(path for root in roots for path in sorted(root.rglob("*.scores.json")))]
             name = self.get(store, person_id).name
             return standings(

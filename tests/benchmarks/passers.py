@@ -2,8 +2,8 @@
 
 The four people of `aio_gallery` and `aio_probe3` are few. `vtest` (PETS 2009: a raised camera, people about 50 px high,
 10 frames/s) and `TUD-Stadtmitte` (a street seen from the side) show more. In `vtest` people leave and come back, and
-its ground truth gives them a new number each time: `SAME` says who is who, as their clothes and faces show. That leaves
-ten people there.
+its ground truth gives them a new number each time: `SAME` says who is who, as far as clothes, hair and build show it at
+that size. That leaves ten people there.
 
 **Pieces**: each walk is cut into pieces, and each piece looks for its person among one random piece of everybody else
 and one of the same person from another moment. Printed are rank-1, with 95 % intervals over people, and the equal error
@@ -39,7 +39,6 @@ from app.runs.compare import compare_walks
 from app.runs.videos import walks_of
 from app.settings import GaitSettings, Settings
 from app.stages import GaitModel, Run
-from app.track.bytetrack import iou
 from app.types import Embedding, Floats, GaitSequence, Ints
 from app.walks.analyse import analyse
 from app.walks.archive import read_walks
@@ -47,7 +46,7 @@ from app.weights.checkpoints import HOME
 from app.weights.registry import gait_models
 from tests.benchmarks.accuracy import Followed
 from tests.benchmarks.bootstrap import bootstrap
-from tests.truth import boxes_of
+from tests.truth import boxes_of, person_at
 
 SAME = {13: 2, 5: 9, 8: 14, 15: 14, 18: 14, 10: 6, 11: 3, 12: 4, 19: 1}
 """People of `vtest` who come back, and the number that they had or get at another time."""
@@ -110,14 +109,6 @@ def truth_of(video: Path, first: int = 0) -> dict[int, dict[int, Floats]]:
     }
 
 
-def person_at(box: Floats, truth: dict[int, Floats]) -> int | None:
-    """The person whose true box a box covers (IoU 0.5)."""
-    if not truth:
-        return None
-    shares = iou(box[None], np.stack(list(truth.values())))[0]
-    return list(truth)[int(shares.argmax())] if shares.max() >= 0.5 else None
-
-
 def judged(pieces: Pieces, features: Floats, apart: float) -> tuple[list[float], float]:
     """Return how often each person's pieces find them, and the equal error rate of all pairs."""
     embeddings = [Embedding(one, "judged", 1) for one in features]
@@ -151,7 +142,7 @@ def features_of(model: GaitModel, walks: list[GaitSequence]) -> Floats:
 
 
 def named(video: Path, settings: Mapping[str, Any]) -> Counter[str]:
-    """Let the program name the people of each part of a clip after each other part; return how often which end."""
+    """Let the program name the people of each part of a clip after each other part, and count how that ends."""
     parts = []
     for number in range(PARTS):
         start = number * SECONDS
@@ -165,8 +156,8 @@ def named(video: Path, settings: Mapping[str, Any]) -> Counter[str]:
         known = set(followed.known().values())
         for person, verdict, track in followed.judged(1):
             if verdict != "unusable":
-                end = verdict if person in known or track.identity is None else "stranger named"
-                ends[end + (", doubtful" if track.identity and track.sureness.doubtful else "")] += 1
+                verdict = verdict if person in known or track.identity is None else "stranger named"
+                ends[verdict + (", doubtful" if track.identity and track.sureness.doubtful else "")] += 1
     return ends
 
 
