@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,6 +128,7 @@ def consent(
 ) -> None:
     """Change what a person agrees to, or until when they are kept."""
     from app.errors import GalleryError
+    from app.gallery.store import kept_until
 
     if note is None and retain_days is None and not no_limit:
         raise GalleryError("Give a note on the consent, --retain-days or --no-limit.")
@@ -137,7 +138,7 @@ def consent(
         person = gallery.store.person(name)
         expires = person.expires
         if retain_days is not None:
-            expires = datetime.now(timezone.utc) + timedelta(days=retain_days)
+            expires = kept_until(retain_days, datetime.now(timezone.utc))
         elif no_limit:
             expires = None
         gallery.set_consent(person.name, person.consent if note is None else note, expires)
@@ -348,10 +349,9 @@ def re_embed(
     say(f"Embedded {counted(done, 'walk')} with {model.card.model_id}.")
     if lacking:
         what = "silhouettes with keypoints" if model.card.keypoints else "silhouettes"
-        numbers = _numbers(lacking)
         say(
-            f"{counted(len(lacking), 'walk')} without {what} stay as they are and are not compared with that model: "
-            f"{numbers}. Enrol them again with --keep-silhouettes.",
+            f"Not embedded, and not compared with that model, for want of {what}: walk {_numbers(lacking)}. "
+            "To change that, enrol again with --keep-silhouettes.",
             "yellow",
         )
 

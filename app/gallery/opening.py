@@ -16,8 +16,18 @@ Place: TypeAlias = "str | Path"
 
 
 def is_address(place: Place) -> bool:
-    """Whether this is the address of a database server, not the path of a file."""
-    return str(place).startswith(("postgresql://", "postgres://"))
+    """Whether this is the address of a database server, not the path of a file.
+
+    Raises:
+        GalleryError: it is an address, but none of PostgreSQL; as a path it would make folders of its parts.
+    """
+    if re.match(r"postgres(ql)?://", str(place)):
+        return True
+    if isinstance(place, str) and "://" in place:
+        raise GalleryError(
+            f"A gallery cannot be kept at {place.partition(':')[0]}://. Give a file, or postgresql://USER@HOST/DATABASE."
+        )
+    return False
 
 
 def shown(place: Place) -> str:

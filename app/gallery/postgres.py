@@ -155,8 +155,10 @@ class PostgresDatabase:
         self.name = "in PostgreSQL"
         with self._translated():
             parts = conninfo_to_dict(address)
-            self.name = f"{parts.get('dbname') or ''} on {parts.get('host') or 'this machine'}"
+            host = parts.get("host") or "this machine"
+            self.name = f"{parts.get('dbname') or ''} on {host}".strip()
             self._connection = self._connect()
+            self.name = f"{self._connection.info.dbname} on {host}"
         try:
             self._migrate(create)
             with self.reading() as db:
@@ -320,7 +322,9 @@ class PostgresDatabase:
                 "the server is read-only, e.g. a replica. Give the address of the primary", error
             ) from error
         except psycopg.OperationalError as error:
-            raise self._unusable("the server cannot be reached. Check the address and that it runs", error) from error
+            raise self._unusable(
+                "there is no connection. Check the address, and that the server runs", error
+            ) from error
         except psycopg.ProgrammingError as error:
             if error.sqlstate is None:  # the address is none
                 raise self._unusable(

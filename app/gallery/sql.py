@@ -24,6 +24,7 @@ from app.gallery.distances import Metric
 from app.gallery.redaction import Redaction
 from app.gallery.store import (
     JSON,
+    LONGEST_RETENTION,
     STRANGER,
     Denial,
     EnrolledWalk,
@@ -35,13 +36,11 @@ from app.gallery.store import (
     Record,
     clean_name,
     composed,
+    kept_until,
 )
 from app.progress import Progress, Silent
 from app.stages import GaitModel
 from app.types import Embedding, GaitSequence, Measure
-
-LONGEST_RETENTION = 36525
-"""The most days that somebody can be kept: a century."""
 
 Self = TypeVar("Self", bound="SqlGallery")
 
@@ -163,9 +162,8 @@ class SqlGallery:
         consent = as_text(consent.strip())
         if not consent:
             raise GalleryError(f"What has {name} agreed to? Give a note on their consent.")
-        if retain_days is not None and not 1 <= retain_days <= LONGEST_RETENTION:
-            raise GalleryError(f"Nobody can be kept for {retain_days} days: give 1 to {LONGEST_RETENTION} days.")
-        expires = tables.time_text(now + timedelta(days=retain_days)) if retain_days is not None else None
+        until = kept_until(retain_days, now)
+        expires = tables.time_text(until) if until is not None else None
         with self._file.writing() as db:
             known = tables.find_person(db, name)
             if known is None:
@@ -223,7 +221,7 @@ class SqlGallery:
                 return
             other = tables.find_person(db, new)
             if other is not None and other.person_id != person.person_id:
-                raise GalleryError(f"There is a '{other.name}' already. If they are one person, merge them.")
+                raise GalleryError(f"Somebody is called '{other.name}' already. If they are one person, merge them.")
             db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
             db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, person.name))
             tables.log(db, "rename", name=person.name, new=new)
@@ -280,7 +278,7 @@ class SqlGallery:
                 raise GalleryError(f"{merge.kept.name} is not in {self._name} any more, so nobody can be taken apart.")
             kept, taken = tables.person(row), tables.find_person(db, merged.name)
             if taken is not None:
-                raise GalleryError(f"There is a '{taken.name}' again. Rename that person first.")
+                raise GalleryError(f"Somebody is called '{taken.name}' again. Rename that person first.")
             expires = tables.time_text(merged.expires) if merged.expires is not None else None
             db.insert(
                 "person",
@@ -443,7 +441,7 @@ class SqlGallery:
         only = f"WHERE event IN ({', '.join('?' * len(events))})" if events else ""
         with self._file.reading() as db:
             query = f"SELECT * FROM event {only} ORDER BY event_id DESC"
-            most = f" LIMIT {int(limit)}" if limit is not None else ""
+            most = f" LIMIT {min(limit, 2**_LARGEST_ID - 1)}" if limit is not None else ""
             return [tables.event(row) for row in db.execute(query + most, events)]
 
     def first_use(self) -> datetime | None:
@@ -481,7 +479,7 @@ class SqlGallery:
                 known = tables.find_person(db, name)
                 if known and not merge:
                     raise GalleryError(
-                        f"There is a '{known.name}' already. With --merge, people of one name are the same person; "
+                        f"Somebody is called '{known.name}' already. With --merge, people of one name are one person; "
                         "otherwise rename one of them first."
                     )
                 if known:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -19,6 +20,8 @@ from app.types import Embedding, GaitSequence, Measure
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 STRANGER = "stranger-{:04d}"
 """What a stranger is called who has a number."""
+LONGEST_RETENTION = 36525
+"""The most days that somebody can be kept: a century."""
 LONGEST_NAME = 100
 """Characters of a person's name."""
 
@@ -412,15 +415,28 @@ class GalleryStore(Protocol):
         ...
 
 
+def kept_until(days: int | None, now: datetime) -> datetime | None:
+    """Return when somebody is forgotten who is kept for so many days from `now` on; None for no limit.
+
+    Raises:
+        GalleryError: nobody can be kept for so many days.
+    """
+    if days is None:
+        return None
+    if not 1 <= days <= LONGEST_RETENTION:
+        raise GalleryError(f"Nobody can be kept for {days} days: give 1 to {LONGEST_RETENTION} days.")
+    return now + timedelta(days=days)
+
+
 def clean_name(name: str) -> str:
     """Return the name without needless blanks, in Unicode's composed form.
 
     Raises:
-        GalleryError: it is empty, too long, has characters that cannot be printed, or is the word for strangers.
+        GalleryError: it is empty, too long, has characters that cannot be printed, or is what strangers are called.
     """
     cleaned = composed(name)
-    if cleaned.casefold() == "unknown":
-        raise GalleryError(f"Nobody can be called '{cleaned}', because results call strangers that. Give another name.")
+    if re.fullmatch(r"unknown|stranger-\d+", cleaned.casefold()):
+        raise GalleryError(f"Nobody can be called '{cleaned}', because strangers are called that. Give another name.")
     if not cleaned or len(cleaned) > LONGEST_NAME or not cleaned.isprintable():
         raise GalleryError(f"{name[:LONGEST_NAME]!r} cannot be a name: give 1 to {LONGEST_NAME} printable characters.")
     return cleaned

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from app.errors import GalleryError
-from app.gallery.store import Event, GalleryStore, Person, clean_name, name_key
+from app.gallery.store import Event, GalleryStore, Person, clean_name, kept_until, name_key
 
 SEEN = ("named", "renamed", "left")
 """Events of a watch that tell who was seen."""
@@ -53,7 +53,7 @@ class Strangers:
         if present is None and not consent.strip():
             raise GalleryError(f"What has {name} agreed to? Nobody is enrolled without a note on their consent.")
         now = datetime.now(timezone.utc)
-        expires = now + timedelta(days=retain_days) if retain_days is not None else None
+        expires = kept_until(retain_days, now)
         person = replace(known, name=name, consent=consent.strip(), enrolled=now, expires=expires)
         self.gallery.restore([record._replace(person=person)], merge=True)
         self.gallery.add_former_names(name, [known.name, *self.store.former_names(known.name)])

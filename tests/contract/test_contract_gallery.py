@@ -293,7 +293,7 @@ class TestGallery:
         gallery.enrol("Ben", [walk(2)], consent="yes")
         merge = gallery.merge("Anna", "Ben")
         gallery.enrol("anna", [walk(3)], consent="yes")
-        with pytest.raises(GalleryError, match="There is a 'anna' again"):
+        with pytest.raises(GalleryError, match="Somebody is called 'anna' again"):
             gallery.undo_merge(merge)
         gallery.forget("Ben")
         gallery.forget("anna")

@@ -21,6 +21,7 @@ import pytest
 
 import app.gallery.sqlite as database
 from app.errors import GalleryError, OutputError
+from app.gallery.opening import exists, open_store, open_strangers
 from app.gallery.schema import MIGRATIONS
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
@@ -370,8 +371,8 @@ def test_two_of_an_older_file_who_differ_in_case_are_told_apart(gallery: SqliteG
     assert [gallery.person(name).name for name in ("anna", "Anna", "ANNA")] == ["anna", "Anna", "anna"]
 
 
-@pytest.mark.parametrize("name", ["unknown", " Unknown ", "UNKNOWN"])
-def test_nobody_is_called_unknown(gallery: SqliteGallery, name: str) -> None:
+@pytest.mark.parametrize("name", ["unknown", " Unknown ", "UNKNOWN", "stranger-0042", "Stranger-7"])
+def test_nobody_is_called_what_strangers_are_called(gallery: SqliteGallery, name: str) -> None:
     gallery.enrol("Anna", [walk(1)], consent="yes")
     (record,) = gallery.records()
     with pytest.raises(GalleryError, match="Nobody can be called"):
@@ -380,6 +381,15 @@ def test_nobody_is_called_unknown(gallery: SqliteGallery, name: str) -> None:
         gallery.rename("Anna", name)
     with pytest.raises(GalleryError, match="Nobody can be called"):
         gallery.restore([record._replace(person=replace(record.person, name=name))])
+
+
+@pytest.mark.parametrize("address", ["mysql://host/people", "Postgresql://host/people", "https://host/people.db"])
+def test_an_address_of_another_kind_is_no_folder(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for open_it in (open_store, open_strangers, exists):
+        with pytest.raises(GalleryError, match=r"kept at \w+://. Give a file, or postgresql://"):
+            open_it(address)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gallery_that_is_not_there(path: Path) -> None:

@@ -150,7 +150,7 @@ def test_the_bin_follows_who_is_forgotten_elsewhere_and_empties_itself() -> None
 def test_what_cannot_be_done_says_why(client: TestClient, tmp_path: Path) -> None:
     anna, ben, _ = (person["person_id"] for person in client.get("/api/people").json())
     for method, path, content, status, why in (
-        ("PATCH", f"/api/people/{anna}", {"name": "Ben"}, 422, "There is a 'Ben' already"),
+        ("PATCH", f"/api/people/{anna}", {"name": "Ben"}, 422, "Somebody is called 'Ben' already"),
         ("PATCH", f"/api/people/{anna}", {"name": ""}, 422, "at least 1 character"),
         ("PATCH", f"/api/people/{anna}", {}, 422, "required"),
         ("PATCH", "/api/people/99", {"name": "Zoe"}, 404, "not there any more"),
