@@ -179,7 +179,11 @@ def validated(
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise error(f"{where}: '{place}' is missing.") from problem
-        if not place and not isinstance(content, Mapping):
-            raise error(f"{where} must hold lines such as 'name: value', not {reprlib.repr(content)}.") from problem
+        if first["type"] in ("dataclass_type", "dict_type", "mapping_type", "model_type"):
+            place = f": {place!r}" if place else ""
+            shown = reprlib.repr(first["input"])
+            raise error(f"{where}{place} must hold lines such as 'name: value', not {shown}.") from problem
         where = given.get(place.partition(".")[0], where)
-        raise error(f"{where}: {f'{place!r} cannot be used: ' if place else ''}{first['msg']}.") from problem
+        raise error(
+            f"{where}{f': {place!r}' if place else ''} cannot be used: {first['msg'].removeprefix('Value error, ')}."
+        ) from problem

@@ -198,6 +198,12 @@ class TestEmbeddings:
         assert len(model.lengths) == count
         assert [score.metrics for score in without.scores] == [score.metrics for score in found.scores]
 
+    def test_one_person_alone_is_no_gallery(self, data: Path, tmp_path: Path) -> None:
+        for other in sorted(data.iterdir())[1:]:
+            shutil.rmtree(other)
+        with pytest.raises(DataSetError, match="shows one person only, as whom every walk is named"):
+            evaluate(GaitEnergyImage(), data, "casia-b", cache=tmp_path / "cache")
+
     def test_nothing_that_can_be_read_is_an_error(self, data: Path, tmp_path: Path) -> None:
         for file in walk_files(data):
             file.path.write_bytes(b"no pickle")

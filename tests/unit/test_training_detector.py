@@ -263,7 +263,7 @@ def test_training_learns_and_its_export_finds_what_torch_finds(photos: Path, mon
 
 def test_a_run_from_photographs_to_a_network(photos: Path) -> None:
     settings = settings_of(photos, precision="32-true")
-    with pytest.raises(SettingsError, match="Train it first"):
+    with pytest.raises(SettingsError, match="Train the person detector first"):
         training.load(settings)
     network = training.train(settings)
     kept = training.load(settings).state_dict()

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from app.errors import OutputError, SettingsError
 
 pytest.importorskip("lightning")
 
+from app.lab.training.body import BodyTrainSettings
+from app.lab.training.detector import DetectorTrainSettings
+from app.lab.training.disentangled import DisentangledTrainSettings
 from app.lab.training.engine import Task, fit, load_trained
+from app.lab.training.gait.settings import EmbeddedGaitSettings
+from app.lab.training.joints import JointsTrainSettings
+from app.lab.training.segmenter import PersonTrainSettings
 from app.lab.training.settings import TrainSettings, read_config
 
 pytestmark = [
@@ -207,6 +213,9 @@ def test_settings_come_from_a_file_and_assignments(tmp_path: Path) -> None:
     [
         ("stepps: 5", "no setting 'stepps'.*Did you mean 'steps'"),
         ("size: large", "'size' cannot be used"),
+        ("steps: 0", "'steps' cannot be used"),
+        ("save_every: 0", "'save_every' cannot be used"),
+        ("rate: .nan", "'rate' cannot be used"),
         ("precision: 8", "'precision' cannot be used"),
         ("[", "is not YAML"),
     ],
@@ -222,6 +231,28 @@ def test_settings_that_cannot_be_used_are_named(tmp_path: Path, line: str, compl
         read_config(path, Sized, [assignment])
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("body", BodyTrainSettings),
+        ("detector", DetectorTrainSettings),
+        ("disentangled", DisentangledTrainSettings),
+        ("gait", EmbeddedGaitSettings),
+        ("joints", JointsTrainSettings),
+        ("person", PersonTrainSettings),
+    ],
+)
+def test_no_number_of_a_training_is_negative(name: str, kind: type[TrainSettings]) -> None:
+    given = [f"photos={name}"] if name in ("detector", "person") else []
+    settings = read_config(None, kind, given, name)
+    values = {each.name: getattr(settings, each.name) for each in fields(kind)}
+    numbers = [key for key, value in values.items() if type(value) in (int, float)]
+    assert {"steps", "rate", "workers"} < set(numbers)
+    for key in numbers:
+        with pytest.raises(SettingsError, match=f"'{key}' cannot be used"):
+            read_config(None, kind, [*given, f"{key}=-1"], name)
+
+
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("out: a\nbatch: 2\nrate: 0.1\n")
@@ -233,9 +264,11 @@ def test_weights_of_another_network_are_refused(settings: TrainSettings) -> None
     settings.out.mkdir()
     torch.save({**nn.Linear(4, 1).state_dict(), "classifier.weight": torch.zeros(1)}, settings.out / "network.pt")
     assert not load_trained(nn.Linear(4, 1), settings.out, "line").training
-    for other, out in ((nn.Linear(3, 1), settings.out), (nn.LSTM(4, 1), settings.out), (nn.Linear(4, 1), Path("no"))):
+    for other in (nn.Linear(3, 1), nn.LSTM(4, 1)):
         with pytest.raises(SettingsError, match=r"does not hold the line .*Train it first"):
-            load_trained(other, out, "line")
+            load_trained(other, settings.out, "line")
+    with pytest.raises(SettingsError, match=r"^There is no no.network\.pt\. Train the line first"):
+        load_trained(nn.Linear(4, 1), Path("no"), "line")
 
 
 def test_a_full_disk_loses_no_checkpoint(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:

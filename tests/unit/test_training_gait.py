@@ -323,7 +323,7 @@ def test_the_export_is_the_network(small: EmbeddedGaitSettings, tmp_path: Path) 
     from app.weights.checkpoints import CheckpointFile
 
     settings = replace(small, piece=None).trainer_settings()
-    with pytest.raises(SettingsError, match="Train it first"):
+    with pytest.raises(SettingsError, match="Train the gait network first"):
         export_trained(settings, tmp_path / "gait.onnx")
     torch.manual_seed(0)
     settings.out.mkdir(exist_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ pytest.importorskip("lightning", reason="needs the extra [train]")
 
 from app.body.observed import features, resampled
 from app.body.skeleton import JOINT
+from app.errors import GaitprintError, SettingsError
 from app.gait.joints import OnnxJoints
-from app.lab.training.bodies import Acquaintances
+from app.lab.training.bodies import Acquaintances, Motions
 from app.lab.training.joints import JointsBatches, JointsNetwork, JointsTrainSettings, export_network, train
 from app.settings import GaitSettings
 from app.weights.checkpoints import CheckpointFile
@@ -35,6 +38,28 @@ def test_people_are_made_once_and_stay_themselves(tmp_path: Path) -> None:
     assert made.walks == 3
     again = Acquaintances.made(tmp_path / "people.npz", 4, 3, seed=2)
     np.testing.assert_array_equal(again.points, made.points)
+    for people, walks in ((3, 3), (4, 2)):
+        with pytest.raises(SettingsError, match=f"holds 4 x 3 walks, and the settings ask for {people} x {walks}"):
+            Acquaintances.made(tmp_path / "people.npz", people, walks, seed=1)
+
+
+@pytest.mark.parametrize("change", [{"batch": 7}, {"walks_each": 4}, {"walks_each": 1}, {"lifting": Path("nowhere")}])
+def test_what_cannot_be_trained_is_said_before_the_long_work(
+    settings: JointsTrainSettings, change: dict[str, Any]
+) -> None:
+    with pytest.raises(GaitprintError, match=r"A batch has \d people with|There is no file nowhere"):
+        train(replace(settings, **change))
+    assert not (settings.out / "people.npz").exists()
+
+
+def test_walks_can_be_told_from_earlier_ones(tmp_path: Path) -> None:
+    Motions.made(tmp_path / "motions.npz", 2, seed=1)
+    with pytest.raises(SettingsError, match="holds 2 walks, and the settings ask for 3"):
+        Motions.made(tmp_path / "motions.npz", 3, seed=1)
+
+
+def test_bones_are_the_persons_own(tmp_path: Path) -> None:
+    made = Acquaintances.made(tmp_path / "people.npz", 2, 2, seed=1)
     points, _, _ = made.motion(np.array([0, 0, 1]), np.array([0, 1, 0]))
     hip, knee = JOINT["hip_l"], JOINT["knee_l"]
     thighs = np.linalg.norm(points[:, :, hip] - points[:, :, knee], axis=2).mean(axis=1)

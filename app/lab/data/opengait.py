@@ -166,7 +166,7 @@ def readable(files: Iterable[WalkFile], read: Callable[[Path], T], folder: Path)
 def warn_of(left_out: Mapping[str, str], folder: Path) -> None:
     """Say in a warning how much of a data set was left out, and list the first with the reasons."""
     if left_out:
-        listed = "; ".join(f"{name} {reason}" for name, reason in list(left_out.items())[:8])
+        listed = "; ".join(f"{name} {reason.rstrip('.')}" for name, reason in list(left_out.items())[:8])
         more = "; ..." if len(left_out) > 8 else ""
         logger.warning("%s: %d left out: %s%s.", folder, len(left_out), listed, more)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.errors import SettingsError
 from app.gallery.distances import Metric
-from app.lab.data.opengait import warn_of
+from app.lab.data.opengait import DataSetError, warn_of
 from app.lab.evaluation.embeddings import Cluster, Embedded, embed_walks, walks_for
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.protocol import groups_of, read_protocol, views_of
@@ -108,7 +108,10 @@ def evaluate(
     rules = read_protocol(protocol)
     left_out: dict[str, str] = {}
     listed = walks_for(model, data, partition, left_out)
-    need_comparable(views_of(rules, listed), groups_of(rules, listed, partition), rules, rerank)  # before the long work
+    groups = groups_of(rules, listed, partition)
+    need_comparable(views_of(rules, listed), groups, rules, rerank)  # before the long work
+    if all(len({listed[number].identity for number in group.gallery}) == 1 for group in groups):
+        raise DataSetError(f"{data}: the gallery shows one person only, as whom every walk is named. Give more people.")
 
     def embedded(count: int | None) -> Embedded:
         title = f"{model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"

@@ -20,6 +20,7 @@ from app.body.mannequin import COCO, RATE, SHAPES, STATURE, Mannequin, Rest, pos
 from app.body.measures import Gait
 from app.body.observed import OTHER_SIDE, features, view_of
 from app.body.skeleton import JOINT, JOINTS, SIDES, Poses, Skeleton
+from app.errors import SettingsError
 from app.files import written_whole
 from app.lab.walkers.choices import Burden, Hands
 from app.lab.walkers.gait import Carrying, GaitTraits
@@ -58,6 +59,7 @@ class Motions:
         """Return the walks kept in `path`, making them first where the file is missing.
 
         Raises:
+            SettingsError: the file was made for another number of walks.
             OutputError: the file cannot be written.
         """
         if not path.is_file():
@@ -69,8 +71,7 @@ class Motions:
             arrays = [np.stack(array) for array in zip(*rows, strict=True)]
             with written_whole(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, points=arrays[0], root=arrays[1], heading=arrays[2])
-        with np.load(path, allow_pickle=False) as file:
-            return cls(file["points"], file["root"], file["heading"])
+        return cls(*_made(path, (count,)))
 
 
 def write_band(path: Path, motions: Motions) -> None:
@@ -114,6 +115,7 @@ class Acquaintances:
         """Return the people kept in `path`, making them first where the file is missing.
 
         Raises:
+            SettingsError: the file was made for another number of people or walks.
             OutputError: the file cannot be written.
         """
         if not path.is_file():
@@ -129,8 +131,19 @@ class Acquaintances:
             )
             with written_whole(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, points=points.astype(np.float16), root=root, heading=heading)
-        with np.load(path, allow_pickle=False) as file:
-            return cls(file["points"], file["root"], file["heading"])
+        return cls(*_made(path, (people, walks)))
+
+
+def _made(path: Path, sizes: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """Return points, root and heading of a file that was made for such numbers of people and walks."""
+    with np.load(path, allow_pickle=False) as file:
+        points, root, heading = file["points"], file["root"], file["heading"]
+    if points.shape[: len(sizes)] != sizes:
+        found, wanted = (" x ".join(map(str, shape)) for shape in (points.shape[: len(sizes)], sizes))
+        raise SettingsError(
+            f"{path} holds {found} walks, and the settings ask for {wanted}. Give another folder as out, or remove it."
+        )
+    return points, root, heading
 
 
 @dataclass(frozen=True)

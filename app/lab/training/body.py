@@ -17,7 +17,7 @@ from app.body.mannequin import COCO, FEATURES, POINTS, RATE
 from app.lab.training.bodies import BodyBatches, Motions
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
-from app.lab.training.settings import TrainSettings
+from app.lab.training.settings import Count, TrainSettings
 from app.progress import Progress
 
 OUTPUTS = POINTS * 3 + 3
@@ -29,12 +29,12 @@ _COCO = torch.from_numpy(COCO)
 class BodyTrainSettings(TrainSettings):
     """Settings of the training."""
 
-    walks: int = 2000
+    walks: Count = 2000
     """Walks to learn from, of `app.lab.training.bodies.SECONDS` each."""
-    frames: int = 48
+    frames: Count = 48
     """Frames of a clip."""
-    width: int = 112
-    kernel: int = 3
+    width: Count = 112
+    kernel: Count = 3
     """Frames that a convolution spans. With 1 the network sees every frame by itself."""
 
 

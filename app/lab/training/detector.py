@@ -31,8 +31,8 @@ from app.lab.synthesis.photos import HeldOut, Photo, frames_of, read_grounds, re
 from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export, mix, stored_weights
-from app.lab.training.settings import PHOTOS, TrainSettings
-from app.settings import DetectorSettings
+from app.lab.training.settings import PHOTOS, Natural, TrainSettings
+from app.settings import DetectorSettings, Share
 from app.types import Detections, Floats, Frame, Image, VideoInfo
 from app.weights.checkpoints import CheckpointFile
 
@@ -60,17 +60,17 @@ class DetectorTrainSettings(TrainSettings):
     start: Path | None = None
     """The ONNX file whose weights the network starts from: NanoDet-g's as published, or one that a training of this
     network has exported. None: random weights."""
-    start_share: float = 0.0
+    start_share: Share = 0.0
     """Share of the weights of `start` in the exported network, the rest being the trained ones (Wortsman et al. 2022,
     arXiv 2109.01903). It may be changed after the training, with ``--export-only``."""
-    frozen: int = 1
+    frozen: Natural = 1
     """How many of the four stages keep the weights of `start`, the stem with them. It has no effect without `start`."""
     clips: dict[Path, int] = field(default_factory=dict)
     """Videos for the teacher, and the step between the frames that are used. Their licences must permit training."""
     sizes: tuple[tuple[float, tuple[int, ...]], ...] = ((0.0, (256, 320)), (0.5, (256, 320, 416)))
     """Sides of the training pictures in px, multiples of 32, from each share of the training on. One of them is drawn
     for each step. A batch has `batch` pictures of the side 256, or so many of another side as have as many pixels."""
-    calm: float = 0.8
+    calm: Share = 0.8
     """Share of the training after which pictures are degraded less."""
 
 

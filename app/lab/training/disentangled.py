@@ -18,7 +18,8 @@ from app.lab.data.opengait import read_keypoints, read_partition, readable, walk
 from app.lab.training.engine import Task, fit
 from app.lab.training.gait.judging import EvaluationSet, first_walk
 from app.lab.training.losses import batch_all_triplet
-from app.lab.training.settings import TrainSettings
+from app.lab.training.settings import Count, Natural, TrainSettings
+from app.settings import Amount, Share
 from app.types import Floats
 
 SCALING = 0.4
@@ -34,24 +35,24 @@ class DisentangledTrainSettings(TrainSettings):
     """Data set in OpenGait's layout with keypoints, whose views show the same moments."""
     partition: Path | None = None
     """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
-    held_out: int = 10
+    held_out: Natural = 10
     """How many of these people, the first ones, are kept for evaluation."""
-    walks_each: int = 2
-    alone: float = 0.75
+    walks_each: Count = 2
+    alone: Share = 0.75
     """Share of the steps, the first ones, in which the recognition network gets only one walk of a batch. It takes most
     of the time."""
-    scaling: float = SCALING
+    scaling: Amount = SCALING
     """The limbs of the other bodies are longer or shorter by up to this share."""
-    reconstruction: float = 10000.0
-    exchange: float = 10000.0
+    reconstruction: Amount = 10000.0
+    exchange: Amount = 10000.0
     """Weight of the loss of exchanged codes. This weight and those below are the paper's."""
-    body: float = 200.0
-    motion: float = 200.0
-    view: float = 500.0
-    triplet: float = 100.0
-    centre: float = 0.008
-    identity: float = 1.0
-    smoothing: float = 0.1
+    body: Amount = 200.0
+    motion: Amount = 200.0
+    view: Amount = 500.0
+    triplet: Amount = 100.0
+    centre: Amount = 0.008
+    identity: Amount = 1.0
+    smoothing: Share = 0.1
     """Label smoothing of the identity loss."""
 
 

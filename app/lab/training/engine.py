@@ -294,6 +294,10 @@ def load_trained(network: Network, out: Path, what: str) -> Network:
         weights = torch.load(file, map_location="cpu", weights_only=True)
         known = network.state_dict()
         network.load_state_dict({key: value for key, value in weights.items() if key in known})
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"There is no {file}. Train the {what} first, or name the folder of its training."
+        ) from error
     except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
         raise SettingsError(

@@ -103,6 +103,8 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
         from onnx import numpy_helper
     except ImportError as error:
         raise MissingExtraError('Reading the first weights needs onnx: pip install -e ".[train]"') from error
+    if not path.is_file():
+        raise CheckpointError(f"There is no file {path}, from which the first weights should come.")
     try:
         graph = onnx.load(str(path)).graph
         values: dict[str, Any] = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}

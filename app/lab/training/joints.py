@@ -18,14 +18,16 @@ from torch.nn import functional as F
 
 from app.body.mannequin import FEATURES, RATE
 from app.body.observed import features, mirrored
+from app.errors import SettingsError
 from app.gait.joints import KIND
 from app.lab.training.bodies import Acquaintances, filmed, spoilt
 from app.lab.training.body import OUTPUTS, BodyNetwork
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export, stored_weights
 from app.lab.training.losses import contrastive
-from app.lab.training.settings import TrainSettings
+from app.lab.training.settings import Count, TrainSettings
 from app.progress import Progress
+from app.settings import Amount
 from app.types import Floats, Ints
 from app.weights.checkpoints import HOME, load_strictly
 
@@ -38,23 +40,23 @@ class JointsTrainSettings(TrainSettings):
 
     lifting: Path = HOME / "embedded" / "body" / "gaitprint-body.onnx"
     """The lifting network, an ONNX file that ``train body`` has exported."""
-    people: int = 5000
+    people: Count = 5000
     """People to learn from."""
-    walks: int = 4
+    walks: Count = 4
     """Walks of each of them."""
-    walks_each: int = 3
+    walks_each: Count = 3
     frames: tuple[int, int] = (18, 30)
     """Fewest and most frames of a walk, at `app.body.mannequin.RATE` a second. The number is drawn for each batch."""
-    width: int = 192
-    depth: int = 4
+    width: Count = 192
+    depth: Count = 4
     """Residual blocks over time."""
-    parts: int = 6
+    parts: Count = 6
     """Parts of the embedding. In a fusion, a network counts as much as it has parts."""
-    channels: int = 128
+    channels: Count = 128
     """Numbers of each part."""
-    scale: float = 20.0
+    scale: Amount = 20.0
     """The inverse of the contrastive loss's temperature."""
-    entropy: float = 0.5
+    entropy: Amount = 0.5
     """Weight of the cross entropy of the people to learn from."""
 
 
@@ -180,8 +182,15 @@ class JointsTask(Task):
 
 def train(settings: JointsTrainSettings, progress: Progress | None = None) -> nn.Module:
     """Train the network, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
+    if settings.batch > settings.people or not 2 <= settings.walks_each <= settings.walks:
+        raise SettingsError(
+            f"A batch has {settings.batch} people with {settings.walks_each} walks each, and there are "
+            f"{settings.people} people with {settings.walks}. Make batch or walks_each smaller, or people or walks "
+            "larger; walks_each is 2 at least."
+        )
+    task = _task(settings)  # before the long work, because a file may be missing
     known = Acquaintances.made(settings.out / "people.npz", settings.people, settings.walks, settings.seed, progress)
-    return fit(_task(settings), JointsBatches(known, settings), settings)
+    return fit(task, JointsBatches(known, settings), settings)
 
 
 def _task(settings: JointsTrainSettings) -> JointsTask:

@@ -35,6 +35,7 @@ from app.lab.training.person import (
     both_ways,
 )
 from app.lab.training.settings import PHOTOS, TrainSettings
+from app.settings import Amount, Share
 from app.types import BODY_PARTS, Bools, Bytes, Doubles, Floats, Image, Ints
 
 THRESHOLD = 0.45
@@ -56,16 +57,16 @@ class PersonTrainSettings(TrainSettings):
     """Folder of labelled pictures: see `app.lab.synthesis.photos`."""
     cutouts: Path | None = None
     """Folder of rendered walkers, made by ``python -m app train cutouts``. None: real people only."""
-    gentle: float = 0.2
+    gentle: Share = 0.2
     """Share of the steps, the last ones, with easier crops."""
-    keypoint_weight: float = 0.6
+    keypoint_weight: Amount = 0.6
     """Weight of the keypoints' loss; the matte's has the weight 1."""
-    parts_weight: float = 0.5
+    parts_weight: Amount = 0.5
     """Weight of the body parts' loss."""
     start: tuple[Path, ...] = ()
     """ONNX files whose weights the network starts from: NanoDet-g's as published, for the encoder alone, or those that
     a training of this network has exported, one for each head. Without any, weights are random."""
-    backbone_rate: float = 0.25
+    backbone_rate: Amount = 0.25
     """Factor of the learning rate for the encoder."""
 
 

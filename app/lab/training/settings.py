@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
+
+from pydantic import Field
 
 from app.errors import SettingsError, nearest
+from app.settings import Amount, Share, Threads
 from app.yaml_files import parse_yaml, read_yaml, validated
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Natural: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -18,30 +24,30 @@ class TrainSettings:
 
     out: Path
     """Folder of checkpoints and logs. A training that was stopped continues from there."""
-    steps: int
-    batch: int
-    rate: float
+    steps: Count
+    batch: Count
+    rate: Amount
     """Highest learning rate. It rises linearly, then falls along a cosine to a hundredth of this value."""
-    warmup: int = 200
+    warmup: Natural = 200
     """Steps until the learning rate is at its highest."""
-    weight_decay: float = 0.02
-    ema: float = 0.998
+    weight_decay: Amount = 0.02
+    ema: Share = 0.998
     """Decay of the moving average of the weights. The averaged weights are the ones that are kept. 0 turns it off."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-    seed: int = 1
-    workers: int = 1
+    seed: Natural = 1
+    workers: Natural = 1
     """Processes that prepare batches. With 0 the training process does it itself."""
-    threads: int = 0
+    threads: Threads = 0
     """Threads that the network uses on a CPU. 0 means one for each core."""
-    save_every: int = 250
+    save_every: Count = 250
     """Steps between checkpoints."""
-    check_every: int = 1000
+    check_every: Count = 1000
     """Steps between evaluations on the validation data."""
     devices: int | str = "auto"
     """Devices for Lightning: the GPUs where there are any, otherwise one process on the CPU."""
-    nodes: int = 1
+    nodes: Count = 1
     """Machines that train together."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Batches whose gradients are added up for one step, where a larger batch does not fit into memory."""
     sync_norms: bool = False
     """Whether batch normalisation uses the statistics of all devices together."""

@@ -84,9 +84,7 @@ def read(content: Mapping[str, Any], place: str, rules: Rules, types: Mapping[st
         except (TypeError, ValueError, IndexError) as error:
             raise SettingsError(f"{place}.{path}: {value!r} cannot be used: {error}.") from error
         for name, argument in given.items():
-            arguments[name] = validated(
-                types.get(name, Any), argument, f"{place}.{path}: {value!r} cannot be used", SettingsError
-            )
+            arguments[name] = validated(types.get(name, Any), argument, f"{place}.{path}: {value!r}", SettingsError)
     if idle:
         logger.info("%s: these keys have no effect here: %s", place, ", ".join(idle))
     return arguments

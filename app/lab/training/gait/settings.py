@@ -15,7 +15,8 @@ from app.lab.training.gait.networks import NetworkPlan
 from app.lab.training.gait.sampling import Order, Sampling
 from app.lab.training.gait.transforms import Deform, PoorSegmentation, Transform
 from app.lab.training.gait.walks import Form
-from app.lab.training.settings import TrainSettings
+from app.lab.training.settings import Count, Natural, TrainSettings
+from app.settings import Amount, Share
 
 LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp", "SupConLoss_Mean", "OwnView")
 
@@ -55,13 +56,13 @@ class _DataSettings(TrainSettings):
     """Data set in OpenGait's layout."""
     partition: Path | None = None
     """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
-    held_out: int = 0
+    held_out: Natural = 0
     """How many of these people, the first ones, are kept for evaluation."""
     filmed: Path | None = None
     """Walks of the same people as a segmenter has cut them out: see `app.lab.synthesis.filmed`."""
-    filmed_share: float = 0.5
+    filmed_share: Share = 0.5
     """How many of the walks in a batch are filmed ones, for people who have any."""
-    start_share: float = 0.0
+    start_share: Share = 0.0
     """Share of the weights of `start` in the exported network, the rest being the trained ones (Wortsman et al. 2022,
     arXiv 2109.01903). It may be changed after the training, with ``--export-only``."""
 
@@ -93,7 +94,7 @@ class GaitTrainSettings(_DataSettings):
     """Options of the optimiser for some of the weights: ``{names: [stem, stages.0], lr: 0}``. Names are those of
     modules here, or patterns such as ``*norm*``; the first group that has a weight takes it. A rate of 0 leaves weights
     as they are."""
-    keep_every: int = 10_000
+    keep_every: Count = 10_000
     """Steps between checkpoints in OpenGait's format."""
     fixed_norms: bool = False
     """Whether batch normalisations keep their statistics."""
@@ -107,7 +108,7 @@ class GaitTrainSettings(_DataSettings):
     test: bool = False
     """Whether the test people are evaluated every `check_every` steps."""
     metric: Metric = "euclidean"
-    most_frames: int = 720
+    most_frames: Count = 720
     """Longest walk that is evaluated."""
     text: str = ""
     """OpenGait's YAML, to be written beside the checkpoints."""
@@ -156,46 +157,46 @@ class GaitTrainSettings(_DataSettings):
 class EmbeddedGaitSettings(_DataSettings):
     """The settings file of the embedded gait network. A batch has `batch` people with `walks_each` walks each."""
 
-    held_out: int = 60
+    held_out: Natural = 60
     """How many people, the first ones, are kept for evaluation."""
     start: Path | None = None
     """An ONNX file that such a training has exported. The weights that fit are taken at the beginning."""
-    walks_each: int = 4
+    walks_each: Count = 4
     frames: tuple[int, int] = (8, 24)
     """Fewest and most silhouettes of a walk. The number is drawn for each batch."""
-    together: int = 1
+    together: Count = 1
     """People who follow each other in the data set and come into a batch together: see `Sampling`."""
     order: Order = "either"
     """Whether the silhouettes of a walk are consecutive: see `Sampling`."""
     temporal: bool = False
     """Whether the network compares each frame with its neighbours. Then `order` should be "ordered"."""
-    depth: int = 0
+    depth: Natural = 0
     """Residual blocks over space and time before time is pooled."""
-    clean: float = 0.4
+    clean: Share = 0.4
     """Share of walks whose silhouettes are not spoilt."""
-    spoiling: float = 0.5
+    spoiling: Amount = 0.5
     """How strongly the others are spoilt: see `app.lab.training.silhouettes.worsened`."""
-    ramp: float = 0.3
+    ramp: Share = 0.3
     """Share of the steps over which the spoiling grows to this strength."""
-    contrastive: float = 1.0
+    contrastive: Amount = 1.0
     """Weight of the supervised contrastive losses, of each part and of the whole walk."""
-    triplet: float = 0.0
+    triplet: Amount = 0.0
     """Weight of the batch-all triplet loss."""
-    entropy: float = 0.0
+    entropy: Amount = 0.0
     """Weight of the cross entropy of the people of the training set."""
-    margin: float = 0.2
+    margin: Amount = 0.2
     """Margin of the triplet loss."""
     frame_widths: tuple[int, ...] = (24, 64)
     """Channels of the layers that see single frames."""
     set_widths: tuple[int, ...] = (128, 192)
     """Channels of the layers that see the walk."""
-    parts: int = 16
+    parts: Count = 16
     """Horizontal strips of a silhouette."""
-    channels: int = 128
+    channels: Count = 128
     """Numbers in the embedding of each strip."""
-    keep: float = 1.0
+    keep: Share = 1.0
     """Share of a walk's silhouettes that the exported network is given: see `app.gait.onnx.ordinary`."""
-    piece: int | None = 16
+    piece: Count | None = 16
     """Silhouettes that the exported network is given at once: see `app.gait.onnx`. None: the whole walk."""
     per_second: float | None = None
     """About how many silhouettes a second the exported network is given: see `app.gait.onnx`. None: all."""
