@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
@@ -138,7 +139,8 @@ def _run(arguments: Sequence[str]) -> int:
     with _ended_by_signals() as ending, show_log():
         try:
             program = Path(sys.argv[0]).stem
-            _command()(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
+            command = _command(arguments[0] if arguments else "")
+            command(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
             ending.was_asked = ending.was_asked or code == INTERRUPTED  # some commands handle Ctrl-C themselves
@@ -155,9 +157,14 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 @cache
-def _command() -> Callable[..., Any]:
-    """Put the commands together, which takes longer than many of them run."""
-    return typer.main.get_command(app)
+def _command(name: str) -> Callable[..., Any]:
+    """Put the command `name` together; where there is none, all commands, which takes longer than many of them run."""
+    asked = copy(app)
+    asked.registered_commands = [
+        one for one in app.registered_commands if one.callback is not None and one.callback.__name__ == name
+    ]
+    asked.registered_groups = [one for one in app.registered_groups if one.name == name]
+    return typer.main.get_command(asked if asked.registered_commands or asked.registered_groups else app)
 
 
 def _reason(error: Exception) -> str | None:

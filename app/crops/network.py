@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +81,8 @@ class CropNetwork:
         names = [one.name for one in open_session(path, optimise=False).get_outputs()]
         alone = (output or names[0]) if len(names) > 1 else None
         self._session = open_network(checkpoint, device, precision, output=alone)
-        self._pool = ThreadPoolExecutor(threads or cores(), thread_name_prefix="crops")
+        self._threads = threads or cores()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="crops")
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         (wanted,) = self._session.get_outputs()
         self._output: str = wanted.name
@@ -139,13 +140,12 @@ class CropNetwork:
         left, top, right and bottom px in the frame. The CPU gets one crop at a time, another device many.
         """
 
-        def cut(place: tuple[Image, Ints]) -> Floats:
+        def cut(place: tuple[Image, Ints]) -> list[Floats]:
             crop = crop_of(*place, self.shape)
-            views = [crop, crop[:, ::-1]] if mirror else [crop]
-            return np.stack([self._pixels(view) for view in views])
+            return [self._pixels(view)[None] for view in ([crop, crop[:, ::-1]] if mirror else [crop])]
 
         def cut_and_answer(place: tuple[Image, Ints]) -> T:
-            return answer([self._run(view[None])[0] for view in cut(place)], place[1])
+            return answer([self._run(view)[0] for view in cut(place)], place[1])
 
         places = []
         for frame, of_frame in zip(frames, boxes, strict=True):
@@ -156,14 +156,17 @@ class CropNetwork:
             found = self._in_batches(self._pool.map(cut, everywhere))
             answers = self._pool.map(lambda outputs, place: answer(outputs, place[1]), found, everywhere)
         else:
-            answers = self._pool.map(cut_and_answer, everywhere)
+            # A few at a time, because handing over each by itself takes a tenth of the work.
+            size = max(1, len(everywhere) // (4 * self._threads))
+            pieces = [everywhere[start : start + size] for start in range(0, len(everywhere), size)]
+            answers = chain.from_iterable(self._pool.map(lambda piece: list(map(cut_and_answer, piece)), pieces))
         return [list(islice(answers, len(of_frame))) for of_frame in places]
 
-    def _in_batches(self, crops: Iterable[Floats]) -> Iterator[list[Floats]]:
-        """Yield the outputs for the views of each crop (views, ...); as many crops run at once as the device takes."""
+    def _in_batches(self, crops: Iterable[Sequence[Floats]]) -> Iterator[list[Floats]]:
+        """Yield the outputs for the views of each crop; as many crops run at once as the device takes."""
         crops = iter(crops)
         while some := list(islice(crops, self._session.batch)):
-            outputs = iter(self._run(np.concatenate(some)))
+            outputs = iter(self._run(np.concatenate([view for views in some for view in views])))
             yield from (list(islice(outputs, len(views))) for views in some)
 
     def _run(self, pixels: Floats) -> Floats:
@@ -179,7 +182,9 @@ class CropNetwork:
         """Return a crop as the network takes it, without the batch dimension."""
         rgb = crop[..., ::-1]
         rgb = np.ascontiguousarray(rgb if self._colour_last else rgb.transpose(2, 0, 1))
-        return np.asarray(rgb * self._scale + self._shift, np.float32)
+        pixels = np.asarray(rgb * self._scale, np.float32)
+        pixels += self._shift
+        return pixels
 
     def noise(self) -> Image:
         """Return a crop of noise, the same each time. The answer to it shows what kind of network this is."""

@@ -207,7 +207,10 @@ def crop_of(image: Image, box: Floats) -> Image | None:
     x1, y1, x2, y2 = np.round(_windows(box[None])[0]).astype(int).tolist()
     if x1 == x2 or y1 == y2:
         return None
-    columns = np.arange(x1, x2).clip(0, image.shape[1] - 1)
-    rows = np.arange(y1, y2).clip(0, image.shape[0] - 1)
+    height, width = image.shape[:2]
+    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        part = image[y1:y2, x1:x2]
+    else:
+        part = image.take(np.arange(y1, y2).clip(0, height - 1), 0).take(np.arange(x1, x2).clip(0, width - 1), 1)
     smooth = cv2.INTER_AREA if x2 - x1 > CROP[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image.take(rows, 0).take(columns, 1), CROP, interpolation=smooth), np.uint8)
+    return np.asarray(cv2.resize(part, CROP, interpolation=smooth), np.uint8)

@@ -104,10 +104,12 @@ class Painter:
                 "such as Noto Sans CJK.",
                 ", ".join(unwritable),
             )
-        self._legend = self._draw_legend(list(dict.fromkeys(identities)))
+        legend, opacity = self._draw_legend(list(dict.fromkeys(identities)))
         margin = self._letters // 2
-        rows, columns = self._legend[0].shape[:2]
+        rows, columns = opacity.shape
         self._legend_area: Rectangle = (margin, margin, min(width, margin + columns), min(height, margin + rows))
+        shown = (slice(max(0, height - margin)), slice(max(0, width - margin)))
+        self._legend = (legend[shown], 1 - opacity[shown], opacity[shown])
         if rows * columns > _LARGEST_LEGEND * width * height:
             self._legend_area = (0, 0, 0, 0)
 
@@ -128,8 +130,8 @@ class Painter:
         left, top, right, bottom = self._legend_area
         if right > left:
             under = image[top:bottom, left:right]
-            over, weight = (layer[: bottom - top, : right - left] for layer in self._legend)
-            under[:] = cv2.blendLinear(np.ascontiguousarray(under), over, 1 - weight, weight)
+            over, through, opacity = self._legend
+            under[:] = cv2.blendLinear(np.ascontiguousarray(under), over, through, opacity)
         taken: list[Rectangle] = [self._legend_area]
         for label, corner in zip(labels, corners, strict=True):
             plate = _plate(label.text, self._letters, self._colour(label), self.width)
@@ -145,7 +147,7 @@ class Painter:
         return self._colours.get(label.identity, UNKNOWN) if label.identity else UNKNOWN
 
     def _corners(self, box: Floats) -> Rectangle:
-        x1, y1, x2, y2 = (round(float(value)) for value in box)
+        x1, y1, x2, y2 = map(round, box.tolist())
         x1, x2 = (min(max(x, 0), self.width - 1) for x in (x1, x2 - 1))
         y1, y2 = (min(max(y, 0), self.height - 1) for y in (y1, y2 - 1))
         return x1, y1, x2, y2

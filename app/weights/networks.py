@@ -32,7 +32,7 @@ from app.types import Floats
 from app.weights import gathering
 from app.weights.checkpoints import CheckpointFile
 from app.weights.devices import CPU, Provider, providers_for
-from app.weights.quantised import SOURCE, command, quantised_path
+from app.weights.quantised import SOURCE, command, forget_unpacked, quantised_path
 from app.weights.sessions import open_session, reason_of
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,9 @@ def open_network(
     """
     reference = Way(checkpoint.path, CPU, "float32", output)
     ways = [replace(way, output=output) for way in ways_of(checkpoint, device, precision)]
-    return Network(_fastest(checkpoint, ways, reference), reference, threads)
+    network = Network(_fastest(checkpoint, ways, reference), reference, threads)
+    forget_unpacked()
+    return network
 
 
 def ways_of(

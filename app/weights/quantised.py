@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 from app.errors import CheckpointError
@@ -29,13 +30,28 @@ def unpacked(path: Path) -> bytes:
         CheckpointError: it cannot be read, is damaged, or holds more than 1 GB.
     """
     try:
-        with gzip.open(path) as stream:
-            content = stream.read(_LARGEST + 1)
+        stat = path.stat()
+        content = _content(path, stat.st_mtime_ns, stat.st_size)
     except (OSError, EOFError, zlib.error) as error:
         raise CheckpointError(f"{path} cannot be unpacked: {error}. Make it anew: {command(path)}.") from error
     if len(content) > _LARGEST:
         raise CheckpointError(f"{path} holds more than 1 GB, which no 8-bit network here does.")
     return content
+
+
+@lru_cache(maxsize=1)
+def _content(path: Path, changed: int, size: int) -> bytes:
+    """Return what is in a file that was `changed` at a time in ns and has a `size` in bytes.
+
+    It is kept, because it is needed when a network is chosen and again when it is opened; see `forget_unpacked`.
+    """
+    with gzip.open(path) as stream:
+        return stream.read(_LARGEST + 1)
+
+
+def forget_unpacked() -> None:
+    """Keep no unpacked file in memory any longer."""
+    _content.cache_clear()
 
 
 def command(path: Path) -> str:

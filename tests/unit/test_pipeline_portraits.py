@@ -8,8 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
-from app.results.portraits import BestCrops, Poster, contact_sheet, portraits
+from app.results.portraits import BestCrops, Poster, contact_sheet, crop_of, portraits
 from app.results.report import TrackReport, VideoReport
 from app.types import Floats, Frame, Image, Track, VideoInfo
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
@@ -101,3 +102,14 @@ def test_a_picture_is_of_one_person_and_sharp() -> None:
     # Behind the walker, still in the picture, around the last frame, which is the sharpest.
     behind = track(2, [79, 81], [[120.0, 40, 160, 140]] * 2)
     assert taken(BestCrops(video(walker, behind)))[1] == 60
+
+
+@pytest.mark.parametrize("place", [(100, 60), (-20, 60), (100, -30), (280, 190), (-300, 60)])
+def test_beyond_the_frame_its_edge_is_repeated(place: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    wide = np.pad(image, ((400, 400), (400, 400), (0, 0)), mode="edge")
+    box = np.array([*place, place[0] + 40, place[1] + 100], np.float32)
+    crop, of_wide = crop_of(image, box), crop_of(wide, box + 400)
+    assert crop is not None
+    assert of_wide is not None
+    assert np.array_equal(crop, of_wide)
