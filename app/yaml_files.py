@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from app.errors import GaitprintError
+from app.errors import GaitprintError, nearest
 from app.files import need_file
 
 logger = logging.getLogger(__name__)
@@ -175,8 +175,11 @@ def validated(
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as problem:
-        first = problem.errors()[0]
+        first, *_ = errors = sorted(problem.errors(), key=lambda one: one["type"] != "unexpected_keyword_argument")
         place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            missing = [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
+            raise error(f"{where}: {place!r} is unknown.{nearest(str(first['loc'][-1]), missing)}") from problem
         if first["type"] == "missing":
             raise error(f"{where}: '{place}' is missing.") from problem
         if first["type"] in ("dataclass_type", "dict_type", "mapping_type", "model_type"):

@@ -16,6 +16,7 @@ import typer
 from app.cli.gallery import gallery_service
 from app.cli.options import VerboseOption, load_settings
 from app.cli.terminal import error_console, say, write_json
+from app.errors import counted
 
 if TYPE_CHECKING:
     from app.runs.events import Sink
@@ -26,17 +27,25 @@ if TYPE_CHECKING:
 def watch(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that names the cameras.")],
     seconds: Annotated[float | None, typer.Option(min=0.0, help="End after this many seconds.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only check the configuration.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the configuration, and that the gallery is there.")
+    ] = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Watch several cameras, and name the people in view. Events go to standard output or where CONFIG says."""
+    from app.gallery.opening import open_store
     from app.runs.watch import WatchConfig
 
     found = WatchConfig.read(config)
+    settings = load_settings(named=dict(found.settings))
     if check:
+        if found.webhook is not None:
+            found.webhook.secret()
+        if found.strangers is None:  # otherwise the gallery is made
+            open_store(found.gallery, create=False).close()
         say(f"{config} is in order. Cameras: {', '.join(found.cameras)}.")
         return
-    watch_cameras(found, load_settings(named=dict(found.settings)), seconds=seconds, verbose=verbose, reload=config)
+    watch_cameras(found, settings, seconds=seconds, verbose=verbose, reload=config)
 
 
 def watch_cameras(
@@ -84,7 +93,7 @@ def watch_cameras(
         total = camera.frames + camera.dropped
         say(
             f"{name}: {total} frames, of which {camera.dropped} were dropped."
-            + (f" It was opened again {camera.broken} times." if camera.broken else ""),
+            + (f" It was opened again {counted(camera.broken, 'time')}." if camera.broken else ""),
             to=error_console,
         )
     if lost := sum(sink.dropped for sink in sinks):

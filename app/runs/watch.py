@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.errors import GaitprintError, SettingsError, VideoError
 from app.gallery.service import GalleryService
@@ -45,7 +46,15 @@ _STRICT = {"extra": "forbid"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3)]
-Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+
+
+def _hours(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError("write two times of day, for example 06:00-22:00")
+    return text
+
+
+Hours = Annotated[str, AfterValidator(_hours)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class CameraConfig:
 
     address: str | int
     rate: Annotated[float, Field(gt=0)] | None = None
-    hours: Clock | None = None
+    hours: Hours | None = None
     ignore: tuple[Polygon, ...] = ()
     interest: tuple[Polygon, ...] = ()
     lines: Mapping[str, tuple[tuple[Share, Share], tuple[Share, Share]]] = field(default_factory=dict)
@@ -92,6 +101,16 @@ class WebhookConfig:
     url: Annotated[str, Field(pattern=r"^https?://")]
     secret_variable: str = "GAITPRINT_WEBHOOK_SECRET"
     keep_hours: Annotated[float, Field(gt=0)] = 24.0
+
+    def secret(self) -> str:
+        """Return the secret.
+
+        Raises:
+            SettingsError: its variable is not set.
+        """
+        if not (secret := os.environ.get(self.secret_variable)):
+            raise SettingsError(f"The webhook needs a secret: set the variable {self.secret_variable}.")
+        return secret
 
 
 @dataclass(frozen=True)
@@ -150,11 +169,8 @@ class WatchConfig:
         """
         found: list[Sink] = []
         if self.webhook is not None:
-            secret = os.environ.get(self.webhook.secret_variable)
-            if not secret:
-                raise SettingsError(f"The webhook needs a secret: set the variable {self.webhook.secret_variable}.")
             keep = timedelta(hours=self.webhook.keep_hours)
-            found.append(Webhook(self.webhook.url, secret, self._waiting("webhook", keep), keep))
+            found.append(Webhook(self.webhook.url, self.webhook.secret(), self._waiting("webhook", keep), keep))
         if self.mqtt is not None:
             one, password = self.mqtt, os.environ.get(self.mqtt.password_variable)
             broker = Broker(one.host, one.port, one.topic, one.discovery, one.user, password, one.tls)

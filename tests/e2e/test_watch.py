@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import app
 from app.cli.main import app as cli
-from app.errors import GalleryError, SettingsError
+from app.errors import GaitprintError, GalleryError, SettingsError
 from app.gallery.opening import open_store, open_strangers
 from app.gallery.service import GalleryService
 from app.gallery.store import NewWalk
@@ -236,9 +236,13 @@ def test_mistakes_in_a_configuration_are_named(tmp_path: Path) -> None:
     file = tmp_path / "watch.yaml"
     for text, words in (
         ("cameras: {}", "cameras"),
-        ("camera: {a: 1}", "cameras"),
+        ("camera: {a: 1}", "'camera' is unknown. Did you mean 'cameras'"),
+        ("cameras: {a: {adress: 0}}", "'cameras.a.adress' is unknown. Did you mean 'address'"),
         ("cameras: {a: {address: 0, colour: red}}", "colour"),
-        ("cameras: {a: {address: 0, hours: late}}", "hours"),
+        (
+            "cameras: {a: {address: 0, hours: late}}",
+            "hours' cannot be used: write two times of day, for example 06:00-22:00",
+        ),
         ("cameras: {a: {address: 0, ignore: [[[0, 0], [1, 2], [1, 1]]]}}", "ignore"),
         ("cameras: {a: {address: 0}}\nways: [{between: [a, b], seconds: [1, 2]}]", "do not exist: b"),
         ("cameras: {a: {address: 0}}\nsettings: {match.fra: 1}", "match.far"),
@@ -254,6 +258,19 @@ def test_mistakes_in_a_configuration_are_named(tmp_path: Path) -> None:
     at_night = [config.cameras["a"].is_open(datetime(2026, 1, 1, hour)) for hour in (5, 6, 21, 22)]
     assert at_night == [True, False, False, True]
     assert "in order" in CliRunner().invoke(cli, ["watch", str(file), "--check"]).output
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gallery: nowhere.db", "There is no gallery at nowhere.db"),
+        ("strangers: {}\nwebhook: {url: 'http://localhost', secret_variable: NOT_SET}", "set the variable NOT_SET"),
+    ],
+)
+def test_a_check_finds_what_the_watch_would_lack(line: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "watch.yaml").write_text(f"cameras: {{a: {{address: 0}}}}\n{line}\n")
+    with pytest.raises(GaitprintError, match=words):
+        CliRunner().invoke(cli, ["watch", str(tmp_path / "watch.yaml"), "--check"], catch_exceptions=False)
 
 
 @pytest.mark.usefixtures("quick")

@@ -146,7 +146,7 @@ def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
     dropped = {outcome.walk: outcome.reason for outcome in outcomes if outcome.reason is not None}
     if not kept:
         reasons = list((dropped or left_out).items())[:3]
-        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons) or "there was none"
+        listed = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in reasons) or "there was none"
         raise DataSetError(f"None of {len(outcomes)} walks could be used. {listed}.")
     frames_dropped: Counter[str] = Counter()
     for outcome in kept:
