@@ -115,6 +115,9 @@ class TrackSettings:
     """Smallest IoU, multiplied by the score, that confirms a track which was seen only once."""
     lost_seconds: Amount = 1.0
     """For how long a person may be hidden without losing the track's number (published: 30 frames at 30 frames/s)."""
+    hindsight: bool = True
+    """Whether tracks of videos are put right by how everybody walked on: where two people cover each other, and where
+    somebody was hidden for up to 2 s. What is watched live is not."""
 
 
 @dataclass(frozen=True)

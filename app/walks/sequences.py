@@ -1,5 +1,6 @@
 """Pass 1: read a video once, follow everybody, and keep only their boxes and silhouettes.
 
+Tracks that turn out to be wrong a second later are put right (`app.track.hindsight`), with all that was cut out.
 Where keypoints or body parts are wanted, they are kept for the same frames as silhouettes.
 """
 
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter, itemgetter
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from app.progress import Stopwatch
 from app.settings import QualitySettings, Settings
 from app.stages import Detector, Parser, PoseEstimator, Segmenter, Tracker
+from app.track.hindsight import Exchange, Hindsight, exchanged
 from app.types import Bytes, Detections, Floats, Frame, GaitSequence, PartMap, Track, TrackedBoxes, VideoInfo
 from app.video.looks import Looks
 from app.video.prefetch import bytes_of
@@ -64,13 +67,13 @@ class _OpenTrack:
     track_id: int
     boxes: list[SeenBox] = field(default_factory=list)
     cuts: list[CutOut] = field(default_factory=list)
-    dropped: Counter[Reason] = field(default_factory=Counter)
+    dropped: list[tuple[int, Reason]] = field(default_factory=list)
     count: int = 0
     stride: int = 1
 
     def add(self, cut: CutOut, limit: int) -> None:
         if cut.reason is not None:
-            self.dropped[cut.reason] += 1
+            self.dropped.append((cut.frame_index, cut.reason))
             return
         if self.count % self.stride == 0:
             self.cuts.append(cut)
@@ -78,6 +81,12 @@ class _OpenTrack:
                 del self.cuts[1::2]
                 self.stride *= 2  # Later silhouettes are thinned as much as earlier ones.
         self.count += 1
+
+    def exchange(self, other: _OpenTrack, exchange: Exchange) -> None:
+        self.boxes, other.boxes = exchanged(self.boxes, other.boxes, exchange, itemgetter(0))
+        self.cuts, other.cuts = exchanged(self.cuts, other.cuts, exchange, attrgetter("frame_index"))
+        self.dropped, other.dropped = exchanged(self.dropped, other.dropped, exchange, itemgetter(0))
+        self.stride = other.stride = max(self.stride, other.stride)
 
 
 def walk_of(
@@ -178,26 +187,44 @@ def walks(
     fps = float(info.fps)
     patience = math.ceil(settings.track.lost_seconds * fps) + 1
     open_tracks: dict[int, _OpenTrack] = {}
+    hindsight = Hindsight(fps) if settings.track.hindsight else None
     looks, before = Looks(fps, settings.video.looks), -1
     limit = min(settings.gait.max_frames, MOST // 2) if pictures else settings.gait.max_frames
 
+    def put_right(exchanges: Iterable[Exchange], looked: list[tuple[Frame, TrackedBoxes]]) -> None:
+        for exchange in exchanges:
+            one, other = open_tracks[exchange.one], open_tracks[exchange.other]
+            one.exchange(other, exchange)
+            if not other.boxes:
+                del open_tracks[exchange.other]
+            looked[:] = [(frame, exchange.relabelled(tracked, frame.index)) for frame, tracked in looked]
+
     def close(person: _OpenTrack) -> Walk:
-        return walk_of(person.track_id, person.boxes, person.cuts, person.dropped, info, settings.quality)
+        dropped = Counter(reason for _, reason in person.dropped)
+        return walk_of(person.track_id, person.boxes, person.cuts, dropped, info, settings.quality)
 
     for frames, detections in detected:
         looked: list[tuple[Frame, TrackedBoxes]] = []
         for frame, people in zip(frames, detections, strict=True):
             with watch.measure("track"):
                 tracked = tracker.update(people, looks.number(frame.index) - looks.number(before))
+                exchanges: list[Exchange] = []
+                if hindsight is not None:
+                    tracked, exchanges = hindsight.update(frame.index, tracked)
             _record(open_tracks, frame.index, tracked)
             looked.append((frame, tracked))
+            put_right(exchanges, looked)
             before = frame.index
         for cut_person in cut_out(looked, info, segmenter, settings, watch, pose, parser, pictures):
             open_tracks[cut_person.track_id].add(cut_person, limit)
         after_batch(frames)
         last = frames[-1].index
-        for track_id in [i for i, person in open_tracks.items() if last - person.boxes[-1][0] > patience]:
-            yield close(open_tracks.pop(track_id))
+        for track_id, person in list(open_tracks.items()):
+            seen = person.boxes[-1][0]
+            if last - seen > patience and (hindsight is None or hindsight.is_settled(track_id, seen)):
+                yield close(open_tracks.pop(track_id))
+    if hindsight is not None:
+        put_right(hindsight.end(), [])
     for track_id in sorted(open_tracks):
         yield close(open_tracks[track_id])
 

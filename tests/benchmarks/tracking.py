@@ -18,6 +18,7 @@ import numpy as np
 from app.settings import DetectorSettings, TrackSettings
 from app.stages import Detector
 from app.track.bytetrack import ByteTracker, iou
+from app.track.hindsight import Exchange, Hindsight, exchanged
 from app.types import Detections, Floats, Ints
 from app.video.looks import Looks, between
 from app.video.reader import VideoReader
@@ -57,13 +58,25 @@ def followed(
     Boxes between the looks and in gaps are interpolated. `found` has every frame's detections.
     """
     looks, tracks, before = Looks(fps, rate), dict[int, list[tuple[int, Floats]]](), -1
-    tracker = ByteTracker(looks.rate, settings)
+    tracker, hindsight = ByteTracker(looks.rate, settings), Hindsight(fps)
+
+    def put_right(exchanges: Sequence[Exchange]) -> None:
+        for exchange in exchanges:
+            pair = exchange.one, exchange.other
+            both = exchanged(tracks.pop(pair[0]), tracks.pop(pair[1]), exchange, lambda look: look[0])
+            tracks.update({track_id: seen for track_id, seen in zip(pair, both, strict=True) if seen})
+
     for index, people in enumerate(found):
         if looks.due(index):
             tracked = tracker.update(people, looks.number(index) - looks.number(before))
             before = index
+            exchanges: list[Exchange] = []
+            if settings is None or settings.hindsight:
+                tracked, exchanges = hindsight.update(index, tracked)
             for track_id, box in zip(tracked.track_ids.tolist(), tracked.boxes, strict=True):
                 tracks.setdefault(track_id, []).append((index, box))
+            put_right(exchanges)
+    put_right(hindsight.end())
     every: list[tuple[list[int], list[Floats]]] = [([], []) for _ in found]
     for track_id, seen in tracks.items():
         frames, boxes = zip(*seen, strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from app.progress import Stopwatch
 from app.settings import GaitSettings, QualitySettings, SegmenterSettings, Settings, TrackSettings, VideoSettings
@@ -91,10 +92,10 @@ def test_a_walk_ends_early_and_the_rest_in_order() -> None:
     found, _, done = film(Script({1: range(80), 2: range(5, 30), 3: range(200)}), 200)
     second = next(found)
     assert second.track.track_id == 2
-    assert done[0] <= 30 + 25 + 8, "as soon as nobody can come back"
+    assert done[0] <= 30 + 50 + 8, "as soon as nobody can come back"
     first = next(found)
     assert first.track.track_id == 1
-    assert done[0] <= 80 + 25 + 8
+    assert done[0] <= 80 + 50 + 8
     (last,) = found
     assert last.track.track_id == 3
     assert done[0] == 200
@@ -127,6 +128,64 @@ def test_boxes_and_silhouettes_belong_to_their_frames() -> None:
         again = {w.track.track_id: w for w in film(script.__class__(script.people), 40, batch=7)[0]}[person]
         assert again.sequence is not None
         np.testing.assert_array_equal(again.sequence.silhouettes, walk.sequence.silhouettes)
+
+
+class Crossing(Script):
+    """Two people who cross, one of them 120 and the other 150 px high. The tracker mixes them up from `switch` on."""
+
+    def __init__(self, switch: int) -> None:
+        super().__init__({1: range(120), 2: range(120)})
+        self.switch = switch
+
+    def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
+        found = super().update(detections, passed)
+        if self.frame < self.switch:
+            return found
+        return TrackedBoxes(found.track_ids, found.boxes[::-1].copy(), found.scores)
+
+    def box(self, person: int, frame: int) -> tuple[float, float, float, float]:
+        left = 10 + 2 * frame if person == 1 else 250 - 2 * frame
+        return (left, 40, left + 40, 160) if person == 1 else (left, 20, left + 40, 170)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7, 50])
+def test_all_that_was_cut_out_goes_to_the_right_track_in_hindsight(batch: int) -> None:
+    right = {walk.track.track_id: walk for walk in film(Crossing(1000), 120)[0]}
+    found = {walk.track.track_id: walk for walk in film(Crossing(60), 120, batch=batch)[0]}
+    assert sorted(found) == [1, 2]
+    for person, walk in found.items():
+        np.testing.assert_array_equal(walk.track.frame_indices, right[person].track.frame_indices)
+        np.testing.assert_array_equal(walk.track.boxes, right[person].track.boxes)
+        assert walk.reason == right[person].reason
+        one, other = walk.sequence, right[person].sequence
+        assert one is not None
+        assert other is not None
+        np.testing.assert_array_equal(one.frame_indices, other.frame_indices)
+        np.testing.assert_array_equal(one.silhouettes, other.silhouettes)
+
+
+def test_without_hindsight_tracks_stay_as_the_tracker_gave_them() -> None:
+    settings = replace(EASY, track=TrackSettings(hindsight=False))
+    heights = [np.ptp(walk.track.boxes[:, 3] - walk.track.boxes[:, 1]) for walk in film(Crossing(60), 120, settings)[0]]
+    assert heights == [30, 30]
+
+
+def test_somebody_who_is_hidden_for_longer_than_the_tracker_waits_is_one_walk() -> None:
+    class Hidden(Script):
+        def update(self, detections: Detections, passed: int = 1) -> TrackedBoxes:
+            found = super().update(detections, passed)
+            if 50 <= self.frame < 90:
+                return TrackedBoxes(found.track_ids[:0], found.boxes[:0], found.scores[:0])
+            return replace(found, track_ids=found.track_ids + (5 if self.frame >= 90 else 0))
+
+        def box(self, person: int, frame: int) -> tuple[float, float, float, float]:
+            return (10 + 2 * frame, 60, 50 + 2 * frame, 180)
+
+    (walk,) = film(Hidden({1: range(140)}), 140)[0]
+    assert walk.track.track_id == 1
+    assert walk.track.frame_indices.tolist() == [*range(50), *range(90, 140)]
+    assert walk.sequence is not None
+    assert {frame >= 90 for frame in walk.sequence.frame_indices.tolist()} == {False, True}
 
 
 def test_long_walks_are_thinned_evenly_and_boxes_are_not() -> None:
