@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @with_settings("threshold", "far", "k", "closed")
 def batch(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Videos, and folders of videos.")],
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO", help="Videos, and folders with videos in them or below.")
+    ],
     gallery_db: GalleryOption = GALLERY_DB,
     workers: Annotated[
         int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")
@@ -38,10 +40,10 @@ def batch(
 
     from app.errors import VideoError
     from app.runs.batch import name_batch
-    from app.video.sources import find_videos, videos_in
+    from app.video.sources import find_videos, videos_below
 
-    names = [str(path) for name in videos for path in (videos_in(Path(name)) or [Path(name)])]
-    paths = find_videos(names)
+    below = {name: videos_below(Path(name))[0] for name in videos if Path(name).is_dir()}
+    paths = find_videos([str(path) for name in videos for path in below.get(name) or [name]])
     with gallery_service(gallery_db, output=settings.output.folder):
         pass  # whoever is to be forgotten is forgotten before videos are looked at
     failed, there = [], 0

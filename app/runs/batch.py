@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.errors import GaitprintError
-from app.files import as_text
+from app.files import as_text, need_writable
 from app.gallery.opening import Place, open_store
 from app.gallery.store import GalleryStore
 from app.progress import Silent
@@ -77,6 +77,8 @@ def name_batch(
         videos, folder = [video.absolute() for video in videos], folder.absolute()
         gallery = gallery.absolute() if isinstance(gallery, Path) else gallery
         settings = settings.anchored()
+    if not is_address:
+        need_writable(folder / _KEY)  # before the long work
     places = [f"{str(results).rstrip('/')}/{name}" if is_address else folder / name for name in names]
     todo = [(video, place, gallery, settings, fresh) for video, place in zip(videos, places, strict=True)]
     yield from spread(_name, todo, workers, cluster)

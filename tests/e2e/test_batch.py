@@ -49,12 +49,22 @@ def test_workers_give_the_same_results_and_done_work_is_kept(studio: Path, galle
 
 
 def test_a_video_that_cannot_be_used_stops_no_other(studio: Path, gallery: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.mp4"
+    broken = tmp_path / "archive" / "day 2" / "broken.mp4"
+    broken.parent.mkdir(parents=True)
+    (tmp_path / "archive" / "empty.mp4").mkdir()
     broken.write_bytes(b"no video" * 100)
-    output = run(studio, gallery, tmp_path / "out", str(broken), "--workers", "1", code=1)
+    output = run(studio, gallery, tmp_path / "out", str(tmp_path / "archive"), "--workers", "1", code=1)
     assert "Named 2 of 3 videos" in output
     assert output.count(str(broken)) == 1
     assert set(results(tmp_path / "out")) == {"probe1", "probe2"}
+
+
+def test_a_place_where_nothing_can_be_written_is_named_before_the_long_work(
+    studio: Path, gallery: Path, tmp_path: Path
+) -> None:
+    output = run(studio, gallery, tmp_path / "out", "--results", str(gallery), code=1)
+    assert str(gallery) in output.replace("\n", "")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["folder", pytest.param("file", marks=pytest.mark.slow), "memory"])
