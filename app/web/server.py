@@ -201,9 +201,12 @@ async def _explained(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Say what is wrong with a request, and never repeat what it holds, such as a password."""
+    """Say what is wrong with a request and where, and never repeat what it holds, such as a password."""
     assert isinstance(error, RequestValidationError)
-    detail = [{"type": fault["type"], "msg": fault["msg"]} for fault in error.errors()[:_MOST_FAULTS]]
+    detail = []
+    for fault in error.errors()[:_MOST_FAULTS]:
+        place = ".".join(map(str, fault["loc"][1:])) if fault["type"] != "extra_forbidden" else ""
+        detail.append({"type": fault["type"], "msg": f"{place}: {fault['msg']}" if place else fault["msg"]})
     return JSONResponse({"detail": detail}, 422)
 
 
