@@ -43,7 +43,7 @@ def batch(
     from app.video.sources import find_videos, videos_below
 
     below = {name: videos_below(Path(name))[0] for name in videos if Path(name).is_dir()}
-    paths = find_videos([str(path) for name in videos for path in below.get(name) or [name]])
+    paths = find_videos([str(path) for name in videos for path in below.get(name) or [Path(name)]])
     with gallery_service(gallery_db, output=settings.output.folder):
         pass  # whoever is to be forgotten is forgotten before videos are looked at
     failed, there = [], 0
