@@ -152,6 +152,7 @@ class PostgresDatabase:
         self._address, self._schema = address, schema
         self._patience = patience
         self._lock = threading.RLock()
+        self._was_closed = False
         self.name = "in PostgreSQL"
         with self._translated():
             parts = conninfo_to_dict(address)
@@ -180,6 +181,7 @@ class PostgresDatabase:
 
     def close(self) -> None:
         with self._lock:
+            self._was_closed = True
             self._connection.close()
 
     @contextmanager
@@ -245,7 +247,9 @@ class PostgresDatabase:
         return connection
 
     def _usable(self) -> psycopg.Connection[Any]:
-        if self._connection.broken:
+        if self._was_closed:
+            raise GalleryError(f"The gallery {self.name} was closed. Open it again.")
+        if self._connection.closed:  # it broke, or was interrupted
             self._connection = self._connect()
         return self._connection
 

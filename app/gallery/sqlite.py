@@ -235,8 +235,10 @@ class SqliteDatabase:
             yield
         except MalformedError as error:
             raise GalleryError(f"The gallery {self.name} cannot be used: {_DAMAGED} ({error}).") from error
-        except sqlite3.ProgrammingError:  # a fault of this program
-            raise
+        except sqlite3.ProgrammingError as error:
+            if "closed" in str(error):
+                raise GalleryError(f"The gallery {self.name} was closed. Open it again.") from error
+            raise  # a fault of this program
         except sqlite3.DatabaseError as error:
             reason = str(error)
             known = (

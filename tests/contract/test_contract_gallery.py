@@ -111,6 +111,14 @@ def gallery(opener: Opener, tmp_path: Path) -> Iterator[GalleryStore]:
         yield opened
 
 
+def test_a_closed_gallery_says_so(gallery: GalleryStore) -> None:
+    gallery.close()
+    for use in (gallery.people, gallery.walks, lambda: gallery.forget("Anna"), lambda: gallery.rename("Anna", "Ann")):
+        with pytest.raises(GalleryError, match=r"was closed\. Open it again"):
+            use()
+    gallery.close()
+
+
 def names(gallery: Gallery) -> dict[str, int]:
     return {person.name: person.walks for person in gallery.people()}
 
