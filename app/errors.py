@@ -45,6 +45,14 @@ class GalleryError(GaitprintError):
     """The gallery does not hold what was asked for, or its file cannot be read or written."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return in one line what an error says; of a file, what the system says, without Python's number and path."""
+    if isinstance(inner := getattr(error, "reason", None), OSError):  # urllib's errors stand around that of the system
+        error = inner
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(words).partition("\n")[0].rstrip(".")
+
+
 def counted(number: int, noun: str) -> str:
     """Return ``1 walk`` or ``2 walks``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

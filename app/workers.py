@@ -16,7 +16,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from app.errors import GaitprintError, MissingExtraError
+from app.errors import GaitprintError, MissingExtraError, reason_of
 
 T = TypeVar("T")
 
@@ -87,7 +87,8 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise GaitprintError(
-            f"The cluster {address} cannot be reached ({error}). Check the address, or start one: ray start --head"
+            f"The cluster {address} cannot be reached ({reason_of(error)}). Check the address, or start one: ray "
+            "start --head"
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put a handler of its own in its place

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from app.errors import GaitprintError, nearest
+from app.errors import GaitprintError, nearest, reason_of
 from app.files import need_file
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def read_yaml(path: Path, error: type[GaitprintError]) -> Any:
             raise error(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no file of settings is.")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:
-        raise error(f"{path} cannot be read: {problem.strerror or problem}.") from problem
+        raise error(f"{path} cannot be read: {reason_of(problem)}.") from problem
     except UnicodeDecodeError as problem:
         raise error(f"{path} is not a text file in UTF-8: {problem.reason}.") from problem
     return parse_yaml(text, str(path), error)

@@ -21,7 +21,7 @@ from app.body.mannequin import Mannequin
 from app.body.render import Body
 from app.body.rotation import shortest
 from app.body.skeleton import JOINT
-from app.errors import CheckpointError
+from app.errors import CheckpointError, reason_of
 from app.types import BodyMotion, Floats
 
 JOINTS = 24
@@ -60,7 +60,7 @@ class SmplBody:
                 arrays = {name: np.asarray(file[name]) for name in _ARRAYS}
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"{path} is no body of SMPL's format ({error}). It must be an .npz file with the arrays "
+                f"{path} is no body of SMPL's format ({reason_of(error)}). It must be an .npz file with the arrays "
                 f"{', '.join(_ARRAYS)}, none of them a pickled object."
             ) from error
         count, parents = len(arrays["v_template"]), arrays["kintree_table"][0].astype(np.int64)

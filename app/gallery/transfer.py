@@ -38,7 +38,7 @@ from pydantic import (
 )
 from pydantic import ValidationError as Invalid
 
-from app.errors import GalleryError, OutputError
+from app.errors import GalleryError, OutputError, reason_of
 from app.files import explained, need_file, written_whole
 from app.gallery import tables
 from app.gallery.store import GalleryStore, NewWalk, Person, Record, name_key
@@ -414,7 +414,7 @@ def _lines(path: Path) -> Iterator[_Any]:
     except (EOFError, zlib.error) as error:
         raise _damaged(path, str(error)) from error
     except OSError as error:
-        raise GalleryError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise GalleryError(f"{path} cannot be read: {reason_of(error)}.") from error
 
 
 def _foreign(path: Path) -> GalleryError:

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
 
 from app import __version__
-from app.errors import CheckpointError, OutputError
+from app.errors import CheckpointError, OutputError, reason_of
 from app.files import explained, need_space, written_whole
 from app.hub.inventory import registry_of
 from app.weights.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
@@ -327,7 +327,8 @@ def _memory(checkpoints: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{file} cannot be read ({error}). Repair it, or delete it; then the digests of earlier downloads are lost."
+            f"{file} cannot be read ({reason_of(error)}). Repair it, or delete it; then the digests of earlier "
+            "downloads are lost."
         ) from error
     return content
 

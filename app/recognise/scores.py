@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import GalleryError
+from app.errors import GalleryError, reason_of
 from app.files import written_whole
 from app.gallery.distances import Distances, Metric
 from app.recognise.covisible import covisible
@@ -205,9 +205,8 @@ def read_scores(path: Path) -> ScoreModel:
     try:
         return ScoreModel.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
-        first = str(error).splitlines()[0]
         raise GalleryError(
-            f"The scores {path} cannot be read: {first}. Make them again with: python -m app calibrate."
+            f"The scores {path} cannot be read: {reason_of(error)}. Make them again with: python -m app calibrate."
         ) from error
 
 

@@ -25,7 +25,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from app.errors import MissingExtraError
+from app.errors import MissingExtraError, reason_of
 from app.files import explained
 from app.runs.delivery import FAREWELL, ROOM, Courier, Event, InMemory, Waiting, older
 
@@ -151,7 +151,7 @@ class Webhook:
                 if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code not in _LATER:
                     logger.warning("The webhook refuses an event with status %d, so it is not sent again.", error.code)
                     return False
-                logger.info("The webhook cannot be reached: %s.", error)
+                logger.info("The webhook cannot be reached: %s.", reason_of(error))
         raise AssertionError("attempts never end")
 
 

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from app.errors import OutputError
+from app.errors import OutputError, reason_of
 from app.files import explained, written_whole
 from app.settings import OutputSettings
 from app.types import Image
@@ -139,4 +139,4 @@ def _explained(path: Path) -> Iterator[None]:
         with explained(path):
             yield
     except (av.FFmpegError, OSError) as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise OutputError(f"{path} cannot be written: {reason_of(error)}.") from error

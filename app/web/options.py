@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.errors import GaitprintError
+from app.errors import GaitprintError, reason_of
 from app.settings import Blur
 
 
@@ -98,7 +98,7 @@ def read_model(model: type[M], path: Path) -> M:
     except ValidationError as error:
         raise damaged(path, f"{error.error_count()} faults") from error
     except OSError as error:
-        raise damaged(path, error.strerror or str(error)) from error
+        raise damaged(path, reason_of(error)) from error
 
 
 def damaged(path: Path, reason: str) -> WebError:

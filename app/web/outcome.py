@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image as Picture
 from pydantic import BaseModel
 
+from app.errors import reason_of
 from app.types import Embedding, GaitSequence
 from app.web.options import damaged, read_model
 
@@ -57,7 +58,7 @@ class Outcome(BaseModel, frozen=True):
         try:
             return _read(path, path.stat().st_mtime_ns)
         except OSError as error:
-            raise damaged(path, error.strerror or str(error)) from error
+            raise damaged(path, reason_of(error)) from error
 
 
 @lru_cache(maxsize=10_000)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from app.errors import reason_of
 from app.types import Sureness
 from app.video.colours import css_colour
 from app.web.jobs import Job
@@ -129,7 +130,7 @@ class RunResult:
         except ValidationError as error:
             raise damaged(path, f"{error.error_count()} faults") from error
         except (OSError, ValueError, RecursionError) as error:
-            raise damaged(path, str(error)) from error
+            raise damaged(path, reason_of(error)) from error
         return report
 
     @cached_property

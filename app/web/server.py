@@ -23,7 +23,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from filelock import FileLock, Timeout
 
-from app.errors import GaitprintError, SettingsError
+from app.errors import GaitprintError, SettingsError, reason_of
 from app.files import explained
 from app.web.api import Site, answer_head, with_cookie
 from app.web.cameras import Live
@@ -254,7 +254,7 @@ def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key, password="")  # without one, OpenSSL would ask in the terminal
     except OSError as error:
         raise SettingsError(
-            f"The certificate {certificate} with the key {key} cannot be used: {error.strerror or error}. Both must be "
+            f"The certificate {certificate} with the key {key} cannot be used: {reason_of(error)}. Both must be "
             "PEM files that belong together, and the key must not be encrypted."
         ) from error
     return context

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from app.errors import CheckpointError, nearest
+from app.errors import CheckpointError, nearest, reason_of
 from app.files import expanded
 from app.types import ModelCard, Origin
 
@@ -229,7 +229,7 @@ def _need_stored(path: Path) -> None:
     except CheckpointError:
         raise
     except Exception as error:  # besides BadZipFile, damaged headers raise errors of many classes
-        raise CheckpointError(f"{path} is damaged or incomplete ({error}). Download it again.") from error
+        raise CheckpointError(f"{path} is damaged or incomplete ({reason_of(error)}). Download it again.") from error
     names = {PurePosixPath(member.filename).name for member in members}
     if "constants.pkl" in names:
         raise CheckpointError(
@@ -269,7 +269,7 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
         with path.open("rb") as file:
             begins = file.read(2)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}.") from error
     if not begins.startswith((b"PK", b"\x80")):  # the beginnings of a zip archive and of a pickle
         raise CheckpointError(f"{path} is not a torch checkpoint. Give the file that its authors publish.")
     try:
@@ -287,9 +287,8 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
             ) from error
         raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged: {message.splitlines()[0]}") from error
     except Exception as error:  # a damaged file can raise nearly anything
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} cannot be read as a torch checkpoint: {first}. If you downloaded it, download it again."
+            f"{path} cannot be read as a torch checkpoint: {reason_of(error)}. If you downloaded it, download it again."
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")

@@ -10,7 +10,7 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-from app.errors import CheckpointError
+from app.errors import CheckpointError, reason_of
 from app.weights.checkpoints import QUANTISED
 
 SOURCE = "quantised from"
@@ -33,7 +33,9 @@ def unpacked(path: Path) -> bytes:
         stat = path.stat()
         content = _content(path, stat.st_mtime_ns, stat.st_size)
     except (OSError, EOFError, zlib.error) as error:
-        raise CheckpointError(f"{path} cannot be unpacked: {error}. Make it anew: {command(path)}.") from error
+        raise CheckpointError(
+            f"{path} cannot be unpacked: {reason_of(error)}. Make it anew: {command(path)}."
+        ) from error
     if len(content) > _LARGEST:
         raise CheckpointError(f"{path} holds more than 1 GB, which no 8-bit network here does.")
     return content

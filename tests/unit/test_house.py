@@ -15,9 +15,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import yaml
+
+from app.errors import reason_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "cv2", "numpy", "onnxruntime", "scipy", "av", "pydantic", "rich", "typer", "lightning")
@@ -214,6 +217,36 @@ def test_paths_outside_the_project_are_recognised(text: str) -> None:
 @pytest.mark.parametrize("text", ["output/cache", "/api/runs", "/", "checkpoints", "..", "photos: FOLDER"])
 def test_ordinary_values_are_left_alone(text: str) -> None:
     assert not leaves_the_project(text)
+
+
+def test_no_message_repeats_pythons_words_about_files() -> None:
+    """Such as ``[Errno 2] No such file or directory: 'x'``, which `app.errors.reason_of` turns into words."""
+    found = []
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        for handler in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(handler, ast.ExceptHandler) and handler.type is not None:
+                kinds = set(re.findall(r"\w+", ast.unparse(handler.type)))
+                if not kinds & {"OSError", "FileNotFoundError", "PermissionError"}:
+                    continue
+                found += [
+                    f"{path.relative_to(ROOT)}:{node.lineno}"
+                    for node in ast.walk(handler)
+                    if isinstance(node, ast.FormattedValue) and ast.unparse(node.value) == handler.name
+                ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "x"), "No such file or directory"),
+        (URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+        (ValueError("a number is missing.\nAdvice of a library"), "a number is missing"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_errors_are_told_in_words(error: Exception, words: str) -> None:
+    assert reason_of(error) == words
 
 
 def test_pictures_are_converted_by_a_scaler_of_their_video() -> None:

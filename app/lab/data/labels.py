@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import nearest
+from app.errors import nearest, reason_of
 from app.files import need_file
 from app.lab.data.opengait import DataSetError
 from app.spreadsheets import text_of
@@ -46,7 +46,9 @@ def read_labels(path: Path, videos: Sequence[str]) -> dict[str, list[Label]]:
         need_file(path, DataSetError)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataSetError(f"The labels {path} cannot be read: {error}. Save them as CSV in UTF-8.") from error
+        raise DataSetError(
+            f"The labels {path} cannot be read: {reason_of(error)}. Save them as CSV in UTF-8."
+        ) from error
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
     missing = [column for column in COLUMNS[:3] if column not in (reader.fieldnames or ())]

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import GaitprintError
+from app.errors import GaitprintError, reason_of
 from app.files import need_file
 from app.types import BODY_PARTS, SMPL, Bytes, Floats
 from app.weights.pickles import need_modest
@@ -264,7 +264,7 @@ def read_list(path: Path, key: str) -> list[str]:
             raise ValueError(f"{key} is no list of names")
         return [str(name) for name in found]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataSetError(f"{path} is not a partition: it has no list {key} of names ({error}).") from error
+        raise DataSetError(f"{path} is not a partition: it has no list {key} of names ({reason_of(error)}).") from error
 
 
 def read_silhouettes(path: Path, rows: int | None = 64) -> Bytes:
@@ -439,7 +439,7 @@ def _array(path: Path) -> NDArray[Any]:
     except DataSetError as error:
         raise DataSetError(f"{path} is refused: {error}") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataSetError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        raise DataSetError(f"{path} cannot be read: {type(error).__name__}: {reason_of(error)}.") from error
     if not isinstance(found, np.ndarray):
         raise DataSetError(f"{path} holds {type(found).__name__}, not an array.")
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import SettingsError
+from app.errors import SettingsError, reason_of
 from app.files import written_whole
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import CONDITIONS, MOTION
@@ -66,7 +66,8 @@ class Cutouts:
             self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
         except (OSError, KeyError, ValueError) as error:
             raise SettingsError(
-                f"{folder} holds no cut-outs ({error}). Make them: python -m app train cutouts --out {folder}"
+                f"{folder} holds no cut-outs ({reason_of(error)}). Make them: python -m app train cutouts "
+                f"--out {folder}"
             ) from error
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from app.errors import reason_of
 from app.files import written_whole
 from app.lab.data.opengait import WALK_FILES, DataSetError, write_array
 from app.lab.synthesis.cutouts import Cutout, Cutouts, light
@@ -306,7 +307,8 @@ def _plan(data: Path) -> Plan:
         return Plan(**{**BEFORE, **plan})
     except (OSError, ValueError, TypeError) as error:
         raise DataSetError(
-            f"{data} is no data set of virtual walkers ({error}). Make one with 'python -m app walkers dataset'."
+            f"{data} is no data set of virtual walkers ({reason_of(error)}). Make one with 'python -m app walkers "
+            "dataset'."
         ) from error
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from app.errors import MissingExtraError, SettingsError
+from app.errors import MissingExtraError, SettingsError, reason_of
 from app.files import explained, written_whole
 from app.lab.training.settings import TrainSettings
 from app.progress import tell_stopping
@@ -299,10 +299,9 @@ def load_trained(network: Network, out: Path, what: str) -> Network:
             f"There is no {file}. Train the {what} first, or name the folder of its training."
         ) from error
     except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
         raise SettingsError(
-            f"{file} does not hold the {what} that these settings describe ({reason}). Train it first, or give the "
-            "settings it was trained with."
+            f"{file} does not hold the {what} that these settings describe ({reason_of(error)}). Train it first, or "
+            "give the settings it was trained with."
         ) from error
     return network.eval()
 
@@ -321,10 +320,9 @@ def _steps_done(last: Path, settings: TrainSettings) -> int:
         content = torch.load(last, map_location="cpu", weights_only=True)
         done = int(content["global_step"])
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition(". ")[0]
         raise SettingsError(
-            f"{last} is damaged ({reason}), so the training cannot go on from it. Remove it to begin anew, or give "
-            "another folder as out."
+            f"{last} is damaged ({reason_of(error)}), so the training cannot go on from it. Remove it to begin anew, "
+            "or give another folder as out."
         ) from error
     if done > settings.steps:
         raise SettingsError(

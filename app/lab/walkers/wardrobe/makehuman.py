@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import GaitprintError
+from app.errors import GaitprintError, reason_of
 from app.lab.walkers.body import VERTICES
 from app.lab.walkers.wardrobe.mesh import Mesh, cloth_uv
 from app.types import Floats, Ints
@@ -45,7 +45,9 @@ class Garment:
         try:
             return cls._parse(path)
         except (OSError, ValueError, IndexError, KeyError) as error:
-            raise GaitprintError(f"The clothes {path} cannot be read as a MakeHuman asset for hm08: {error}") from error
+            raise GaitprintError(
+                f"The clothes {path} cannot be read as a MakeHuman asset for hm08: {reason_of(error)}."
+            ) from error
 
     @classmethod
     def _parse(cls, path: Path) -> Garment:
