@@ -51,9 +51,10 @@ def walkers(
             bars.stop()
             bars.remove_task(tasks.pop(what))
 
+    wanted = [name.lower() for name in family or families()]
     try:
         rows = make_table(
-            folder, family or families(), subjects, test_subjects, cache=cache or CACHE, wardrobe=wardrobe,
+            folder, wanted, subjects, test_subjects, cache=cache or CACHE, wardrobe=wardrobe,
             workers=workers or os.cpu_count() or 1, steps=steps, progress=report,
         )  # fmt: skip
     finally:

@@ -190,9 +190,11 @@ def _train(
     more: str = "",
 ) -> None:
     """Train and export a network, and print how far the exported file is from torch."""
+    from app.files import need_writable
     from app.lab.training.engine import is_first_process
 
     path = export or settings.out / f"{name}.onnx"
+    need_writable(path)  # before the long work
     with show_log(times=True):
         if not export_only:
             train(settings)

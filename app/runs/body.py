@@ -89,10 +89,10 @@ def write_bodies(video: Path, run: Run, out: Path, *, only: int | None = None, f
         GaitprintError: the video cannot be used, or the folder cannot be written.
     """
     with written_whole(out, FILES) as temporary:
+        temporary.mkdir(parents=True)  # before the long work
         with in_use(run.settings.output.folder):
             analysed = analyse(video, video.name, run, fresh=fresh)
             bodies = bodies_of(analysed, run, only)
-        temporary.mkdir(parents=True)
         _write_overlay(analysed, bodies, temporary / "overlay.mp4", run)
         with run.progress.stage("turntables and curves", len(bodies)) as advance:
             for place, body in enumerate(bodies):

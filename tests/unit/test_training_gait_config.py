@@ -337,6 +337,10 @@ def test_both_phases_of_gln_are_there_and_no_rows_of_the_benchmark() -> None:
     assert not {"gln-phase1", "gln-phase2"} & set(families())
 
 
+def test_families_are_found_as_tables_write_them() -> None:
+    assert read_shipped("GaitSet") == read_shipped("gaitset")
+
+
 def test_an_unknown_configuration_is_named() -> None:
     with pytest.raises(SettingsError, match=r"no configuration 'gaitsett'.*Did you mean 'gaitset'"):
         read_gait_config(Path("gaitsett"))

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 pytest.importorskip("lightning", reason="needs the extra [train]")
 
 from app.body.observed import features, resampled
 from app.body.skeleton import JOINT
-from app.errors import GaitprintError, SettingsError
+from app.cli.train import app
+from app.errors import GaitprintError, OutputError, SettingsError
 from app.gait.joints import OnnxJoints
 from app.lab.training.bodies import Acquaintances, Motions
 from app.lab.training.joints import JointsBatches, JointsNetwork, JointsTrainSettings, export_network, train
@@ -50,6 +52,15 @@ def test_what_cannot_be_trained_is_said_before_the_long_work(
     with pytest.raises(GaitprintError, match=r"A batch has \d people with|There is no file nowhere"):
         train(replace(settings, **change))
     assert not (settings.out / "people.npz").exists()
+
+
+@pytest.mark.parametrize("network", ["body", "joints"])
+def test_a_place_where_no_network_can_be_written_is_named_before_the_training(network: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = [network, "--set", f"out={tmp_path / 'out'}", "--export", str(tmp_path / "file" / "network.onnx")]
+    with pytest.raises(OutputError, match=r"file.network\.onnx cannot be made"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_walks_can_be_told_from_earlier_ones(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def read_shipped(name: str, assignments: Sequence[str] = ()) -> GaitTrainSetting
     Raises:
         SettingsError: there is none of this name, or see `read_gait_config`.
     """
-    known = _configurations()
+    known, name = _configurations(), name.lower()
     if name not in known:
         hint = nearest(name, known) or f" There are {', '.join(known)}."
         raise SettingsError(f"There is no configuration '{name}', and no file of that name.{hint}")
