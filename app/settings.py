@@ -231,7 +231,7 @@ class QualitySettings:
     min_frames: Annotated[int, Field(ge=1)] = 8
     """Fewest silhouettes of a usable walk. Walks must be longer than `min_seconds` only where a video has fewer frames
     a second than this."""
-    min_height: Amount = 48.0
+    min_height: Amount = 32.0
     """Median box height in px."""
     border_margin: Amount = 2.0
     """A box closer than this to the edge of the frame, in px, counts as cut off."""

@@ -13,8 +13,8 @@ rate of all pairs, as the network gives the embeddings, and after what the peopl
 of their own, and the whole program names the walks, with ``--far`` as given.
 
 Clothes and camera are the same here, and only the moment, the direction and, in `vtest`, the time of the visit differ.
-No network was ever trained on these clips. People are found, followed and cut out as a run does it, also those who are
-too small for a run by default. `FILE` are gait networks; without any, the embedded one is judged.
+No network was ever trained on these clips. People are found, followed and cut out as a run does it. `FILE` are gait
+networks; without any, the embedded one is judged.
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ SAME = {13: 2, 5: 9, 8: 14, 15: 14, 18: 14, 10: 6, 11: 3, 12: 4, 19: 1}
 """People of `vtest` who come back, and the number that they had or get at another time."""
 PARTS, SECONDS = 3, 26.5
 """How many parts of `vtest` are compared with each other, and how long they are."""
-SMALLEST = 30
-"""Height in px from which people count. A run needs more by default."""
 DRAWS = 40
 """How often each piece looks for its person."""
 
@@ -172,7 +170,7 @@ def main() -> None:
     table = Table("network", "clip", "people", "pieces", "rank-1", "EER", "shared taken off: rank-1", "EER")
     console = Console(width=160)
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"output.folder": folder, "speed": arguments.speed, "quality.min_height": SMALLEST}
+        settings = {"output.folder": folder, "speed": arguments.speed}
         run = Run(build(Settings.load(named=settings)))
         cut = [(Path(clip.file).stem, pieces_of(clip, arguments.shared, run), clip.apart) for clip in CLIPS]
         for file in arguments.networks or [None]:

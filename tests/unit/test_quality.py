@@ -80,7 +80,7 @@ def test_only_the_farther_person_is_hidden() -> None:
         ((100, 100, 150, 220), 0.0, None),
         ((0, 100, 50, 220), 0.0, Reason.CUT),
         ((100, 100, 150, 479), 0.0, Reason.CUT),
-        ((100, 100, 110, 120), 0.0, Reason.TOO_SMALL),
+        ((100, 100, 108, 115), 0.0, Reason.TOO_SMALL),
         ((100, 100, 150, 220), 0.5, Reason.OCCLUDED),
     ],
 )
@@ -126,7 +126,7 @@ def test_reasons_say_what_was_measured() -> None:
     short = walk_reason(track_of(15, speed=2), walk_of(15, swing=6), Counter(), INFO, SETTINGS)
     assert short == "too short: 0.6 s, but 1.0 s are needed"
     small = walk_reason(track_of(60, 2, height=31), walk_of(60, swing=6), Counter(), INFO, SETTINGS)
-    assert small == "too small: 31 px high, but 48 px are needed"
+    assert small == "too small: 31 px high, but 32 px are needed"
     dropped = Counter({Reason.CUT: 48, Reason.OCCLUDED: 6})
     cut = walk_reason(track_of(60, speed=2), walk_of(6, swing=6), dropped, INFO, SETTINGS)
     assert cut == "cut by the border: in 80 % of the frames; 6 silhouettes are left, but 25 are needed"
