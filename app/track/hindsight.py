@@ -34,6 +34,8 @@ _CLEARLY = 0.3
 """Tracks are exchanged where that fits so much better (`_Line.gap`)."""
 _FITS = 0.6
 """Two tracks with at most this gap are joined."""
+_PAUSED = 1.0
+"""Seconds without a look after which nobody is joined to anybody from before."""
 _BETTER_BOX = 0.1
 """Two boxes of a meeting are exchanged where the sum of their IoU with the ways rises by more than this."""
 
@@ -140,6 +142,11 @@ class Hindsight:
             The tracks with the ids that they have by now, and exchanges: what has just turned out to be wrong up to
             this frame. It is still wrong in the tracks that are returned.
         """
+        exchanges = []
+        if self._frame >= 0 and frame - self._frame > _PAUSED * self._fps:
+            # Nothing was recorded for a while. Somebody else may stand there now, so nobody is followed across it.
+            exchanges = self.end()
+            self._paths.clear()
         ids = [self._ids.setdefault(number, number) for number in tracked.track_ids.tolist()]
         for track_id, box in zip(ids, tracked.boxes, strict=True):
             if track_id not in self._paths and self._frame >= 0:
@@ -148,7 +155,7 @@ class Hindsight:
         self._frame = frame
         self._note_meetings(ids, tracked.boxes)
         now = _sorted(replace(tracked, track_ids=_of(ids)))
-        exchanges = self._decide(frame - self._window)
+        exchanges += self._decide(frame - self._window)
         oldest = frame - self._horizon
         for track_id, path in list(self._paths.items()):
             if path[-1][0] < oldest:

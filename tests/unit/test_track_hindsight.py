@@ -107,6 +107,17 @@ def test_somebody_who_was_hidden_is_the_same_person_where_they_come_out(hidden: 
         assert len(tracks[1]) == 160 - hidden
 
 
+@pytest.mark.parametrize(("paused", "joined"), [(20, True), (30, False), (45, False)])
+def test_nobody_is_joined_across_a_pause_of_the_recording(paused: int, joined: bool) -> None:
+    hindsight = Hindsight(FPS)
+    exchanges: list[Exchange] = []
+    for frame in [*range(50), *range(50 + paused, 160)]:
+        boxes = np.array([to_the_right(frame)], np.float32)
+        tracked = TrackedBoxes(np.array([1 if frame < 50 else 2]), boxes, np.full(1, 0.9, np.float32))
+        exchanges += hindsight.update(frame, tracked)[1]
+    assert [(one.one, one.other) for one in exchanges + hindsight.end()] == ([(1, 2)] if joined else [])
+
+
 @pytest.mark.parametrize(
     "somebody_else",
     [
