@@ -47,6 +47,17 @@ def one_thread_of_torch() -> Iterator[None]:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sqlite_settings() -> Iterator[tuple[str, ...]]:
+    """Let galleries in this process not wait for the disk, as no test cuts the power; gives the settings of users."""
+    from app.gallery import sqlite
+
+    settings = sqlite.SETTINGS
+    sqlite.SETTINGS = ("synchronous = OFF", *settings[1:])
+    yield settings
+    sqlite.SETTINGS = settings
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Golden vectors, real clips and teacher models beside the project; a fresh clone has none."""

@@ -23,6 +23,8 @@ from app.gallery.sql import SqlGallery
 
 PATIENCE = 30.0
 """How long to wait for another program that uses the file, in s."""
+SETTINGS = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON")
+"""SQLite's own settings for each connection."""
 
 _FULL = "no space is left. Free some space"
 _DAMAGED = (
@@ -181,7 +183,7 @@ class SqliteDatabase:
                     f"{len(MIGRATIONS)}. Update the program."
                 )
             self._log_ahead(db)
-            for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+            for setting in SETTINGS:
                 db.execute(f"PRAGMA {setting}").fetchall()
         except BaseException:
             db.close()

@@ -268,7 +268,8 @@ def _camera_moves(samples: Sequence[Image]) -> bool:
     all the points. If the camera moves, hardly any point stays in place.
     """
     width = 320
-    height = max(1, round(samples[0].shape[0] * width / samples[0].shape[1]))
+    # A strip of a few columns would become larger than any picture.
+    height = min(max(1, round(samples[0].shape[0] * width / samples[0].shape[1])), 4 * width)
     greys = [
         np.asarray(cv2.cvtColor(_shrunk(sample, width, height), cv2.COLOR_BGR2GRAY), np.uint8) for sample in samples
     ]

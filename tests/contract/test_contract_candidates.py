@@ -75,7 +75,7 @@ def fill(gallery: SqliteGallery, walks: Floats, size: int = 10) -> None:
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_the_nearest_are_found_with_their_exact_distances(gallery: SqliteGallery, metric: Metric) -> None:
-    walks, queries = made(3000), made(40, seed=1)
+    walks, queries = made(1500), made(40, seed=1)
     fill(gallery, walks, 500)
     truth = part_distances(queries, walks, metric)
     found = gallery.search([embedded(one) for one in queries], 5, metric)

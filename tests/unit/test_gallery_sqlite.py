@@ -241,8 +241,11 @@ def test_another_program_that_writes_is_waited_for_and_then_named(path: Path) ->
     other.close()
 
 
-def test_what_is_confirmed_is_on_the_disk(gallery: SqliteGallery) -> None:
-    with gallery._file.reading() as db:
+def test_what_is_confirmed_is_on_the_disk(
+    path: Path, sqlite_settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gallery.sqlite.SETTINGS", sqlite_settings)
+    with SqliteGallery(path) as gallery, gallery._file.reading() as db:
         settings = {
             name: db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")

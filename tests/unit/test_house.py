@@ -125,8 +125,10 @@ def upward(between: Edges, order: Mapping[str, int]) -> list[str]:
     ]
 
 
-MODULES = imports_of(ROOT)
-FOLDERS = folders_of(MODULES)
+@pytest.fixture(scope="module")
+def folders() -> Edges:
+    """The imports of the house; every worker collects these tests, and one of them needs this."""
+    return folders_of(imports_of(ROOT))
 
 
 def test_every_folder_has_its_place_in_the_order() -> None:
@@ -135,13 +137,13 @@ def test_every_folder_has_its_place_in_the_order() -> None:
     assert there == set(FLOORS), "docs/design.md and the folders of app/ do not agree"
 
 
-def test_imports_go_downwards() -> None:
-    wrong = upward(FOLDERS, FLOORS)
+def test_imports_go_downwards(folders: Edges) -> None:
+    wrong = upward(folders, FLOORS)
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_folder_is_in_a_circle() -> None:
-    assert not list(circles(FOLDERS))
+def test_no_folder_is_in_a_circle(folders: Edges) -> None:
+    assert not list(circles(folders))
 
 
 def test_no_module_is_in_a_circle() -> None:
