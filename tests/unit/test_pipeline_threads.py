@@ -15,7 +15,7 @@ CLIP = Path(__file__).resolve().parents[2] / "input_videos" / "gallery.mp4"
 
 
 def found(folder: Path, threads: int, batch: int) -> AnalysedVideo:
-    values = {"video.end": 1.5, "quality.min_seconds": 0.6, "detector.batch": batch, "output.folder": folder}
+    values = {"video.end": 1.2, "quality.min_seconds": 0.6, "detector.batch": batch, "output.folder": folder}
     values |= {f"{stage}.threads": threads for stage in ("detector", "segmenter", "pose")}
     return analyse(CLIP, "clip", begin(Settings.load(named=values)), fresh=True)
 

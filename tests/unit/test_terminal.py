@@ -95,9 +95,15 @@ def test_the_inner_log_alone_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert logging.getLogger("app").handlers == before
 
 
-@pytest.mark.parametrize("library", ["libGL.so.1", "libgthread-2.0.so.0", "libSM.so.6"])
-@pytest.mark.parametrize("arguments", ["demo", "identify x.mp4", "models", "evaluate --data x --protocol casia-b"])
-def test_a_machine_without_a_screen_is_told_what_to_install(tmp_path: Path, library: str, arguments: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "library"),
+    [
+        *((command, "libGL.so.1") for command in ("demo", "identify x.mp4", "models")),
+        ("evaluate --data x --protocol casia-b", "libgthread-2.0.so.0"),
+        ("demo", "libSM.so.6"),
+    ],
+)
+def test_a_machine_without_a_screen_is_told_what_to_install(tmp_path: Path, arguments: str, library: str) -> None:
     reason = f"{library}: cannot open shared object file: No such file or directory"
     (tmp_path / "cv2").mkdir()
     (tmp_path / "cv2" / "__init__.py").write_text(f"raise ImportError({reason!r}, name='cv2', path='cv2.abi3.so')")
