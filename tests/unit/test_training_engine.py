@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import re
 import signal
 from dataclasses import dataclass, fields, replace
@@ -297,7 +298,18 @@ def test_a_damaged_checkpoint_is_called_so(settings: TrainSettings) -> None:
     fit(Mean(settings), Numbers(), replace(settings, steps=20))
     last = settings.out / "last.ckpt"
     whole = last.read_bytes()
-    for content in (b"", whole[:100], whole[:-200], b"no checkpoint"):
+    for content in (b"", whole[:100], whole[:-200], b"no checkpoint", pickle.dumps(print), pickle.dumps({"a": 1})):
         last.write_bytes(content)
-        with pytest.raises(SettingsError, match=r"last\.ckpt is damaged .* Remove it to begin anew"):
+        with pytest.raises(SettingsError, match=r"last\.ckpt is damaged .* Remove it to begin anew") as told:
             fit(Mean(settings), Numbers(), settings)
+        assert "weights_only" not in str(told.value)
+
+
+@pytest.mark.parametrize("steps", [20, 40])
+def test_a_training_of_another_network_does_not_go_on(settings: TrainSettings, steps: int) -> None:
+    fit(Mean(settings), Numbers(), replace(settings, steps=20))
+    for network in (nn.Linear(3, 1), nn.Linear(4, 1, bias=False)):
+        task = Mean(settings)
+        task.network = network
+        with pytest.raises(SettingsError, match=r"last\.ckpt is of another network than the settings describe"):
+            fit(task, Numbers(), replace(settings, steps=steps))

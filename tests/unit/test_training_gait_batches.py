@@ -187,6 +187,15 @@ class EvaluationSet:
         with pytest.raises(SettingsError, match="holds a training on other walks"):
             PackedWalks.pack(data, ["001"], "silhouettes", tmp_path / "pack")
 
+    @pytest.mark.parametrize("name", ["walks.json", "frames.bin"])
+    def test_a_pack_that_is_damaged_is_told(self, data: Path, tmp_path: Path, name: str) -> None:
+        PackedWalks.pack(data, None, "silhouettes", tmp_path / "pack")
+        whole = (tmp_path / "pack" / name).read_bytes()
+        for content in (b"", whole[:1000], whole[: len(whole) // 2 // 2816 * 2816]):
+            (tmp_path / "pack" / name).write_bytes(content)
+            with pytest.raises(SettingsError, match=r"pack is damaged\. Remove it, and the walks are packed again"):
+                PackedWalks.pack(data, None, "silhouettes", tmp_path / "pack")
+
     def test_another_form_needs_another_pack(self, data: Path, tmp_path: Path, walks: PackedWalks) -> None:
         with pytest.raises(SettingsError, match="holds silhouettes, and keypoints are needed"):
             PackedWalks.pack(data, None, "keypoints", tmp_path / "pack")

@@ -67,6 +67,11 @@ def test_walks_can_be_told_from_earlier_ones(tmp_path: Path) -> None:
     Motions.made(tmp_path / "motions.npz", 2, seed=1)
     with pytest.raises(SettingsError, match="holds 2 walks, and the settings ask for 3"):
         Motions.made(tmp_path / "motions.npz", 3, seed=1)
+    whole = (tmp_path / "motions.npz").read_bytes()
+    for content in (b"", whole[:1000], b"something else"):
+        (tmp_path / "motions.npz").write_bytes(content)
+        with pytest.raises(SettingsError, match=r"motions\.npz is damaged\. Remove it, and it is made again"):
+            Motions.made(tmp_path / "motions.npz", 2, seed=1)
 
 
 def test_bones_are_the_persons_own(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -136,8 +137,11 @@ class Acquaintances:
 
 def _made(path: Path, sizes: tuple[int, ...]) -> tuple[Any, Any, Any]:
     """Return points, root and heading of a file that was made for such numbers of people and walks."""
-    with np.load(path, allow_pickle=False) as file:
-        points, root, heading = file["points"], file["root"], file["heading"]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            points, root, heading = file["points"], file["root"], file["heading"]
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        raise SettingsError(f"{path} is damaged. Remove it, and it is made again.") from error
     if points.shape[: len(sizes)] != sizes:
         found, wanted = (" x ".join(map(str, shape)) for shape in (points.shape[: len(sizes)], sizes))
         raise SettingsError(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from app.errors import MissingExtraError, SettingsError, reason_of
+from app.errors import CheckpointError, MissingExtraError, SettingsError
 from app.files import explained, written_whole
 from app.lab.training.settings import TrainSettings
 from app.progress import tell_stopping
+from app.weights.checkpoints import load_pickle_safely
 
 try:
     import lightning as pl
@@ -220,7 +220,8 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     TensorBoard log and, at the end, ``network.pt``: the state dict of the network.
 
     Raises:
-        SettingsError: the checkpoint in `settings.out` has more steps than `settings.steps`.
+        SettingsError: the checkpoint in `settings.out` has more steps than `settings.steps`, is of another network, or
+            is damaged.
         OutputError: `settings.out` cannot be written.
         KeyboardInterrupt: the user stopped the training. Its checkpoint is written.
     """
@@ -232,9 +233,9 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     pl.seed_everything(settings.seed, verbose=False)
     last = out / "last.ckpt"
-    start = _steps_done(last, settings)
+    start, weights = _begun(last, task, settings)
     if start == settings.steps:  # in the checkpoint, the weights of the task are the averaged ones
-        task.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["state_dict"])
+        task.load_state_dict(weights)
         return _written(task.network, out)
     average = None
     if settings.ema:  # averaging begins late, because the random first weights would stay in the average for long
@@ -290,18 +291,15 @@ def load_trained(network: Network, out: Path, what: str) -> Network:
         SettingsError: there are no weights, or they are those of another network.
     """
     file = out / "network.pt"
+    if not file.is_file():
+        raise SettingsError(f"There is no {file}. Train the {what} first, or name the folder of its training.")
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-        known = network.state_dict()
+        weights, known = load_pickle_safely(file), network.state_dict()
         network.load_state_dict({key: value for key, value in weights.items() if key in known})
-    except FileNotFoundError as error:
+    except (CheckpointError, RuntimeError, AttributeError) as error:
         raise SettingsError(
-            f"There is no {file}. Train the {what} first, or name the folder of its training."
-        ) from error
-    except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
-        raise SettingsError(
-            f"{file} does not hold the {what} that these settings describe ({reason_of(error)}). Train it first, or "
-            "give the settings it was trained with."
+            f"{file} does not hold the {what} that these settings describe. Train it first, or give the settings it "
+            "was trained with."
         ) from error
     return network.eval()
 
@@ -313,24 +311,30 @@ def _written(network: nn.Module, out: Path) -> nn.Module:
     return network.eval()
 
 
-def _steps_done(last: Path, settings: TrainSettings) -> int:
+def _begun(last: Path, task: Task, settings: TrainSettings) -> tuple[int, Mapping[str, Tensor]]:
+    """Return how many steps the training in `last` has done, and the weights of the task then."""
     if not last.is_file():
-        return 0
+        return 0, {}
     try:
-        content = torch.load(last, map_location="cpu", weights_only=True)
-        done = int(content["global_step"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        content = load_pickle_safely(last)
+        done, weights = int(content["global_step"]), dict(content["state_dict"])
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
         raise SettingsError(
-            f"{last} is damaged ({reason_of(error)}), so the training cannot go on from it. Remove it to begin anew, "
-            "or give another folder as out."
+            f"{last} is damaged or no checkpoint of a training, so it cannot go on. Remove it to begin anew, or give "
+            "another folder as out."
         ) from error
+    if {key: value.shape for key, value in weights.items()} != {k: v.shape for k, v in task.state_dict().items()}:
+        raise SettingsError(
+            f"{last} is of another network than the settings describe. Give the settings with which it was begun, or "
+            "another folder as out."
+        )
     if done > settings.steps:
         raise SettingsError(
             f"{last} has {done} steps already, more than the {settings.steps} that are asked for. Give another folder "
             "as out."
         )
     logger.info("Continuing after step %d of %d (%s).", done, settings.steps, last)
-    return done
+    return done, weights
 
 
 def _loader(batches: Batches, settings: TrainSettings, task: Task) -> DataLoader[dict[str, Tensor]]:

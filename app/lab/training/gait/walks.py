@@ -101,16 +101,20 @@ class PackedWalks:
 
     def __init__(self, folder: Path, form: Form | None = None) -> None:
         self._folder = folder
-        index = json.loads((folder / "walks.json").read_text(encoding="utf-8"))
-        packed: Form = index["form"]
-        self.form: Form = form or packed
-        self.files = [WalkFile(who, how, whence, folder) for who, how, whence in index["names"]]
-        """Identity, condition and view of each walk."""
-        self.left_out: dict[str, str] = index.get("left_out", {})
-        """The walks that could not be read when the others were packed, with the reasons."""
-        self._starts: list[int] = index["starts"]
-        shape, kind = SHAPES[packed]
-        self._frames: NDArray[Any] = np.memmap(folder / "frames.bin", kind, "r").reshape(-1, *shape)
+        try:
+            index = json.loads((folder / "walks.json").read_text(encoding="utf-8"))
+            packed: Form = index["form"]
+            self.form: Form = form or packed
+            self.files = [WalkFile(who, how, whence, folder) for who, how, whence in index["names"]]
+            """Identity, condition and view of each walk."""
+            self.left_out: dict[str, str] = index.get("left_out", {})
+            """The walks that could not be read when the others were packed, with the reasons."""
+            self._starts: list[int] = index["starts"]
+            shape, kind = SHAPES[packed]
+            frames: NDArray[Any] = np.memmap(folder / "frames.bin", kind, "r")
+            self._frames = frames.reshape(self._starts[-1], *shape)
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise SettingsError(f"{folder} is damaged. Remove it, and the walks are packed again.") from error
         if (self.form, packed) == ("heatmaps", "heatmaps with silhouettes"):
             self._frames = self._frames[:, :2]
         elif self.form != packed:
