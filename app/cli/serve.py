@@ -78,13 +78,19 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         address = f"http{'s' if certificate else ''}://{shown}:{listener.getsockname()[1]}"
         link = f"{address}/?token={options.token}" if options.token else address
-        console.print(f"Gaitprint is at [bold]{escape(link)}[/] (Ctrl-C ends it).", soft_wrap=True)
-        if not local and certificate is None:
-            say("Warning: without --certificate the password and all videos cross the network unencrypted.", "yellow")
+
+        def announce() -> None:
+            console.print(f"Gaitprint is at [bold]{escape(link)}[/] (Ctrl-C ends it).", soft_wrap=True)
+            if not local and certificate is None:
+                say(
+                    "Warning: without --certificate the password and all videos cross the network unencrypted.",
+                    "yellow",
+                )
+
         # Ctrl-C ends the server without the usual message, because runs continue at the next start by themselves.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            serve(options, listener, certificate, key)
+            serve(options, listener, certificate, key, announce)
 
 
 def _is_local(host: str) -> bool:

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -243,9 +243,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise SettingsError(
-            f"The server cannot listen at {host}, port {port}: {error.strerror}. Give another --port."
-        ) from error
+        why = reason_of(error).partition(" (while")[0]
+        raise SettingsError(f"The server cannot listen at {host}, port {port}: {why}. Give another --port.") from error
 
 
 def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
@@ -279,9 +278,13 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def serve(
-    options: WebOptions, listener: socket.socket, certificate: Path | None = None, key: Path | None = None
+    options: WebOptions,
+    listener: socket.socket,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    announce: Callable[[], object] = lambda: None,
 ) -> None:
-    """Serve at a bound socket until Ctrl-C, SIGTERM or SIGHUP.
+    """Serve at a bound socket until Ctrl-C, SIGTERM or SIGHUP; `announce` is called when nothing stands in the way.
 
     Raises:
         OutputError: the folder for uploads and results cannot be made.
@@ -301,4 +304,5 @@ def serve(
             proxy_headers=False,
             timeout_graceful_shutdown=5,
         )
+        announce()
         _Server(config, application.state.site.queue).run(sockets=[listener])

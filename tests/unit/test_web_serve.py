@@ -50,7 +50,16 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     with listen("127.0.0.1", 0) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
-    assert "Give another --port." in " ".join(capsys.readouterr().err.split())
+    assert "Address already in use. Give another --port." in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--folder", "file"], ["--gallery-db", "file"], ["--certificate", "file", "--key", "file"]]
+)
+def test_no_address_is_told_at_which_nobody_answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("something else")
+    assert main(["serve", "--port", "0", *arguments]) == 2
+    assert "Gaitprint is at" not in capsys.readouterr().out
 
 
 def test_a_free_port_on_either_kind_of_address() -> None:
