@@ -272,6 +272,29 @@ def test_weights_of_another_network_are_refused(settings: TrainSettings) -> None
         load_trained(nn.Linear(4, 1), Path("no"), "line")
 
 
+def test_options_of_the_optimiser_that_have_no_effect_are_named(
+    settings: TrainSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(Mean(settings), Numbers(), replace(settings, steps=20))
+    fit(Mean(settings), Numbers(), replace(settings, steps=22))
+    assert "no effect" not in caplog.text
+    other = replace(settings, steps=24, rate=7.0, weight_decay=0.5)
+    fit(Mean(other), Numbers(), other)
+    assert "no effect: weight_decay 0.5 instead of" in caplog.text
+    assert "initial_lr 7.0 instead of" in caplog.text
+
+
+class Descent(Mean):
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_training_by_another_optimiser_does_not_go_on(settings: TrainSettings) -> None:
+    fit(Mean(settings), Numbers(), replace(settings, steps=20))
+    with pytest.raises(SettingsError, match=r"last\.ckpt is of another optimiser than the settings describe"):
+        fit(Descent(settings), Numbers(), settings)
+
+
 def test_a_full_disk_loses_no_checkpoint(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second checkpoint ends halfway; the first one stays, and the training goes on from it."""
     save, calls = torch.save, 0

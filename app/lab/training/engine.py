@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -318,7 +318,8 @@ def _begun(last: Path, task: Task, settings: TrainSettings) -> tuple[int, Mappin
     try:
         content = load_pickle_safely(last)
         done, weights = int(content["global_step"]), dict(content["state_dict"])
-    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        kept = list(content["optimizer_states"][0]["param_groups"])
+    except (CheckpointError, LookupError, TypeError, ValueError) as error:
         raise SettingsError(
             f"{last} is damaged or no checkpoint of a training, so it cannot go on. Remove it to begin anew, or give "
             "another folder as out."
@@ -328,6 +329,15 @@ def _begun(last: Path, task: Task, settings: TrainSettings) -> tuple[int, Mappin
             f"{last} is of another network than the settings describe. Give the settings with which it was begun, or "
             "another folder as out."
         )
+    made = task.configure_optimizers()
+    groups = (made if isinstance(made, torch.optim.Optimizer) else made["optimizer"]).state_dict()["param_groups"]
+    if [(set(group), len(group["params"])) for group in kept] != [(set(g), len(g["params"])) for g in groups]:
+        raise SettingsError(
+            f"{last} is of another optimiser than the settings describe. Give the settings with which it was begun, or "
+            "another folder as out."
+        )
+    if changed := _changed(kept, groups):
+        logger.warning("%s: the optimiser goes on as it was begun, so this has no effect: %s.", last, changed)
     if done > settings.steps:
         raise SettingsError(
             f"{last} has {done} steps already, more than the {settings.steps} that are asked for. Give another folder "
@@ -335,6 +345,18 @@ def _begun(last: Path, task: Task, settings: TrainSettings) -> tuple[int, Mappin
         )
     logger.info("Continuing after step %d of %d (%s).", done, settings.steps, last)
     return done, weights
+
+
+def _changed(kept: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]) -> str:
+    """Return which options of an optimiser differ from those in its checkpoint, which count."""
+    changed = {
+        key: f"{key} {new[key]} instead of {old[key]}"
+        for old, new in zip(kept, groups, strict=True)
+        for key in old
+        # A schedule changes the rate from step to step.
+        if key not in ("params", "lr" if "initial_lr" in old else "") and old[key] != new[key]
+    }
+    return ", ".join(changed.values())
 
 
 def _loader(batches: Batches, settings: TrainSettings, task: Task) -> DataLoader[dict[str, Tensor]]:
