@@ -8,10 +8,9 @@ from enum import Enum
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from app.settings import QualitySettings
-from app.types import Floats, GaitSequence, Ints, Measure, Track, VideoInfo
+from app.types import Bools, Floats, GaitSequence, Ints, Measure, Track, VideoInfo
 
 # Points along each side of a box at which it is tested whether the box is covered.
 _SAMPLES = 24
@@ -102,14 +101,17 @@ def frame_reason(box: Floats, hidden: float, width: int, height: int, settings: 
     return None
 
 
-def walk_reason(
+def walking_part(
     track: Track,
     walk: GaitSequence | None,
     dropped: Mapping[Reason, int],
     info: VideoInfo,
     settings: QualitySettings,
-) -> str | None:
-    """Return why a walk cannot be compared; None where it can.
+) -> tuple[GaitSequence | None, str | None]:
+    """Return the part of a walk that can be compared, and None; or the whole walk, and why it cannot be compared.
+
+    Silhouettes of somebody who stands say nothing about how they walk. So people who stop on their way are compared by
+    the gait cycles in which they walk.
 
     Args:
         track: where the person was.
@@ -120,24 +122,54 @@ def walk_reason(
     """
     seconds = float((track.frame_indices[-1] - track.frame_indices[0] + 1) / info.fps)
     if seconds < settings.min_seconds - 1e-6:
-        return f"{Reason.TOO_SHORT.value}: {seconds:.1f} s, but {settings.min_seconds:.1f} s are needed"
+        return walk, f"{Reason.TOO_SHORT.value}: {seconds:.1f} s, but {settings.min_seconds:.1f} s are needed"
     height = picture_height(track.boxes).value
     if height < settings.min_height:
-        return f"{Reason.TOO_SMALL.value}: {height:.0f} px high, but {settings.min_height:.0f} px are needed"
+        return walk, f"{Reason.TOO_SMALL.value}: {height:.0f} px high, but {settings.min_height:.0f} px are needed"
     frames = len(walk) if walk is not None else 0
     lost = sum(dropped.values())
     # The silhouettes must cover `min_seconds` at the rate at which cutting was tried.
     fewest = max(settings.min_frames, math.ceil(settings.min_seconds * (frames + lost) / seconds - 1e-6))
     if frames < fewest or walk is None:
-        return _too_few(frames, fewest, dropped) + slow_rate(float(info.fps))
-    moves, travel = leg_motion(walk), _travel(track, walk, float(info.fps))
-    if moves < settings.min_motion and travel < _TRAVELLING:
-        needed = f"{settings.min_motion:.2f} is needed"
-        return f"{Reason.STANDING.value}: leg motion is {moves:.2f}, but {needed}{slow_rate(float(info.fps))}"
-    if travel < _MIN_TRAVEL and moves < _STRIDING:
-        needed = f"{_MIN_TRAVEL:.2f} are needed"
-        return f"{Reason.STANDING.value}: {travel:.2f} body heights a second, but {needed}{slow_rate(float(info.fps))}"
-    return None
+        return walk, _too_few(frames, fewest, dropped) + slow_rate(float(info.fps))
+    cycles = _cycles(walk.frame_indices, walk.fps)
+    moves, travels = leg_motions(walk, cycles), _travels(track, walk, cycles)
+    walking = _is_walking(walk, cycles, [_walks(*each, settings) for each in zip(moves, travels, strict=True)])
+    if walking.sum() >= fewest:
+        return (walk if walking.all() else walk.part(walking)), None
+    move, travel = float(np.median(moves)), float(np.median(travels))
+    if walking.any():
+        said = f"they walk in {walking.sum()} of {frames} silhouettes, but {fewest} are needed"
+    elif move < settings.min_motion:
+        said = f"leg motion is {move:.2f}, but {settings.min_motion:.2f} is needed"
+    elif travel < _MIN_TRAVEL:
+        said = f"{travel:.2f} body heights a second, but {_MIN_TRAVEL:.2f} are needed"
+    else:
+        said = "they never walk for two gait cycles on end"
+    return walk, f"{Reason.STANDING.value}: {said}{slow_rate(float(info.fps))}"
+
+
+def _walks(moves: float, travel: float, settings: QualitySettings) -> bool:
+    """Return whether somebody walks whose legs move so much and who travels so fast in a gait cycle."""
+    if moves < settings.min_motion:
+        return travel >= _TRAVELLING
+    return travel >= _MIN_TRAVEL or moves >= _STRIDING
+
+
+def _is_walking(walk: GaitSequence, cycles: Sequence[Bools], walks: Sequence[bool]) -> Bools:
+    """Return which silhouettes (N,) are of a cycle in which somebody walks, given for which `cycles` that is so.
+
+    One cycle alone between others in which they stand is somebody else who passes in front of them. Silhouettes that
+    are in no cycle count as the nearest cycle does.
+    """
+    own = np.array(walks)
+    beside = np.append(own[1:], False) | np.append(False, own[:-1])
+    believed = own & (beside | (len(own) == 1))
+    middles = np.array([walk.frame_indices[cycle].mean() for cycle in cycles])
+    nearest = np.abs(walk.frame_indices[:, None] - middles).argmin(axis=1)
+    for number, cycle in enumerate(cycles):
+        nearest[cycle] = number
+    return np.asarray(believed[nearest], np.bool_)
 
 
 def picture_height(boxes: Floats) -> Measure:
@@ -150,8 +182,8 @@ def slow_rate(fps: float) -> str:
     return f"; the video has only {fps:.3g} frame{'s' * (fps != 1)} a second" if fps < ENOUGH_RATE else ""
 
 
-def leg_motion(walk: GaitSequence) -> float:
-    """Return how much the legs move: their changing area over their mean area, as the median of all gait cycles.
+def leg_motions(walk: GaitSequence, cycles: Sequence[Bools]) -> list[float]:
+    """Return how much the legs move in each gait cycle: their changing area over their mean area.
 
     The changing area is the sum of the standard deviations of all pixels of the lowest 24 rows over 1.2 s. It depends
     little on the speed and direction of the walk. Measured with the MediaPipe selfie network, people who walk towards
@@ -160,11 +192,11 @@ def leg_motion(walk: GaitSequence) -> float:
     """
     legs = (walk.silhouettes[:, _LEGS:] > 127).reshape(len(walk), -1).astype(np.float32)
     values = []
-    for part in _cycles(walk.frame_indices, walk.fps):
-        mean = legs[part].mean(axis=0)
+    for cycle in cycles:
+        mean = legs[cycle].mean(axis=0)
         # The standard deviation of zeros and ones with this mean.
         values.append(float(np.sqrt(mean * (1 - mean)).sum() / max(mean.sum(), 1)))
-    return float(np.median(values))
+    return values
 
 
 def step_seconds(walk: GaitSequence) -> float | None:
@@ -214,24 +246,24 @@ def pace_remark(steps: Sequence[float]) -> str | None:
     )
 
 
-def _travel(track: Track, walk: GaitSequence, fps: float) -> float:
-    """Return how fast the box moves or grows, in body heights a second, as the median of all gait cycles."""
+def _travels(track: Track, walk: GaitSequence, cycles: Sequence[Bools]) -> list[float]:
+    """Return how fast the box moves or grows in each gait cycle, in body heights a second."""
     boxes = track.boxes[np.isin(track.frame_indices, walk.frame_indices)].astype(np.float64)
     height = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
     # The height is included because walking towards the camera hardly moves the feet in the picture.
     place = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3], height])
     values = []
-    for part in _cycles(walk.frame_indices, walk.fps):
+    for part in cycles:
         third = max(1, len(place[part]) // 3)
         first, last = place[part][:third].mean(axis=0), place[part][-third:].mean(axis=0)
         frames = walk.frame_indices[part]
-        seconds = max(float(frames[-third:].mean() - frames[:third].mean()) / fps, 1 / fps)
+        seconds = max(float(frames[-third:].mean() - frames[:third].mean()) / walk.fps, 1 / walk.fps)
         scale = np.median(height[part])
         values.append(float((np.hypot(*(last - first)[:2]) + abs(last - first)[2]) / scale / seconds))
-    return float(np.median(values))
+    return values
 
 
-def _cycles(frame_indices: Ints, fps: float) -> list[npt.NDArray[np.bool_]]:
+def _cycles(frame_indices: Ints, fps: float) -> list[Bools]:
     """Split a walk into gait cycles that have enough frames; return the whole walk where none has."""
     cycle = ((frame_indices - frame_indices[0]) / (fps * _CYCLE_SECONDS)).astype(np.int64)
     numbers, counts = np.unique(cycle, return_counts=True)

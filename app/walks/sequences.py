@@ -24,7 +24,7 @@ from app.types import Bytes, Detections, Floats, Frame, GaitSequence, PartMap, T
 from app.video.looks import Looks
 from app.video.prefetch import bytes_of
 from app.walks.pictures import MOST, picture
-from app.walks.quality import Reason, frame_reason, occlusion, walk_reason
+from app.walks.quality import Reason, frame_reason, occlusion, walking_part
 from app.walks.silhouette import cut, normalise, normalise_parts, parts_of
 
 T = TypeVar("T")
@@ -36,7 +36,9 @@ SeenBox: TypeAlias = tuple[int, Floats, float]
 
 @dataclass(frozen=True)
 class Walk:
-    """A finished track, with its silhouettes if any could be cut, and the reason if it cannot be used."""
+    """A finished track, with the silhouettes in which the person walks, and the reason if it cannot be used.
+
+    A track that cannot be used has all silhouettes that could be cut, or None."""
 
     track: Track
     sequence: GaitSequence | None
@@ -124,7 +126,7 @@ def walk_of(
         sequence = GaitSequence(
             np.array(indices), np.stack(silhouettes), float(info.fps), joints, labels, pictures, ratios
         )
-    return Walk(track, sequence, walk_reason(track, sequence, dropped, info, settings))
+    return Walk(track, *walking_part(track, sequence, dropped, info, settings))
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -189,8 +189,12 @@ def test_somebody_who_is_hidden_for_longer_than_the_tracker_waits_is_one_walk() 
 
 
 def test_long_walks_are_thinned_evenly_and_boxes_are_not() -> None:
+    class Straight(Script):
+        def box(self, person: int, frame: int) -> tuple[float, float, float, float]:
+            return (10 + 0.4 * frame, 60, 50 + 0.4 * frame, 180)
+
     settings = replace(EASY, gait=GaitSettings(max_frames=40))
-    (walk,) = film(Script({1: range(500)}), 500, settings)[0]
+    (walk,) = film(Straight({1: range(500)}), 500, settings)[0]
     assert len(walk.track.frame_indices) == 500
     assert walk.sequence is not None
     assert 40 <= len(walk.sequence) < 80
