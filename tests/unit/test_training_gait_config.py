@@ -182,6 +182,10 @@ def test_what_is_kept_is_what_was_read(tmp_path: Path) -> None:
         ),
         ({"optimizer_cfg": {"lr": 0.1, "momentun": 0.9}}, r"optimizer_cfg\.momentun: SGD .*'momentum'"),
         ({"optimizer_cfg": {"lr": 0.1, "solver": "Adm"}}, r"optimizer_cfg\.solver: 'Adm' is not known.*'Adam'"),
+        (
+            {"optimizer_cfg": {"lr": 0.1, "solver": "Optimizer"}},
+            r"optimizer_cfg\.solver: .Optimizer. is not known here",
+        ),
         ({"optimizer_cfg": {"solver": "Adam"}}, r"optimizer_cfg\.lr is missing"),
         ({"scheduler_cfg": {"scheduler": "MultiStepLR", "milestone": []}}, r"scheduler_cfg\.milestone: .*'milestones'"),
         ({"data_cfg": {"dataset_name": "x"}}, r"data_cfg\.dataset_root is missing"),

@@ -211,7 +211,8 @@ def _loss(term: dict[str, Any], place: str) -> LossTerm:
 
 
 def _optimizer(options: dict[str, Any], place: str) -> dict[str, Any]:
-    known = tuple(name for name in torch.optim.__all__ if name not in ("lr_scheduler", "swa_utils"))
+    base = torch.optim.Optimizer
+    known = [n for n, kind in vars(torch.optim).items() if isinstance(kind, type) and base in kind.__mro__[1:]]
     name = one_of(options.pop("solver", "SGD"), known, f"{place}.solver")
     groups = [_group(group, inside) for group, inside in sections(options.pop("groups", []), f"{place}.groups")]
     options = _options(options, place, getattr(torch.optim, name), ("params",))
