@@ -58,6 +58,23 @@ def sqlite_settings() -> Iterator[tuple[str, ...]]:
     sqlite.SETTINGS = settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def trial() -> Iterator[Callable[[Path, int], str | None]]:
+    """Take the ONNX files of tests for harmless: trying each in a process of its own takes longer than most tests."""
+    from app.weights import sessions
+
+    trial = sessions._harm_of
+    sessions._harm_of = lambda path, changed: None  # type: ignore[assignment]
+    yield trial
+    sessions._harm_of = trial
+
+
+@pytest.fixture
+def tried(trial: Callable[[Path, int], str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ONNX files be tried as those of users are."""
+    monkeypatch.setattr("app.weights.sessions._harm_of", trial)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Golden vectors, real clips and teacher models beside the project; a fresh clone has none."""

@@ -12,6 +12,8 @@ from app.hub.inventory import registries
 from app.weights.registry import Entry
 from tests.contract.samples import CHECKPOINTS
 
+pytestmark = pytest.mark.usefixtures("tried")
+
 
 def _accepts(entry: Entry[Any, Any], path: Path) -> bool:
     try:

@@ -18,7 +18,7 @@ from app.cli.options import with_settings
 from app.errors import CheckpointError, MissingExtraError, SettingsError
 from app.settings import SegmenterSettings, Settings
 from app.types import Frame
-from app.weights import networks, sessions
+from app.weights import networks
 from app.weights.checkpoints import HOME, CheckpointFile, find_checkpoints
 from app.weights.devices import CPU, PROVIDERS, Provider, providers_for, torch_device, torch_type
 from app.weights.networks import Network, Way, measured, open_network, user_cache, watched, ways_of
@@ -32,9 +32,8 @@ CPU_ALONE = ["AzureExecutionProvider", "CPUExecutionProvider"]
 
 
 @pytest.fixture
-def segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckpointFile:
-    """A copy of the embedded segmenter with its 8-bit version, which need not be tried in a process of its own."""
-    monkeypatch.setattr(sessions, "_harm_of", lambda path, changed: None)
+def segmenter(tmp_path: Path) -> CheckpointFile:
+    """A copy of the embedded segmenter with its 8-bit version."""
     for path in (EMBEDDED / "segmenter").glob("*.onnx*"):
         shutil.copy(path, tmp_path)
     return CheckpointFile(tmp_path / "gaitprint-segmenter.onnx", "given")

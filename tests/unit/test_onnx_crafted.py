@@ -18,6 +18,7 @@ from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import detectors, gait_models, segmenters
 
 onnx = pytest.importorskip("onnx")
+pytestmark = pytest.mark.usefixtures("tried")
 
 GAIT = (["n", "t", 64, 44], ["n", "c", "p"])
 YOLOX = (["n", 3, "h", "w"], ["n", "a", 85])

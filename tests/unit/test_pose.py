@@ -100,6 +100,7 @@ def test_networks_for_other_things_are_refused(shared: Path, name: str) -> None:
     need_refused(shared / "models" / f"{name}.onnx")
 
 
+@pytest.mark.usefixtures("tried")
 @pytest.mark.parametrize("score", [7.0, -2.0, float("nan")])
 def test_scores_outside_of_0_to_1_are_refused(tmp_path: Path, score: float) -> None:
     with pytest.raises(

@@ -11,7 +11,6 @@ import pytest
 from app.errors import CheckpointError, VideoError
 from app.hub import quantise as module
 from app.hub.quantise import Quantised, quantise
-from app.weights import sessions
 from app.weights.checkpoints import HOME, CheckpointFile
 from app.weights.networks import open_network
 from app.weights.quantised import SOURCE, quantised_path, unpacked
@@ -37,7 +36,6 @@ def looked_at(clips: Path) -> list[module._Clip]:
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at: list[module._Clip]) -> Path:
     """A copy of the embedded segmenter without its 8-bit version."""
-    monkeypatch.setattr(sessions, "_harm_of", lambda path, changed: None)
     monkeypatch.setattr(module, "_clips", lambda videos, frames, progress: looked_at)
     return Path(shutil.copy(HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx", tmp_path))
 
