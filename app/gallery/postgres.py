@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.errors import GalleryError, MissingExtraError
+from app.errors import GalleryError, MissingExtraError, reason_of
 from app.gallery.database import Cursor, MalformedError
 from app.gallery.redaction import FORGOTTEN
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
@@ -339,7 +339,7 @@ class PostgresDatabase:
             raise self._unusable("PostgreSQL refuses", error) from error
 
     def _unusable(self, advice: str, error: Exception) -> GalleryError:
-        return GalleryError(f"The gallery {self.name} cannot be used: {advice} ({str(error).strip()}).")
+        return GalleryError(f"The gallery {self.name} cannot be used: {advice} ({reason_of(error)}).")
 
 
 def _translation(statement: str) -> str:

@@ -140,8 +140,9 @@ def test_errors_say_what_to_do(address: str, tmp_path: Path) -> None:
     assert not exists(address)
     with pytest.raises(GalleryError, match="There is no gallery in test"):
         open_store(address, create=False)
-    with pytest.raises(GalleryError, match=r"on .* there is no connection. Check"):
+    with pytest.raises(GalleryError, match=r"on .* there is no connection. Check") as told:
         open_store(f"postgresql://?host={tmp_path}")
+    assert "\n" not in str(told.value)
     with pytest.raises(GalleryError, match=r"there is no connection. Check.* does not exist"):
         open_store(address.replace("/test", "/nowhere"))
     with pytest.raises(GalleryError, match="Give postgresql://"):
