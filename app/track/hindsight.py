@@ -87,6 +87,13 @@ class _Line:
         x, y = (self.start + self.speed * second).tolist()
         return np.array([x - self.width / 2, y - self.height, x + self.width / 2, y])
 
+    def is_near(self, box: Floats, second: float) -> bool:
+        """Return whether somebody in a box (4,) px may be on this line then: within two heights, and about as tall."""
+        left, top, right, bottom = box.tolist()
+        x, y = (self.start + self.speed * second).tolist()
+        apart = np.hypot((left + right) / 2 - x, bottom - y)
+        return bool(apart <= 2 * self.height and 0.5 <= (bottom - top) / self.height <= 2)
+
     def gap(self, other: _Line, second: float) -> float:
         """Return how badly two lines fit one person, in heights of the person; 0 where they are one line.
 
@@ -124,7 +131,7 @@ class Hindsight:
     def __init__(self, fps: float) -> None:
         self._fps = fps
         self._window = _WINDOW * fps
-        self._horizon = (2 * _WINDOW + max(_LINK, _LONGEST_MEETING + _PAUSE) + 1) * fps
+        self._horizon = (2 * _WINDOW + max(2 * _LINK, _LONGEST_MEETING + _PAUSE) + 1) * fps
         self._frame = -1
         self._paths: dict[int, _Path] = {}
         self._ids: dict[int, int] = {}  # by the ids of the tracker
@@ -170,7 +177,7 @@ class Hindsight:
 
     def is_settled(self, track_id: int, last: int) -> bool:
         """Return whether nothing changes any more in a track whose last box is in frame `last`."""
-        hidden_until = last + _LINK * self._fps
+        hidden_until = last + 2 * _LINK * self._fps  # twice, because a newcomer may have been in another track before
         return (
             self._frame > hidden_until
             and not any(last < first <= hidden_until for first, _ in self._newcomers)
@@ -238,20 +245,42 @@ class Hindsight:
                     yield self._done(Exchange(one, other, frame, frame))
 
     def _came_out(self, first: int, track_id: int) -> Iterator[Exchange]:
-        """Join a track to one that had ended shortly before, where one line fits both."""
+        """Join a track to the one that it continues: one that had ended, or one that went over to somebody else."""
         line = self._line(track_id, first, first + self._window)
         if line is None:
             return
         best, least = None, _FITS
         for other, path in self._paths.items():
-            last = path[-1][0]
-            if first - _LINK * self._fps <= last < first:
+            last, box = path[-1]
+            if first - _LINK * self._fps <= last < first and line.is_near(box, last / self._fps):
                 before = self._line(other, last - self._window, last)
                 gap = np.inf if before is None else before.gap(line, (first + last) / 2 / self._fps)
                 if gap < least:
                     best, least = other, gap
         if best is not None:
             yield self._done(Exchange(best, track_id, first))
+        elif (went_over := self._went_over(first, track_id, line)) is not None:
+            other, since = went_over
+            yield self._done(Exchange(other, track_id, since))
+            yield from self._came_out(since, track_id)  # now it has whom the other track went over to
+
+    def _went_over(self, first: int, track_id: int, line: _Line) -> tuple[int, int] | None:
+        """Return the track that was heading to where `track_id` came out, but went over to somebody else, and when."""
+        found, most = None, _CLEARLY
+        for other, path in self._paths.items():
+            if other == track_id:
+                continue
+            for frame, box in path:
+                if not first - _LINK * self._fps <= frame < first or not line.is_near(box, frame / self._fps):
+                    continue
+                came = self._line(other, frame - self._window, frame - 1)
+                went = self._line(other, frame, frame + self._window)
+                if came is None or went is None:
+                    continue
+                fits = came.gap(line, (frame + first) / 2 / self._fps)
+                if fits <= _FITS and (better := came.gap(went, frame / self._fps) - fits) > most:
+                    found, most = (other, frame), better
+        return found
 
     def _done(self, exchange: Exchange) -> Exchange:
         """Do an exchange in the paths and in what is still to be decided."""
