@@ -80,8 +80,9 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
             if path.is_dir():
                 if not temporary.is_dir():
                     raise _is_folder(path)
-                shutil.rmtree(path)
-            temporary.replace(path)
+                _replace_folder(path, temporary)
+            else:
+                temporary.replace(path)
     finally:
         _remove(temporary)
         _unfinished.discard(temporary)
@@ -89,6 +90,19 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
             with suppress(OSError):  # not empty
                 for parent in made:
                     parent.rmdir()
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Put a folder in the place of another one, so that one of them is there whole whatever happens."""
+    former = new.with_name(new.name.replace(".partial", ".former"))
+    path.rename(former)
+    try:
+        new.rename(path)
+    except BaseException:
+        former.rename(path)
+        raise
+    former.rename(new)  # under this name it is removed later if this process is killed now
+    shutil.rmtree(new)
 
 
 def need_replaceable(path: Path, replaces: str | None = None) -> None:

@@ -51,6 +51,28 @@ def test_folder_replaces_folder_of_its_kind(tmp_path: Path) -> None:
     assert [file.name for file in target.iterdir()] == ["new"]
 
 
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "v1.2"
+    with written_whole(target) as temporary:
+        temporary.mkdir()
+        (temporary / "a.txt").write_text("former")
+    rename = Path.rename
+
+    def fails(self: Path, to: Path) -> Path:
+        if ".partial" in self.name:
+            raise PermissionError(13, "Permission denied")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OutputError), written_whole(target, "a.txt") as temporary:
+        temporary.mkdir()
+        (temporary / "a.txt").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["v1.2"]
+    assert (target / "a.txt").read_text() == "former"
+
+
 def test_empty_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     _write_folder(tmp_path / "f")
