@@ -235,6 +235,19 @@ def test_batches_are_functions_of_seed_and_step(photos: Path, cutouts: Path) -> 
     assert not torch.equal(first["image"], other[7]["image"])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_many_crops_show_walkers(photos: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    batches = CropBatches(photos, cutouts, 1, 0, walkers=share)
+    drawn: list[str] = []
+    for name in ("walker", "_paste_person", "_in_place"):
+        monkeypatch.setattr(batches, name, lambda *_, name=name: drawn.append(name))
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        batches.crop(rng)
+    assert drawn.count("walker") / 400 == pytest.approx(share, abs=0.07)
+    assert drawn.count("_paste_person") / 400 == pytest.approx(0.2 * (1 - share), abs=0.07)
+
+
 def test_crops_become_gentle(photos: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = CropBatches(photos, cutouts, 2, 0, gentle_from=5)
     seen: list[float] = []

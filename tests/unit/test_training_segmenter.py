@@ -137,7 +137,10 @@ def test_both_halves_are_exported_and_read(
     assert segmenter.export_pose(trained, keypoints) < 1e-3
     network = segmenter.load(trained)
     # The second sees the mirror image too.
-    heads = ((matte, [network.maps, network.parts, network.coarse_parts], 1), (keypoints, [network.matte], 2))
+    heads = (
+        (matte, [network.maps, network.wide, network.inner_parts, network.parts], 1),
+        (keypoints, [network.matte], 2),
+    )
     for file, missing, times in heads:
         wanted = times * (convolutions(network) - sum(map(convolutions, missing)))
         assert [node.op_type for node in onnx.load(file).graph.node].count("Conv") == wanted
@@ -213,3 +216,22 @@ def test_it_learns_a_little_and_is_judged(shared: Path, tmp_path: Path) -> None:
     assert set(figures) == {"iou", "pck", "ankles"}
     assert figures["iou"] != before["iou"]
     assert (tmp_path / "network.pt").is_file()
+
+
+def test_the_parts_can_learn_alone(tmp_path: Path) -> None:
+    settings = segmenter.PersonTrainSettings(out=tmp_path, steps=1, batch=2, rate=0.1, photos=tmp_path, parts_only=True)
+    task = segmenter.PersonTask(settings)
+    rng = torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (2, 3, 192, 96), dtype=torch.uint8, generator=rng)
+    batch = {
+        "image": crops,
+        "matte": crops[:, :1],
+        "known": torch.ones(2),
+        "keypoints": torch.rand(2, 17, 3, generator=rng),
+        "parts": torch.randint(0, 12, (2, 96, 48), dtype=torch.uint8, generator=rng),
+    }
+    before = {name: value.clone() for name, value in task.network.state_dict().items()}
+    task.loss(batch)["loss"].backward()
+    torch.optim.SGD([one for one in task.parameters() if one.requires_grad], 0.1).step()
+    changed = {name.split(".")[0] for name, value in task.network.state_dict().items() if not value.equal(before[name])}
+    assert changed == set(segmenter.PersonNetwork.OF_PARTS)

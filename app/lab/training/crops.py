@@ -26,8 +26,8 @@ from app.lab.training.person import HEIGHT, WIDTH
 from app.types import BODY_PARTS, MIRRORED_PARTS, Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
-IN_PLACE, PASTED = 0.6, 0.15
-"""Shares of real people in their own picture, and of real people pasted elsewhere. All others are walkers."""
+PASTED = 0.2
+"""Share of the real people who are pasted into another picture. All others are in their own."""
 OVERLAID = 0.2
 """Share of crops, at full hardness, that have boxes and words drawn into the picture."""
 GENTLE = 0.6
@@ -122,6 +122,7 @@ class CropBatches:
         batch: int,
         seed: int,
         *,
+        walkers: float = 0.25,
         held_out: HeldOut | None = None,
         gentle_from: int | None = None,
     ) -> None:
@@ -132,13 +133,14 @@ class CropBatches:
             cutouts: folder of rendered walkers. None: real people only.
             batch: crops in a batch.
             seed: of the random draws.
+            walkers: share of the crops that show walkers; all others show real people.
             held_out: take this set of pictures for validation, and the walkers that are for validation.
             gentle_from: the step from which the hardness is `GENTLE`.
 
         Raises:
             SettingsError: a folder does not hold what it should.
         """
-        self._batch, self._seed, self._gentle_from = batch, seed, gentle_from
+        self._batch, self._seed, self._share, self._gentle_from = batch, seed, walkers, gentle_from
         self._walkers = None if cutouts is None else _Walkers(Cutouts(cutouts), held_out is not None)
         self._photos = read_photos(photos, held_out)
         self._scenes = [_Scene.of(photo.read()) for photo in self._photos]
@@ -179,12 +181,11 @@ class CropBatches:
 
     def crop(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
         """Draw one sample. `hardness` scales how often there are other people, hiding objects and bad pictures."""
-        kind = rng.random()
-        if kind < IN_PLACE:
-            return self._in_place(rng, hardness)
-        if kind < IN_PLACE + PASTED or self._walkers is None:
+        if self._walkers is not None and rng.random() < self._share:
+            return self.walker(rng, hardness)
+        if rng.random() < PASTED:
             return self._paste_person(rng, self._people, hardness)
-        return self.walker(rng, hardness)
+        return self._in_place(rng, hardness)
 
     def walker(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:
         """Draw a sample whose person is a walker, of which there must be some. `hardness` is as in `crop`."""

@@ -2,9 +2,10 @@
 
 The encoder is the detector's (`app.detect.small`). It has levels from a half to a thirty-second of the crop, and can
 start with weights that NanoDet-g learnt on COCO. A decoder adds the levels up, beginning with the deepest (Lin et al.
-2017, FPN). The heads enlarge their maps at the end by sub-pixel convolution (Shi et al. 2016), and that of the parts
-adds what the two finest levels say about borders. A crop is centred on its person, so the deepest level also learns a
-map of places, which tells the person in the centre from others.
+2017, FPN). The heads enlarge their maps at the end by sub-pixel convolution (Shi et al. 2016). That of the parts joins
+two levels once more, wider than the decoder does, and adds what the two finest levels say about borders. A crop is
+centred on its person, so the deepest level also learns a map of places, which tells the person in the centre from
+others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ CELL = 4
 """Size in px of a cell of the keypoints' maps."""
 _WIDTHS = (16, 32, 96, 128)
 """Channels of the decoder at a half to a sixteenth of the crop."""
+_WIDE = 64
+"""Channels of the parts' head at a quarter of the crop."""
 
 
 def _convolution(inside: int, outside: int, size: int = 3, stride: int = 1, *, active: bool = True) -> nn.Sequential:
@@ -53,6 +56,9 @@ class _Joined(nn.Module):
 class PersonNetwork(nn.Module):
     """Crops float32 (N, 3, 192, 96), normalised RGB, to logits of matte, keypoints' places and body parts."""
 
+    OF_PARTS = ("wide", "inner_parts", "parts")
+    """The layers that nothing but the body parts need."""
+
     def __init__(self) -> None:
         super().__init__()
         self.backbone = SmallBackbone()
@@ -63,7 +69,8 @@ class PersonNetwork(nn.Module):
         self.matte = nn.Conv2d(half, 4, 3, padding=1)
         self.maps = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 4 * JOINTS, 1))
         self.absent = nn.Linear(last, JOINTS)
-        self.coarse_parts = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 16 * LABELS, 1))
+        self.wide = _Joined(quarter, eighth, _WIDE)
+        self.inner_parts = nn.Sequential(_convolution(_WIDE, _WIDE), nn.Conv2d(_WIDE, 4 * LABELS, 1))
         self.parts = nn.Sequential(_convolution(half + quarter, quarter), nn.Conv2d(quarter, LABELS, 1))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,7 +87,7 @@ class PersonNetwork(nn.Module):
         eighth = x
         quarter = self.joins[1](fine[1], x)
         x = self.joins[0](fine[0], quarter)
-        parts = functional.pixel_shuffle(self.coarse_parts(eighth), 4)
+        parts = functional.pixel_shuffle(self.inner_parts(self.wide(quarter, eighth)), 2)
         parts = parts + self.parts(torch.cat([x, functional.interpolate(quarter, scale_factor=2.0)], dim=1))
         maps = functional.pixel_shuffle(self.maps(eighth), 2).flatten(2)
         keypoints = torch.cat([maps, self.absent(last.mean((2, 3)))[..., None]], dim=2)

@@ -57,12 +57,16 @@ class PersonTrainSettings(TrainSettings):
     """Folder of labelled pictures: see `app.lab.synthesis.photos`."""
     cutouts: Path | None = None
     """Folder of rendered walkers, made by ``python -m app train cutouts``. None: real people only."""
+    walkers: Share = 0.25
+    """Share of the crops that show walkers, who know the body part of each pixel; all others show real people."""
     gentle: Share = 0.2
     """Share of the steps, the last ones, with easier crops."""
     keypoint_weight: Amount = 0.6
     """Weight of the keypoints' loss; the matte's has the weight 1."""
     parts_weight: Amount = 0.5
     """Weight of the body parts' loss."""
+    parts_only: bool = False
+    """Whether nothing but the head of the body parts learns, so that matte and keypoints stay as they are."""
     start: tuple[Path, ...] = ()
     """ONNX files whose weights the network starts from: NanoDet-g's as published, for the encoder alone, or those that
     a training of this network has exported, one for each head. Without any, weights are random."""
@@ -89,8 +93,19 @@ class PersonTask(Task):
     def __init__(self, settings: PersonTrainSettings) -> None:
         network = PersonNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(network, settings)
+        if settings.parts_only:
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name.split(".")[0] in PersonNetwork.OF_PARTS)
+            self.train()  # Lightning leaves a network in the mode in which it gets it
         self._people: list[HeldOutPerson] | None = None
         self._walkers: list[Crop] = []
+
+    def train(self, mode: bool = True) -> PersonTask:
+        super().train(mode)
+        if self.settings.parts_only:  # the norms of all others keep their statistics, too
+            for name, module in self.network.named_children():
+                module.train(mode and name in PersonNetwork.OF_PARTS)
+        return self
 
     def share_of_rate(self, name: str) -> float:
         return self.settings.backbone_rate if name.startswith("network.backbone.") else 1.0
@@ -182,7 +197,9 @@ _SCARCE = (0.5, 1.0, 0.8, 1.5, 1.5, 3.0, 3.0, 1.0, 1.0, 2.0, 2.0, 1.0)
 
 
 def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
-    """Return the weighted cross entropy of the body parts, of the px whose part is known.
+    """Return the weighted cross entropy plus the Dice loss of the body parts, of the px whose part is known.
+
+    The Dice loss (Milletari et al. 2016) is the mean over the labels of the batch. It counts a hand as much as a torso.
 
     Args:
         logits: (N, 12, h, w).
@@ -191,7 +208,12 @@ def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
     weights = torch.tensor(_SCARCE, device=logits.device)
     entropy = functional.cross_entropy(logits, parts.long(), weights, ignore_index=UNKNOWN, reduction="sum")
     known = parts != UNKNOWN
-    return entropy / weights[parts[known].long()].sum().clamp(min=1)
+    entropy = entropy / weights[parts[known].long()].sum().clamp(min=1)
+    truth = functional.one_hot(parts.where(known, 0).long(), len(_SCARCE)).movedim(3, 1)
+    shares, truth = logits.softmax(dim=1) * known[:, None], truth * known[:, None]
+    both, total = (shares * truth).sum((0, 2, 3)), (shares + truth).sum((0, 2, 3))
+    dice = 1 - (2 * both + 1) / (total + 1)
+    return entropy + dice.mean()
 
 
 def part_ious(found: Ints, truth: Bytes) -> Doubles:
@@ -263,7 +285,14 @@ def keypoint_pairs(people: Sequence[HeldOutPerson], keypoints: Floats) -> tuple[
 def train(settings: PersonTrainSettings) -> nn.Module:
     """Train both heads, or continue a training that was stopped: see `app.lab.training.engine.fit`."""
     gentle_from = round((1 - settings.gentle) * settings.steps)
-    batches = CropBatches(settings.photos, settings.cutouts, settings.batch, settings.seed, gentle_from=gentle_from)
+    batches = CropBatches(
+        settings.photos,
+        settings.cutouts,
+        settings.batch,
+        settings.seed,
+        walkers=settings.walkers,
+        gentle_from=gentle_from,
+    )
     task = PersonTask(settings)
     for path in settings.start:
         start(task.network, path)
