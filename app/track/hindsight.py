@@ -34,7 +34,7 @@ _CLEARLY = 0.3
 """Tracks are exchanged where that fits so much better (`_Line.gap`)."""
 _FITS = 0.6
 """Two tracks with at most this gap are joined."""
-_PAUSED = 1.0
+_NOT_RECORDED = 1.0
 """Seconds without a look after which nobody is joined to anybody from before."""
 _BETTER_BOX = 0.1
 """Two boxes of a meeting are exchanged where the sum of their IoU with the ways rises by more than this."""
@@ -150,7 +150,7 @@ class Hindsight:
             this frame. It is still wrong in the tracks that are returned.
         """
         exchanges = []
-        if self._frame >= 0 and frame - self._frame > _PAUSED * self._fps:
+        if self._frame >= 0 and frame - self._frame > _NOT_RECORDED * self._fps:
             # Nothing was recorded for a while. Somebody else may stand there now, so nobody is followed across it.
             exchanges = self.end()
             self._paths.clear()

@@ -38,7 +38,8 @@ SeenBox: TypeAlias = tuple[int, Floats, float]
 class Walk:
     """A finished track, with the silhouettes in which the person walks, and the reason if it cannot be used.
 
-    A track that cannot be used has all silhouettes that could be cut, or None."""
+    A track that cannot be used has all silhouettes that could be cut, or None.
+    """
 
     track: Track
     sequence: GaitSequence | None

@@ -33,7 +33,7 @@ from app.weights import gathering
 from app.weights.checkpoints import CheckpointFile
 from app.weights.devices import CPU, Provider, providers_for
 from app.weights.quantised import SOURCE, command, forget_unpacked, quantised_path
-from app.weights.sessions import open_session, reason_of
+from app.weights.sessions import open_session, runtime_reason
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Network:
             if self.way.provider == CPU:
                 sizes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in inputs.items())
                 raise CheckpointError(
-                    f"{self.way.path} cannot be run with {sizes}: {reason_of(error, self.way.path)}. Export the "
+                    f"{self.way.path} cannot be run with {sizes}: {runtime_reason(error, self.way.path)}. Export the "
                     "network again, or use another file."
                 ) from error
             with self._lock:

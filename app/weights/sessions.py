@@ -95,7 +95,7 @@ def open_session(
             str(port)  # in a damaged file, names need not be text
         dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
-        reason = reason_of(error, path)
+        reason = runtime_reason(error, path)
         if _TOO_NEW.search(reason):
             raise CheckpointError(
                 f"{path} is newer than the installed onnxruntime {onnxruntime.__version__} can read: {reason}. Update "
@@ -118,7 +118,7 @@ def _on_device(content: str | bytes, options: Any, provider: Provider, half: boo
             content, options, providers=[(provider.name, told)], enable_fallback=False
         )
     except Exception as error:  # ONNX Runtime's own classes, of which only Exception is a documented base
-        raise RuntimeError(reason_of(error, Path(str(content)[:200]))) from error
+        raise RuntimeError(runtime_reason(error, Path(str(content)[:200]))) from error
     if session.get_providers()[0] != provider.name:  # ONNX Runtime has taken the CPU, and said so in its own log
         raise RuntimeError(f"ONNX Runtime could not start {provider.name}")
     session.disable_fallback()
@@ -128,7 +128,7 @@ def _on_device(content: str | bytes, options: Any, provider: Provider, half: boo
 _TOO_NEW = re.compile(r"IR version|[Oo]pset \d+ is under development|ONNX Runtime only \*guarantees\* support")
 
 
-def reason_of(error: Exception, path: Path) -> str:
+def runtime_reason(error: Exception, path: Path) -> str:
     """Return ONNX Runtime's reason in one line, without its places in C++. `path` is the network's file."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text).replace(f"Load model from {path} failed:", "")

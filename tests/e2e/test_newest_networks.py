@@ -12,6 +12,7 @@ import torch
 
 from app.body.estimators import Lift
 from app.cli.main import main
+from app.gait import embeddings
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.biggergait import BiggerGait
 from app.gait.models.gaitbase import GaitBase
@@ -88,6 +89,8 @@ def test_a_run_with_smplgait_fits_each_body_once(demo: Demo, tmp_path: Path, mon
         return fit(lift, walks)
 
     monkeypatch.setattr(Lift, "fit", counted)
+    # Once in a process, a network is tried with a walk of its own; an earlier test may have used the same weights.
+    monkeypatch.setattr(embeddings, "_tells_apart", set())
     torch.manual_seed(0)
     network = SMPLGait((8, 8, 8), (8, 8), channels=5, classes=3)
     path = put(network, tmp_path / "SMPLGait-180000.pt")
