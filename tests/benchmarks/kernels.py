@@ -31,9 +31,11 @@ class Meter:
     def shares(self) -> dict[str, float]:
         """Return the seconds by kind, when the run is over.
 
-        Threads that are not Python's are FFmpeg's, since networks run on the thread that asks them.
+        Threads that are not Python's are FFmpeg's, since networks run on the thread that asks them. Python lists such
+        a thread, too, once it has called Python, and goes on to list it after its end.
         """
-        alive = [time.pthread_getcpuclockid(thread.ident) for thread in threading.enumerate() if thread.ident]
+        own = [thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)]
+        alive = [time.pthread_getcpuclockid(thread.ident) for thread in own if thread.ident]
         in_python = self._of_ended + sum(map(time.clock_gettime, alive))
         return {**self.seconds, THREADS: time.process_time() - in_python}
 
