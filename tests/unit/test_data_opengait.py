@@ -219,8 +219,9 @@ class TestWhatIsPassedOver:
         with pytest.raises(DataSetError, match=r"075/nm-01/000 has an empty file, 000\.pkl"):
             walk_files(data)
 
-    def test_pictures_are_called_so(self, tmp_path: Path) -> None:
-        view = tmp_path / "075" / "nm-01" / "000"
+    @pytest.mark.parametrize("walk", ["075/nm-01/000", "Silhouette_000-00/00001", "0000/00-nm/000/Sils"])
+    def test_pictures_are_called_so(self, tmp_path: Path, walk: str) -> None:
+        view = tmp_path / walk
         view.mkdir(parents=True)
         (view / "000.png").touch()
         with pytest.raises(DataSetError, match="prepare silhouettes makes walks of them"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from app.cli.main import main
 from app.errors import OutputError
 from app.gait.heatmaps import heatmaps
+from app.lab.data.bodies import prepare_bodies
 from app.lab.data.link import link
 from app.lab.data.opengait import DataSetError, read_heatmaps, read_keypoints, walk_files
+from app.lab.data.raw import prepare_silhouettes, read_layout
 from app.lab.data.skeleton_maps import coco17, prepare_heatmaps
 from tests.contract.samples import STANDING
 
@@ -59,6 +62,7 @@ class TestPrepareHeatmaps:
         put(tmp_path / "poses", "003/nm-01/000", np.full((2, 17, 3), np.nan))
         put(tmp_path / "poses", "004/nm-01/000", poses() * 100)
         put(tmp_path / "poses", "005/nm-01/000", np.zeros((2, 18, 3)))
+        put(tmp_path / "poses", "006/nm-01/000", poses()).write_bytes(b"")
         (tmp_path / "poses/partition.json").write_text('{"TRAIN_SET": [], "TEST_SET": []}', encoding="utf-8")
         report = prepare_heatmaps(tmp_path / "poses", tmp_path / "out")
         assert [walk.name for walk in walk_files(tmp_path / "out", modality="heatmap")] == [
@@ -68,6 +72,7 @@ class TestPrepareHeatmaps:
         drawn = read_heatmaps(tmp_path / "out/data/002/nm-01/000/0_heatmap.pkl")
         np.testing.assert_array_equal(drawn, heatmaps(poses(7)))
         assert report.frames == 11
+        assert report.left_out == {"006/nm-01/000": "has an empty file, 0.pkl"}
         assert "finite" in report.walks_dropped["003/nm-01/000"]
         assert "from 0 to 1" in report.walks_dropped["004/nm-01/000"]
         assert "18 joints" in report.walks_dropped["005/nm-01/000"]
@@ -186,10 +191,6 @@ class TestLink:
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "hard links or copies instead" in caplog.text
 
-    def test_into_itself_is_refused(self, sets: tuple[Path, Path]) -> None:
-        with pytest.raises(OutputError, match="is one of the data sets"):
-            link(*sets, sets[0])
-
     def test_nothing_in_common_is_told(self, sets: tuple[Path, Path], tmp_path: Path) -> None:
         put(tmp_path / "other", "x/y/z", silhouettes())
         with pytest.raises(DataSetError, match=r"None of 0 walks could be used\. .*: has no silhouettes"):
@@ -201,3 +202,28 @@ class TestLink:
         told = " ".join(capsys.readouterr().out.split())
         assert "2 people, 2 walks, 8 frames" in told
         assert "Walks dropped: 1 (1 x 3 heatmaps and 4 silhouettes)" in told
+
+
+class TestOtherDataSetsStay:
+    """A new data set is written neither over what it is made from nor over one that something else made."""
+
+    MAKE: ClassVar[dict[str, Callable[[Path, Path], object]]] = {
+        "silhouettes": lambda data, out: prepare_silhouettes(read_layout("casia-b"), data / "data", out),
+        "heatmaps": prepare_heatmaps,
+        "bodies": lambda data, out: prepare_bodies(data, out, name="lift"),
+        "links": lambda data, out: link(data, data, out),
+        "links to it": lambda data, out: link(data.parent / "other", data, out),
+    }
+
+    @pytest.mark.parametrize("made", MAKE)
+    def test_they_stay(self, tmp_path: Path, made: str) -> None:
+        data, other = tmp_path / "mine", tmp_path / "other"
+        for place in (data, other):
+            put(place, "data/001/nm-01/000", poses(), "1_pose.pkl")
+            put(place, "data/001/nm-01/000", heatmaps(poses()), "2_heatmap.pkl")
+            put(place, "data/001/nm-01/000", silhouettes(), "0_silhouette.pkl")
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        for out in (data, data / "data" / "new", other):
+            with pytest.raises(OutputError, match=r"which is read|is there already"):
+                self.MAKE[made](data, out)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

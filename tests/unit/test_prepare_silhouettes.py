@@ -139,6 +139,43 @@ class TestLosses:
         assert (kept / "0_silhouette.pkl").read_bytes() == b"from the run before"
         assert [walk.name for walk in walk_files(out)] == [walk.name for walk in walk_files(whole)]
 
+    def test_what_was_dropped_is_tried_again_once_it_was_mended(self, raw: Path, tmp_path: Path) -> None:
+        layout = read_layout("casia-b")
+        with pytest.raises(DataSetError, match="None of 4 walks"):
+            prepare_silhouettes(layout, raw, tmp_path / "out", min_frames=7)
+        draw(raw, "001/nm-01/090/f", steps=7)
+        assert prepare_silhouettes(layout, raw, tmp_path / "out", min_frames=7).frames == 7
+        draw(raw, "001/nm-01/000/f", steps=7)
+        report = prepare_silhouettes(layout, raw, tmp_path / "out", min_frames=7)
+        assert (report.walks, report.frames, len(report.walks_dropped)) == (2, 14, 2)
+
+    def test_what_was_not_unpacked_or_copied_whole_is_named(self, raw: Path, tmp_path: Path) -> None:
+        for archive in ("001.tar.gz", "003.tar.gz", "002/bg-01.ZIP"):  # the first is beside what came out of it
+            (raw / archive).write_bytes(b"an archive")
+        for folder in ("004", "005/nm-01", "002/bg-02/000", "__MACOSX/001/nm-01", "001/@eaDir", "001/.cache/000"):
+            (raw / folder).mkdir(parents=True)
+        (raw / "001/nm-01/000/Thumbs.db").write_bytes(b"of Windows")
+        (raw / "001/nm-01/000/._f003.png").write_bytes(b"of macOS")
+        report = prepare_silhouettes(read_layout("casia-b"), raw, tmp_path / "out", min_frames=4)
+        unpacked, without = "it is an archive that was not unpacked", "it has no folder of a walk"
+        assert report.left_out == {
+            "001/warm-up": r"its name does not fit ((nm|bg|cl)-\d{2})",
+            "002/bg-01.ZIP": unpacked, "003.tar.gz": unpacked, "004": without, "005/nm-01": without,
+        }  # fmt: skip
+        assert report.walks_dropped["002/bg-02/000"] == "its folder has no *.png, it is empty"
+        assert report.frames_dropped == {"unreadable": 2, "nearly empty": 1}
+
+    def test_pictures_of_other_names_or_that_are_none(self, raw: Path, tmp_path: Path) -> None:
+        for path in list((raw / "002").rglob("*.png")):
+            path.rename(path.with_suffix(".PNG"))
+        for path in list((raw / "001/nm-01/090").iterdir()):
+            path.rename(path.with_suffix(".bmp"))
+        (raw / "001/nm-01/000/f003.png").unlink()
+        (raw / "001/nm-01/000/f003.png").mkdir()
+        report = prepare_silhouettes(read_layout("casia-b"), raw, tmp_path / "out", min_frames=3)
+        assert (report.people, report.frames_dropped["unreadable"]) == (2, 3)
+        assert report.walks_dropped == {"001/nm-01/090": "its folder has no *.png, but f001.bmp"}
+
     def test_another_data_set_is_not_mixed_in(self, raw: Path, tmp_path: Path) -> None:
         layout = read_layout("casia-b")
         prepare_silhouettes(layout, raw, tmp_path / "out")
@@ -242,6 +279,16 @@ class TestLayouts:
             raw_walks(tmp_path, read_layout("casia-b"))
         with pytest.raises(DataSetError, match="There is no folder"):
             raw_walks(tmp_path / "absent", read_layout("casia-b"))
+        with pytest.raises(DataSetError, match=r"f001\.png is a file"):
+            raw_walks(tmp_path / "GaitDatasetB/001/nm-01/000/f001.png", read_layout("casia-b"))
+
+    def test_the_folder_with_the_walks_is_named_if_there_is_one(self, tmp_path: Path) -> None:
+        draw(tmp_path, "GaitDatasetB/silhouettes/001/nm-01/000/f")
+        with pytest.raises(DataSetError, match=r"Give .*GaitDatasetB/silhouettes\.$"):
+            raw_walks(tmp_path, read_layout("casia-b"))
+        draw(tmp_path, "GaitDatasetB/others/001/nm-01/000/f")
+        with pytest.raises(DataSetError, match="the folder in which these folders are"):
+            raw_walks(tmp_path, read_layout("casia-b"))
 
     def test_two_folders_for_one_walk_are_told(self, tmp_path: Path) -> None:
         layout = read_layout("casia-b")

@@ -53,7 +53,7 @@ def prepare_bodies(
     Raises:
         CheckpointError: the network that lifts keypoints cannot be read.
         DataSetError: there are no walks, or none can be used.
-        OutputError: `out` holds another data set or cannot be written.
+        OutputError: `out` holds another data set, lies in the one that is read, or cannot be written.
         SettingsError: there is no body estimator of that name.
     """
     model = _estimator(name).card.model_id
@@ -63,7 +63,9 @@ def prepare_bodies(
     work = partial(
         _drawn, out=out, name=name, view=view, fps=fps, openpose=openpose, parameters=parameters, estimate=estimate
     )
-    report = convert(walk_files(poses, modality="pose"), work, out, about, workers=workers, progress=progress)
+    left_out: dict[str, str] = {}
+    walks = walk_files(poses, modality="pose", left_out=left_out)
+    report = convert(walks, work, out, about, read=(poses,), left_out=left_out, workers=workers, progress=progress)
     copy_partition(poses, out)
     return report
 
@@ -90,12 +92,14 @@ def prepare_smpl_bodies(
     Raises:
         CheckpointError: `body` is no body of SMPL's format.
         DataSetError: there are no walks, or none can be used.
-        OutputError: `out` holds another data set or cannot be written.
+        OutputError: `out` holds another data set, lies in the one that is read, or cannot be written.
     """
     _smpl_body(body)
     about = {"smpl": str(parameters.resolve()), "body": str(body.resolve()), "view": view}
     work = partial(_drawn_smpl, out=out, body=body, view=view)
-    report = convert(walk_files(parameters, modality="smpl"), work, out, about, workers=workers, progress=progress)
+    left_out: dict[str, str] = {}
+    walks = walk_files(parameters, modality="smpl", left_out=left_out)
+    report = convert(walks, work, out, about, read=(parameters,), left_out=left_out, workers=workers, progress=progress)
     copy_partition(parameters, out)
     return report
 

@@ -76,6 +76,7 @@ def convert(
     out: Path,
     about: dict[str, Any],
     *,
+    read: Sequence[Path],
     left_out: dict[str, str] | None = None,
     workers: int = 1,
     progress: Progress | None = None,
@@ -85,16 +86,19 @@ def convert(
     Args:
         sources: with different names.
         work: makes ``data/<name of the source>`` in `out`, whole or not at all. It must be possible to pickle it.
-        out: the folder of the data set. Walks that an earlier run has done are not done again.
+        out: the folder of the data set. Walks that an earlier run has made are not made again. Those it has dropped
+            are tried again, because the user may have mended them.
         about: whatever shapes the data set, as JSON. A folder that was made from something else is refused.
+        read: the folders that the walks are made from. Nothing is written into them.
         left_out: what was found and is not a source, with the reason.
         workers: the number of processes.
         progress: receives the number of walks done and of all walks.
 
     Raises:
         DataSetError: all walks were dropped, or a process was killed.
-        OutputError: `out` holds another data set or cannot be written.
+        OutputError: `out` holds another data set, is one that is read or lies in one, or cannot be written.
     """
+    need_outside(out, read)
     claim(out, about)
     outcomes = _earlier(out)
     todo = [source for source in sources if source.name not in outcomes]
@@ -116,11 +120,24 @@ def convert(
     return report
 
 
+def need_outside(out: Path, read: Sequence[Path]) -> None:
+    """Make sure that a new data set is not written into one that it is made from.
+
+    Raises:
+        OutputError: `out` is one of the folders `read`, or lies in one.
+    """
+    for folder in read:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(
+                f"{out} lies in {folder}, which is read. Give a folder outside of it for the new data set."
+            )
+
+
 def claim(out: Path, about: dict[str, Any]) -> None:
     """Make the folder of a data set, or check that it was made from the same.
 
     Raises:
-        OutputError: it was made from something else, or cannot be written.
+        OutputError: it was made from something else or by something else, or cannot be written.
     """
     manifest = out / "dataset.json"
     if manifest.is_file():
@@ -132,8 +149,11 @@ def claim(out: Path, about: dict[str, Any]) -> None:
             raise OutputError(
                 f"{out} has a data set that was made from something else (see {manifest}). Give another folder."
             )
-    else:
-        write_json(about, manifest)
+        return
+    data = out / "data"
+    if data.is_dir() and any(data.iterdir()):
+        raise OutputError(f"{data} is there already, and nothing says that it was made from this. Give another folder.")
+    write_json(about, manifest)
 
 
 def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
@@ -169,7 +189,7 @@ def write_json(content: Any, path: Path) -> None:
 
 
 def _earlier(out: Path) -> dict[str, Outcome]:
-    """Return what an earlier run has done, if its result is still there."""
+    """Return what an earlier run has made and is still there."""
     found: dict[str, Outcome] = {}
     journal = out / DONE
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
@@ -177,7 +197,7 @@ def _earlier(out: Path) -> dict[str, Outcome]:
             outcome = Outcome(**json.loads(line))
         except ValueError:  # the run was killed while it wrote this line
             continue
-        if outcome.reason is not None or (out / "data" / outcome.walk).is_dir():
+        if outcome.reason is None and (out / "data" / outcome.walk).is_dir():
             found[outcome.walk] = outcome
     return found
 

@@ -12,9 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 from numpy.typing import NDArray
 
-from app.errors import OutputError
 from app.files import explained, written_whole
-from app.lab.data.conversion import Outcome, Progress, Report, claim, convert
+from app.lab.data.conversion import Outcome, Progress, Report, convert
 from app.lab.data.opengait import WALK_FILES, DataSetError, read_heatmaps, read_silhouettes, read_smpl, walk_files
 from app.lab.data.skeleton_maps import copy_partition
 
@@ -62,19 +61,17 @@ def link(
 
     Raises:
         DataSetError: a data set has no walks, or none can be linked.
-        OutputError: `out` is one of the two, holds another data set, or cannot be written.
+        OutputError: `out` is one of the two or lies in one, holds another data set, or cannot be written.
     """
-    if out.resolve() in (other.resolve(), silhouettes.resolve()):
-        raise OutputError(f"{out} is one of the data sets that are linked. Give another folder.")
     others = {walk.name: walk.path.resolve() for walk in walk_files(other, modality=modality)}
     pictures = {walk.name: walk.path.resolve() for walk in walk_files(silhouettes)}
     pairs = [Pair(name, others[name], pictures[name]) for name in sorted(others.keys() & pictures.keys())]
     left_out = dict.fromkeys(sorted(others.keys() - pictures.keys()), "has no silhouettes")
     left_out |= dict.fromkeys(sorted(pictures.keys() - others.keys()), f"has no {_PLURALS[modality]}")
     about = {_PLURALS[modality]: str(other.resolve()), "silhouettes": str(silhouettes.resolve())}
-    claim(out, about)
     work = partial(_linked, out=out, modality=modality)
-    report = convert(pairs, work, out, about, left_out=left_out, workers=workers, progress=progress)
+    read = (other, silhouettes)
+    report = convert(pairs, work, out, about, read=read, left_out=left_out, workers=workers, progress=progress)
     example = next((out / "data").rglob("[01]_*"), None)
     if example is not None and not example.is_symlink():
         logger.warning("Symbolic links cannot be made in %s. It has hard links or copies instead.", out)

@@ -176,10 +176,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and _is_own(path))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_own(path))
 
 
-def _is_own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
+    """Whether a file or folder is the user's own, and not one that a system hides in any folder."""
     return path.name[0] != "." and path.name not in _FOREIGN
 
 
@@ -189,7 +190,7 @@ def _views(person: Path) -> Iterator[Path]:
 
 
 def _files_in(view: Path) -> list[Path]:
-    return sorted(path for path in view.iterdir() if path.suffix in _SUFFIXES and _is_own(path) and path.is_file())
+    return sorted(path for path in view.iterdir() if path.suffix in _SUFFIXES and is_own(path) and path.is_file())
 
 
 def _root(folder: Path, modality: Modality) -> Path:
@@ -210,7 +211,8 @@ def _root(folder: Path, modality: Modality) -> Path:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in (".png", ".jpg") for path in folder.glob("*/*/*/*"))
+    depths = ("*/*/*", "*/*/*/*", "*/*/*/*/*")  # OU-MVLP's, most data sets', SUSTech1K's
+    return any(path.suffix.lower() in (".png", ".jpg") for depth in depths for path in folder.glob(depth))
 
 
 def _roots(folder: Path, deeper: int) -> list[Path]:

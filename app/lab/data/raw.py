@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,11 +23,13 @@ from app.errors import SettingsError
 from app.files import written_whole
 from app.lab.data.conversion import Outcome, Progress, Report, convert, write_json
 from app.lab.data.definitions import read_definition
-from app.lab.data.opengait import WALK_FILES, DataSetError, read_partition, write_array
+from app.lab.data.opengait import WALK_FILES, DataSetError, is_own, read_partition, write_array
 from app.types import Bytes
 from app.walks.silhouette import normalise
 
 FOLDER = Path(__file__).parent / "layouts"
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def raw_walks(raw: Path, layout: Layout) -> tuple[list[RawWalk], dict[str, str]]
         DataSetError: there are no walks, or two have the same name.
     """
     if not raw.is_dir():
-        raise DataSetError(f"There is no folder {raw}.")
+        is_file = f"{raw} is a file. Unpack it if it is an archive, and give the folder."
+        raise DataSetError(is_file if raw.exists() else f"There is no folder {raw}.")
     left_out: dict[str, str] = {}
     numbers: Counter[tuple[Place, str]] = Counter()
     walks: dict[str, RawWalk] = {}
@@ -126,11 +130,15 @@ def raw_walks(raw: Path, layout: Layout) -> tuple[list[RawWalk], dict[str, str]]
         walks[walk.name] = walk
     if not walks:
         expected = " or ".join(f"{place.folder}/{layout.frames[0]}" for place in layout.places)
-        found = ", ".join(list(left_out)[:5]) or ", ".join(sorted(path.name for path in raw.iterdir())[:5]) or "nothing"
-        raise DataSetError(
-            f"{raw} has no walks of this data set. Expected: {expected}. Found: {found}. Unpack archives, and give the "
-            "folder in which these folders are."
+        noted = [f"{name} ({reason})" for name, reason in left_out.items()]
+        found = ", ".join((noted or sorted(path.name for path in raw.iterdir()))[:5]) or "nothing"
+        deeper = _with_walks(raw, layout)
+        advice = (
+            f"Give {deeper[0]}"
+            if len(deeper) == 1
+            else "Unpack archives, and give the folder in which these folders are"
         )
+        raise DataSetError(f"{raw} has no walks of this data set. Expected: {expected}. Found: {found}. {advice}.")
     return [walks[name] for name in sorted(walks)], left_out
 
 
@@ -164,7 +172,7 @@ def prepare_silhouettes(
     Raises:
         SettingsError: silhouettes cannot have this size.
         DataSetError: no walks are found, all are dropped, or the partition is wrong.
-        OutputError: `out` holds another data set or cannot be written.
+        OutputError: `out` holds another data set, lies in `raw`, or cannot be written.
     """
     if size not in (64, 128):
         raise SettingsError(f"Silhouettes have 64 or 128 px, not {size}: give --size 64 or --size 128.")
@@ -173,32 +181,52 @@ def prepare_silhouettes(
     parts = _partition(layout, partition, people, left_out)
     about = {"layout": asdict(layout), "raw": str(raw.resolve()), "size": size, "min_frames": min_frames}
     work = partial(_prepared, out=out, frames=layout.frames, size=size, min_frames=min_frames)
-    report = convert(walks, work, out, about, left_out=left_out, workers=workers, progress=progress)
+    report = convert(walks, work, out, about, read=(raw,), left_out=left_out, workers=workers, progress=progress)
     if parts is not None:
         write_json(parts, out / "partition.json")
     return report
 
 
+def _with_walks(raw: Path, layout: Layout) -> list[Path]:
+    """Return at most two of the folders, up to two folders below `raw`, in which there are walks of this layout."""
+    below = (path for depth in ("*", "*/*") for path in islice(raw.glob(depth), 1000) if path.is_dir())
+    return list(islice((folder for folder in below if any(True for _ in _matching(folder, layout, {}))), 2))
+
+
 def _matching(raw: Path, layout: Layout, left_out: dict[str, str]) -> Iterator[tuple[Place, dict[str, str], Path]]:
-    """Yield the folders of walks with their place and the parts of their names; note the folders that fit no place."""
+    """Yield the folders of walks with their place and the parts of their names.
+
+    Note the folders that fit no place or hold none that does, and the archives that were not unpacked.
+    """
     levels = {place: layout.levels(place) for place in layout.places}
     ignored = _compiled(layout.ignored)
 
     def below(
         folder: Path, depth: int, candidates: list[tuple[Place, dict[str, str]]]
     ) -> Iterator[tuple[Place, dict[str, str], Path]]:
-        for child in sorted((path for path in folder.iterdir() if path.is_dir()), key=_natural):
+        own = sorted(filter(is_own, folder.iterdir()), key=_natural)
+        children = [path for path in own if path.is_dir() and not ignored.fullmatch(path.name)]
+        unpacked = {path.name for path in own if path.is_dir()}
+        for path in own:
+            if path.suffix.lower() in _ARCHIVES and path.name.partition(".")[0] not in unpacked and path.is_file():
+                left_out[path.relative_to(raw).as_posix()] = "it is an archive that was not unpacked"
+        for child in children:
             matches = [(place, parts, levels[place][depth].fullmatch(child.name)) for place, parts in candidates]
             fitting = [(place, parts | match.groupdict()) for place, parts, match in matches if match is not None]
             for place, parts in [found for found in fitting if len(levels[found[0]]) == depth + 1][:1]:
                 yield place, parts, child
-            if not fitting and not child.name.startswith(".") and not ignored.fullmatch(child.name):
+            if not fitting:
                 expected = " or ".join(sorted({levels[place][depth].pattern for place, _ in candidates}))
                 without_names = re.sub(r"[?]P<[a-z]+>", "", expected)
                 left_out[child.relative_to(raw).as_posix()] = f"its name does not fit {without_names}"
             deeper = [found for found in fitting if len(levels[found[0]]) > depth + 1]
             if deeper:
-                yield from below(child, depth + 1, deeper)
+                noted, is_empty = len(left_out), True
+                for found in below(child, depth + 1, deeper):
+                    is_empty = False
+                    yield found
+                if is_empty and len(left_out) == noted:
+                    left_out[child.relative_to(raw).as_posix()] = "it has no folder of a walk"
 
     yield from below(raw, 0, [(place, {}) for place in layout.places])
 
@@ -206,9 +234,12 @@ def _matching(raw: Path, layout: Layout, left_out: dict[str, str]) -> Iterator[t
 def _prepared(walk: RawWalk, out: Path, frames: Sequence[str], size: int, min_frames: int) -> Outcome:
     dropped: Counter[str] = Counter()
     silhouettes: list[Bytes] = []
-    for path in sorted(walk.folder.iterdir(), key=_natural):
-        if path.name.startswith(".") or not any(fnmatchcase(path.name, pattern) for pattern in frames):
-            continue
+    files = sorted(filter(is_own, walk.folder.iterdir()), key=_natural)
+    pictures = [path for path in files if any(fnmatchcase(path.name.lower(), pattern.lower()) for pattern in frames)]
+    if not pictures:
+        there = f"but {files[0].name}" if files else "it is empty"
+        return Outcome(walk.name, 0, reason=f"its folder has no {' or '.join(frames)}, {there}")
+    for path in pictures:
         picture = _picture(path)
         silhouette = normalise(picture, size) if picture is not None else None
         if silhouette is not None:
@@ -225,7 +256,10 @@ def _prepared(walk: RawWalk, out: Path, frames: Sequence[str], size: int, min_fr
 
 
 def _picture(path: Path) -> Bytes | None:
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError:  # no permission, a folder, a link to nothing
+        return None
     picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if len(content) else None
     return None if picture is None else np.asarray(picture, np.uint8)
 

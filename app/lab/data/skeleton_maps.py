@@ -37,12 +37,13 @@ def prepare_heatmaps(
 
     Raises:
         DataSetError: there are no walks, or none can be used.
-        OutputError: `out` holds another data set or cannot be written.
+        OutputError: `out` holds another data set, lies in the one that is read, or cannot be written.
     """
-    walks = walk_files(poses, modality="pose")
+    left_out: dict[str, str] = {}
+    walks = walk_files(poses, modality="pose", left_out=left_out)
     about = {"poses": str(poses.resolve()), "transfer_to_coco17": openpose}
     work = partial(_drawn, out=out, openpose=openpose)
-    report = convert(walks, work, out, about, workers=workers, progress=progress)
+    report = convert(walks, work, out, about, read=(poses,), left_out=left_out, workers=workers, progress=progress)
     copy_partition(poses, out)
     return report
 
