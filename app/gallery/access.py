@@ -13,7 +13,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 from PIL import Image as Picture
 
-from app.gallery.store import JSON, EnrolledWalk, Event, GalleryStore, NewWalk, name_key
+from app.gallery.sql import GalleryStore
+from app.gallery.store import JSON, EnrolledWalk, Event, NewWalk, name_key
 
 _README = """\
 All that this program has stored of {name}.

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from app.errors import GalleryError
 from app.files import expanded
-from app.gallery.sql import SqlGallery
+from app.gallery.sql import GalleryStore
 from app.gallery.sqlite import SqliteGallery
 
 Place: TypeAlias = "str | Path"
@@ -50,7 +50,7 @@ def exists(place: Place) -> bool:
     return PostgresDatabase.exists(str(place))
 
 
-def open_store(place: Place, *, create: bool = True) -> SqlGallery:
+def open_store(place: Place, *, create: bool = True) -> GalleryStore:
     """Open the gallery at `place`.
 
     Args:
@@ -68,7 +68,7 @@ def open_store(place: Place, *, create: bool = True) -> SqlGallery:
     return PostgresGallery(str(place), create=create)
 
 
-def open_strangers(place: Place, *, create: bool = False) -> SqlGallery | None:
+def open_strangers(place: Place, *, create: bool = False) -> GalleryStore | None:
     """Open the strangers that belong to the gallery at `place`: a file beside it, or a schema of the same database.
 
     Args:

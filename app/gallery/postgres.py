@@ -22,7 +22,7 @@ from app.errors import GalleryError, MissingExtraError, reason_of
 from app.gallery.database import Cursor, MalformedError
 from app.gallery.redaction import FORGOTTEN
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
-from app.gallery.sql import SqlGallery
+from app.gallery.sql import GalleryStore
 from app.gallery.sqlite import PATIENCE
 
 try:
@@ -98,7 +98,7 @@ class NoGalleryError(GalleryError):
     """The database has no gallery, and none is to be made."""
 
 
-class PostgresGallery(SqlGallery):
+class PostgresGallery(GalleryStore):
     """A `GalleryStore` in a PostgreSQL database."""
 
     def __init__(

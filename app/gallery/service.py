@@ -18,7 +18,8 @@ from typing import IO, TypeVar
 from app.errors import GalleryError
 from app.gallery.access import write_access
 from app.gallery.distances import Metric, is_same_recording
-from app.gallery.store import EnrolledWalk, GalleryStore, Merge, NewWalk, Person, Record, clean_name, name_key
+from app.gallery.sql import GalleryStore
+from app.gallery.store import EnrolledWalk, Merge, NewWalk, Person, Record, clean_name, name_key
 from app.gallery.strangers import Strangers
 from app.gallery.transfer import read_gallery, remove_killed_exports, write_gallery
 from app.progress import Progress, Silent

@@ -42,15 +42,23 @@ from app.progress import Progress, Silent
 from app.stages import GaitModel
 from app.types import Embedding, GaitSequence, Measure
 
-Self = TypeVar("Self", bound="SqlGallery")
+Self = TypeVar("Self", bound="GalleryStore")
 
 _LARGEST_ID = 63  # bits; SQLite has no larger numbers
 _BATCH = 16  # walks that `re_embed` embeds in one transaction
 _logger = logging.getLogger(__name__)
 
 
-class SqlGallery:
-    """A `GalleryStore` in an SQL database."""
+class GalleryStore:
+    """Where a gallery is kept. It is a context manager, and several threads may share it.
+
+    Every write is one transaction: all of it or nothing, and durable when the call returns. Every method raises
+    `GalleryError` for a name or walk that does not exist (the message gives the most similar name) and for a store that
+    cannot be used. `path` is the file, and what belongs to the gallery as a whole, such as scores learnt from it, lies
+    beside it. `path` is None for a gallery without a file: one in memory, which ends with the run, or one on a server.
+
+    `app.gallery.service.GalleryService` adds the consequences that enrolling and forgetting have outside the store.
+    """
 
     def __init__(self, database: Database) -> None:
         self.path = database.path
@@ -69,35 +77,42 @@ class SqlGallery:
         self.close()
 
     def close(self) -> None:
+        """Close the store; it cannot be used afterwards."""
         self._candidates.close()
         self._file.close()
 
-    def take_over(self, other: SqlGallery) -> None:
+    def take_over(self, other: GalleryStore) -> None:
         """Go on with what `other` has in memory for searching, which may be closed: it was of this very gallery."""
         self._candidates.take_over(other._candidates)
 
     def size(self) -> int:
+        """Return how much the gallery takes on the disk (or in memory), in bytes."""
         return self._file.size()
 
     # People and walks
 
     def people(self) -> list[Person]:
+        """Return everybody, in the order of their names."""
         with self._file.reading() as db:
             return [tables.person(row) for row in db.execute(f"{tables.PEOPLE} ORDER BY {tables.BY_NAME}")]
 
     def person(self, name: str) -> Person:
+        """Return the person of that name."""
         with self._file.reading() as db:
             return self._person(db, name)
 
     def former_names(self, name: str) -> list[str]:
+        """Return what a person was called before, and whoever was merged into them."""
         with self._file.reading() as db:
             return self._former_names(db, self._person(db, name).person_id)
 
     def owner(self, walk_id: int) -> Person:
+        """Return the person whose walk this is."""
         with self._file.reading() as db:
             return self._person(db, self._owner(db, walk_id))
 
     def walks(self, name: str | None = None) -> list[EnrolledWalk]:
+        """Return the walks of one person, or of everybody, in the order in which they were added."""
         with self._file.reading() as db:
             if name is None:
                 rows = db.execute(f"{tables.WALKS} ORDER BY walk_id")
@@ -107,6 +122,7 @@ class SqlGallery:
             return [tables.walk(row) for row in rows]
 
     def walk(self, walk_id: int) -> NewWalk:
+        """Return one walk with all that is stored of it."""
         with self._file.reading() as db:
             self._owner(db, walk_id)
             return self._new_walk(
@@ -114,6 +130,7 @@ class SqlGallery:
             )
 
     def walks_of(self, person_ids: Iterable[int], model_id: str) -> list[EnrolledWalk]:
+        """Return the walks of these people that a model embedded, in the order in which they were added."""
         with self._file.reading() as db:
             found = [
                 tables.walk(row) for row in tables.rows_of(db, f"{tables.WALKS} WHERE person_id IN", list(person_ids))
@@ -121,6 +138,10 @@ class SqlGallery:
         return sorted((walk for walk in found if walk.model_id == model_id), key=lambda walk: walk.walk_id)
 
     def newest_walks(self, model_id: str, most: int, sources: Iterable[str] | None = None) -> list[EnrolledWalk]:
+        """Return the `most` walks that a model embedded last, in the order in which they were added.
+
+        With `sources`, only walks of these are returned.
+        """
         only = list(sources) if sources is not None else None
         if only == []:
             return []
@@ -131,21 +152,25 @@ class SqlGallery:
         return sorted(found, key=lambda walk: walk.walk_id)
 
     def names_of(self, person_ids: Iterable[int]) -> dict[int, str]:
+        """Return the names of these people by their ids, without those who are gone."""
         with self._file.reading() as db:
             rows = tables.rows_of(db, "SELECT person_id, name FROM person WHERE person_id IN", list(person_ids))
             return dict(map(tables.named, rows))
 
     def most_walks(self, count: int) -> list[int]:
+        """Return how many walks the `count` people with the most walks have, the most first."""
         query = f"SELECT count(*) FROM walk GROUP BY person_id ORDER BY count(*) DESC LIMIT {int(count)}"
         with self._file.reading() as db:
             return [int(row[0]) for row in db.execute(query)]
 
     def people_with(self, model_id: str) -> int:
+        """Return how many people have walks that a model embedded."""
         query = "SELECT count(DISTINCT person_id) FROM walk JOIN embedding USING (walk_id) WHERE model_id = ?"
         with self._file.reading() as db:
             return int(db.execute(query, (model_id,)).fetchone()[0])
 
     def embeddings(self, walk_ids: Sequence[int]) -> list[Embedding]:
+        """Return the embeddings of these walks, in this order, exactly as they were enrolled."""
         query = f"SELECT walk_id, {tables.EMBEDDING} FROM embedding WHERE walk_id IN"
         possible = [walk_id for walk_id in walk_ids if walk_id.bit_length() <= _LARGEST_ID]
         with self._file.reading() as db:
@@ -156,6 +181,19 @@ class SqlGallery:
         return [stored[walk_id] for walk_id in walk_ids]
 
     def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
+        """Add walks to a person, who is made where there is none of that name.
+
+        Args:
+            name: the name of the person.
+            walks: at least one.
+            consent: what the person agreed to, and how. It replaces what an earlier enrolment said.
+            retain_days: days from now after which `expire` forgets the person; None: no limit, or the earlier one
+                stays.
+
+        Raises:
+            GalleryError: there is no walk or no consent, the name or the number of days cannot be used, or the
+                embeddings have another shape than those that the gallery has of this model.
+        """
         name, now = clean_name(name), tables.now()
         if not walks:
             raise GalleryError(f"There is no walk to enrol {name} with.")
@@ -163,11 +201,11 @@ class SqlGallery:
         if not consent:
             raise GalleryError(f"What has {name} agreed to? Give a note on their consent.")
         until = kept_until(retain_days, now)
-        expires = tables.time_text(until) if until is not None else None
+        expires = tables.end_text(until)
         with self._file.writing() as db:
             known = tables.find_person(db, name)
             if known is None:
-                db.insert("person", name=name, consent=consent, enrolled=tables.time_text(now), expires=expires)
+                self._insert_person(db, name, consent, now, until)
             else:
                 db.execute(
                     "UPDATE person SET consent = ?, expires = coalesce(?, expires) WHERE person_id = ?",
@@ -179,21 +217,20 @@ class SqlGallery:
             return self._person(db, name)
 
     def enrol_stranger(self, walks: Sequence[NewWalk], *, retain_days: int) -> Person:
+        """Add somebody whose name nobody knows; they are called by a number that was never given before."""
         now = tables.now()
-        expires = tables.time_text(now + timedelta(days=retain_days))
+        expires = now + timedelta(days=retain_days)
         with self._file.writing() as db:
             made_up = uuid4().hex  # the number is known only when there is a row
-            consent = "none: a stranger, whom a camera has seen"
-            person_id = db.insert(
-                "person", name=made_up, consent=consent, enrolled=tables.time_text(now), expires=expires
-            )
+            person_id = self._insert_person(db, made_up, "none: a stranger, whom a camera has seen", now, expires)
             name = STRANGER.format(person_id)
             db.execute("UPDATE person SET name = ? WHERE person_id = ?", (name, person_id))
             ids = [self._insert_walk(db, person_id, walk, now) for walk in walks]
-            tables.log(db, "enrol", name=name, walks=len(ids), walk_ids=ids, expires=expires)
+            tables.log(db, "enrol", name=name, walks=len(ids), walk_ids=ids, expires=tables.time_text(expires))
             return self._person(db, name)
 
     def keep(self, name: str, walks: Sequence[NewWalk], *, retain_days: int) -> None:
+        """Note that a stranger was seen again: add walks, if there are any, and count the days from now on."""
         now = tables.now()
         with self._file.writing() as db:
             person = self._person(db, name)
@@ -203,17 +240,20 @@ class SqlGallery:
                 self._insert_walk(db, person.person_id, walk, now)
 
     def add_former_names(self, name: str, former: Iterable[str]) -> None:
+        """Note what a person was called before, e.g. as a stranger, so that `forget` finds these names too."""
         with self._file.writing() as db:
             person = self._person(db, name)
             for other in former:
-                db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, other))
+                self._note_former_name(db, person.person_id, other)
 
     def redact(self, names: Iterable[str]) -> None:
+        """Write ``(forgotten)`` for names in the log and in all texts, as `forget` does."""
         with self._file.writing() as db:
             self._redact(db, Redaction(names))
         self._leave_nothing()
 
     def rename(self, name: str, new: str) -> None:
+        """Give a person another name, which must be free."""
         new = clean_name(new)
         with self._file.writing() as db:
             person = self._person(db, name)
@@ -223,10 +263,15 @@ class SqlGallery:
             if other is not None and other.person_id != person.person_id:
                 raise GalleryError(f"Somebody is called '{other.name}' already. If they are one person, merge them.")
             db.execute("UPDATE person SET name = ? WHERE person_id = ?", (new, person.person_id))
-            db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person.person_id, person.name))
+            self._note_former_name(db, person.person_id, person.name)
             tables.log(db, "rename", name=person.name, new=new)
 
     def set_consent(self, name: str, consent: str, expires: datetime | None) -> None:
+        """Note what a person agrees to from now on, and until when they are kept; None for no limit.
+
+        Raises:
+            GalleryError: the note is empty, or the time is over or further away than anybody is kept.
+        """
         consent, now = as_text(consent.strip()), tables.now()
         with self._file.writing() as db:
             person = self._person(db, name)
@@ -237,13 +282,14 @@ class SqlGallery:
                     f"{person.name} cannot be kept until {expires:%Y-%m-%d}: give a time from now on, and at most "
                     f"{LONGEST_RETENTION} days away."
                 )
-            until = tables.time_text(expires) if expires is not None else None
+            until = tables.end_text(expires)
             db.execute(
                 "UPDATE person SET consent = ?, expires = ? WHERE person_id = ?", (consent, until, person.person_id)
             )
             tables.log(db, "consent", name=person.name, expires=until)
 
     def merge(self, name: str, into: str) -> Merge:
+        """Give all walks of `name` to `into`, as both are the same person; the earlier of their expiries holds."""
         with self._file.writing() as db:
             person, other = self._person(db, name), self._person(db, into)
             if person.person_id == other.person_id:
@@ -264,13 +310,18 @@ class SqlGallery:
                 "INSERT INTO former_name SELECT ?, name FROM former_name WHERE person_id = ? ON CONFLICT DO NOTHING",
                 (kept_id, moved_id),
             )
-            db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (kept_id, person.name))
+            self._note_former_name(db, kept_id, person.name)
             self._unite(db, other, person)
             db.execute("DELETE FROM person WHERE person_id = ?", (moved_id,))
             tables.log(db, "merge", name=person.name, into=other.name, walks=person.walks)
             return merge
 
     def undo_merge(self, merge: Merge) -> None:
+        """Make two people of one again. Walks that came to them or went since stay as they are.
+
+        Raises:
+            GalleryError: the person who was kept is gone, or somebody else has the name now.
+        """
         merged, kept_id = merge.merged, merge.kept.person_id
         with self._file.writing() as db:
             row = db.execute(f"{tables.PEOPLE} WHERE person_id = ?", (kept_id,)).fetchone()
@@ -279,30 +330,22 @@ class SqlGallery:
             kept, taken = tables.person(row), tables.find_person(db, merged.name)
             if taken is not None:
                 raise GalleryError(f"Somebody is called '{taken.name}' again. Rename that person first.")
-            expires = tables.time_text(merged.expires) if merged.expires is not None else None
-            db.insert(
-                "person",
-                person_id=merged.person_id,
-                name=merged.name,
-                consent=merged.consent,
-                enrolled=tables.time_text(merged.enrolled),
-                expires=expires,
+            self._insert_person(
+                db, merged.name, merged.consent, merged.enrolled, merged.expires, person_id=merged.person_id
             )
             for former in merge.merged_names:
-                db.execute("INSERT INTO former_name VALUES (?, ?)", (merged.person_id, former))
+                self._note_former_name(db, merged.person_id, former)
             for former in {merged.name, *merge.merged_names} - set(merge.kept_names):
                 db.execute("DELETE FROM former_name WHERE person_id = ? AND name = ?", (kept_id, former))
             for table, ids in (("walk", merge.walk_ids), ("denial", merge.denial_ids)):
                 give = f"UPDATE {table} SET person_id = ? WHERE person_id = ? AND {table}_id = ?"
                 db.executemany(give, [(merged.person_id, kept_id, number) for number in ids])
             ends = merge.kept.expires if kept.expires == _earlier(merge.kept.expires, merged.expires) else kept.expires
-            db.execute(
-                "UPDATE person SET enrolled = ?, expires = ? WHERE person_id = ?",
-                (tables.time_text(merge.kept.enrolled), tables.time_text(ends) if ends is not None else None, kept_id),
-            )
+            self._set_times(db, kept_id, merge.kept.enrolled, ends)
             tables.log(db, "undo merge", name=merged.name, into=kept.name)
 
     def move_walk(self, walk_id: int, name: str) -> None:
+        """Give a walk to `name`, because it is theirs."""
         with self._file.writing() as db:
             person = self._person(db, name)
             owner = self._owner(db, walk_id)
@@ -310,12 +353,18 @@ class SqlGallery:
             tables.log(db, "move", walk_id=walk_id, name=owner, to=person.name)
 
     def set_measures(self, walk_id: int, measures: Sequence[Measure]) -> None:
+        """Note what was measured of a walk; what was noted before goes."""
         with self._file.writing() as db:
             owner = self._owner(db, walk_id)
             db.execute("UPDATE walk SET measures = ? WHERE walk_id = ?", (tables.measured(measures), walk_id))
             tables.log(db, "measure", name=owner, walk_id=walk_id)
 
     def deny(self, walk: NewWalk, name: str) -> int:
+        """Remember that a walk, which need not be in the gallery, is not a person's; return the number of the denial.
+
+        Of the walk, the embedding, the source and the track are kept until the denial is taken back, the person is
+        forgotten, or a person or walk is forgotten whose recording it is.
+        """
         with self._file.writing() as db:
             person = self._person(db, name)
             for known, denial_id in self._denied(db, [walk.embedding])[0].items():
@@ -325,6 +374,7 @@ class SqlGallery:
             return self._insert_denial(db, person.person_id, replace(walk, added=None))
 
     def allow(self, denial_id: int) -> None:
+        """Take a denial back."""
         with self._file.writing() as db:
             query = "SELECT name, source, track_id FROM denial JOIN person USING (person_id) WHERE denial_id = ?"
             row = db.execute(query, (denial_id,)).fetchone() if denial_id.bit_length() <= _LARGEST_ID else None
@@ -334,20 +384,33 @@ class SqlGallery:
             tables.log(db, "allow", name=row[0], source=row[1], track_id=row[2])
 
     def denials(self, name: str) -> list[Denial]:
+        """Return the denials about a person, in the order in which they were added."""
         with self._file.reading() as db:
             return self._denials(db, self._person(db, name).person_id)
 
     def denied(self, walks: Sequence[Embedding]) -> list[dict[str, int]]:
+        """Return for each walk whose it is not: the names of these people, each with the number of the denial.
+
+        A denial is about one recording, however often it is analysed (`app.gallery.distances.is_same_recording`).
+        """
         with self._file.reading() as db:
             return self._denied(db, walks)
 
     def forget(self, name: str) -> int:
+        """Remove a person and all that is derived from them: embeddings, silhouettes, thumbnails, the name in the log.
+
+        When the call returns, no byte of it is left in the store's files.
+
+        Returns:
+            How many walks were removed.
+        """
         with self._file.writing() as db:
             walks = self._forget(db, self._person(db, name))
         self._leave_nothing()
         return walks
 
     def forget_walk(self, walk_id: int) -> None:
+        """Remove one walk, as `forget` does."""
         with self._file.writing() as db:
             owner = self._owner(db, walk_id)
             self._forget_denials(db, [walk_id])
@@ -358,6 +421,7 @@ class SqlGallery:
         self._leave_nothing()
 
     def expire(self, now: datetime | None = None) -> list[str]:
+        """Forget everybody whose time is over, and return their names."""
         moment = tables.time_text(now if now is not None else tables.now())
         with self._file.reading() as db:  # usually nobody's time is over; then no lock for writing is needed
             if not db.execute("SELECT 1 FROM person WHERE expires <= ?", (moment,)).fetchone():
@@ -371,11 +435,13 @@ class SqlGallery:
         return [person.name for person in expired]
 
     def silhouettes(self, walk_id: int) -> GaitSequence | None:
+        """Return the silhouettes of a walk, exactly as they were enrolled; None if they were not stored."""
         with self._file.reading() as db:
             self._owner(db, walk_id)
             return self._silhouettes(db, walk_id)
 
     def thumbnail(self, name: str) -> bytes | None:
+        """Return the newest picture of a person, a JPEG; None if there is none."""
         with self._file.reading() as db:
             row = db.execute(
                 "SELECT jpeg FROM thumbnail JOIN walk USING (walk_id) WHERE person_id = ? "
@@ -385,12 +451,21 @@ class SqlGallery:
             return tables.picture(row) if row else None
 
     def pictured(self) -> set[int]:
+        """Return the ids of everybody of whom there is a picture."""
         with self._file.reading() as db:
             return {row[0] for row in db.execute("SELECT DISTINCT person_id FROM thumbnail JOIN walk USING (walk_id)")}
 
     # Embeddings
 
     def re_embed(self, model: GaitModel, progress: Progress | None = None) -> tuple[int, list[int]]:
+        """Embed with `model` the walks that another model embedded, from their silhouettes.
+
+        Walks are saved in between: if it is stopped, call it again.
+
+        Returns:
+            How many walks were embedded, and the ids of those that stay as they are because their silhouettes, or the
+            keypoints that the model needs, are missing.
+        """
         model_id = model.card.model_id
         with self._file.reading() as db:
             rows = db.execute(
@@ -412,16 +487,40 @@ class SqlGallery:
         return done, lacking
 
     def model_ids(self) -> dict[str, int]:
+        """Return how many walks there are of each model."""
         with self._file.reading() as db:
             return tables.model_ids(db)
 
     def search(self, queries: Sequence[Embedding], k: int, metric: Metric = "euclidean") -> list[list[Neighbour]]:
+        """Return the `k` nearest walks of each query, the nearest first; fewer where there are fewer.
+
+        Only walks of the queries' model are compared. Distances are exact. In a gallery of fewer than
+        `app.gallery.codes.LARGE` walks the nearest are exactly these; in a larger one the search may rarely miss one.
+
+        Raises:
+            GalleryError: there are walks, but none of that model.
+            IncompatibleEmbeddingsError: the queries come from several models, or have another shape than the walks.
+        """
         return self._candidates.search(queries, k, metric)
 
     def index_place(self) -> str | None:
+        """Return the address of the Milvus that has the index of candidates; None: walks are searched in memory."""
         return self._candidates.place()
 
     def place_index(self, address: str | None, *, lost: bool = False) -> None:
+        """Keep the index of candidates of this gallery, once it is large, in the Milvus at `address` from now on.
+
+        The former index is removed, and the new one is filled as far as the gallery is large.
+
+        Args:
+            address: ``http://host:19530``, or the path of a file for milvus-lite; None: without Milvus.
+            lost: whether the Milvus of the former index is gone for good, so that nothing is removed there.
+
+        Raises:
+            GalleryError: Milvus cannot be used, the former one cannot be reached, or `address` is a file and the
+                gallery is not.
+            MissingExtraError: pymilvus is not installed.
+        """
         self._candidates.move(address, lost=lost)
 
     def _leave_nothing(self) -> None:
@@ -434,10 +533,17 @@ class SqlGallery:
     # The audit log
 
     def record(self, event: str, **details: JSON) -> None:
+        """Add an entry to the audit log. Enrolments, corrections and deletions add their own."""
         with self._file.writing() as db:
             tables.log(db, event, **details)
 
     def log(self, limit: int | None = 100, events: Sequence[str] = ()) -> list[Event]:
+        """Return the newest entries of the audit log, the newest first.
+
+        Args:
+            limit: at most how many; None: all.
+            events: only entries about these; empty: all.
+        """
         only = f"WHERE event IN ({', '.join('?' * len(events))})" if events else ""
         with self._file.reading() as db:
             query = f"SELECT * FROM event {only} ORDER BY event_id DESC"
@@ -445,6 +551,7 @@ class SqlGallery:
             return [tables.event(row) for row in db.execute(query + most, events)]
 
     def first_use(self) -> datetime | None:
+        """Return the time of the first entry of the log, which tells galleries apart; None for an unused one."""
         with self._file.reading() as db:
             row = db.execute("SELECT * FROM event ORDER BY event_id LIMIT 1").fetchone()
             return tables.event(row).time if row else None
@@ -458,6 +565,7 @@ class SqlGallery:
     # To and from other galleries
 
     def records(self, name: str | None = None) -> Iterator[Record]:
+        """Yield one person, or everybody, with all that is stored of them, as of one moment."""
         with self._file.snapshot() as db:
             if name is None:
                 people = [tables.person(row) for row in db.execute(f"{tables.PEOPLE} ORDER BY {tables.BY_NAME}")]
@@ -471,6 +579,17 @@ class SqlGallery:
                 yield Record(person, walks, self._denied_walks(db, person.person_id))
 
     def restore(self, records: Iterable[Record], *, merge: bool = False) -> tuple[int, int]:
+        """Add people from another gallery with their consents and times, all or none.
+
+        Args:
+            records: what `records` of that gallery yields. People and walks get new ids.
+            merge: whether people whose names exist here already are the same people: then their new walks and denials
+                are added, but no denial of a walk that they have here, and the earlier expiry holds. Otherwise such a
+                name is an error.
+
+        Returns:
+            How many people were added or got walks, and how many walks were added.
+        """
         changed: list[str] = []
         added = 0
         with self._file.writing() as db:
@@ -486,14 +605,7 @@ class SqlGallery:
                     person_id = known.person_id
                     self._unite(db, known, person)
                 else:
-                    expires = tables.time_text(person.expires) if person.expires is not None else None
-                    person_id = db.insert(
-                        "person",
-                        name=name,
-                        consent=person.consent,
-                        enrolled=tables.time_text(person.enrolled),
-                        expires=expires,
-                    )
+                    person_id = self._insert_person(db, name, person.consent, person.enrolled, person.expires)
                 had, denied = self._vectors_had(db, person_id) if known else (set(), set())
                 new = [walk for walk in walks if tables.key(walk.embedding) not in had]
                 for walk in new:
@@ -545,14 +657,22 @@ class SqlGallery:
     def _unite(self, db: Connection, kept: Person, other: Person) -> None:
         """Let a person keep the earlier enrolment and the earlier expiry of the two."""
         expires = _earlier(kept.expires, other.expires)
+        self._set_times(db, kept.person_id, min(kept.enrolled, other.enrolled), expires)
+
+    def _set_times(self, db: Connection, person_id: int, enrolled: datetime, expires: datetime | None) -> None:
         db.execute(
             "UPDATE person SET enrolled = ?, expires = ? WHERE person_id = ?",
-            (
-                tables.time_text(min(kept.enrolled, other.enrolled)),
-                tables.time_text(expires) if expires is not None else None,
-                kept.person_id,
-            ),
+            (tables.time_text(enrolled), tables.end_text(expires), person_id),
         )
+
+    def _insert_person(
+        self, db: Connection, name: str, consent: str, enrolled: datetime, expires: datetime | None, **number: int
+    ) -> int:
+        times = {"enrolled": tables.time_text(enrolled), "expires": tables.end_text(expires)}
+        return db.insert("person", name=name, consent=consent, **times, **number)
+
+    def _note_former_name(self, db: Connection, person_id: int, name: str) -> None:
+        db.execute("INSERT INTO former_name VALUES (?, ?) ON CONFLICT DO NOTHING", (person_id, name))
 
     def _insert_walk(self, db: Connection, person_id: int, walk: NewWalk, now: datetime) -> int:
         walk_id = db.insert(

@@ -19,7 +19,7 @@ from app.errors import GalleryError
 from app.files import explained, is_full
 from app.gallery.database import MalformedError
 from app.gallery.schema import APPLICATION_ID, MIGRATIONS
-from app.gallery.sql import SqlGallery
+from app.gallery.sql import GalleryStore
 
 PATIENCE = 30.0
 """How long to wait for another program that uses the file, in s."""
@@ -46,7 +46,7 @@ def _prepare(path: Path, create: bool) -> None:
         path.touch(mode=0o600)  # how people walk is nobody else's business
 
 
-class SqliteGallery(SqlGallery):
+class SqliteGallery(GalleryStore):
     """A `GalleryStore` in a file, or in memory for a gallery that lives for one run."""
 
     def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:

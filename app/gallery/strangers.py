@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from app.errors import GalleryError
-from app.gallery.store import Event, GalleryStore, Person, clean_name, kept_until, name_key
+from app.gallery.sql import GalleryStore
+from app.gallery.store import Event, Person, clean_name, kept_until, name_key
 
 SEEN = ("named", "renamed", "left")
 """Events of a watch that tell who was seen."""

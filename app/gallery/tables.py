@@ -286,6 +286,11 @@ def time_text(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 
+def end_text(moment: datetime | None) -> str | None:
+    """Return the time at which somebody is forgotten as text; None for no limit."""
+    return None if moment is None else time_text(moment)
+
+
 def log(db: Connection, event: str, **details: JSON) -> None:
     """Add an entry to the audit log."""
     db.insert("event", time=time_text(now()), event=event, details=as_json(details))

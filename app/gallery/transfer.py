@@ -41,7 +41,8 @@ from pydantic import ValidationError as Invalid
 from app.errors import GalleryError, OutputError, reason_of
 from app.files import explained, need_file, written_whole
 from app.gallery import tables
-from app.gallery.store import GalleryStore, NewWalk, Person, Record, name_key
+from app.gallery.sql import GalleryStore
+from app.gallery.store import NewWalk, Person, Record, name_key
 from app.progress import Progress, Silent
 from app.types import Embedding, Floats, GaitSequence, Measure
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from app.errors import GalleryError, SettingsError
 from app.gallery.distances import Distances, Metric, distances_between, is_same_recording, part_distances
-from app.gallery.store import EnrolledWalk, GalleryStore
+from app.gallery.sql import GalleryStore
+from app.gallery.store import EnrolledWalk
 from app.recognise.adaptation import Shared, embeddings_around, middles, people_in
 from app.recognise.calibration import Threshold, derive_threshold, impostor_distances
 from app.recognise.covisible import covisible, own_frames

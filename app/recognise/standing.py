@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.gallery.store import EnrolledWalk, GalleryStore
+from app.gallery.sql import GalleryStore
+from app.gallery.store import EnrolledWalk
 from app.recognise.judge import Learnt, Space
 from app.recognise.matching import identity_distances
 from app.recognise.scores import ScoreModel

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from app.gallery.store import GalleryStore, NewWalk
+from app.gallery.sql import GalleryStore
+from app.gallery.store import NewWalk
 from app.recognise.judge import Judge
 from app.recognise.scores import find_scores
 from app.settings import MatchSettings

@@ -12,7 +12,7 @@ from pathlib import Path
 from app.errors import GaitprintError
 from app.files import as_text, need_writable
 from app.gallery.opening import Place, open_store
-from app.gallery.store import GalleryStore
+from app.gallery.sql import GalleryStore
 from app.progress import Silent
 from app.results.report import to_json
 from app.runs.build import build

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.files import as_text
-from app.gallery.store import JSON, GalleryStore
+from app.gallery.sql import GalleryStore
+from app.gallery.store import JSON
 from app.recognise.judge import Decision, Judge, check_comparable, check_settings
 from app.recognise.pieces import half_distances
 from app.recognise.scores import find_scores

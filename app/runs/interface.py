@@ -20,7 +20,7 @@ from app.errors import GalleryError, VideoError
 from app.files import expanded
 from app.gallery.opening import Place, is_address, open_store, open_strangers
 from app.gallery.service import Enrolment, GalleryService
-from app.gallery.store import GalleryStore
+from app.gallery.sql import GalleryStore
 from app.progress import Progress, Silent
 from app.results.result import Result
 from app.runs.build import build

@@ -16,7 +16,8 @@ import numpy as np
 
 from app.errors import SettingsError, VideoError
 from app.gait.embeddings import embed
-from app.gallery.store import JSON, GalleryStore, NewWalk
+from app.gallery.sql import GalleryStore
+from app.gallery.store import JSON, NewWalk
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
 from app.recognise.judge import Decision, Judge, Scene

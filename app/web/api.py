@@ -25,7 +25,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.routing import BaseRoute
 
 import app
-from app.gallery.store import EnrolledWalk, GalleryStore, Merge, Person
+from app.gallery.sql import GalleryStore
+from app.gallery.store import EnrolledWalk, Merge, Person
 from app.gallery.strangers import sightings as seen_live
 from app.settings import Blur, MatchSettings
 from app.video.formats import VIDEO_SUFFIXES

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.gallery.store import GalleryStore, NewWalk
+from app.gallery.sql import GalleryStore
+from app.gallery.store import NewWalk
 from app.recognise.identities import gallery_of
 from app.recognise.judge import Judge, Learnt, Scene
 from app.results.report import CandidateReport, ModelReport, Report, TrackReport, VideoReport, video_report

@@ -24,8 +24,8 @@ from app.files import explained, written_whole
 from app.gallery.opening import exists, open_store, open_strangers, shown
 from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
-from app.gallery.sql import SqlGallery
-from app.gallery.store import Event, GalleryStore, Merge, NewWalk, Person
+from app.gallery.sql import GalleryStore
+from app.gallery.store import Event, Merge, NewWalk, Person
 from app.gallery.strangers import Strangers
 from app.results.gait_table import read_gait_table
 from app.settings import MatchSettings, Settings
@@ -94,7 +94,7 @@ class People:
         # Held while a walk is enrolled and its label written: in between, the walk would seem to be forgotten.
         self._lock = RLock()
         self._bin = Bin()
-        self._latest: SqlGallery | None = None
+        self._latest: GalleryStore | None = None
         """The gallery that was opened last; the next one need not read all walks for a search again."""
         self._again: dict[str, tuple[object, Report]] = {}
         self._learnt: tuple[int, dict[ModelCard, Learnt]] = 0, {}
@@ -135,7 +135,7 @@ class People:
             self.empty_cache()
             return strangers.drop(name)
 
-    def gallery(self) -> SqlGallery:
+    def gallery(self) -> GalleryStore:
         """Open the gallery to read from it.
 
         Raises:
@@ -167,7 +167,7 @@ class People:
         with self.gallery() as store:
             return self._known_in(store)
 
-    def _known_in(self, store: SqlGallery) -> Known:
+    def _known_in(self, store: GalleryStore) -> Known:
         # First, so that nothing newer is missed.
         last = [(event.event_id, event.time) for event in store.log(1, _CHANGES)]
         newest, known = self._known
@@ -212,7 +212,7 @@ class People:
         last one, which version 0.1.0 did not note. None if no gallery was used yet."""
         return self._mark.read_text(encoding="utf-8").split() if self._mark.is_file() else None
 
-    def _check_continues(self, store: SqlGallery, known: Sequence[str]) -> None:
+    def _check_continues(self, store: GalleryStore, known: Sequence[str]) -> None:
         """Make sure that the log of the gallery continues the one that was noted.
 
         Only then does a person who is missing from it count as forgotten, so that what shows them is deleted.
@@ -236,7 +236,7 @@ class People:
                 "another --folder."
             )
 
-    def _note_log(self, store: SqlGallery) -> None:
+    def _note_log(self, store: GalleryStore) -> None:
         """Note which gallery the results in the folder belong to, and how far its log goes."""
         first_use, last = store.first_use(), store.log(1, _CHANGES)  # not what cameras see, which comes all the time
         if first_use is None or not last:
@@ -383,7 +383,7 @@ class People:
         with self._lock, self.gallery() as store:
             self._name_again(result, store)
 
-    def _name_again(self, result: RunResult, store: SqlGallery) -> None:
+    def _name_again(self, result: RunResult, store: GalleryStore) -> None:
         if result.job.kind == "compare":
             self._compare_again(result)
             return
@@ -429,7 +429,7 @@ class People:
         for oldest in list(self._again)[:-_MOST_AGAIN]:
             del self._again[oldest]
 
-    def _learnt_from(self, store: SqlGallery, state: int, match: MatchSettings, card: ModelCard) -> Learnt:
+    def _learnt_from(self, store: GalleryStore, state: int, match: MatchSettings, card: ModelCard) -> Learnt:
         """Return what a judge learns from the gallery in a state; all runs of a gait model share it."""
         from app.recognise.judge import Learnt
 

@@ -31,7 +31,7 @@ from app.web.jobs import Kind, Step
 from app.web.outcome import KnownIdentity, Outcome, SeenVideo
 
 if TYPE_CHECKING:
-    from app.gallery.store import GalleryStore
+    from app.gallery.sql import GalleryStore
     from app.results.result import Result
     from app.stages import Run, Stages
 

@@ -15,8 +15,9 @@ import pytest
 
 from app.errors import GalleryError, IncompatibleEmbeddingsError
 from app.gallery.distances import Metric, distances_between, part_distances
+from app.gallery.sql import GalleryStore
 from app.gallery.sqlite import SqliteGallery
-from app.gallery.store import GalleryStore, NewWalk
+from app.gallery.store import NewWalk
 from app.types import Embedding, GaitSequence, Measure, ModelCard
 from tests.progress import Remembered
 
@@ -124,7 +125,7 @@ def names(gallery: Gallery) -> dict[str, int]:
 
 
 class TestGallery:
-    def test_follows_the_protocol_and_starts_empty(self, gallery: Gallery) -> None:
+    def test_is_a_store_and_starts_empty(self, gallery: Gallery) -> None:
         assert isinstance(gallery, GalleryStore)
         assert isinstance(gallery, AbstractContextManager)
         assert gallery.people() == []

@@ -21,7 +21,7 @@ from app.cli.main import main
 from app.errors import GaitprintError, GalleryError
 from app.gallery.candidates import Candidates
 from app.gallery.redaction import Redaction
-from app.gallery.sql import SqlGallery
+from app.gallery.sql import GalleryStore
 from app.gallery.sqlite import SqliteGallery
 from app.recognise.judge import Learnt
 from app.results.gait_table import write_gait_table
@@ -169,7 +169,7 @@ def test_the_gallery_is_opened_once_for_all_sightings(studio: Studio, monkeypatc
     opened: list[int] = []
     gallery = People.gallery
 
-    def counted(people: People) -> SqlGallery:
+    def counted(people: People) -> GalleryStore:
         opened.append(1)
         return gallery(people)
 
