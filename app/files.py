@@ -52,13 +52,9 @@ _cleared: set[Path] = set()
 def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`. On success it is renamed to `path`, on an exception it is removed.
 
-    The block may make a file or a folder. Missing parent folders are made; on an exception they are removed again,
-    unless something else lies in them. What a killed process of this machine left half-written in the folder of `path`
-    is removed.
-
-    Args:
-        path: the file or folder. A regular file of that name is replaced.
-        replaces: which earlier folder of that name may be replaced, see `need_replaceable`.
+    The block may make a file or a folder. A regular file of that name is replaced; `replaces` says which folder is, see
+    `need_replaceable`. Missing parent folders are made; on an exception they are removed again, unless something else
+    lies in them. What a killed process of this machine left half-written in the folder of `path` is removed.
 
     Raises:
         OutputError: there is no permission or no space, `path` lies where no folder can be made, or something lies
@@ -112,7 +108,6 @@ def need_replaceable(path: Path, replaces: str | None = None) -> None:
     A folder is judged by its content and needs no marker, so folders of earlier versions can be replaced too.
 
     Args:
-        path: the file or folder to be written.
         replaces: a regular expression for the relative path, with ``/``, of whatever such a folder holds. None stands
             for no folder that holds anything.
 
@@ -230,12 +225,8 @@ def need_file(path: Path, error: type[GaitprintError]) -> None:
 
 
 def need_new(path: Path, *, overwrite: bool, option: str = "--overwrite") -> None:
-    """Make sure that a file can be written to `path`, where no file lies yet unless `overwrite` is set.
-
-    Args:
-        path: of the file.
-        overwrite: whether a file may be replaced.
-        option: of the command line, which sets `overwrite`.
+    """Make sure that a file can be written to `path`, where no file lies yet unless `overwrite` is set (by `option` of
+    the command line).
 
     Raises:
         OutputError: see `need_writable`, or there is a file.

@@ -36,9 +36,6 @@ def motion_of(
         points: (T, 26, 3) m from the pelvis in the walking frame; see `app.body.mannequin`.
         view: (T, 3, 3) from the walking frame to the camera's axes.
         keypoints: (T, 17, 3) px and score.
-        frame_indices: (T,) of the frames.
-        fps: frames a second.
-        mannequin: the body.
     """
     shape = mannequin.shape_of(np.median(bone_lengths(points[:, : len(JOINTS)]), axis=0))
     rest = mannequin.rest(shape)

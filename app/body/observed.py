@@ -47,15 +47,11 @@ def size_of(keypoints: Floats) -> Floats:
 
 
 def features(keypoints: Floats, moving: NDArray[np.bool_] | bool = True) -> Floats:
-    """Return the numbers (..., T, 56) that describe keypoints (..., T, 17, 3) at `RATE` a second.
+    """Return the numbers (..., T, 56) that describe keypoints (..., T, 17, 3), x, y px and score, at `RATE` a second.
 
     They are x and y of each keypoint from their middle, in sizes of the body (`size_of`), and its score; the way of the
     middle from frame to frame in such sizes, how fast the size grows, whether the camera stands still so that these
-    three mean something, and 1, which tells frames from the zeros beyond the ends.
-
-    Args:
-        keypoints: x, y px and score.
-        moving: (...) whether the way in the picture is given.
+    three mean something (`moving`, (...)), and 1, which tells frames from the zeros beyond the ends.
     """
     size = size_of(keypoints)[..., None]
     weight = np.clip(keypoints[..., 2:], 0.05, 1)

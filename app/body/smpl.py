@@ -108,12 +108,9 @@ class SmplBody:
 def rotation_vectors(rotations: Floats, rest: Floats, towards: Rotation) -> Floats:
     """Return how SMPL's joints turn against their parents, axis times angle in radians, (T, 24, 3).
 
-    SMPL's rest pose has level arms. Its first joint turns relative to the camera.
-
-    Args:
-        rotations: (T, 21, 3, 3) of the joints of `app.body.skeleton` against their parents.
-        rest: (21, 3) m, these joints in the rest pose.
-        towards: the T rotations from the body's world to the camera's axes: right, down, away.
+    `rotations` (T, 21, 3, 3) are those of the joints of `app.body.skeleton` against their parents, and `rest` (21, 3) m
+    are these joints in the rest pose. SMPL's rest pose has level arms. Its first joint turns relative to the camera:
+    `towards` are the T rotations from the body's world to the camera's axes right, down, away.
     """
     own = {name: Rotation.from_matrix(rotations[:, index]) for name, index in JOINT.items()}
     for side, level in (("l", (0.0, 1.0, 0.0)), ("r", (0.0, -1.0, 0.0))):

@@ -500,15 +500,10 @@ def gallery_service(
     metric: Metric = "euclidean",
     with_strangers: bool = False,
 ) -> Iterator[GalleryService]:
-    """Open a gallery, show its warnings, and forget everybody whose time is over.
+    """Open a gallery, show its warnings (on `to`), and forget everybody whose time is over.
 
-    Args:
-        place: the gallery's file or address.
-        create: whether it is made where there is none.
-        to: where warnings are shown.
-        output: a folder whose cache may show people of the gallery.
-        metric: of the settings.
-        with_strangers: whether a store of strangers is made where there is none.
+    `output` is a folder whose cache may show people of the gallery. With `create` the gallery, and with
+    `with_strangers` a store of its strangers, is made where there is none.
     """
     from app.gallery.opening import open_store, open_strangers
     from app.gallery.service import GalleryService

@@ -213,10 +213,8 @@ class _Ending:
         raise KeyboardInterrupt
 
     def ask_again(self, lost: sys.UnraisableHookArgs) -> bool:
-        """Unwind the run once more if a library that had called Python could not pass the exception on.
-
-        Returns:
-            Whether `lost` was that exception.
+        """Unwind the run once more if a library that had called Python could not pass the exception on; return whether
+        it was `lost`.
         """
         if self._number is None or not isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
             return False

@@ -141,14 +141,11 @@ _SETTINGS_FILE = {"config": ConfigOption, "set_": SetOption}
 def with_settings(*further: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that choose models, output and settings; it receives them as one `settings`.
 
-    The command has a keyword parameter ``settings``, in whose place the options appear in the help::
+    `further` are options that only some commands have (`_FURTHER`). The command has a keyword parameter ``settings``,
+    in whose place the options appear in the help::
 
         @with_settings("threshold")
         def name_people(video: str, *, settings: Settings, fresh: FreshOption = False) -> None: ...
-
-    Args:
-        *further: options that only some commands have: pose_checkpoint, body, body_checkpoint, pose, threshold,
-            far, k, closed, blur.
     """
     options = _MODELS | {name: _FURTHER[name] for name in further}
 

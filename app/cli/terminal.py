@@ -74,12 +74,9 @@ def accept_all_text() -> None:
 
 
 def write_json(content: Any, *, indent: int | None = None, to: TextIO | None = None) -> None:
-    """Print a JSON value for another program; whatever the encoding, it stays JSON.
+    """Print a JSON value for another program, by default on standard output; whatever the encoding, it stays JSON.
 
-    Args:
-        content: the value. What JSON does not know, such as a date, is written as its text.
-        indent: the spaces of each level; None writes one line.
-        to: where it goes. Default: standard output.
+    What JSON does not know, such as a date, is written as its text. Without `indent` it is one line.
     """
     out = to or sys.stdout
     ascii_only = not (out.encoding or "").lower().startswith("utf")
@@ -104,10 +101,8 @@ class ProgressBars(Progress):
     The three methods suit the three ways in which the program reports progress: `stage` is what `app.progress.Progress`
     asks for, `counter` returns a function of (done, total), and `counters` a function of (what, done, total).
 
-    Args:
-        *columns: what a bar consists of. Default: its title, the bar, how many are done, and the time left.
-        transient: whether the bars vanish when the work is done. Such bars are not shown at all where standard output
-            is no terminal.
+    A bar consists of `columns`, by default its title, the bar, how many are done, and the time left. Where `transient`,
+    bars vanish when the work is done, and are not shown at all where standard output is no terminal.
     """
 
     def __init__(self, *columns: ProgressColumn, transient: bool = False) -> None:

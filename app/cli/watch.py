@@ -51,14 +51,9 @@ def watch(
 def watch_cameras(
     found: WatchConfig, settings: Settings, *, seconds: float | None, verbose: bool, reload: Path | None = None
 ) -> None:
-    """Watch the cameras of a configuration until Ctrl-C, or for some seconds.
+    """Watch the cameras of a configuration, whose `settings` are not looked at, until Ctrl-C, or for some seconds.
 
-    Args:
-        found: the configuration. Its `settings` are not looked at.
-        settings: the settings of the run.
-        seconds: how long; None for ever.
-        verbose: whether everything about the models is said.
-        reload: the configuration's file, which is followed when it changes.
+    The configuration's file `reload` is followed when it changes.
     """
     from app.cli.show import show_models
     from app.runs.build import build

@@ -157,15 +157,10 @@ def corners(boxes: Floats) -> Floats:
 
 
 def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
-    """Greedy non-maximum suppression by torchvision's rules: ties keep their order, and boxes of IoU > `iou` go.
+    """Return which boxes stay, int64 (K,) by falling score: greedy non-maximum suppression by torchvision's rules.
 
-    Args:
-        boxes: float32 (N, 4), x1, y1, x2, y2.
-        scores: float32 (N,); boxes with a score of 0 are dropped.
-        iou: 0..1.
-
-    Returns:
-        The kept indices by falling score, int64 (K,).
+    Of `boxes` float32 (N, 4), x1, y1, x2, y2, with `scores` (N,), those of a score of 0 and those of an IoU above `iou`
+    with a stronger one go; ties keep their order.
     """
     if not len(boxes):
         return np.zeros(0, np.int64)
@@ -177,18 +172,13 @@ def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
 def people(
     outputs: Floats, frames: Letterboxed, *, person: int = PERSON, decoded: bool, score: float, nms_iou: float
 ) -> list[Detections]:
-    """Read the people from a network's outputs.
+    """Read the people from a network's outputs: for each frame boxes in px of it, clipped to it, by falling score.
 
     Args:
         outputs: float32 (N, A, 5 + classes): box, objectness, class probabilities.
-        frames: the network's input.
         person: which of the classes is the person.
         decoded: whether the boxes are in px already (see `decode`).
         score: the smallest objectness times class probability.
-        nms_iou: boxes that overlap a stronger one by more than this are dropped.
-
-    Returns:
-        One for each frame: boxes in px of the frame, clipped to it, by falling score.
     """
     grid = cells(frames.pixels.shape[1], frames.pixels.shape[2])
     detections = []

@@ -157,13 +157,11 @@ def note_of(network: EmbeddingNetwork, note: str) -> str:
 
 
 class NetworkEmbedder:
-    """Embeds walks with the network of an OpenGait checkpoint, in `settings.precision`.
+    """Embeds walks with the network of an OpenGait checkpoint, whose keys tell the architecture, in
+    `settings.precision`.
 
-    A network that takes SMPL parameters needs `body`, which fits bodies to the keypoints of walks.
-
-    Args:
-        checkpoint: the file; its keys tell the architecture.
-        settings: `max_frames` is how many frames of a walk are used at most; `config` is OpenGait's YAML.
+    At most `settings.max_frames` frames of a walk are used; `settings.config` is OpenGait's YAML. A network that takes
+    SMPL parameters needs `body`, which fits bodies to the keypoints of walks.
 
     Raises:
         CheckpointError: see `app.gait.opengait.load_network`.

@@ -56,13 +56,8 @@ def _without_legs(walk: GaitSequence) -> GaitSequence:
 
 
 def embedding(parts: Floats, card: ModelCard, frames: int, pieces: Floats | None = None) -> Embedding:
-    """Return what a network gives for a walk as an embedding.
-
-    Args:
-        parts: float32 (P, C).
-        card: of the network.
-        frames: how many silhouettes the network saw.
-        pieces: float32 (K, P, C), see `Embedding`.
+    """Return what a network gives for a walk, `parts` float32 (P, C) and `pieces` (K, P, C), as an embedding; see
+    `Embedding`.
 
     Raises:
         CheckpointError: the numbers cannot be compared.

@@ -20,14 +20,9 @@ def thin(frames: int, most: int) -> Ints:
 
 
 def cut(frames: int, size: int) -> Ints:
-    """Cut a walk into the fewest pieces that cover it.
+    """Cut a walk of at least one frame into the fewest pieces of `size` frames that cover it: indices, int64 (K, size).
 
-    Args:
-        frames: how many frames the walk has, at least one.
-        size: how many frames each piece has; a shorter walk is one piece.
-
-    Returns:
-        int64 (K, size) indices: pieces evenly spread from the first frame to the last, overlapping if they must.
+    They are evenly spread from the first frame to the last, and overlap if they must. A shorter walk is one piece.
     """
     size = min(size, frames)
     starts = np.linspace(0, frames - size, -(-frames // size)).round().astype(np.int64)
@@ -37,10 +32,7 @@ def cut(frames: int, size: int) -> Ints:
 def piece_of(properties: Mapping[str, str], path: Path, what: str) -> int:
     """Return the metadata property ``piece`` of an ONNX file: how many frames it sees at once; 0 where it is missing.
 
-    Args:
-        properties: of the file.
-        path: of the file, for the message.
-        what: the frames, for the message.
+    `what` is what the message calls these frames.
 
     Raises:
         CheckpointError: it is no whole number above 0.

@@ -34,11 +34,7 @@ def accepts(path: Path) -> bool:
     accepts=accepts,
 )
 class Fusion:
-    """Embeds walks with every gait model of a folder.
-
-    Args:
-        checkpoint: the folder.
-        settings: the models are built with them.
+    """Embeds walks with every gait model of a folder; all are built with `settings`.
 
     Raises:
         CheckpointError: the folder does not hold two gait checkpoints, or one of them cannot be used.

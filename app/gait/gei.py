@@ -29,11 +29,8 @@ def energy_image(walk: GaitSequence) -> Floats:
 
 @gait_models.register("gei", licence="Apache-2.0", about="gait energy image, needs no weights (weak)")
 class GaitEnergyImage:
-    """Embeds a walk as its gait energy image, in horizontal strips: parts (16, 88).
-
-    Args:
-        checkpoint: not used; no weights are needed.
-        settings: not used; every frame counts.
+    """Embeds a walk as its gait energy image, in horizontal strips: parts (16, 88). It needs no weights, and every
+    frame counts.
     """
 
     def __init__(self, checkpoint: CheckpointFile | None = None, settings: GaitSettings | None = None) -> None:

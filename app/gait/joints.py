@@ -50,11 +50,7 @@ def accepts(path: Path) -> bool:
     accepts=accepts,
 )
 class OnnxJoints:
-    """Embeds the joints of walks with an ONNX network, in float32.
-
-    Args:
-        checkpoint: the ``.onnx`` file.
-        settings: of its stage; only `device` matters.
+    """Embeds the joints of walks with an ONNX network, in float32. Of the settings, only `device` matters.
 
     Raises:
         CheckpointError: the file is no such network, or its metadata make no sense.

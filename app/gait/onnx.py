@@ -50,14 +50,9 @@ def steps(walk: GaitSequence, rate: float) -> int:
 
 
 def ordinary(silhouettes: Bytes, share: float) -> Ints:
-    """Choose the silhouettes of a walk whose head and trunk are most like the median of all.
+    """Choose the silhouettes of a walk, uint8 (T, 64, columns), whose head and trunk are most like the median of all.
 
-    Args:
-        silhouettes: uint8 (T, 64, columns).
-        share: the share of the frames to choose, above 0 to 1; at least one frame is chosen.
-
-    Returns:
-        int64 indices, rising.
+    Returns rising indices, int64: `share` of the frames, above 0 to 1, but at least one.
     """
     count = max(1, round(share * len(silhouettes)))
     if count == len(silhouettes):
@@ -96,11 +91,7 @@ def accepts(path: Path) -> bool:
     accepts=accepts,
 )
 class OnnxGait:
-    """Embeds walks with an ONNX network, one walk after the other, in float32.
-
-    Args:
-        checkpoint: the ``.onnx`` file.
-        settings: `max_frames` is how many frames of a walk are used at most.
+    """Embeds walks with an ONNX network, one after the other, in float32; at most `settings.max_frames` frames of each.
 
     Raises:
         CheckpointError: the file is no such network, or its metadata make no sense.

@@ -46,17 +46,10 @@ _NAMES = frozenset(["name", "new", "into", "to", "before", "stranger"])
 def write_access(
     gallery: GalleryStore, name: str, out: IO[bytes], more: Iterable[tuple[str, str, bytes]] = ()
 ) -> list[str]:
-    """Write a zip with all that a gallery has of a person.
+    """Write a zip with all that a gallery has of a person to the seekable `out`; return the names of the files in it.
 
-    Args:
-        gallery: where the person is.
-        name: the person.
-        out: where the zip is written; it must be seekable.
-        more: what the caller has of the person: for each file its name, what it is, and its content. What it is may be
-            empty for files that an earlier one has explained.
-
-    Returns:
-        The names of the files in the zip.
+    `more` is what the caller has of the person: for each file its name, what it is, and its content. What it is may be
+    empty for files that an earlier one has explained.
 
     Raises:
         GalleryError: nobody has that name.

@@ -51,14 +51,10 @@ class _StoredAxes:
 
 
 class Candidates:
-    """Finds the walks of a gallery that are nearest to others.
+    """Finds the walks of a gallery, which messages call `name`, that are nearest to others.
 
     Few walks are kept in memory with 2 bytes for each number, many (`LARGE`) as codes, which the database keeps too.
     What is in memory follows what this and other programs write to the database.
-
-    Args:
-        database: where the walks are.
-        name: what messages call the gallery.
     """
 
     def __init__(self, database: Database, name: str) -> None:

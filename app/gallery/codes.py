@@ -127,16 +127,10 @@ class CodeIndex:
         self._blocks = [block for block in self._blocks if len(block.ids)]
 
     def search(self, queries: Floats, k: int, exact: Exact) -> list[tuple[Ints, Distances]]:
-        """Find about the `k` nearest walks of each query.
+        """Find about the `k` nearest walks of each query, float32 (n, P, C); `exact` returns walks as they are stored.
 
-        Args:
-            queries: float32 (n, P, C).
-            k: at least 1.
-            exact: returns walks as they are stored.
-
-        Returns:
-            For each query the ids of min(k, N) walks and their exact distances, the nearest first. Of two walks at the
-            same distance, the one with the smaller id comes first.
+        Returns for each query the ids of min(k, N) walks and their exact distances, the nearest first. Of two walks at
+        the same distance, the one with the smaller id comes first.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")

@@ -21,18 +21,11 @@ _BLOCK = 1 << 22  # elements of a block of the result: 32 MiB
 
 
 def part_distances(a: Floats, b: Floats, metric: Metric = "euclidean") -> Distances:
-    """Return the distance that is usual in gait recognition: the mean over parts of Euclidean distances or 1 - cosine.
+    """Return the distances (n, m), float64, of a (n, P, C) and b (m, P, C) that are usual in gait recognition.
 
-    It is not the distance of the concatenated vectors. It is computed in float64, because the differences of large sums
-    lose digits, and in blocks of bounded memory.
-
-    Args:
-        a: float (n, P, C).
-        b: float (m, P, C).
-        metric: ``euclidean`` or ``cosine``. A part that consists of zeros has the cosine 0 with any other.
-
-    Returns:
-        float64 (n, m).
+    Each is the mean over parts of Euclidean distances or 1 - cosine, where a part that consists of zeros has the cosine
+    0 with any other. It is not the distance of the concatenated vectors. It is computed in float64, because the
+    differences of large sums lose digits, and in blocks of bounded memory.
 
     Raises:
         ValueError: the shapes do not fit, or there is no such metric.

@@ -231,14 +231,8 @@ class MilvusIndex:
     def search(self, queries: Floats, k: int, exact: Exact, present: Present) -> list[tuple[Ints, Distances]] | None:
         """Find about the `k` nearest walks of each query, as `app.gallery.codes.CodeIndex.search` does.
 
-        Args:
-            queries: float32 (n, P, C).
-            k: at least 1.
-            exact: returns walks as they are stored.
-            present: leaves out ids of walks that are gone from the gallery.
-
-        Returns:
-            Ids and distances for each query; None where the collection is gone or not in Milvus' memory.
+        `present` leaves out ids of walks that are gone from the gallery. None is returned where the collection is gone
+        or not in Milvus' memory.
 
         Raises:
             GalleryError: Milvus cannot be used, or gives no such number of walks.

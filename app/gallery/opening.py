@@ -51,11 +51,7 @@ def exists(place: Place) -> bool:
 
 
 def open_store(place: Place, *, create: bool = True) -> GalleryStore:
-    """Open the gallery at `place`.
-
-    Args:
-        place: its file or its address.
-        create: whether a new gallery is made where there is none.
+    """Open the gallery at `place`; with `create`, a new one is made where there is none.
 
     Raises:
         GalleryError: there is none and `create` is false, or it cannot be used.
@@ -71,9 +67,7 @@ def open_store(place: Place, *, create: bool = True) -> GalleryStore:
 def open_strangers(place: Place, *, create: bool = False) -> GalleryStore | None:
     """Open the strangers that belong to the gallery at `place`: a file beside it, or a schema of the same database.
 
-    Args:
-        place: the gallery's file or address.
-        create: whether they are made where there are none; otherwise None is returned.
+    Where there are none they are made with `create`, and otherwise None is returned.
     """
     if not is_address(place):
         file = expanded(place, GalleryError)

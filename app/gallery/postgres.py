@@ -104,14 +104,13 @@ class PostgresGallery(GalleryStore):
     def __init__(
         self, address: str, *, create: bool = True, patience: float = PATIENCE, schema: str = "gaitprint"
     ) -> None:
-        """Open the gallery at `address`.
+        """Open the gallery at `address`, in whose `schema` its tables stand. Another program that writes is waited for
+        `patience` s.
 
         Args:
             address: as libpq takes it, e.g. ``postgresql://user@host/database``. What it lacks comes from libpq's own
                 places: variables such as PGPASSWORD, ``~/.pgpass``.
             create: whether the tables are made where there are none. The database must exist.
-            patience: how long to wait for another program that is writing, in s.
-            schema: where its tables stand.
 
         Raises:
             GalleryError: the server cannot be reached, there is no gallery and `create` is false, or a newer program

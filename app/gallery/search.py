@@ -127,17 +127,10 @@ class WalkIndex:
         self.blocks = [block for block in self.blocks if len(block)]
 
     def search(self, queries: Floats, k: int, metric: Metric, exact: Exact) -> list[tuple[Ints, Distances]]:
-        """Find the `k` nearest walks of each query.
+        """Find the `k` nearest walks of each query, float32 (n, P, C); `exact` returns walks as they were added.
 
-        Args:
-            queries: float32 (n, P, C).
-            k: at least 1.
-            metric: ``euclidean`` or ``cosine``.
-            exact: returns walks as they were added.
-
-        Returns:
-            For each query the ids of its min(k, N) nearest walks and their distances, the nearest first. Of two walks
-            at the same distance, the one with the smaller id comes first.
+        Returns for each query the ids of its min(k, N) nearest walks and their distances, the nearest first. Of two
+        walks at the same distance, the one with the smaller id comes first.
         """
         if queries.ndim != 3 or queries.shape[1:] != self.shape:
             raise ValueError(f"queries must have the shape {self.shape}, not {queries.shape[1:]}")

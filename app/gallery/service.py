@@ -66,7 +66,6 @@ class GalleryService:
         """Put a service above a store.
 
         Args:
-            store: the people and their walks.
             folders: output folders whose caches may show people of the gallery. The folder of the gallery's own file
                 is always among them.
             metric: of the settings; it decides whether two walks are the same recording.
@@ -112,13 +111,11 @@ class GalleryService:
         retain_days: int | None = None,
         move: bool = False,
     ) -> Enrolment:
-        """Add walks to a person, who is made where there is none of that name.
+        """Add walks, at least one, to a person, who is made where there is none of that name.
 
         A walk that the person has already, from the same recording, is not added again.
 
         Args:
-            name: the person.
-            walks: at least one.
             consent: what the person agreed to, and how. It may be empty for somebody who is in the gallery: then what
                 they agreed to before holds.
             retain_days: after how many days `expire` forgets the person; None: no limit, or the earlier one stays.
@@ -257,11 +254,8 @@ class GalleryService:
     ) -> tuple[int, int]:
         """Add the people of a file that `export` wrote, all or none; return how many people and walks came in.
 
-        Args:
-            path: the file.
-            merge: whether people of one name are the same person; otherwise such a name is an error.
-            progress: where progress is shown.
-            total: how many people the file holds, where the caller knows it.
+        Where people of one name are not the same person, as `merge` says, such a name is an error. `total` is how many
+        people the file holds, where the caller knows it.
         """
         with (progress or Silent()).stage("Importing people", total) as advance:
 

@@ -181,11 +181,9 @@ class GalleryStore:
         return [stored[walk_id] for walk_id in walk_ids]
 
     def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
-        """Add walks to a person, who is made where there is none of that name.
+        """Add walks, at least one, to a person, who is made where there is none of that name.
 
         Args:
-            name: the name of the person.
-            walks: at least one.
             consent: what the person agreed to, and how. It replaces what an earlier enrolment said.
             retain_days: days from now after which `expire` forgets the person; None: no limit, or the earlier one
                 stays.
@@ -399,10 +397,7 @@ class GalleryStore:
     def forget(self, name: str) -> int:
         """Remove a person and all that is derived from them: embeddings, silhouettes, thumbnails, the name in the log.
 
-        When the call returns, no byte of it is left in the store's files.
-
-        Returns:
-            How many walks were removed.
+        When the call returns, no byte of it is left in the store's files. Returns how many walks were removed.
         """
         with self._file.writing() as db:
             walks = self._forget(db, self._person(db, name))
@@ -538,11 +533,8 @@ class GalleryStore:
             tables.log(db, event, **details)
 
     def log(self, limit: int | None = 100, events: Sequence[str] = ()) -> list[Event]:
-        """Return the newest entries of the audit log, the newest first.
-
-        Args:
-            limit: at most how many; None: all.
-            events: only entries about these; empty: all.
+        """Return at most `limit` entries of the audit log, the newest first; only those about `events`, if there are
+        any.
         """
         only = f"WHERE event IN ({', '.join('?' * len(events))})" if events else ""
         with self._file.reading() as db:

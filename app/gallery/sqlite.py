@@ -50,13 +50,12 @@ class SqliteGallery(GalleryStore):
     """A `GalleryStore` in a file, or in memory for a gallery that lives for one run."""
 
     def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
-        """Open the gallery at `path`.
+        """Open the gallery at `path`; `create` makes one where there is none. Another program that writes is waited for
+        `patience` s.
 
         Args:
             path: the file; its folder is made where it is missing. None: a new gallery in memory, which is gone when it
                 is closed.
-            create: whether a new gallery is made where there is none.
-            patience: how long to wait for another program that is writing, in s.
 
         Raises:
             GalleryError: the file does not exist and `create` is false, it is not a gallery, it is damaged, or a newer

@@ -38,11 +38,7 @@ class Strangers:
     def name(self, stranger: str, name: str, *, consent: str = "", retain_days: int | None = None) -> Person:
         """Make a stranger a person of the gallery, or give their walks to a person who is there already.
 
-        Args:
-            stranger: their number, such as stranger-0042.
-            name: the person.
-            consent: what the person agreed to, and how; needed for somebody who is new.
-            retain_days: after how many days somebody who is new is forgotten; None for no limit.
+        Somebody who is new needs a `consent`, and is forgotten after `retain_days`, if that is not None.
 
         Raises:
             GalleryError: there is no consent, or no such stranger.

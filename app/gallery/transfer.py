@@ -210,15 +210,10 @@ _ANY: TypeAdapter[_Any] = TypeAdapter(
 
 
 def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None = None) -> tuple[int, int]:
-    """Write a gallery to `path`, whole or not at all, readable by its owner alone.
+    """Write a gallery to `path`, whole or not at all, readable by its owner alone; return how many people and walks it
+    has.
 
-    Args:
-        gallery: what to write. The audit log is not written.
-        path: the file.
-        progress: where progress is shown, in people.
-
-    Returns:
-        How many people and walks were written.
+    The audit log is not written.
 
     Raises:
         OutputError: there is no permission or no space.
@@ -252,14 +247,8 @@ def copy_gallery(
 ) -> tuple[int, int]:
     """Add everybody of one gallery to another one, all or none, and compare what is stored then.
 
-    Args:
-        source: the gallery that stays as it is. Its audit log is not copied.
-        target: the gallery that receives the people.
-        merge: whether people of one name are the same person; otherwise such a name is an error.
-        progress: where progress is shown, in people.
-
-    Returns:
-        How many people and walks were added.
+    The audit log of `source` is not copied. Where people of one name are not the same person, as `merge` says, such a
+    name is an error. Returns how many people and walks were added.
 
     Raises:
         GalleryError: a name exists in both and `merge` is false, or the copy differs.

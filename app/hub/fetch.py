@@ -59,12 +59,9 @@ class Fetched:
 
 
 def fetch(model: Published, checkpoints: Path, progress: Progress = lambda done, total: None) -> Fetched:
-    """Download `model` into its folder under `checkpoints`. An earlier copy is replaced once the new one is complete.
+    """Download `model` into its folder under `checkpoints`, from the first of its addresses that can be reached.
 
-    Args:
-        model: what to download. Its addresses are tried in their order.
-        checkpoints: the folder of checkpoints.
-        progress: is told how far the download is.
+    An earlier copy is replaced once the new one is complete.
 
     Raises:
         CheckpointError: no address could be reached, or the download is not the file: it is a web page, has the wrong
@@ -140,11 +137,7 @@ def _download(address: Address, partial: Path, progress: Progress) -> None:
 
 
 def _receive(address: Address, partial: Path, have: int, validator: str, progress: Progress) -> bool:
-    """Receive what one connection delivers, from byte `have` on.
-
-    Returns:
-        Whether the file is complete.
-    """
+    """Receive what one connection delivers, from byte `have` on; return whether the file is complete."""
     with _opened(address.url, have, validator) as response:
         if response is None:  # the server's file is now shorter than the partial download of an older one
             partial.unlink()

@@ -69,13 +69,9 @@ class _Clip:
 def quantise(path: Path, data: Path, frames: int = 24, progress: Progress | None = None) -> Quantised:
     """Write the 8-bit version of a network beside it, and a page about it.
 
-    Every fourth video, at least the last one, is kept to compare the two; all others calibrate.
-
-    Args:
-        path: the ``.onnx`` file of a detector, a segmenter or a pose network.
-        data: a folder with at least two videos of people.
-        frames: how many frames of each video are looked at, evenly spread.
-        progress: where progress is shown.
+    The network is the ``.onnx`` file of a detector, a segmenter or a pose network. `data` is a folder with at least two
+    videos of people, of each of which `frames` are looked at, evenly spread. Every fourth video, at least the last one,
+    is kept to compare the two; all others calibrate.
 
     Raises:
         CheckpointError: the file is no such network, or its 8-bit version would answer too differently.

@@ -42,11 +42,7 @@ class OnnxParts(Parser):
     """Finds body parts with an ONNX network."""
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: ParserSettings) -> None:
-        """Load the network.
-
-        Args:
-            checkpoint: the ``.onnx`` file.
-            settings: `threads` is how many crops run side by side.
+        """Load the network; `settings.threads` is how many crops run side by side.
 
         Raises:
             CheckpointError: the file is no such network, or its answers are no probabilities.

@@ -55,17 +55,10 @@ class Shared:
 
 
 def people_in(walks: Floats, together: Bools) -> Ints:
-    """Number the people of a video, as few as there can be.
+    """Number the people of a video, as few as there can be: the person of each walk (n,), from 0.
 
-    Walks that are seen together are of different people. All others may be pieces of one broken track, so they count
-    as one person's as long as that is possible, the most alike first.
-
-    Args:
-        walks: embeddings (n, P, C).
-        together: which walks share a frame (n, n).
-
-    Returns:
-        (n,), the person of each walk, from 0.
+    Walks that are seen together, `together` (n, n), are of different people. All others may be pieces of one broken
+    track, so they count as one person's as long as that is possible, the most alike first.
     """
     distances, apart = part_distances(walks, walks), together.copy()
     np.fill_diagonal(apart, True)
@@ -86,10 +79,8 @@ def people_in(walks: Floats, together: Bools) -> Ints:
 def middles(videos: Sequence[Shared], centre: Doubles, people: int) -> list[Doubles]:
     """Return the middle of each video, (P, C): where an average person's embedding would lie in it.
 
-    Args:
-        videos: the videos that are compared with each other.
-        centre: the middle of the training's videos (P, C).
-        people: how many different people there are in all videos together, at least.
+    `centre` (P, C) is the middle of the training's videos, and `people` how many different people there are in all
+    `videos` together, at least.
     """
     believed = [PEOPLE * video.people / (video.people + PEOPLE) * (1 - 1 / max(people, 1)) for video in videos]
     moved = sum((weight * (video.mean - centre) for weight, video in zip(believed, videos, strict=True)), 0 * centre)

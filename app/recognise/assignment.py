@@ -74,11 +74,9 @@ class Assignment:
 def assign(table: Distances, moments: Sequence[Ints], threshold: float | None) -> Assignment:
     """Give each track at most one person, so that the sum of (distance - threshold) is as small as possible.
 
-    Args:
-        table: the distance of each track to each person (T, I).
-        moments: the tracks of each moment, of which no two may be one person (`app.recognise.covisible.visibility`).
-        threshold: the largest distance that is accepted; None: as many tracks as possible are named, and then the sum
-            of distances is as small as possible.
+    `table` (T, I) has the distance of each track to each person, and `moments` the tracks of each moment, of which no
+    two may be one person (`app.recognise.covisible.visibility`). Without a threshold as many tracks as possible are
+    named, and then the sum of distances is as small as possible.
     """
     columns = np.full(len(table), NOBODY, np.int64)
     if table.size == 0:
@@ -330,17 +328,12 @@ def _paying(
 
 
 def _conflicts(incidence: csr_array, rows: Ints, columns: Ints) -> tuple[csr_array, Ints]:
-    """Return which pairs exclude each other, as a matrix (limits, pairs), and the moment and person of each limit.
+    """Return which pairs exclude each other, as a matrix (limits, pairs), and for each row the number person * moments
+    + moment.
 
-    At a moment one of the pairs of a person may be chosen. Only moments at which the most pairs are in view count.
-
-    Args:
-        incidence: which track is in view at which moment.
-        rows: the track of each pair.
-        columns: the person of each pair. They rise.
-
-    Returns:
-        The matrix, and for each of its rows the number (person * moments + moment).
+    At a moment, in which the tracks of `incidence` are in view, one of the pairs of a person may be chosen. Only
+    moments at which the most pairs are in view count. `rows` is the track of each pair, and `columns`, which rise, its
+    person.
     """
     from scipy.sparse import csr_array
 

@@ -31,25 +31,23 @@ class Threshold:
 
 
 def impostor_distances(distances: Distances, frames: Sequence[Ints]) -> Distances:
-    """Return the distances between walks of one video that share a frame, and so are of different people.
+    """Return the distances between walks of one video that share a frame, and so are of different people: (pairs,),
+    each once.
 
-    Args:
-        distances: (n, n), between the walks of one video.
-        frames: the frame indices of each walk's track.
-
-    Returns:
-        (pairs,), each pair once.
+    `distances` (n, n) are between the walks, and `frames` the frame indices of each walk's track.
     """
     impostors: Distances = distances[np.triu(covisible(frames), 1)]
     return impostors
 
 
 def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> Threshold:
-    """Derive a threshold for this run, this model and this metric.
+    """Derive a threshold for this run, this model and this metric; 0, so that nobody is named, where there are no
+    distances at all.
 
     The false accept rate is fixed beforehand, as is usual in verification: the threshold is the distance below which
     one comparison in ten of two different people would fall if their distances were normally distributed. Only
     different people count, because walks of one person in one video say little about that person on another day.
+
     A stranger is compared with everybody in the gallery. So where the gallery is large or the model is weak, more than
     one stranger in ten may be named. The figures that were measured are in the design notes.
 
@@ -57,9 +55,6 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
         impostors: distances between walks that are certainly of different people, in the gallery and in the probes.
         genuine: distances between walks that are certainly of the same person, such as the halves of one walk. They
             are used where there are no impostors, and to warn where the model does not tell people apart.
-
-    Returns:
-        The threshold. It is 0, and nobody is named, where there are no distances at all.
     """
     same = np.asarray(genuine if genuine is not None else [], np.float64)
     if len(impostors) == 0:

@@ -52,11 +52,8 @@ def _overlaps(first: Floats, second: Floats) -> Floats:
 def visibility(frames: Sequence[Ints]) -> list[Ints]:
     """Return which tracks are in view together: for some moments, in the order of time, the tracks of a frame.
 
-    Two tracks share a frame exactly if they share a moment. A moment all of whose tracks are also in view at the moment
-    before or after it adds nothing and is left out.
-
-    Args:
-        frames: the frame indices of each track, rising.
+    `frames` are the frame indices of each track, rising. Two tracks share a frame exactly if they share a moment. A
+    moment all of whose tracks are also in view at the moment before or after it adds nothing and is left out.
     """
     lengths = [len(indices) for indices in frames]
     if not sum(lengths):

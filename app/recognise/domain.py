@@ -46,13 +46,9 @@ class Domain:
 def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
     """Adapt scores to a run.
 
-    The scale is the ratio of the median impostor distances, shrunk towards 1 as far as it may be the chance of so few
-    walks (the mean of its posterior, where all distributions are log-normal).
-
-    Args:
-        scores: for the run's gait model and metric.
-        impostors: distances between walks of the run that are certainly of different people (n,).
-        walks: the number of walks that these distances are between.
+    `impostors` (n,) are distances between `walks` walks of the run, of people who are certainly different. The scale is
+    the ratio of the median impostor distances, shrunk towards 1 as far as it may be the chance of so few walks (the
+    mean of its posterior, where all distributions are log-normal).
     """
     person, pair = scores.spread
     known, places, enough = scores.threshold(0.5), PLACES, ENOUGH

@@ -31,21 +31,15 @@ end of the reach must be within the threshold."""
 
 
 def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: float, fps: float) -> list[int]:
-    """Find tracks that are fragments of one person's walk.
+    """Find tracks of one video that are fragments of one person's walk: a group number for each, 0, 1, ... in their
+    order.
 
     Two tracks that share a frame are never joined, not even through a third track, unless both may have one body there
-    (`app.recognise.covisible.own_frames`). Two other tracks are joined if one
-    starts about where the other was heading and the walks are alike; the closer the place, the less alike they need to
-    be. They are also joined if they are so alike that the place does not matter. The most certain pairs come first.
+    (`app.recognise.covisible.own_frames`). Two other tracks are joined if one starts about where the other was heading
+    and the walks are alike; the closer the place, the less alike they need to be. They are also joined if they are so
+    alike that the place does not matter. The most certain pairs come first.
 
-    Args:
-        tracks: the tracks of one video.
-        distances: (n, n), between their walks.
-        threshold: the largest distance that counts as the same person.
-        fps: frames per second.
-
-    Returns:
-        A group number for each track: 0, 1, ... in the order of the tracks.
+    `distances` (n, n) are between their walks, and `threshold` is the largest that counts as the same person.
 
     Raises:
         ValueError: the distances have another shape.
@@ -75,10 +69,8 @@ def join_fragments(tracks: Sequence[Track], distances: Distances, threshold: flo
 def name_identities(stem: str, tracks: Sequence[Track], groups: Sequence[int]) -> list[str]:
     """Return the name of each track: ``<stem>-001``, ``-002`` and so on, in the order in which the people appear.
 
-    Args:
-        stem: the gallery video's name without suffix.
-        tracks: the tracks of the video.
-        groups: the group of each track (`join_fragments`; ``range(len(tracks))`` joins none).
+    `stem` is the gallery video's name without suffix, and `groups` are those of `join_fragments`;
+    ``range(len(tracks))`` joins none.
     """
     start: dict[int, tuple[int, int]] = {}
     for track, group in zip(tracks, groups, strict=True):

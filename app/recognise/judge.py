@@ -122,8 +122,6 @@ def learn_limits(
     no scores hold, it is derived from the distances.
 
     Args:
-        card: the card of the gait model.
-        settings: how walks are compared.
         impostors: distances between walks of people who certainly differ (n,).
         genuine: distances between walks that are certainly of one person (m,).
         walks: how many walks these distances come from.
@@ -352,9 +350,6 @@ class Judge:
         Scores that were fitted to the gallery's own walks are preferred to those of the model (`find_scores`).
 
         Args:
-            gallery: the people to know.
-            card: the card of the gait model.
-            settings: how walks are compared.
             videos: videos in which people may be in view together.
             together: what live sources have shown.
             halves: returns the distances between the halves of walks (n,). It is called only where there is nothing
@@ -390,18 +385,11 @@ class Judge:
         tracks: Sequence[Track],
         seen: Scene | None = None,
     ) -> list[Decision]:
-        """Name the walks of one video, or of the people in view of a camera.
+        """Name the walks of one video, or of the people in view of a camera: one decision for each, in order.
 
         Walks that share a frame never receive the same name (`app.recognise.matching.match`), and no walk receives a
-        name of which somebody has said that it is not this one (`GalleryStore.deny`).
-
-        Args:
-            embeddings: of the walks.
-            tracks: where the walks were seen.
-            seen: everything that the camera has shown, which tells what it does to walks; None: these walks.
-
-        Returns:
-            One decision for each walk, in order.
+        name of which somebody has said that it is not this one (`GalleryStore.deny`). `seen` is everything that the
+        camera has shown, which tells what it does to walks; None: these walks.
 
         Raises:
             GalleryError: nobody in the gallery can be compared.
@@ -526,11 +514,8 @@ def _around_sources(
 
 
 def check_settings(settings: MatchSettings, scores: ScoreModel | None) -> None:
-    """Check the settings that decide the threshold. It is called before the long work.
-
-    Args:
-        settings: how walks are compared.
-        scores: the calibrated scores of the gait model or the gallery, if there are any.
+    """Check the settings that decide the threshold, with the scores of the gait model or the gallery, before the long
+    work.
 
     Raises:
         SettingsError: there is a threshold for a closed set, which has none.

@@ -43,13 +43,8 @@ _DENIED = 1e9
 def identity_distances(distances: Distances, identities: Sequence[str], neighbours: int = 1) -> Distances:
     """Return the distance of each walk to each person: the mean over that person's `neighbours` nearest gallery walks.
 
-    Args:
-        distances: (T, G), probe walks to gallery walks.
-        identities: the identity of each gallery walk (G,).
-        neighbours: how many gallery walks of one identity count. All of them do where there are fewer.
-
-    Returns:
-        (T, I), the identities in order of their first appearance in `identities`.
+    `distances` (T, G) are between probe and gallery walks, and `identities` (G,) those of the gallery walks; the result
+    (T, I) has them in the order of their first appearance. All walks of an identity count where there are fewer.
     """
     number = {name: column for column, name in enumerate(dict.fromkeys(identities))}
     owner = np.array([number[name] for name in identities], np.int64)
@@ -148,15 +143,11 @@ def unproven(assignment: Assignment) -> str:
 
 
 def agreement(match: Match, table: Distances, names: Sequence[str]) -> Agreement | None:
-    """Count how many pieces of a walk agree with the decision about the whole walk.
+    """Count how many pieces of a walk agree with the decision about the whole walk, `match`.
 
-    Args:
-        match: the decision about the whole walk. The pieces of an unknown walk are compared with its nearest candidate.
-        table: (K, I), distances of the pieces to people (`identity_distances`).
-        names: what these people are called (I,).
-
-    Returns:
-        None where there is only one piece or one person, or no candidate, as pieces then say nothing.
+    `table` (K, I) has the distances of the pieces to people (`identity_distances`), who are called `names` (I,). The
+    pieces of an unknown walk are compared with its nearest candidate. None is returned where there is only one piece or
+    one person, or no candidate, as pieces then say nothing.
     """
     if len(table) < 2 or len(names) < 2 or not match.candidates:
         return None

@@ -110,14 +110,11 @@ class ScoreModel:
     def probabilities(self, distances: Distances, prior: float = 0.5) -> Distances:
         """Return the probability of each person of a gallery (n, people). What is missing to 1 is a stranger's.
 
-        This is Bayes' rule over everybody in the gallery and a stranger. Before a walk is seen, it belongs to somebody
-        in the gallery with probability `prior`, to each person equally. So every further person makes the others a
-        little less probable, and somebody at a similar distance much less. Distances to different people count as
-        independent, which was close enough on held-out walkers and galleries of 1 to 25.
-
-        Args:
-            distances: from n walks to everybody in the gallery (n, people).
-            prior: the probability that a walk is of somebody in the gallery, above 0 and below 1.
+        This is Bayes' rule over everybody in the gallery and a stranger, given the distances from n walks to everybody.
+        Before a walk is seen, it belongs to somebody in the gallery with probability `prior`, above 0 and below 1, to
+        each person equally. So every further person makes the others a little less probable, and somebody at a similar
+        distance much less. Distances to different people count as independent, which was close enough on held-out
+        walkers and galleries of 1 to 25.
         """
         known = np.log(prior / distances.shape[1]) + self.evidence[0] + self.evidence[1] * distances
         everything = np.logaddexp(np.logaddexp.reduce(known, axis=1), np.log1p(-prior))
@@ -129,17 +126,10 @@ class ScoreModel:
     ) -> list[float | None]:
         """Return for each walk of a video the probability of its name, or of the nearest candidate of an unknown walk.
 
-        Of the walks that are seen at the same time only one can be a given person, so each takes probability from the
-        others: with odds o1, o2 ... of being that person, walk i is with probability oi / (1 + o1 + o2 + ...).
-
-        Args:
-            matches: of the walks.
-            frames: the frame indices of each walk's track.
-            people: how many the gallery has. Whoever is not a candidate is at most as near as the last one.
-            closed: whether everybody in the video is in the gallery, so that no walk can be a stranger's.
-
-        Returns:
-            None for a walk without candidates.
+        Of the walks that are seen at the same time (`frames` of their tracks) only one can be a given person, so each
+        takes probability from the others: with odds o1, o2 ... of being that person, walk i is with probability oi / (1
+        + o1 + o2 + ...). The gallery has `people`; whoever is not a candidate is at most as near as the last one. Where
+        it is `closed`, no walk can be a stranger's. A walk without candidates has None.
         """
         prior = _SURELY_KNOWN if closed else 0.5
         odds: list[dict[str, float]] = []

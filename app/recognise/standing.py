@@ -45,11 +45,8 @@ def standings(
 ) -> list[Standing]:
     """Compare each walk of a person with the person's other walks and with everybody else, as the judge compares walks.
 
-    Args:
-        gallery: where the person is.
-        name: the person.
-        match: how walks are compared; `metric`, `adapt` and `neighbours` count.
-        scores_of: returns the calibrated scores of a gait model, by its id.
+    Of `match`, `metric`, `adapt` and `neighbours` count. `scores_of` returns the calibrated scores of a gait model, by
+    its id.
 
     Raises:
         GalleryError: nobody has that name.

@@ -67,13 +67,9 @@ class StrangerJudge:
         return self._options.pictures
 
     def meet(self, walk: NewWalk, track: Track, since: float, until: float) -> Met:
-        """Say which stranger an unknown walk is of, and keep the walk.
+        """Say which stranger an unknown walk is of, and keep the walk, whose `source` is the camera.
 
-        Args:
-            walk: the walk; its `source` is the camera.
-            track: where it was seen.
-            since: when the person came into view of this camera, in s.
-            until: when the person left it.
+        `track` is where it was seen there, from the time `since` to `until`, in s.
         """
         with self._one_at_a_time:
             return self._meet(walk, track, since, until)

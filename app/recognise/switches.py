@@ -34,16 +34,11 @@ def windows(walk: GaitSequence) -> list[GaitSequence]:
 
 
 def possible_switches(track: Track, others: Sequence[Track], frames: Sequence[int], fps: float) -> Bools:
-    """Return whether a track may have gone over to somebody else at each of `frames`: bool (n,).
+    """Return whether a track may have gone over to somebody else at each of `frames` (indices): bool (n,).
 
-    That is possible where, within a second, the track was lost for a moment or its boxes overlap the boxes that
-    another track has within a second. So somebody who walks alone is never split, however sharply they turn.
-
-    Args:
-        track: the track in question.
-        others: all other tracks of the video.
-        frames: the frame indices in question.
-        fps: frames per second.
+    That is possible where, within a second, the track was lost for a moment or its boxes overlap the boxes that one of
+    `others`, all other tracks of the video, has within a second. So somebody who walks alone is never split, however
+    sharply they turn.
     """
     possible = np.zeros(len(frames), np.bool_)
     around = np.array(frames)[:, None] + np.array([-NEAR, NEAR]) * fps
@@ -58,13 +53,10 @@ def possible_switches(track: Track, others: Sequence[Track], frames: Sequence[in
 def contrast(distances: Distances, at: int) -> float:
     """Return how clearly another person begins at window `at`: well above 1 where a switch is likely.
 
-    This is the lower quartile of the distances across the place, divided by the upper quartile of the distances on the
-    less steady side of it. Only windows that are at most `REACH` apart count, so that a slow turn is not taken for a
-    switch. Quartiles are used so that a single bad window is not taken for one either.
-
-    Args:
-        distances: (n, n), between the successive windows of a track.
-        at: the first window of the second side; both sides have at least two windows.
+    `distances` (n, n) are between the successive windows of a track, at least two on each side. This is the lower
+    quartile of the distances across the place, divided by the upper quartile of the distances on the less steady side
+    of it. Only windows that are at most `REACH` apart count, so that a slow turn is not taken for a switch. Quartiles
+    are used so that a single bad window is not taken for one either.
     """
     first, second = np.triu_indices(len(distances), 1)
     is_near = second - first <= REACH
@@ -76,16 +68,10 @@ def contrast(distances: Distances, at: int) -> float:
 
 
 def find_switches(distances: Distances, possible: Bools) -> list[int]:
-    """Find where a track goes over to somebody else.
+    """Return at which windows a track goes over to somebody else, in rising order.
 
-    The track is split at the clearest place, and each side may be split again (binary segmentation).
-
-    Args:
-        distances: (n, n), between the successive `windows` of a track.
-        possible: (n,), whether another person may begin at each window (`possible_switches`).
-
-    Returns:
-        The windows at which another person begins, in rising order.
+    `distances` (n, n) are between the successive `windows`, and `possible` (n,) is `possible_switches`. The track is
+    split at the clearest place, and each side may be split again (binary segmentation).
     """
     places = range(FEWEST_WINDOWS, len(distances) - FEWEST_WINDOWS + 1)
     largest, at = max(((contrast(distances, place), place) for place in places if possible[place]), default=(0.0, 0))

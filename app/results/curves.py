@@ -17,11 +17,9 @@ _BAND, _OWN, _CYCLE, _INK = (225, 225, 225), (178, 114, 0), (225, 190, 150), (60
 def gait_curves(cycles: Floats) -> Image:
     """Draw the flexion of hip, knee and ankle, 1200x320 px.
 
-    The grey band is the mean of the virtual walkers and twice their spread on both sides; thin lines are the cycles,
-    and the thick one is their mean.
-
-    Args:
-        cycles: (N, 3, 101) degrees, from heel contact to heel contact; see `app.body.measures.Gait.cycles`.
+    `cycles` (N, 3, 101) are in degrees, from heel contact to heel contact; see `app.body.measures.Gait.cycles`. The
+    grey band is the mean of the virtual walkers and twice their spread on both sides; thin lines are the cycles, and
+    the thick one is their mean.
     """
     band = usual_cycle()
     panels = [_panel(name, cycles[:, place], band[place]) for place, name in enumerate(ANGLES)]

@@ -131,13 +131,8 @@ def paint(
 ) -> None:
     """Write the painted copy of a video to the MP4 file `out`, blurred as the settings say.
 
-    Args:
-        named: the video and the decisions about its walks.
-        identities: the names of the gallery, which fix the colours.
-        out: the painted video.
-        run: the settings, and where progress is shown.
-        crops: collects pictures of the people, if those are wanted.
-        shows: each is called with every painted picture and its time in s; it must copy what it keeps.
+    The names of the gallery, `identities`, fix the colours. `crops` collects pictures of the people. Each of `shows` is
+    called with every painted picture and its time in s; it must copy what it keeps.
 
     Raises:
         VideoError: the video cannot be read any more.

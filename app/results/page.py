@@ -31,9 +31,7 @@ def page(
     """Return the page as HTML.
 
     Args:
-        report: the content of `results.json`.
         gallery: the gallery video; None where the gallery is a file.
-        probes: the probe videos.
         identities: the names of the gallery, in the order that fixes the colours of the painted videos. Of a gallery
             file, only the names that were recognised are needed.
         portraits: JPEGs by name, of people who are not in a gallery video.

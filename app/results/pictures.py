@@ -45,10 +45,8 @@ class TrackPictures:
 def pictures_of(folder: Path, tracks: Mapping[int, GaitSequence | None]) -> dict[int, TrackPictures]:
     """Return the pictures of tracks: those that a run has written into `folder`, and those made from silhouettes.
 
-    Args:
-        folder: holds ``N.jpg``, the best picture of track N, and where bodies were fitted ``N-body.jpg`` and
-            ``gait.csv`` (`app.results.bodies`). Each of them may be missing.
-        tracks: the walks by the number of their track; None where nothing could be cut out.
+    The folder holds ``N.jpg``, the best picture of track N, and where bodies were fitted ``N-body.jpg`` and
+    ``gait.csv`` (`app.results.bodies`). Each of them may be missing. A track is None where nothing could be cut out.
     """
     figures = read_gait_table(folder / "gait.csv")
     found = {}

@@ -195,14 +195,9 @@ def _windows(boxes: Floats) -> Floats:
 
 
 def crop_of(image: Image, box: Floats) -> Image | None:
-    """Cut a person out of a picture.
+    """Cut a person out of a picture, uint8 (H, W, 3) BGR, by a box (4,) px: BGR, 128 px wide and 256 px high.
 
-    Args:
-        image: uint8 (H, W, 3) BGR.
-        box: the person, (4,) px.
-
-    Returns:
-        uint8 BGR, 128 px wide and 256 px high; beyond the frame, its edge is repeated. None for a box without area.
+    Beyond the frame, its edge is repeated. None is returned for a box without area.
     """
     x1, y1, x2, y2 = np.round(_windows(box[None])[0]).astype(int).tolist()
     if x1 == x2 or y1 == y2:

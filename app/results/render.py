@@ -77,13 +77,9 @@ def labels_by_frame(video: VideoReport, skeletons: Skeletons | None = None) -> d
 def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None = None) -> dict[int, list[Floats]]:
     """Return the regions that are blurred in each frame, float32 (4,) px each, by 0-based frame index.
 
-    Boxes in the gaps of a track are interpolated, and the track is extended in its direction by 0.4 s before its
-    beginning and after its end. So nobody is visible for a moment.
-
-    Args:
-        video: the tracks.
-        which: the heads of everybody, the boxes of people who are not identified, or the boxes of everybody.
-        skeletons: show where the heads are, if they are known.
+    `which` are the heads of everybody (shown by `skeletons`, if they are known), the boxes of people who are not
+    identified, or the boxes of everybody. Boxes in the gaps of a track are interpolated, and the track is extended in
+    its direction by 0.4 s before its beginning and after its end. So nobody is visible for a moment.
     """
     regions: dict[int, list[Floats]] = defaultdict(list)
     for track in video.tracks:
@@ -98,11 +94,8 @@ def regions_to_blur(video: VideoReport, which: Blur, skeletons: Skeletons | None
 def region_to_blur(box: Floats, identity: str | None, which: Blur, keypoints: Floats | None = None) -> Floats | None:
     """Return the region, float32 (4,) px, in which a person is blurred; None where the person is not.
 
-    Args:
-        box: float32 (4,) px.
-        identity: the name of the person; None for an unknown person.
-        which: whom to blur, see `regions_to_blur`.
-        keypoints: float32 (17, 3), where they are known.
+    `which` says whom to blur, see `regions_to_blur`. An unknown person has no identity; `keypoints` are float32 (17,
+    3).
     """
     if which == "none" or (which == "unknown" and identity is not None):
         return None
@@ -140,12 +133,7 @@ def render(
     """Write a video with its labels painted in to the MP4 file `out`.
 
     Args:
-        path: the file of the video.
-        video: the report about it.
         identities: the names of the gallery, which fix the colours.
-        out: the painted video.
-        run: where progress is shown and the seconds of each step are measured.
-        skeletons: are painted too.
         blurred: the regions to blur by frame, see `regions_to_blur`.
         look: called with each frame when it is blurred but not yet painted. It must copy what it keeps.
         show: called with each painted picture (H, W, 3) and its time in s. It must copy what it keeps.

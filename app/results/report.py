@@ -184,12 +184,7 @@ class Report(_Model):
 
 
 def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> VideoReport:
-    """Return what `results.json` says about a video.
-
-    Args:
-        video: the video and its walks.
-        decisions: who each usable walk is, by track number.
-    """
+    """Return what `results.json` says about a video, given the decision about each usable walk, by track number."""
     doubts = {decision.match.unproven: None for decision in decisions.values() if decision.match}
     return VideoReport(
         video=as_text(video.info.path),

@@ -58,13 +58,10 @@ def name_batch(
     Args:
         videos: the videos; each is named by itself.
         gallery: the gallery's file or address, which every worker opens.
-        settings: how videos are analysed and walks compared.
-        workers: how many processes work side by side on this machine.
         results: where results go in place of ``<output folder>/batch``: another folder, or an address that fsspec
             knows, such as ``s3://bucket/folder``. What was found in a video stays in the output folder's cache.
         cluster: the address of a cluster that does the work instead, see `app.workers.on_cluster`. Its machines must
             see the videos, the gallery and the output folder under the same paths.
-        fresh: whether everything is made anew.
 
     Raises:
         MissingExtraError: a cluster or an address is named, and its package is not installed.

@@ -25,13 +25,7 @@ logger = logging.getLogger(__name__)
 def begin(
     settings: Settings, progress: Progress | None = None, announce: Callable[[Stages], None] = lambda stages: None
 ) -> Run:
-    """Begin a run: load its models (`build`) and start its clock.
-
-    Args:
-        settings: the settings of the run.
-        progress: where progress is shown; None for nowhere.
-        announce: called with the models when they are loaded.
-    """
+    """Begin a run: load its models (`build`), call `announce` with them, and start its clock."""
     watch = Stopwatch()
     with watch.measure("load"):
         stages = build(settings)

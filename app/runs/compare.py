@@ -27,15 +27,10 @@ from app.walks.analysed import AnalysedVideo
 
 
 def compare(gallery: Path, probes: Sequence[Path], run: Run, *, fresh: bool = False) -> Result:
-    """Name the walkers of `probes` after those of `gallery`.
+    """Name the walkers of `probes` after those of the video `gallery`; with `fresh`, what earlier runs found is not
+    used.
 
     A probe that cannot be used does not stop the others: it is among the failures of the result.
-
-    Args:
-        gallery: video of the people to know.
-        probes: videos of the people to name.
-        run: the models, and where progress is shown.
-        fresh: whether to ignore what an earlier run found in the same videos.
 
     Raises:
         GaitprintError: nothing could be done. Nothing is left half-written.

@@ -82,16 +82,12 @@ class _Place(NamedTuple):
 
 
 class Journal:
-    """Events that wait in the file of events, from the place on up to which the receiver has taken them.
+    """Events that wait in the file of events `path`, from the place on up to which the receiver has taken them.
 
-    The place is kept beside the file, in `FILE.RECEIVER`, and written whole after each event. It counts only where the
-    file still has the same event there. Otherwise the file was changed or replaced, and what is in it and not yet too
-    old is sent again. Where no place is kept, nothing of what is in the file by now is sent.
-
-    Args:
-        path: the file of events, to which somebody else adds lines.
-        receiver: a word for the receiver.
-        keep: how old an event may be.
+    Somebody else adds lines to the file. The place is kept beside it, in `FILE.RECEIVER`, and written whole after each
+    event. It counts only where the file still has the same event there. Otherwise the file was changed or replaced, and
+    what is in it and not older than `keep` is sent again. Where no place is kept, nothing of what is in the file by now
+    is sent.
 
     Raises:
         OutputError: the file cannot be read, or the place not be kept.
@@ -170,13 +166,10 @@ class Journal:
 
 
 class Courier:
-    """Brings events to a receiver from a thread of its own, in their order.
+    """Brings events from where they wait to a receiver, in a thread of its own and in their order.
 
-    Args:
-        receiver: a word for the receiver.
-        waiting: where events wait.
-        deliver: takes an event and a flag that is set when the watch ends. It brings the event, and returns whether it
-            was taken; None if the watch ended before.
+    `deliver` takes an event and a flag that is set when the watch ends. It brings the event, and returns whether it was
+    taken; None if the watch ended before.
     """
 
     def __init__(

@@ -58,14 +58,7 @@ def enrol_video(
     run: Run,
     options: EnrolOptions,
 ) -> Enrolment:
-    """Add the walk of a person in a video to the gallery.
-
-    Args:
-        name: the person. A new name makes a new person.
-        video: the file.
-        gallery: where the walk goes.
-        run: the models, and where progress is shown.
-        options: how the person is enrolled.
+    """Add the walk of a person in a video to the gallery; a new name makes a new person.
 
     Raises:
         VideoError: the video cannot be read.
@@ -131,18 +124,11 @@ def enrol_person(
     options: EnrolOptions,
     choose: Choice | None = None,
 ) -> tuple[Enrolment | None, list[GaitprintError]]:
-    """Enrol a person with the walks of their analysed videos.
+    """Enrol a person with the walks of the videos that `analyse_people` returned for them.
 
-    Args:
-        name: the person.
-        videos: the videos that `analyse_people` returned for this person.
-        gallery: where the walks go.
-        run: the models. Pictures of the walks to choose from are written into the cache of its output folder.
-        options: how the person is enrolled.
-        choose: is called where a video shows several walks and `options` do not choose; None makes that an error.
-
-    Returns:
-        What was enrolled, if anything, and the errors of the videos and walks that could not be enrolled.
+    Where a video shows several walks and `options` do not choose, `choose` does; without it, that is an error. Pictures
+    of the walks to choose from are written into the cache of the run's output folder. Returns what was enrolled, if
+    anything, and the errors of the videos and walks that could not be enrolled.
     """
     walks: list[NewWalk] = []
     failures: list[GaitprintError] = []
@@ -171,14 +157,11 @@ def enrol_walks(
     thumbnails: bool = True,
     body: BodyEstimator | None = None,
 ) -> list[NewWalk]:
-    """Return walks of a video in the form that a gallery takes.
+    """Return walks of a video in the form that a gallery takes; the other arguments are as in `EnrolOptions`.
 
     Args:
         analysed: the video, whose tracks were cut at identity switches (`split_switches`).
         track_ids: which walks to take; None for the only usable one.
-        keep_silhouettes: whether silhouettes are kept, so that other gait models can embed the walks later.
-        view: a note about the camera, for people to read.
-        thumbnails: whether the best picture of the person is kept.
         body: measures how the person walks, where the walk has keypoints; None for whoever fits no bodies.
 
     Raises:

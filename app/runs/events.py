@@ -94,16 +94,11 @@ def signature(secret: str, moment: str, body: bytes) -> str:
 
 
 class Webhook:
-    """Posts each event to an address, one after the other, and tries again where that fails.
+    """Posts each event to an address, one after the other, and tries again where that fails, for as long as `keep`.
 
-    The header ``X-Gaitprint-Signature`` signs ``X-Gaitprint-Time`` and the body (`signature`).
-
-    Args:
-        url: the address.
-        secret: what signs the events.
-        waiting: where events wait; by default in memory.
-        keep: how long an event is tried.
-        pauses: s before each further attempt; the last also holds for all later ones.
+    The header ``X-Gaitprint-Signature`` signs ``X-Gaitprint-Time`` and the body with the secret (`signature`). Events
+    wait in memory, if not in `waiting`. `pauses` are s before each further attempt; the last also holds for all later
+    ones.
     """
 
     def __init__(
@@ -169,16 +164,10 @@ class Broker:
 
 
 class Mqtt:
-    """Publishes events at an MQTT broker, and tells Home Assistant about the cameras.
+    """Publishes events that are not older than `keep` at an MQTT broker, and tells Home Assistant about the cameras.
 
     ``TOPIC/CAMERA/last`` keeps who was seen last, and ``TOPIC/status`` says ``online`` or ``offline``. The client
-    connects again by itself.
-
-    Args:
-        broker: where it is.
-        cameras: their names.
-        waiting: where events wait; by default in memory.
-        keep: how old an event may be that is published.
+    connects again by itself. Events wait in memory, if not in `waiting`.
 
     Raises:
         MissingExtraError: paho-mqtt is not installed.

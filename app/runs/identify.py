@@ -21,13 +21,8 @@ from app.walks.analysed import AnalysedVideo
 def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: bool = False) -> Result:
     """Name the walkers of `videos` after the people of `gallery`, and write their names into the gallery's log.
 
-    A video that cannot be used does not stop the others: it is among the failures of the result.
-
-    Args:
-        videos: videos of the people to name.
-        gallery: the people to know.
-        run: the models, and where progress is shown.
-        fresh: whether to ignore what an earlier run found in the same videos.
+    A video that cannot be used does not stop the others: it is among the failures of the result. With `fresh`, what
+    earlier runs found in the videos is not used.
 
     Raises:
         GalleryError: nobody in the gallery can be compared, or the scores do not reach so small a false accept rate.

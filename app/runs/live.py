@@ -156,11 +156,8 @@ def watch(
         source: an open `app.video.live.LiveSource`.
         gallery: the people to know. People who are enrolled meanwhile are known at once. Events about people are
             written to its log.
-        stages: the models, and the settings.
         emit: called with every event: ``appeared``, ``named``, ``renamed``, ``left`` and ``dropped``, and ``lost`` and
             ``back`` about the source.
-        live: how the source is watched.
-        save: where a painted video is written; None for no video.
         stop: a flag that ends the watch when it is set.
         expire: forgets everybody in the gallery whose time is over (`app.gallery.service.GalleryService.expire`).
 

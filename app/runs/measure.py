@@ -49,11 +49,9 @@ def measure_walks(
     the gait network gives it the same embedding, whatever it is called.
 
     Args:
-        gallery: where the walks are.
         run: the models, with a body estimator (`body.show`), and where progress is shown.
         videos: where walks may come from. A video is looked at only if a walk comes from one of that name.
         name: whose walks; None: everybody's.
-        fresh: whether to ignore what earlier runs have left.
 
     Raises:
         GalleryError: nobody has that name.

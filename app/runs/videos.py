@@ -18,13 +18,9 @@ from app.workspace import in_use
 
 
 def walks_of(video: Path, name: str, run: Run, *, fresh: bool = False) -> AnalysedVideo:
-    """Find the walks of a video, and cut each track that goes over to somebody else.
+    """Find the walks of a video, which this run calls `name`, and cut each track that goes over to somebody else.
 
-    Args:
-        video: the file.
-        name: what the video is called in this run.
-        run: the models, and where progress is shown.
-        fresh: whether to ignore what an earlier run found in the same video.
+    With `fresh`, what an earlier run found in the same video is not used.
 
     Raises:
         VideoError: the video cannot be read.

@@ -396,9 +396,7 @@ class Watch:
     def run(self, stop: Flag, reload: Path | None = None) -> None:
         """Watch until `stop` is set or all cameras are files that ended.
 
-        Args:
-            stop: a flag that ends the watch when it is set.
-            reload: the configuration's file; cameras follow it when it changes. A file with a mistake is not followed.
+        Cameras follow the configuration's file `reload` when it changes. A file with a mistake is not followed.
         """
         with ThreadPoolExecutor(cores(), thread_name_prefix="camera") as pool:
             self._rounds(pool, stop, reload)

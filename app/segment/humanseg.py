@@ -46,9 +46,7 @@ class HumanSeg(Segmenter):
     def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
         """Build the predictor once for all crops: building it takes as long as several crops.
 
-        Args:
-            checkpoint: the deployment folder.
-            settings: `threads` of the network; the caller applies the threshold.
+        Of the settings, `threads` are used here; the caller applies the threshold.
 
         Raises:
             CheckpointError: a file is missing or damaged, or asks for something that is not known here.

@@ -41,12 +41,8 @@ class OnnxMatte(Segmenter):
     """Cuts people out with an ONNX matting or segmentation network."""
 
     def __init__(self, checkpoint: CheckpointFile | None, settings: SegmenterSettings) -> None:
-        """Load the network.
-
-        Args:
-            checkpoint: the ``.onnx`` file.
-            settings: `threads` is how many crops run side by side, and `mirror` whether mirror images are seen; the
-                caller applies the threshold.
+        """Load the network. The settings say how many crops run side by side (`threads`) and whether mirror images are
+        seen (`mirror`); the caller applies the threshold.
 
         Raises:
             CheckpointError: the file is no such network.

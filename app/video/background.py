@@ -73,14 +73,10 @@ class BackgroundModel:
         self._updated = 0
 
     def foreground(self, frames: Sequence[Frame]) -> list[Bytes]:
-        """Return how much each pixel differs from the background.
+        """Return for each frame how much each pixel differs from the background: uint8 (h, w), foreground from 128 on.
 
-        Args:
-            frames: in the order of the video.
-
-        Returns:
-            For each frame uint8 (h, w), where pixels of 128 and more count as foreground. `h` and `w` are those of the
-            frame, scaled down so that the longer one is at most 768 px.
+        The frames are in the order of the video. `h` and `w` are those of the frame, scaled down so that the longer one
+        is at most 768 px.
 
         Raises:
             RuntimeError: `start` has not been called.

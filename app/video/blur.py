@@ -21,14 +21,10 @@ _SURE_JOINTS = 2
 
 
 def head_region(box: Floats, keypoints: Floats | None = None) -> Floats:
-    """Return where the head of a person is, generously.
+    """Return where the head of a person is, generously, float32 (4,) px.
 
-    Args:
-        box: float32 (4,) x1, y1, x2, y2 px.
-        keypoints: float32 (17, 3) x, y px and score 0..1; used if two joints of the face are sure.
-
-    Returns:
-        float32 (4,) px: a square around the face, or the upper part of the box in its full width.
+    It is a square around the face, if two joints of it in `keypoints` (17, 3), x, y px and score, are sure; else the
+    upper part of the box (4,), in its full width.
     """
     x1, y1, x2, y2 = box.tolist()
     side = max(_OF_HEIGHT * (y2 - y1), _OF_WIDTH * (x2 - x1))

@@ -12,13 +12,9 @@ _EXACT = 1e-6
 
 
 class Looks:
-    """Chooses the frames of a video that are looked at, evenly spread over time.
+    """Chooses the frames of a video that are looked at, evenly spread over time: `rate` in a second.
 
-    `rate` is how many there are in a second.
-
-    Args:
-        fps: of the video, in 1/s.
-        rate: how many frames a second are looked at. Of a video that has fewer, each one is.
+    Of a video with fewer frames in a second, each one is.
     """
 
     def __init__(self, fps: float, rate: float) -> None:
@@ -42,12 +38,8 @@ class Looks:
 def between(frames: Ints, boxes: Floats) -> tuple[Ints, Floats]:
     """Return a box for every frame from the first to the last look at a person: (T,) and (T, 4) px.
 
-    Between two looks the box moves on a straight line. That holds for a gap in a track as well, where somebody is
-    hidden for a moment: afterwards it is known where the person came out.
-
-    Args:
-        frames: int64 (N,), rising.
-        boxes: float32 (N, 4) px.
+    `frames` (N,) rise, and `boxes` are (N, 4) px. Between two looks the box moves on a straight line. That holds for a
+    gap in a track as well, where somebody is hidden for a moment: afterwards it is known where the person came out.
     """
     every = np.arange(frames[0], frames[-1] + 1)
     sides = [np.interp(every, frames, side) for side in boxes.T]

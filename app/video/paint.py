@@ -80,15 +80,10 @@ class Label:
 
 
 class Painter:
-    """Paints labels into the pictures of one video.
+    """Paints labels into the pictures of one video, `width` and `height` px.
 
-    The place of an identity in `identities` decides its colour, so it is the same in every video of a run. Lines and
-    letters grow with the shorter side of the picture.
-
-    Args:
-        identities: the names in the gallery, in its order.
-        width: of the pictures, px.
-        height: of the pictures, px.
+    The place of an identity in `identities`, the names in the gallery, decides its colour, so it is the same in every
+    video of a run. Lines and letters grow with the shorter side of the picture.
     """
 
     def __init__(self, identities: Sequence[str], width: int, height: int) -> None:

@@ -48,9 +48,7 @@ class Frames:
 def frames_of(path: Path) -> Frames | None:
     """Return the pictures of a folder or pattern in the order of their numbers; None where there are not at least two.
 
-    Args:
-        path: a folder of pictures; a pattern such as ``img1/%06d.jpg`` or ``walk-*.png``; or a folder with MOT's
-            ``seqinfo.ini``.
+    A pattern is such as ``img1/%06d.jpg`` or ``walk-*.png``; a folder may have MOT's ``seqinfo.ini``.
 
     Raises:
         VideoError: ``seqinfo.ini`` cannot be used.

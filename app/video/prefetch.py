@@ -40,16 +40,12 @@ def _one(item: object) -> int:
 
 @contextmanager
 def prefetched(items: Iterable[T], room: int, size: Callable[[T], int] = _one) -> Iterator[Iterator[T]]:
-    """Run `items` in a thread, ahead of the code that takes them, until the finished ones fill `room`.
+    """Run `items` in a thread, ahead of the code that takes them, until the finished ones fill `room` (at least 1).
 
-    This pays off if making an item releases the interpreter lock, as decoding does. An error that `items` raises is
-    raised again where the items are taken, after the items before it. However the block is left, the thread ends, and
-    an `items` with a ``close`` method (a generator) is closed.
-
-    Args:
-        items: iterated once, in the thread.
-        room: the next item is made when those that wait take up less than this, at least 1.
-        size: how much room an item takes up. By default, `room` counts items.
+    `size` is how much room an item takes up; by default each counts 1. This pays off if making an item releases the
+    interpreter lock, as decoding does. An error that `items` raises is raised again where the items are taken, after
+    the items before it. However the block is left, the thread ends, and an `items` with a ``close`` method (a
+    generator) is closed.
     """
     if room < 1:
         raise ValueError(f"a queue with room for {room} is too small: it must be at least 1")

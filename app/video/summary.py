@@ -56,10 +56,8 @@ class Excerpt:
 def excerpts(sizes: Sequence[tuple[int, int]], lengths: Sequence[float], starts: Sequence[float]) -> list[Excerpt]:
     """Return an empty excerpt for each video that is shown; all have the same height and length.
 
-    Args:
-        sizes: width and height of each video, px.
-        lengths: of the videos in s. The GIF lasts for 4 s, or as long as the shortest of them.
-        starts: where each excerpt is to start, in s; it starts earlier if the video would end too soon.
+    The GIF lasts for 4 s, or as long as the shortest of `lengths` (s). Each video starts at its place in `starts` (s),
+    or earlier if it would end too soon.
     """
     height = min(_HEIGHT, math.isqrt(int(_AREA / sum(wide / tall for wide, tall in sizes)))) // 2 * 2
     seconds = min(_SECONDS, *lengths)

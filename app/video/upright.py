@@ -58,13 +58,9 @@ class Orientation:
 class Upright:
     """Makes BGR images of the size of the first picture.
 
-    Pictures are turned and mirrored by their display matrix. Pixels that are not square are made square by scaling the
-    width. A picture of another shape is scaled to fit and gets black borders. HLG and PQ are brought to the ordinary
-    range; the white of the first picture is the white of all.
-
-    Args:
-        first: the first picture.
-        ratio: the width of a pixel by its height; None if it is unknown.
+    Pictures are turned and mirrored by their display matrix. Pixels that are not square, whose width by height is
+    `ratio`, are made square by scaling the width. A picture of another shape is scaled to fit and gets black borders.
+    HLG and PQ are brought to the ordinary range; the white of the first picture is the white of all.
     """
 
     def __init__(self, first: VideoFrame, ratio: Fraction | None) -> None:
@@ -127,11 +123,9 @@ def is_high_range(picture: VideoFrame) -> bool:
 
 
 def _ordinary_range(transfer: int, image: Image) -> Bytes:
-    """Return the table, uint8 (256,), that brings HLG or PQ to the range of BT.709.
+    """Return the table, uint8 (256,), that brings HLG or PQ to the range of BT.709; `image` shows how bright white is.
 
-    Args:
-        transfer: the transfer characteristic, `ColorTrc.ARIB_STD_B67` (HLG) or `ColorTrc.SMPTE2084` (PQ).
-        image: a picture that shows how bright white is.
+    `transfer` is `ColorTrc.ARIB_STD_B67` (HLG) or `ColorTrc.SMPTE2084` (PQ).
     """
     light = _light(transfer, np.arange(256) / 255)
     white = np.clip(np.quantile(light[image[::4, ::4].max(axis=2)], 0.99), _DARKEST_WHITE, _BRIGHTEST_WHITE)

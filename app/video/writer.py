@@ -27,16 +27,10 @@ _LIMITED_RANGE = 1
 class VideoWriter:
     """Writes BGR pictures as H.264, yuv420p, BT.709, without sound, with the index in front; a context manager.
 
-    Each picture keeps its time, so a variable frame rate and the duration survive. The file appears under its name only
-    if the block ends without an error; otherwise, also after Ctrl-C, nothing is left behind. An odd width or height is
-    padded by one pixel, a copy of the edge, because yuv420p needs even ones.
-
-    Args:
-        path: the MP4 file; its folder is made if it is missing. An older file of that name is replaced.
-        width: the width of the pictures in px.
-        height: the height of the pictures in px.
-        fps: the average frame rate in 1/s; it also says how long the last picture is shown.
-        settings: preset and quality of the encoder.
+    Each picture keeps its time, so a variable frame rate and the duration survive; the last one is shown as `fps` says.
+    The file appears under its name, in place of an older one, only if the block ends without an error; otherwise, also
+    after Ctrl-C, nothing is left behind. A missing folder is made. An odd width or height is padded by one pixel, a
+    copy of the edge, because yuv420p needs even ones.
 
     Raises:
         OutputError: there is no permission or no space, or no picture was written.

@@ -58,10 +58,8 @@ def archive_path(folder: Path, video: Path, cards: Mapping[str, ModelCard], sett
     that it calls. Settings that only change the speed, such as the number of threads, are left out.
 
     Args:
-        folder: the cache.
         video: the file, or what else a video may be (`app.video.paths`).
         cards: the cards of the models, by stage. Those that only read archives do not count (`_READERS`).
-        settings: the settings of the run.
     """
     digest = hashlib.sha256()
     for file in files_of(video):

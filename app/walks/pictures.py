@@ -13,20 +13,12 @@ MOST = 64
 
 
 def picture(image: Image, box: Floats, matte: Matte, mask: Bytes) -> tuple[Bytes, float]:
-    """Cut a person out of a frame in colour.
+    """Cut a person out of a frame, BGR, in colour: uint8 (256, 128, 4), red, green, blue and the silhouette.
 
-    The box is brought to 256 rows without changing its shape, in the middle of 128 columns. What is wider is cut off,
-    and what is missing is black. So BiggerGait (NeurIPS 2025) takes pictures.
-
-    Args:
-        image: the frame, BGR.
-        box: (4,) of the person, px.
-        matte: what the segmenter has found around the box.
-        mask: the silhouette that `app.walks.silhouette.cut` has made of `matte` and `box`.
-
-    Returns:
-        uint8 (256, 128, 4): red, green, blue and the silhouette, 0 to 255; and how wide the box is, divided by its
-        height, at most a half.
+    The box (4,) px is brought to 256 rows without changing its shape, in the middle of 128 columns. What is wider is
+    cut off, and what is missing is black. So BiggerGait (NeurIPS 2025) takes pictures. `mask` is the silhouette that
+    `app.walks.silhouette.cut` has made of `matte` and `box`. Also returns how wide the box is, divided by its height,
+    at most a half.
     """
     rows, columns = PICTURE
     height, width = image.shape[:2]

@@ -52,13 +52,9 @@ class Reason(str, Enum):
 
 
 def occlusion(boxes: Floats) -> Floats:
-    """Return how much of each box is covered by the boxes of nearer people, whose lower edges are lower.
+    """Return how much of each box of one frame, float32 (N, 4) px, is covered by the boxes of nearer people.
 
-    Args:
-        boxes: float32 (N, 4) px, the people of one frame.
-
-    Returns:
-        float32 (N,) in 0..1, in steps of 1/576.
+    Their lower edges are lower. The shares, float32 (N,), are in steps of 1/576.
     """
     hidden = np.zeros(len(boxes), np.float32)
     if len(boxes) < 2:
@@ -80,15 +76,9 @@ def occlusion(boxes: Floats) -> Floats:
 def frame_reason(box: Floats, hidden: float, width: int, height: int, settings: QualitySettings) -> Reason | None:
     """Return why a frame of a person is not worth cutting; None where it is.
 
-    Half of the smallest height of a walk is enough here, because a walk is judged by its median height and somebody may
-    come closer.
-
-    Args:
-        box: (4,) px.
-        hidden: share of the box that is covered by somebody nearer (`occlusion`).
-        width: of the frame, px.
-        height: of the frame, px.
-        settings: the limits.
+    `hidden` is the share of the box (4,) px that is covered by somebody nearer (`occlusion`), and `width` and `height`
+    are the frame's. Half of the smallest height of a walk is enough here, because a walk is judged by its median height
+    and somebody may come closer.
     """
     x1, y1, x2, y2 = box.tolist()
     margin = settings.border_margin
@@ -110,15 +100,9 @@ def walking_part(
 ) -> tuple[GaitSequence | None, str | None]:
     """Return the part of a walk that can be compared, and None; or the whole walk, and why it cannot be compared.
 
+    `walk` are the silhouettes that could be cut, and `dropped` the numbers of frames without one, by reason.
     Silhouettes of somebody who stands say nothing about how they walk. So people who stop on their way are compared by
     the gait cycles in which they walk.
-
-    Args:
-        track: where the person was.
-        walk: the silhouettes that could be cut, or None.
-        dropped: numbers of frames without a silhouette, by reason.
-        info: the video's header.
-        settings: the limits.
     """
     seconds = float((track.frame_indices[-1] - track.frame_indices[0] + 1) / info.fps)
     if seconds < settings.min_seconds - 1e-6:
@@ -233,8 +217,7 @@ def step_seconds(walk: GaitSequence) -> float | None:
 def pace_remark(steps: Sequence[float]) -> str | None:
     """Return a remark if people walk as nobody does, because the video runs too slowly or too fast; else None.
 
-    Args:
-        steps: what `step_seconds` measured for the walks of the video.
+    `steps` are what `step_seconds` measured for the walks of the video.
     """
     step = float(np.median(steps)) if len(steps) else _FAST_STEP
     if _FAST_STEP <= step <= _SLOW_STEP:

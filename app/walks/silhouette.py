@@ -74,13 +74,8 @@ def _centred(body: Bytes, left: int, size: int) -> Bytes:
 def normalise_parts(labels: Bytes, mask: Bytes, size: int = 64) -> Bytes | None:
     """Scale and centre a map of body parts exactly as `normalise` does the silhouette `mask` of the same picture.
 
-    Args:
-        labels: uint8 (H, W), labels of `app.types.BODY_PARTS`.
-        mask: uint8 (H, W), the silhouette.
-        size: side of the result in px.
-
-    Returns:
-        uint8 (size, size), 0 outside of the silhouette; None where the silhouette is (nearly) empty.
+    `labels` are those of `app.types.BODY_PARTS`, uint8 (H, W) as the mask. The result, uint8 (size, size), is 0 outside
+    of the silhouette, and None where that is (nearly) empty.
     """
     scaled = _scaled(mask, size)
     if scaled is None:

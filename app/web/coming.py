@@ -78,12 +78,9 @@ class ComingUploads:
         return self._folder / upload_id / "content"
 
     async def append(self, upload_id: str, offset: int, pieces: AsyncIterator[bytes]) -> Coming:
-        """Add bytes to an upload. What arrives before the connection breaks is kept.
+        """Add bytes to an upload, at the place `offset` where the client believes they belong.
 
-        Args:
-            upload_id: of the upload.
-            offset: where the client believes the bytes belong.
-            pieces: the bytes.
+        What arrives before the connection breaks is kept.
 
         Raises:
             ConflictError: they belong elsewhere, or other bytes of this upload are arriving.

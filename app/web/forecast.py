@@ -53,12 +53,7 @@ class Forecast:
         self._others: dict[str, _Speed] = {}
 
     def begin(self, title: str, frames: int | None) -> None:
-        """Begin a step.
-
-        Args:
-            title: of the step.
-            frames: how many it has, if that is known by now.
-        """
+        """Begin a step, of so many frames if that is known by now."""
         titles = [step.title for step in self._plan]
         if title not in titles:
             titles.insert(self._place, title)

@@ -31,13 +31,8 @@ def name_again(
 ) -> Report:
     """Return what `results.json` would say if the run had been made with the gallery as it is now.
 
-    Args:
-        report: what it says.
-        folder: the result folder.
-        outcome: of the run.
-        gallery: the people to know.
-        match: how walks are compared.
-        learnt: returns what a judge learns from this gallery for a gait model, where others need it too.
+    `report` is what it says, and `folder` the result folder. `learnt` returns what a judge learns from this gallery for
+    a gait model, where others need it too.
 
     Raises:
         GalleryError: nobody in the gallery can be compared with these walks.
@@ -62,12 +57,7 @@ def compare_again(
 ) -> Report:
     """Return what `results.json` would say if it had been known who of the run's gallery video some tracks are not.
 
-    Args:
-        report: what it says.
-        folder: the result folder.
-        outcome: of the run.
-        denied: names in the gallery video, by ``video/track`` (`app.web.jobs.Job`).
-        match: how walks are compared. The threshold is that of the run.
+    `denied` are names in the gallery video, by ``video/track`` (`app.web.jobs.Job`). The threshold is that of the run.
 
     Raises:
         WebError: what the run has kept is damaged.
@@ -91,13 +81,9 @@ def compare_again(
 def name_as_said(report: Report, names: Mapping[str, str], said: Mapping[tuple[int, int], str]) -> Report:
     """Return what `results.json` would say if the people of the run's gallery video had had their names.
 
-    The distances, and what follows from them, stay those of the run, but for walks of which somebody said whose they
-    are: there is nothing to recognise in these.
-
-    Args:
-        report: what it says. People have numbers there.
-        names: of people, by what the run calls them.
-        said: whose walk a track is, by the place of its video, where 0 is the gallery video, and by its id.
+    The people have numbers in `report`; `names` are by what the run calls them, and `said` is whose walk a track is, by
+    the place of its video, where 0 is the gallery video, and by its id. The distances, and what follows from them, stay
+    those of the run, but for walks of which somebody said whose they are: there is nothing to recognise in these.
     """
     probes = [_as_said(video, place, names, said) for place, video in enumerate(report.probes, 1)]
     gallery = report.gallery and _as_said(report.gallery, 0, names, said)
@@ -129,14 +115,10 @@ def _track_as_said(track: TrackReport, place: int, names: Mapping[str, str], own
 
 
 def page_again(report: Report, folder: Path, outcome: Outcome, gallery: GalleryStore, names: Mapping[str, str]) -> str:
-    """Return `report.html` of a run that was named again (`name_again`, `name_as_said`).
+    """Return `report.html` of a run that was named again (`name_again`, `name_as_said`), with portraits from the
+    gallery.
 
-    Args:
-        report: the content of `results.json` as it is now.
-        folder: the result folder.
-        outcome: of the run.
-        gallery: the people to know, for their portraits.
-        names: of people, by what the run calls them.
+    `names` are those of people, by what the run calls them.
     """
     from app.results.page import page  # late, as naming needs no page
     from app.results.pictures import pictures_of

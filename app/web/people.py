@@ -260,21 +260,12 @@ class People:
     def name_track(
         self, result: RunResult, place: int, track_id: int, name: str, consent: str, retain_days: int | None, keep: bool
     ) -> int:
-        """Store the walk of a track under a name; where it is under another one already, it moves.
+        """Store the walk of a track, at a `place` in the run, under a name, and return the id of the person, who may be
+        new.
 
-        Whoever has no walk left then was a mistyped name, and becomes one person with the other.
-
-        Args:
-            result: the run.
-            place: of the video in the run.
-            track_id: the track in the video.
-            name: the person, who is made where there is none of that name.
-            consent: what they agreed to; needed for somebody new.
-            retain_days: for somebody new, days after which they are forgotten.
-            keep: whether the silhouettes are stored too.
-
-        Returns:
-            The person's id.
+        Where it is under another name already, it moves. Whoever has no walk left then was a mistyped name, and becomes
+        one person with the other. Somebody new needs a consent, and is forgotten after `retain_days`. `keep` is whether
+        the silhouettes are stored too.
 
         Raises:
             WebError: the walk cannot be used.
@@ -468,19 +459,14 @@ class People:
         return (to_json if name == "results.json" else to_csv)(again)
 
     def merge(self, person_id: int, into_id: int) -> str:
-        """Give all walks of one person to another, because both are the same person.
-
-        Returns:
-            The key with which `restore` undoes it.
+        """Give all walks of one person to another, because both are the same person; return the key with which
+        `restore` undoes it.
         """
         with self.service() as gallery:
             return self._bin.put(gallery.merge(self.get(gallery, person_id).name, self.get(gallery, into_id).name))
 
     def forget_walk(self, walk_id: int) -> str:
-        """Remove one walk.
-
-        Returns:
-            The key with which `restore` puts it back.
+        """Remove one walk; return the key with which `restore` puts it back.
 
         Raises:
             GalleryError: there is no such walk, or another program uses one of the folders.
@@ -629,10 +615,8 @@ class People:
         return Redaction(names)
 
     def forget(self, person_id: int) -> int:
-        """Remove a person with all results that name them and all uploads that show nobody else.
-
-        Returns:
-            How many walks the gallery had of them.
+        """Remove a person with all results that name them and all uploads that show nobody else; return how many walks
+        they had.
 
         Raises:
             GalleryError: another program uses one of the folders. Then nobody is forgotten.

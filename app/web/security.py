@@ -72,9 +72,8 @@ class Session:
 class Sessions:
     """The sessions of browsers, by the value of their cookie. They end with the program.
 
-    Args:
-        password: what somebody must know to be let in; None lets everybody in.
-        guessable: whether somebody chose it. Then it may be tried only a few times a minute.
+    Without a `password` everybody is let in. One that is `guessable`, because somebody chose it, may be tried only a
+    few times a minute.
     """
 
     def __init__(self, password: str | None, *, guessable: bool = True) -> None:

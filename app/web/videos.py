@@ -111,13 +111,9 @@ class VideoLibrary:
         return folder / video.video_id / "thumbnail.jpg"
 
     async def receive(self, name: str, announced: int, content: AsyncIterator[bytes]) -> Video:
-        """Store an upload that comes in one piece. When this returns, the video is complete on the disk; until then it
-        does not exist.
+        """Store an upload that comes in one piece, of so many `announced` bytes, or 0 if the client does not say.
 
-        Args:
-            name: what the client calls the file.
-            announced: how many bytes the client will send, or 0 if it does not say.
-            content: the bytes.
+        When this returns, the video is complete on the disk; until then it does not exist.
 
         Raises:
             TooLargeError: there are too many bytes or too many uploads.
@@ -133,12 +129,8 @@ class VideoLibrary:
             return await self._take_in(video_id, name, folder)
 
     def begin(self, name: str, length: int, modified: int | None) -> Coming:
-        """Make room for an upload that comes in pieces.
-
-        Args:
-            name: what the client calls the file.
-            length: how many bytes it has.
-            modified: when the client's file was changed, in ms since 1970.
+        """Make room for an upload that comes in pieces, of `length` bytes, of a file that was `modified` then, in ms
+        since 1970.
 
         Raises:
             TooLargeError: there are too many bytes or too many uploads.

@@ -141,7 +141,6 @@ def find_checkpoints(
         roots: folders of checkpoints, best first.
         folders: sub-folders to search, best first; those that begin with ``embedded`` hold the program's own networks.
         refused: is called with each file that cannot be weights (see `need_whole`).
-        rank: gives the place of a file within its folder.
     """
     for embedded in (False, True):
         for root in roots:
@@ -248,14 +247,11 @@ def _need_stored(path: Path) -> None:
 
 
 def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
-    """Open a torch checkpoint as plain data: tensors, numbers (NumPy's too, YOLOX writes ``best_ap`` so) and text.
+    """Return what a torch checkpoint holds as plain data: tensors, numbers (NumPy's too, YOLOX writes ``best_ap`` so)
+    and text.
 
-    Args:
-        path: the file.
-        mapped: read the weights from the disk only when they are used, where the file's format allows it.
-
-    Returns:
-        The dictionary the file holds (a bare state dict, or one with ``model``, ``optimizer`` ...), on the CPU.
+    It is a bare state dict, or a dictionary with ``model``, ``optimizer`` ..., on the CPU. Where it is `mapped`,
+    weights are read from the disk only when they are used, if the file's format allows it.
 
     Raises:
         CheckpointError: see `need_whole`; or it is not a torch file, is damaged, or is a pickle that would run code.

@@ -88,13 +88,11 @@ class StripNetwork(TemporalNetwork):
 class DeepGaitV2(StripNetwork):
     """DeepGaitV2 in 3D or pseudo-3D; the published networks have the defaults, or `depths` 1, 1, 1, 1.
 
+    `widths`, `depths` and `strides` are those of a `ResidualBackbone`, and there are `channels` numbers for each of
+    `parts` horizontal strips.
+
     Args:
         block: the kind of block from the second stage on; the first stage always sees single frames.
-        widths: channels of the four stages; the stem has those of the first.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
-        parts: horizontal strips.
-        channels: numbers per strip in the embedding.
         use_emb2: embed with the normalised features of the neck (OpenGait's name; published networks do not).
     """
 

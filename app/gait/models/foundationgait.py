@@ -82,12 +82,10 @@ class FoundationBackbone(nn.Module):
 
 
 class FoundationGait(SelfSupervised, TemporalNetwork):
-    """FoundationGait; published with `depths` 1, 4, 8, 4 and 1, 4, 32, 16.
+    """FoundationGait; published with `depths` 1, 4, 8, 4 and 1, 4, 32, 16. `widths`, `depths` and `strides` are those
+    of a `ResidualBackbone`.
 
     Args:
-        widths: channels of the four stages; the stem has those of the first.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
         bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
         channels: numbers per part in the embedding of a network that was trained further with names. None: it was not,
             and embeds with its teacher's predictor.

@@ -18,12 +18,8 @@ from app.gait.layers import BasicBlock, ConvNorm, PartClassifier, PartLinear, po
 class GaitBase(FramewiseNetwork):
     """GaitBase; the published networks have `widths` 64, 128, 256, 512, `parts` 16 and `channels` 256.
 
-    Args:
-        widths: channels of the four stages; the stem has those of the first.
-        depths: residual blocks of each stage; None stands for `published_depths`.
-        strides: stride of each stage's first block.
-        parts: horizontal strips.
-        channels: numbers per strip in the embedding.
+    `widths`, `depths` (None: `published_depths`) and `strides` are those of a `ResidualBackbone`; there are `channels`
+    numbers for each of `parts` horizontal strips.
     """
 
     family: ClassVar[str] = "gaitbase"

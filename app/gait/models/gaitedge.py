@@ -55,16 +55,11 @@ class UNet(nn.Module):
 
 
 def sampling(start: float, length: float, outputs: int, size: int) -> Tensor:
-    """Return the matrix that samples an axis as RoIAlign does (He et al., "Mask R-CNN", ICCV 2017, section 3).
+    """Return the matrix, float32 (outputs, size), that samples an axis as RoIAlign does (He et al., "Mask R-CNN", ICCV
+    2017, section 3).
 
-    Args:
-        start: where the box begins, in px.
-        length: of the box, in px; at least 1 is taken.
-        outputs: equal cells that the box is divided into. In each, ``ceil(length / outputs)`` points are averaged.
-        size: px of the axis.
-
-    Returns:
-        float32 (outputs, size).
+    A box begins at `start` and is `length` px long, at least 1, on an axis of `size` px. It is divided into equal
+    cells, in each of which ``ceil(length / outputs)`` points are averaged.
     """
     length = max(length, 1.0)
     points = -int(-length // outputs)
@@ -82,16 +77,11 @@ def sampling(start: float, length: float, outputs: int, size: int) -> Tensor:
 
 
 def aligned(pictures: Tensor, silhouettes: Tensor, ratios: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut the body out of pictures and bring it to `size`, as silhouettes are aligned.
+    """Cut the body out of pictures, float32 (t, h, w), and bring it to `size` (rows, columns), as silhouettes are
+    aligned.
 
-    Args:
-        pictures: float32 (t, h, w).
-        silhouettes: float32 (t, h, w), which say where the body is.
-        ratios: float32 (t,), width divided by height of the person's box.
-        size: rows and columns of the result.
-
-    Returns:
-        float32 (t, rows, columns).
+    `silhouettes`, of the same shape, say where the body is; `ratios` (t,) are width divided by height of the person's
+    box.
     """
     rows, columns = size
     t, height, width = pictures.shape

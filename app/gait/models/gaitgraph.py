@@ -53,14 +53,10 @@ def moves(points: Tensor, frames: int) -> Tensor:
 
 
 def branches(keypoints: Tensor) -> Tensor:
-    """Make the input of GaitGraph 2.
+    """Make the input of GaitGraph 2, float32 (n, t, 17, 3, 5), of COCO-17's x, y and score (n, t, 17, 3).
 
-    Args:
-        keypoints: float32 (n, t, 17, 3), COCO-17: x, y, score.
-
-    Returns:
-        float32 (n, t, 17, 3, 5): joints (x, y, score, x and y from the nose), velocities (x and y over one frame, 0,
-        score, y over two frames) and bones (x and y from the `PARENTS`, 0, score, angle).
+    It is joints (x, y, score, x and y from the nose), velocities (x and y over one frame, 0, score, y over two frames)
+    and bones (x and y from the `PARENTS`, 0, score, angle).
     """
     points, score = keypoints[..., :2], keypoints[..., 2:]
     zero = torch.zeros_like(score)
@@ -148,9 +144,7 @@ class GraphNetwork(JointNetwork):
         inputs: how many numbers each joint has.
         branches: how many kinds of input there are.
         branch_widths: channels of the blocks of each branch.
-        widths: channels of the blocks after the branches.
-        strides: strides over time of the blocks after the branches.
-        channels: numbers in the embedding.
+        widths: channels of the blocks after the branches, and `strides` their strides over time.
         reduction: how many times narrower the bottlenecks are.
         hops: distances in the graph that have weights of their own.
         kernel: frames a convolution over time sees.

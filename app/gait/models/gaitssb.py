@@ -46,15 +46,11 @@ class SelfSupervised(EmbeddingNetwork):
 
     @abstractmethod
     def likeness(self, first: Tensor, second: Tensor) -> list[Tensor]:
-        """Compare two views of the same walks, in training mode.
+        """Compare two views of the same walks (n, t, h, w), in training mode: one or more matrices of cosines (n, n,
+        P).
 
-        Args:
-            first: (n, t, h, w).
-            second: the same walks in the same order, changed in another way.
-
-        Returns:
-            One or more matrices of cosines (n, n, P). Row i should be largest at place i: the loss is the cross entropy
-            of each row, see `app.lab.training.losses.own_view`.
+        Row i should be largest at place i: the loss is the cross entropy of each row, see
+        `app.lab.training.losses.own_view`.
         """
 
     def begin(self) -> None:
@@ -65,12 +61,10 @@ class SelfSupervised(EmbeddingNetwork):
 
 
 class GaitSSB(SelfSupervised, FramewiseNetwork):
-    """GaitSSB; published with the defaults, and after further training with `channels` 512.
+    """GaitSSB; published with the defaults, and after further training with `channels` 512. `widths`, `depths` and
+    `strides` are those of a `ResidualBackbone`.
 
     Args:
-        widths: channels of the four stages.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
         bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
         channels: numbers per part in the embedding of a network that was trained further with names. None: it was not,
             and embeds with its predictor.

@@ -21,14 +21,10 @@ FEATURES = 10
 
 
 def joint_features(keypoints: Tensor) -> Tensor:
-    """Make the input of GaitTR.
+    """Make the input of GaitTR, float32 (n, t, 10, 17, 1), of COCO-17's x and y, float32 (n, t, 17, 2 or more).
 
-    Args:
-        keypoints: float32 (n, t, 17, 2) or more numbers of a joint, COCO-17: x, y.
-
-    Returns:
-        float32 (n, t, 10, 17, 1), two numbers each, x and y: the joint's place; its place seen from the nose; how far
-        it moves in one frame, and in two; its place seen from its parent.
+    It is two numbers each, x and y: the joint's place; its place seen from the nose; how far it moves in one frame, and
+    in two; its place seen from its parent.
     """
     points = keypoints[..., :2]
     features = [points, points - points[:, :, :1], moves(points, 1), moves(points, 2), points - points[:, :, PARENTS]]
@@ -93,10 +89,8 @@ class GaitTR(JointNetwork):
     """GaitTR: `embed` takes what `joint_features` makes of keypoints, float32 (n, t, 10, 17, 1); published: 60 frames.
 
     Args:
-        widths: channels of the blocks.
         heads: of the attention; the published networks have 8.
         kernel: frames a convolution over time sees.
-        channels: numbers in the embedding.
     """
 
     family: ClassVar[str] = "gaittr"

@@ -19,11 +19,10 @@ from app.gait.base import GaitNetwork
 
 
 class GEINet(GaitNetwork):
-    """GEINet; the order of the frames does not matter, and walks may be packed. The embedding has one part.
+    """GEINet; the order of the frames does not matter, and walks may be packed.
 
-    Args:
-        widths: channels of the two convolutions.
-        channels: numbers of the last hidden layer, the embedding.
+    The embedding has one part, the `channels` numbers of the last hidden layer; `widths` are the channels of the two
+    convolutions.
     """
 
     family: ClassVar[str] = "geinet"

@@ -58,17 +58,12 @@ class Split(nn.Module):
 class MultiGait(StripNetwork):
     """MultiGait++: `embed` takes float32 (n, t, maps, h, w), 0..1: the maps of the first group, then the second's.
 
-    How the authors coded maps of body parts and flow as pictures is not published. Here, labels of body parts 0..11
-    are divided by 255 as everything else.
+    How the authors coded maps of body parts and flow as pictures is not published. Here, labels of body parts 0..11 are
+    divided by 255 as everything else.
 
-    Args:
-        groups: how many maps both groups have: see `KINDS`.
-        widths: channels of the four stages; the stems have those of the first.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
-        narrow: channels inside of the scores.
-        parts: horizontal strips.
-        channels: numbers per strip in the embedding.
+    `groups` is how many maps both groups have (see `KINDS`). `widths`, `depths` and `strides` are those of a
+    `ResidualBackbone`, `narrow` are the channels inside of the scores, and there are `channels` numbers for each of
+    `parts` horizontal strips.
     """
 
     family: ClassVar[str] = "multigait++"

@@ -100,13 +100,8 @@ class BodyGraph(nn.Module):
 class ParsingGait(FramewiseNetwork):
     """ParsingGait: `embed` takes maps of body parts, float32 (n, t, h, w), numbers 0..11 (`app.types.BODY_PARTS`).
 
-    Args:
-        widths: channels of the four stages.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
-        parts: horizontal strips.
-        graphs: whose nodes follow the strips in the embedding; the published network has "coarse" alone.
-        channels: numbers per part in the embedding.
+    `widths`, `depths` and `strides` are those of a `ResidualBackbone`. Behind `parts` horizontal strips, the embedding
+    has the nodes of `graphs`, of which the published network has "coarse" alone, with `channels` numbers each.
     """
 
     family: ClassVar[str] = "parsinggait"

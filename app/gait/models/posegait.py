@@ -36,15 +36,11 @@ FEATURES = 2 * JOINTS + len(LIMBS) + len(BENDS) + len(LIMBS) + 2 * JOINTS
 
 
 def pose_features(keypoints: Tensor) -> Tensor:
-    """Make the input of PoseGait.
+    """Make the input of PoseGait, float32 (n, 90, t), of COCO-17's x and y, float32 (n, t, 17, 2 or more).
 
-    Args:
-        keypoints: float32 (n, t, 17, 2) or more numbers of a joint, COCO-17: x, y.
-
-    Returns:
-        float32 (n, 90, t), in this order: x and y of 14 joints, measured from the neck in lengths of the trunk (from
-        the neck to the middle of the hips); directions of 13 limbs and angles at 8 joints, in half turns; lengths of
-        the limbs, in lengths of the trunk; and how far each joint moves to the next frame, zero in the last frame.
+    It is, in this order: x and y of 14 joints, measured from the neck in lengths of the trunk (from the neck to the
+    middle of the hips); directions of 13 limbs and angles at 8 joints, in half turns; lengths of the limbs, in lengths
+    of the trunk; and how far each joint moves to the next frame, zero in the last frame.
     """
     first, second = (list(side) for side in zip(*_SOURCES, strict=True))
     points = (keypoints[:, :, first, :2] + keypoints[:, :, second, :2]) / 2
@@ -79,10 +75,8 @@ class ResidualPair(nn.Module):
 class PoseGait(JointNetwork):
     """PoseGait: `embed` takes what `pose_features` makes of keypoints, float32 (n, 90, t); in the paper 60 frames.
 
-    Args:
-        widths: channels of the convolutions; each is followed by pooling, and from the second on by a residual pair.
-        channels: numbers in the embedding.
-        classes: people of the training set, for the classifier; None leaves it out, as embedding needs none.
+    Each convolution (`widths`) is followed by pooling, and from the second on by a residual pair. `classes` are the
+    people of the training set, for the classifier; None leaves it out, as embedding needs none.
     """
 
     family: ClassVar[str] = "posegait"

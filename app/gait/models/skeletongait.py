@@ -29,9 +29,7 @@ class SkeletonGait(DeepGaitV2):
 class AttentionFusion(nn.Module):
     """Makes one feature map of two, weighed place by place and channel by channel (section "SkeletonGait++").
 
-    Args:
-        width: channels of each of the two.
-        narrow: channels between the convolutions that find the weights.
+    Both have `width` channels, and `narrow` are between the convolutions that find the weights.
     """
 
     def __init__(self, width: int, narrow: int) -> None:

@@ -43,15 +43,12 @@ def relative_positions() -> Tensor:
 
 
 class Windows:
-    """Where the tokens of a walk of `frames` frames go when they are sorted into windows.
+    """Where the tokens of a walk of `frames` frames go when they are sorted into windows, shifted by `SHIFT` where
+    `shifted`.
 
     The last frames of a walk are repeated as zeros until windows of three frames are full. In a walk of up to three
     frames, nobody sees those zeros and nothing is shifted in time; a longer walk does see them, as in the original.
     Everything is computed with tensors, so that an exported graph takes walks of any length.
-
-    Args:
-        frames: of the walk.
-        shifted: whether the windows are shifted by `SHIFT`.
     """
 
     def __init__(self, frames: int, shifted: bool, device: torch.device) -> None:

@@ -67,16 +67,9 @@ class EachKind(nn.ModuleList):
 class XGait(PictureNetwork):
     """XGait: `embed` takes maps of body parts (whole numbers 0..11) and silhouettes of the same frames.
 
-    The parts of the embedding are those of the silhouettes, of the parsing, of both over the whole body, and of both by
-    parts of the body.
-
-    Args:
-        widths: channels of the four stages of each network.
-        depths: residual blocks of each stage.
-        strides: stride of each stage's first block.
-        narrow: channels inside of the gates.
-        parts: horizontal strips of each of the four.
-        channels: numbers per part in the embedding.
+    The parts of the embedding, `parts` strips of `channels` numbers each, are those of the silhouettes, of the parsing,
+    of both over the whole body, and of both by parts of the body. `widths`, `depths` and `strides` are those of the
+    `ResidualBackbone` of each network; `narrow` are the channels inside of the gates.
     """
 
     family: ClassVar[str] = "xgait"

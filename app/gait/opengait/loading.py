@@ -316,11 +316,10 @@ def load_network(
 def read_network(
     path: Path, config: Mapping[str, Any] | Path | None = None, classifier: bool = False
 ) -> tuple[EmbeddingNetwork, dict[str, Any]]:
-    """Load a gait network as `load_network` does.
+    """Load a gait network as `load_network` does, and return it with what its file does not tell.
 
-    Returns:
-        The network, and the constructor's arguments that are not from the shapes of the weights: with others, the same
-        file gives other embeddings.
+    That is the constructor's arguments that are not from the shapes of the weights: with others, the same file gives
+    other embeddings.
     """
     content = _Content.of(path, config, classifier)
     content.outline()

@@ -41,14 +41,10 @@ def prepare_bodies(
     Args:
         poses: the data set of keypoints in OpenGait's layout. Its ``partition.json`` is copied.
         out: the new data set. A run that was stopped continues.
-        name: of the body estimator.
         view: from which side bodies are drawn, degrees; 0 is the front.
-        fps: frames a second of the walks.
         openpose: whether the keypoints are OpenPose's 18 joints, as OUMVLP's are, and not COCO's 17.
         parameters: write how the bodies stand and turn, in the layout of SMPL's parameters, and no silhouettes.
         estimate: adds the errors of a pose estimator to the keypoints of the walk with that name.
-        workers: the number of processes.
-        progress: receives the number of walks done and of all walks.
 
     Raises:
         CheckpointError: the network that lifts keypoints cannot be read.
@@ -86,8 +82,6 @@ def prepare_smpl_bodies(
         body: a user's own ``SMPL_NEUTRAL.npz``: see `app.body.smpl.SmplBody`.
         out: the new data set. A run that was stopped continues.
         view: from which side bodies are drawn, degrees; 0 is the front.
-        workers: the number of processes.
-        progress: receives the number of walks done and of all walks.
 
     Raises:
         CheckpointError: `body` is no body of SMPL's format.

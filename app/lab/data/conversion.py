@@ -91,8 +91,6 @@ def convert(
         about: whatever shapes the data set, as JSON. A folder that was made from something else is refused.
         read: the folders that the walks are made from. Nothing is written into them.
         left_out: what was found and is not a source, with the reason.
-        workers: the number of processes.
-        progress: receives the number of walks done and of all walks.
 
     Raises:
         DataSetError: all walks were dropped, or a process was killed.

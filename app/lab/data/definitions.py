@@ -17,13 +17,9 @@ def known_names(folder: Path) -> list[str]:
 
 
 def read_definition(name: str, folder: Path, kind: type[Value], what: str) -> Value:
-    """Read a definition.
+    """Read a definition that comes with the project in `folder`, by its name, or a user's own YAML file, by its path.
 
-    Args:
-        name: of one in `folder`, or the path of a user's own YAML file.
-        folder: the definitions that come with the project.
-        kind: the dataclass it is checked against.
-        what: what it defines, for messages.
+    It is checked against the dataclass `kind`; `what` is what messages call it.
 
     Raises:
         SettingsError: there is no definition of that name, or the file does not hold one.

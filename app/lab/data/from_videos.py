@@ -64,20 +64,16 @@ class Piece(NamedTuple):
 
 
 def write_template(folder: Path, out: Path, settings: Settings, progress: Progress, *, nameless: bool = False) -> Path:
-    """Track everybody in every video; write ``labels.csv`` to be filled in, and pictures of each track.
+    """Track everybody in every video; write ``labels.csv`` to be filled in, and pictures of each track; return the
+    file.
 
     With `nameless` the file is ``nameless.csv``, and filled in: each track that passes the quality gate is a person of
-    its own, called by a number.
+    its own, called by a number. No gait model is used.
 
     Args:
         folder: the videos, also in sub-folders.
         out: the folder of the new data set. What was found in the videos is kept there, so that a run that was stopped
             continues.
-        settings: of detection, tracking, segmentation and poses. No gait model is used.
-        progress: shows how many frames are done.
-
-    Returns:
-        The CSV file.
 
     Raises:
         SettingsError: ``labels.csv`` exists already. Somebody may have filled it in.
@@ -127,7 +123,6 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
             (else ``seq0``).
         out: the folder of the new data set. Its ``data`` is replaced when everything is done.
         settings: as in `write_template`. They must be the same, because tracks have other numbers otherwise.
-        progress: shows how many frames are done.
 
     Raises:
         DataSetError: the labels cannot be used, or every walk is dropped.

@@ -55,9 +55,6 @@ def link(
         other: the data set of skeleton maps or of SMPL parameters.
         silhouettes: the data set of silhouettes. ``partition.json`` is copied from `other` or from here.
         out: the new data set. A run that was stopped continues.
-        modality: what `other` holds.
-        workers: the number of processes.
-        progress: receives the number of walks done and of all walks.
 
     Raises:
         DataSetError: a data set has no walks, or none can be linked.

@@ -160,14 +160,10 @@ def prepare_silhouettes(
     knows it.
 
     Args:
-        layout: how the raw folders are named.
-        raw: the data set.
         out: the new data set. A run that was stopped continues.
         size: of the silhouettes, 64 or 128 px.
         min_frames: walks with fewer silhouettes are dropped.
         partition: OpenGait's JSON. People who are only in it or only in the data set are reported.
-        workers: the number of processes.
-        progress: receives the number of walks done and of all walks.
 
     Raises:
         SettingsError: silhouettes cannot have this size.

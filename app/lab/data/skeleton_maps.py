@@ -32,8 +32,6 @@ def prepare_heatmaps(
         poses: the data set of keypoints in OpenGait's layout. Its ``partition.json`` is copied.
         out: the new data set. A run that was stopped continues.
         openpose: whether the keypoints are OpenPose's 18 joints, as OUMVLP's are, and not COCO's 17.
-        workers: the number of processes.
-        progress: receives the number of walks done and of all walks.
 
     Raises:
         DataSetError: there are no walks, or none can be used.

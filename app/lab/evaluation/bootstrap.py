@@ -30,10 +30,7 @@ class Figure:
 def resampled_counts(units: int, times: int, seed: int = 0) -> Iterator[Doubles]:
     """Draw samples with replacement; yield blocks (samples, units) of how often each sample holds each unit.
 
-    Args:
-        units: how many units there are. Every sample holds as many.
-        times: the number of samples.
-        seed: of the random draws.
+    There are `times` samples, and each holds as many as there are `units`.
 
     Raises:
         ValueError: there are no units.

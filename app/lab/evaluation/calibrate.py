@@ -114,7 +114,6 @@ def known_walks(
     """Embed the walks of a data set, or take the embeddings of a gallery.
 
     Args:
-        model: the gait model.
         data: a data set in OpenGait's layout, of people who were not in the model's training.
         gallery: a gallery's file, if there is no data set.
         casts: a folder of casts (``python -m app walkers casts``), if there is neither.
@@ -167,19 +166,13 @@ def calibrate(
     metric: Metric,
     data: str,
 ) -> Calibration:
-    """Fit scores and check them.
+    """Fit scores to embeddings of walks, `features` (n, P, C), and check them. `data` is what the walks are, for the
+    user.
 
-    Where several people were filmed in each video, the walks are compared as the judge compares them: by the directions
-    in which they leave the middle of their video (`app.recognise.adaptation`).
-
-    Args:
-        features: embeddings of walks (n, P, C).
-        people: whose walks they are (n,).
-        recordings: which of the person's recordings each walk is from (n,). Walks of one recording are not compared.
-        videos: in which video each walk was filmed (n,), if every video shows several people.
-        model_id: of the gait model that made the embeddings.
-        metric: the distance of embeddings.
-        data: what the walks are, for the user.
+    `people` (n,) is whose walks they are, and `recordings` (n,) which of the person's recordings each is from; walks of
+    one recording are not compared. Where several people were filmed in each video, `videos` (n,) says in which one each
+    walk was. The walks are then compared as the judge compares them: by the directions in which they leave the middle
+    of their video (`app.recognise.adaptation`).
 
     Raises:
         GalleryError: there are too few people, or nobody has two recordings, which holds for a half of them too; or

@@ -43,13 +43,7 @@ def embed_casts(
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EmbeddedCasts:
-    """Embed casts, one by one.
-
-    Args:
-        paths: their files.
-        model: a gait model that reads silhouettes, keypoints or both.
-        cache: the folder where embeddings are kept.
-        progress: receives the number of casts done and of all.
+    """Embed the casts in `paths`, one by one, with a gait model that reads silhouettes, keypoints or both.
 
     Raises:
         GalleryError: there are no casts, or the model reads something else.

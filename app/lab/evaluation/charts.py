@@ -34,19 +34,10 @@ def draw_curves(
     *,
     logarithmic: bool = False,
 ) -> Path:
-    """Draw curves into a PNG of 900x560 px.
+    """Draw curves, x and y by name, into a PNG of 900x560 px, and return its path.
 
-    Args:
-        path: of the picture.
-        title: above it.
-        x_label: what x is.
-        y_label: what y is. Its axis begins at 0.
-        curves: x and y by name.
-        top: the largest y. None: that of the curves.
-        logarithmic: whether the axis of x, all of which are above 0, is logarithmic.
-
-    Returns:
-        `path`.
+    The axis of y begins at 0 and ends at `top`, or else at the largest y. That of x may be logarithmic, where all x are
+    above 0.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -77,7 +77,6 @@ def walks_for(
 
     Args:
         model: whatever embeds the walks. Keypoints or SMPL parameters must lie beside the silhouettes.
-        data: the data set's folder.
         partition: OpenGait's JSON, whose test people are taken. None: everybody.
         left_out: see `app.lab.data.opengait.walk_files`.
 
@@ -124,12 +123,10 @@ def embed_walks(
 
     Args:
         walks: from `walks_for` the same model, sorted by identity.
-        model: embeds them.
         frames: the number of consecutive frames taken from the middle of each walk. None: all.
         fps: frame rate of the walks, 1/s.
         cache: folder of the embeddings. Default: `CACHE`.
         cluster: embeds in place of this process, by the model that `model` is.
-        progress: receives the number of walks done and the number of all walks.
 
     Raises:
         DataSetError: no walk can be read, or none has as many poses or bodies as silhouettes.

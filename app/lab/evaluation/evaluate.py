@@ -88,14 +88,10 @@ def evaluate(
 
     Args:
         model: embeds the walks. Keypoints or SMPL parameters that it needs must lie beside the silhouettes.
-        data: the data set's folder.
         protocol: the name of one that comes with the project, or the path of a YAML file.
         partition: OpenGait's JSON. Without it everybody is a test person.
-        metric: the distance of embeddings.
-        rerank: whether to re-rank by k-reciprocal neighbours.
         frames: numbers of frames; the model is also evaluated with so many frames of each walk.
         cache: the folder where embeddings are kept. Default: `app.lab.evaluation.embeddings.CACHE`.
-        cluster: machines that embed in place of this process.
         progress: receives what is embedded, the number of walks done and the number of all walks.
 
     Raises:

@@ -74,15 +74,11 @@ def middle(length: int, frames: int | None) -> slice:
 
 
 class FileEmbedder:
-    """Embeds the files of walks with such a network, in float32 on the CPU.
+    """Embeds the files of walks with such a network (`needs_files`), in float32 on the CPU.
 
     GLN's layers fit silhouettes of 64 and of 128 rows, and a checkpoint does not tell which of them it was trained on.
-    So the network is given the silhouettes of the data set as they are.
-
-    Args:
-        checkpoint: see `needs_files`.
-        max_frames: the longest walk that the network is given. Longer walks are thinned evenly.
-        config: OpenGait's YAML; see `app.gait.opengait.load_network`.
+    So the network is given the silhouettes of the data set as they are. Walks of more than `max_frames` frames are
+    thinned evenly.
 
     Raises:
         CheckpointError: see `app.gait.opengait.load_network`.
@@ -103,11 +99,9 @@ class FileEmbedder:
         )  # fmt: skip
 
     def embed(self, walk: WalkFile, frames: int | None = None) -> Embedding:
-        """Embed a walk.
+        """Embed a walk, by its `main` file and, where there is a `beside`, the other file.
 
-        Args:
-            walk: its `main` file and, where there is a `beside`, the other file.
-            frames: the number of consecutive frames taken from its middle. None: all.
+        Only so many `frames` from its middle are taken; None: all.
 
         Raises:
             DataSetError: a file cannot be read, the two have different lengths, or silhouettes are too small.

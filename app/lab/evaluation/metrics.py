@@ -74,16 +74,11 @@ class Matches:
 
 
 def match(detections: Scored, truth: Floats, ignore: Floats, iou: float = 0.5) -> Matches:
-    """Assign detections to people as COCO does (Lin et al. 2014).
+    """Assign `detections`, in any order, to the boxes of people, `truth` (M, 4), as COCO does (Lin et al. 2014).
 
-    In falling order of the scores, each detection gets the person it overlaps most, of those who have none yet.
-
-    Args:
-        detections: boxes (N, 4) and scores (N,), in any order.
-        truth: the boxes of the people (M, 4).
-        ignore: regions (K, 4) with unlabelled people. A detection without a person does not count if more than half of
-            its area lies in one of them.
-        iou: the smallest intersection over union that counts as the person.
+    In falling order of the scores, each detection gets the person it overlaps most, of those who have none yet, if the
+    intersection over union is at least `iou`. A detection without a person does not count if more than half of its area
+    lies in one of the regions `ignore` (K, 4), where people are not labelled.
     """
     boxes, scores = detections
     order = np.argsort(-scores, kind="stable")
@@ -135,11 +130,8 @@ class Pck(NamedTuple):
 def keypoint_hits(predicted: Floats, truth: Floats, heights: Floats, share: float = 0.1) -> NDArray[np.float64]:
     """Return 1 where a keypoint is close enough, 0 where it is not, and NaN where the truth has none: (N, 17).
 
-    Args:
-        predicted: (N, 17, 2) x, y px.
-        truth: (N, 17, 3) x, y px and v, which is above 0 where the keypoint is labelled.
-        heights: heights of the people's boxes in px (N,).
-        share: the distance that still counts as close enough, as a share of the box's height.
+    Close enough is a distance of up to `share` of the height of the person's box. `predicted` (N, 17, 2) are x, y px;
+    `truth` (N, 17, 3) has v too, which is above 0 where the keypoint is labelled; `heights` (N,) are in px.
     """
     distances = np.linalg.norm(predicted - truth[..., :2], axis=2)
     return np.where(truth[..., 2] > 0, distances <= share * heights[:, None], np.nan)

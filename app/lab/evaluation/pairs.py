@@ -41,15 +41,11 @@ class Pairs:
         metric: Metric,
         videos: Sequence[str] | None = None,
     ) -> Pairs:
-        """Compare every two walks, except two views of one recording, which are too much alike.
+        """Compare every two walks, `features` (n, P, C), except two views of one recording, which are too much alike.
 
-        Args:
-            features: embeddings (n, P, C).
-            people: whose walk each is (n,).
-            recordings: which of this person's recordings each is from (n,).
-            metric: the distance of embeddings.
-            videos: in which video each was filmed (n,), where there are several people in each. Two people of one video
-                are then not compared.
+        `people` (n,) is whose walk each is, and `recordings` (n,) which of this person's recordings it is from. Where
+        there are several people in each video, `videos` (n,) says in which each was filmed, and two people of one video
+        are not compared.
 
         Raises:
             GalleryError: there are fewer than `FEWEST_PEOPLE` people, or nobody has two recordings.
@@ -87,12 +83,9 @@ class Pairs:
 def deviations(distances: Distances, different: Bools) -> tuple[float, float]:
     """Split the spread of impostor distances: log d(i, j) = mean + walk(i) + walk(j) + pair(i, j).
 
-    Returns the standard deviations of a walk's and of a pair's term. The mean of all distances among n walks then has
-    the variance 4 walk^2 / n + pair^2 / (n (n - 1) / 2) (Hoeffding 1948: pairs that share a walk are not independent).
-
-    Args:
-        distances: symmetric (n, n).
-        different: where the two walks are of different people (n, n).
+    `distances` (n, n) are symmetric; `different` (n, n) is where the two walks are of different people. Returns the
+    standard deviations of a walk's and of a pair's term. The mean of all distances among n walks then has the variance
+    4 walk^2 / n + pair^2 / (n (n - 1) / 2) (Hoeffding 1948: pairs that share a walk are not independent).
     """
     logs = np.log(np.maximum(distances, 1e-9), out=np.zeros_like(distances), where=different)
     centred = np.where(different, logs - logs.sum() / different.sum(), 0)
@@ -114,15 +107,10 @@ def fit_scores(
     centre: Doubles | None = None,
     together: float | None = None,
 ) -> ScoreModel:
-    """Fit scores to `pairs`.
+    """Fit scores to `pairs` of people who were not in the gait model's training; `data` is what the walks are, for the
+    user.
 
-    Args:
-        pairs: of people who were not in the gait model's training.
-        model_id: of the gait model.
-        metric: the distance of embeddings.
-        data: what the walks are, for the user.
-        seed: of the bootstrap.
-        centre: see `app.recognise.scores.ScoreModel`, as for `together`.
+    `centre` and `together` are those of `app.recognise.scores.ScoreModel`.
 
     Raises:
         GalleryError: walks of one person are no nearer to each other than walks of two people.

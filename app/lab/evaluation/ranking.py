@@ -39,16 +39,11 @@ class Searches:
 
 
 def search(distances: Doubles, probes: Ints, gallery: Ints, dropped: Bools | None = None) -> Searches:
-    """Search for each probe.
+    """Search for each probe, given `distances` between probes and gallery (n, m), and the identities of both.
 
-    The average precision is that of information retrieval: the mean of the precisions at each right walk. The inverse
-    negative penalty (Ye et al., TPAMI 2022, section 3.3) is the precision at the last right walk.
-
-    Args:
-        distances: between probes and gallery (n, m).
-        probes: identities of the probes (n,).
-        gallery: identities of the gallery's walks (m,).
-        dropped: which walks a probe is not compared with (n, m). None: it is compared with all.
+    A probe is not compared with walks that are `dropped` (n, m). The average precision is that of information
+    retrieval: the mean of the precisions at each right walk. The inverse negative penalty (Ye et al., TPAMI 2022,
+    section 3.3) is the precision at the last right walk.
     """
     right = probes[:, None] == gallery
     if dropped is not None:
@@ -83,17 +78,10 @@ def cmc(first: Ints, ranks: int) -> Doubles:
 def reranked(distances: Doubles, probes: int, k1: int = 6, k2: int = 6, weight: float = 0.3) -> Doubles:
     """Re-rank by k-reciprocal neighbours (Zhong et al., CVPR 2017, sections 3.2 to 3.4).
 
-    As is usual for gait, distances are not squared and `k1` is 6. The paper squares them and takes 20 for Market-1501.
-
-    Args:
-        distances: between all walks (n, n), first the probes, then the gallery.
-        probes: the number of probes.
-        k1: the number of neighbours of a walk.
-        k2: the number of neighbours whose encodings are averaged.
-        weight: the weight of the original distance in the result.
-
-    Returns:
-        Distances from the probes to the gallery (probes, n - probes), 0 to 1.
+    `distances` (n, n) are between all walks, first the probes, of which there are `probes`, then the gallery. Those
+    from the probes to the gallery are returned, 0 to 1. `k1` is the number of neighbours of a walk, `k2` the number of
+    neighbours whose encodings are averaged, and `weight` that of the original distance in the result. As is usual for
+    gait, distances are not squared and `k1` is 6. The paper squares them and takes 20 for Market-1501.
     """
     scaled = distances / np.maximum(distances.max(axis=1, keepdims=True), 1e-12)
     order = np.argsort(scaled, axis=1, kind="stable")[:, : max(k1 + 1, k2)]
@@ -131,16 +119,9 @@ def _mutual(order: Ints) -> csr_array:
 def mean_with_interval(sums: Doubles, counts: Doubles, seed: int = 0, times: int = 1000) -> Figure:
     """Return the field's mean over the gallery's views, then over the probes' views, with its bootstrap interval.
 
-    People are drawn with all of their walks.
-
-    Args:
-        sums: sum of the values of each person's probes (people, probe views, gallery views).
-        counts: the number of these probes, of the same shape. A pair of views without probes is left out.
-        seed: of the random draws.
-        times: the number of samples.
-
-    Returns:
-        None for each number where no pair of views has a probe.
+    `sums` (people, probe views, gallery views) are those of the values of each person's probes, and `counts` the
+    numbers of these probes. A pair of views without probes is left out; without any, each number is None. In each of
+    the `times` samples of the bootstrap, people are drawn with all of their walks.
     """
     means = [
         means_of(cells(np.tensordot(weights, sums, 1), np.tensordot(weights, counts, 1)))

@@ -23,18 +23,15 @@ def false_negative_identification_rate(
     mated_weights: Doubles | None = None,
     non_mated_weights: Doubles | None = None,
 ) -> float:
-    """Return the FNIR at the threshold that a FPIR allows.
+    """Return the FNIR at the threshold that a FPIR, from 0 to below 1, allows.
 
     A non-mated search is a false positive where anybody lies within the threshold. The threshold is the largest at
     which no more than the given share of these searches are false positives. A mated search fails where somebody else
     is nearer than the right person, or the right person is not within the threshold.
 
-    Args:
-        mated: distance to the right person in each mated search, infinite where somebody else is nearer (n,).
-        non_mated: distance to the nearest person in each non-mated search (m,).
-        false_positive_rate: the false-positive identification rate, 0 to below 1.
-        mated_weights: how often each mated search counts (n,). None: each once.
-        non_mated_weights: how often each non-mated search counts (m,). None: each once.
+    `mated` (n,) is the distance to the right person in each mated search, infinite where somebody else is nearer, and
+    `non_mated` (m,) that to the nearest person in each other search. The weights say how often each search counts;
+    None: once.
     """
     order = np.argsort(non_mated)
     weights = np.ones(len(non_mated)) if non_mated_weights is None else non_mated_weights[order]
@@ -48,12 +45,8 @@ def false_negative_identification_rate(
 def equal_error_rate(genuine: NDArray[Any], impostor: NDArray[Any]) -> float:
     """Return the error rate at the threshold that refuses as many genuine pairs as it accepts impostor pairs.
 
-    Args:
-        genuine: how many genuine pairs have each distance, or fall into each bin of distances, in rising order (n,).
-        impostor: the same of impostor pairs (n,).
-
-    Returns:
-        NaN where there are no genuine or no impostor pairs.
+    `genuine` and `impostor` (n,) are how many such pairs have each distance, or fall into each bin of distances, in
+    rising order. NaN is returned where there are none of one kind.
     """
     if not (genuine.any() and impostor.any()):
         return float("nan")
@@ -86,10 +79,8 @@ class DistanceCounts:
         return equal_error_rate(self.genuine, self.impostor)
 
     def shares(self, bins: int) -> tuple[Doubles, Doubles, Doubles]:
-        """Divide the distances that occur into `bins` bins.
-
-        Returns:
-            The middles of the bins, the shares of the genuine and the shares of the impostor pairs, each (bins,).
+        """Divide the distances that occur into `bins` bins: their middles, and the shares of genuine and of impostor
+        pairs in each.
         """
         used = np.flatnonzero(self.genuine + self.impostor)
         low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, len(self.genuine))

@@ -58,16 +58,9 @@ def random_searches(
 ) -> Claims:
     """Search for random walks in random galleries of one walk each; note what `scores` claim about the nearest.
 
-    With probability `prior` the gallery holds another recording of the walk's person.
-
-    Args:
-        scores: fitted to other people.
-        distances: between all walks (n, n).
-        people: whose walks they are (n,).
-        recordings: which of the person's recordings each walk is from (n,).
-        count: the number of searches for each of `GALLERY_SIZES`. Sizes that need more people are left out.
-        prior: the share of searches for somebody in the gallery.
-        seed: of the random draws.
+    `scores` were fitted to other people. `distances` (n, n) are between all walks, `people` (n,) is whose they are, and
+    `recordings` (n,) which of the person's recordings. There are `count` searches for each of `GALLERY_SIZES` that does
+    not need more people. With probability `prior` the gallery holds another recording of the walk's person.
     """
     rng = np.random.default_rng(seed)
     names, person = np.unique(people, return_inverse=True)

@@ -80,19 +80,11 @@ def score(
     metric: Metric = "euclidean",
     rerank: bool = False,
 ) -> list[Score]:
-    """Score each group of probes.
+    """Score each group of probes, given the embeddings of all walks, float32 (N, P, C), and the person and view of each
+    (N,).
 
     Distances are computed in blocks, so that memory does not grow with the product of probes and gallery. Only
-    `rerank` needs all of them at once.
-
-    Args:
-        features: embeddings, float32 (N, P, C).
-        people: the identity of each walk (N,).
-        views: the view of each walk (N,).
-        groups: indices of probes and gallery.
-        protocol: how they are compared and averaged.
-        metric: the distance of embeddings.
-        rerank: whether to re-rank by k-reciprocal neighbours.
+    `rerank`, by k-reciprocal neighbours, needs all of them at once.
 
     Raises:
         SettingsError: the protocol compares view by view and cannot be re-ranked.

@@ -26,14 +26,9 @@ _BLOCK = 256  # probes at once
 def write_submission(
     features: Floats, walks: Sequence[WalkFile], group: Group, path: Path, metric: Metric = "euclidean"
 ) -> None:
-    """Write the file. A probe's view is the name of its video, and the people of the gallery are whole numbers.
+    """Write the ``.csv`` file from the embeddings of all walks, float32 (N, P, C).
 
-    Args:
-        features: embeddings of the walks, float32 (N, P, C).
-        walks: all walks (N,).
-        group: probes and gallery.
-        path: of the ``.csv`` file.
-        metric: the distance of embeddings.
+    A probe's view is the name of its video, and the people of the gallery are whole numbers.
 
     Raises:
         DataSetError: the gallery has fewer than 20 walks, or people whose names are not numbers.

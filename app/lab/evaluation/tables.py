@@ -60,8 +60,7 @@ def tables_of(evaluation: Evaluation) -> list[Table]:
 def cross_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     """Return a table for each data set: a row for each model, a column for each group of probes, its first metric.
 
-    Args:
-        evaluations: of one model after the other, each on the same data sets.
+    The evaluations are of one model after the other, each on the same data sets.
     """
     models = list(dict.fromkeys(one.model for one in evaluations))
     by_model = [[one for one in evaluations if one.model == model] for model in models]

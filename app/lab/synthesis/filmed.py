@@ -174,16 +174,9 @@ def filmed_walk(
 ) -> SeenWalk:
     """Film at most `frames` frames of a walk and cut them out. Frames in which nobody is found are left out.
 
-    Args:
-        walk: who walks, and how.
-        camera: where it stands. Its lens is changed so that people are as tall as `shot` says.
-        shot: the place, the light, and what the camera does to pictures.
-        segmenter: cuts people out.
-        photos: folder of the pictures of places.
-        bystanders: stand behind some of the walks; None for none.
-        frames: how many frames.
-        rng: draws what differs from walk to walk.
-        pose: finds the keypoints, where they are wanted.
+    The camera's lens is changed so that people are as tall as `shot` says, which also has the place, the light, and
+    what the camera does to pictures. `photos` is a folder of pictures of places. `bystanders` stand behind some of the
+    walks, and `pose` finds the keypoints, where they are wanted.
     """
     indices, boxes, silhouettes, keypoints = [], [], [], []
     for frame, box, others, origin in _pictures(walk, camera, shot, photos, bystanders, frames, rng):

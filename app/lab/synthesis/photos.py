@@ -95,9 +95,8 @@ def read_image(path: Path) -> Image:
 def held_out_part(source: str, name: str) -> HeldOut | None:
     """Return the set of held-out pictures that a picture belongs to, or None if trainings may see it.
 
-    Args:
-        source: the folder it is from, ``coco`` or ``coco_val``.
-        name: its id, twelve digits. Of ``coco_val`` those are held out whose SHA-256 is a multiple of `VAL_SHARE`.
+    `source` is the folder it is from, ``coco`` or ``coco_val``, and `name` its id, twelve digits. Of ``coco_val`` those
+    are held out whose SHA-256 is a multiple of `VAL_SHARE`.
     """
     if source == "coco":
         return "forty" if name in HELD_OUT else None
@@ -107,9 +106,7 @@ def held_out_part(source: str, name: str) -> HeldOut | None:
 def read_photos(folder: Path, held_out: HeldOut | None) -> list[Photo]:
     """Return the labelled pictures of ``coco`` and, where it is there, ``coco_val`` in `folder`.
 
-    Args:
-        folder: laid out as this module describes.
-        held_out: the set for validation that is wanted; None: all pictures that trainings may see.
+    They are those of the set for validation `held_out`; None: all that trainings may see.
 
     Raises:
         SettingsError: there are none, or the labels are not understood.

@@ -207,16 +207,14 @@ def _stacked(boxes: Sequence[Floats]) -> Floats:
 
 
 def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor) -> dict[str, Tensor]:
-    """Return the loss of raw outputs.
+    """Return the ``loss`` of raw outputs, its terms ``score`` and ``box``, and ``overlap``, the mean IoU of boxes with
+    their people.
 
     Args:
         outputs: (B, A, 5) of `SmallDetector`.
         grid: (A, 3) of `app.detect.letterbox.cells`.
         truth: boxes of people, (B, M, 4) px. Rows without a person are zero.
         ignore: (B, K, 4) px likewise. Cells in these boxes that belong to nobody have no loss.
-
-    Returns:
-        ``loss``, its terms ``score`` and ``box``, and ``overlap``, the mean IoU of boxes with their people.
     """
     boxes, logits = boxes_of(outputs, grid), outputs[..., 4]
     centres = (grid[:, :2] + 0.5) * grid[:, 2:]
@@ -244,21 +242,15 @@ def boxes_of(outputs: Tensor, grid: Tensor) -> Tensor:
 
 
 def assign(boxes: Tensor, logits: Tensor, centres: Tensor, strides: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Assign cells to people (SimOTA).
+    """Assign cells to people (SimOTA): the number of each cell's person or -1, int64 (B, A), and the IoU of their
+    boxes, (B, A).
 
     A cell may belong to a person if its centre lies in the person's box or near the centre of the box. The number of a
     person's cells is the sum of the ten best IoUs, and at least one. The cells of the lowest cost are taken. The cost
     is that of the score plus three times the negative logarithm of the IoU.
 
-    Args:
-        boxes: (B, A, 4) px.
-        logits: (B, A).
-        centres: (A, 2) px.
-        strides: (A,) px.
-        truth: (B, M, 4) px. Rows without a person are zero.
-
-    Returns:
-        The number of the cell's person or -1, int64 (B, A), and the IoU of its box with that person, (B, A).
+    `boxes` (B, A, 4), `centres` (A, 2) and `strides` (A,) are in px, `logits` are (B, A), and `truth` (B, M, 4) px has
+    zeros in rows without a person.
     """
     real = (truth[..., 2] > truth[..., 0]) & (truth[..., 3] > truth[..., 1])
     middle = (truth[..., :2] + truth[..., 2:]) / 2
@@ -337,11 +329,8 @@ class Calibration(NamedTuple):
 def calibrate(matches: Matches) -> Calibration:
     """Fit scores to the share of correct detections (Platt 1999), so that half of those scored 0.5 are correct.
 
-    All of the strongest detections may be correct. As in the paper, targets that stay away from 0 and 1 keep the slope
-    finite.
-
-    Args:
-        matches: of a network's uncalibrated scores. Only detections that count are among them.
+    `matches` are of a network's uncalibrated scores. All of the strongest detections may be correct. As in the paper,
+    targets that stay away from 0 and 1 keep the slope finite.
 
     Raises:
         CheckpointError: correct detections do not have higher scores than others.
@@ -366,9 +355,7 @@ def calibrate(matches: Matches) -> Calibration:
 def sure_score(matches: Matches, calibration: Calibration) -> float:
     """Return the calibrated score from which `_SURE` of the detections are right: those may start tracks.
 
-    Args:
-        matches: of a network's uncalibrated scores.
-        calibration: of these scores.
+    `matches` are of a network's uncalibrated scores.
     """
     order = np.argsort(-matches.scores)
     precision = np.cumsum(matches.hits[order]) / np.arange(1, len(order) + 1)
@@ -401,10 +388,8 @@ def load(settings: DetectorTrainSettings) -> SmallDetector:
 def export_network(settings: DetectorTrainSettings, path: Path) -> float:
     """Write the trained network as ONNX for `app.detect.yolox_onnx`, with calibrated scores (`calibrate`).
 
-    The scores are fitted on the held-out photographs. Height and width are free and must be multiples of 32.
-
-    Returns:
-        The largest difference between ONNX Runtime and torch.
+    The scores are fitted on the held-out photographs. Height and width are free and must be multiples of 32. Returns
+    the largest difference between ONNX Runtime and torch.
 
     Raises:
         SettingsError: `settings.out` holds no trained network.

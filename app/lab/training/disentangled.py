@@ -140,15 +140,10 @@ def with_other_body(rows: Tensor, scaling: float, rng: np.random.Generator) -> T
 
 
 def exchange(network: Disentangled, rows: Tensor, codes: Codes) -> dict[str, tuple[Tensor, Tensor]]:
-    """Decode codes after an exchange of bodies, and of views.
+    """Decode `codes` after an exchange of bodies, and of views.
 
-    Args:
-        network: the autoencoder.
-        rows: (n, 2, 2, 30, t), as in a batch.
-        codes: of ``rows.flatten(0, 2)``.
-
-    Returns:
-        For ``body`` and ``view`` the decoded rows and the correct ones, (n, 2, 2, 30, t) each.
+    `rows` (n, 2, 2, 30, t) are as in a batch, and the codes those of ``rows.flatten(0, 2)``. Returns for ``body`` and
+    ``view`` the decoded rows and the correct ones, of the same shape.
     """
     motion, body, view = (code.reshape(*rows.shape[:3], *code.shape[1:]) for code in codes)
     results = {}
@@ -222,14 +217,10 @@ class DisentangledTask(Task):
 def errors(network: Disentangled, walks: Sequence[Tensor], scaling: float = SCALING) -> dict[str, float]:
     """Return how far joints are from their correct places, in per cent of the body's height.
 
-    ``reconstruction`` is the error of walks as they are. ``body`` and ``view`` are the errors after the body code of
-    another body, or the view code of another view, has been put in. ``body without exchange`` and ``view without
-    exchange`` are the errors against the same correct places if nothing is put in.
-
-    Args:
-        network: in evaluation mode.
-        walks: rows (views, 30, 64) of each walk. The first two views are used.
-        scaling: of the limbs, see `with_other_body`.
+    Of each walk, `walks` has rows (views, 30, 64), of which the first two views are used; `scaling` is as in
+    `with_other_body`. ``reconstruction`` is the error of walks as they are. ``body`` and ``view`` are the errors after
+    the body code of another body, or the view code of another view, has been put in. ``body without exchange`` and
+    ``view without exchange`` are the errors against the same correct places if nothing is put in.
     """
     rng = np.random.default_rng(0)
     rows = torch.stack([with_other_body(views[:2], scaling, rng) for views in walks])

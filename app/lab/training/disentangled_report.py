@@ -68,11 +68,9 @@ def judge(
 
     Args:
         checkpoint: ``network.pt`` of a training.
-        data: data set with keypoints.
         partition: OpenGait's JSON. Without one everybody is a test person.
         protocol: see `app.lab.evaluation.protocol`. Without one each person's first walk is the gallery, view by view,
             all other walks are probes, and identical views are left out.
-        progress: iterates over the walks and shows how many are done.
 
     Raises:
         CheckpointError: it is another network.

@@ -280,12 +280,8 @@ def is_first_process() -> bool:
 def load_trained(network: Network, out: Path, what: str) -> Network:
     """Load the weights that `fit` has left in the folder `out` into `network`, and return it in evaluation mode.
 
-    Weights that only training needs, such as a classifier that `network` does not have, are left out.
-
-    Args:
-        network: of the same architecture.
-        out: the folder of the training.
-        what: the network, for the message: "person detector".
+    Weights that only training needs, such as a classifier that `network` does not have, are left out. `what` is what
+    the message calls the network: "person detector".
 
     Raises:
         SettingsError: there are no weights, or they are those of another network.

@@ -37,10 +37,7 @@ def export(
     Args:
         network: takes the examples in their order. It is put into evaluation mode.
         examples: inputs by name.
-        outputs: names of what the network returns.
-        path: the ``.onnx`` file.
         dynamic: axes of inputs and outputs whose size is free: ``{"image": {0: "batch"}}``.
-        metadata: metadata properties of the file.
         storage: how the file stores the weights, which are float32 when the network runs. With ``int8``, kernels of
             convolutions are stored as int8 with a scale each, and all other weights as float16.
 
@@ -127,14 +124,10 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
 
 
 def mix(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
-    """Replace the weights of `network` by the mean of them and of those it started from (Wortsman et al. 2022).
+    """Replace the weights of a trained network by the mean of them and of those it started from (Wortsman et al. 2022).
 
-    The mean often holds on other data where the trained weights alone do not. Weights that `start` lacks stay.
-
-    Args:
-        network: a trained network.
-        start: the weights it started from, see `stored_weights`.
-        share: that of `start`, 0 to 1.
+    The mean, in which `start` (see `stored_weights`) has the given share, 0 to 1, often holds on other data where the
+    trained weights alone do not. Weights that `start` lacks stay.
     """
     own = network.state_dict()
     shared = {key: start[key] for key, value in own.items() if key in start and start[key].shape == value.shape}

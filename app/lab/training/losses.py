@@ -17,15 +17,11 @@ def batch_all_triplet(embeddings: Tensor, people: Tensor, margin: float = 0.2) -
     """The batch-all triplet loss (Hermans et al. 2017, "In Defense of the Triplet Loss", section 2), of each part.
 
     A triplet is an anchor, another walk of the same person and a walk of somebody else. The distance from the anchor to
-    the first should be smaller than to the second by `margin`. The mean is over the triplets that violate this.
+    the first should be smaller than to the second by `margin`, in units of the embedding. The mean is over the triplets
+    that violate this.
 
-    Args:
-        embeddings: (n, C, P).
-        people: int (n,), the person of each walk.
-        margin: in units of the embedding.
-
-    Returns:
-        The loss, and the share of triplets that violate the margin. Both are means over the parts, float32 scalars.
+    Takes embeddings (n, C, P) and the person of each walk, int (n,). Returns the loss, and the share of triplets that
+    violate the margin: means over the parts, float32 scalars.
 
     Raises:
         ValueError: no person has two walks, or all walks are of one person.
@@ -52,13 +48,9 @@ def batch_all_triplet(embeddings: Tensor, people: Tensor, margin: float = 0.2) -
 def contrastive(similarities: Tensor, people: Tensor, scale: float) -> Tensor:
     """The supervised contrastive loss (Khosla et al. 2020, "Supervised Contrastive Learning", equation 2).
 
-    Among the similarities of a walk to all others, those to walks of the same person should be the highest. Unlike the
-    triplet loss, it learns from every pair from the first step on, and equal embeddings of all walks do not satisfy it.
-
-    Args:
-        similarities: (..., n, n), of all pairs of walks, such as cosines.
-        people: int (n,), the person of each walk.
-        scale: the inverse of the temperature, by which the similarities are multiplied.
+    Among the similarities of a walk to all others, (..., n, n), such as cosines, those to walks of the same person, int
+    (n,), should be the highest. They are multiplied by `scale`, the inverse of the temperature. Unlike the triplet
+    loss, it learns from every pair from the first step on, and equal embeddings of all walks do not satisfy it.
 
     Raises:
         ValueError: no person has two walks.
@@ -72,13 +64,10 @@ def contrastive(similarities: Tensor, people: Tensor, scale: float) -> Tensor:
 
 
 def part_cross_entropy(logits: Tensor, people: Tensor, scale: float = 16.0, smoothing: float = 0.1) -> Tensor:
-    """Cross entropy of cosine logits, the mean over the parts, with label smoothing (Szegedy et al. 2016, section 7).
+    """Cross entropy of cosine logits (n, classes, P), the mean over the parts, for the class of each walk, int (n,).
 
-    Args:
-        logits: (n, classes, P), cosines.
-        people: int (n,), the class of each walk.
-        scale: the cosines are multiplied by it, because their softmax would be nearly uniform otherwise.
-        smoothing: share of the target probability that is spread over all classes.
+    The cosines are multiplied by `scale`, because their softmax would be nearly uniform otherwise. `smoothing` is the
+    share of the target probability that is spread over all classes (Szegedy et al. 2016, section 7).
     """
     of_parts = people[:, None].expand(-1, logits.shape[2])
     return F.cross_entropy(logits.float() * scale, of_parts, label_smoothing=smoothing)
@@ -87,11 +76,8 @@ def part_cross_entropy(logits: Tensor, people: Tensor, scale: float = 16.0, smoo
 def own_view(likeness: Sequence[Tensor]) -> Tensor:
     """The loss of learning without names: each walk should be most like the other view of itself.
 
-    Args:
-        likeness: matrices of cosines (n, n, P), see `app.gait.models.gaitssb.SelfSupervised.likeness`.
-
-    Returns:
-        The sum over the matrices of the cross entropy of their rows, scalar; scale and smoothing are GaitSSB's.
+    It is the sum over the matrices of cosines (n, n, P) of the cross entropy of their rows, a scalar; see
+    `app.gait.models.gaitssb.SelfSupervised.likeness`. Scale and smoothing are GaitSSB's.
     """
     itself = torch.arange(len(likeness[0]), device=likeness[0].device)
     return torch.stack([part_cross_entropy(each, itself) for each in likeness]).sum()

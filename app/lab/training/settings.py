@@ -60,13 +60,9 @@ Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def read_config(path: Path | None, kind: type[Settings], assignments: Sequence[str] = (), name: str = "") -> Settings:
-    """Build settings from a YAML file and ``key=value`` assignments; the last value of a key wins.
+    """Build settings from a YAML file and ``key=value`` assignments of YAML values; the last value of a key wins.
 
-    Args:
-        path: the file. None takes the one that the project has for the network `name`.
-        kind: the class of the settings.
-        assignments: as given to ``--set``. The values are YAML.
-        name: of the network.
+    Without a file, it is the one that the project has for the network `name`.
 
     Raises:
         SettingsError: the file is unreadable, or a key is unknown, missing or has an unusable value. The message names

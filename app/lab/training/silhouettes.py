@@ -16,18 +16,11 @@ _ROWS, _COLUMNS = 64, 44
 
 
 def worsened(walk: Bytes, strength: float, rng: np.random.Generator) -> Bytes:
-    """Spoil a walk as a poor segmenter would, and scale its silhouettes to 64 rows again.
+    """Spoil a walk, uint8 (T, 64, 44), as a poor segmenter would, and scale its silhouettes to 64 rows again.
 
     Outlines grow and shrink (partly for the whole walk, partly from frame to frame), details are lost, bodies have
-    holes, foreign blobs stick to them, feet, legs and heads are cut off, and boxes are too narrow.
-
-    Args:
-        walk: uint8 (T, 64, 44).
-        strength: 0 (nothing happens) to 1.
-        rng: for all random draws.
-
-    Returns:
-        uint8 (T, 64, 44). Frames that would be empty stay as they were.
+    holes, foreign blobs stick to them, feet, legs and heads are cut off, and boxes are too narrow. With `strength` 0 of
+    0..1 nothing happens. Frames that would be empty stay as they were.
     """
     blur = 0.3 + strength * rng.uniform(0.2, 2.0)
     bias = _field(rng, strength * 0.10) + np.float32(strength * rng.normal(0, 0.12))

@@ -78,13 +78,11 @@ def film(
     cache: Path = CACHE,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Let people walk, `first` being the number of the first, and keep their silhouettes, a file for each person.
+    """Let people walk, `first` being the number of the first, and keep their silhouettes; return a file for each
+    (`read_person`).
 
     The files do not depend on the number of `workers`. People whose file is there already do not walk again. Without
     `body` or without `gait` everybody has the same one. `motion` and `alike` are those of `Plan`.
-
-    Returns:
-        The files of all these people, see `read_person`.
 
     Raises:
         MissingExtraError: the extra `walkers` is not installed.
@@ -137,9 +135,8 @@ def embedded_people(paths: Sequence[Path], embed: Callable[[Bytes], Floats]) -> 
 def rank1(people: Labels, features: NDArray[np.floating]) -> dict[str, float]:
     """Return the cross-view rank-1 of each condition, 0..1.
 
-    Args:
-        people: the labels of the walks.
-        features: (N, D), compared by Euclidean distance, or (N, P, C), by the mean over their parts.
+    `features` (N, D) are compared by Euclidean distance, or (N, P, C) by the mean over their parts; `people` are the
+    labels of the walks.
 
     Raises:
         ValueError: a view lacks gallery or probe walks.

@@ -262,10 +262,8 @@ def camera_at(view: float, distance: float, height: float) -> Camera:
 def record(
     motion: Motion, cameras: Sequence[Camera], modalities: Sequence[Modality], rows: int
 ) -> list[dict[str, NDArray[Any]]]:
-    """Film `motion` with all `cameras` at once, so that every frame is skinned only once.
-
-    Returns:
-        The arrays of each camera by modality, see `subject_walks`.
+    """Film `motion` with all `cameras` at once, so that every frame is skinned only once; return what `subject_walks`
+    yields of each.
     """
     frames, figure, height = len(motion), motion.dressed.figure, 2 * rows
     silhouettes = np.zeros((len(cameras), frames, rows, rows), np.uint8)

@@ -115,10 +115,8 @@ def make_demo(
 ) -> list[Path]:
     """Write the demo's clips (those named in `only`, or all) into `folder`, 854 x 480 px at 25 frames a second.
 
-    Beside ``NAME.mp4`` lie ``NAME.truth.json`` and, as boxes in the MOT challenge's format, ``NAME.gt.txt``.
-
-    Returns:
-        The videos.
+    Beside ``NAME.mp4`` lie ``NAME.truth.json`` and, as boxes in the MOT challenge's format, ``NAME.gt.txt``. Returns
+    the videos.
 
     Raises:
         OutputError: a file cannot be written.

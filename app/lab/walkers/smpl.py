@@ -41,10 +41,6 @@ def parameters(
     s (X + x), s (Y + y): -1..1 in the picture, a square as high as the body.
 
     Args:
-        poses: the walk of T frames.
-        skeleton: the walker's bones.
-        traits: the walker's body.
-        camera: the camera that films the walk.
         windows: (T, 3): px for a unit of the image plane at focal length 1, and where in that plane the left and the
             top of the walker's picture lie.
         rows: height of that picture in px; it is twice as wide.

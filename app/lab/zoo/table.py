@@ -119,11 +119,7 @@ def make_table(
     table is rewritten after each family, with all the families that have been evaluated in `folder`.
 
     Args:
-        folder: of everything.
         names: of the families, see `app.lab.training.gait.config.families`.
-        subjects: number of training people.
-        test_subjects: number of test people.
-        cache: folder of the body model.
         wardrobe: clothes for the training people, see `app.lab.walkers.dataset`.
         workers: processes that record walkers.
         steps: of each training, instead of the number in its configuration.

@@ -88,9 +88,6 @@ def export_checkpoint(
     takes silhouettes of 64 rows, `app.gait.onnx` can read it.
 
     Args:
-        checkpoint: of OpenGait, see `app.gait.opengait.load_network`.
-        path: the ``.onnx`` file.
-        config: what the checkpoint does not say, as in `load_network`.
         storage: how the file keeps the weights; `int8` stores kernels of two-dimensional convolutions in eight bits.
 
     Raises:
@@ -108,10 +105,8 @@ def export_checkpoint(
 def export_trained(settings: GaitTrainSettings, path: Path) -> float:
     """Write the network that a training has left in `settings.out` as an ONNX file.
 
-    The metadata say the licence, how the network was trained, and its figures on the people held out.
-
-    Returns:
-        The largest difference from torch, as a share of the largest number of the embedding.
+    The metadata say the licence, how the network was trained, and its figures on the people held out. Returns the
+    largest difference from torch, as a share of the largest number of the embedding.
 
     Raises:
         SettingsError: nothing was trained in `settings.out`, or with other settings.

@@ -47,15 +47,11 @@ def embed_walks(
     progress: Callable[[int, int], None] | None = None,
     transforms: Sequence[Transform] = (),
 ) -> Floats:
-    """Embed walks, in their order: float32 (N, P, C).
+    """Embed walks of at least one frame each, in their order: float32 (N, P, C). The network is in evaluation mode.
 
-    Args:
-        network: in evaluation mode.
-        walks: with at least one frame each.
-        most: of a longer walk only so many frames from its middle are embedded. A network over joints has a limit of
-            its own.
-        progress: is called with the number of walks that are embedded, and of all walks.
-        transforms: change each walk first, always in the same way.
+    Of a longer walk only `most` frames from its middle are embedded; a network over joints has a limit of its own.
+    `transforms` change each walk first, always in the same way. `progress` is called with the number of walks that are
+    embedded, and of all walks.
     """
     limit = network.frames if isinstance(network, JointNetwork) else most
     device = next(network.parameters()).device
@@ -131,12 +127,7 @@ def first_walk(walks: Sequence[WalkFile], metrics: tuple[str, ...] = ("Rank-1",)
     """Return the protocol in which each person's first walk is the gallery, one view at a time.
 
     The first walk is the one called ``nm-01`` in the field's data sets. All others are probes, grouped by the first
-    part of their condition: NM, BG, CL.
-
-    Args:
-        walks: all walks.
-        metrics: to report.
-        same_view: whether probes are also compared with galleries of their own view.
+    part of their condition: NM, BG, CL. `same_view` is whether they are also compared with galleries of their own view.
 
     Raises:
         DataSetError: all walks have the same condition.
@@ -166,12 +157,8 @@ def nm_first(condition: str) -> tuple[bool, str]:
 def numbered(walks: Sequence[WalkFile], *, conditions: bool = True) -> list[WalkFile]:
     """Number the views of each walk 0, 1, 2 ... instead of calling them by their angles.
 
-    Virtual walkers are filmed from random angles. With numbers, the gallery of every view has every person.
-
-    Args:
-        walks: in any order.
-        conditions: whether each condition of a person is numbered by itself. Otherwise all walks of a person are
-            numbered, as different conditions from one view.
+    Virtual walkers are filmed from random angles. With numbers, the gallery of every view has every person. Without
+    `conditions`, all walks of a person are numbered together, as different conditions from one view.
     """
     counts: Counter[tuple[str, str]] = Counter()
     renamed = []

@@ -72,15 +72,12 @@ class NetworkPlan:
         )
 
     def build(self, people: int, classifier: bool) -> EmbeddingNetwork:
-        """Build the untrained network.
+        """Build the untrained network for so many people in the training set.
 
         The layers of the field's networks are initialised as in He et al. (ICCV 2015, section 2.2), which keeps the
         size of signals. With PyTorch's own initialisation, the plain networks without normalisation embed all walks in
-        nearly one point, where the triplet loss has no gradient.
-
-        Args:
-            people: number of people in the training set.
-            classifier: whether a loss needs a classifier of these people.
+        nearly one point, where the triplet loss has no gradient. `classifier` is whether a loss needs a classifier of
+        these people.
 
         Raises:
             SettingsError: a classifier is needed and the network has none, or it has fewer classes than people.
@@ -125,9 +122,7 @@ class Variant(NamedTuple):
 def read_network(model: dict[str, Any], place: str) -> NetworkPlan:
     """Read ``model_cfg``, which has OpenGait's keys or the names of the constructor's arguments.
 
-    Args:
-        model: the section.
-        place: the file and the name of the section, for messages.
+    `place` is the file and the name of the section, for messages.
 
     Raises:
         SettingsError: the network or a key is unknown, or a value is unusable.

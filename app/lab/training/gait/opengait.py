@@ -100,13 +100,10 @@ _TERMS: dict[str, dict[str, Rule]] = {
 
 
 def settings_from(content: Any, where: str, assignments: Sequence[str] = ()) -> GaitTrainSettings:
-    """Return the settings that OpenGait's YAML describes.
+    """Return the settings that OpenGait's YAML describes; `where` is the file, for messages.
 
-    Args:
-        content: of the YAML file.
-        where: the file, for messages.
-        assignments: ``section.key=value`` as given to ``--set``, the values being YAML. A key without a section belongs
-            to ``run_cfg``.
+    `assignments` are ``section.key=value`` as given to ``--set``, the values being YAML. A key without a section
+    belongs to ``run_cfg``.
 
     Raises:
         SettingsError: a key is unknown or missing, or has an unusable value. The message says which and where.

@@ -55,16 +55,10 @@ def leaves(content: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def read(content: Mapping[str, Any], place: str, rules: Rules, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a section by rules.
+    """Read a section by rules for all keys that are known, and return the arguments, whose `types` are given.
 
-    Args:
-        content: of the section.
-        place: the file and the name of the section, for messages.
-        rules: for all keys that are known.
-        types: of the arguments that the rules name.
-
-    Returns:
-        The arguments. What the sections inside say is more specific, and replaces what the section itself says.
+    `place` is the file and the name of the section, for messages. What the sections inside say is more specific, and
+    replaces what the section itself says.
 
     Raises:
         SettingsError: a key is unknown, or a value cannot be used.

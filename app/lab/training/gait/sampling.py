@@ -77,10 +77,7 @@ class GaitBatches:
     """Batches for the engine: `tensors` of (P * K, T, *frame), and ``people`` int64 (P * K,), counted from 0.
 
     Args:
-        walks: to draw from.
         sampling: how many of them, and how many frames.
-        transforms: how the walks are changed.
-        seed: of all draws.
         twice: whether each walk is in the batch twice, changed in two ways: (2 * P * K, ...).
         people: only these. None takes everybody.
         filmed: walks of the same people as a segmenter has cut them out; see `app.lab.synthesis.filmed`.

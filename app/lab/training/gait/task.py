@@ -260,17 +260,10 @@ def _of_people(walks: PackedWalks, people: Sequence[str]) -> tuple[list[WalkArra
 
 
 def train(settings: GaitTrainSettings, walks: PackedWalks | None = None) -> EmbeddingNetwork:
-    """Train a gait network, or continue a training: see `app.lab.training.engine.fit`.
+    """Train a gait network, or continue a training (`app.lab.training.engine.fit`), and return it in evaluation mode.
 
-    The folder ``out/checkpoints`` receives the network in OpenGait's format, if there is one for it, and
-    ``out/config.yaml`` the configuration.
-
-    Args:
-        settings: see `app.lab.training.gait.config.read_gait_config`.
-        walks: to learn from. None reads those of the data set.
-
-    Returns:
-        The network, in evaluation mode.
+    It learns from `walks`, or else from those of the data set. The folder ``out/checkpoints`` receives the network in
+    OpenGait's format, if there is one for it, and ``out/config.yaml`` the configuration.
 
     Raises:
         DataSetError: there are no walks, or none can be read.

@@ -348,12 +348,9 @@ PREPARATIONS = {
 
 
 def read_transforms(entries: Any, place: str, form: Form) -> tuple[Transform, ...]:
-    """Read the list ``transform``, which may hold further lists in ``Compose`` or ``TwoView``.
+    """Read the list ``transform``, which may hold further lists in ``Compose`` or ``TwoView``, for walks of a form.
 
-    Args:
-        entries: the list.
-        place: the file and the name of the list, for messages.
-        form: of the walks that are to be changed.
+    `place` is the file and the name of the list, for messages.
 
     Raises:
         SettingsError: a name or key is unknown, a value is unusable, or a transform cannot change walks of this form.

@@ -90,10 +90,8 @@ def form_for(network: type[EmbeddingNetwork]) -> Form:
 class PackedWalks:
     """Walks in one file, whose memory several processes share: ``walks[i]`` is an array of (T, *frame).
 
-    Args:
-        folder: as `pack` has written it.
-        form: the form that is wanted; heatmaps can be taken out of heatmaps with silhouettes. None takes the form as it
-            was packed.
+    `folder` is as `pack` has written it. Heatmaps can be taken out of heatmaps with silhouettes by `form`; None takes
+    the form as it was packed.
 
     Raises:
         SettingsError: `folder` holds another form.
@@ -157,9 +155,6 @@ class PackedWalks:
 
         Args:
             data: the data set, or one data set for each modality of the same walks.
-            people: only these.
-            form: the form in which the walks are packed.
-            folder: where the copy goes.
             progress: is called with the number of walks that are packed, and of all walks.
             estimate: adds the errors of a pose estimator to the keypoints. None leaves them exact.
 

@@ -75,8 +75,7 @@ class Strides:
 def fit_recordings(recordings: Path, steps: Path) -> tuple[Population, dict[str, tuple[float, ...]]]:
     """Fit the model to the recordings in a folder, without those of `HELD_OUT`, and to a table of steps.
 
-    Returns:
-        The model, and by curve how far it says that people, walks and strides are from their mean (RMS degrees).
+    Returns it, and by curve how far it says that people, walks and strides are from their mean (RMS degrees).
 
     Raises:
         MotionFileError: a file is missing or cannot be read.

@@ -51,12 +51,7 @@ def walk(
     """Walk along `path`, from its beginning.
 
     Args:
-        skeleton: the body's bones.
-        traits: the gait.
-        path: where to walk.
-        speed: m/s of every frame, or one value, or None for the person's own, both
-            with `seconds`.
-        fps: frames per second.
+        speed: m/s of every frame, or one value, or None for the person's own, both with `seconds`.
         seconds: the duration, where `speed` is one value.
         carrying: what is carried.
         phase: gait phase of the first frame, unless it shows somebody standing.
