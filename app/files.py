@@ -258,11 +258,7 @@ class _TriedError(Exception):
 
 
 def need_space(folder: Path, size: int) -> None:
-    """Make sure that `size` bytes fit on the disk of `folder`.
-
-    Raises:
-        OutputError: they do not.
-    """
+    """Make sure that `size` bytes fit on the disk of `folder`; `OutputError` where they do not."""
     if size > shutil.disk_usage(folder).free:
         raise OutputError(f"{folder} lacks the space for {size / 1e6:.0f} MB. Make room there.")
 

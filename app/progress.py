@@ -51,11 +51,7 @@ class Stoppable:
 
     @contextmanager
     def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Show a stage of `total` frames; see `Progress`.
-
-        Raises:
-            KeyboardInterrupt: it is stopped.
-        """
+        """Show a stage of `total` frames; see `Progress`; `KeyboardInterrupt` where it is stopped."""
         with self._progress.stage(title, total) as advance:
 
             def report(done: int) -> None:

@@ -46,11 +46,7 @@ def fetch(
 
 
 def _accept(wanted: Sequence[Published], yes: bool) -> None:
-    """Show the licences, and ask whether they are accepted.
-
-    Raises:
-        SettingsError: they are not.
-    """
+    """Show the licences, and ask whether they are accepted; `SettingsError` where they are not."""
     for licence in dict.fromkeys(model.licence for model in wanted):
         covered = [model for model in wanted if model.licence == licence]
         listed = ", ".join(" ".join((model.name, size_text(model.addresses[0].bytes))).strip() for model in covered)

@@ -38,11 +38,7 @@ def shown(place: Place) -> str:
 
 
 def exists(place: Place) -> bool:
-    """Whether there is a gallery at `place`.
-
-    Raises:
-        GalleryError: its server cannot be reached.
-    """
+    """Whether there is a gallery at `place`; `GalleryError` where its server cannot be reached."""
     if not is_address(place):
         return Path(place).exists()
     from app.gallery.postgres import PostgresDatabase

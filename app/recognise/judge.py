@@ -295,11 +295,7 @@ class Learnt:
 
     @classmethod
     def of(cls, gallery: GalleryStore, card: ModelCard, settings: MatchSettings) -> Learnt:
-        """Learn from a gallery as it is now.
-
-        Raises:
-            GalleryError: the gallery is empty or of another gait model.
-        """
+        """Learn from a gallery as it is now; `GalleryError` where the gallery is empty or of another gait model."""
         check_comparable(gallery, card)
         return cls.of_model(gallery, card.model_id, settings, find_scores(card, settings.metric, gallery.path))
 

@@ -171,11 +171,7 @@ class ScoreModel:
 
     @classmethod
     def from_json(cls, text: str) -> ScoreModel:
-        """Read the content of a scores file.
-
-        Raises:
-            ValueError: the text is something else.
-        """
+        """Read the content of a scores file; `ValueError` where the text is something else."""
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls).validate_json(text)
@@ -187,11 +183,7 @@ class ScoreModel:
 
 
 def read_scores(path: Path) -> ScoreModel:
-    """Read a scores file.
-
-    Raises:
-        GalleryError: the file is missing or holds something else.
-    """
+    """Read a scores file; `GalleryError` where the file is missing or holds something else."""
     try:
         return ScoreModel.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors

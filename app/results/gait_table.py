@@ -23,11 +23,7 @@ def write_gait_table(walks: Mapping[int, Sequence[Measure]], path: Path) -> None
 
 
 def read_gait_table(path: Path) -> dict[int, list[Measure]]:
-    """Return the figures of walks from a CSV file; none where there is no file.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """Return the figures of walks from a CSV file; none where there is no file; `ValueError` where it is damaged."""
     found: dict[int, list[Measure]] = {}
     if not path.is_file():
         return found

@@ -43,11 +43,7 @@ def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: 
 
 
 def name_walks(videos: Sequence[AnalysedVideo], gallery: GalleryStore, run: Run) -> list[NamedVideo]:
-    """Let the judge name the walks of videos.
-
-    Raises:
-        GalleryError: nobody in the gallery can be compared.
-    """
+    """Let the judge name the walks of videos; `GalleryError` where nobody in the gallery can be compared."""
     stages = run.stages
     judge = Judge.of(
         gallery, stages.gait.card, run.settings.match, videos, halves=lambda: half_distances(videos, stages)
@@ -57,11 +53,7 @@ def name_walks(videos: Sequence[AnalysedVideo], gallery: GalleryStore, run: Run)
 
 
 def survey(videos: Sequence[Path], run: Run) -> Result:
-    """Find everybody who walks in `videos`, and name nobody.
-
-    Raises:
-        VideoError: none of the videos can be used.
-    """
+    """Find everybody who walks in `videos`, and name nobody; `VideoError` where none of the videos can be used."""
     analysed, failures = walks_of_probes(videos, distinct_names(videos), run)
     unnamed = [
         NamedVideo(video, {walk.track.track_id: Decision(None) for walk in video.usable()}) for video in analysed

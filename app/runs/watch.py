@@ -103,11 +103,7 @@ class WebhookConfig:
     keep_hours: Annotated[float, Field(gt=0)] = 24.0
 
     def secret(self) -> str:
-        """Return the secret.
-
-        Raises:
-            SettingsError: its variable is not set.
-        """
+        """Return the secret; `SettingsError` where its variable is not set."""
         if not (secret := os.environ.get(self.secret_variable)):
             raise SettingsError(f"The webhook needs a secret: set the variable {self.secret_variable}.")
         return secret
@@ -147,11 +143,7 @@ class WatchConfig:
 
     @classmethod
     def read(cls, path: Path) -> WatchConfig:
-        """Read a configuration from a YAML file.
-
-        Raises:
-            SettingsError: it cannot be read, or says something unknown.
-        """
+        """Read a configuration from a YAML file; `SettingsError` where it cannot be read, or says something unknown."""
         config = validated(cls, read_yaml(path, SettingsError), str(path), SettingsError)
         named = {name for way in config.ways for name in way.between}
         if missing := sorted(named - set(config.cameras)):

@@ -338,11 +338,7 @@ class _Feed:
 
 
 def _opened(name: str) -> _Feed:
-    """Open a camera or an address.
-
-    Raises:
-        VideoError: it is not there, or it gives no picture.
-    """
+    """Open a camera or an address; `VideoError` where it is not there, or it gives no picture."""
     recorded, rate, pictures = _camera(int(name)) if name.isdigit() else _address(name)
     try:
         first = next(pictures, None)

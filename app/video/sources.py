@@ -185,11 +185,7 @@ def check_headers(probes: Sequence[Path], gallery: Path | None = None) -> None:
 
 
 def refuse_videos(reasons: Sequence[str]) -> None:
-    """Say why videos cannot be used; do nothing where there are no reasons.
-
-    Raises:
-        VideoError: there is a reason.
-    """
+    """Raise `VideoError`, which says why videos cannot be used; do nothing where there are no reasons."""
     if len(reasons) > 1:
         raise VideoError("\n- ".join([f"{len(reasons)} videos cannot be used.", *reasons]))
     if reasons:

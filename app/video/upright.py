@@ -77,11 +77,7 @@ class Upright:
         return self._shape(picture)[1:] == (self.width, self.height)
 
     def image(self, picture: VideoFrame) -> Image:
-        """Return a picture as uint8 (height, width, 3) BGR.
-
-        Raises:
-            OSError: FFmpeg cannot convert it.
-        """
+        """Return a picture as uint8 (height, width, 3) BGR; `OSError` where FFmpeg cannot convert it."""
         orientation, width, height = self._shape(picture)
         scale = min(self.width / width, self.height / height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))

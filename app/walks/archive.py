@@ -164,11 +164,7 @@ def read_walks(path: Path) -> Iterator[Walk]:
 
 
 def read_walk(path: Path, track_id: int) -> Walk:
-    """Return one walk of an archive.
-
-    Raises:
-        KeyError: the archive has no such track.
-    """
+    """Return one walk of an archive; `KeyError` where the archive has no such track."""
     with zipfile.ZipFile(path) as archive:
         return _read_walk(archive, track_id)
 

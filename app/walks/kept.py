@@ -79,11 +79,7 @@ class KeptBodies(Kept, BodyEstimator):
         self.card = estimator.card
 
     def fit(self, walks: Sequence[GaitSequence]) -> list[BodyMotion]:
-        """Return the body of each walk.
-
-        Raises:
-            OutputError: a body cannot be written into the cache.
-        """
+        """Return the body of each walk; `OutputError` where a body cannot be written into the cache."""
         return [self._fitted(walk) for walk in walks]
 
     def _fitted(self, walk: GaitSequence) -> BodyMotion:

@@ -49,11 +49,7 @@ class Bin:
         return key
 
     def get(self, key: str) -> DeletedWalk | Merge:
-        """Return what an entry holds.
-
-        Raises:
-            NotThereError: there is no such entry, or no longer.
-        """
+        """Return what an entry holds; `NotThereError` where there is no such entry, or no longer."""
         self._tidy()
         if key not in self._entries:
             raise NotThereError("This is not in the bin any more, so it cannot be undone.")

@@ -139,11 +139,7 @@ class Live:
         await self._keep(self.known.model_copy(update={"cameras": [*self.known.cameras, camera]}))
 
     async def remove(self, name: str) -> None:
-        """Remove a camera.
-
-        Raises:
-            NotThereError: there is none of that name.
-        """
+        """Remove a camera; `NotThereError` where there is none of that name."""
         left = [camera for camera in self.known.cameras if camera.name != name]
         if len(left) == len(self.known.cameras):
             raise NotThereError("There is no such camera.")
@@ -194,11 +190,7 @@ class Live:
         return jpeg
 
     def seen(self, name: str) -> Seen:
-        """Return what a camera shows.
-
-        Raises:
-            NotThereError: there is none of that name.
-        """
+        """Return what a camera shows; `NotThereError` where there is none of that name."""
         if all(camera.name != name for camera in self.known.cameras):
             raise NotThereError("There is no such camera.")
         return self._seen.setdefault(name, Seen())

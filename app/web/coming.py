@@ -55,11 +55,7 @@ class ComingUploads:
         return [read_model(Coming, path) for path in sorted(self._folder.glob("[!.]*/upload.json"))]
 
     def get(self, upload_id: str) -> Coming:
-        """Return an upload.
-
-        Raises:
-            NotThereError: there is none of that id, or no longer.
-        """
+        """Return an upload; `NotThereError` where there is none of that id, or no longer."""
         found = {path.name: path for path in self._folder.glob("[!.]*")}.get(upload_id)
         if found is None or not (found / "upload.json").is_file():
             raise NotThereError("This upload is not there any more. Begin it again.")
@@ -120,11 +116,7 @@ class ComingUploads:
         self._save(coming.model_copy(update={"name": name}))
 
     def remove(self, upload_id: str) -> None:
-        """Remove what has arrived of an upload.
-
-        Raises:
-            ConflictError: bytes of it are arriving.
-        """
+        """Remove what has arrived of an upload; `ConflictError` where bytes of it are arriving."""
         self.get(upload_id)
         if upload_id in self._busy:
             raise ConflictError("This upload is arriving. Stop it where it comes from.")

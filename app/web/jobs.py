@@ -89,11 +89,7 @@ class JobStore:
         return sorted(self._jobs.values(), key=lambda job: -job.created)
 
     def get(self, job_id: str) -> Job:
-        """Return a job.
-
-        Raises:
-            NotThereError: there is none of that id.
-        """
+        """Return a job; `NotThereError` where there is none of that id."""
         if job_id not in self._jobs:
             raise NotThereError("This run is not there any more.")
         return self._jobs[job_id]

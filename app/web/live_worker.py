@@ -159,11 +159,7 @@ def watch(task: LiveTask, messages: _Messages, stop: threading.Event) -> None:
 
 
 def test(address: str) -> bytes:
-    """Return one picture of a camera as a JPEG.
-
-    Raises:
-        VideoError: it cannot be opened, or shows nothing.
-    """
+    """Return one picture of a camera as a JPEG; `VideoError` where it cannot be opened, or shows nothing."""
     import cv2
 
     from app.errors import VideoError

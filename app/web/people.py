@@ -112,11 +112,7 @@ class People:
 
     @contextmanager
     def strangers(self) -> Iterator[tuple[GalleryService, Strangers]]:
-        """Open the gallery and its strangers.
-
-        Raises:
-            NotThereError: it has none.
-        """
+        """Open the gallery and its strangers; `NotThereError` where it has none."""
         with self.service() as gallery:
             if gallery.strangers is None:
                 raise NotThereError("This gallery has no strangers: `python -m app watch` gives numbers to them.")
@@ -247,11 +243,7 @@ class People:
                 temporary.write_text("\n".join(known), encoding="utf-8")
 
     def get(self, gallery: GalleryStore | GalleryService, person_id: int) -> Person:
-        """Return a person.
-
-        Raises:
-            NotThereError: there is none of that id.
-        """
+        """Return a person; `NotThereError` where there is none of that id."""
         for person in gallery.people():
             if person.person_id == person_id:
                 return person

@@ -68,11 +68,7 @@ class JobQueue:
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """Let no job begin during the block.
-
-        Raises:
-            ConflictError: a job is running.
-        """
+        """Let no job begin during the block; `ConflictError` where a job is running."""
         if self._running is not None:
             raise ConflictError("A run is going on. Wait until it ends, or cancel it first.")
         async with self._working:

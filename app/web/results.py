@@ -102,11 +102,7 @@ def _refuse(number: str) -> float:
 
 
 class RunResult:
-    """The result folder of a job that is done.
-
-    Raises:
-        NotThereError: there is no such folder.
-    """
+    """The result folder of a job that is done; `NotThereError` where there is no such folder."""
 
     def __init__(self, job: Job, folder: Path) -> None:
         self.job, self.folder = job, folder

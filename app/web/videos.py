@@ -67,11 +67,7 @@ class VideoLibrary:
         return await asyncio.to_thread(self._all)
 
     def get(self, video_id: str) -> Video:
-        """Return a video that was listed.
-
-        Raises:
-            NotThereError: there is none.
-        """
+        """Return a video that was listed; `NotThereError` where there is none."""
         for folder in (self._uploads, self._inputs):
             path = folder / video_id / "video.json"
             if re.fullmatch(r"[0-9a-f]{32}", video_id) and path.is_file():

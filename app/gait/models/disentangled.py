@@ -188,10 +188,6 @@ class Disentangled(JointNetwork):
         return features
 
     def embed(self, rows: Tensor) -> Tensor:
-        """Embed walks: (n, 30, 64) -> (n, channels, 1), of unit length.
-
-        Raises:
-            ValueError: another shape.
-        """
+        """Embed walks: (n, 30, 64) -> (n, channels, 1), of unit length; `ValueError` for another shape."""
         require(self.family, rows, (ROWS, FRAMES))
         return F.normalize(self.features(rows, self.encode(rows)))[..., None]

@@ -110,11 +110,7 @@ class GaitTR(JointNetwork):
         return joint_features(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Embed walks: (n, t, 10, 17, 1) -> (n, C, 1).
-
-        Raises:
-            ValueError: another shape.
-        """
+        """Embed walks: (n, t, 10, 17, 1) -> (n, C, 1); `ValueError` for another shape."""
         require(self.family, x, (None, FEATURES, JOINTS, 1))
         n, t = x.shape[:2]
         flat = x[..., 0].permute(0, 3, 2, 1).flatten(1, 2)  # joint by joint

@@ -100,11 +100,7 @@ class PoseGait(JointNetwork):
         return pose_features(keypoints)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Embed walks: (n, 90, t) -> (n, C, 1).
-
-        Raises:
-            ValueError: another shape.
-        """
+        """Embed walks: (n, 90, t) -> (n, C, 1); `ValueError` for another shape."""
         require(self.family, x, (FEATURES, None))
         x = x[:, None]
         for stage in self.stages:

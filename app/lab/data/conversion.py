@@ -155,11 +155,7 @@ def claim(out: Path, about: dict[str, Any]) -> None:
 
 
 def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
-    """Summarise what became of all walks.
-
-    Raises:
-        DataSetError: none of them was kept.
-    """
+    """Summarise what became of all walks; `DataSetError` where none of them was kept."""
     kept = [outcome for outcome in outcomes if outcome.reason is None]
     dropped = {outcome.walk: outcome.reason for outcome in outcomes if outcome.reason is not None}
     if not kept:

@@ -469,11 +469,7 @@ def _from_pickle(content: bytes) -> Any:
 
 
 def _made(content: bytes, shape: Sequence[int], dtype: np.dtype[Any], order: Literal["C", "F"]) -> NDArray[Any]:
-    """Make an array of its bytes.
-
-    Raises:
-        ValueError: they are not as many as the array has.
-    """
+    """Make an array of its bytes; `ValueError` where they are not as many as the array has."""
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"{len(content)} bytes are no array {dtype} {shape}")
     return np.frombuffer(bytearray(content), dtype).reshape(shape, order=order)

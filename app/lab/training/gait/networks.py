@@ -56,11 +56,7 @@ class NetworkPlan:
 
     @property
     def form(self) -> Form:
-        """The form in which the network takes walks.
-
-        Raises:
-            SettingsError: data sets cannot be read in this form.
-        """
+        """The form in which the network takes walks; `SettingsError` where data sets cannot be read in this form."""
         form = form_for(self.network)
         size = tuple(self.arguments.get("input_size", (64, 44)))
         for known in SHAPES:

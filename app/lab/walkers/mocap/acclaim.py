@@ -63,11 +63,7 @@ class Recording:
 
 
 def read_skeleton(path: Path) -> AcclaimSkeleton:
-    """Read an ``.asf`` file.
-
-    Raises:
-        MotionFileError: the file is missing, or something is missing in it.
-    """
+    """Read an ``.asf`` file; `MotionFileError` where the file is missing, or something is missing in it."""
     unit, kinds, parents = 0.0, dict[str, dict[str, list[str]]](), dict[str, str]()
     section, bone = "", dict[str, list[str]]()
     degrees = True

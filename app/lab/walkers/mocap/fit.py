@@ -433,11 +433,7 @@ def _sex_and_age(row: Mapping[str, str]) -> tuple[float, float]:
 
 
 def read_steps(path: Path) -> list[dict[str, str]]:
-    """Read the table of steps (``h2a.csv``).
-
-    Raises:
-        MotionFileError: the file cannot be read, or lacks a column.
-    """
+    """Read the table of steps (``h2a.csv``); `MotionFileError` where the file cannot be read, or lacks a column."""
     return _table(path, ("Subject", "Gender", "Age", "Height", "LegLength", "SpeedComf", "Speed", "StepLength"))
 
 

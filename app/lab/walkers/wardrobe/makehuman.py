@@ -37,11 +37,7 @@ class Garment:
 
     @classmethod
     def read(cls, path: Path) -> Garment:
-        """Read ``path`` (.mhclo) and its .obj.
-
-        Raises:
-            GaitprintError: unreadable, or not made for hm08.
-        """
+        """Read ``path`` (.mhclo) and its .obj; `GaitprintError` where they are unreadable, or not made for hm08."""
         try:
             return cls._parse(path)
         except (OSError, ValueError, IndexError, KeyError) as error:
