@@ -88,6 +88,12 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
                     parent.rmdir()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 as `written_whole` does."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def _replace_folder(path: Path, new: Path) -> None:
     """Put a folder in the place of another one, so that one of them is there whole whatever happens."""
     former = new.with_name(new.name.replace(".partial", ".former"))

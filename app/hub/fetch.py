@@ -30,7 +30,7 @@ from urllib.error import HTTPError, URLError
 
 from app import __version__
 from app.errors import CheckpointError, OutputError, reason_of
-from app.files import explained, need_space, written_whole
+from app.files import explained, need_space, write_text, written_whole
 from app.hub.inventory import registry_of
 from app.weights.checkpoints import CheckpointFile, find_checkpoints, load_pickle_safely
 from app.weights.published import Address, Published
@@ -329,5 +329,4 @@ def _memory(checkpoints: Path) -> dict[str, Any]:
 def _remember(model: Published, fetched: Fetched, checkpoints: Path) -> None:
     digests = {key: value for key, value in asdict(fetched).items() if key != "known"}
     content = {**_memory(checkpoints), model.name: digests}
-    with written_whole(checkpoints / _MEMORY) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(checkpoints / _MEMORY, json.dumps(content, indent=1) + "\n")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import GalleryError, reason_of
-from app.files import written_whole
+from app.files import write_text
 from app.gallery.distances import Distances, Metric
 from app.recognise.covisible import covisible
 from app.types import Doubles, Ints, Match, ModelCard
@@ -178,8 +178,7 @@ class ScoreModel:
 
     def write(self, path: Path) -> None:
         """Write a scores file, whole or not at all; raise `OutputError` where that is not possible."""
-        with written_whole(path) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8")
+        write_text(path, self.to_json())
 
 
 def read_scores(path: Path) -> ScoreModel:

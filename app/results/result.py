@@ -13,7 +13,7 @@ import numpy as np
 
 import app
 from app.errors import MissingExtraError, VideoError
-from app.files import as_text, written_whole
+from app.files import as_text, write_text
 from app.gallery.distances import Distances
 from app.recognise.judge import Decision
 from app.results.outputs import paint, write_run
@@ -190,8 +190,7 @@ class Result:
         Raises:
             OutputError: it cannot be written.
         """
-        with written_whole(Path(out)) as temporary:
-            temporary.write_text(to_json(self.report()), encoding="utf-8")
+        write_text(Path(out), to_json(self.report()))
         return Path(out)
 
     def to_dataframe(self) -> pandas.DataFrame:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from app.errors import OutputError
-from app.files import explained, written_whole
+from app.files import explained, write_text
 from app.gallery.store import JSON
 
 logger = logging.getLogger(__name__)
@@ -148,8 +148,7 @@ class Journal:
         return os.fstat(self._stream.fileno()).st_size
 
     def _keep(self, place: _Place) -> None:
-        with written_whole(self._beside) as path:
-            path.write_text(json.dumps(place._asdict()))
+        write_text(self._beside, json.dumps(place._asdict()))
 
     def _kept(self) -> _Place | None:
         """Return the place that is kept; None where the file does not have the same event there."""

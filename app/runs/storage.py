@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.errors import GaitprintError, MissingExtraError, OutputError
-from app.files import explained, written_whole
+from app.files import explained, write_text
 
 _WITHOUT_FOLDERS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss")
 """Object stores."""
@@ -43,8 +43,7 @@ class _Folder:
     def write(self, name: str, text: str) -> None:
         with explained(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(self._folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(self._folder / name, text)
 
     def remove(self, name: str) -> None:
         with explained(self._folder):

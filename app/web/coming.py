@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from app.files import written_whole
+from app.files import write_text, written_whole
 from app.web.options import ConflictError, NotThereError, TooLargeError, WebOptions, read_model
 
 KEPT = 24 * 3600.0
@@ -132,5 +132,4 @@ class ComingUploads:
         return read_model(Coming, self._folder / upload_id / "upload.json")
 
     def _save(self, coming: Coming) -> None:
-        with written_whole(self._folder / coming.upload_id / "upload.json") as temporary:
-            temporary.write_text(coming.model_dump_json(), encoding="utf-8")
+        write_text(self._folder / coming.upload_id / "upload.json", coming.model_dump_json())

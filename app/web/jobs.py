@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.files import explained, written_whole
+from app.files import explained, write_text
 from app.settings import Blur, MatchSettings
 from app.web.options import ConflictError, NotThereError, read_model
 
@@ -110,8 +110,7 @@ class JobStore:
 
     def save(self, job: Job) -> None:
         """Write a job in its present state to the disk."""
-        with written_whole(self._path(job)) as temporary:
-            temporary.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+        write_text(self._path(job), job.model_dump_json(indent=1))
         self._jobs[job.job_id] = job
 
     def result(self, job: Job) -> Path:

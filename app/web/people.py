@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 
 from app.errors import GalleryError
-from app.files import explained, written_whole
+from app.files import explained, write_text
 from app.gallery.opening import exists, open_store, open_strangers, shown
 from app.gallery.redaction import Redaction
 from app.gallery.service import GalleryService
@@ -239,8 +239,7 @@ class People:
             return
         known = [first_use.isoformat(), str(last[0].event_id), last[0].time.isoformat()]
         if known != self._known_log():
-            with written_whole(self._mark) as temporary:
-                temporary.write_text("\n".join(known), encoding="utf-8")
+            write_text(self._mark, "\n".join(known))
 
     def get(self, gallery: GalleryStore | GalleryService, person_id: int) -> Person:
         """Return a person; `NotThereError` where there is none of that id."""

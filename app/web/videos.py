@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from app.files import written_whole
+from app.files import write_text, written_whole
 from app.video.formats import HEAD, container_of
 from app.video.sources import disk_key, plain_name, videos_in
 from app.web.coming import Coming, ComingUploads
@@ -212,8 +212,7 @@ class VideoLibrary:
         after = before.with_name(f"{self._free_stem(safe_stem(name))}{before.suffix}")
         before.rename(after)
         video = video.model_copy(update={"name": after.name})
-        with written_whole(after.with_name("video.json")) as temporary:
-            temporary.write_text(video.model_dump_json(), encoding="utf-8")
+        write_text(after.with_name("video.json"), video.model_dump_json())
         return video
 
     def uploads(self) -> list[Video]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import OutputError
-from app.files import explained, written_whole
+from app.files import explained, write_text
 from app.lab.walkers.body import BodyModel
 from app.lab.walkers.wardrobe import Wardrobe
 from app.workers import spread
@@ -42,8 +42,7 @@ def claim(manifest: Path, about: Mapping[str, Any], defaults: Mapping[str, Any] 
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1))
 
 
 def make_missing(

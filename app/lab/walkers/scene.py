@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from app.body.skeleton import JOINTS
-from app.files import written_whole
+from app.files import write_text, written_whole
 from app.lab.walkers.background import Backdrop, Background
 from app.lab.walkers.camera import Camera, shaken
 from app.lab.walkers.person import Motion, Session
@@ -288,8 +288,7 @@ def write_clip(
         content = {**truth_of(scene), "frames": frames}
         temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
     if boxes is not None:
-        with written_whole(boxes) as temporary:
-            temporary.write_text("".join(rows), encoding="utf-8")
+        write_text(boxes, "".join(rows))
     if masks is not None:
         with written_whole(masks) as temporary:
             np.savez_compressed(temporary, masks=np.stack(labels))

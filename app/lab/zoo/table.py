@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 
-from app.files import written_whole
+from app.files import write_text
 from app.gait.base import EmbeddingNetwork
 from app.gait.opengait.saving import architecture_for
 from app.lab.data.bodies import prepare_bodies
@@ -226,8 +226,7 @@ def _evaluate(settings: GaitTrainSettings, folder: Path, progress: Progress | No
         walks=settings.sampling.people * settings.sampling.walks,
         minutes=float(spent.read_text(encoding="utf-8")) / 60,
     )
-    with written_whole(settings.out / "result.json") as temporary:
-        temporary.write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
+    write_text(settings.out / "result.json", json.dumps(asdict(row), indent=1))
 
 
 def _after_pretraining(settings: GaitTrainSettings, walks: PackedWalks, spent: Path) -> GaitTrainSettings:
@@ -251,8 +250,7 @@ def _timed_training(settings: GaitTrainSettings, walks: PackedWalks, spent: Path
     try:
         return train(settings, walks)
     finally:
-        with written_whole(spent) as temporary:
-            temporary.write_text(f"{before + time.process_time() - start:.1f}", encoding="utf-8")
+        write_text(spent, f"{before + time.process_time() - start:.1f}")
 
 
 def parameters(network: EmbeddingNetwork) -> int:
@@ -283,13 +281,11 @@ def write_table(folder: Path) -> list[Row]:
     results = (folder / name / "result.json" for name in families())
     rows = [Row(**json.loads(result.read_text(encoding="utf-8"))) for result in results if result.is_file()]
     rows.sort(key=lambda row: -row.rank1["NM"])
-    with written_whole(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+    write_text(folder / "results.json", json.dumps([asdict(row) for row in rows], indent=1))
     head = ("family", "sees", *GROUPS, "mAP", "parameters", "ms a walk", "steps", "core minutes")
     lines = [" | ".join(head), " | ".join(["---"] * 2 + ["--:"] * (len(head) - 2))]
     lines += [" | ".join(cells(row)) for row in rows]
-    with written_whole(folder / "table.md") as temporary:
-        temporary.write_text("".join(f"| {line} |\n" for line in lines), encoding="utf-8")
+    write_text(folder / "table.md", "".join(f"| {line} |\n" for line in lines))
     return rows
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from app.errors import CheckpointError, SettingsError
-from app.files import written_whole
+from app.files import write_text
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.gaitssb import SelfSupervised
 from app.gait.models.gaitstrips import GaitStrips
@@ -284,8 +284,7 @@ def train(settings: GaitTrainSettings, walks: PackedWalks | None = None) -> Embe
         network.family, len(people), min(settings.held_out, len(walks.people)), len(walks),
     )  # fmt: skip
     if settings.text:
-        with written_whole(settings.out / "config.yaml") as temporary:
-            temporary.write_text(settings.text, encoding="utf-8")
+        write_text(settings.out / "config.yaml", settings.text)
     trained = fit(GaitTask(network, settings, evaluations), batches, settings)
     assert isinstance(trained, EmbeddingNetwork)
     if settings.checkpoint is not None and not settings.checkpoint.is_file():  # killed just before it was written
