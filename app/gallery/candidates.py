@@ -176,11 +176,10 @@ class Candidates:
         """Return the index of a model's walks in Milvus; None where they are searched without it."""
         row = db.execute("SELECT address, name FROM candidates").fetchone()
         axes = self._axes(db, model_id, metric) if row else None
-        shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
         if axes is None:
             return None
-        size = tables.shape(shape) if shape else (0, 0)
-        return MilvusIndex(self._milvus_at(row[0]), f"{row[1]}_{axes.axes_id}", size, axes.axes, metric)
+        shape = _shape(db, model_id) or (0, 0)
+        return MilvusIndex(self._milvus_at(row[0]), f"{row[1]}_{axes.axes_id}", shape, axes.axes, metric)
 
     def _follow_in_index(self, model_id: str, metric: Metric, *, wait: bool = False) -> None:
         """Bring the index in Milvus up to date with the gallery; with `wait`, until all of it is made.
@@ -204,14 +203,14 @@ class Candidates:
             index.settle(wait=wait)
 
     def _behind(self, db: Connection, followed: Followed) -> bool:
-        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0
+        newest = _newest(db, "embedding")
         return newest > followed.newest or self._removals(db) != followed.removals or self._ahead(db, followed)
 
     def _ahead(self, db: Connection, followed: Followed) -> bool:
         """Whether the index knows of what this gallery never had: an older copy of the gallery is in its place."""
-        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0
+        newest = _newest(db, "embedding")
         if newest < followed.newest:
-            newest = db.execute("SELECT max(embedding_id) FROM removed_embedding").fetchone()[0] or 0
+            newest = _newest(db, "removed_embedding")
         return newest < followed.newest or self._removals(db) < followed.removals
 
     def _removals(self, db: Connection) -> int:
@@ -221,12 +220,12 @@ class Candidates:
         """Let the index follow the gallery by up to `ROWS` walks, and return whether there may be more."""
         axes, followed = self._axes(db, model_id, metric), index.followed()
         assert axes is not None
-        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0] or 0
+        newest = _newest(db, "embedding")
         if followed is None or self._ahead(db, followed):
             _logger.info("The index of the walks of %s in Milvus is made.", model_id)
             index.begin()
             followed = Followed(0, self._removals(db))  # what is gone is not added
-        self._remove_since(db, index, followed)
+        self._remove_since(db, index, followed.removals)
         reached = max(followed.newest, newest)
         stored = next(self._codes(db, axes.axes_id, followed.newest, ROWS), None)
         if stored is not None:
@@ -241,8 +240,8 @@ class Candidates:
         index.note(Followed(reached, self._removals(db)))
         return reached < newest
 
-    def _remove_since(self, db: Connection, index: MilvusIndex, followed: Followed) -> None:
-        gone = db.execute("SELECT embedding_id FROM removed_embedding WHERE removal_id > ?", (followed.removals,))
+    def _remove_since(self, db: Connection, index: WalkIndex | CodeIndex | MilvusIndex, removals: int) -> None:
+        gone = db.execute("SELECT embedding_id FROM removed_embedding WHERE removal_id > ?", (removals,))
         index.remove(np.array([row[0] for row in gone], np.int64))
 
     def remove_gone(self) -> None:
@@ -257,7 +256,7 @@ class Candidates:
                     index = self._index(db, model_id, metric)
                     followed = index.followed() if index is not None else None
                     if index is not None and followed is not None and not self._ahead(db, followed):
-                        self._remove_since(db, index, followed)
+                        self._remove_since(db, index, followed.removals)
                         index.note(Followed(followed.newest, self._removals(db)))
                 db.execute("UPDATE candidates SET removals = ?", (self._removals(db),))
         except GaitprintError as error:
@@ -284,7 +283,7 @@ class Candidates:
 
         Where Milvus has the index, there is no copy.
         """
-        shape = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
+        shape = _shape(db, model_id)
         axes = self._axes(db, model_id, metric)
         # The copy is taken out while it changes, so that one whose update was interrupted is loaded again.
         known = self._searched.pop((model_id, metric), None)
@@ -293,14 +292,13 @@ class Candidates:
         if (index := self._index(db, model_id, metric)) is not None:
             return index
         if known is None or known.index.shape != shape or known.axes_id != (axes.axes_id if axes else None):
-            known = _Searched(WalkIndex(*tables.shape(shape)))
+            known = _Searched(WalkIndex(*shape))
             if axes is not None:
-                known = _Searched(CodeIndex(tables.shape(shape), axes.axes, metric), axes.axes_id)
-        newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0]
-        removals = db.execute("SELECT max(removal_id) FROM removed_embedding").fetchone()[0] or 0
+                known = _Searched(CodeIndex(shape, axes.axes, metric), axes.axes_id)
+        newest = _newest(db, "embedding")
+        removals = self._removals(db)
         if known.removals != removals:
-            gone = db.execute("SELECT embedding_id FROM removed_embedding WHERE removal_id > ?", (known.removals,))
-            known.index.remove(np.array([row[0] for row in gone], np.int64))
+            self._remove_since(db, known.index, known.removals)
             known.removals = removals
         # An id always stands for the same embedding, and ids only grow: larger ids are new.
         if axes is not None and isinstance(known.index, CodeIndex):
@@ -377,16 +375,13 @@ class Candidates:
     def _add_codes(self, model_id: str, metric: Metric) -> bool:
         """Store the codes of up to `ROWS` walks, and return whether there may be more to store."""
         with self._database.writing() as db:
-            shape = db.execute(
-                "SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)
-            ).fetchone()
-            newest = db.execute("SELECT max(embedding_id) FROM embedding").fetchone()[0]
+            shape, newest = _shape(db, model_id), _newest(db, "embedding")
             if shape is None:
                 return False
             axes = self._axes(db, model_id, metric)
             if axes is None:
                 _logger.info("Short codes of the walks of %s are made once, because there are many.", model_id)
-                some = islice(self._newer(db, model_id, tables.shape(shape), 0, newest), LARGE // ROWS)
+                some = islice(self._newer(db, model_id, shape, 0, newest), LARGE // ROWS)
                 made = Axes.of(np.concatenate([vectors for _, vectors in some]), metric)
                 if made.kept < KEPT:
                     _logger.info("They would tell too little: the axes keep %.2f of the variance.", made.kept)
@@ -402,11 +397,10 @@ class Candidates:
                     newest=0,
                 )
                 return True
-            ids, vectors = next(
-                self._newer(db, model_id, tables.shape(shape), axes.newest, newest), (np.zeros(0, np.int64), None)
-            )
-            if vectors is None:
+            new = next(self._newer(db, model_id, shape, axes.newest, newest), None)
+            if new is None:
                 return False
+            ids, vectors = new
             codes = axes.axes.codes(vectors, metric)
             rows = zip(ids.tolist(), repeat(axes.axes_id), map(bytes, codes), strict=False)
             db.executemany("INSERT INTO code (embedding_id, axes_id, code) VALUES (?, ?, ?)", rows)
@@ -431,3 +425,14 @@ class Candidates:
             [Neighbour(*owners[one], distance) for one, distance in zip(ids.tolist(), distances.tolist(), strict=True)]
             for ids, distances in found
         ]
+
+
+def _shape(db: Connection, model_id: str) -> tuple[int, int] | None:
+    """Return how many parts and channels the embeddings of a model have; None where there are none."""
+    row = db.execute("SELECT parts, channels FROM embedding WHERE model_id = ? LIMIT 1", (model_id,)).fetchone()
+    return tables.shape(row) if row else None
+
+
+def _newest(db: Connection, table: str) -> int:
+    """Return the largest embedding id in a table; 0 where there is none."""
+    return int(db.execute(f"SELECT max(embedding_id) FROM {table}").fetchone()[0] or 0)

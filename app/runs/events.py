@@ -93,7 +93,7 @@ def signature(secret: str, moment: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-class Webhook:
+class Webhook(Courier):
     """Posts each event to an address, one after the other, and tries again where that fails, for as long as `keep`.
 
     The header ``X-Gaitprint-Signature`` signs ``X-Gaitprint-Time`` and the body with the secret (`signature`). Events
@@ -110,17 +110,7 @@ class Webhook:
         pauses: Sequence[float] = _PAUSES,
     ) -> None:
         self._url, self._secret, self._keep, self._pauses = url, secret, keep, pauses
-        self._courier = Courier("webhook", waiting or InMemory(), self._delivered)
-
-    @property
-    def dropped(self) -> int:
-        return self._courier.dropped
-
-    def send(self, event: Event) -> None:
-        self._courier.send(event)
-
-    def close(self) -> None:
-        self._courier.close()
+        super().__init__("webhook", waiting or InMemory(), self._delivered)
 
     def _delivered(self, event: Event, closed: threading.Event) -> bool | None:
         body = json.dumps(event, default=str).encode()
@@ -163,7 +153,7 @@ class Broker:
     tls: bool = False
 
 
-class Mqtt:
+class Mqtt(Courier):
     """Publishes events that are not older than `keep` at an MQTT broker, and tells Home Assistant about the cameras.
 
     ``TOPIC/CAMERA/last`` keeps who was seen last, and ``TOPIC/status`` says ``online`` or ``offline``. The client
@@ -195,18 +185,11 @@ class Mqtt:
         client.on_publish = self._acknowledge
         client.connect_async(broker.host, broker.port)
         client.loop_start()
-        self._courier = Courier("broker", waiting or InMemory(), self._delivered)
-
-    @property
-    def dropped(self) -> int:
-        return self._courier.dropped
-
-    def send(self, event: Event) -> None:
-        self._courier.send(event)
+        super().__init__("broker", waiting or InMemory(), self._delivered)
 
     def close(self) -> None:
         self._introduced.wait(FAREWELL)
-        self._courier.close()
+        super().close()
         sent = self._client.publish(f"{self._broker.topic}/status", "offline", qos=1, retain=True)
         with suppress(RuntimeError, ValueError):  # not connected, or no room in the queue
             sent.wait_for_publish(FAREWELL)

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.files import written_whole
-from app.web.inspection import environment
+from app.web.inspection import asked, environment
 from app.web.live_worker import LiveTask
 from app.web.options import ConflictError, NotThereError, TooLargeError, WebError, WebOptions, read_model
 from app.web.videos import VideoLibrary
@@ -170,22 +170,9 @@ class Live:
         Raises:
             WebError: it cannot be opened, or shows nothing; the message says why.
         """
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.web.live_worker", "--test", self.address_of(camera)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
-        try:
-            jpeg, said = await asyncio.wait_for(process.communicate(), _TEST)
-        except BaseException as error:
-            if process.returncode is None:
-                process.kill()
-            if isinstance(error, asyncio.TimeoutError):
-                raise WebError(f"The camera has not answered for {_TEST:.0f} s.") from None
-            raise
-        if process.returncode or not jpeg:
+        late = f"The camera has not answered for {_TEST:.0f} s."
+        code, jpeg, said = await asked(_TEST, late, "app.web.live_worker", "--test", self.address_of(camera))
+        if code or not jpeg:
             raise WebError(said.decode(errors="replace").strip().rpartition("\n")[2] or "The camera shows no picture.")
         return jpeg
 

@@ -33,27 +33,38 @@ async def inspect(video: Path, thumbnail: Path) -> Header:
     Raises:
         WebError: it is not a video, cannot be decoded, or takes too long.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.web.inspection", str(video), str(thumbnail)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=environment(),
-    )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(), _PATIENCE)
-    except BaseException as error:
-        if process.returncode is None:
-            process.kill()
-        if isinstance(error, asyncio.TimeoutError):
-            raise WebError(f"{video.name} could not be read within {_PATIENCE:.0f} s.") from None
-        raise
-    if process.returncode:
+    late = f"{video.name} could not be read within {_PATIENCE:.0f} s."
+    code, out, _ = await asked(_PATIENCE, late, "app.web.inspection", str(video), str(thumbnail))
+    if code:
         raise WebError(f"{video.name} could not be read: the decoder crashed.")
     header = Header.model_validate_json(out)
     if header.error is not None:
         raise WebError(header.error.replace(str(video), video.name))
     return header
+
+
+async def asked(patience: float, late: str, *arguments: str) -> tuple[int, bytes, bytes]:
+    """Run a module of this program, and return its exit code, what it printed, and its errors.
+
+    Raises:
+        WebError: it has not ended after `patience` seconds, which `late` says.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(), patience)
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+        if isinstance(error, asyncio.TimeoutError):
+            raise WebError(late) from None
+        raise
+    return process.returncode or 0, out, errors
 
 
 def environment() -> dict[str, str]:

@@ -135,7 +135,7 @@ def _stated(config: Path, architecture: Architecture, error: type[GaitprintError
 def _of_joints(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the transforms of OpenGait's YAML, if it has any, say of the joints that a network sees."""
     for part in ("evaluator_cfg", "trainer_cfg"):
-        transforms = list(_flat((content.get(part) or {}).get("transform", [])))
+        transforms = list(each_transform((content.get(part) or {}).get("transform", [])))
         if transforms:
             lengths = (transform.get("sequence_length") for transform in transforms)
             frames = next((int(length) for length in lengths if length is not None), None)
@@ -146,12 +146,12 @@ def _of_joints(content: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _flat(transforms: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield transforms, also those in others such as ``Compose``."""
+def each_transform(transforms: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the transforms of OpenGait's YAML, also those in others such as ``Compose``."""
     for transform in transforms if isinstance(transforms, list) else [transforms]:
         if isinstance(transform, Mapping):
             yield transform
-            yield from _flat(transform.get("trf_cfg", []))
+            yield from each_transform(transform.get("trf_cfg", []))
 
 
 def _known(arguments: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:

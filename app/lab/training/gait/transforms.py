@@ -8,7 +8,7 @@ alike, unless the class says otherwise. Where the papers do not give a magnitude
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_type_hints
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
 from app.gait.models.smplgait import mirrored
+from app.gait.opengait.loading import each_transform
 from app.lab.training.gait.rules import Rule, one_of, read, sections, take
 from app.lab.training.gait.walks import Form, WalkArray
 from app.lab.training.silhouettes import worsened
@@ -383,25 +384,19 @@ def _cutting(columns: Any) -> Mapping[str, Any]:
 
 def two_views(transforms: object) -> bool:
     """Whether a ``transform`` list shows every walk twice, changed in two ways (``TwoView``)."""
-    return any(entry.get("type") == "TwoView" for entry in _entries(transforms))
+    return any(entry.get("type") == "TwoView" for entry in each_transform(transforms))
 
 
 def centres_missing(transforms: object) -> bool:
     """Whether a ``transform`` list puts missing joints into the middle of the pose (``NormalizeEmpty``)."""
-    return any(entry.get("type") == "NormalizeEmpty" for entry in _entries(transforms))
+    return any(entry.get("type") == "NormalizeEmpty" for entry in each_transform(transforms))
 
 
 def sequence_length(transforms: object) -> int | None:
     """Return how many frames ``RandomSelectSequence`` takes, if the list has it."""
-    lengths = [e.get("sequence_length") for e in _entries(transforms) if e.get("type") == "RandomSelectSequence"]
+    every = each_transform(transforms)
+    lengths = [one.get("sequence_length") for one in every if one.get("type") == "RandomSelectSequence"]
     return next((int(length) for length in lengths if length is not None), None)
-
-
-def _entries(transforms: object) -> Iterator[Mapping[str, Any]]:
-    for entry in transforms if isinstance(transforms, list) else [transforms]:
-        if isinstance(entry, Mapping):
-            yield entry
-            yield from _entries(entry.get("trf_cfg", []))
 
 
 def _band(rows: int, most: float, rng: np.random.Generator) -> slice:
