@@ -25,7 +25,6 @@ class Progress(Protocol):
 
     def stage(self, title: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         """Show a stage of `total` frames (None: unknown); the value entered is called with each number done."""
-        ...
 
 
 class Silent:

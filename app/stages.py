@@ -52,7 +52,6 @@ class Detector(VideoStage, Protocol):
 
         Frames come in the order of the video, but some may be missing.
         """
-        ...
 
 
 @runtime_checkable
@@ -64,7 +63,6 @@ class Tracker(Protocol):
 
         `passed` is the time since the frame before, in looks (`app.video.looks.Looks`).
         """
-        ...
 
 
 @runtime_checkable
@@ -79,7 +77,6 @@ class Segmenter(VideoStage, Protocol):
 
         Frames come in the order of the video, but some may be missing. The crops of all frames run as one batch.
         """
-        ...
 
 
 @runtime_checkable
@@ -93,7 +90,6 @@ class PoseEstimator(VideoStage, Protocol):
         halves as in boxes, and a score in 0..1. A joint may lie outside of its box. Frames come in the order of the
         video, but some may be missing.
         """
-        ...
 
 
 @runtime_checkable
@@ -105,7 +101,6 @@ class Parser(VideoStage, Protocol):
 
         Frames come in the order of the video, but some may be missing. The crops of all frames run as one batch.
         """
-        ...
 
 
 @runtime_checkable
@@ -116,7 +111,6 @@ class BodyEstimator(Protocol):
 
     def fit(self, walks: Sequence[GaitSequence]) -> list[BodyMotion]:
         """Return the body of each walk, in its frames. Each walk has keypoints, and at least one frame."""
-        ...
 
 
 @runtime_checkable
@@ -127,7 +121,6 @@ class GaitModel(Protocol):
 
     def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
         """Return one embedding per walk. A walk has at least one silhouette."""
-        ...
 
 
 @runtime_checkable

@@ -31,7 +31,6 @@ class Connection(Protocol):
 
     def insert(self, table: str, **values: Any) -> int:
         """Add a row to a table whose first column numbers its rows, and return the number."""
-        ...
 
 
 class Database(Protocol):
@@ -50,18 +49,15 @@ class Database(Protocol):
 
     def reading(self) -> AbstractContextManager[Connection]:
         """Read the database as it is at one moment."""
-        ...
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Change the database: all of the block is kept when it ends, and nothing of it if it raises.
 
         Only one program writes at a time. So numbers of rows rise in the order in which others see the rows.
         """
-        ...
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """Read the database as it is at one moment, for longer: others may write meanwhile."""
-        ...
 
     def purge(self) -> None:
         """Leave nothing of what was removed, after a transaction that put a row into the table ``purge``.
@@ -72,4 +68,3 @@ class Database(Protocol):
 
     def size(self) -> int:
         """Return how much the database takes on the disk, in bytes."""
-        ...

@@ -24,16 +24,10 @@ from app.weights.sessions import open_session
 class GaitFamily:
     """A family of gait networks.
 
-    Attributes:
-        name: as its authors call it.
-        network: its name here; None where it is not supported.
-        paper: where it was published.
-        figures: rank-1 in per cent by data set, as published.
-        parameters: of the published size, without the classifier.
-        inputs: what it takes.
-        published: names of the checkpoints that can be fetched and read.
-        licence: the licences of those checkpoints.
-        reason: why people are not recognised with it, a clause; empty where they are.
+    `name` is its authors' and `network` ours, None where it is not supported. `figures` are rank-1 in per cent by data
+    set, as published, and `parameters` those of the published size, without the classifier. `published` are the names
+    of the checkpoints that can be fetched and read, and `licence` their licences. `reason` says why people are not
+    recognised with it, as a clause; it is empty where they are.
     """
 
     name: str
@@ -51,21 +45,10 @@ class GaitFamily:
 class Model:
     """One model that is there.
 
-    Attributes:
-        stage: detector, segmenter, pose or gait.
-        reader: the implementation's name, as ``--set detector.name=`` takes it.
-        name: of the model.
-        origin: found, embedded or weight-free.
-        licence: of the weights.
-        file: the weights; None for a model without weights.
-        bytes: size of the file.
-        card: the page about it, beside the file.
-        published: the name it can be fetched by.
-        figures: published or measured accuracy.
-        note: what a user should know.
-        problem: why the file cannot be used; empty if it can.
-        used: whether a run uses it by default.
-        reason: why a run uses it, as a clause after "because".
+    `reader` is the implementation's name, as ``--set detector.name=`` takes it. `file` are the weights, None for a
+    model without any, and `card` is the page about it beside the file. `published` is the name it can be fetched by.
+    `problem` says why the file cannot be used. `used` is whether a run uses the model by default, and `reason` why, as
+    a clause after "because".
     """
 
     stage: str

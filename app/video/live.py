@@ -127,11 +127,9 @@ class Source(Protocol):
     @property
     def ended(self) -> bool:
         """Whether no more frames will come."""
-        ...
 
     def take(self) -> Frame | Outage | Pause | None:
         """Return what comes next, or None if nothing came for a while or nothing more will come."""
-        ...
 
 
 class LiveSource:
