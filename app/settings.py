@@ -60,13 +60,30 @@ class VideoSettings(Reading):
 
 
 @dataclass(frozen=True)
-class DetectorSettings:
-    """Finding people. `name` is ``auto`` or an implementation that ``python -m app models`` lists."""
+class ModelSettings:
+    """What every stage with a model has."""
 
     name: str = "auto"
     """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
     checkpoint: Path | None = None
     """The file or folder with the weights. None: the best one that is found."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings(ModelSettings):
+    """What a stage has whose network runs on a device."""
+
+    device: Device = "auto"
+    """Where the network runs. auto: on whatever is fastest of what is there."""
+    precision: Precision = "auto"
+    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
+    devices in half precision where they have it, else in float32."""
+
+
+@dataclass(frozen=True)
+class DetectorSettings(NetworkSettings):
+    """Finding people. `name` is ``auto`` or an implementation that ``python -m app models`` lists."""
+
     score: Share = 0.1
     """Detections with a lower score are dropped. ByteTrack uses weak detections too, so this should equal the tracker's
     `low_score`."""
@@ -83,8 +100,6 @@ class DetectorSettings:
     person_class: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Which of the detector's classes is the person, counted from 0. None: the one of that name, else the first, as in
     COCO and in networks of one class. A warning says where that is a guess."""
-    device: Device = "auto"
-    """Where the network runs. auto: on whatever is fastest of what is there."""
     precision: Precision = "auto"
     """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
     devices in half precision where they have it, else in float32. bfloat16 halves the time of torch networks on CPUs
@@ -121,20 +136,11 @@ class TrackSettings:
 
 
 @dataclass(frozen=True)
-class SegmenterSettings:
+class SegmenterSettings(NetworkSettings):
     """Cutting people out of crops."""
 
-    name: str = "auto"
-    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
-    checkpoint: Path | None = None
-    """The file or folder with the weights. None: the best one that is found."""
     threshold: Share | None = None
     """Probability from which a pixel counts as body; None is the model's own."""
-    device: Device = "auto"
-    """Where the network runs. auto: on whatever is fastest of what is there."""
-    precision: Precision = "auto"
-    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
-    devices in half precision where they have it, else in float32."""
     mirror: bool = False
     """Whether a network whose file asks for it sees each crop's mirror image as well, which is twice the work and gives
     slightly better outlines."""
@@ -143,38 +149,23 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
-class PoseSettings:
+class PoseSettings(NetworkSettings):
     """Finding keypoints. A run loads a pose network only if something needs keypoints."""
 
-    name: str = "auto"
-    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
-    checkpoint: Path | None = None
-    """The file or folder with the weights. None: the best one that is found."""
     when: Literal["auto", "always", "never"] = "auto"
     """auto: if the gait model needs keypoints or they are painted. always: also to write them with the features."""
     paint: bool = False
     """Whether the painted videos show skeletons."""
-    device: Device = "auto"
-    """Where the network runs. auto: on whatever is fastest of what is there."""
-    precision: Precision = "auto"
-    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
-    devices in half precision where they have it, else in float32."""
     threads: Threads = 0
     """Threads the pose network may use; 0 is one for each core."""
 
 
 @dataclass(frozen=True)
-class ParserSettings:
+class ParserSettings(NetworkSettings):
     """Finding body parts. A run loads a parser only if something needs maps of body parts."""
 
-    name: str = "auto"
-    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
-    checkpoint: Path | None = None
-    """The file with the weights. None: the best one that is found."""
     when: Literal["auto", "always"] = "auto"
     """auto: if the gait model needs body parts. always: also to write them with the features."""
-    device: Device = "auto"
-    """Where the network runs. auto: on whatever is fastest of what is there."""
     precision: Precision = "auto"
     """What the network computes in. auto: in float32 on CPUs, on other devices in half precision where they have it."""
     threads: Threads = 0
@@ -182,14 +173,12 @@ class ParserSettings:
 
 
 @dataclass(frozen=True)
-class BodySettings:
+class BodySettings(ModelSettings):
     """Fitting a body in space to a walk."""
 
     name: str = "auto"
     """Which implementation is used. lift: what a network makes of the keypoints. fit: that, made to agree better with
     them by optimisation, with feet that do not slip. auto: fit."""
-    checkpoint: Path | None = None
-    """The file with the weights. None: the best one that is found."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 60
     """Steps of the optimisation."""
     show: bool = False
@@ -198,22 +187,16 @@ class BodySettings:
 
 
 @dataclass(frozen=True)
-class GaitSettings:
+class GaitSettings(NetworkSettings):
     """Turning a walk into an embedding."""
 
     input: Literal["silhouettes", "calibrated"] = "silhouettes"
     """What the network sees. silhouettes: those cut out of the video. calibrated: those of a body that is fitted to the
     walk (see `body`), seen from the side, without clothes and without the segmenter's errors. It needs keypoints."""
 
-    name: str = "auto"
-    """Which implementation is used. auto chooses by the order in `checkpoints/README.md`."""
-    checkpoint: Path | None = None
-    """The file or folder with the weights. None: the best one that is found."""
     config: Path | None = None
     """OpenGait's YAML of the network's training, for what the checkpoint does not tell. None: the YAML of the same name
     beside it, if there is one."""
-    device: Device = "auto"
-    """Where the network runs. auto: on whatever is fastest of what is there."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What torch networks compute in. bfloat16 halves the time on CPUs that compute in it; it moved embeddings of
     GaitBase (random weights) by 0.4 % of their length."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -36,79 +36,70 @@ WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one for e
 CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model.")]
 
 
-@app.command()
-def detector(
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    export: ExportOption = None,
-    export_only: ExportOnlyOption = False,
-) -> None:
+class _Training(NamedTuple):
+    """The training of a network of the project: its settings, the name of their file, how it trains and is exported."""
+
+    settings: type[Any]
+    config: str
+    train: Callable[[Any], object]
+    export: Callable[[Any, Path], float]
+
+
+def _network(load: Callable[[], _Training]) -> None:
+    """Add the command that trains a network, with the name and the docstring of `load`, which imports its training."""
+
+    @app.command(load.__name__, help=load.__doc__)
+    def command(
+        config: ConfigOption = None,
+        set_: SetOption = None,
+        export: ExportOption = None,
+        export_only: ExportOnlyOption = False,
+    ) -> None:
+        from app.lab.training.settings import read_config
+
+        training = load()
+        settings = read_config(config, training.settings, set_ or (), training.config)
+        _train(load.__name__, settings, training.train, training.export, export, export_only)
+
+
+@_network
+def detector() -> _Training:
     """Train the person detector. Needs --set photos=FOLDER, labelled pictures."""
     from app.lab.training.detector import DetectorTrainSettings, export_network, train
-    from app.lab.training.settings import read_config
 
-    settings = read_config(config, DetectorTrainSettings, set_ or (), "detector")
-    _train("detector", settings, train, export_network, export, export_only)
+    return _Training(DetectorTrainSettings, "detector", train, export_network)
 
 
-@app.command()
-def segmenter(
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    export: ExportOption = None,
-    export_only: ExportOnlyOption = False,
-) -> None:
+@_network
+def segmenter() -> _Training:
     """Train the network that cuts a person out of a crop. Needs --set photos=FOLDER, labelled pictures."""
     from app.lab.training.segmenter import PersonTrainSettings, export_segmenter, train
-    from app.lab.training.settings import read_config
 
-    settings = read_config(config, PersonTrainSettings, set_ or (), "person")
-    _train("segmenter", settings, train, export_segmenter, export, export_only)
+    return _Training(PersonTrainSettings, "person", train, export_segmenter)
 
 
-@app.command()
-def pose(
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    export: ExportOption = None,
-    export_only: ExportOnlyOption = False,
-) -> None:
+@_network
+def pose() -> _Training:
     """Train the network that finds a person's 17 keypoints: the same training as the segmenter's."""
     from app.lab.training.segmenter import PersonTrainSettings, export_pose, train
-    from app.lab.training.settings import read_config
 
-    settings = read_config(config, PersonTrainSettings, set_ or (), "person")
-    _train("pose", settings, train, export_pose, export, export_only)
+    return _Training(PersonTrainSettings, "person", train, export_pose)
 
 
-@app.command()
-def body(
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    export: ExportOption = None,
-    export_only: ExportOnlyOption = False,
-) -> None:
+@_network
+def body() -> _Training:
     """Train the network that lifts keypoints into space. It needs no pictures."""
     from app.lab.training.body import BodyTrainSettings, export_network, train
-    from app.lab.training.settings import read_config
 
-    settings = read_config(config, BodyTrainSettings, set_ or (), "body")
-    _train("body", settings, train, export_network, export, export_only)
+    return _Training(BodyTrainSettings, "body", train, export_network)
 
 
-@app.command()
-def joints(
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    export: ExportOption = None,
-    export_only: ExportOnlyOption = False,
-) -> None:
+@_network
+def joints() -> _Training:
     """Train a gait network that sees how joints move. It needs no pictures."""
     from app.lab.training.joints import JointsTrainSettings, export_network, train
-    from app.lab.training.settings import read_config
 
-    settings = read_config(config, JointsTrainSettings, set_ or (), "joints")
-    _train("joints", settings, train, export_network, export, export_only)
+    return _Training(JointsTrainSettings, "joints", train, export_network)
 
 
 @app.command()

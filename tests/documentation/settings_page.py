@@ -45,10 +45,10 @@ A misspelt key is an error that names the nearest one. Every setting has its def
 
 
 def descriptions(owner: type) -> dict[str, str]:
-    """Return the docstring under each field of a class."""
+    """Return the docstring under each field of a class, or of the class that it inherits the field from."""
     body = ast.parse(inspect.getsource(owner)).body[0]
     assert isinstance(body, ast.ClassDef)
-    found = {}
+    found = descriptions(owner.__base__) if is_dataclass(owner.__base__) else {}
     for field, following in zip(body.body, [*body.body[1:], None], strict=True):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             said = following.value if isinstance(following, ast.Expr) else None

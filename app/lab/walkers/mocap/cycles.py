@@ -14,10 +14,6 @@ from app.types import Doubles, Ints
 
 POINTS = 101
 """Points of a curve: from one heel contact to the next of the same foot."""
-LEG_ANGLES = ("thigh", "knee", "foot", "shoulder", "elbow")
-"""Angles of both sides. Thigh and foot are against the room, the upper arm against the thorax."""
-TRUNK_ANGLES = ("pelvis_rotation", "pelvis_obliquity", "pelvis_tilt", "chest_rotation", "chest_sway", "chest_lean")
-"""Angles of pelvis and thorax in the room."""
 
 _SMOOTH = 8.0
 """Hz above which the motion of markers is noise."""
@@ -49,9 +45,10 @@ class Cycle:
     """One gait cycle of one foot.
 
     `side` is 0 left, 1 right; `start` and `end` the frames of its heel contacts; `curves` degrees at `POINTS` even
-    phases by angle: those of the own side and those of the trunk, whose sign is that of the room. `speed` m/s,
-    `cadence` steps/min, `stance` the phase of toe-off, `step_width` m between the ankles' lines, `leg` m from hip to
-    ankle along the bones, `toe_out` degrees, `sway` m (half of the pelvis' way from side to side).
+    phases by angle: those of the own side and those of the trunk, whose sign is that of the room. Thigh and foot are
+    against the room, the upper arm against the thorax. `speed` m/s, `cadence` steps/min, `stance` the phase of toe-off,
+    `step_width` m between the ankles' lines, `leg` m from hip to ankle along the bones, `toe_out` degrees, `sway` m
+    (half of the pelvis' way from side to side).
     """
 
     side: int
