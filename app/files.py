@@ -110,12 +110,10 @@ def _replace_folder(path: Path, new: Path) -> None:
 def need_replaceable(path: Path, replaces: str | None = None) -> None:
     """Make sure that writing to `path` destroys nothing that Gaitprint did not make.
 
-    Nothing at all may lie there, or a regular file, or a folder in which everything looks as if Gaitprint had made it.
-    A folder is judged by its content and needs no marker, so folders of earlier versions can be replaced too.
-
-    Args:
-        replaces: a regular expression for the relative path, with ``/``, of whatever such a folder holds. None stands
-            for no folder that holds anything.
+    Nothing at all may lie there, or a regular file, or a folder in which everything looks as if Gaitprint had made it:
+    `replaces` is a regular expression for the relative path, with ``/``, of whatever it holds, and None stands for no
+    folder that holds anything. A folder is judged by its content and needs no marker, so folders of earlier versions
+    can be replaced too.
 
     Raises:
         OutputError: something else lies there.

@@ -78,9 +78,8 @@ def mirrored(numbers: Floats) -> Floats:
 def view_of(azimuth: Floats | float, elevation: Floats | float) -> Floats:
     """Return the rotation (..., 3, 3) from the walking frame to a camera's axes right, down, away.
 
-    Args:
-        azimuth: (...) radians: 0 where the camera is in front of the walker, positive to the walker's left.
-        elevation: (...) radians: how far the camera is above the walker.
+    Both angles (...) are in radians: `azimuth` is 0 where the camera is in front of the walker and positive to the
+    walker's left, and `elevation` is how far the camera is above the walker.
     """
     ca, sa, ce, se = np.cos(azimuth), np.sin(azimuth), np.cos(elevation), np.sin(elevation)
     zero = np.zeros_like(ca)

@@ -83,12 +83,9 @@ class SmplBody:
     def upright(self, pose: Floats, shape: Floats) -> Floats:
         """Return the vertices from the pelvis in the walking frame, (T, V, 3) m, of somebody who is turned to face x.
 
+        `pose` (T, 72 or 24, 3) is axis times angle of the joints in radians; of a `shape` (T, 10) the mean is taken.
         Linear blend skinning, without the corrections of the skin by the pose. The turn of the pelvis is left out: it
         is relative to a camera of which nothing is known.
-
-        Args:
-            pose: (T, 72) or (T, 24, 3), axis times angle of the joints in radians.
-            shape: (10,), or (T, 10), whose mean is taken.
         """
         still = self.template + self.shapes @ np.atleast_2d(shape).mean(axis=0).astype(np.float32)
         joints = self.regressor @ still

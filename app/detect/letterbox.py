@@ -172,13 +172,11 @@ def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
 def people(
     outputs: Floats, frames: Letterboxed, *, person: int = PERSON, decoded: bool, score: float, nms_iou: float
 ) -> list[Detections]:
-    """Read the people from a network's outputs: for each frame boxes in px of it, clipped to it, by falling score.
+    """Read the people from a network's `outputs`, float32 (N, A, 5 + classes): box, objectness, class probabilities.
 
-    Args:
-        outputs: float32 (N, A, 5 + classes): box, objectness, class probabilities.
-        person: which of the classes is the person.
-        decoded: whether the boxes are in px already (see `decode`).
-        score: the smallest objectness times class probability.
+    Returns for each frame boxes in px of it, clipped to it, by falling score. `person` is which of the classes is the
+    person, `decoded` whether the boxes are in px already (see `decode`), and `score` the smallest objectness times
+    class probability.
     """
     grid = cells(frames.pixels.shape[1], frames.pixels.shape[2])
     detections = []

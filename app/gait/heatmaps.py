@@ -34,16 +34,11 @@ _Array: TypeAlias = NDArray[np.float64]
 
 
 def heatmaps(keypoints: NDArray[Any]) -> NDArray[np.uint8]:
-    """Draw the skeleton maps of a walk.
+    """Draw the skeleton maps of a walk, uint8 (T, 2, 64, 64): channel 0 shows the limbs, channel 1 the joints.
 
-    Args:
-        keypoints: (T, 17, 3), COCO-17: x px, y px, score 0 to 1 (a little more is cut off). A joint whose score is
-            not above 0 is missing.
-
-    Returns:
-        uint8 (T, 2, 64, 64); channel 0 shows the limbs, channel 1 the joints. Every pose is 42.5 px high, with its hips
-        in the middle. Without hips, the middle of the joints that are there is taken. A pose without height (fewer than
-        two joints) is left black.
+    Of the keypoints (T, 17, 3), COCO-17, x and y are in px, and scores are 0 to 1 (a little more is cut off). A joint
+    whose score is not above 0 is missing. Every pose is 42.5 px high, with its hips in the middle. Without hips, the
+    middle of the joints that are there is taken. A pose without height (fewer than two joints) is left black.
 
     Raises:
         ValueError: the shape is another, numbers are not finite, or a score is above 2.

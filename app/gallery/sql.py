@@ -183,10 +183,8 @@ class GalleryStore:
     def enrol(self, name: str, walks: Sequence[NewWalk], *, consent: str, retain_days: int | None = None) -> Person:
         """Add walks, at least one, to a person, who is made where there is none of that name.
 
-        Args:
-            consent: what the person agreed to, and how. It replaces what an earlier enrolment said.
-            retain_days: days from now after which `expire` forgets the person; None: no limit, or the earlier one
-                stays.
+        The note on consent replaces what an earlier enrolment said. `expire` forgets the person after `retain_days`;
+        None: no limit, or the earlier one stays.
 
         Raises:
             GalleryError: there is no walk or no consent, the name or the number of days cannot be used, or the
@@ -571,16 +569,15 @@ class GalleryStore:
                 yield Record(person, walks, self._denied_walks(db, person.person_id))
 
     def restore(self, records: Iterable[Record], *, merge: bool = False) -> tuple[int, int]:
-        """Add people from another gallery with their consents and times, all or none.
+        """Add people from another gallery, from its `records`, with their consents and times, all or none; they get new
+        ids.
+
+        Returns how many people were added or got walks, and how many walks were added.
 
         Args:
-            records: what `records` of that gallery yields. People and walks get new ids.
             merge: whether people whose names exist here already are the same people: then their new walks and denials
                 are added, but no denial of a walk that they have here, and the earlier expiry holds. Otherwise such a
                 name is an error.
-
-        Returns:
-            How many people were added or got walks, and how many walks were added.
         """
         changed: list[str] = []
         added = 0

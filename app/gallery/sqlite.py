@@ -50,12 +50,10 @@ class SqliteGallery(GalleryStore):
     """A `GalleryStore` in a file, or in memory for a gallery that lives for one run."""
 
     def __init__(self, path: Path | None, *, create: bool = True, patience: float = PATIENCE) -> None:
-        """Open the gallery at `path`; `create` makes one where there is none. Another program that writes is waited for
-        `patience` s.
+        """Open the gallery at `path`, or make one, with its folder, where there is none and `create` is set.
 
-        Args:
-            path: the file; its folder is made where it is missing. None: a new gallery in memory, which is gone when it
-                is closed.
+        None is a new gallery in memory, which is gone when it is closed. Another program that writes is waited for
+        `patience` s.
 
         Raises:
             GalleryError: the file does not exist and `create` is false, it is not a gallery, it is damaged, or a newer

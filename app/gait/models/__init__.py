@@ -1,4 +1,11 @@
-"""Gait networks, a file for each family; none of them knows OpenGait's names."""
+"""Gait networks, a file for each family; none of them knows OpenGait's names.
+
+Where a network does not say otherwise, its arguments mean: `widths`, `depths` and `strides` are those of the stages
+(see `app.gait.layers.ResidualBackbone`), or `widths` the channels of pairs of convolutions. The embedding has
+`channels` numbers for each of `parts` horizontal strips, or for each strip of a pyramid whose scales have so many as
+`bins` says. `classes` are the people of the training set, for the classifier; None leaves it out, as embedding needs
+none.
+"""
 
 from __future__ import annotations
 

@@ -165,8 +165,6 @@ class BiggerGait(FramewiseNetwork):
         reduced: channels inside of the reduction.
         maps_each: maps that a group is brought down to.
         widths: channels of the four stages of a GaitBase.
-        parts: horizontal strips of each group.
-        channels: numbers per part in the embedding.
     """
 
     family: ClassVar[str] = "biggergait"

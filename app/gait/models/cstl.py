@@ -91,7 +91,6 @@ class CSTL(TemporalNetwork):
     Args:
         widths: channels of the pairs of convolutions over single frames.
         hidden: channels of the bottleneck that weighs the temporal scales.
-        channels: numbers per part in the embedding.
     """
 
     family: ClassVar[str] = "cstl"

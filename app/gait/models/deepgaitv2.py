@@ -88,12 +88,8 @@ class StripNetwork(TemporalNetwork):
 class DeepGaitV2(StripNetwork):
     """DeepGaitV2 in 3D or pseudo-3D; the published networks have the defaults, or `depths` 1, 1, 1, 1.
 
-    `widths`, `depths` and `strides` are those of a `ResidualBackbone`, and there are `channels` numbers for each of
-    `parts` horizontal strips.
-
-    Args:
-        block: the kind of block from the second stage on; the first stage always sees single frames.
-        use_emb2: embed with the normalised features of the neck (OpenGait's name; published networks do not).
+    `block` is the kind of block from the second stage on; the first stage always sees single frames. `use_emb2` embeds
+    with the normalised features of the neck (OpenGait's name; published networks do not).
     """
 
     family: ClassVar[str] = "deepgaitv2"

@@ -144,8 +144,6 @@ class Disentangled(JointNetwork):
 
     Args:
         code: channels of each code.
-        channels: numbers in the embedding.
-        classes: people of the training set, for the classifier. None leaves it out; embedding does not need it.
     """
 
     family: ClassVar[str] = "disentangled"

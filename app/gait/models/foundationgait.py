@@ -82,11 +82,9 @@ class FoundationBackbone(nn.Module):
 
 
 class FoundationGait(SelfSupervised, TemporalNetwork):
-    """FoundationGait; published with `depths` 1, 4, 8, 4 and 1, 4, 32, 16. `widths`, `depths` and `strides` are those
-    of a `ResidualBackbone`.
+    """FoundationGait; published with `depths` 1, 4, 8, 4 and 1, 4, 32, 16.
 
     Args:
-        bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
         channels: numbers per part in the embedding of a network that was trained further with names. None: it was not,
             and embeds with its teacher's predictor.
         student: whether the student is there, which only the training without names needs.

@@ -16,11 +16,7 @@ from app.gait.layers import BasicBlock, ConvNorm, PartClassifier, PartLinear, po
 
 
 class GaitBase(FramewiseNetwork):
-    """GaitBase; the published networks have `widths` 64, 128, 256, 512, `parts` 16 and `channels` 256.
-
-    `widths`, `depths` (None: `published_depths`) and `strides` are those of a `ResidualBackbone`; there are `channels`
-    numbers for each of `parts` horizontal strips.
-    """
+    """GaitBase; the published networks have `widths` 64, 128, 256, 512, `published_depths`, 16 parts, 256 channels."""
 
     family: ClassVar[str] = "gaitbase"
     published_depths: ClassVar[tuple[int, ...]] = (1, 1, 1, 1)

@@ -149,15 +149,10 @@ class GaitEdge(PictureNetwork):
         return aligned(mixed, silhouettes, ratios, self.gait.input_size)
 
     def embed(self, ratios: Tensor, pictures: Tensor, silhouettes: Tensor, **options: Any) -> Tensor:
-        """Embed walks of one length.
+        """Embed walks of one length: float32 (n, C, P).
 
-        Args:
-            ratios: float32 (n, t), width divided by height of the boxes.
-            pictures: float32 (n, t, 3, 128, 128), RGB, 0..1; the boxes' shape is not kept.
-            silhouettes: float32 (n, t, 128, 128), 0..1, of the same boxes.
-
-        Returns:
-            float32 (n, C, P).
+        `ratios` (n, t) are width divided by height of the boxes; `pictures` (n, t, 3, 128, 128) are RGB, 0..1, without
+        the boxes' shape; `silhouettes` (n, t, 128, 128), 0..1, are of the same boxes.
 
         Raises:
             ValueError: tensors of another size, or that do not belong together.

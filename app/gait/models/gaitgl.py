@@ -41,14 +41,9 @@ class GlobalLocal(nn.Module):
 class GaitGL(TemporalNetwork):
     """GaitGL; the published networks have `widths` 32, 64, 128, 128 (CASIA-B) or `depth` 2 and up to 256 channels.
 
-    Args:
-        widths: channels of the stem and of the three global-local blocks.
-        depth: convolutions of the stem and of each block.
-        strips: horizontal strips that the local convolutions see one by one.
-        parts: horizontal strips that are embedded.
-        channels: numbers per part in the embedding.
-        neck: whether the batch normalisation belongs to the classifier (BNNeck). If so, the embedding comes before it;
-            if not, the embedding is the normalised one.
+    The widths are those of the stem and of the three global-local blocks, each of which has `depth` convolutions. The
+    local ones see `strips` one by one. With a `neck` the batch normalisation belongs to the classifier (BNNeck), and
+    the embedding comes before it; else the embedding is the normalised one.
     """
 
     family: ClassVar[str] = "gaitgl"

@@ -42,12 +42,9 @@ class GaitPart(TemporalNetwork):
     It is trained without a classifier.
 
     Args:
-        widths: channels of the pairs of convolutions.
         strips: strips of each pair's focal convolutions, 1 for ordinary ones; None stands for the paper's, which are
             1, 4, 8 for three pairs and 1, 1, 8, 8 for four.
-        parts: horizontal strips that are embedded.
         hidden: channels of the bottleneck over time; None stands for the paper's quarter.
-        channels: numbers per part in the embedding.
     """
 
     family: ClassVar[str] = "gaitpart"

@@ -20,12 +20,8 @@ from app.gait.layers import ConvPair, PartLinear, pool_pyramid
 class GaitSet(GaitNetwork):
     """GaitSet; the published networks have `widths` 32, 64, 128 (CASIA-B) or 64, 128, 256 (OU-MVLP).
 
-    The order of the frames does not matter, and walks may be packed. It is trained without a classifier.
-
-    Args:
-        widths: channels of the three blocks.
-        bins: strips at each scale of the pyramid; the embedding has twice their sum of parts.
-        channels: numbers per part in the embedding.
+    The order of the frames does not matter, and walks may be packed. It is trained without a classifier. The embedding
+    has twice the sum of `bins` of parts.
     """
 
     family: ClassVar[str] = "gaitset"

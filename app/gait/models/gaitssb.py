@@ -61,13 +61,9 @@ class SelfSupervised(EmbeddingNetwork):
 
 
 class GaitSSB(SelfSupervised, FramewiseNetwork):
-    """GaitSSB; published with the defaults, and after further training with `channels` 512. `widths`, `depths` and
-    `strides` are those of a `ResidualBackbone`.
+    """GaitSSB; published with the defaults, and after further training with `channels` 512.
 
-    Args:
-        bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
-        channels: numbers per part in the embedding of a network that was trained further with names. None: it was not,
-            and embeds with its predictor.
+    Without `channels` it was not trained further with names, and embeds with its predictor.
     """
 
     family: ClassVar[str] = "gaitssb"

@@ -29,8 +29,6 @@ class GaitStrips(GaitNetwork):
     Args:
         frame_widths: channels of the stem and of the residual blocks that see single frames; each halves the picture.
         set_widths: channels of the residual blocks that see the walk; from the second on they halve its columns.
-        parts: horizontal strips.
-        channels: numbers per strip in the embedding.
         temporal: whether each frame is compared with the one before and the one after. Without it the order of the
             frames does not matter.
         depth: residual blocks over space and time before time is pooled.

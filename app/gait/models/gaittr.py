@@ -88,9 +88,8 @@ class TransformerBlock(nn.Module):
 class GaitTR(JointNetwork):
     """GaitTR: `embed` takes what `joint_features` makes of keypoints, float32 (n, t, 10, 17, 1); published: 60 frames.
 
-    Args:
-        heads: of the attention; the published networks have 8.
-        kernel: frames a convolution over time sees.
+    `heads` are those of the attention, in published networks 8, and `kernel` is how many frames a convolution over time
+    sees.
     """
 
     family: ClassVar[str] = "gaittr"

@@ -38,17 +38,10 @@ class CompactBlock(nn.Module):
 class GLN(GaitNetwork):
     """GLN of either phase; published for silhouettes of 128 rows.
 
-    The order of the frames does not matter, and walks may be packed.
-
-    Args:
-        widths: channels of the three stages.
-        lateral: channels of the lateral connections.
-        bins: strips at each scale of the pyramids; the embedding has three times their sum of parts.
-        channels: numbers per part in the embedding.
-        compact: numbers of the compact feature that the classifier sees.
-        dropout: share of the embedding's numbers that the compact block does not see in training.
-        classes: people of the training set, for the compact block of the second phase; None leaves it out, as in the
-            first phase.
+    The order of the frames does not matter, and walks may be packed. `lateral` are the channels of the lateral
+    connections. The embedding has three times the sum of `bins` of parts. `compact` is how many numbers of the compact
+    feature the classifier sees, and `dropout` the share of the embedding's numbers that the compact block does not see
+    in training. `classes` are for the compact block of the second phase; the first phase has none.
     """
 
     family: ClassVar[str] = "gln"

@@ -52,14 +52,10 @@ class SwitchedConv(nn.Module):
 
 
 class MTSGait(TemporalNetwork):
-    """MTSGait; the published network has the defaults. Without `hops` it is the plain baseline of OpenGait and Gait3D
-    (SMPLGait without 3D), whose checkpoints look the same.
+    """MTSGait; the published network has the defaults.
 
-    Args:
-        widths: channels of the pairs of convolutions, no fewer than 16.
-        hops: frames between those that exchange channels.
-        bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
-        channels: numbers per part in the embedding.
+    The `widths` are at least 16. `hops` are the frames between those that exchange channels. Without them it is the
+    plain baseline of OpenGait and Gait3D (SMPLGait without 3D), whose checkpoints look the same.
     """
 
     family: ClassVar[str] = "mtsgait"

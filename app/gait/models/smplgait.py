@@ -33,12 +33,8 @@ def mirrored(smpl: Floats) -> Floats:
 class SMPLGait(PictureNetwork):
     """SMPLGait: `embed` takes silhouettes and the SMPL parameters of the same frames.
 
-    Args:
-        widths: channels of the pairs of convolutions.
-        smpl_widths: channels of the first layers of the 3D branch; its last layer has one for each number of the
-            matrix.
-        bins: strips at each scale of the pyramid; their sum are the parts of the embedding.
-        channels: numbers per part in the embedding.
+    `smpl_widths` are the channels of the first layers of the 3D branch; its last layer has one for each number of the
+    matrix.
     """
 
     family: ClassVar[str] = "smplgait"
@@ -64,16 +60,8 @@ class SMPLGait(PictureNetwork):
         self.classifier = PartClassifier(sum(bins), channels, classes) if classes is not None else None
 
     def embed(self, silhouettes: Tensor, smpl: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        """Embed walks.
-
-        Args:
-            silhouettes: float32 (n, t, h, w), 0..1, n walks of the same length; or, with `lengths`, (1, sum of
-                lengths, h, w): several walks laid end to end.
-            smpl: float32 (n, t, 85), the body in the same frames.
-            lengths: frames of each walk laid end to end.
-
-        Returns:
-            float32 (n, C, P).
+        """Embed walks, silhouettes as in `GaitNetwork.embed`: float32 (n, C, P). The body in the same frames is `smpl`
+        (n, t, 85).
 
         Raises:
             ValueError: silhouettes of another size than `input_size`, or SMPL parameters that do not belong to them.

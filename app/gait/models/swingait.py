@@ -154,9 +154,7 @@ class SwinGait(TemporalNetwork):
     Args:
         widths: channels of the two stages of convolutions; the stem has those of the first.
         tokens: channels of the two stages of the transformer.
-        depths: blocks of the four stages.
         heads: of the attention in the two stages of the transformer.
-        channels: numbers per part in the embedding.
         drop: in training, the share of the walks for which the last block is left out; it is less for earlier blocks.
     """
 

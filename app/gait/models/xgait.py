@@ -110,16 +110,10 @@ class XGait(PictureNetwork):
         return torch.stack([s, p, s * of_s + p * of_p, torch.cat(bands, 2)], 1)
 
     def embed(self, parsing: Tensor, silhouettes: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        """Embed walks.
+        """Embed walks: float32 (n, C, 4 P).
 
-        Args:
-            parsing: float32 (n, t, h, w), labels of body parts 0..11, n walks of the same length; or, with `lengths`,
-                (1, sum of lengths, h, w): several walks laid end to end.
-            silhouettes: float32 of the same shape, 0..1.
-            lengths: frames of each walk laid end to end.
-
-        Returns:
-            float32 (n, C, 4 P).
+        `parsing` has labels of body parts 0..11, as `GaitNetwork.embed` takes silhouettes; `silhouettes`, of the same
+        shape, are 0..1.
 
         Raises:
             ValueError: pictures of another size than `input_size`, or silhouettes that do not belong to the parsing.

@@ -75,10 +75,8 @@ def walks_for(
 ) -> list[WalkFile]:
     """List the walks of a data set in OpenGait's layout, each with the other file that a model needs, if it does.
 
-    Args:
-        model: whatever embeds the walks. Keypoints or SMPL parameters must lie beside the silhouettes.
-        partition: OpenGait's JSON, whose test people are taken. None: everybody.
-        left_out: see `app.lab.data.opengait.walk_files`.
+    Keypoints or SMPL parameters must lie beside the silhouettes. `partition` is OpenGait's JSON, whose test people are
+    taken; None: everybody. For `left_out` see `app.lab.data.opengait.walk_files`.
 
     Raises:
         DataSetError: there are no walks, or the model needs what the data set lacks.
@@ -124,8 +122,6 @@ def embed_walks(
     Args:
         walks: from `walks_for` the same model, sorted by identity.
         frames: the number of consecutive frames taken from the middle of each walk. None: all.
-        fps: frame rate of the walks, 1/s.
-        cache: folder of the embeddings. Default: `CACHE`.
         cluster: embeds in place of this process, by the model that `model` is.
 
     Raises:

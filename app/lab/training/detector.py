@@ -207,14 +207,11 @@ def _stacked(boxes: Sequence[Floats]) -> Floats:
 
 
 def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor) -> dict[str, Tensor]:
-    """Return the ``loss`` of raw outputs, its terms ``score`` and ``box``, and ``overlap``, the mean IoU of boxes with
-    their people.
+    """Return the ``loss`` of raw outputs (B, A, 5), its terms ``score`` and ``box``, and ``overlap``.
 
-    Args:
-        outputs: (B, A, 5) of `SmallDetector`.
-        grid: (A, 3) of `app.detect.letterbox.cells`.
-        truth: boxes of people, (B, M, 4) px. Rows without a person are zero.
-        ignore: (B, K, 4) px likewise. Cells in these boxes that belong to nobody have no loss.
+    The overlap is the mean IoU of boxes with their people. `grid` (A, 3) is that of `app.detect.letterbox.cells`, and
+    `truth` (B, M, 4) px has zeros in rows without a person. Cells in the boxes `ignore` (B, K, 4) that belong to nobody
+    have no loss.
     """
     boxes, logits = boxes_of(outputs, grid), outputs[..., 4]
     centres = (grid[:, :2] + 0.5) * grid[:, 2:]
