@@ -44,6 +44,9 @@ OutputOption = Annotated[
     Path,
     typer.Option("--output", help="Folder of the results; its cache is cleared too, as it may show people."),
 ]
+MergeOption = Annotated[
+    bool, typer.Option("--merge", help="People of one name are the same person. Otherwise that is an error.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -231,9 +234,7 @@ def export_(
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
     gallery_db: GalleryOption = GALLERY_DB,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="People of one name are the same person. Otherwise that is an error.")
-    ] = False,
+    merge: MergeOption = False,
 ) -> None:
     """Add the people of an exported gallery, all or none."""
     from app.gallery.transfer import read_gallery
@@ -248,9 +249,7 @@ def import_(
 def copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery's file or address.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="Another one; it is made where there is none.")],
-    merge: Annotated[
-        bool, typer.Option("--merge", help="People of one name are the same person. Otherwise that is an error.")
-    ] = False,
+    merge: MergeOption = False,
 ) -> None:
     """Copy everybody into another gallery, e.g. from a file into PostgreSQL, and check the copy."""
     from app.gallery.transfer import copy_gallery

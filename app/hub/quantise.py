@@ -40,14 +40,10 @@ _LEAST = 0.85
 
 @dataclass(frozen=True)
 class Quantised:
-    """An 8-bit version that was made.
+    """An 8-bit version that was made, of so many bytes, and the page about it.
 
-    Attributes:
-        path: the file.
-        page: the page about it.
-        figures: how its answers compare with the float network's on videos that it was not calibrated with.
-        milliseconds: CPU time for a picture on one thread, of the float network and of this one.
-        size: of the file, in bytes.
+    `figures` say how its answers compare with the float network's on videos that it was not calibrated with, and
+    `milliseconds` are the CPU time for a picture on one thread, of the float network and of this one.
     """
 
     path: Path

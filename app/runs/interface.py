@@ -1,10 +1,4 @@
-"""The interface that people import: a gallery, walks and results in a few lines of Python.
-
-    from app import open_gallery, analyse, identify
-
-    gallery = open_gallery("people.db")
-    gallery.enrol("Anna", "anna.mp4", consent="form 7")
-    result = identify("street.mp4", gallery)
+"""The interface that people import: a gallery, walks and results in a few lines of Python, as `app` shows them.
 
 It runs what the command line runs, with the same settings, so it gives the same answers.
 """

@@ -52,14 +52,9 @@ _FONTS = (
 class Label:
     """What is painted at one person.
 
-    Attributes:
-        box: float32 (4,) px.
-        identity: the name, None for somebody unknown.
-        sureness: how sure the name is, such as "69 %".
-        note: a few words that follow, such as why a walk cannot be used.
-        usable: False draws dashed lines.
-        keypoints: float32 (17, 3), x, y px and score 0..1; draws a skeleton.
-        doubtful: whether the name gets a "?".
+    `identity` is None for somebody unknown, and `sureness` such as "69 %"; a `note` of a few words may follow, such as
+    why a walk cannot be used. Who is not `usable` has dashed lines, and who is `doubtful` a "?" behind the name. The
+    `box` is float32 (4,) px. `keypoints`, float32 (17, 3), x, y px and score 0..1, draw a skeleton.
     """
 
     box: Floats

@@ -23,15 +23,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Provider:
-    """What runs ONNX networks on a device.
+    """What runs ONNX networks on a device, which is named as ``--device`` takes it.
 
-    Attributes:
-        device: as ``--device`` takes it.
-        name: ONNX Runtime's name of the provider.
-        package: the package that has it.
-        batch: how many pictures it should get at once.
-        options: what the provider is told.
-        half: what it is told in addition to compute in half precision; None where it cannot, or not by an option.
+    `name` is ONNX Runtime's, and `package` has it. It should get `batch` pictures at once. It is told `options`, and
+    `half` in addition to compute in half precision; None where it cannot, or not by an option.
     """
 
     device: Device
