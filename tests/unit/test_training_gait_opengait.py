@@ -240,9 +240,31 @@ def test_a_loss_that_is_not_finite_ends_the_training(settings_for: Callable[...,
 
 
 def test_what_pytorch_cannot_use_is_told(settings_for: Callable[..., GaitTrainSettings]) -> None:
-    settings = settings_for(GAITSET, [TRIPLET], "optimizer_cfg.lr=-1")
-    with pytest.raises(SettingsError, match=r"optimizer_cfg or scheduler_cfg: .* Invalid learning rate"):
+    settings = settings_for(GAITSET, [TRIPLET], "optimizer_cfg.betas=[1, 2]")
+    with pytest.raises(SettingsError, match=r"optimizer_cfg or scheduler_cfg: .* Invalid beta"):
         GaitTask(settings.plan.build(3, False), settings).configure_optimizers()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "says"),
+    [
+        ("backbone_cfg", {"channels": []}, "no gaitbase network can be built"),
+        ("backbone_cfg", {"channels": [4, 4, -6, 8]}, r"built with .*\[4, 4, -6, 8\]"),
+        ("backbone_cfg", {"layers": [1, 1]}, "Every stage needs its channels, layers and strides"),
+        ("backbone_cfg", {"strides": [1, 2, 0, 1]}, "cannot work at a batch"),
+        ("SeparateFCs", {"parts_num": 5}, "cannot work at a batch .*model_cfg"),
+        ("SeparateFCs", {"out_channels": 0}, "no gaitbase network can be built"),
+    ],
+)
+def test_networks_that_cannot_be_are_told(
+    part: str, changes: dict[str, Any], says: str, settings_for: Callable[..., GaitTrainSettings]
+) -> None:
+    model = {key: value for key, value in GAITBASE.items() if key != "bin_num"}
+    settings = settings_for({**model, part: {**model[part], **changes}}, [TRIPLET])
+    with pytest.raises(SettingsError, match=says):
+        GaitTask(settings.plan.build(3, False), settings).loss(
+            GaitBatches(walks_of(settings, "train"), settings.sampling, seed=1)[0]
+        )
 
 
 def test_fixed_norms_keep_their_statistics(settings_for: Callable[..., GaitTrainSettings]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from torch import nn
 
-from app.errors import SettingsError
+from app.errors import SettingsError, reason_of
 from app.gait.base import EmbeddingNetwork, JointNetwork
 from app.gait.models.cstl import CSTL
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
@@ -76,7 +76,8 @@ class NetworkPlan:
         these people.
 
         Raises:
-            SettingsError: a classifier is needed and the network has none, or it has fewer classes than people.
+            SettingsError: a classifier is needed and the network has none, it has fewer classes than people, or PyTorch
+                cannot build it.
         """
         family, can_classify = self.network.family, "classes" in signature(self.network).parameters
         if classifier and not can_classify:
@@ -87,7 +88,14 @@ class NetworkPlan:
                 "it out."
             )
         classes = self.classes or (people if classifier else None)
-        network = self.network(**self.arguments, **({"classes": classes} if can_classify and classes else {}))
+        try:
+            network = self.network(**self.arguments, **({"classes": classes} if can_classify and classes else {}))
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            shown = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+            raise SettingsError(
+                f"model_cfg: no {family} network can be built with {shown} ({reason_of(error)}). Every stage needs its "
+                "channels, layers and strides, and sizes must be positive."
+            ) from error
         if isinstance(network, JointNetwork):
             network.centred = self.centred
         if isinstance(network, GaitStrips):

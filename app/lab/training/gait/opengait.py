@@ -25,7 +25,8 @@ from app.lab.training.gait.sampling import Order, Sampling
 from app.lab.training.gait.settings import LOSSES, GaitTrainSettings, LossTerm, Recipe
 from app.lab.training.gait.transforms import centres_missing, read_transforms, sequence_length, two_views
 from app.lab.training.settings import split_assignment
-from app.yaml_files import parse_yaml
+from app.settings import Amount, Share
+from app.yaml_files import parse_yaml, validated
 
 _NEEDED = ("model_cfg", "data_cfg", "trainer_cfg", "loss_cfg", "optimizer_cfg")
 _OPTIONAL = ("scheduler_cfg", "evaluator_cfg", "run_cfg")
@@ -119,18 +120,17 @@ def settings_from(content: Any, where: str, assignments: Sequence[str] = ()) -> 
         for name in (*_NEEDED, *_OPTIONAL)
         if name != "loss_cfg"
     }
-    types = get_type_hints(GaitTrainSettings)
+    types = get_type_hints(GaitTrainSettings, include_extras=True)
     plan = read_network(parts["model_cfg"], f"{where}: model_cfg")
     trainer, place = parts["trainer_cfg"], f"{where}: trainer_cfg"
     transforms = trainer.pop("transform", [])
     plan = replace(plan, centred=centres_missing(transforms))
     sampling = _sampling(take(trainer, "sampler", place), f"{place}.sampler", sequence_length(transforms))
     values = {"keep_every": 10_000, "precision": "32-true", **read(trainer, place, _TRAINER, types)}
-    for key, name in (("total_iter", "steps"), ("save_iter", "keep_every")):
-        if name not in values:
-            raise SettingsError(f"{place}.{key} is missing.")
-        if values[name] < 1:
-            raise SettingsError(f"{place}.{key} must be at least 1.")
+    if "steps" not in values:
+        raise SettingsError(f"{place}.total_iter is missing.")
+    if losses in ([], {}, None):
+        raise SettingsError(f"{where}: loss_cfg has no loss, so nothing can be learnt.")
     values |= {
         "plan": plan,
         "text": yaml.safe_dump(content, sort_keys=False),
@@ -200,7 +200,8 @@ def _sampling(content: Any, place: str, sequence: int | None) -> Sampling:
 
 def _loss(term: dict[str, Any], place: str) -> LossTerm:
     kind = one_of(take(term, "type", place), LOSSES, f"{place}.type")
-    values = read(term, place, _TERMS[kind], {**get_type_hints(LossTerm), "label_smooth": bool, "eps": float})
+    types = {**get_type_hints(LossTerm, include_extras=True), "label_smooth": bool, "eps": Share}
+    values = read(term, place, _TERMS[kind], types)
     if kind == "CrossEntropyLoss":
         share = values.pop("eps", 0.1)
         values["smoothing"] = share if values.pop("label_smooth", True) else 0.0
@@ -215,13 +216,14 @@ def _optimizer(options: dict[str, Any], place: str) -> dict[str, Any]:
     options = _options(options, place, getattr(torch.optim, name), ("params",))
     if "lr" not in options:
         raise SettingsError(f"{place}.lr is missing.")
-    return {"optimizer": Recipe(name, options), "rate": float(options["lr"]), "groups": tuple(groups)}
+    rate = validated(Amount, options["lr"], f"{place}.lr: {options['lr']!r}", SettingsError)
+    return {"optimizer": Recipe(name, {**options, "lr": rate}), "rate": rate, "groups": tuple(groups)}
 
 
 def _group(group: dict[str, Any], place: str) -> dict[str, Any]:
     """Read options of the optimiser for some of the weights."""
     rules: dict[str, Rule] = _same("names", "lr", "weight_decay")
-    values = read(group, place, rules, {"names": tuple[str, ...], "lr": float, "weight_decay": float})
+    values = read(group, place, rules, {"names": tuple[str, ...], "lr": Amount, "weight_decay": Amount})
     if "names" not in values:
         raise SettingsError(f"{place}.names is missing.")
     return values
@@ -238,11 +240,14 @@ def _schedule(options: dict[str, Any], place: str) -> dict[str, Any]:
 
 def _options(options: Mapping[str, Any], place: str, kind: Any, own: tuple[str, ...]) -> dict[str, Any]:
     """Return the arguments of a class of PyTorch."""
-    known = [key for key in signature(kind).parameters if key not in own]
-    for key in options:
+    known = {key: parameter.default for key, parameter in signature(kind).parameters.items() if key not in own}
+    values = {key: _number(value) for key, value in options.items()}
+    for key, value in values.items():
         if key not in known:
             raise SettingsError(f"{place}.{key}: {kind.__name__} has no such argument.{nearest(key, known)}")
-    return {key: _number(value) for key, value in options.items()}
+        if type(known[key]) in (int, float) and type(value) not in (int, float):
+            raise SettingsError(f"{place}.{key}: {value!r} is no number.")
+    return values
 
 
 def _number(value: Any) -> Any:

@@ -15,7 +15,7 @@ from app.lab.training.gait.networks import NetworkPlan
 from app.lab.training.gait.sampling import Order, Sampling
 from app.lab.training.gait.transforms import Deform, PoorSegmentation, Transform
 from app.lab.training.gait.walks import Form
-from app.lab.training.settings import Count, Natural, TrainSettings
+from app.lab.training.settings import Count, Natural, Positive, TrainSettings
 from app.settings import Amount, Share
 
 LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp", "SupConLoss_Mean", "OwnView")
@@ -33,11 +33,11 @@ class LossTerm:
 
     kind: str
     name: str
-    weight: float
-    margin: float = 0.2
-    scale: float = 16.0
-    smoothing: float = 0.0
-    temperature: float = 0.01
+    weight: Amount
+    margin: Amount = 0.2
+    scale: Positive = 16.0
+    smoothing: Share = 0.0
+    temperature: Positive = 0.01
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from app.errors import CheckpointError, SettingsError
+from app.errors import CheckpointError, SettingsError, reason_of
 from app.files import write_text
 from app.gait.base import EmbeddingNetwork
 from app.gait.models.gaitssb import SelfSupervised
@@ -63,7 +63,13 @@ class GaitTask(Task):
             inputs, people = [value[mine] for value in inputs], people[mine]
         if self.settings.learns_without_names:
             return self._without_names(network_input(self.network, inputs[0]))
-        embedding, logits = self.network(*(network_input(self.network, value) for value in inputs))
+        try:
+            embedding, logits = self.network(*(network_input(self.network, value) for value in inputs))
+        except RuntimeError as error:  # strips that the rows cannot be divided into, too little memory
+            raise SettingsError(
+                f"This {self.network.family} network cannot work at a batch of {tuple(inputs[0].shape)} "
+                f"({reason_of(error)}). Look at model_cfg, and at the sizes of batches."
+            ) from error
         if self._devices > 1:
             embedding, people = self._gathered(embedding), self._gathered(people)
             logits = None if logits is None else self._gathered(logits)

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from app.errors import SettingsError
 from app.gait.models.gaitgraph import MIRRORED
@@ -23,8 +24,11 @@ from app.gait.models.smplgait import mirrored
 from app.gait.opengait.loading import each_transform
 from app.lab.training.gait.rules import Rule, one_of, read, sections, take
 from app.lab.training.gait.walks import Form, WalkArray
+from app.lab.training.settings import Count
 from app.lab.training.silhouettes import worsened
+from app.settings import Amount, Share
 from app.types import MIRRORED_PARTS, Floats
+from app.yaml_files import validated
 
 _OTHER_SIDE = np.arange(256, dtype=np.uint8)
 """The label of the same part on the other side of the body, by the label: see `app.types.BODY_PARTS`."""
@@ -37,7 +41,7 @@ class Transform:
 
     spoils: ClassVar[bool] = False
     """Whether it imitates a poor segmenter, which walks that a segmenter has cut out do not need."""
-    prob: float = 0.5
+    prob: Share = 0.5
     labels: bool = field(default=False, kw_only=True)
     """Whether pictures are labels of body parts, which cannot be mixed. The form of the walks says so."""
 
@@ -98,7 +102,7 @@ class RandomHorizontalFlip(Transform):
 class RandomRotate(Transform):
     """Rotates by up to `degree` to either side, around the centre."""
 
-    degree: float = 10.0
+    degree: Amount = 10.0
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
@@ -111,8 +115,8 @@ class RandomRotate(Transform):
 class RandomAffine(Transform):
     """Rotates by up to `degree`, and moves three of the corners by up to `shift` px."""
 
-    degree: float = 10.0
-    shift: float = 4.0
+    degree: Amount = 10.0
+    shift: Amount = 4.0
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
@@ -128,7 +132,7 @@ class RandomAffine(Transform):
 class RandomPerspective(Transform):
     """Changes the perspective: corners up to `shift` px further inside are moved to the corners of the picture."""
 
-    shift: float = 10.0
+    shift: Amount = 10.0
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
@@ -146,9 +150,9 @@ class RandomErasing(Transform):
     With `per_frame` a rectangle is drawn for each frame, otherwise one for the whole walk.
     """
 
-    sl: float = 0.05
-    sh: float = 0.2
-    r1: float = 0.3
+    sl: Share = 0.05
+    sh: Share = 0.2
+    r1: Annotated[float, Field(gt=0, le=1)] = 0.3
     per_frame: bool = False
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
@@ -160,7 +164,7 @@ class RandomErasing(Transform):
     def _erase(self, frames: WalkArray, rng: np.random.Generator) -> None:
         rows, columns = frames.shape[-2:]
         for _ in range(100):
-            area = rng.uniform(self.sl, self.sh) * rows * columns
+            area = rng.uniform(min(self.sl, self.sh), max(self.sl, self.sh)) * rows * columns
             ratio = rng.uniform(self.r1, 1 / self.r1)
             height, width = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
             if height < rows and width < columns:
@@ -173,9 +177,9 @@ class RandomErasing(Transform):
 class RandomPartDilate(Transform):
     """Thickens a band of rows of the silhouettes, the same in all frames: up to `most` of them, by up to `by` px."""
 
-    prob: float = 0.2
-    most: float = 0.5
-    by: int = 2
+    prob: Share = 0.2
+    most: Share = 0.5
+    by: Count = 2
 
     @classmethod
     def fits(cls, form: Form) -> bool:
@@ -193,9 +197,9 @@ class RandomPartDilate(Transform):
 class RandomPartBlur(Transform):
     """Blurs a band of rows of the silhouettes and makes it black and white again, which rounds its outline."""
 
-    prob: float = 0.2
-    most: float = 0.5
-    by: int = 3
+    prob: Share = 0.2
+    most: Share = 0.5
+    by: Count = 3
 
     @classmethod
     def fits(cls, form: Form) -> bool:
@@ -214,7 +218,7 @@ class RandomPartBlur(Transform):
 class Deform(Transform):
     """Rotates, shears and stretches a walk a little, and mirrors every other walk."""
 
-    prob: float = 1.0
+    prob: Share = 1.0
 
     @classmethod
     def fits(cls, form: Form) -> bool:
@@ -238,9 +242,9 @@ class PoorSegmentation(Transform):
     """
 
     spoils: ClassVar[bool] = True
-    prob: float = 0.6
-    strength: float = 0.5
-    ramp: float = 0.0
+    prob: Share = 0.6
+    strength: Amount = 0.5
+    ramp: Share = 0.0
 
     @classmethod
     def fits(cls, form: Form) -> bool:
@@ -292,8 +296,8 @@ class InversePosesPre(PoseTransform):
 class PointNoise(PoseTransform):
     """Adds noise of `std` px to every joint of every frame."""
 
-    prob: float = 1.0
-    std: float = 0.15
+    prob: Share = 1.0
+    std: Amount = 0.15
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return _shifted(walk, rng.normal(0, self.std, (len(walk), walk.shape[1], 2)))
@@ -303,8 +307,8 @@ class PointNoise(PoseTransform):
 class JointNoise(PoseTransform):
     """Adds noise of `std` px to every joint, the same in all frames."""
 
-    prob: float = 1.0
-    std: float = 0.5
+    prob: Share = 1.0
+    std: Amount = 0.5
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         return _shifted(walk, rng.normal(0, self.std, (1, walk.shape[1], 2)))
@@ -314,8 +318,8 @@ class JointNoise(PoseTransform):
 class RandomMove(PoseTransform):
     """Moves the whole walk by up to `random_r` px, in x and in y."""
 
-    prob: float = 1.0
-    random_r: tuple[float, float] = (4.0, 1.0)
+    prob: Share = 1.0
+    random_r: tuple[Amount, Amount] = (4.0, 1.0)
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         reach = np.array(self.random_r)
@@ -369,7 +373,7 @@ def read_transforms(entries: Any, place: str, form: Form) -> tuple[Transform, ..
             if not kind.fits(form):
                 raise SettingsError(f"{inside}.type: {name} is not for networks that take {form}.")
             rules: dict[str, Rule] = {each.name: each.name for each in fields(kind) if each.name != "labels"}
-            values = read(entry, inside, {**rules, "probability": "prob"}, get_type_hints(kind))
+            values = read(entry, inside, {**rules, "probability": "prob"}, get_type_hints(kind, include_extras=True))
             transforms.append(kind(**values, labels="parsing" in form))
     return tuple(transforms)
 
@@ -396,7 +400,8 @@ def sequence_length(transforms: object) -> int | None:
     """Return how many frames ``RandomSelectSequence`` takes, if the list has it."""
     every = each_transform(transforms)
     lengths = [one.get("sequence_length") for one in every if one.get("type") == "RandomSelectSequence"]
-    return next((int(length) for length in lengths if length is not None), None)
+    where = "RandomSelectSequence.sequence_length"
+    return next((validated(Count, length, where, SettingsError) for length in lengths if length is not None), None)
 
 
 def _band(rows: int, most: float, rng: np.random.Generator) -> slice:
