@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _ALIKE = 0.5
 
@@ -43,6 +44,15 @@ class IncompatibleEmbeddingsError(GaitprintError):
 
 class GalleryError(GaitprintError):
     """The gallery does not hold what was asked for, or its file cannot be read or written."""
+
+
+@contextmanager
+def needing(message: str) -> Iterator[None]:
+    """Raise `MissingExtraError` with this message if a package that is imported inside is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(message) from error
 
 
 def reason_of(error: Exception) -> str:

@@ -16,7 +16,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from app.errors import GaitprintError, MissingExtraError, reason_of
+from app.errors import GaitprintError, needing, reason_of
 
 T = TypeVar("T")
 
@@ -76,10 +76,8 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
         MissingExtraError: Ray is not installed.
         GaitprintError: the cluster cannot be reached, or an item was lost too often.
     """
-    try:
+    with needing('A cluster needs Ray: pip install -e ".[cluster]"'):
         ray: Any = import_module("ray")
-    except ImportError as error:
-        raise MissingExtraError('A cluster needs Ray: pip install -e ".[cluster]"') from error
 
     terminated = signal.getsignal(signal.SIGTERM)
     try:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.detect.letterbox import STRIDES
-from app.errors import CheckpointError, MissingExtraError
+from app.errors import CheckpointError, needing
 from app.types import Floats
 
 _MEAN = (103.53, 116.28, 123.675)
@@ -190,11 +190,9 @@ def _load(path: Path, targets: Sequence[nn.Conv2d]) -> None:
 
 def _stored_convolutions(path: Path) -> list[tuple[Floats, Floats]]:
     """Return kernel and bias of every convolution of an ONNX file, in the order in which they run."""
-    try:
+    with needing('Reading the first weights needs onnx: pip install -e ".[train]"'):
         import onnx
         from onnx import numpy_helper
-    except ImportError as error:
-        raise MissingExtraError('Reading the first weights needs onnx: pip install -e ".[train]"') from error
     try:
         graph = onnx.load(str(path)).graph
         values: dict[str, Any] = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from app.detect.letterbox import choose_person, clipped
-from app.errors import CheckpointError, MissingExtraError
+from app.errors import CheckpointError, needing
 from app.settings import DetectorSettings
 from app.stages import Detector
 from app.types import Detections, Frame
@@ -158,12 +158,8 @@ class UltralyticsDetector(Detector):
         # The package reads these when it is imported; without them it would install packages and call home.
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         os.environ.setdefault("YOLO_OFFLINE", "true")
-        try:
+        with needing(f'{path} needs the package ultralytics (AGPL-3.0): pip install -e ".[ultralytics]".'):
             from ultralytics import YOLO
-        except ImportError as error:
-            raise MissingExtraError(
-                f'{path} needs the package ultralytics (AGPL-3.0): pip install -e ".[ultralytics]".'
-            ) from error
         log = logging.getLogger(__name__)
         log.warning("The detector %s runs with ultralytics. The package and its weights are AGPL-3.0.", path.name)
         if settings.precision not in ("auto", "float32"):

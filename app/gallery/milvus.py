@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import GalleryError, MissingExtraError
+from app.errors import GalleryError, needing
 from app.files import expanded
 from app.gallery.codes import AXES, CANDIDATES, Axes
 from app.gallery.distances import Distances, Metric
@@ -102,10 +102,8 @@ class Milvus:
             GalleryError: Milvus cannot be reached, or refuses.
             MissingExtraError: pymilvus is not installed.
         """
-        try:
+        with needing('An index in Milvus needs pymilvus: pip install -e ".[milvus]"'):
             pymilvus = import_module("pymilvus")
-        except ImportError as error:
-            raise MissingExtraError('An index in Milvus needs pymilvus: pip install -e ".[milvus]"') from error
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints errors that it also raises
         try:
             if self._client is None:

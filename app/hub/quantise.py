@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import CheckpointError, MissingExtraError, VideoError
+from app.errors import CheckpointError, VideoError, needing
 from app.files import written_whole
 from app.progress import Progress, Silent
 from app.settings import DetectorSettings, PoseSettings, SegmenterSettings
@@ -75,7 +75,8 @@ def quantise(path: Path, data: Path, frames: int = 24, progress: Progress | None
         MissingExtraError: the package `onnx` is not installed.
         OutputError: the file cannot be written.
     """
-    _need_onnx()
+    with needing('Quantising a network needs onnx: pip install -e ".[train]"'):
+        import onnx  # noqa: F401
     file = CheckpointFile.given(path)
     videos = videos_in(data)
     if len(videos) < 2:
@@ -125,13 +126,6 @@ def quantise(path: Path, data: Path, frames: int = 24, progress: Progress | None
             encoding="utf-8",
         )
     return Quantised(small, page, figures, milliseconds, len(content))
-
-
-def _need_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError('Quantising a network needs onnx: pip install -e ".[train]"') from error
 
 
 def _stage(file: CheckpointFile, precision: Any) -> Detector | Segmenter | PoseEstimator:

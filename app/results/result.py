@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import app
-from app.errors import MissingExtraError, VideoError
+from app.errors import VideoError, needing
 from app.files import as_text, write_text
 from app.gallery.distances import Distances
 from app.recognise.judge import Decision
@@ -201,12 +201,8 @@ class Result:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
+        with needing("A DataFrame needs pandas, which is not installed. Install it with: pip install pandas."):
             import pandas
-        except ImportError as error:
-            raise MissingExtraError(
-                "A DataFrame needs pandas, which is not installed. Install it with: pip install pandas."
-            ) from error
         frame = pandas.DataFrame([row for named in self.probes for row in rows("probe", named.report)])
         names = {"identity": "name", "start_s": "start", "end_s": "end"}
         return frame.rename(columns=names).reindex(columns=DATAFRAME_COLUMNS)

@@ -25,7 +25,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from app.errors import MissingExtraError, reason_of
+from app.errors import needing, reason_of
 from app.files import explained
 from app.runs.delivery import FAREWELL, ROOM, Courier, Event, InMemory, Waiting, older
 
@@ -166,11 +166,9 @@ class Mqtt(Courier):
     def __init__(
         self, broker: Broker, cameras: Sequence[str], waiting: Waiting | None = None, keep: timedelta = KEEP
     ) -> None:
-        try:
+        with needing('MQTT needs paho-mqtt: pip install -e ".[cameras]"'):
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion
-        except ModuleNotFoundError as error:
-            raise MissingExtraError('MQTT needs paho-mqtt: pip install -e ".[cameras]"') from error
         self._broker, self._cameras, self._keep = broker, cameras, keep
         self._introduced = threading.Event()
         self._taken, self._acknowledged = threading.Condition(), set[int]()

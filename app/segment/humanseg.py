@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.crops.windows import CropShape, crop_of, crop_windows, matte_of
-from app.errors import CheckpointError, MissingExtraError
+from app.errors import CheckpointError, needing
 from app.settings import SegmenterSettings, cores
 from app.stages import Segmenter
 from app.types import Floats, Frame, Image, Matte
@@ -55,14 +55,12 @@ class HumanSeg(Segmenter):
         if checkpoint is None:
             raise CheckpointError("The segmenter 'pp-humanseg' needs a deployment folder with deploy.yaml.")
         self._deployment = Deployment.read(checkpoint.path)
-        try:
+        with needing(
+            f"{checkpoint.path} is a PaddleSeg network and needs PaddlePaddle: "
+            'pip install -e ".[paddle]" (870 MB), or give an ONNX export of it.'
+        ):
             import paddle
             from paddle import inference
-        except ImportError as error:
-            raise MissingExtraError(
-                f"{checkpoint.path} is a PaddleSeg network and needs PaddlePaddle: "
-                'pip install -e ".[paddle]" (870 MB), or give an ONNX export of it.'
-            ) from error
         self._predictor = _predictor(inference, self._deployment, settings.threads or cores())
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from app.errors import MissingExtraError
+from app.errors import needing
 from app.files import written_whole
 
 Curves: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
@@ -18,10 +18,8 @@ Curves: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
 def need_matplotlib() -> None:
     """Raise `MissingExtraError` where curves cannot be drawn. Call it before long work whose result is drawn."""
-    try:
+    with needing("Curves are drawn with matplotlib: pip install 'gaitprint[evaluate]'."):
         import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("Curves are drawn with matplotlib: pip install 'gaitprint[evaluate]'.") from error
 
 
 def draw_curves(

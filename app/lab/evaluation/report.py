@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import MissingExtraError, SettingsError
+from app.errors import SettingsError, needing
 from app.files import need_writable, written_whole
 from app.lab.evaluation.bootstrap import Figure
 from app.lab.evaluation.charts import Curves, draw_curves, need_matplotlib
@@ -143,12 +143,8 @@ def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def _xlsxwriter() -> ModuleType:
-    try:
+    with needing("Excel files are written with XlsxWriter: pip install 'gaitprint[evaluate]'."):
         import xlsxwriter
-    except ImportError as error:
-        raise MissingExtraError(
-            "Excel files are written with XlsxWriter: pip install 'gaitprint[evaluate]'."
-        ) from error
     module: ModuleType = xlsxwriter
     return module
 

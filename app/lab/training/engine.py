@@ -17,20 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from app.errors import CheckpointError, MissingExtraError, SettingsError
+from app.errors import CheckpointError, SettingsError, needing
 from app.files import explained, written_whole
 from app.lab.training.settings import TrainSettings
 from app.progress import tell_stopping
 from app.weights.checkpoints import load_pickle_safely
 
-try:
+with needing('Training needs Lightning: pip install -e ".[train]"'):
     import lightning as pl
     from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.plugins.io import TorchCheckpointIO
     from lightning.pytorch.utilities import rank_zero_only
-except ImportError as missing:
-    raise MissingExtraError('Training needs Lightning: pip install -e ".[train]"') from missing
 
 Network = TypeVar("Network", bound=nn.Module)
 

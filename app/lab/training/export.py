@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.errors import CheckpointError, MissingExtraError
+from app.errors import CheckpointError, needing
 from app.files import written_whole
 from app.types import Floats
 
@@ -49,10 +49,8 @@ def export(
         MissingExtraError: the package `onnx` is not installed.
         OutputError: the file cannot be written.
     """
-    try:
+    with needing('Exporting a network needs onnx: pip install -e ".[train]"'):
         import onnx
-    except ImportError as error:
-        raise MissingExtraError('Exporting a network needs onnx: pip install -e ".[train]"') from error
     network.eval()
     if storage != "float32":
         with torch.no_grad():
@@ -95,11 +93,9 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: `path` cannot be read as ONNX.
         MissingExtraError: the package `onnx` is not installed.
     """
-    try:
+    with needing('Reading the first weights needs onnx: pip install -e ".[train]"'):
         import onnx
         from onnx import numpy_helper
-    except ImportError as error:
-        raise MissingExtraError('Reading the first weights needs onnx: pip install -e ".[train]"') from error
     if not path.is_file():
         raise CheckpointError(f"There is no file {path}, from which the first weights should come.")
     try:

