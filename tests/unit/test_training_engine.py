@@ -317,6 +317,15 @@ def test_a_full_disk_loses_no_checkpoint(settings: TrainSettings, monkeypatch: p
     assert min(again.steps) == 20
 
 
+def test_a_full_disk_is_told_where_the_log_needs_it(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger.save", full)
+    with pytest.raises(OutputError, match=r"No space is left to write .*log"):
+        fit(Mean(settings), Numbers(), settings)
+
+
 def test_a_damaged_checkpoint_is_called_so(settings: TrainSettings) -> None:
     fit(Mean(settings), Numbers(), replace(settings, steps=20))
     last = settings.out / "last.ckpt"

@@ -265,7 +265,7 @@ def fit(task: Task, batches: Batches, settings: TrainSettings) -> nn.Module:
             log_every_n_steps=20,
             use_distributed_sampler=False,
         )
-        with after_step.heeding():
+        with after_step.heeding(), explained(out / "log"):
             trainer.fit(task, _loader(batches, settings, task), ckpt_path=last if start else None)
     return _written(task.network, out) if trainer.is_global_zero else task.network.eval()
 
