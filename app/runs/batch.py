@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from app.errors import GaitprintError
+from app.errors import GaitprintError, SettingsError
 from app.files import as_text, need_writable
 from app.gallery.opening import Place, open_store
 from app.gallery.sql import GalleryStore
@@ -65,17 +66,25 @@ def name_batch(
 
     Raises:
         MissingExtraError: a cluster or an address is named, and its package is not installed.
+        OutputError: results cannot go to this folder or address.
+        SettingsError: `results` is neither.
         GaitprintError: a worker was killed, or the cluster cannot be reached. Done work is kept; call it again.
     """
     names = distinct_names(videos)
-    is_address = results is not None and "://" in results
+    is_address = results is not None and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", results) is not None  # not C:
+    if results is not None and (not results or (is_address and not re.search("://.", results))):
+        raise SettingsError(
+            f"Results cannot go to '{results}'. Give a folder, or an address such as s3://BUCKET/FOLDER."
+        )
     folder = Path(results) if results is not None else settings.output.folder / "batch"
     if cluster is not None:  # its workers have working folders of their own
         videos, folder = [video.absolute() for video in videos], folder.absolute()
         gallery = gallery.absolute() if isinstance(gallery, Path) else gallery
         settings = settings.anchored()
-    if not is_address:
-        need_writable(folder / _KEY)  # before the long work
+    if is_address:  # before the long work
+        storage_at(str(results)).read(_KEY)
+    else:
+        need_writable(folder / _KEY)
     places = [f"{str(results).rstrip('/')}/{name}" if is_address else folder / name for name in names]
     todo = [(video, place, gallery, settings, fresh) for video, place in zip(videos, places, strict=True)]
     yield from spread(_name, todo, workers, cluster)

@@ -73,6 +73,9 @@ def test_a_place_where_nothing_can_be_written_is_named_before_the_long_work(
 ) -> None:
     output = run(studio, gallery, tmp_path / "out", "--results", str(gallery), code=1)
     assert str(gallery) in output.replace("\n", "")
+    for nowhere in ("", "s3://", "s3:/bucket/folder", "nonsense://x"):
+        output = run(studio, gallery, tmp_path / "out", "--results", nowhere, code=1)
+        assert "cannot go to" in output or "nonsense://x cannot be used" in output
     assert not (tmp_path / "out").exists()
 
 
