@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.options import FreshOption, VerboseOption, with_settings
-from app.cli.terminal import ProgressBars, console, say
+from app.cli.terminal import console, say
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -29,9 +28,8 @@ def body(
     """Fit a body in space to everybody who walks in a video, and show and measure it."""
     from rich.table import Table
 
-    from app.cli.show import show_models
+    from app.cli.show import begun
     from app.runs.body import write_bodies
-    from app.runs.build import begin
     from app.video.sources import find_video
 
     path = find_video(video)
@@ -40,8 +38,7 @@ def body(
     light = replace(settings.gait, name="gei", checkpoint=None, input="silhouettes")
     pose, shown = replace(settings.pose, when="always", paint=False), replace(settings.body, show=True)
     settings = replace(settings, gait=light, pose=pose, body=shown)
-    with ProgressBars.of_frames() as progress:
-        run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+    with begun(settings, verbose=verbose) as run:
         bodies = write_bodies(path, run, folder, only=track, fresh=fresh)
     table = Table("track", "frames", "confidence", "cadence", "step length", "stance", "arm swing")
     for found in bodies:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
 from app.cli.options import FreshOption, VerboseOption, with_settings
-from app.cli.terminal import ProgressBars, console, say
+from app.cli.terminal import console, say
 from app.errors import GalleryError, SettingsError, counted
 
 if TYPE_CHECKING:
@@ -52,9 +51,8 @@ def enrol(
     verbose: VerboseOption = False,
 ) -> None:
     """Add somebody who agreed to it to the gallery, from a video in which they walk."""
-    from app.cli.show import show_models
+    from app.cli.show import begun
     from app.gallery.store import clean_name
-    from app.runs.build import begin
     from app.runs.enrol import EnrolOptions, analyse_people, enrol_person, people_in
     from app.video.sources import find_video
     from app.workspace import in_use
@@ -82,8 +80,7 @@ def enrol(
     settings = replace(settings, output=replace(settings.output, silhouettes=False, features=False))
     output, metric = settings.output.folder, settings.match.metric
     with gallery_service(gallery_db, create=True, output=output, metric=metric) as gallery, in_use(output):
-        with ProgressBars.of_frames() as progress:
-            run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+        with begun(settings, verbose=verbose) as run:
             analysed, failures = analyse_people(people, run, fresh=fresh)
         for one, videos in analysed.items():
             enrolment, errors = enrol_person(one, videos, gallery, run, options, choose)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -370,8 +369,7 @@ def measure(
     verbose: VerboseOption = False,
 ) -> None:
     """Measure the gait of walks that were enrolled without measures. Videos are looked for in input_videos/ too."""
-    from app.cli.show import show_models
-    from app.runs.build import begin
+    from app.cli.show import begun
     from app.runs.measure import measure_walks
     from app.video.sources import INPUT_VIDEOS, find_video, videos_below
 
@@ -383,8 +381,7 @@ def measure(
     with gallery_service(gallery_db, output=output, metric=metric) as gallery:
         if name is not None:
             name = gallery.store.person(name).name  # a name that is not there is told before the long work
-        with ProgressBars.of_frames() as progress:
-            run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+        with begun(settings, verbose=verbose) as run:
             found = measure_walks(gallery, run, videos, name, fresh=fresh)
     say(f"Measured {counted(len(found.done), 'walk')}.")
     for walk_id, reason in found.lacking.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
 from app.cli.options import FreshOption, VerboseOption, with_settings
-from app.cli.terminal import ProgressBars, console, error_console, say, write_json
+from app.cli.terminal import console, error_console, say, write_json
 from app.cli.watch import stopped_by_signals, watch_cameras
 from app.errors import SettingsError, VideoError
 
@@ -61,8 +60,7 @@ def identify(
 
 
 def _name(videos: list[str], gallery_db: str, settings: Settings, fresh: bool, verbose: bool) -> None:
-    from app.cli.show import show_models, show_result
-    from app.runs.build import begin
+    from app.cli.show import begun, show_result
     from app.runs.identify import identify
     from app.video.sources import check_headers, find_videos
 
@@ -71,8 +69,7 @@ def _name(videos: list[str], gallery_db: str, settings: Settings, fresh: bool, v
     paths = find_videos(videos)
     check_headers(paths)
     with gallery_service(gallery_db, output=settings.output.folder) as gallery:
-        with ProgressBars.of_frames() as progress:
-            run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+        with begun(settings, verbose=verbose) as run:
             result = identify(paths, gallery.store, run, fresh=fresh)
             folder = result.write()
         show_result(console, result.report(), folder)

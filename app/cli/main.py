@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +32,7 @@ from app.cli.models import app as models
 from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.prepare import app as prepare
 from app.cli.serve import serve
-from app.cli.terminal import ProgressBars, accept_all_text, console, error_console, show_log
+from app.cli.terminal import accept_all_text, console, error_console, show_log
 from app.cli.tokens import app as tokens
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
@@ -94,14 +94,12 @@ def demo(
     verbose: VerboseOption = False,
 ) -> None:
     """Name the walkers of the probe videos after those of the gallery video."""
-    from app.cli.show import show_models, show_result
-    from app.runs.build import begin
+    from app.cli.show import begun, show_result
     from app.runs.compare import compare
     from app.video.sources import find_gallery_and_probes
 
     videos = find_gallery_and_probes(gallery, [*(probe or []), *(more or [])])
-    with ProgressBars.of_frames() as progress:
-        run = begin(settings, progress, partial(show_models, console, verbose=verbose))
+    with begun(settings, verbose=verbose) as run:
         result = compare(*videos, run, fresh=fresh)
         folder = result.write()
     show_result(console, result.report(), folder)

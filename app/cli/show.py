@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +14,21 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.terminal import ProgressBars, console
+
 if TYPE_CHECKING:
     from app.results.report import Report, TrackReport, VideoReport
-    from app.stages import Stages
+    from app.settings import Settings
+    from app.stages import Run, Stages
+
+
+@contextmanager
+def begun(settings: Settings, *, verbose: bool) -> Iterator[Run]:
+    """Begin a run that shows how far it is, after the names of its models."""
+    from app.runs.build import begin
+
+    with ProgressBars.of_frames() as progress:
+        yield begin(settings, progress, partial(show_models, console, verbose=verbose))
 
 
 def show_models(console: Console, stages: Stages, *, verbose: bool) -> None:

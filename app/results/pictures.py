@@ -60,7 +60,7 @@ def pictures_of(folder: Path, tracks: Mapping[int, GaitSequence | None]) -> dict
             silhouettes = sequence.silhouettes[:, :, _BODY]
             parts = None if sequence.parts is None else sequence.parts[:, :, _BODY]
             strip = _strip(sequence.frame_indices, silhouettes, parts, sequence.fps)
-            energy = _energy(silhouettes)
+            energy = _ink(np.round(silhouettes.mean(axis=0)).astype(np.uint8))  # gait energy image, Han and Bhanu 2006
         gait = tuple((measure.name, _text(measure)) for measure in figures.get(number, ()))
         found[number] = TrackPictures(crop, strip, energy, body, gait)
     return found
@@ -100,11 +100,6 @@ def silhouettes_jpeg(sequence: GaitSequence) -> bytes:
     rows = _over_a_cycle(sequence.frame_indices, sequence.fps, _FEW)
     picture = 255 - np.concatenate(list(sequence.silhouettes[rows][:, :, _BODY]), axis=1) // 5 * 4
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-
-
-def _energy(silhouettes: Bytes) -> bytes:
-    """Return the gait energy image, which is the mean silhouette (Han and Bhanu 2006)."""
-    return _ink(np.round(silhouettes.mean(axis=0)).astype(np.uint8))
 
 
 def _ink(opacity: Bytes, colours: Bytes | None = None) -> bytes:

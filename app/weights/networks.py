@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from app.errors import CheckpointError, OutputError, SettingsError
-from app.files import written_whole
+from app.files import write_text
 from app.settings import Device, Precision, cores
 from app.types import Floats
 from app.weights import gathering
@@ -248,7 +248,9 @@ def _fastest(checkpoint: CheckpointFile, ways: Sequence[Way], reference: Way) ->
     best = min(seconds, key=lambda way: seconds[way], default=reference)
     if best != reference and reference in seconds and seconds[best] > _GAIN * seconds[reference]:
         best = reference
-    _remember(key, str(best))
+    # Where the cache cannot be written, the ways are measured again next time.
+    with suppress(OSError, RuntimeError, OutputError):
+        write_text(user_cache() / "networks.json", json.dumps({**_remembered(), key: str(best)}, indent=1))
     return best
 
 
@@ -337,9 +339,3 @@ def _remembered() -> dict[str, Any]:
         if isinstance(known, dict):
             return known
     return {}
-
-
-def _remember(key: str, way: str) -> None:
-    """Remember the way; where the cache cannot be written, it is measured again next time."""
-    with suppress(OSError, RuntimeError, OutputError), written_whole(user_cache() / "networks.json") as temporary:
-        temporary.write_text(json.dumps({**_remembered(), key: way}, indent=1), encoding="utf-8")

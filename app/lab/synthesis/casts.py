@@ -146,7 +146,7 @@ def _film_cast(given: Set, cast: int, path: Path) -> None:
     found = []
     for recording, kind in enumerate(KINDS):
         shot, rate = Shot.drawn(rng), float(rng.uniform(*_RATES))
-        of_recording = _recorded(plan, rate)
+        of_recording = replace(plan, fps=rate, frames=round(SECONDS * rate))
         direction, distance, height = _viewpoint(kind, rng)
         for place in range(CAST):
             view = direction + float(rng.normal(0, 8))
@@ -174,11 +174,6 @@ def _film_cast(given: Set, cast: int, path: Path) -> None:
             silhouettes=np.concatenate([seen.silhouettes for seen in seens]),
             keypoints=np.concatenate([seen.keypoints for seen in seens]),
         )
-
-
-def _recorded(plan: Plan, rate: float) -> Plan:
-    """The plan as a camera of another frame rate records it."""
-    return replace(plan, fps=rate, frames=round(SECONDS * rate))
 
 
 def _viewpoint(kind: Kind, rng: np.random.Generator) -> tuple[float, float, float]:

@@ -57,7 +57,7 @@ def read_shipped(name: str, assignments: Sequence[str] = ()) -> GaitTrainSetting
     content: dict[str, Any] = {}
     chain = [known[name]]
     while "like" in chain[-1]:
-        chain.append(_templates()[chain[-1]["like"]])
+        chain.append(_content()["templates"][chain[-1]["like"]])
     for part in reversed(chain):
         _merge(content, {key: value for key, value in part.items() if key not in ("like", "extra")})
     return settings_from(content, f"{_SHIPPED}: {name}", assignments)
@@ -70,10 +70,6 @@ def _content() -> Any:
 
 def _configurations() -> dict[str, Any]:
     return dict(_content()["families"])
-
-
-def _templates() -> dict[str, Any]:
-    return dict(_content()["templates"])
 
 
 def _merge(content: dict[str, Any], changes: Mapping[str, Any]) -> None:

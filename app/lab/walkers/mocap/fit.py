@@ -193,7 +193,7 @@ def fit(strides: Strides, table: Sequence[Mapping[str, str]]) -> Population:
     # How much the recordings say about the slope, against a doubt of 4 degrees per m/s about the normative one.
     trust = np.sum(faster**2) / (0.5 * band) ** 2
     trust /= trust + 1 / 16
-    both = _with_mirrored(means)
+    both = np.concatenate([means, mirrored(means)])
     seen = np.concatenate([faster, faster]) @ (both - both.mean(axis=0)) / (2 * np.sum(faster**2))
     slope = trust * seen + (1 - trust) * normal_slope
     slope[-len(MEASURES) :] = 0.0
@@ -255,10 +255,6 @@ def _bands() -> Doubles:
         curve: normative.Curve = normative.ANKLE if known == "foot" else getattr(normative, known.upper())
         result[rows(name)] = curve.sd
     return result
-
-
-def _with_mirrored(vectors: Doubles) -> Doubles:
-    return np.concatenate([vectors, mirrored(vectors)])
 
 
 def _components(residuals: Doubles, strides: Strides) -> tuple[Doubles, Doubles, Doubles, tuple[float, float]]:
