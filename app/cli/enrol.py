@@ -80,6 +80,7 @@ def enrol(
     settings = replace(settings, output=replace(settings.output, silhouettes=False, features=False))
     output, metric = settings.output.folder, settings.match.metric
     with gallery_service(gallery_db, create=True, output=output, metric=metric) as gallery, in_use(output):
+        gallery.store.need_writable()
         with begun(settings, verbose=verbose) as run:
             analysed, failures = analyse_people(people, run, fresh=fresh)
         for one, videos in analysed.items():

@@ -523,6 +523,11 @@ class GalleryStore:
         finally:
             self._candidates.remove_gone()
 
+    def need_writable(self) -> None:
+        """Check, before the long work, that this program may write; `GalleryError` says why it may not."""
+        with self._file.writing():
+            pass
+
     # The audit log
 
     def record(self, event: str, **details: JSON) -> None:

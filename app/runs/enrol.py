@@ -66,6 +66,7 @@ def enrol_video(
         GalleryError: the video shows several walks and none is chosen, or see `GalleryService.add_walks`.
     """
     output = run.settings.output.folder
+    gallery.store.need_writable()
     with in_use(output):
         analysed, failures = analyse_people({name: [video]}, run)
         enrolment, more = enrol_person(name, analysed[name], gallery, run, options)

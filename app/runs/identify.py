@@ -25,11 +25,13 @@ def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: 
     earlier runs found in the videos is not used.
 
     Raises:
-        GalleryError: nobody in the gallery can be compared, or the scores do not reach so small a false accept rate.
+        GalleryError: nobody in the gallery can be compared, the log cannot be written, or the scores do not reach so
+            small a false accept rate.
         GaitprintError: nothing could be done. Nothing is left half-written.
     """
     card, match = run.stages.gait.card, run.settings.match
     check_comparable(gallery, card)
+    gallery.need_writable()
     check_settings(match, find_scores(card, match.metric, gallery.path))
     analysed, failures = walks_of_probes(videos, distinct_names(videos), run, fresh=fresh)
     with run.watch.measure("match"):

@@ -21,7 +21,10 @@ from app.gallery.schema import MIGRATIONS
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
 from app.gallery.transfer import copy_gallery
+from app.runs.identify import identify
+from app.stages import Run
 from app.types import Embedding, GaitSequence
+from tests.unit.test_compare import stages
 
 if TYPE_CHECKING:
     from tests.postgres import Server
@@ -121,6 +124,28 @@ def test_the_log_only_grows(address: str) -> None:
                     db.execute(statement)
         gallery.forget("Anna")
         assert [event.event for event in gallery.log()] == ["forget", "enrol"]
+
+
+def test_a_role_that_may_only_read_is_told_before_the_long_work(address: str, tmp_path: Path) -> None:
+    import psycopg
+
+    models = stages()
+    with open_store(address) as gallery:
+        embedding = Embedding(np.ones((1, 4), np.float32), models.gait.card.model_id, 9)
+        gallery.enrol("Anna", [replace(walk(), embedding=embedding)], consent="yes")
+    with psycopg.connect(address, autocommit=True) as db:
+        db.execute("CREATE ROLE onlooker LOGIN")
+        db.execute("GRANT USAGE ON SCHEMA gaitprint TO onlooker")
+        db.execute("GRANT SELECT ON ALL TABLES IN SCHEMA gaitprint TO onlooker")
+    try:
+        with open_store(address.replace("tester@", "onlooker@"), create=False) as gallery:
+            assert [person.name for person in gallery.people()] == ["Anna"]
+            with pytest.raises(GalleryError, match="your role may not do that"):
+                identify([tmp_path / "never looked at.mp4"], gallery, Run(models))
+    finally:
+        with psycopg.connect(address, autocommit=True) as db:
+            db.execute("DROP OWNED BY onlooker")
+            db.execute("DROP ROLE onlooker")
 
 
 def test_a_connection_that_broke_is_made_again(address: str) -> None:
