@@ -88,9 +88,11 @@ def written_whole(path: Path, replaces: str | None = None) -> Iterator[Path]:
                     parent.rmdir()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 as `written_whole` does."""
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a text file in UTF-8 as `written_whole` does; a `private` one may only be read by its owner."""
     with written_whole(path) as temporary:
+        if private:
+            temporary.touch(mode=0o600)
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -431,13 +431,7 @@ class Judge:
             people_compared = self.gallery.people_with(model_id)
             probabilities = self.scores.of_matches(matches, frames, people_compared, closed=self.settings.closed)
         return [
-            Decision(
-                each.identity,
-                each,
-                None if recording else probability,
-                votes,
-                recording,
-            )
+            Decision(each.identity, each, None if recording else probability, votes, recording)
             for each, probability, votes, recording in zip(
                 matches, probabilities, self._agreements(matches, embeddings, enrolled, names), recordings, strict=True
             )

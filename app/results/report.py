@@ -199,27 +199,25 @@ def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> Vid
 
 
 def _track_report(walk: AnalysedWalk, decision: Decision | None) -> TrackReport:
-    votes = decision.agreement if decision else None
-    identity = decision.identity if decision else None
+    found = decision or Decision(None)
+    votes = found.agreement
     return TrackReport(
         track_id=walk.track.track_id,
         frames=walk.track.frame_indices.tolist(),
         boxes=walk.track.boxes.astype(np.float64).round(2).tolist(),
-        status="unusable" if decision is None else "identified" if identity else "unknown",
-        identity=identity,
-        confidence=_rounded(decision.confidence) if decision else None,
-        distance=decision.distance if decision else None,
-        threshold=decision.threshold if decision else None,
-        probability=_rounded(decision.probability) if decision else None,
-        margin=decision.margin if decision else None,
+        status="unusable" if decision is None else "identified" if found.identity else "unknown",
+        identity=found.identity,
+        confidence=_rounded(found.confidence),
+        distance=found.distance,
+        threshold=found.threshold,
+        probability=_rounded(found.probability),
+        margin=found.margin,
         pieces=votes.pieces if votes else None,
         agreeing=votes.agreeing if votes else None,
         part_of=walk.part_of,
-        same_recording=decision is not None and decision.recording_of is not None,
-        reason=walk.reason or (decision.reason if decision else None),
-        candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in decision.candidates]
-        if decision
-        else [],
+        same_recording=found.recording_of is not None,
+        reason=walk.reason or found.reason,
+        candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in found.candidates],
     )
 
 

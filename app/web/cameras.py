@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.files import written_whole
+from app.files import write_text
 from app.web.inspection import asked, environment
 from app.web.live_worker import LiveTask
 from app.web.options import ConflictError, NotThereError, TooLargeError, WebError, WebOptions, read_model
@@ -193,9 +193,7 @@ class Live:
         return self.seen(name)
 
     async def _keep(self, cameras: Cameras) -> None:
-        with written_whole(self._file) as temporary:
-            temporary.touch(mode=0o600)  # addresses may hold passwords
-            temporary.write_text(cameras.model_dump_json(indent=1), encoding="utf-8")
+        write_text(self._file, cameras.model_dump_json(indent=1), private=True)  # addresses may hold passwords
         self.known = cameras
         await self._begin_again()
 

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, get_args
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from app.files import explained, written_whole
+from app.files import explained, write_text
 from app.web.options import ConflictError, NotThereError, read_model
 
 Scope: TypeAlias = Literal["read", "enrol", "admin"]
@@ -69,9 +69,7 @@ class Clients:
         client = Client(name=name, scope=scope, created=datetime.now(timezone.utc))
         with explained(self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with written_whole(self._path(token)) as temporary:
-                temporary.touch(mode=0o600)
-                temporary.write_text(client.model_dump_json(), encoding="utf-8")
+            write_text(self._path(token), client.model_dump_json(), private=True)
         return token
 
     def revoke(self, name: str) -> None:

@@ -81,14 +81,14 @@ def labelled_scene(photo: Photo, teacher: Callable[[Image], Detections] | None) 
     ignored where the labels are not complete.
     """
     image = photo.read()
-    boxes = _rows([person.box for person in photo.people if not person.crowd])
+    boxes = stacked([person.box for person in photo.people if not person.crowd])
     ignore = [person.box for person in photo.people if person.crowd]
     if teacher is not None:
         found = teacher(image).boxes
         ignore.extend(found[iou(found, boxes).max(axis=1, initial=0) < 0.5])
     elif not photo.complete:
         ignore.append(np.array([0, 0, photo.width, photo.height], np.float32))
-    return Scene(image, boxes, _rows(ignore))
+    return Scene(image, boxes, stacked(ignore))
 
 
 def taught_scene(image: Image, detections: Detections) -> Scene:
@@ -131,7 +131,7 @@ def compose(sources: Sources, size: int, rng: np.random.Generator, strength: flo
         scene = _piece(_one(sources.frames, rng), size, rng, strength)
         extra = 0 if rng.random() < 0.5 else int(rng.integers(1, 4))
     else:
-        scene = Scene(_ground(sources, size, rng), _rows([]), _rows([]))
+        scene = Scene(_ground(sources, size, rng), stacked([]), stacked([]))
         extra = 0 if rng.random() < 0.12 else 1 + min(int(rng.poisson(2.0)), 8)
     scene = _peopled(scene, sources, extra, rng)
     if rng.random() < 0.5:
@@ -248,7 +248,7 @@ def _peopled(scene: Scene, sources: Sources, count: int, rng: np.random.Generato
     for _ in range(things):
         _thing(scene.image, owner, sources, rng)
     shares = np.bincount(owner.ravel().clip(0), minlength=len(bodies) + 1)[1:] / np.maximum(areas or [1.0], 1)
-    pasted = _rows([np.clip(box, 0, size) for box, _ in bodies])
+    pasted = stacked([np.clip(box, 0, size) for box, _ in bodies])
     shares = shares[: len(bodies)]
     hidden = pasted[(shares >= _VISIBLE / 2) & (shares < _VISIBLE)]
     boxes, ignore = scene.boxes, scene.ignore
@@ -366,5 +366,6 @@ def _one(items: Sequence[T], rng: np.random.Generator) -> T:
     return items[int(rng.integers(len(items)))]
 
 
-def _rows(boxes: Sequence[Floats]) -> Floats:
+def stacked(boxes: Sequence[Floats]) -> Floats:
+    """Return boxes (4,) as rows (N, 4), also where there are none."""
     return np.stack(boxes).astype(np.float32) if len(boxes) else np.zeros((0, 4), np.float32)

@@ -28,7 +28,7 @@ from app.errors import CheckpointError
 from app.lab.evaluation.metrics import Matches, Scored, matched
 from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import HeldOut, Photo, frames_of, read_grounds, read_photos
-from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, taught_scene
+from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, stacked, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export, mix, stored_weights
 from app.lab.training.settings import PHOTOS, Natural, TrainSettings
@@ -194,16 +194,12 @@ def matches_with(detections: Sequence[Scored], photos: Sequence[Photo], *, full:
     for photo in photos:
         least = _LEAST * max(photo.width, photo.height) / _SEEN_AT
         wanted = [not p.crowd and p.box[3] - p.box[1] >= least and (p.full or not full) for p in photo.people]
-        truth.append(_stacked([p.box for p, want in zip(photo.people, wanted, strict=True) if want]))
+        truth.append(stacked([p.box for p, want in zip(photo.people, wanted, strict=True) if want]))
         other = [p.box for p, want in zip(photo.people, wanted, strict=True) if not want]
         if not photo.complete:
             other.append(np.array([0, 0, photo.width, photo.height], np.float32))
-        ignore.append(_stacked(other))
+        ignore.append(stacked(other))
     return Matches.joined(matched(detections, truth, ignore))
-
-
-def _stacked(boxes: Sequence[Floats]) -> Floats:
-    return np.stack(boxes) if len(boxes) else np.zeros((0, 4), np.float32)
 
 
 def detection_loss(outputs: Tensor, grid: Tensor, truth: Tensor, ignore: Tensor) -> dict[str, Tensor]:
