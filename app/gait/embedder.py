@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.errors import CheckpointError, SettingsError
+from app.errors import CheckpointError, SettingsError, reason_of
 from app.gait import LICENCE
 from app.gait.base import EmbeddingNetwork, FramewiseNetwork, JointNetwork, PictureNetwork
 from app.gait.embeddings import embedding
@@ -200,16 +200,24 @@ class NetworkEmbedder:
         Of a long walk, networks that see joints take the frames in the middle; all others take frames evenly spread.
 
         Raises:
+            CheckpointError: the network cannot work as it was said to be made.
             SettingsError: the network looks at skeletons or bodies, but a walk has no keypoints.
         """
         if not walks:
             return []
         inputs = [tuple(map(self._shortened, (*self._input(walk), *self._parameters(walk)))) for walk in walks]
-        with torch.inference_mode():
-            if isinstance(self._network, FramewiseNetwork):
-                parts = self._embed_packed(self._network, [maps for (maps,) in inputs])
-            else:  # layers over time would mix walks that are packed, and would see padding
-                parts = torch.cat([self._network.embed(*map(self._tensor, walk)) for walk in inputs])
+        try:
+            with torch.inference_mode():
+                if isinstance(self._network, FramewiseNetwork):
+                    parts = self._embed_packed(self._network, [maps for (maps,) in inputs])
+                else:  # layers over time would mix walks that are packed, and would see padding
+                    parts = torch.cat([self._network.embed(*map(self._tensor, walk)) for walk in inputs])
+        except RuntimeError as error:  # impossible strides, too little memory
+            raise CheckpointError(
+                f"The gait network '{self.card.name}' cannot work at a walk of {len(inputs[0][0])} frames "
+                f"({reason_of(error)}). If an OpenGait's YAML was given for it or lies beside it, check that it is the "
+                "one of its training."
+            ) from error
         features: Floats = parts.mT.float().contiguous().cpu().numpy()
         return [embedding(feature, self.card, len(walk[0])) for feature, walk in zip(features, inputs, strict=True)]
 

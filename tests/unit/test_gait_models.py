@@ -99,6 +99,26 @@ def test_what_a_file_cannot_tell_can_be_given(weights: Any, tmp_path: Path) -> N
         load_network(path, {"stride": (1, 1, 1, 1)})
 
 
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            "{model: GaitSet, bin_num: [2]}",
+            r"has no key 'backbone_cfg'; its model_cfg\.model is GaitSet\. Give the YAML",
+        ),
+        ("hello", "its sections have other kinds of values"),
+        ("{backbone_cfg: {strides: [1, 2]}}", r"cannot be read as a gaitbase network, strides \[1, 2\]"),
+        ("{backbone_cfg: {strides: [1, 2, 0, 1]}}", "cannot work at a walk of 9 frames"),
+        ("{backbone_cfg: {strides: [1, 2, 2, 64]}}", "check that it is the one of its training"),
+    ],
+)
+def test_the_yaml_of_another_network_is_told(weights: Any, tmp_path: Path, model: str, says: str) -> None:
+    path = save(weights, tmp_path)
+    path.with_suffix(".yaml").write_text(f"model_cfg: {model}")
+    with pytest.raises(CheckpointError, match=says):
+        NetworkEmbedder(CheckpointFile(path, "given"), GaitSettings()).embed([walk(9)])
+
+
 def test_a_wide_silhouette_is_refused(network: GaitBase) -> None:
     with pytest.raises(ValueError, match="64 rows and 44 columns, not 64 and 64"):
         network.embed(torch.zeros(1, 2, 64, 64))

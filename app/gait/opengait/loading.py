@@ -117,6 +117,7 @@ class _Stated(NamedTuple):
 def _stated(config: Path, architecture: Architecture, error: type[GaitprintError]) -> _Stated:
     """Return what OpenGait's YAML says."""
     content = read_yaml(config, error)
+    family, model = architecture.network.family, {}
     try:
         model, data = content["model_cfg"], content.get("data_cfg") or {}
         return _Stated(
@@ -126,9 +127,13 @@ def _stated(config: Path, architecture: Architecture, error: type[GaitprintError
             str(model.get("model", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+        named = f"; its model_cfg.model is {model['model']}" if isinstance(model, Mapping) and "model" in model else ""
+        why = "its sections have other kinds of values"
+        if isinstance(problem, KeyError | ValueError):
+            why = f"it has no key {problem}" if isinstance(problem, KeyError) else str(problem)
         raise error(
-            f"{config} is not OpenGait's configuration of a {architecture.network.family} network: "
-            f"{type(problem).__name__}: {problem}."
+            f"{config} is not OpenGait's configuration of a {family} network: {why}{named}. Give the YAML with which "
+            "this checkpoint was trained, or none."
         ) from problem
 
 
@@ -239,7 +244,8 @@ class _Content:
                 usual = architecture.network().state_dict()
             missing, cause = [key for key in usual if key not in self.weights], error
             if not missing:
-                raise CheckpointError(f"{self.path} is not {self.what}: {error}.") from error
+                how = "".join(f", {name} {value}" for name, value in self.given.items())
+                raise CheckpointError(f"{self.path} cannot be read as {self.what}{how}: {error}.") from error
         named = ", ".join(architecture.table.to_theirs(key) for key in missing[:6])
         raise CheckpointError(
             f"{self.path} is not a whole {architecture.network.family} network: {len(missing)} missing: {named}"
