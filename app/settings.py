@@ -244,6 +244,9 @@ class MatchSettings:
     adapt: bool = True
     """Whether what the people of a video share is taken off their walks before they are compared. It shows what the
     camera and the place do to everybody. It needs calibrated scores that were learnt from videos of several people."""
+    stature: bool = True
+    """Whether it counts how tall people are beside the others of their video, which silhouettes do not show. It needs
+    calibrated scores, which say what a distance means."""
     join_fragments: bool = True
     """Whether the pieces of a track that broke off and began again are joined as one person."""
 

@@ -32,7 +32,7 @@ def own_frames(tracks: Sequence[Track]) -> list[Ints]:
     step = 1
     while step < len(frames) and (same := frames[step:] == frames[:-step]).any():
         later = np.flatnonzero(same) + step
-        shadowed[later] |= _overlaps(boxes[later - step], boxes[later]) > _ONE_BODY
+        shadowed[later] |= overlaps(boxes[later - step], boxes[later]) > _ONE_BODY
         step += 1
     frames, owner = frames[~shadowed], owner[~shadowed]
     order = np.lexsort((frames, owner))
@@ -40,7 +40,7 @@ def own_frames(tracks: Sequence[Track]) -> list[Ints]:
     return [kept if len(kept) else track.frame_indices for kept, track in zip(each, tracks, strict=True)]
 
 
-def _overlaps(first: Floats, second: Floats) -> Floats:
+def overlaps(first: Floats, second: Floats) -> Floats:
     """Return the intersection over union of each of N boxes (N, 4) with the box of the same row."""
     shared = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
     inner = np.clip(shared, 0, None).prod(axis=1)

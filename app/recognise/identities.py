@@ -10,6 +10,7 @@ from app.gallery.distances import Distances
 from app.gallery.sqlite import SqliteGallery
 from app.gallery.store import NewWalk
 from app.recognise.covisible import covisible, own_frames
+from app.recognise.stature import statures_of
 from app.types import Floats, Track
 from app.walks.analysed import AnalysedVideo
 
@@ -115,10 +116,13 @@ def gallery_of(video: AnalysedVideo, identities: Mapping[int, str]) -> SqliteGal
     """Return a gallery in memory with the people of a video; the caller closes it."""
     gallery = SqliteGallery(None)
     walks: dict[str, list[NewWalk]] = {}
+    statures = statures_of(video)
     for walk in video.usable():
         if walk.embedding is not None:
             number = walk.track.track_id
-            walks.setdefault(identities[number], []).append(NewWalk(walk.embedding, video.info.path.name, number))
+            measures = (statures[number].measure(),) if number in statures else ()
+            new = NewWalk(walk.embedding, video.info.path.name, number, measures=measures)
+            walks.setdefault(identities[number], []).append(new)
     for name, walks_of_person in walks.items():
         gallery.enrol(name, walks_of_person, consent="kept in memory for one run only")
     return gallery

@@ -23,6 +23,7 @@ from app.recognise.covisible import covisible, own_frames
 from app.recognise.domain import adapt
 from app.recognise.matching import Agreement, agreement, confidence, identity_distances, match
 from app.recognise.scores import ScoreModel, find_scores
+from app.recognise.stature import Stature, statures_of, with_statures
 from app.settings import MatchSettings
 from app.types import Candidate, Doubles, Embedding, Ints, Match, ModelCard, Track
 from app.walks.analysed import AnalysedVideo
@@ -380,6 +381,7 @@ class Judge:
         embeddings: Sequence[Embedding],
         tracks: Sequence[Track],
         seen: Scene | None = None,
+        statures: Mapping[int, Stature] | None = None,
     ) -> list[Decision]:
         """Name the walks of one video, or of the people in view of a camera: one decision for each, in order.
 
@@ -417,8 +419,13 @@ class Judge:
             enrolled = _around_sources(walks, enrolled, sources)
             embeddings = embeddings_around(embeddings, middle)
         names = [people[walk.person_id] for walk in walks]
+        distances = distances_between(embeddings, enrolled, metric)
+        if statures and self.settings.stature and self.scores is not None:
+            seen_statures = [statures.get(track.track_id) for track in tracks]
+            enrolled_statures = [Stature.of(walk.measures) for walk in walks]
+            distances = with_statures(distances, seen_statures, enrolled_statures, self.scores.evidence[1])
         matches = match(
-            distances_between(embeddings, enrolled, metric),
+            distances,
             frames,
             names,
             self.threshold.value if self.threshold else None,
@@ -444,7 +451,7 @@ class Judge:
         """
         usable = video.usable()
         embeddings = [walk.embedding for walk in usable if walk.embedding is not None]
-        decisions = self.decide(embeddings, [walk.track for walk in usable])
+        decisions = self.decide(embeddings, [walk.track for walk in usable], statures=statures_of(video))
         for walk, decision in zip(usable, decisions, strict=True):
             if decision.recording_of is not None:
                 logger.warning(

@@ -9,9 +9,10 @@ import numpy as np
 
 from app.gallery.sql import GalleryStore
 from app.gallery.store import EnrolledWalk
-from app.recognise.judge import Learnt, Space
+from app.recognise.judge import Learnt
 from app.recognise.matching import identity_distances
 from app.recognise.scores import ScoreModel
+from app.recognise.stature import Stature, with_statures
 from app.settings import MatchSettings
 
 _RIVALS = 20  # further walks that are searched for each walk, to find the nearest other people
@@ -45,8 +46,8 @@ def standings(
 ) -> list[Standing]:
     """Compare each walk of a person with the person's other walks and with everybody else, as the judge compares walks.
 
-    Of `match`, `metric`, `adapt` and `neighbours` count. `scores_of` returns the calibrated scores of a gait model, by
-    its id.
+    Of `match`, `metric`, `adapt`, `stature` and `neighbours` count. `scores_of` returns the calibrated scores of a gait
+    model, by its id.
 
     Raises:
         GalleryError: nobody has that name.
@@ -55,20 +56,25 @@ def standings(
     walks = gallery.walks(name)
     for model_id in dict.fromkeys(walk.model_id for walk in walks):
         own = [walk for walk in walks if walk.model_id == model_id]
-        space = Learnt.of_model(gallery, model_id, match, scores_of(model_id)).space
-        found |= {one.walk_id: one for one in _of_one_model(gallery, own, match, space)}
+        learnt = Learnt.of_model(gallery, model_id, match, scores_of(model_id))
+        found |= {one.walk_id: one for one in _of_one_model(gallery, own, match, learnt)}
     return [found[walk.walk_id] for walk in walks]
 
 
-def _of_one_model(gallery: GalleryStore, own: list[EnrolledWalk], match: MatchSettings, space: Space) -> list[Standing]:
+def _of_one_model(
+    gallery: GalleryStore, own: list[EnrolledWalk], match: MatchSettings, learnt: Learnt
+) -> list[Standing]:
     embeddings = gallery.embeddings([walk.walk_id for walk in own])
     near = gallery.search(embeddings, len(own) + _RIVALS, match.metric)
     rivals = {neighbour.person_id for row in near for neighbour in row} - {own[0].person_id}
     names = gallery.names_of(rivals)
     others = gallery.walks_of(names, own[0].model_id)
     embeddings += gallery.embeddings([walk.walk_id for walk in others])
-    space = space.knowing_all(gallery, [*own, *others])
+    space = learnt.space.knowing_all(gallery, [*own, *others])
     distances = space.gallery_distances([*own, *others], embeddings, match.metric)[: len(own)]
+    if match.stature and learnt.scores is not None:
+        statures = [Stature.of(walk.measures) for walk in (*own, *others)]
+        distances = with_statures(distances, statures[: len(own)], statures, learnt.scores.evidence[1])
     table = identity_distances(distances[:, len(own) :], [names[walk.person_id] for walk in others], match.neighbours)
     people = list(dict.fromkeys(names[walk.person_id] for walk in others))
     among = distances[:, : len(own)]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.files import as_text
 from app.recognise.judge import Decision
 from app.recognise.matching import Agreement
+from app.recognise.stature import Stature, statures_of
 from app.spreadsheets import cell
 from app.types import ModelCard, Status, Sureness
 from app.walks.analysed import AnalysedVideo, AnalysedWalk
@@ -36,6 +37,14 @@ class CandidateReport(_Model):
 
     identity: str
     distance: float
+
+
+class StatureReport(_Model):
+    """How tall somebody is beside the others of the video (`app.recognise.stature`)."""
+
+    percent: float = Field(description="by how much the person is taller than an average adult, in %")
+    error: float = Field(ge=0, description="the standard error of `percent`")
+    others: int = Field(ge=1, description="how many other people of the video it was measured by")
 
 
 class TrackReport(_Model):
@@ -84,6 +93,9 @@ class TrackReport(_Model):
         default=None,
         ge=1,
         description="the track that this one was cut from, because it shows another person; null for whole tracks",
+    )
+    stature: StatureReport | None = Field(
+        default=None, description="null where the others of the video do not tell how tall the person is"
     )
     same_recording: bool = Field(
         default=False,
@@ -185,6 +197,7 @@ class Report(_Model):
 
 def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> VideoReport:
     """Return what `results.json` says about a video, given the decision about each usable walk, by track number."""
+    statures = statures_of(video)
     doubts = {decision.match.unproven: None for decision in decisions.values() if decision.match}
     return VideoReport(
         video=as_text(video.info.path),
@@ -194,11 +207,14 @@ def video_report(video: AnalysedVideo, decisions: Mapping[int, Decision]) -> Vid
         fps=float(video.info.fps),
         frame_count=video.frame_count,
         warnings=[as_text(warning) for warning in (*video.warnings, *filter(None, doubts))],
-        tracks=[_track_report(walk, decisions.get(walk.track.track_id)) for walk in video.walks],
+        tracks=[
+            _track_report(walk, decisions.get(walk.track.track_id), statures.get(walk.track.track_id))
+            for walk in video.walks
+        ],
     )
 
 
-def _track_report(walk: AnalysedWalk, decision: Decision | None) -> TrackReport:
+def _track_report(walk: AnalysedWalk, decision: Decision | None, stature: Stature | None) -> TrackReport:
     found = decision or Decision(None)
     votes = found.agreement
     return TrackReport(
@@ -215,6 +231,9 @@ def _track_report(walk: AnalysedWalk, decision: Decision | None) -> TrackReport:
         pieces=votes.pieces if votes else None,
         agreeing=votes.agreeing if votes else None,
         part_of=walk.part_of,
+        stature=StatureReport(percent=round(stature.percent, 2), error=round(stature.error, 2), others=stature.others)
+        if stature
+        else None,
         same_recording=found.recording_of is not None,
         reason=walk.reason or found.reason,
         candidates=[CandidateReport(identity=c.identity, distance=c.distance) for c in found.candidates],
@@ -238,7 +257,7 @@ def to_json(report: Report) -> str:
 CSV_COLUMNS = (
     *("video", "role", "track_id", "status", "identity", "confidence", "distance", "threshold"),
     *("first_frame", "last_frame", "start_s", "end_s", "frames", "reason", "probability", "margin"),
-    *("pieces", "agreeing", "path", "same_recording"),
+    *("pieces", "agreeing", "path", "same_recording", "stature_percent", "stature_error"),
 )
 
 
@@ -247,7 +266,9 @@ def rows(role: Literal["gallery", "probe"], video: VideoReport) -> Iterator[dict
     for track in video.tracks:
         first, last = track.frames[0], track.frames[-1]
         yield {
-            **track.model_dump(exclude={"boxes", "candidates", "part_of"}),
+            **track.model_dump(exclude={"boxes", "candidates", "part_of", "stature"}),
+            "stature_percent": track.stature and track.stature.percent,
+            "stature_error": track.stature and track.stature.error,
             "video": video.name,
             "role": role,
             "path": video.video,

@@ -250,6 +250,10 @@ class ReportView:
     def shows_bodies(self) -> bool:
         return any(view.pictures.body is not None for video in self.videos for view in video.used)
 
+    @property
+    def knows_statures(self) -> bool:
+        return any(track.stature is not None for video in self.videos for track in video.report.tracks)
+
     @cached_property
     def named(self) -> int:
         return sum(len(video.named) for video in self.probes)

@@ -13,6 +13,7 @@ from app.files import written_whole
 from app.gallery.service import Enrolment, GalleryService
 from app.gallery.store import NewWalk
 from app.recognise.covisible import covisible, own_frames
+from app.recognise.stature import Stature, statures_of
 from app.results.portraits import contact_sheet, jpeg, portraits
 from app.runs.videos import reasons_against, walks_of
 from app.stages import BodyEstimator, Run
@@ -185,7 +186,9 @@ def enrol_walks(
     walks = [usable[track_id] for track_id in dict.fromkeys(track_ids)]
     pictures = portraits(analysed, [walk.track for walk in walks]) if thumbnails else {}
     numbers = {walk.track.track_id for walk in walks} if keep_silhouettes or body is not None else set()
-    sequences = {w.track.track_id: sequence for w, sequence in analysed.sequences() if w.track.track_id in numbers}
+    statures = statures_of(analysed)
+    kept = analysed.sequences() if numbers else ()  # only what is needed is read
+    sequences = {walk.track.track_id: sequence for walk, sequence in kept if walk.track.track_id in numbers}
     return [
         NewWalk(
             walk.embedding,
@@ -195,22 +198,24 @@ def enrol_walks(
             seconds=seconds_of(walk.track, analysed),
             silhouettes=sequences.get(walk.track.track_id) if keep_silhouettes else None,
             thumbnail=jpeg(pictures[walk.track.track_id]) if thumbnails else None,
-            measures=_measures(walk.track, sequences.get(walk.track.track_id), body),
+            measures=_measures(walk.track, statures.get(walk.track.track_id), sequences.get(walk.track.track_id), body),
         )
         for walk in walks
         if walk.embedding is not None
     ]
 
 
-def _measures(track: Track, sequence: GaitSequence | None, body: BodyEstimator | None) -> tuple[Measure, ...]:
-    """Return how high the person is in the picture, and where a body can be fitted, how they walk."""
-    height = picture_height(track.boxes)
+def _measures(
+    track: Track, stature: Stature | None, sequence: GaitSequence | None, body: BodyEstimator | None
+) -> tuple[Measure, ...]:
+    """Return how tall the person is in the picture and beside others, and where a body can be fitted, how they walk."""
+    heights = (picture_height(track.boxes), *([stature.measure()] if stature else []))
     if body is None or sequence is None or sequence.keypoints is None:
-        return (height,)
+        return heights
     from app.body.measures import measures_of  # SciPy is slow to import
 
     (motion,) = body.fit([sequence])
-    return (height, *measures_of(motion))
+    return (*heights, *measures_of(motion))
 
 
 def seconds_of(track: Track, video: AnalysedVideo) -> float:

@@ -21,6 +21,7 @@ from app.gallery.store import JSON, NewWalk
 from app.progress import Stopwatch
 from app.recognise.covisible import covisible
 from app.recognise.judge import Decision, Judge, Scene
+from app.recognise.stature import statures
 from app.recognise.strangers import StrangerJudge
 from app.results.pictures import silhouettes_jpeg
 from app.results.portraits import crop_of, jpeg
@@ -225,7 +226,7 @@ class Watcher:
         self._judge = None if is_empty else Judge.of(gallery, stages.gait.card, stages.settings.match)
         if self._judge is not None:
             self._judge.explain()
-        self._seen: dict[int, tuple[Embedding, deque[int]]] = {}
+        self._seen: dict[int, tuple[Embedding, deque[int], Track]] = {}
         self._pairs = 0
         self._tracker = stages.start(source.info)
         self._looks = Looks(float(source.info.fps), stages.settings.video.looks)
@@ -374,7 +375,10 @@ class Watcher:
                 person.why = "the gallery is empty"
             return
         decisions: dict[int, Decision] = {}
-        for (person, _, _), decision in zip(usable, self._judge.decide(embeddings, tracks, scene), strict=True):
+        seen = [track for _, _, track in self._seen.values()]
+        known = statures(seen, scene.embeddings, scene.frames, self.info, seen)
+        found = self._judge.decide(embeddings, tracks, scene, known)
+        for (person, _, _), decision in zip(usable, found, strict=True):
             decisions[person.track_id] = decision
             person.votes.append(decision.identity)
         self._settle([person for person, _, _ in usable], decisions)
@@ -389,14 +393,14 @@ class Watcher:
         at in the same frame are different people.
         """
         for embedding, track in zip(embeddings, tracks, strict=True):
-            _, looks = self._seen.pop(track.track_id, (embedding, deque[int](maxlen=_LOOKS)))
+            _, looks, _ = self._seen.pop(track.track_id, (embedding, deque[int](maxlen=_LOOKS), track))
             looks.append(self._index)
-            self._seen[track.track_id] = embedding, looks
+            self._seen[track.track_id] = embedding, looks, track
         for track_id in list(self._seen)[:-_REMEMBERED]:
             del self._seen[track_id]
         scene = Scene(
-            [embedding for embedding, _ in self._seen.values()],
-            [_track_of(track_id, looks) for track_id, (_, looks) in self._seen.items()],
+            [embedding for embedding, _, _ in self._seen.values()],
+            [_track_of(track_id, looks) for track_id, (_, looks, _) in self._seen.items()],
         )
         before, pairs = self._pairs, int(covisible(scene.frames).sum()) // 2
         self._pairs = max(before, pairs)

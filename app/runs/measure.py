@@ -16,6 +16,7 @@ from app.gait.embeddings import embed
 from app.gallery.distances import distances_between, is_same_recording
 from app.gallery.service import GalleryService
 from app.gallery.store import EnrolledWalk
+from app.recognise.stature import STATURE, Stature, statures_of
 from app.runs.videos import walks_of
 from app.stages import Run
 from app.types import Embedding, GaitSequence, Track
@@ -124,13 +125,20 @@ class _Measuring:
             except GaitprintError as error:
                 self._failures[path.name] = str(error)
                 continue
+            statures = statures_of(analysed)
             for walk, sequence in analysed.sequences():
                 if walk.embedding is not None and sequence is not None:
-                    self._measure_same(walk.embedding, walk.track, sequence)
+                    stature = statures.get(walk.track.track_id)
+                    self._measure_same(walk.embedding, walk.track, sequence, stature)
             self._failures.setdefault(path.name, f"no walk in {path} is the one that was enrolled")
 
-    def _measure_same(self, embedding: Embedding, track: Track, sequence: GaitSequence) -> None:
-        """Measure the walk of the gallery that has this embedding, if there is one."""
+    def _measure_same(
+        self, embedding: Embedding, track: Track, sequence: GaitSequence, stature: Stature | None = None
+    ) -> None:
+        """Measure the walk of the gallery that has this embedding, if there is one.
+
+        How tall the person is beside others stays as it is where nothing new is known of it.
+        """
         ids = [walk.walk_id for walk in self.open.values() if walk.model_id == embedding.model_id]
         if not ids:
             return
@@ -138,7 +146,9 @@ class _Measuring:
         nearest = int(np.argmin(distances))
         if is_same_recording(float(distances[nearest]), embedding, "euclidean"):
             walk = self.open[ids[nearest]]
-            self._measure(replace(walk, measures=(picture_height(track.boxes),)), sequence)
+            known = stature.measure() if stature else next((m for m in walk.measures if m.name == STATURE), None)
+            heights = (picture_height(track.boxes), *([known] if known else []))
+            self._measure(replace(walk, measures=heights), sequence)
 
     def _measure(self, walk: EnrolledWalk, sequence: GaitSequence) -> None:
         assert self._run.stages.body is not None

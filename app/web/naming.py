@@ -14,6 +14,7 @@ from app.gallery.sql import GalleryStore
 from app.gallery.store import NewWalk
 from app.recognise.identities import gallery_of
 from app.recognise.judge import Judge, Learnt, Scene
+from app.recognise.stature import statures_of
 from app.results.report import CandidateReport, ModelReport, Report, TrackReport, VideoReport, video_report
 from app.settings import MatchSettings
 from app.types import ModelCard, Track, VideoInfo
@@ -46,7 +47,8 @@ def name_again(
     probes = []
     for before, video in zip(report.probes, videos, strict=True):
         scene = Scene.of(video)
-        decisions = judge.decide(scene.embeddings, scene.tracks)  # without the warnings, which the run has given
+        # Without the warnings, which the run has given.
+        decisions = judge.decide(scene.embeddings, scene.tracks, statures=statures_of(video))
         named = {track.track_id: decision for track, decision in zip(scene.tracks, decisions, strict=True)}
         probes.append(before.model_copy(update={"tracks": video_report(video, named).tracks}))
     return report.model_copy(update={"probes": probes})

@@ -27,6 +27,7 @@ from app.gallery.service import GalleryService
 from app.gallery.sql import GalleryStore
 from app.gallery.store import Event, Merge, NewWalk, Person
 from app.gallery.strangers import Strangers
+from app.recognise.stature import stature_measure
 from app.results.gait_table import read_gait_table
 from app.settings import MatchSettings, Settings
 from app.types import ModelCard
@@ -725,6 +726,7 @@ def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWa
     if track["status"] == "unusable" or embedding is None:
         raise WebError(f"This walk cannot be used: {track['reason']}.")
     crop = result.crop(place, track_id)
+    stature = track.get("stature")  # results of an earlier version have none
     try:
         height = picture_height(np.array(track["boxes"], np.float32).reshape(-1, 4))
         gait = read_gait_table(crop.with_name("gait.csv")).get(track_id, [])
@@ -737,5 +739,5 @@ def _new_walk(result: RunResult, place: int, track_id: int, keep: bool) -> NewWa
         seconds=round((track["frames"][-1] + 1 - track["frames"][0]) / video["fps"], 3),
         silhouettes=stored.sequence(track_id, video["fps"]) if keep else None,
         thumbnail=crop.read_bytes() if crop.is_file() else None,
-        measures=(height, *gait),
+        measures=(height, *([] if stature is None else [stature_measure(**stature)]), *gait),
     )

@@ -214,9 +214,10 @@ def ways(card: ModelCard, files: Sequence[Path], folder: Path) -> Iterator[Way]:
         home.mkdir()
         shutil.copy(file, scores_path(home / "network.onnx"))
         beside = replace(card, file=home / "network.onnx")
-        yield Way(file.name, beside, MatchSettings())
+        # The camera turns to each walker by themselves, so heights in the picture say nothing.
+        yield Way(file.name, beside, MatchSettings(stature=False))
         if '"centre": [' in file.read_text(encoding="utf-8"):
-            yield Way(f"{file.name}, adapt off", beside, MatchSettings(adapt=False))
+            yield Way(f"{file.name}, adapt off", beside, MatchSettings(stature=False, adapt=False))
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ and one of the same person from another moment. Printed are rank-1, with 95 % in
 rate of all pairs, as the network gives the embeddings, and after what the people of the clip share is taken off.
 
 **Names**: `vtest` is read in three parts of 26.5 s. Each part is the gallery of each other one, as if they were videos
-of their own, and the whole program names the walks, with ``--far`` as given.
+of their own, and the whole program names the walks, with ``--far`` as given; with and without how tall people are
+beside each other (`app.recognise.stature`).
 
 Clothes and camera are the same here, and only the moment, the direction and, in `vtest`, the time of the visit differ.
 No network was ever trained on these clips. People are found, followed and cut out as a run does it. `FILE` are gait
@@ -185,10 +186,13 @@ def main() -> None:
                 people = len(np.unique(pieces.people))
                 table.add_row(model.card.model_id, name, str(people), str(len(pieces.walks)), *cells)
             for far in arguments.far:
-                chosen = {**settings, "match.far": far} | ({"gait.checkpoint": file} if file is not None else {})
-                ends = named(arguments.shared / "videos" / CLIPS[0].file, chosen)
-                counts = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
-                console.print(f"{model.card.model_id}, parts of {CLIPS[0].file}, --far {far:g}: {counts}")
+                for stature in (True, False):
+                    chosen = {**settings, "match.far": far, "match.stature": stature}
+                    chosen |= {"gait.checkpoint": file} if file is not None else {}
+                    ends = named(arguments.shared / "videos" / CLIPS[0].file, chosen)
+                    counts = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
+                    way = f"--far {far:g}, " + ("with" if stature else "without") + " heights"
+                    console.print(f"{model.card.model_id}, parts of {CLIPS[0].file}, {way}: {counts}")
     console.print(table)
 
 

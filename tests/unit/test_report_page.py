@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import io
 import itertools
 import re
 from collections.abc import Sequence
@@ -18,7 +20,15 @@ import pytest
 
 from app.results.page import page
 from app.results.pictures import TrackPictures, pictures_of
-from app.results.report import CandidateReport, FailureReport, ModelReport, Report, TrackReport, VideoReport
+from app.results.report import (
+    CandidateReport,
+    FailureReport,
+    ModelReport,
+    Report,
+    TrackReport,
+    VideoReport,
+    to_csv,
+)
 from app.results.view import Colours, ShownVideo, VideoView
 from app.settings import Settings
 from app.types import GaitSequence, Image, Status
@@ -297,6 +307,19 @@ def test_the_pieces_of_a_walk_are_told_and_doubts_too() -> None:
     assert words.count("Only") == 1
     assert "a longer walk in short pieces" in words
     assert "pieces" not in Tags(usual()).words
+
+
+def test_how_tall_somebody_is_beside_others_is_told_where_it_is_known() -> None:
+    tall = track(1, range(50), "Bob", {"Bob": 0.2}, stature={"percent": 5.2, "error": 2.9, "others": 3})
+    probe = video("probe.mp4", [tall, track(2, range(50), "Ann", {"Ann": 0.4})])
+    words = Tags(page(report(None, [probe]), None, [shown(probe)], ["Ann", "Bob"])).words
+    assert words.count("Height beside others: +5 ± 3 %") == 1
+    assert "how differently tall the people are" in words
+    assert "taller than an average adult" in words
+    assert "Height beside others" not in Tags(usual()).words
+    (first, second) = csv.DictReader(io.StringIO(to_csv(report(None, [probe]))))
+    assert (first["stature_percent"], first["stature_error"]) == ("5.2000", "2.9000")
+    assert second["stature_percent"] == second["stature_error"] == ""
 
 
 @pytest.mark.parametrize("probability", [None, 0.9])
