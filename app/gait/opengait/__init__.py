@@ -5,7 +5,7 @@ its widths follow from their shapes. To add a family, write its network in `app.
 a row to `loading.FAMILIES`.
 """
 
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Shapes, Weights
+from app.gait.opengait.keys import Architecture, KeyTable
 from app.gait.opengait.loading import (
     FAMILIES,
     load_network,
@@ -19,10 +19,7 @@ from app.gait.opengait.loading import (
 __all__ = [
     "FAMILIES",
     "Architecture",
-    "Family",
     "KeyTable",
-    "Shapes",
-    "Weights",
     "load_network",
     "need_recognition",
     "outline_of",

@@ -18,10 +18,17 @@ from app.gait.opengait.keys import (
     Shapes,
     Traces,
     classes,
-    numbered,
     within,
 )
-from app.gait.opengait.residual import BLOCK_P3D, HEAD_OF_STRIPS, RESIDUAL_BLOCK, backbone, head, read_backbone
+from app.gait.opengait.residual import (
+    BLOCK_P3D,
+    HEAD_OF_STRIPS,
+    RESIDUAL_BLOCK,
+    backbone,
+    head,
+    read_backbone,
+    read_stages,
+)
 
 GRAPH: Rows = tuple(
     (f"gc{layer + 1}.{their}", f"layers.{layer}.{our}")
@@ -112,18 +119,12 @@ XGAIT = Family(
 
 def read_multigait(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the strides cannot be seen."""
-    stages = ["streams.1.0", "streams.1.1", "last"]
     return {
         "groups": tuple(shapes[f"stems.{group}.conv.weight"][1] for group in range(2)),
-        "widths": [
-            shapes["stems.0.conv.weight"][0], *(shapes[f"{stage}.0.conv1.conv.weight"][0] for stage in stages)
-        ],
-        "depths": [
-            *(len(numbered(shapes, f"{stage}.{{}}.conv1.conv.weight")) for stage in ("stages.0", *stages)),
-        ],
+        **read_stages(shapes, ("stages.0", "streams.1.0", "streams.1.1", "last")),
         "narrow": shapes["split.first.0.conv.weight"][0],
         **head(shapes),
-    }  # fmt: skip
+    }
 
 
 def settle_multigait(traces: Traces) -> Settled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
@@ -20,7 +20,6 @@ from app.gait.opengait.keys import (
     classes,
     numbered,
     strips,
-    widths,
     within,
 )
 
@@ -36,18 +35,23 @@ RESIDUAL_BLOCK: Rows = (
 
 def read_gaitbase(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the strides cannot be seen."""
-    stages = widths(shapes, "stages.{}.0.conv1.conv.weight")
-    depths = [len(numbered(shapes, f"stages.{stage}.{{}}.conv1.conv.weight")) for stage in range(len(stages))]
-    return {"widths": stages, "depths": depths, **strips(shapes), "classes": classes(shapes)}
+    count = len(numbered(shapes, "stages.{}.0.conv1.conv.weight"))
+    stages = read_stages(shapes, (f"stages.{stage}" for stage in range(count)))
+    return {**stages, **strips(shapes), "classes": classes(shapes)}
 
 
-def read_backbone(shapes: Shapes, name: str) -> dict[str, Any]:
-    """Return the widths and depths of an `app.gait.layers.ResidualBackbone` that is called `name`."""
-    blocks = [f"{name}.stages.{stage}.{{}}.conv1.conv.weight" for stage in range(4)]
+def read_stages(shapes: Shapes, names: Iterable[str]) -> dict[str, Any]:
+    """Return the widths and depths of residual stages that have these names."""
+    blocks = [f"{name}.{{}}.conv1.conv.weight" for name in names]
     return {
         "widths": [shapes[block.format(0)][0] for block in blocks],
         "depths": [len(numbered(shapes, block)) for block in blocks],
     }
+
+
+def read_backbone(shapes: Shapes, name: str) -> dict[str, Any]:
+    """Return the widths and depths of an `app.gait.layers.ResidualBackbone` that is called `name`."""
+    return read_stages(shapes, (f"{name}.stages.{stage}" for stage in range(4)))
 
 
 def configure_strides(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,8 +135,7 @@ def read_deepgaitv2(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
     return {
         "block": "p3d" if "stages.1.0.temporal.conv.weight" in shapes else "3d",
-        "widths": [shapes[f"stages.{stage}.0.conv1.conv.weight"][0] for stage in range(4)],
-        "depths": [len(numbered(shapes, f"stages.{stage}.{{}}.conv1.conv.weight")) for stage in range(4)],
+        **read_stages(shapes, (f"stages.{stage}" for stage in range(4))),
         **head(shapes),
     }
 
@@ -201,10 +204,8 @@ def sees_two_maps(weights: Weights) -> bool:
 
 def read_skeletongait_plus(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
-    stages = ["map_stage", *(f"stages.{stage}" for stage in range(3))]
     return {
-        "widths": [shapes[f"{stage}.0.conv1.conv.weight"][0] for stage in stages],
-        "depths": [len(numbered(shapes, f"{stage}.{{}}.conv1.conv.weight")) for stage in stages],
+        **read_stages(shapes, ["map_stage", *(f"stages.{stage}" for stage in range(3))]),
         "narrow": shapes["fusion.mix.conv.weight"][0],
         **head(shapes),
     }

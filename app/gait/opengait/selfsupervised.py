@@ -20,7 +20,6 @@ from app.gait.opengait.keys import (
     Shapes,
     Traces,
     Weights,
-    numbered,
     pyramid,
     within,
 )
@@ -61,12 +60,10 @@ GAITSSB = Family(
 
 def read_foundationgait(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the strides cannot be seen."""
-    convolutions = [f"teacher.stages.{stage}.{{}}.conv1.conv.weight" for stage in range(4)]
     parts = shapes["teacher.projector.0.weight"][0]
     tuned, neck = "linear.weight" in shapes, shapes.get("classifier.weight")
     return {
-        "widths": [shapes[key.format(0)][0] for key in convolutions],
-        "depths": [len(numbered(shapes, key)) for key in convolutions],
+        **read_backbone(shapes, "teacher"),
         "bins": pyramid(parts),
         "channels": shapes["linear.weight"][2] if tuned else None,
         "student": "student.stem.conv.weight" in shapes,
