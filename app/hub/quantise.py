@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import CheckpointError, VideoError, needing
-from app.files import written_whole
+from app.files import write_text, written_whole
 from app.progress import Progress, Silent
 from app.settings import DetectorSettings, PoseSettings, SegmenterSettings
 from app.stages import Detector, PoseEstimator, Segmenter
@@ -113,18 +113,9 @@ def quantise(path: Path, data: Path, frames: int = 24, progress: Progress | None
     page = small.with_name(small.name.removesuffix(".onnx.gz") + ".md")
     times = tuple(1000 * taken for taken in seconds.values())
     milliseconds = (times[0], times[-1])
-    with written_whole(page) as temporary:
-        temporary.write_text(
-            _page(
-                file,
-                figures,
-                names,
-                [clip.info.path.name for clip in calibrating],
-                sum(len(next(iter(picture.values()))) for picture in pictures),
-                milliseconds,
-            ),
-            encoding="utf-8",
-        )
+    calibrated_on = [clip.info.path.name for clip in calibrating]
+    count = sum(len(next(iter(picture.values()))) for picture in pictures)
+    write_text(page, _page(file, figures, names, calibrated_on, count, milliseconds))
     return Quantised(small, page, figures, milliseconds, len(content))
 
 

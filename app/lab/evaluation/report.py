@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import SettingsError, needing
-from app.files import need_writable, written_whole
+from app.files import need_writable, write_text, written_whole
 from app.lab.evaluation.bootstrap import Figure
 from app.lab.evaluation.charts import Curves, draw_curves, need_matplotlib
 from app.lab.evaluation.evaluate import Evaluation
@@ -73,9 +73,7 @@ class Outputs:
 def write_json(evaluations: Sequence[Evaluation], path: Path) -> None:
     """Write everything: an object for one evaluation, a list for several."""
     content: Any = [asdict(one) for one in evaluations]
-    with written_whole(path) as temporary:
-        text = json.dumps(content if len(content) > 1 else content[0], indent=1, allow_nan=False)
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(content if len(content) > 1 else content[0], indent=1, allow_nan=False))
 
 
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:

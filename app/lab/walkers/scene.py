@@ -284,9 +284,7 @@ def write_clip(
                     labels[-1][person.mask] = person.actor.identity
             if progress is not None:
                 progress(index + 1, scene.frames)
-    with written_whole(truth) as temporary:
-        content = {**truth_of(scene), "frames": frames}
-        temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    write_text(truth, json.dumps({**truth_of(scene), "frames": frames}, separators=(",", ":")))
     if boxes is not None:
         write_text(boxes, "".join(rows))
     if masks is not None:
