@@ -38,6 +38,11 @@ _ROLL_SPREAD = 0.03
 """How much the height in the picture usually changes towards the side, because cameras hang askew by 2 degrees."""
 _TOUCHING = 0.02
 """Boxes that overlap more than this (intersection over union) may be cut where the other person is."""
+_WRONG = 0.05
+"""Share of comparisons in which something is wrong altogether: somebody stoops or stands on a stair."""
+_MOST_SPREAD = 0.12
+"""Where people's heights seem to differ by more than this (standard deviation of logarithms), they are not seen on one
+ground by one camera: the film was cut, or the camera has zoomed."""
 _FEWEST = 8
 """So many looks must show somebody whole."""
 _STEPS, _CONVERGED = 30, 1e-4
@@ -91,14 +96,16 @@ def stature_measure(percent: float, error: float, others: int) -> Measure:
 def evidence(some: Sequence[Stature | None], others: Sequence[Stature | None]) -> Distances:
     """Return how much more often two walks are so tall if they are one person's: logarithms of ratios (n, m).
 
-    0 where nothing is known of one of them. Heights are taken to be normally distributed, and so are errors.
+    0 where nothing is known of one of them. Heights are taken to be normally distributed, and so are errors, but one
+    comparison in twenty is taken to say nothing at all, so no height can outweigh everything else.
     """
     (a, a_variance), (b, b_variance) = _columns(some), _columns(others)
     a, a_variance = a[:, None], a_variance[:, None]
     precision = 1 / a_variance + 1 / b_variance - 1 / _PEOPLE
     middle = (a / a_variance + b / b_variance) / precision
     spread = math.log(_PEOPLE) - np.log(a_variance) - np.log(b_variance) - np.log(precision)
-    found: Distances = (spread + precision * middle**2 - a**2 / a_variance - b**2 / b_variance) / 2
+    ratio = (spread + precision * middle**2 - a**2 / a_variance - b**2 / b_variance) / 2
+    found: Distances = np.logaddexp(math.log1p(-_WRONG) + ratio, math.log(_WRONG))
     return found
 
 
@@ -159,7 +166,7 @@ def statures(
     step = max(1, round(_TOGETHER * float(info.fps)))
     independent = np.array([len(np.unique(track.frame_indices[seen] // step)) for track, seen in of_kept])
     found = _Ground.under([track.boxes[seen] for track, seen in of_kept], independent).statures(people[kept])
-    return {track.track_id: stature for (track, _), stature in zip(of_kept, found, strict=True)}
+    return {track.track_id: stature for (track, _), stature in zip(of_kept, found, strict=bool(found))}
 
 
 def _whole(tracks: Sequence[Track], info: VideoInfo) -> list[Bools]:
@@ -247,7 +254,7 @@ class _Ground:
         """Return the stature of each track; `people` (n,) says whose each is.
 
         A track is held against everybody else, each person once, so one who is followed in many pieces is never held
-        against themselves.
+        against themselves. There are none where the heights are no people's.
         """
         _, person, tracks = np.unique(people, return_inverse=True, return_counts=True)
 
@@ -257,6 +264,8 @@ class _Ground:
         weights = 1 / (_PEOPLE + mean(self.variances))
         heights = mean(self.heights)
         leverage = np.stack([mean(self.leverage[:, column]) for column in range(2)], axis=1)
+        if heights.std(ddof=1) > _MOST_SPREAD:
+            return []
         found = []
         for height, variance, lever, own in zip(self.heights, self.variances, self.leverage, person, strict=True):
             others = np.delete(weights, own)
