@@ -274,6 +274,15 @@ def test_a_name_that_is_more_likely_wrong_bears_a_question_mark() -> None:
     assert "probability 30 %" not in tags.words, "it would be that of being unknown"
 
 
+def test_a_doubtful_walk_bears_its_question_mark_on_the_card_of_a_person_who_is_sure() -> None:
+    walks = [
+        track(1, range(50), "Ann", {"Ann": 0.2}, probability=0.97),
+        track(2, range(60, 90), "Ann", {"Ann": 0.6}, probability=0.1),
+    ]
+    tags = Tags(page(report(None, [of := video("probe.mp4", walks)]), None, [shown(of)], ["Ann"]))
+    assert tags.words.count("Ann?") == 2, "on the card of the person, and the card of the walk"
+
+
 def test_probes_that_could_not_be_used_are_told() -> None:
     of = video("probe.mp4", [track(1, range(50), "Ann", {"Ann": 0.2})])
     failure = FailureReport(video="/home/jane/dark.mp4", reason="/home/jane/dark.mp4 is empty.")
