@@ -17,14 +17,14 @@ def program() -> str | None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[int]:
-    """Start a broker that everybody on this machine may use, and yield its port."""
+def running(folder: Path, *, refuses: bool = False) -> Iterator[int]:
+    """Start a broker that everybody on this machine may use, or nobody if it `refuses`, and yield its port."""
     found = program()
     assert found is not None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = folder / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {str(not refuses).lower()}\n")
     process = subprocess.Popen([found, "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):

@@ -179,7 +179,8 @@ class Mqtt(Courier):
             client.username_pw_set(broker.user, broker.password)
         if broker.tls:
             client.tls_set()
-        client.on_connect = self._introduce
+        self._is_away = False
+        client.on_connect, client.on_connect_fail = self._connected, self._unreachable
         client.on_publish = self._acknowledge
         client.connect_async(broker.host, broker.port)
         client.loop_start()
@@ -219,7 +220,25 @@ class Mqtt(Courier):
             self._acknowledged.add(number)
             self._taken.notify_all()
 
-    def _introduce(self, *_: Any) -> None:
+    def _connected(self, _client: Any, _data: Any, _flags: Any, code: Any, *_: Any) -> None:
+        if code.is_failure:
+            self._away(f"refuses the connection ({code}). Check mqtt.user, and the password in its variable")
+            return
+        if self._is_away:
+            self._is_away = False
+            logger.info("The broker %s takes events again.", self._broker.host)
+        self._introduce()
+
+    def _unreachable(self, *_: Any) -> None:
+        self._away("cannot be reached. Check mqtt.host and mqtt.port, and that it runs")
+
+    def _away(self, why: str) -> None:
+        """Say once that the broker is away; the client tries again by itself."""
+        if not self._is_away:
+            self._is_away = True
+            logger.warning("The broker %s, port %d, %s. Events wait.", self._broker.host, self._broker.port, why)
+
+    def _introduce(self) -> None:
         """Say after each connection that the watch is here; Home Assistant then makes a sensor for each camera."""
         broker = self._broker
         self._publish(f"{broker.topic}/status", "online", retain=True)

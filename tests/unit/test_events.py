@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -133,6 +135,7 @@ def free_port() -> int:
 
 SENDER = """
 import sys, time
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
@@ -359,6 +362,27 @@ def test_what_a_broker_has_not_taken_is_published_by_the_next_watch(
         client.loop_stop()
     assert heard.empty()
     assert json.loads((tmp_path / "events.jsonl.mqtt").read_text())["id"] == "b-1"
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_broker_that_is_away_is_told_once_and_its_events_wait(
+    refuses: bool, mqtt: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.runs.events.FAREWELL", 0.1)
+    monkeypatch.setattr("app.runs.delivery.FAREWELL", 0.1)
+    said = r"refuses the connection \(Not authorized\)\. Check mqtt\.user" if refuses else "cannot be reached"
+    with ExitStack() as stack:
+        port = stack.enter_context(running(tmp_path, refuses=True)) if refuses else free_port()
+        sink = Mqtt(Broker("127.0.0.1", port), ["yard"])
+        sink.send(event(1, name="Anna"))
+        end = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(1.5)  # it tries again after a second
+        sink.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert re.search(said, caplog.text)
+    assert sink.dropped == 1, "it was still waiting, in memory"
 
 
 def test_home_assistant_learns_of_cameras_and_of_who_was_seen(mqtt: None, tmp_path: Path) -> None:
