@@ -19,7 +19,7 @@ from app.types import Detections, Floats, Frame, VideoInfo
 
 SIZES = (416, 512, 640, 800, 960)
 """The longer sides, px, that a frame may be scaled to."""
-LEAST, MOST = 56, 96
+LEAST, MOST = 56, 128
 """Heights in px, after scaling, between which the network's own size will do for people. They were measured, see
 docs/decisions/2026-11-29-looking-larger.md."""
 EVERY = 2.0

@@ -30,6 +30,8 @@ _LONGEST_MEETING = 3.0
 """After more seconds together than this, a straight line says nothing about who is who."""
 _PAUSE = 0.4
 """Two people who part for at most so many seconds still meet."""
+_LOST = 0.5
+"""Whoever comes back after more seconds than this in the track that they left may be somebody else."""
 _CLEARLY = 0.3
 """Tracks are exchanged where that fits so much better (`_Line.gap`)."""
 _FITS = 0.6
@@ -117,6 +119,19 @@ class _Meeting:
     last: int
 
 
+@dataclass
+class _Newcomer:
+    """A track that starts in frame `first`.
+
+    The tracker may say that it goes on with the track `before`, which was last seen in frame `last`.
+    """
+
+    first: int
+    track_id: int
+    before: int | None = None
+    last: int = -1
+
+
 _Path: TypeAlias = list[tuple[int, Floats]]
 """The last seconds of a track: frame indices and boxes (4,) px."""
 
@@ -135,8 +150,9 @@ class Hindsight:
         self._frame = -1
         self._paths: dict[int, _Path] = {}
         self._ids: dict[int, int] = {}  # by the ids of the tracker
+        self._newest = 0
         self._meetings: list[_Meeting] = []
-        self._newcomers: list[tuple[int, int]] = []  # first frame and id
+        self._newcomers: list[_Newcomer] = []
 
     def update(self, frame: int, tracked: TrackedBoxes) -> tuple[TrackedBoxes, list[Exchange]]:
         """Take the tracks of the next look.
@@ -146,18 +162,16 @@ class Hindsight:
             tracked: as the tracker gives them.
 
         Returns:
-            The tracks with the ids that they have by now, and exchanges: what has just turned out to be wrong up to
-            this frame. It is still wrong in the tracks that are returned.
+            The tracks with the ids that they have by now, which are not the tracker's, and exchanges: what has just
+            turned out to be wrong up to this frame. It is still wrong in the tracks that are returned.
         """
         exchanges = []
         if self._frame >= 0 and frame - self._frame > _NOT_RECORDED * self._fps:
             # Nothing was recorded for a while. Somebody else may stand there now, so nobody is followed across it.
             exchanges = self.end()
             self._paths.clear()
-        ids = [self._ids.setdefault(number, number) for number in tracked.track_ids.tolist()]
+        ids = [self._id_of(number, frame) for number in tracked.track_ids.tolist()]
         for track_id, box in zip(ids, tracked.boxes, strict=True):
-            if track_id not in self._paths and self._frame >= 0:
-                self._newcomers.append((frame, track_id))
             self._paths.setdefault(track_id, []).append((frame, box))
         self._frame = frame
         self._note_meetings(ids, tracked.boxes)
@@ -180,9 +194,23 @@ class Hindsight:
         hidden_until = last + 2 * _LINK * self._fps  # twice, because a newcomer may have been in another track before
         return (
             self._frame > hidden_until
-            and not any(last < first <= hidden_until for first, _ in self._newcomers)
+            and not any(last < newcomer.first <= hidden_until for newcomer in self._newcomers)
             and not any(track_id in (meeting.one, meeting.other) for meeting in self._meetings)
         )
+
+    def _id_of(self, number: int, frame: int) -> int:
+        """Return the id of a track of the tracker, a new one for whoever is new or comes back after a while."""
+        before = self._ids.get(number)
+        last = self._paths[before][-1][0] if before in self._paths else -1
+        if before is not None and (
+            frame - last <= _LOST * self._fps or self._line(before, last - self._window, last) is None
+        ):
+            return before
+        self._newest += 1
+        self._ids[number] = self._newest
+        if self._frame >= 0:
+            self._newcomers.append(_Newcomer(frame, self._newest, before, last))
+        return self._newest
 
     def _note_meetings(self, ids: Sequence[int], boxes: Floats) -> None:
         frame = self._frame
@@ -203,10 +231,9 @@ class Hindsight:
         for meeting in sorted(over, key=lambda meeting: (meeting.last, meeting.one, meeting.other)):
             self._meetings.remove(meeting)
             exchanges += self._after_meeting(meeting)
-        over_newcomers = [newcomer for newcomer in self._newcomers if newcomer[0] <= until]
-        for newcomer in sorted(over_newcomers):
+        for newcomer in [newcomer for newcomer in self._newcomers if newcomer.first <= until]:  # in the order of time
             self._newcomers.remove(newcomer)
-            exchanges += self._came_out(*newcomer)
+            exchanges += self._came_out(newcomer)
         return exchanges
 
     def _line(self, track_id: int, first: float, last: float) -> _Line | None:
@@ -217,13 +244,23 @@ class Hindsight:
         frames, boxes = zip(*looks, strict=True)
         return _Line.through(np.array(frames) / self._fps, np.stack(boxes))
 
+    def _line_before(self, track_id: int, frame: int) -> _Line | None:
+        """Return the line on which somebody came who was last seen shortly before a frame."""
+        seen = [index for index, _ in self._paths.get(track_id, ()) if frame - _LINK * self._fps <= index < frame]
+        return self._line(track_id, seen[-1] + 1 - self._window, seen[-1]) if seen else None
+
+    def _line_after(self, track_id: int, frame: int) -> _Line | None:
+        """Return the line on which somebody went on who was seen again shortly after a frame."""
+        seen = [index for index, _ in self._paths.get(track_id, ()) if frame < index <= frame + _LINK * self._fps]
+        return self._line(track_id, seen[0], seen[0] - 1 + self._window) if seen else None
+
     def _after_meeting(self, meeting: _Meeting) -> Iterator[Exchange]:
         """Exchange what follows a meeting, and single boxes of it, where they fit the other's way better."""
         one, other, first, last = meeting.one, meeting.other, meeting.first, meeting.last
         if last - first > _LONGEST_MEETING * self._fps:
             return
-        came, came_too = (self._line(track_id, first - self._window, first - 1) for track_id in (one, other))
-        went, went_too = (self._line(track_id, last + 1, last + self._window) for track_id in (one, other))
+        came, came_too = (self._line_before(track_id, first) for track_id in (one, other))
+        went, went_too = (self._line_after(track_id, last) for track_id in (one, other))
         if came is None or came_too is None or went is None or went_too is None:
             return
         middle = (first + last) / 2 / self._fps
@@ -244,25 +281,38 @@ class Hindsight:
                 if overlaps[0, 1] + overlaps[1, 0] > overlaps[0, 0] + overlaps[1, 1] + _BETTER_BOX:
                     yield self._done(Exchange(one, other, frame, frame))
 
-    def _came_out(self, first: int, track_id: int) -> Iterator[Exchange]:
+    def _came_out(self, newcomer: _Newcomer) -> Iterator[Exchange]:
         """Join a track to the one that it continues: one that had ended, or one that went over to somebody else."""
+        first, track_id = newcomer.first, newcomer.track_id
         line = self._line(track_id, first, first + self._window)
-        if line is None:
-            return
-        best, least = None, _FITS
-        for other, path in self._paths.items():
-            last, box = path[-1]
-            if first - _LINK * self._fps <= last < first and line.is_near(box, last / self._fps):
-                before = self._line(other, last - self._window, last)
-                gap = np.inf if before is None else before.gap(line, (first + last) / 2 / self._fps)
-                if gap < least:
-                    best, least = other, gap
-        if best is not None:
+        fits = {} if line is None else self._continued(first, line)
+        before = newcomer.before if newcomer.before in self._paths else None
+        if before is not None and self._paths[before][-1][0] >= first:
+            before = None  # somebody else goes on in it
+        # The tracker is believed unless something else fits clearly better.
+        own = fits.get(before, np.inf) if before is not None else np.inf
+        best = min(fits, key=fits.__getitem__, default=None)
+        if best is not None and fits[best] <= _FITS and fits[best] + _CLEARLY * (before is not None) < own:
             yield self._done(Exchange(best, track_id, first))
-        elif (went_over := self._went_over(first, track_id, line)) is not None:
+        elif before is not None and (line is None or own <= _FITS):
+            yield self._done(Exchange(before, track_id, first))
+        elif line is not None and (went_over := self._went_over(first, track_id, line)) is not None:
             other, since = went_over
             yield self._done(Exchange(other, track_id, since))
-            yield from self._came_out(since, track_id)  # now it has whom the other track went over to
+            yield from self._came_out(_Newcomer(since, track_id))  # now it has whom the other track went over to
+        elif before is not None:
+            yield self._done(Exchange(before, track_id, first))
+
+    def _continued(self, first: int, line: _Line) -> dict[int, float]:
+        """Return how well each track that had ended before frame `first` fits the line of somebody who came then."""
+        found = {}
+        for track_id, path in self._paths.items():
+            last, box = path[-1]
+            if first - _LINK * self._fps <= last < first and line.is_near(box, last / self._fps):
+                before = self._line(track_id, last - self._window, last)
+                if before is not None:
+                    found[track_id] = before.gap(line, (first + last) / 2 / self._fps)
+        return found
 
     def _went_over(self, first: int, track_id: int, line: _Line) -> tuple[int, int] | None:
         """Return the track that was heading to where `track_id` came out, but went over to somebody else, and when."""
@@ -294,10 +344,11 @@ class Hindsight:
                 if meeting.first >= exchange.first:
                     pair = (new.get(meeting.one, meeting.one), new.get(meeting.other, meeting.other))
                     meeting.one, meeting.other = sorted(pair)
-            self._newcomers = [
-                (first, new.get(track_id, track_id) if first >= exchange.first else track_id)
-                for first, track_id in self._newcomers
-            ]
+            for newcomer in self._newcomers:
+                if newcomer.first >= exchange.first:
+                    newcomer.track_id = new.get(newcomer.track_id, newcomer.track_id)
+                if newcomer.before is not None and newcomer.last >= exchange.first:
+                    newcomer.before = new.get(newcomer.before, newcomer.before)
         return exchange
 
 

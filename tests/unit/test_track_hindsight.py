@@ -107,6 +107,58 @@ def test_somebody_who_was_hidden_is_the_same_person_where_they_come_out(hidden: 
         assert len(tracks[1]) == 160 - hidden
 
 
+@pytest.mark.parametrize("hidden", [5, 12, 14, 25, 40])
+def test_who_comes_back_in_their_own_track_stays_in_it(hidden: int) -> None:
+    tracks = put_right(lambda frame: {} if 50 <= frame < 50 + hidden else {1: to_the_right(frame)}, 160)
+    assert sorted(tracks) == [1]
+    assert_follows(tracks[1], to_the_right, range(160))
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_the_tracker_is_believed_where_a_line_cannot_tell(looks: int) -> None:
+    """Before or after somebody was hidden, there are too few looks."""
+    for shown in (range(50 - looks, 50), range(70, 70 + looks)):
+        others = range(70, 160) if shown[0] < 60 else range(50)
+        tracks = put_right(
+            lambda frame, some=(*shown, *others): {1: to_the_right(frame)} if frame in some else {},  # type: ignore[misc]
+            160,
+        )
+        assert sorted(tracks) == [1]
+        assert len(tracks[1]) == looks + len(others)
+
+
+def test_who_comes_back_somewhere_else_where_nobody_was_is_still_taken_for_who_left() -> None:
+    tracks = put_right(
+        lambda frame: (
+            {} if 50 <= frame < 70 else {1: to_the_right(frame) if frame < 50 else somebody(420 - frame, 320)}
+        ),
+        160,
+    )
+    assert sorted(tracks) == [1]
+
+
+@pytest.mark.parametrize("back", [72, 80, 88])
+def test_who_comes_back_in_the_track_of_somebody_else_gets_their_own(back: int) -> None:
+    """They meet. The first is hidden; the second track goes over to the first person when that one comes out.
+
+    Then the second person comes out, in the first track.
+    """
+
+    def seen(frame: int) -> Seen:
+        if frame < 50:
+            return {1: to_the_right(frame), 2: to_the_left(frame)}
+        if frame < 60:
+            return {2: to_the_left(frame)}
+        return {2: to_the_right(frame)} | ({1: to_the_left(frame)} if frame >= back else {})
+
+    tracks = put_right(seen, 160)
+    assert sorted(tracks) == [1, 2]
+    about = range(55, 65)  # a look more or less
+    for track, who in ((tracks[1], to_the_right), (tracks[2], to_the_left)):
+        assert_follows({frame: box for frame, box in track.items() if frame not in about}, who, range(160))
+    assert len(tracks[1]) + len(tracks[2]) == 50 + 50 + 10 + 100 + 160 - back
+
+
 @pytest.mark.parametrize(("paused", "joined"), [(20, True), (30, False), (45, False)])
 def test_nobody_is_joined_across_a_pause_of_the_recording(paused: int, joined: bool) -> None:
     hindsight = Hindsight(FPS)
