@@ -320,13 +320,16 @@ def test_the_pieces_of_a_walk_are_told_and_doubts_too() -> None:
 
 def test_how_tall_somebody_is_beside_others_is_told_where_it_is_known() -> None:
     tall = track(1, range(50), "Bob", {"Bob": 0.2}, stature={"percent": 5.2, "error": 2.9, "others": 3})
-    probe = video("probe.mp4", [tall, track(2, range(50), "Ann", {"Ann": 0.4})])
-    words = Tags(page(report(None, [probe]), None, [shown(probe)], ["Ann", "Bob"])).words
-    assert words.count("Height beside others: +5 ± 3 %") == 1
+    small = track(3, range(50), "Cat", {"Cat": 0.3}, stature={"percent": -4.6, "error": 2.2, "others": 2})
+    probe = video("probe.mp4", [tall, track(2, range(50), "Ann", {"Ann": 0.4}), small])
+    words = Tags(page(report(None, [probe]), None, [shown(probe)], ["Ann", "Bob", "Cat"])).words
+    assert words.count("Height beside others: ") == 2
+    assert "Height beside others: +5 ± 3 %" in words
+    assert "Height beside others: −5 ± 2 %" in words
     assert "how differently tall the people are" in words
     assert "taller than an average adult" in words
     assert "Height beside others" not in Tags(usual()).words
-    (first, second) = csv.DictReader(io.StringIO(to_csv(report(None, [probe]))))
+    (first, second, _) = csv.DictReader(io.StringIO(to_csv(report(None, [probe]))))
     assert (first["stature_percent"], first["stature_error"]) == ("5.2000", "2.9000")
     assert second["stature_percent"] == second["stature_error"] == ""
 

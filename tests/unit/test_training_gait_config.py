@@ -226,6 +226,7 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str, tmp_path:
         ("trainer_cfg.total_iter=0", "total_iter: 0 cannot be used"),
         ("evaluator_cfg.sampler.frames_all_limit=0", "frames_all_limit: 0 cannot be used"),
         ("data_cfg.num_workers=-1", "num_workers: -1 cannot be used"),
+        ("data_cfg.num_workers=10000", "num_workers: 10000 cannot be used"),
         ("threads=-1", "threads: -1 cannot be used"),
         ("sed=3", r"run_cfg\.sed is unknown\. Did you mean 'seed'\?"),
         ("seed", "write it with an equals sign"),

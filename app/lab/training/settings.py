@@ -36,8 +36,8 @@ class TrainSettings:
     """Decay of the moving average of the weights. The averaged weights are the ones that are kept. 0 turns it off."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     seed: Natural = 1
-    workers: Natural = 1
-    """Processes that prepare batches. With 0 the training process does it itself."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    """Processes that prepare batches. With 0 the training process does it itself. Thousands would stop the machine."""
     threads: Threads = 0
     """Threads that the network uses on a CPU. 0 means one for each core."""
     save_every: Count = 250
