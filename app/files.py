@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,10 @@ _NO_SUCH_PLACE = (
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of errors that say that a disk, or what somebody may use of it, is full."""
+READING_ARRAYS = threading.Lock()
+"""Held while NumPy reads arrays from files where several threads may do so. NumPy parses their heads as Python, which
+fails now and then in two threads at once on Python 3.11 before 3.11.8 (issue 106905 of CPython)."""
+
 _LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers put these into any folder
 _SPECIAL = {
     stat.S_ISBLK: "a device",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.files import written_whole
+from app.files import READING_ARRAYS, written_whole
 from app.settings import Settings
 from app.types import GaitSequence, ModelCard, Track
 from app.video.paths import camera_of, files_of, frames_of
@@ -173,7 +173,9 @@ def _read_walk(archive: zipfile.ZipFile, track_id: int) -> Walk:
     names = set(archive.namelist())
 
     def array(name: str) -> np.ndarray:
-        loaded: np.ndarray = np.load(io.BytesIO(archive.read(f"{track_id}/{name}.npy")), allow_pickle=False)
+        content = io.BytesIO(archive.read(f"{track_id}/{name}.npy"))
+        with READING_ARRAYS:
+            loaded: np.ndarray = np.load(content, allow_pickle=False)
         return loaded
 
     def kept(name: str) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from app.files import written_whole
+from app.files import READING_ARRAYS, written_whole
 from app.settings import BodySettings, GaitSettings
 from app.stages import BodyEstimator, GaitModel
 from app.types import BodyMotion, Embedding, GaitSequence
@@ -153,7 +153,7 @@ def _read(path: Path, read: Callable[[Arrays], Result | None], largest: int) -> 
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > largest:
                 return None
-        with np.load(path, allow_pickle=False) as arrays:
+        with READING_ARRAYS, np.load(path, allow_pickle=False) as arrays:
             return read(arrays)
     except Exception:  # a damaged file can fail in many ways
         return None

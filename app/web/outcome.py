@@ -19,6 +19,7 @@ from PIL import Image as Picture
 from pydantic import BaseModel
 
 from app.errors import reason_of
+from app.files import READING_ARRAYS
 from app.types import Embedding, GaitSequence
 from app.web.options import damaged, read_model
 
@@ -86,14 +87,14 @@ class StoredWalks:
         path = self._file(track_id)
         if not path.is_file():
             return None
-        with _sound(path), np.load(path, allow_pickle=False) as arrays:
+        with _sound(path), READING_ARRAYS, np.load(path, allow_pickle=False) as arrays:
             return Embedding(arrays["parts"], str(arrays["model_id"]), int(arrays["frames"]), arrays.get("pieces"))
 
     def sequence(self, track_id: int, fps: float) -> GaitSequence | None:
         """Return the silhouettes of a track; None where none could be cut out."""
         path, folder = self._file(track_id), self._silhouettes / f"{track_id:03d}"
         with _sound(path):
-            with np.load(path, allow_pickle=False) as arrays:
+            with READING_ARRAYS, np.load(path, allow_pickle=False) as arrays:
                 indices, keypoints = arrays["frame_indices"], arrays.get("keypoints")
             if not len(indices):
                 return None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import time
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +65,29 @@ def test_there_and_back(written: Path) -> None:
             np.testing.assert_array_equal(found.sequence.silhouettes, walk.sequence.silhouettes)
             np.testing.assert_array_equal(found.sequence.frame_indices, walk.sequence.frame_indices)
             assert found.sequence.fps == walk.sequence.fps
+
+
+@contextmanager
+def parsed_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails where two threads let NumPy parse the heads of arrays at once, which Python 3.11.2 cannot always do."""
+    inside, most = [0], [0]
+    parse = ast.literal_eval
+
+    def slowly(text: str) -> object:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.002)
+        inside[0] -= 1
+        return parse(text)
+
+    monkeypatch.setattr(ast, "literal_eval", slowly)
+    yield
+    assert most[0] == 1
+
+
+def test_threads_that_read_archives_do_not_parse_at_once(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with parsed_by_one_at_a_time(monkeypatch), ThreadPoolExecutor(4) as pool:
+        assert len({len(list(walks)) for walks in pool.map(lambda _: list(read_walks(written)), range(8))}) == 1
 
 
 def test_damage_anywhere_is_noticed(written: Path) -> None:

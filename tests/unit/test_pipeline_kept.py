@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from app.types import BodyMotion, Embedding, GaitSequence, ModelCard
 from app.walks import kept as keeping
 from app.walks.kept import KeptBodies, KeptEmbeddings
 from app.workspace import clear_cache, in_use
+from tests.unit.test_pipeline_archive import parsed_by_one_at_a_time
 from tests.walking import seen_walk
 
 CARD = ModelCard("body", "b", "given", "none", Path("b.onnx"), "1" * 64, "onnxruntime")
@@ -47,6 +49,17 @@ def kept(estimator: BodyEstimator, folder: Path, *, fresh: bool = False, steps: 
     found = KeptBodies(estimator, BodySettings(steps=steps))
     found.keep(folder, fresh=fresh)
     return found
+
+
+def test_threads_that_read_what_is_kept_do_not_parse_at_once(
+    walk: GaitSequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator = Counted()
+    first = kept(estimator, tmp_path)
+    first.fit([walk])
+    with parsed_by_one_at_a_time(monkeypatch), ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(lambda _: first.fit([walk]), range(8)))) == 8
+    assert estimator.fits == 1
 
 
 def test_each_walk_is_fitted_once(walk: GaitSequence, tmp_path: Path) -> None:
