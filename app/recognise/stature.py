@@ -35,7 +35,7 @@ _SLOPE, _SLOPE_SPREAD = math.log(0.4), 0.8
 """How the height in the picture grows towards the lower edge: the logarithm of the ratio of a person's height to that
 of the camera above the ground, and how much it usually varies. The middle is a camera 4 m above the ground."""
 _ROLL_SPREAD = 0.03
-"""How much the height in the picture usually changes towards the side, because cameras hang askew by 2 degrees."""
+"""How much the height in the picture usually changes towards the side, because cameras hang askew by a few degrees."""
 _TOUCHING = 0.02
 """Boxes that overlap more than this (intersection over union) may be cut where the other person is."""
 _WRONG = 0.05
