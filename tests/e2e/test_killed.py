@@ -144,7 +144,9 @@ def test_a_batch_goes_on_where_it_was_killed(studio: Path, gallery: Path, tmp_pa
         return ["batch", str(videos), "--gallery-db", str(gallery), "--workers", "2", "--output", output, *sets]
 
     def results(output: str) -> dict[str, Path]:
-        return {path.parent.name: path for path in (tmp_path / output / "batch").glob("*/results.json")}
+        # os.walk bears that a folder goes away: a batch that begins makes its folder for a trial, and removes it.
+        walked = os.walk(tmp_path / output / "batch")
+        return {Path(where).name: Path(where, "results.json") for where, _, files in walked if "results.json" in files}
 
     def content(path: Path) -> Any:
         report = json.loads(path.read_text())
