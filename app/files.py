@@ -247,6 +247,11 @@ def need_new(path: Path, *, overwrite: bool, option: str = "--overwrite") -> Non
     need_writable(path)
 
 
+def may_write(path: Path) -> bool:
+    """Whether the system lets this process write a file, or make files in a folder, that is there."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def need_writable(path: Path) -> None:
     """Make sure that a file can be written to `path` before the work for it begins. The attempt leaves nothing behind.
 

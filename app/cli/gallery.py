@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -341,6 +341,7 @@ def re_embed(
 
     settings = load_settings(named={"gait.checkpoint": checkpoint, "gait.name": gait})
     with gallery_service(gallery_db) as gallery:
+        gallery.store.need_writable()
         model, _ = build_gait(settings, checkpoint_roots(settings.checkpoints))
         with ProgressBars(transient=True) as bars:
             done, lacking = gallery.store.re_embed(model, bars)
@@ -379,6 +380,7 @@ def measure(
     settings = replace(settings, body=replace(settings.body, show=True))
     output, metric = settings.output.folder, settings.match.metric
     with gallery_service(gallery_db, output=output, metric=metric) as gallery:
+        gallery.store.need_writable()
         if name is not None:
             name = gallery.store.person(name).name  # a name that is not there is told before the long work
         with begun(settings, verbose=verbose) as run:
@@ -473,6 +475,7 @@ def merge_strangers(
 def drop_stranger(stranger: StrangerArgument, gallery_db: GalleryOption = GALLERY_DB) -> None:
     """Remove a stranger for good, in the log too."""
     with _opened_strangers(gallery_db) as (gallery, found):
+        found.store.need_writable()
         gallery.clear_caches()
         walks = found.drop(stranger)
     say(f"{stranger} is gone, with {counted(walks, 'walk')}.")
@@ -504,9 +507,11 @@ def gallery_service(
     from app.gallery.opening import open_store, open_strangers
     from app.gallery.service import GalleryService
 
-    store = open_store(place, create=create)
-    strangers = open_strangers(place, create=with_strangers)
-    with show_log(to), GalleryService(store, [output], metric, strangers=strangers) as gallery:
+    with ExitStack() as stack:
+        stack.enter_context(show_log(to))
+        store = open_store(place, create=create)
+        strangers = open_strangers(place, create=with_strangers)
+        gallery = stack.enter_context(GalleryService(store, [output], metric, strangers=strangers))
         forgotten = gallery.expire()
         if forgotten:
             message = f"Forgotten, because their time was over: {', '.join(forgotten)}."

@@ -174,6 +174,8 @@ class Candidates:
 
     def _index(self, db: Connection, model_id: str, metric: Metric) -> MilvusIndex | None:
         """Return the index of a model's walks in Milvus; None where they are searched without it."""
+        if self._database.read_only:  # nobody could bring the index up to date
+            return None
         row = db.execute("SELECT address, name FROM candidates").fetchone()
         axes = self._axes(db, model_id, metric) if row else None
         if axes is None:
@@ -246,6 +248,8 @@ class Candidates:
 
     def remove_gone(self) -> None:
         """Remove from the index in Milvus what was removed from the gallery since this was last done."""
+        if self._database.read_only:
+            return
         with self._database.reading() as db:
             due = "SELECT 1 FROM candidates WHERE removals < (SELECT max(removal_id) FROM removed_embedding)"
             if not db.execute(due).fetchone():

@@ -37,13 +37,14 @@ class Database(Protocol):
     """A database with the tables of `app.gallery.schema`, which several threads and programs may use.
 
     `path` is its file, None where it has none. `name` is what messages call it. `lasting` is whether it is still there
-    when it was closed. Every method raises `GalleryError` where the database cannot be used, also for a
-    `MalformedError` in a transaction.
+    when it was closed. `read_only` is whether it is known from the start that `writing` is refused. Every method raises
+    `GalleryError` where the database cannot be used, also for a `MalformedError` in a transaction.
     """
 
     path: Path | None
     name: str
     lasting: bool
+    read_only: bool
 
     def close(self) -> None: ...
 

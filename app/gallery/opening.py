@@ -64,11 +64,20 @@ def open_strangers(place: Place, *, create: bool = False) -> GalleryStore | None
     """Open the strangers that belong to the gallery at `place`: a file beside it, or a schema of the same database.
 
     Where there are none they are made with `create`, and otherwise None is returned.
+
+    Raises:
+        GalleryError: they cannot be used, or with `create`, may not be written.
+        OutputError: there is no permission to make them.
     """
     if not is_address(place):
         file = expanded(place, GalleryError)
         beside = file.with_name(f"{file.stem}.strangers{file.suffix}")
-        return SqliteGallery(beside) if create or beside.exists() else None
+        if not create and not beside.exists():
+            return None
+        strangers = SqliteGallery(beside)
+        if create:
+            strangers.need_writable()
+        return strangers
     from app.gallery.postgres import PostgresDatabase, PostgresGallery
 
     schema = "gaitprint_strangers"

@@ -144,6 +144,7 @@ class PostgresDatabase:
 
     path: Path | None = None
     lasting = True
+    read_only = False
 
     def __init__(
         self, address: str, *, create: bool = True, patience: float = PATIENCE, schema: str = "gaitprint"

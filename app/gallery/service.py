@@ -208,6 +208,7 @@ class GalleryService:
             GalleryError: nobody has that name, or another program uses one of the folders; then nobody is forgotten.
         """
         person = self.store.person(name)
+        self.store.need_writable()
         self.clear_caches()
         self._prepare([person])
         return self.store.forget(person.name)
@@ -219,6 +220,7 @@ class GalleryService:
             GalleryError: there is no such walk, or another program uses one of the folders.
         """
         owner = self.store.owner(walk_id)
+        self.store.need_writable()
         self.clear_caches()
         self._prepare([])
         self.store.forget_walk(walk_id)

@@ -56,13 +56,16 @@ class GalleryStore:
     `GalleryError` for a name or walk that does not exist (the message gives the most similar name) and for a store that
     cannot be used. `path` is the file, and what belongs to the gallery as a whole, such as scores learnt from it, lies
     beside it. `path` is None for a gallery without a file: one in memory, which ends with the run, or one on a server.
+    `read_only` is whether its file may only be read, so that whatever changes it is a `GalleryError`.
 
     `app.gallery.service.GalleryService` adds the consequences that enrolling and forgetting have outside the store.
     """
 
     def __init__(self, database: Database) -> None:
         self.path = database.path
+        self.read_only = database.read_only
         self._file = database
+        self._told_without_log = False
         self._name = database.path.name if database.path is not None else "the gallery"
         self._candidates = Candidates(database, self._name)
         try:
@@ -530,8 +533,23 @@ class GalleryStore:
 
     # The audit log
 
+    def need_log(self) -> None:
+        """Check, before the long work, that its end can be written into the audit log.
+
+        The log of a gallery that may only be read does not say what was done with it. That is said once.
+        """
+        if not self.read_only:
+            self.need_writable()
+        elif not self._told_without_log:
+            self._told_without_log = True
+            _logger.warning("%s may only be read, so its log does not say what is done with it now.", self._file.name)
+
     def record(self, event: str, **details: JSON) -> None:
-        """Add an entry to the audit log. Enrolments, corrections and deletions add their own."""
+        """Add an entry to the audit log, unless the gallery may only be read (`need_log`). Enrolments, corrections and
+        deletions add their own."""
+        if self.read_only:
+            self.need_log()
+            return
         with self._file.writing() as db:
             tables.log(db, event, **details)
 

@@ -44,6 +44,7 @@ class Strangers:
             GalleryError: there is no consent, or no such stranger.
         """
         name = clean_name(name)
+        self.store.need_writable()
         (record,) = self.store.records(stranger)
         known = record.person
         present = next((one for one in self.gallery.people() if name_key(one.name) == name_key(name)), None)
@@ -61,6 +62,7 @@ class Strangers:
     def drop(self, stranger: str) -> int:
         """Remove a stranger and the number from the log; return how many walks they had."""
         names = [self.store.person(stranger).name, *self.store.former_names(stranger)]
+        self.store.need_writable()
         self.gallery.redact(names)
         return self.store.forget(stranger)
 

@@ -220,7 +220,7 @@ def write_gallery(gallery: GalleryStore, path: Path, progress: Progress | None =
     """
     people = walks = denials = 0
     everybody = len(gallery.people())
-    with _noting(gallery.path) as note, written_whole(path) as temporary:
+    with _noting(None if gallery.read_only else gallery.path) as note, written_whole(path) as temporary:
         note(temporary)
         temporary.touch(mode=0o600)
         stage = (progress or Silent()).stage("Exporting people", everybody)

@@ -31,7 +31,7 @@ def identify(videos: Sequence[Path], gallery: GalleryStore, run: Run, *, fresh: 
     """
     card, match = run.stages.gait.card, run.settings.match
     check_comparable(gallery, card)
-    gallery.need_writable()
+    gallery.need_log()
     check_settings(match, find_scores(card, match.metric, gallery.path))
     analysed, failures = walks_of_probes(videos, distinct_names(videos), run, fresh=fresh)
     with run.watch.measure("match"):

@@ -221,6 +221,8 @@ class Watcher:
         self.info, self.stages = source.info, stages
         self._source, self._gallery, self._emit = source, gallery, emit
         self._live = live
+        if gallery.read_only:
+            gallery.need_log()
         # With strangers, nobody need be known.
         is_empty = (strangers is not None or live.may_be_empty) and not gallery.people()
         self._judge = None if is_empty else Judge.of(gallery, stages.gait.card, stages.settings.match)

@@ -128,6 +128,7 @@ class People:
         """
         with self.strangers() as (gallery, strangers):
             name = self.get(strangers.store, stranger_id).name
+            strangers.store.need_writable()
             gallery.clear_caches()
             self.empty_cache()
             return strangers.drop(name)
