@@ -55,7 +55,8 @@ def show_result(console: Console, report: Report, folder: Path) -> None:
         columns += ["margin"] if report.gallery is None else []
         columns += ["pieces"] if in_pieces else []
         for column in columns:
-            table.add_column(column, justify="left" if column == "name" else "right")
+            # A long name is folded, because one that is cut off names nobody.
+            table.add_column(column, justify="left" if column == "name" else "right", overflow="fold")
         for track in probe.tracks:
             if track.status == "unusable":
                 continue

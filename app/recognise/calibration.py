@@ -89,5 +89,5 @@ def derive_threshold(impostors: Distances, genuine: Distances | None = None) -> 
             "This gait model tells these people apart poorly, so known people may stay unnamed."
         )
         warning = f"{warning} {poor}" if warning else poor
-    source = f"{counted(len(impostors), 'pair')} of different people, {FALSE_ACCEPTS:.0%} false accepts"
+    source = f"{counted(len(impostors), 'pair')} of different people, {100 * FALSE_ACCEPTS:.0f} % false accepts"
     return Threshold(value, source, warning)

@@ -62,7 +62,7 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
             "enough",
         )
     if not len(impostors):
-        return Domain(scores, 1.0, f"distances count as those of {scores.data}: no two people certainly differ here")
+        return Domain(scores, 1.0, f"no two people here certainly differ, so distances count as those of {scores.data}")
     measured = math.log(float(np.median(impostors)) / known)
     chance = 4 * person**2 / walks + pair**2 / len(impostors)
     scale = math.exp(measured * places**2 / (places**2 + chance))
@@ -76,6 +76,6 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
     return Domain(
         scores.scaled(scale),
         scale,
-        f"distances count as {scale:.2f} times those of {scores.data}, as measured on "
-        f"{counted(len(impostors), 'pair')} of different people",
+        f"distances here count as {scale:.2f} times those of {scores.data}, because "
+        f"{counted(len(impostors), 'pair')} of different people lie that far apart",
     )

@@ -140,7 +140,7 @@ def learn_limits(
         threshold = Threshold(settings.threshold, "as the settings say")
     elif scores is not None:
         threshold = Threshold(
-            scores.threshold(settings.far), f"{settings.far:.2%} false accepts, as measured on {scores.data}"
+            scores.threshold(settings.far), f"{100 * settings.far:.3g} % false accepts, as measured on {scores.data}"
         )
     else:
         threshold = derive_threshold(impostors, genuine)

@@ -25,12 +25,12 @@ def video(name: str, probability: float | None, identity: str | None = "home-001
     )
 
 
-def shown(gallery: VideoReport | None, *probes: VideoReport) -> str:
+def shown(gallery: VideoReport | None, *probes: VideoReport, width: int = 160) -> str:
     report = Report(
         gaitprint="1", created="", models={}, settings={}, timings={"total": 2.0}, gallery=gallery, probes=list(probes)
     )
     out = io.StringIO()
-    show_result(Console(width=160, file=out), report, Path("run"))
+    show_result(Console(width=width, file=out), report, Path("run"))
     return out.getvalue()
 
 
@@ -63,6 +63,16 @@ def test_the_probability_of_the_nearest_is_not_that_of_being_unknown() -> None:
     far = {"distance": 0.7, "candidates": [CandidateReport(identity="home-001", distance=0.7)]}
     assert "unknown (nearest: home-001, 20 %)" in shown(None, video("street.mp4", 0.2, None, **far))
     assert "unknown (nearest: home-001)" in shown(None, video("street.mp4", None, None, **far))
+
+
+def test_no_name_is_cut_off_in_a_narrow_terminal() -> None:
+    long = "town-hall-entrance-west-017"
+    far = {"distance": 0.7, "candidates": [CandidateReport(identity=long, distance=0.7)], "pieces": None}
+    for probe in (video("street.mp4", 0.2, None, **far), video("street.mp4", 0.2, long)):
+        text = shown(video("home.mp4", None), probe, width=70)
+        column = "".join(line.split("│")[3].strip() for line in text.splitlines() if line.count("│") > 3)
+        assert long in column
+        assert "…" not in text
 
 
 def test_somebody_unknown_although_near_has_a_reason() -> None:
