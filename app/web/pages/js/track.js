@@ -70,21 +70,22 @@ export async function showTrack({ job, place, video, track, colours, player, pag
 function candidatesOf(track, colours, people, store) {
   const most = Math.max(track.threshold ?? 0, ...track.candidates.slice(0, 5).map((candidate) => candidate.distance)) * 1.05;
   const known = new Map(people.map((person) => [person.person_id, person]));
+  const choosable = track.candidates.some((candidate) => known.has(candidate.person_id));
   const row = (candidate) => {
     const person = known.get(candidate.person_id);
     const isIt = person && track.labelled && track.person.person_id === person.person_id;
     return el("li", {},
-      person ? portrait(person) : el("span", {}),
+      choosable && (person ? portrait(person) : el("span", {})),
       el("span", { class: "who" }, candidate.identity),
       el("span", { class: "measure", "aria-hidden": "true" }, el("span", { style: { width: `${(100 * candidate.distance) / most}%`, background: colours.get(candidate.identity) ?? "currentColor" } })),
       el("span", { class: "number" }, distance(candidate.distance)),
-      person && !isIt ? el("button", { type: "button", class: "small", "aria-label": `This is ${candidate.identity}`, onclick: action(() => store(candidate.identity)) }, "Choose") : el("span", {}));
+      person && !isIt ? el("button", { type: "button", class: "small", "aria-label": `This is ${candidate.identity}`, onclick: action(() => store(candidate.identity)) }, "Choose") : choosable && el("span", {}));
   };
   return el("section", {}, el("h3", {}, "Nearest people"),
-    el("ul", { class: "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map(row)),
+    el("ul", { class: choosable ? "candidates choosable" : "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map(row)),
     el("p", { class: "hint" },
       track.threshold !== null && `Distances: the smaller, the more alike. Nobody is named whose distance is above ${distance(track.threshold)} (the line). `,
-      track.candidates.some((candidate) => known.has(candidate.person_id)) && "If you choose somebody, this walk is stored under their name, and all runs follow."));
+      choosable && "If you choose somebody, this walk is stored under their name, and all runs follow."));
 }
 
 /**
