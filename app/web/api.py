@@ -144,21 +144,16 @@ async def login(site: Here, request: Request, password: Annotated[str, Body(embe
     return with_cookie(JSONResponse({"token": session.token}), site, key)
 
 
-@router.post("/logout")
-async def logout(site: Here, request: Request) -> Response:
+@router.post("/logout", status_code=204)
+async def logout(site: Here, request: Request) -> None:
     """End the session."""
     site.sessions.end(request.cookies.get(site.options.cookie))
-    return _done()
 
 
 def with_cookie(response: Response, site: Site, key: str) -> Response:
     """Give a browser the key of its session."""
     response.set_cookie(site.options.cookie, key, httponly=True, samesite="strict", secure=site.options.secure)
     return response
-
-
-def _done() -> Response:
-    return Response(status_code=204)
 
 
 # Programs
@@ -183,11 +178,10 @@ def create_client(site: Here, new: NewClient) -> dict[str, str]:
     return {"token": site.clients.create(new.name, new.scope)}
 
 
-@router.delete("/clients/{name:path}")
-def revoke_client(site: Here, name: str) -> Response:
+@router.delete("/clients/{name:path}", status_code=204)
+def revoke_client(site: Here, name: str) -> None:
     """Take a program's token away."""
     site.clients.revoke(name)
-    return _done()
 
 
 @router.get("/openapi.json")
@@ -306,8 +300,8 @@ async def thumbnail(site: Here, video_id: str) -> Response:
     return _file(site, site.videos.thumbnail(site.videos.get(video_id)))
 
 
-@router.delete("/videos/{video_id}")
-async def remove_video(site: Here, video_id: str) -> Response:
+@router.delete("/videos/{video_id}", status_code=204)
+async def remove_video(site: Here, video_id: str) -> None:
     """Delete an upload, and what is kept of videos to make runs quicker. Results stay."""
     video = site.videos.get(video_id)
     if any(job.is_open for job in site.jobs.using(video_id)):
@@ -315,7 +309,6 @@ async def remove_video(site: Here, video_id: str) -> Response:
     async with site.queue.at_rest():
         await asyncio.to_thread(site.people.empty_cache)  # first, so that it can be done again if it is interrupted
         await asyncio.to_thread(site.videos.remove, video)
-    return _done()
 
 
 # Runs
@@ -382,26 +375,23 @@ async def job(site: Here, job_id: str) -> dict[str, Any]:
     return _public(site, site.jobs.get(job_id))
 
 
-@router.post("/jobs/{job_id}/cancel", openapi_extra=ENROL)
-async def cancel(site: Here, job_id: str) -> Response:
+@router.post("/jobs/{job_id}/cancel", status_code=204, openapi_extra=ENROL)
+async def cancel(site: Here, job_id: str) -> None:
     """Stop a run."""
     await site.queue.cancel(site.jobs.get(job_id))
-    return _done()
 
 
-@router.post("/jobs/{job_id}/restart", openapi_extra=ENROL)
-async def restart(site: Here, job_id: str) -> Response:
+@router.post("/jobs/{job_id}/restart", status_code=204, openapi_extra=ENROL)
+async def restart(site: Here, job_id: str) -> None:
     """Begin a run again. Videos that were already analysed to their end are not analysed again."""
     await site.queue.submit(site.jobs.get(job_id))
-    return _done()
 
 
-@router.delete("/jobs/{job_id}")
-async def remove_job(site: Here, job_id: str) -> Response:
+@router.delete("/jobs/{job_id}", status_code=204)
+async def remove_job(site: Here, job_id: str) -> None:
     """Delete a run and its result. Its videos, and walks that were enrolled from it, stay."""
     await asyncio.to_thread(site.jobs.remove, site.jobs.get(job_id))
     await site.queue.announce(job_id)
-    return _done()
 
 
 @router.get("/events")
@@ -509,12 +499,17 @@ def file(site: Here, result: JobResult, name: str) -> Response:
     raise NotThereError("This run has no such file.")
 
 
-class Naming(BaseModel):
-    """The name that somebody gives a track."""
+class Named(BaseModel):
+    """Who somebody without a name is."""
 
     name: str = Field(min_length=1, max_length=100)
     consent: str = Field(default="", max_length=2000)
     retain_days: int | None = Field(default=None, ge=1, le=36525)
+
+
+class Naming(Named):
+    """The name that somebody gives a track."""
+
     keep_silhouettes: bool = True
 
 
@@ -533,12 +528,11 @@ def name_track(site: Here, result: JobResult, place: int, track_id: int, naming:
     }
 
 
-@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person")
-async def unname_track(site: Here, result: JobResult, place: int, track_id: int) -> Response:
+@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/person", status_code=204)
+async def unname_track(site: Here, result: JobResult, place: int, track_id: int) -> None:
     """Take a track out of the gallery again."""
     async with site.queue.at_rest():
         await asyncio.to_thread(site.people.unname_track, result, place, track_id)
-    return _done()
 
 
 class Denied(BaseModel):
@@ -548,25 +542,24 @@ class Denied(BaseModel):
     denied: bool
 
 
-@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied", openapi_extra=ENROL)
-def deny_in_run(site: Here, result: JobResult, place: int, track_id: int, said: Denied) -> Response:
+@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied", status_code=204, openapi_extra=ENROL)
+def deny_in_run(site: Here, result: JobResult, place: int, track_id: int, said: Denied) -> None:
     """Remember that a track is not somebody of the run's gallery video, or take that back. The run follows."""
     site.people.deny_in_run(result, place, track_id, said.name, denied=said.denied)
-    return _done()
 
 
-@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", openapi_extra=ENROL)
-def deny(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
+@router.put("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", status_code=204, openapi_extra=ENROL)
+def deny(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> None:
     """Remember that a track is not a person: no run gives this walk that name again."""
     site.people.deny(result, place, track_id, person_id, denied=True)
-    return _done()
 
 
-@router.delete("/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", openapi_extra=ENROL)
-def allow(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> Response:
+@router.delete(
+    "/jobs/{job_id}/videos/{place}/tracks/{track_id}/denied/{person_id}", status_code=204, openapi_extra=ENROL
+)
+def allow(site: Here, result: JobResult, place: int, track_id: int, person_id: int) -> None:
     """Take back that a track is not a person."""
     site.people.deny(result, place, track_id, person_id, denied=False)
-    return _done()
 
 
 # People
@@ -652,12 +645,11 @@ def picture(site: Here, person_id: int) -> Response:
     return Response(jpeg, media_type="image/jpeg")
 
 
-@router.patch("/people/{person_id}")
-def rename(site: Here, person_id: int, name: Name) -> Response:
+@router.patch("/people/{person_id}", status_code=204)
+def rename(site: Here, person_id: int, name: Name) -> None:
     """Give a person another name."""
     with site.people.service() as gallery:
         gallery.rename(site.people.get(gallery, person_id).name, name)
-    return _done()
 
 
 class Consent(BaseModel):
@@ -667,12 +659,11 @@ class Consent(BaseModel):
     expires: AwareDatetime | None
 
 
-@router.put("/people/{person_id}/consent")
-def set_consent(site: Here, person_id: int, agreed: Consent) -> Response:
+@router.put("/people/{person_id}/consent", status_code=204)
+def set_consent(site: Here, person_id: int, agreed: Consent) -> None:
     """Note what a person agrees to from now on, and until when they are kept."""
     with site.people.service() as gallery:
         gallery.set_consent(site.people.get(gallery, person_id).name, agreed.consent, agreed.expires)
-    return _done()
 
 
 @router.get("/people/{person_id}/access", openapi_extra=ADMIN)
@@ -694,11 +685,10 @@ async def merge(
         return {"key": await asyncio.to_thread(site.people.merge, person_id, into)}
 
 
-@router.delete("/people/{person_id}/denials/{denial_id}")
-def allow_walk(site: Here, person_id: int, denial_id: int) -> Response:
+@router.delete("/people/{person_id}/denials/{denial_id}", status_code=204)
+def allow_walk(site: Here, person_id: int, denial_id: int) -> None:
     """Take back that a walk is not this person's."""
     site.people.allow(person_id, denial_id)
-    return _done()
 
 
 @router.get("/people/{person_id}/traces")
@@ -734,12 +724,11 @@ async def forget_walk(site: Here, walk_id: int) -> dict[str, str]:
         return {"key": await asyncio.to_thread(site.people.forget_walk, walk_id)}
 
 
-@router.post("/walks/{walk_id}/move")
-def move_walk(site: Here, walk_id: int, name: Name) -> Response:
+@router.post("/walks/{walk_id}/move", status_code=204)
+def move_walk(site: Here, walk_id: int, name: Name) -> None:
     """Give a walk to the person whose it is."""
     with site.people.service() as gallery:
         gallery.move(walk_id, name)
-    return _done()
 
 
 @router.get("/bin")
@@ -748,18 +737,16 @@ def bin_(site: Here) -> list[dict[str, Any]]:
     return [_binned(entry) for entry in site.people.bin()]
 
 
-@router.post("/bin/{key}/restore")
-def restore(site: Here, key: str) -> Response:
+@router.post("/bin/{key}/restore", status_code=204)
+def restore(site: Here, key: str) -> None:
     """Undo a merge, or put a deleted walk back."""
     site.people.restore(key)
-    return _done()
 
 
-@router.delete("/bin/{key}")
-def discard(site: Here, key: str) -> Response:
+@router.delete("/bin/{key}", status_code=204)
+def discard(site: Here, key: str) -> None:
     """Remove something from the bin for good."""
     site.people.discard(key)
-    return _done()
 
 
 @router.get("/log")

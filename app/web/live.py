@@ -58,18 +58,16 @@ async def live_picture(site: Here, name: str, after: int = 0) -> Response:
     return Response(seen.jpeg, media_type="image/jpeg", headers={"X-Picture": json.dumps(about)})
 
 
-@router.put("/live/watching")
-async def set_watching(site: Here, watching: Annotated[bool, Body(embed=True)]) -> Response:
+@router.put("/live/watching", status_code=204)
+async def set_watching(site: Here, watching: Annotated[bool, Body(embed=True)]) -> None:
     """Begin to watch all cameras, or stop it."""
     await site.live.set_watching(watching)
-    return Response(status_code=204)
 
 
-@router.put("/live/strangers")
-async def set_strangers(site: Here, strangers: Annotated[bool, Body(embed=True)]) -> Response:
+@router.put("/live/strangers", status_code=204)
+async def set_strangers(site: Here, strangers: Annotated[bool, Body(embed=True)]) -> None:
     """Give lasting numbers to strangers from now on, or no more. The watch begins again."""
     await site.live.set_strangers(strangers)
-    return Response(status_code=204)
 
 
 @router.post("/live/cameras", status_code=201)
@@ -93,11 +91,10 @@ async def test_camera(site: Here, tried: Tried) -> Response:
     return Response(await site.live.test(camera), media_type="image/jpeg")
 
 
-@router.delete("/live/cameras/{name}")
-async def remove_camera(site: Here, name: str) -> Response:
+@router.delete("/live/cameras/{name}", status_code=204)
+async def remove_camera(site: Here, name: str) -> None:
     """Remove a camera. The watch of the others begins again."""
     await site.live.remove(name)
-    return Response(status_code=204)
 
 
 def _shown(address: str) -> str:

@@ -125,18 +125,7 @@ def _need_own(folder: Path) -> None:
 @contextlib.contextmanager
 def _private(folder: Path) -> Iterator[None]:
     """Let only the user whose server it is read what it and its runs write; also what an earlier version wrote."""
-    for name in (
-        "clients",
-        "coming",
-        "uploads",
-        "inputs",
-        "jobs",
-        "results",
-        "work",
-        "gallery",
-        "worker.log",
-        "cameras.json",
-    ):
+    for name in (*_OWN, "gallery", "worker.log", "cameras.json"):
         path = folder / name
         with contextlib.suppress(OSError):  # it is not there, or another user's
             path.chmod(0o700 if path.is_dir() else 0o600)

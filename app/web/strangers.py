@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Body, Response
-from pydantic import BaseModel, Field
 
 from app.gallery.store import EnrolledWalk, Person
 from app.gallery.strangers import last_seen
-from app.web.api import NEWEST, Here, camera_sightings, colours, router
+from app.web.api import NEWEST, Here, Named, camera_sightings, colours, router
 from app.web.options import NotThereError
 
 __all__ = ["router"]  # that of `app.web.api`, with the requests below
@@ -93,14 +92,6 @@ def _picture(jpeg: bytes | None) -> Response:
     return Response(jpeg, media_type="image/jpeg")
 
 
-class Named(BaseModel):
-    """Who a stranger is."""
-
-    name: str = Field(min_length=1, max_length=100)
-    consent: str = Field(default="", max_length=2000)
-    retain_days: int | None = Field(default=None, ge=1, le=36525)
-
-
 @router.post("/strangers/{stranger_id}/name")
 def name_stranger(site: Here, stranger_id: int, named: Named) -> dict[str, int]:
     """Make a stranger a person of the gallery, or give their walks to a person; all earlier sightings are theirs."""
@@ -110,14 +101,11 @@ def name_stranger(site: Here, stranger_id: int, named: Named) -> dict[str, int]:
         return {"person_id": person.person_id}
 
 
-@router.post("/strangers/{stranger_id}/merge")
-def merge_strangers(
-    site: Here, stranger_id: int, into: Annotated[int, Body(embed=True, alias="stranger_id")]
-) -> Response:
+@router.post("/strangers/{stranger_id}/merge", status_code=204)
+def merge_strangers(site: Here, stranger_id: int, into: Annotated[int, Body(embed=True, alias="stranger_id")]) -> None:
     """Give all walks of one stranger to another, because both are the same person."""
     with site.people.strangers() as (_, found):
         found.merge(site.people.get(found.store, stranger_id).name, site.people.get(found.store, into).name)
-    return Response(status_code=204)
 
 
 @router.delete("/strangers/{stranger_id}")
