@@ -37,6 +37,16 @@ class Silent:
         yield lambda done: None
 
 
+class Titled:
+    """Shows a stage elsewhere under a title that says more than its own. Without `progress` nothing is shown."""
+
+    def __init__(self, progress: Progress | None, title: str) -> None:
+        self._progress, self._title = progress or Silent(), title
+
+    def stage(self, title: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+        return self._progress.stage(self._title, total)
+
+
 class Stoppable:
     """Shows progress elsewhere. Once it is stopped, work that reports progress to it is interrupted."""
 

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from app.errors import GaitprintError, needing, reason_of
+from app.settings import cores
 
 T = TypeVar("T")
 
@@ -24,12 +25,13 @@ T = TypeVar("T")
 def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], workers: int) -> Iterator[T]:
     """Yield ``work(*arguments)`` for each item of `todo`, in the order in which they are done.
 
-    Several workers are processes with one thread each; `work` must then be a function of a module. Ctrl-C reaches this
-    process only. The workers end when it ends, even if it is killed.
+    With 0 there are as many workers as cores. Several workers are processes with one thread each; `work` must then be a
+    function of a module. Ctrl-C reaches this process only. The workers end when it ends, even if it is killed.
 
     Raises:
         GaitprintError: a worker was killed.
     """
+    workers = workers or cores()
     if workers <= 1 or len(todo) <= 1:
         for arguments in todo:
             yield work(*arguments)

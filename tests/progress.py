@@ -21,6 +21,29 @@ class Remembered:
         yield advance
 
 
+class Steps:
+    """Remembers what was done after each step, and ends the work as Ctrl-C does when `stop` of a stage are done."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.seen: list[tuple[int, int | None]] = []
+        self.titles: list[str] = []
+        self._stop = stop
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.seen.append((done, total))
+            if done == self._stop:
+                raise KeyboardInterrupt
+
+        self.titles.append(title)
+        yield advance
+
+
 class Interrupted:
     """Ends the work as Ctrl-C does, as soon as something is done."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.gallery import GALLERY_DB, GalleryOption, gallery_service
-from app.cli.options import ClusterOption, FreshOption, with_settings
+from app.cli.options import ClusterOption, FreshOption, WorkersOption, with_settings
 from app.cli.terminal import ProgressBars, say
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ def batch(
         list[str], typer.Argument(metavar="VIDEO", help="Videos, and folders with videos in them or below.")
     ],
     gallery_db: GalleryOption = GALLERY_DB,
-    workers: Annotated[
-        int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")
-    ] = 0,
+    workers: WorkersOption = 0,
     cluster: ClusterOption = None,
     results: Annotated[
         str | None,
@@ -36,7 +34,6 @@ def batch(
     fresh: FreshOption = False,
 ) -> None:
     """Name the walkers of many videos; each gets a results.json, and nothing is painted. Run it again to go on."""
-    import os
 
     from app.errors import VideoError
     from app.runs.batch import name_batch
@@ -48,9 +45,8 @@ def batch(
         pass  # whoever is to be forgotten is forgotten before videos are looked at
     failed, there = [], 0
     with ProgressBars(transient=True) as bars, bars.stage("Naming videos", len(paths)) as advance:
-        count = workers or os.cpu_count() or 1
         for outcome in name_batch(
-            paths, gallery_db, settings, workers=count, cluster=cluster, results=results, fresh=fresh
+            paths, gallery_db, settings, workers=workers, cluster=cluster, results=results, fresh=fresh
         ):
             advance(1)
             there += outcome.was_there

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.box import SIMPLE
-from rich.progress import TaskID
 from rich.table import Table
 
+from app.cli.options import BodyCacheOption, WardrobeOption, WorkersOption
 from app.cli.terminal import ProgressBars, console, say
 
 app = typer.Typer(help="Compare the families of gait networks.", no_args_is_help=True)
+
+
+class _BarAlone:
+    """Shows each stage in a bar that ends with it: training shows a bar of its own, and rich allows one at a time."""
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        with ProgressBars() as bars, bars.stage(title, total) as advance:
+            yield advance
 
 
 @app.callback()
@@ -30,35 +40,20 @@ def walkers(
     subjects: Annotated[int, typer.Option(min=2, help="Number of training people.")] = 200,
     test_subjects: Annotated[int, typer.Option(min=2, help="Number of test people.")] = 100,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, for a quick try.")] = None,
-    wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj).")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that record people; 0: one for each core.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder for the body model.")] = None,
+    wardrobe: WardrobeOption = None,
+    workers: WorkersOption = 0,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Train each family with the same small budget on virtual walkers, and evaluate it on others."""
     from app.lab.training.gait.config import families
     from app.lab.walkers.body import CACHE
     from app.lab.zoo.table import GROUPS, cells, make_table
 
-    bars = ProgressBars()
-    tasks: dict[str, TaskID] = {}
-
-    def report(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bars.add_task(what[:1].upper() + what[1:], total=total)
-            bars.start()
-        bars.update(tasks[what], completed=done)
-        if done == total:  # the training shows a bar of its own, and rich allows one at a time
-            bars.stop()
-            bars.remove_task(tasks.pop(what))
-
     wanted = [name.lower() for name in family or families()]
-    try:
-        rows = make_table(
-            folder, wanted, subjects, test_subjects, cache=cache or CACHE, wardrobe=wardrobe,
-            workers=workers or os.cpu_count() or 1, steps=steps, progress=report,
-        )  # fmt: skip
-    finally:
-        bars.stop()
+    rows = make_table(
+        folder, wanted, subjects, test_subjects, cache=cache or CACHE, wardrobe=wardrobe,
+        workers=workers, steps=steps, progress=_BarAlone(),
+    )  # fmt: skip
     heads = ("Family", "Sees", *GROUPS, "mAP", "Weights", "ms", "Steps", "Minutes")
     table = Table(*heads, box=SIMPLE, padding=(0, 0, 0, 1))
     for row in rows:

@@ -82,7 +82,7 @@ def calibrate(
             partition=partition,
             people=people,
             cache=cache,
-            progress=bars.counter("Embedding"),
+            progress=bars,
         )
         called = name or f"{len(set(walks.people))} people of {Path(source).name}"
         found = fit(*walks, model_id=model.card.model_id, metric=settings.match.metric, data=called)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli.terminal import console, say, show_log
+from app.cli.train import ConfigOption, SetOption
 
 app = typer.Typer(help="Separate motion, body and view of skeletons (data sets of keypoints in OpenGait's layout).")
 
@@ -19,15 +20,7 @@ PartitionOption = Annotated[
 
 
 @app.command()
-def train(
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings. Default: the one in app/lab/training/configs.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. data=data/walkers; may be repeated."),
-    ] = None,
-) -> None:
+def train(config: ConfigOption = None, set_: SetOption = None) -> None:
     """Train autoencoder and recognition network. A training that was stopped continues; its log is in OUT/log."""
     from app.lab.training.disentangled import DisentangledTrainSettings
     from app.lab.training.disentangled import train as fit

@@ -75,7 +75,6 @@ def evaluate(
     outputs.check(len(every) * len(sets))
     found = []
     with ProgressBars() as bars:
-        progress = bars.counters("Embedding")
         for settings in every:
             model, distance = load_model(settings), settings.match.metric
             machines = Cluster(cluster, settings) if cluster is not None else None
@@ -83,14 +82,14 @@ def evaluate(
                 if submission is not None:
                     submit(
                         model, folder, rules, submission, listed, metric=distance, cache=cache, cluster=machines,
-                        progress=bars.counter("Embedding"),
+                        progress=bars,
                     )  # fmt: skip
                     say(f"Wrote {submission}. The server takes it in a zip archive.")
                     return
                 found.append(
                     run(
                         model, folder, rules, listed, metric=distance, rerank=rerank, frames=counts,
-                        cache=cache, cluster=machines, progress=progress,
+                        cache=cache, cluster=machines, progress=bars,
                     )
                 )  # fmt: skip
     if len(found) == 1:

@@ -29,6 +29,12 @@ ClusterOption = Annotated[
         "Its machines must see the same files.",
     ),
 ]
+WorkersOption = Annotated[int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")]
+WardrobeOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj), from which some people wear suits."),
+]
+BodyCacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model. Default: output/cache/walkers.")]
 
 _MODELS: dict[str, tuple[str, Any]] = {
     "detector": (

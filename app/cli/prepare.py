@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import ConfigOption, SetOption, load_settings
+from app.cli.options import ConfigOption, SetOption, WorkersOption, load_settings
 from app.cli.terminal import ProgressBars, say
 
 if TYPE_CHECKING:
     from app.lab.data.conversion import Report
 
 app = typer.Typer(help="Make gait data sets in OpenGait's layout, from raw folders or videos.", no_args_is_help=True)
-
-WorkersOption = Annotated[int, typer.Option(min=0, help="Number of processes. 0: one for each core.")]
 
 
 @app.command()
@@ -167,10 +165,8 @@ def from_videos(
 
 def _prepare(make: Callable[..., Report], out: Path, workers: int) -> None:
     """Make a data set in `out` with a progress bar, and show the report."""
-    from app.settings import cores
-
     with ProgressBars() as bars:
-        report = make(out=out, workers=workers or cores(), progress=bars.counter("Walks"))
+        report = make(out=out, workers=workers, progress=bars)
     _show(report, out)
 
 

@@ -25,7 +25,6 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -98,8 +97,7 @@ class _FrameRate(ProgressColumn):
 class ProgressBars(Progress):
     """Progress bars on standard output, one for each piece of work; a context manager.
 
-    The three methods suit the three ways in which the program reports progress: `stage` is what `app.progress.Progress`
-    asks for, `counter` returns a function of (done, total), and `counters` a function of (what, done, total).
+    `stage` is what `app.progress.Progress` asks for; `counter` is for downloads, whose size is known once they begin.
 
     A bar consists of `columns`, by default its title, the bar, how many are done, and the time left. Where `transient`,
     bars vanish when the work is done, and are not shown at all where standard output is no terminal.
@@ -146,22 +144,10 @@ class ProgressBars(Progress):
         yield advance
         self.update(task, total=done, completed=done)
 
-    def counter(self, title: str, total: int | None = None) -> Callable[[int, int | None], None]:
+    def counter(self, title: str) -> Callable[[int, int | None], None]:
         """Add a bar, and return a function that sets how many are done and how many there are."""
-        task = self.add_task(escape(title), total=total)
+        task = self.add_task(escape(title), total=None)
         return lambda done, total: self.update(task, completed=done, total=total)
-
-    def counters(self, prefix: str = "") -> Callable[[str, int, int], None]:
-        """Return a function of (what, done, total) that adds a bar for each `what`, called ``prefix what``."""
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                title = f"{prefix} {what}" if prefix else what[:1].upper() + what[1:]
-                tasks[what] = self.add_task(escape(title), total=total)
-            self.update(tasks[what], completed=done, total=total)
-
-        return report
 
 
 class _Lines(logging.Handler):

@@ -41,9 +41,7 @@ def create(
 def list_(folder: FolderOption = FOLDER) -> None:
     """List the programs that have a token."""
     clients = _clients(folder).all()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("program", "scope", "made"):
-        table.add_column(column)
+    table = Table("program", "scope", "made", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for client in clients:
         table.add_row(Text(client.name, style="bold"), client.scope, f"{client.created.astimezone():%Y-%m-%d}")
     console.print(table if clients else "No program has a token. `python -m app tokens create NAME` makes one.")

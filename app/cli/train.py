@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from app.cli.options import BodyCacheOption, WardrobeOption, WorkersOption
 from app.cli.terminal import ProgressBars, say, show_log
 
 app = typer.Typer(
@@ -32,8 +32,6 @@ ExportOption = Annotated[Path | None, typer.Option(help="Path of the ONNX file. 
 ExportOnlyOption = Annotated[
     bool, typer.Option("--export-only", help="Do not train. Export the network that has been trained in OUT.")
 ]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model.")]
 
 
 class _Training(NamedTuple):
@@ -125,8 +123,8 @@ def cutouts(
     out: Annotated[Path, typer.Option(help="Folder of the cut-outs. A run that was stopped continues.")],
     people: Annotated[int, typer.Option(min=1, help="Number of walkers; each is drawn twelve times.")] = 600,
     workers: WorkersOption = 0,
-    wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj).")] = None,
-    cache: CacheOption = None,
+    wardrobe: WardrobeOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Render virtual walkers without background, for training the detector, the segmenter and the pose network."""
     from app.lab.synthesis.cutouts import write_cutouts
@@ -134,8 +132,8 @@ def cutouts(
 
     with ProgressBars() as bars:
         write_cutouts(
-            out, people, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
-            progress=bars.counter("People", people),
+            out, people, cache=cache or CACHE, wardrobe=wardrobe, workers=workers,
+            progress=bars,
         )  # fmt: skip
     say(f"Wrote {out}.")
 
@@ -154,7 +152,7 @@ def filmed(
     walks: Annotated[int, typer.Option(min=1, help="Walks of each person, each from one camera.")] = 4,
     workers: WorkersOption = 0,
     wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes, as for the data set.")] = None,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Film virtual walkers in colour and cut them out with a segmenter, for training the gait network."""
     from app.lab.synthesis.filmed import Studio, write_filmed
@@ -165,8 +163,8 @@ def filmed(
     studio = Studio(data, photos, cutouts, segmenters, cache or CACHE, wardrobe, walks)
     with ProgressBars() as bars:
         write_filmed(
-            out, studio, people=people, workers=workers or os.cpu_count() or 1,
-            progress=bars.counter("People", people),
+            out, studio, people=people, workers=workers,
+            progress=bars,
         )  # fmt: skip
     say(f"Wrote {out}.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from app.cli.options import ClusterOption
+from app.cli.options import BodyCacheOption, ClusterOption, WardrobeOption, WorkersOption
 from app.cli.terminal import ProgressBars, console, say
 from app.lab.walkers.choices import CONDITIONS, MOTION, Condition, MotionVersion, Place, View
 
@@ -20,15 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Virtual walkers: parametric people with their own gait, and the truth about them.")
 
-CacheOption = Annotated[Path | None, typer.Option(help="Folder for the body model (default: output/cache/walkers).")]
-WardrobeOption = Annotated[
-    Path | None,
-    typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj), from which some people wear suits."),
-]
-
-
 MotionOption = Annotated[int, typer.Option(min=1, max=2, help="2: as recorded people walk. 1: as a textbook says.")]
-WorkersOption = Annotated[int, typer.Option(min=0, help="How many processes work. 0: one for each core.")]
 
 
 @app.command()
@@ -45,7 +36,7 @@ def scene(
     blur: Annotated[int, typer.Option(min=1, max=8, help="Pictures averaged into each frame as motion blur.")] = 1,
     masks: Annotated[bool, typer.Option("--masks", help="Also write masks.npz: who is at every pixel.")] = False,
     wardrobe: WardrobeOption = None,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Film a scene, and write the exact truth about it: boxes, keypoints, poses, camera and people."""
     from app.lab.walkers.demo import make_scene
@@ -60,7 +51,7 @@ def scene(
     with ProgressBars() as bars:
         write_clip(
             made, out / "scene.mp4", out / "truth.json", masks=out / "masks.npz" if masks else None,
-            progress=bars.counter("Filming", made.frames),
+            progress=bars,
         )  # fmt: skip
     say(f"Wrote {out / 'scene.mp4'} and {out / 'truth.json'}.")
 
@@ -99,7 +90,7 @@ def dataset(
     workers: WorkersOption = 0,
     cluster: ClusterOption = None,
     wardrobe: WardrobeOption = None,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Make a gait data set in OpenGait's layout, with a partition into training and test people."""
     import numpy as np
@@ -117,8 +108,8 @@ def dataset(
     )  # fmt: skip
     with ProgressBars() as bars:
         write_dataset(
-            out, plan, cache=cache or CACHE, wardrobe=wardrobe, workers=workers or os.cpu_count() or 1,
-            cluster=cluster, progress=bars.counter("People", subjects),
+            out, plan, cache=cache or CACHE, wardrobe=wardrobe, workers=workers,
+            cluster=cluster, progress=bars,
         )  # fmt: skip
     say(f"Wrote {subjects} people to {out}.")
 
@@ -129,7 +120,7 @@ def benchmark(
     subjects: Annotated[int, typer.Option(min=2, help="How many people to test; as many more are for training.")] = 100,
     motion: MotionOption = MOTION,
     workers: WorkersOption = 0,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Run the Walkers benchmark: how well simple methods recognise the walkers across views and clothes."""
     from app.lab.walkers.benchmark import results_name, run
@@ -137,7 +128,7 @@ def benchmark(
 
     version = cast(MotionVersion, motion)
     with ProgressBars() as bars:
-        results = run(folder, subjects, workers or os.cpu_count() or 1, cache or CACHE, bars.counters(), version)
+        results = run(folder, subjects, workers, cache or CACHE, bars, version)
     table = Table("People differ in", "Number", "Baseline", *(name.upper() for name in CONDITIONS))
     for result in results:
         shares = (f"{100 * result.rank1[name]:.1f}" for name in CONDITIONS)
@@ -151,7 +142,7 @@ def benchmark(
 def real(
     recordings: Annotated[Path, typer.Argument(help="Folder of recorded walks, with index.csv (CMU database).")],
     gait: Annotated[Path | None, typer.Option(help="Checkpoint of a gait network. Default: the usual choice.")] = None,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Measure walkers-real: people who walk as recorded subjects whom the model of motion has never seen."""
     from app.gait import load_gait_model
@@ -191,7 +182,7 @@ def fit_motion(
 def fit_body(
     out: Annotated[Path, typer.Option(help="Folder of body.npz and band.npy.")] = Path("app/body"),
     people: Annotated[int, typer.Option(min=10, help="Walkers whose steps are the usual ones.")] = 300,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Make the small body that bodies are fitted with, from Anny's, and the usual angles of its joints."""
     from app.lab.training.bodies import Motions, write_band
@@ -199,7 +190,7 @@ def fit_body(
 
     model, _ = _load(cache, None)
     with ProgressBars() as bars:
-        error = write_small_body(out / "body.npz", model, bars.counter("Bodies"))
+        error = write_small_body(out / "body.npz", model, bars)
         with tempfile.TemporaryDirectory() as folder:
             write_band(out / "band.npy", Motions.made(Path(folder) / "walks.npz", people, 0, bars))
     say(f"Wrote {out / 'body.npz'}, whose joints are {error:.1f} mm (RMS) from those of Anny, and {out / 'band.npy'}.")
@@ -216,7 +207,7 @@ def casts(
     motion: MotionOption = MOTION,
     alike: Annotated[bool, typer.Option("--alike", help="The people of a cast look alike.")] = False,
     workers: WorkersOption = 0,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Film casts of walkers in colour, each with six cameras, cut them out, and find their keypoints."""
     from app.lab.synthesis.casts import Set, film_casts
@@ -227,7 +218,7 @@ def casts(
     joints = pose or HOME / "embedded" / "pose" / "gaitprint-pose.onnx"
     given = Set(casts, first, photos, cutter, joints, cache or CACHE, cast(MotionVersion, motion), alike)
     with ProgressBars() as bars:
-        film_casts(out, given, workers=workers or os.cpu_count() or 1, progress=bars.counter("Casts", casts))
+        film_casts(out, given, workers=workers, progress=bars)
     say(f"Wrote {casts} casts to {out}.")
 
 
@@ -238,7 +229,7 @@ def sheet(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Number of the first person.")] = 0,
     wardrobe: WardrobeOption = None,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Draw contact sheets: 24 people, a gait cycle from 11 views, all bags, coats, hats and hair, and everyday life."""
     from app.lab.walkers.sheet import write_sheets
@@ -253,14 +244,14 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the clips.")] = Path("input_videos"),
     only: Annotated[list[str] | None, typer.Option(help="Make only this clip; may be repeated.")] = None,
     wardrobe: WardrobeOption = None,
-    cache: CacheOption = None,
+    cache: BodyCacheOption = None,
 ) -> None:
     """Make the clips of the demo, gallery and probe1 to probe4, with their truth."""
     from app.lab.walkers.demo import make_demo
 
     model, clothes = _load(cache, wardrobe)
     with ProgressBars() as bars:
-        videos = make_demo(out, model, clothes, only=only or (), progress=bars.counters())
+        videos = make_demo(out, model, clothes, only=only or (), progress=bars)
     for video in videos:
         say(f"Wrote {video}.")
 

@@ -28,6 +28,7 @@ from app.lab.evaluation.protocol import groups_of, known_protocols, read_protoco
 from app.lab.evaluation.report import COLUMNS, draw, write_csv, write_excel, write_json
 from app.settings import Settings
 from app.types import Embedding, GaitSequence
+from tests.progress import Steps
 
 CONDITIONS = ("nm-01", "nm-02", "nm-05", "bg-01", "cl-01")
 VIEWS = ("000", "090", "180")
@@ -137,20 +138,14 @@ class TestProtocols:
 
 class TestEmbeddings:
     def test_nobody_is_embedded_twice(self, data: Path, tmp_path: Path) -> None:
-        model, seen = CountingModel(), list[tuple[int, int]]()
+        model, progress = CountingModel(), Steps(stop=30)
         walks = walks_for(model, data)
-
-        def stop(done: int, total: int) -> None:
-            seen.append((done, total))
-            if done == 30:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            embed_walks(walks, model, cache=tmp_path / "cache", progress=stop)
+            embed_walks(walks, model, cache=tmp_path / "cache", progress=progress)
         assert len(model.lengths) == 30
         features = embed_walks(walks, model, cache=tmp_path / "cache").features
         assert len(model.lengths) == len(walks) == 90
-        assert seen == [(15, 90), (30, 90)]
+        assert progress.seen == [(15, 90), (30, 90)]
         again = embed_walks(walks, model, cache=tmp_path / "cache").features
         assert len(model.lengths) == 90
         np.testing.assert_array_equal(features, again)
@@ -249,13 +244,13 @@ class TestCluster:
         self, judged: Evaluation, original: Path, tmp_path: Path
     ) -> None:
         there = Cluster("auto", Settings.load(named={"gait.name": "gei"}))
-        cache, progress = tmp_path / "cache", list[tuple[int, int]]()
+        cache, progress = tmp_path / "cache", Steps()
         found = evaluate(
-            GaitEnergyImage(), original, "casia-b", frames=(2, 4), cache=cache, cluster=there,
-            progress=lambda title, done, of: progress.append((done, of)),
-        )  # fmt: skip
+            GaitEnergyImage(), original, "casia-b", frames=(2, 4), cache=cache, cluster=there, progress=progress
+        )
         assert found == judged
-        assert progress[:6] == [(15 * done, 90) for done in range(1, 7)]
+        assert progress.seen[:6] == [(15 * done, 90) for done in range(1, 7)]
+        assert [title.rpartition(", ")[2] for title in progress.titles] == ["whole walks", "2 frames", "4 frames"]
 
     def test_embeddings_that_only_other_machines_see_are_said(
         self, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

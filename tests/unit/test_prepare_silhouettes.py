@@ -18,6 +18,7 @@ from app.lab.data.opengait import DataSetError, read_partition, read_silhouettes
 from app.lab.data.raw import FOLDER, prepare_silhouettes, raw_walks, read_layout
 from app.types import Bytes
 from app.walks.silhouette import normalise
+from tests.progress import Steps
 
 WALKS = {
     "casia-b": ["001/bg-01/000/001-bg-01-000-", "075/nm-06/180/075-nm-06-180-"],
@@ -130,12 +131,10 @@ class TestLosses:
         (lost / "0_silhouette.pkl").unlink()
         lost.rmdir()
         (lost.parent / ".000.0123.partial").mkdir()
-        seen: list[tuple[int, int]] = []
-        report = prepare_silhouettes(
-            layout, raw, out, min_frames=4, progress=lambda done, total: seen.append((done, total))
-        )
+        progress = Steps()
+        report = prepare_silhouettes(layout, raw, out, min_frames=4, progress=progress)
         assert report == expected
-        assert seen == [(1, 4), (4, 4)]
+        assert progress.seen == [(1, 4), (4, 4)]
         assert (kept / "0_silhouette.pkl").read_bytes() == b"from the run before"
         assert [walk.name for walk in walk_files(out)] == [walk.name for walk in walk_files(whole)]
 

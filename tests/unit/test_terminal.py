@@ -29,7 +29,9 @@ from app.gallery.store import NewWalk
 from app.types import Embedding
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from app.progress import Titled
+from app.progress import Titled
+from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,9 +126,8 @@ def test_a_machine_without_a_screen_is_told_what_to_install(tmp_path: Path, argu
 def test_bars_count(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBars() as bars:
         bars.counter("Walks")(3, 4)
-        report = bars.counters()
-        report("probe walks", 1, 2)
-        report("probe walks", 2, 2)
+        with Titled(bars, "Probe walks").stage("Walks", 2) as advance:
+            advance(2)
         with bars.stage("Frames [of one]", 2) as advance:
             advance(1)
             advance(4)  # more than the video's header said

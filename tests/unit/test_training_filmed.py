@@ -19,6 +19,7 @@ from app.lab.synthesis.filmed import Studio, write_filmed
 from app.lab.walkers.body import CACHE
 from app.lab.walkers.dataset import Plan, write_dataset
 from app.weights.checkpoints import HOME
+from tests.progress import Steps
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,12 @@ def test_it_is_the_same_person_s_walk_as_the_segmenter_sees_it(studio: Studio, t
 
 
 def test_a_stopped_run_goes_on_and_another_is_refused(studio: Studio, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    progress = Steps()
     write_filmed(tmp_path / "filmed", studio, people=1)
     (before,) = walk_files(tmp_path / "filmed")
     written = before.path.stat().st_mtime_ns
-    write_filmed(tmp_path / "filmed", studio, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    write_filmed(tmp_path / "filmed", studio, progress=progress)
+    assert progress.seen == [(1, 2), (2, 2)]
     assert before.path.stat().st_mtime_ns == written
     assert {walk.identity for walk in walk_files(tmp_path / "filmed")} == {"00077", "00078"}
     manifest = tmp_path / "filmed" / "filmed.json"

@@ -13,6 +13,7 @@ from app.lab.walkers.benchmark import WALKS, Labels, judge, rank1, rank1_of_peop
 from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS
 from app.lab.walkers.dataset import Plan
 from app.types import Embedding, GaitSequence, ModelCard
+from tests.progress import Steps
 
 SUBJECTS = 3
 
@@ -52,16 +53,16 @@ def filmed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_a_model_is_judged_person_by_person_and_nobody_walks_twice(filmed: list[Path], tmp_path: Path) -> None:
-    steps: list[tuple[int, int]] = []
+    progress = Steps()
     for _ in range(2):
-        found = judge(Brightness(), tmp_path, SUBJECTS, progress=lambda done, total: steps.append((done, total)))
+        found = judge(Brightness(), tmp_path, SUBJECTS, progress=progress)
         assert {name: shares.tolist() for name, shares in found.items()} == {
             "nm": [1, 1, 1],
             "bg": [1, 1, 1],
             "cl": [0, 1, 1],
         }
     assert len(filmed) == SUBJECTS
-    assert steps == [(0, 3), (1, 3), (2, 3), (3, 3), (3, 3)]
+    assert progress.seen == [(0, 3), (1, 3), (2, 3), (3, 3), (3, 3)]
 
 
 def test_one_person_cannot_be_judged(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from app.body import load_body_estimator
 from app.body.mannequin import Mannequin
 from app.body.smpl import SmplBody, parameters_of
 from app.files import written_whole
-from app.lab.data.conversion import Outcome, Progress, Report, convert
+from app.lab.data.conversion import Outcome, Report, convert
 from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, read_smpl, walk_files, write_array
 from app.lab.data.skeleton_maps import coco17, copy_partition
+from app.progress import Progress
 from app.stages import BodyEstimator
 from app.types import BodyMotion, Bytes, Floats, GaitSequence
 from app.walks.calibrated import SIDE, calibrated_silhouettes, silhouettes_of

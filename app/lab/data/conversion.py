@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from app.errors import OutputError
 from app.files import explained, written_whole
 from app.lab.data.opengait import DataSetError
+from app.progress import Progress, Silent
 from app.workers import side_by_side
 
 DONE = ".done.jsonl"
@@ -29,7 +30,6 @@ class Source(Protocol):
 
 
 SourceT = TypeVar("SourceT", bound=Source)
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,16 @@ def convert(
     claim(out, about)
     outcomes = _earlier(out)
     todo = [source for source in sources if source.name not in outcomes]
-    done = len(sources) - len(todo)
-    if progress is not None:
-        progress(done, len(sources))
-    with explained(out), (out / DONE).open("a", encoding="utf-8") as journal:
+    stage = (progress or Silent()).stage("Walks", len(sources))
+    with stage as advance, explained(out), (out / DONE).open("a", encoding="utf-8") as journal:
+        advance(len(sources) - len(todo))
         groups = [todo[start : start + _AT_ONCE] for start in range(0, len(todo), _AT_ONCE)]
         for group in side_by_side(_group, [(group, work) for group in groups], workers):
             for outcome in group:
                 outcomes[outcome.walk] = outcome
                 journal.write(json.dumps(asdict(outcome)) + "\n")
             journal.flush()
-            done += len(group)
-            if progress is not None:
-                progress(done, len(sources))
+            advance(len(group))
     report = report_of([outcomes[source.name] for source in sources], left_out or {})
     write_json(asdict(report), out / "report.json")
     return report

@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeAlias
 from numpy.typing import NDArray
 
 from app.files import explained, written_whole
-from app.lab.data.conversion import Outcome, Progress, Report, convert
+from app.lab.data.conversion import Outcome, Report, convert
 from app.lab.data.opengait import WALK_FILES, DataSetError, read_heatmaps, read_silhouettes, read_smpl, walk_files
 from app.lab.data.skeleton_maps import copy_partition
+from app.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from app.errors import SettingsError
 from app.files import written_whole
-from app.lab.data.conversion import Outcome, Progress, Report, convert, write_json
+from app.lab.data.conversion import Outcome, Report, convert, write_json
 from app.lab.data.definitions import read_definition
 from app.lab.data.opengait import WALK_FILES, DataSetError, is_own, read_partition, write_array
+from app.progress import Progress
 from app.types import Bytes
 from app.walks.silhouette import normalise
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
-from app.lab.data.conversion import Outcome, Progress, Report, convert
+from app.lab.data.conversion import Outcome, Report, convert
 from app.lab.data.opengait import WALK_FILES, DataSetError, WalkFile, read_keypoints, walk_files, write_array
+from app.progress import Progress
 from app.types import Floats
 
 # The places of COCO's 17 joints in OpenPose's 18, which have a neck and another order (Cao et al., TPAMI 2019).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.pairs import Pairs, fit_scores
 from app.lab.evaluation.reliability import Claims, random_searches
 from app.lab.synthesis.casts import CAST
+from app.progress import Progress
 from app.recognise.adaptation import Shared, around, middles
 from app.recognise.scores import FEWEST_PEOPLE, ScoreModel, scores_path
 from app.stages import GaitModel
@@ -109,7 +110,7 @@ def known_walks(
     partition: Path | None = None,
     people: int | None = None,
     cache: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> KnownWalks:
     """Embed the walks of a data set, or take the embeddings of a gallery.
 
@@ -128,7 +129,8 @@ def known_walks(
     """
     source = source_of(data, gallery, casts)
     if casts is not None:
-        found = embed_casts(sorted(casts.glob("*.npz"))[: None if people is None else -(-people // CAST)], model, cache)
+        paths = sorted(casts.glob("*.npz"))[: None if people is None else -(-people // CAST)]
+        found = embed_casts(paths, model, cache, progress)
         recordings = [str(walk.recording) for walk in found.walks]
         return KnownWalks(found.features, [str(walk.person) for walk in found.walks], recordings, found.videos)
     if data is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from app.files import written_whole
 from app.lab.evaluation.embeddings import CACHE
 from app.lab.evaluation.files import FileEmbedder
 from app.lab.synthesis.casts import CastWalk, read_cast
+from app.progress import Progress, Silent
 from app.stages import GaitModel
 from app.types import Embedding, Floats
 
@@ -41,7 +42,7 @@ def embed_casts(
     paths: Sequence[Path],
     model: GaitModel | FileEmbedder,
     cache: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EmbeddedCasts:
     """Embed the casts in `paths`, one by one, with a gait model that reads silhouettes, keypoints or both.
 
@@ -54,23 +55,23 @@ def embed_casts(
     if not paths:
         raise GalleryError("There are no casts. Make some: python -m app walkers casts.")
     walks, embeddings = list[CastWalk](), list[Embedding]()
-    for done, path in enumerate(paths, 1):
-        digest = hashlib.sha256(repr(app.__version__).encode() + path.read_bytes()).hexdigest()[:32]
-        kept = (cache or CACHE) / model.card.model_id / f"{digest}.npz"
-        of_cast = read_cast(path)
-        if not kept.is_file():
-            found = model.embed([walk.sequence for walk in of_cast])
-            with written_whole(kept) as temporary, temporary.open("wb") as stream:
-                np.savez(
-                    stream,
-                    parts=np.stack([one.parts for one in found]),
-                    views=np.concatenate([one.views for one in found]),
-                    counts=np.array([0 if one.pieces is None else len(one.views) for one in found]),
-                )
-        walks += of_cast
-        embeddings += _kept(kept, of_cast, model.card.model_id)
-        if progress is not None:
-            progress(done, len(paths))
+    with (progress or Silent()).stage("Embedding", len(paths)) as advance:
+        for path in paths:
+            digest = hashlib.sha256(repr(app.__version__).encode() + path.read_bytes()).hexdigest()[:32]
+            kept = (cache or CACHE) / model.card.model_id / f"{digest}.npz"
+            of_cast = read_cast(path)
+            if not kept.is_file():
+                found = model.embed([walk.sequence for walk in of_cast])
+                with written_whole(kept) as temporary, temporary.open("wb") as stream:
+                    np.savez(
+                        stream,
+                        parts=np.stack([one.parts for one in found]),
+                        views=np.concatenate([one.views for one in found]),
+                        counts=np.array([0 if one.pieces is None else len(one.views) for one in found]),
+                    )
+            walks += of_cast
+            embeddings += _kept(kept, of_cast, model.card.model_id)
+            advance(1)
     return EmbeddedCasts(walks, embeddings)
 
 

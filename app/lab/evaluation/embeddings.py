@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
@@ -27,6 +27,7 @@ from app.lab.data.opengait import (
     warn_of,
 )
 from app.lab.evaluation.files import FileEmbedder, load_model, middle
+from app.progress import Progress, Silent
 from app.settings import Settings
 from app.stages import GaitModel
 from app.types import Bytes, Floats, GaitSequence
@@ -112,7 +113,7 @@ def embed_walks(
     fps: float = 25.0,
     cache: Path | None = None,
     cluster: Cluster | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Embedded:
     """Embed every walk that can be read, person by person.
 
@@ -140,12 +141,10 @@ def embed_walks(
         settings, there = cluster.settings.anchored(), folder.absolute()
         answers = on_cluster(_person_there, [(group, settings, frames, fps, there) for group in todo], cluster.address)
     found: dict[str, _Person] = {}
-    done = 0
-    for answer in answers:
-        found[answer.identity] = answer
-        done += len(answer.read) + len(answer.left_out)
-        if progress is not None:
-            progress(done, len(walks))
+    with (progress or Silent()).stage("Embedding", len(walks)) as advance:
+        for answer in answers:
+            found[answer.identity] = answer
+            advance(len(answer.read) + len(answer.left_out))
     parts: list[Floats] = []
     read: list[WalkFile] = []
     left_out: dict[str, str] = {}

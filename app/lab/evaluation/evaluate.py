@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from app.lab.evaluation.files import FileEmbedder
 from app.lab.evaluation.protocol import groups_of, read_protocol, views_of
 from app.lab.evaluation.scores import Score, need_comparable, need_rerankable, score
 from app.lab.evaluation.submission import write_submission
+from app.progress import Progress, Titled
 from app.stages import GaitModel
 
 
@@ -82,7 +83,7 @@ def evaluate(
     frames: Sequence[int] = (),
     cache: Path | None = None,
     cluster: Cluster | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a model on the test people of a data set.
 
@@ -92,7 +93,7 @@ def evaluate(
         partition: OpenGait's JSON. Without it everybody is a test person.
         frames: numbers of frames; the model is also evaluated with so many frames of each walk.
         cache: the folder where embeddings are kept. Default: `app.lab.evaluation.embeddings.CACHE`.
-        progress: receives what is embedded, the number of walks done and the number of all walks.
+        progress: where it is shown how many of the walks are embedded.
 
     Raises:
         SettingsError: the protocol is unknown, or a number of frames cannot be used.
@@ -110,9 +111,9 @@ def evaluate(
         raise DataSetError(f"{data}: the gallery shows one person only, as whom every walk is named. Give more people.")
 
     def embedded(count: int | None) -> Embedded:
-        title = f"{model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"
-        report = None if progress is None else partial(progress, title)
-        return embed_walks(listed, model, frames=count, fps=rules.fps, cache=cache, cluster=cluster, progress=report)
+        title = f"Embedding {model.card.name} on {data.name}, {'whole walks' if count is None else f'{count} frames'}"
+        shown = Titled(progress, title)
+        return embed_walks(listed, model, frames=count, fps=rules.fps, cache=cache, cluster=cluster, progress=shown)
 
     whole = embedded(None)
     walks = whole.walks
@@ -148,7 +149,7 @@ def submit(
     metric: Metric = "euclidean",
     cache: Path | None = None,
     cluster: Cluster | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write the file that GREW's server scores.
 

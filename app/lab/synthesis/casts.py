@@ -7,7 +7,6 @@ be told from what a person does. Every walk is in a session and clothes of its o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -21,6 +20,7 @@ from app.lab.walkers.body import CACHE
 from app.lab.walkers.choices import MOTION, Condition, MotionVersion
 from app.lab.walkers.dataset import Plan, camera_at, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
+from app.progress import Progress, Titled
 from app.settings import PoseSettings, SegmenterSettings
 from app.types import GaitSequence, Track
 from app.weights.checkpoints import CheckpointFile
@@ -79,9 +79,7 @@ class CastWalk:
     sequence: GaitSequence
 
 
-def film_casts(
-    folder: Path, given: Set, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> list[Path]:
+def film_casts(folder: Path, given: Set, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
     """Film casts into `folder`, a file for each, see `read_cast`. Casts whose file is there already are kept.
 
     Raises:
@@ -98,9 +96,8 @@ def film_casts(
     }
     claim(folder / "casts.json", about)
     paths = [folder / f"{given.first + CAST * cast:06d}.npz" for cast in range(given.casts)]
-    make_missing(
-        _film_cast, {path: (given, cast, path) for cast, path in enumerate(paths)}, given.cache, workers, progress
-    )
+    jobs = {path: (given, cast, path) for cast, path in enumerate(paths)}
+    make_missing(_film_cast, jobs, given.cache, workers, Titled(progress, "Casts"))
     return paths
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import SKIN_DEPTH, Light, body_parts, draw
+from app.progress import Progress
 from app.types import Bytes, Floats
 
 LIFE = 0.4
@@ -87,7 +88,7 @@ def write_cutouts(
     wardrobe: Path | None = None,
     workers: int = 1,
     first: int = _FIRST,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Render `people` walkers, `PICTURES` of each. A run that was stopped goes on where it was.
 

@@ -9,7 +9,7 @@ from both together.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import BEFORE, Plan, PlannedWalk, walks_of
 from app.lab.walkers.jobs import body_model, claim, make_missing
 from app.lab.walkers.renderer import Light, draw
+from app.progress import Progress
 from app.settings import SegmenterSettings
 from app.stages import PoseEstimator, Segmenter
 from app.types import Bytes, Floats, Frame, Image, Ints
@@ -72,7 +73,7 @@ def write_filmed(
     *,
     people: int | None = None,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Film the first `people` (None: all) of a data set into `folder`, in OpenGait's layout.
 

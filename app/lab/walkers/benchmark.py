@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from app.lab.walkers.body import CACHE
 from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS, MOTION, MotionVersion
 from app.lab.walkers.dataset import Plan, subject_walks
 from app.lab.walkers.jobs import body_model, make_missing, write_json
+from app.progress import Progress, Titled
 from app.stages import GaitModel
 from app.types import Bools, Bytes, Floats, GaitSequence, Ints
 
@@ -76,7 +76,7 @@ def film(
     alike: int = 0,
     workers: int = 1,
     cache: Path = CACHE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Let people walk, `first` being the number of the first, and keep their silhouettes; return a file for each
     (`read_person`).
@@ -177,7 +177,7 @@ def judge(
     subjects: int = 100,
     workers: int = 1,
     cache: Path = CACHE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     motion: MotionVersion = MOTION,
     alike: int = 0,
@@ -259,14 +259,14 @@ def run(
     subjects: int = 100,
     workers: int = 1,
     cache: Path = CACHE,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     motion: MotionVersion = MOTION,
 ) -> list[Result]:
     """Make the walks of the benchmark in `folder`, judge the baselines and write ``results.json`` there.
 
     `subjects` test and as many training people (100 make ``walkers-100``; fewer are a quick look and easier). A run
-    that was stopped goes on where it was. `motion` is how people walk; each is a benchmark of its own. `progress` gets
-    a description, the people done and all of them. Raises what `film` raises.
+    that was stopped goes on where it was. `motion` is how people walk; each is a benchmark of its own. Raises what
+    `film` raises.
 
     Raises:
         SettingsError: fewer than two subjects.
@@ -276,10 +276,9 @@ def run(
     def people(
         what: str, first: int, count: int, body: bool = True, gait: bool = True, alike: int = 0
     ) -> tuple[Labels, Floats]:
-        report = None if progress is None else partial(progress, what)
         paths = film(
             folder, first, count, body=body, gait=gait, motion=motion, alike=alike,
-            workers=workers, cache=cache, progress=report,
+            workers=workers, cache=cache, progress=Titled(progress, what.capitalize()),
         )  # fmt: skip
         return embedded_people(paths, energy_images)
 

@@ -7,7 +7,7 @@ number of workers, and a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -30,6 +30,7 @@ from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import body_parts, compiled
 from app.lab.walkers.smpl import NOTE, parameters
 from app.lab.walkers.wardrobe import Wardrobe
+from app.progress import Progress
 from app.types import Floats
 from app.walks.silhouette import normalise, normalise_parts
 
@@ -137,7 +138,7 @@ def write_dataset(
     wardrobe: Path | None = None,
     workers: int = 1,
     cluster: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Make the data set in `folder`: ``data/`` in OpenGait's layout, ``partition.json``, ``dataset.json``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Actor, Scene, write_clip
 from app.lab.walkers.wardrobe import Wardrobe
+from app.progress import Progress, Titled
 
 _NAMES = ("anna", "bashir", "chen", "daria", "emeka")
 _SEEDS = (0, 18, 11, 29, 24)
@@ -111,7 +112,7 @@ def make_demo(
     wardrobe: Wardrobe | None = None,
     *,
     only: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write the demo's clips (those named in `only`, or all) into `folder`, 854 x 480 px at 25 frames a second.
 
@@ -134,13 +135,8 @@ def make_demo(
         background = Background.sample(np.random.default_rng(clip.place_seed), clip.place, clip.room)
         scene = Scene(clip.placing.camera(854, 480), background, actors, Fraction(25), seed=number, exposures=2)
         video = folder / f"{clip.name}.mp4"
-
-        def report(done: int, total: int, name: str = clip.name) -> None:
-            if progress is not None:
-                progress(name, done, total)
-
         truth, boxes = folder / f"{clip.name}.truth.json", folder / f"{clip.name}.gt.txt"
-        write_clip(scene, video, truth, boxes=boxes, poses=False, progress=report)
+        write_clip(scene, video, truth, boxes=boxes, poses=False, progress=Titled(progress, clip.name.capitalize()))
         videos.append(video)
     return videos
 

@@ -13,6 +13,7 @@ from app.errors import OutputError
 from app.files import explained, write_text
 from app.lab.walkers.body import BodyModel
 from app.lab.walkers.wardrobe import Wardrobe
+from app.progress import Progress, Silent
 from app.workers import spread
 
 
@@ -50,29 +51,25 @@ def make_missing(
     jobs: Mapping[Path, tuple[Any, ...]],
     cache: Path,
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
     cluster: str | None = None,
 ) -> None:
     """Call ``make(*arguments)`` for each of `jobs` whose path is not there yet, in several processes.
 
-    `jobs` maps the path that appears when a job is done to its arguments; `cache` is the folder of the body model;
-    `progress` gets how many are done, and all of them. With the address of a `cluster` its machines do the jobs; then
-    all paths, also those in the arguments, must be absolute.
+    `jobs` maps the path that appears when a job is done to its arguments; `cache` is the folder of the body model. With
+    the address of a `cluster` its machines do the jobs; then all paths, also those in the arguments, must be absolute.
 
     Raises:
         OutputError: what the machines of the cluster have made is not here.
     """
     todo = [path for path in jobs if not path.exists()]
     _clear(todo)
-    done = len(jobs) - len(todo)
-    if progress is not None:
-        progress(done, len(jobs))
-    if todo:
-        BodyModel.load(cache)  # made here, once, not by every worker
-    for _ in spread(make, [jobs[path] for path in todo], workers, cluster):
-        done += 1
-        if progress is not None:
-            progress(done, len(jobs))
+    with (progress or Silent()).stage("People", len(jobs)) as advance:
+        advance(len(jobs) - len(todo))
+        if todo:
+            BodyModel.load(cache)  # made here, once, not by every worker
+        for _ in spread(make, [jobs[path] for path in todo], workers, cluster):
+            advance(1)
     if cluster is not None:
         _clear(todo)  # a machine that was lost may have left something
         if missing := [path for path in todo if not path.exists()]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -21,6 +21,7 @@ from app.lab.walkers.background import Backdrop, Background
 from app.lab.walkers.camera import Camera, shaken
 from app.lab.walkers.person import Motion, Session
 from app.lab.walkers.renderer import SKIN_DEPTH, Figure, Light, Tile, bounds, coverage, draw, skin
+from app.progress import Progress, Silent
 from app.types import Bools, Floats, Image
 
 KEYPOINTS = (
@@ -253,7 +254,7 @@ def write_clip(
     masks: Path | None = None,
     boxes: Path | None = None,
     poses: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Film `scene` into `video` (MP4) and write what is known about it to `truth` (JSON, see `truth_of`).
 
@@ -270,7 +271,8 @@ def write_clip(
     labels: list[NDArray[np.uint8]] = []
     rows: list[str] = []
     video.parent.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(video, scene.camera.width, scene.camera.height, scene.fps) as writer:
+    stage = (progress or Silent()).stage("Filming", scene.frames)
+    with stage as advance, VideoWriter(video, scene.camera.width, scene.camera.height, scene.fps) as writer:
         for index in range(scene.frames):
             picture, people = scene.render(index)
             writer.write(picture, float(index / scene.fps))
@@ -282,8 +284,7 @@ def write_clip(
                 labels.append(np.zeros(picture.shape[:2], np.uint8))
                 for person in people:
                     labels[-1][person.mask] = person.actor.identity
-            if progress is not None:
-                progress(index + 1, scene.frames)
+            advance(1)
     write_text(truth, json.dumps({**truth_of(scene), "frames": frames}, separators=(",", ":")))
     if boxes is not None:
         write_text(boxes, "".join(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from app.files import written_whole
 from app.lab.walkers.anny_export import BODY
 from app.lab.walkers.body import BodyModel, BodyTraits, Shape
 from app.lab.walkers.wardrobe.fitting import SOLE
+from app.progress import Progress, Silent
 from app.types import Doubles, Floats, Ints
 
 _PEOPLE = 400
@@ -25,7 +25,7 @@ _SOLE_TOP = 0.05
 """Height in m below which feet are stretched down to the ground that the shoe stands on."""
 
 
-def write_small_body(path: Path, model: BodyModel, progress: Callable[[int, int], None] | None = None) -> float:
+def write_small_body(path: Path, model: BodyModel, progress: Progress | None = None) -> float:
     """Write ``body.npz`` and return the root mean square error in mm of joints, over the bodies it was made from.
 
     Raises:
@@ -34,10 +34,10 @@ def write_small_body(path: Path, model: BodyModel, progress: Callable[[int, int]
     """
     chosen, faces = _coarse(model)
     rows = []
-    for seed in range(_PEOPLE):
-        rows.append(_in_shoes(model.shape(BodyTraits.sample(np.random.default_rng([seed, 0x5A11]))), chosen))
-        if progress is not None:
-            progress(seed + 1, _PEOPLE)
+    with (progress or Silent()).stage("Bodies", _PEOPLE) as advance:
+        for seed in range(_PEOPLE):
+            rows.append(_in_shoes(model.shape(BodyTraits.sample(np.random.default_rng([seed, 0x5A11]))), chosen))
+            advance(1)
     bodies = np.stack(rows)
     mean = bodies.mean(axis=0)
     importance = np.ones(len(mean))

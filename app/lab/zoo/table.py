@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -35,6 +35,7 @@ from app.lab.walkers.benchmark import CHANGE, FRAMES, TEST_FIRST
 from app.lab.walkers.choices import MotionVersion
 from app.lab.walkers.dataset import Plan, write_dataset
 from app.lab.zoo.estimate import with_errors
+from app.progress import Progress, Titled
 
 TRAIN_FIRST = 200_061
 """Number of the first training person: the first one who is not held out from the embedded network's training."""
@@ -45,7 +46,6 @@ _TIMED = 30
 _TUNED = "-finetune"
 """The end of the name of a configuration that goes on from the one that ends in ``-pretrain``."""
 
-Progress: TypeAlias = Callable[[str, int, int], None]
 Part: TypeAlias = Literal["training", "test"]
 Recorded: TypeAlias = Literal["silhouette", "pose", "smpl", "parsing"]
 
@@ -123,7 +123,7 @@ def make_table(
         wardrobe: clothes for the training people, see `app.lab.walkers.dataset`.
         workers: processes that record walkers.
         steps: of each training, instead of the number in its configuration.
-        progress: is called with the name of what is being done, how much of it is done, and how much there is.
+        progress: where it is shown how much of each step is done.
 
     Raises:
         SettingsError: a family is unknown, or there are too few people for its batches.
@@ -137,10 +137,10 @@ def make_table(
             ("training", _training_people(subjects, recorded), wardrobe),
             ("test", _test_people(test_subjects, recorded), None),
         ):
-            report = None if progress is None else _named(progress, f"{part} people ({recorded}s)")
+            shown = Titled(progress, f"{part} people ({recorded}s)".capitalize())
             write_dataset(
                 folder / f"people-{recorded}" / part, plan,
-                cache=cache, wardrobe=clothes, workers=workers, progress=report,
+                cache=cache, wardrobe=clothes, workers=workers, progress=shown,
             )  # fmt: skip
     for settings in todo:
         if _is_estimated(settings):
@@ -161,10 +161,10 @@ def _recorded(settings: GaitTrainSettings) -> tuple[Recorded, ...]:
 def _fit_bodies(folder: Path, workers: int, progress: Progress | None) -> None:
     """Write SMPL parameters of everybody, from bodies that are lifted from keypoints with errors."""
     for part in get_args(Part):
-        report = None if progress is None else _named(progress, f"fitting bodies ({part})")
         prepare_bodies(
             folder / "people-pose" / part, folder / "people-estimated" / part,
-            name="lift", parameters=True, estimate=with_errors, workers=workers, progress=report,
+            name="lift", parameters=True, estimate=with_errors, workers=workers,
+            progress=Titled(progress, f"Fitting bodies ({part})"),
         )  # fmt: skip
 
 
@@ -191,19 +191,14 @@ def _walks(folder: Path, part: Part, settings: GaitTrainSettings, progress: Prog
     """Return the walks of the people in `folder`, packed into one file unless that has been done before."""
     form = settings.form
     packed: Form = "heatmaps with silhouettes" if form == "heatmaps" else form
-    report = None if progress is None else _named(progress, f"reading {packed} ({part})")
     homes: dict[Modality, Path] = {recorded: folder / f"people-{recorded}" for recorded in RECORDED[form]}
     if _is_estimated(settings):
         homes["smpl"] = folder / "people-estimated"
     name = f"{part}-{packed.replace(' ', '-')}"
     pack = homes["smpl" if _is_estimated(settings) else RECORDED[form][0]] / name
     data: dict[Modality, Path] = {recorded: home / part for recorded, home in homes.items()}
-    PackedWalks.pack(data, None, packed, pack, report, with_errors)
+    PackedWalks.pack(data, None, packed, pack, Titled(progress, f"Reading {packed} ({part})"), with_errors)
     return PackedWalks(pack, form)
-
-
-def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(what, done, total)
 
 
 def _evaluate(settings: GaitTrainSettings, folder: Path, progress: Progress | None) -> None:
@@ -211,9 +206,11 @@ def _evaluate(settings: GaitTrainSettings, folder: Path, progress: Progress | No
     training, test = (_walks(folder, part, settings, progress) for part in get_args(Part))
     spent = settings.out / "seconds"
     network = _timed_training(_after_pretraining(settings, training, spent), training, spent)
-    report = None if progress is None else _named(progress, f"evaluating {settings.name}")
     scores = EvaluationSet("", test, test.files, read_protocol("casia-b")).scores(
-        network, metric=settings.metric, most=settings.most_frames, progress=report
+        network,
+        metric=settings.metric,
+        most=settings.most_frames,
+        progress=Titled(progress, f"Evaluating {settings.name}"),
     )
     row = Row(
         family=settings.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +21,7 @@ from app.lab.evaluation.scores import Score, score
 from app.lab.training.gait.sampling import tensors
 from app.lab.training.gait.transforms import Transform
 from app.lab.training.gait.walks import Walks
+from app.progress import Progress, Silent
 from app.types import Floats
 
 BATCH = 16
@@ -44,41 +45,38 @@ def embed_walks(
     network: EmbeddingNetwork,
     walks: Walks,
     most: int = 720,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     transforms: Sequence[Transform] = (),
 ) -> Floats:
     """Embed walks of at least one frame each, in their order: float32 (N, P, C). The network is in evaluation mode.
 
     Of a longer walk only `most` frames from its middle are embedded; a network over joints has a limit of its own.
-    `transforms` change each walk first, always in the same way. `progress` is called with the number of walks that are
-    embedded, and of all walks.
+    `transforms` change each walk first, always in the same way.
     """
     limit = network.frames if isinstance(network, JointNetwork) else most
     device = next(network.parameters()).device
     lengths = [min(len(walks[index]), limit) for index in range(len(walks))]
     features: Floats | None = None
-    done = 0
     order = sorted(range(len(walks)), key=lambda index: lengths[index])
-    for length, group in groupby(order, key=lambda index: lengths[index]):
-        of_one_length = list(group)
-        for start in range(0, len(of_one_length), BATCH):
-            chosen = of_one_length[start : start + BATCH]
-            batch = []
-            for index in chosen:
-                walk = walks[index][middle(len(walks[index]), length)]
-                rng = np.random.default_rng(index)
-                for transform in transforms:
-                    walk = transform(walk, rng)
-                batch.append(walk)
-            with torch.inference_mode():
-                inputs = (network_input(network, value.to(device)) for value in tensors(np.stack(batch)).values())
-                parts = network.embed(*inputs).mT.float().cpu().numpy()
-            if features is None:
-                features = np.empty((len(walks), *parts.shape[1:]), np.float32)
-            features[chosen] = parts
-            done += len(chosen)
-            if progress is not None:
-                progress(done, len(walks))
+    with (progress or Silent()).stage("Embedding", len(walks)) as advance:
+        for length, group in groupby(order, key=lambda index: lengths[index]):
+            of_one_length = list(group)
+            for start in range(0, len(of_one_length), BATCH):
+                chosen = of_one_length[start : start + BATCH]
+                batch = []
+                for index in chosen:
+                    walk = walks[index][middle(len(walks[index]), length)]
+                    rng = np.random.default_rng(index)
+                    for transform in transforms:
+                        walk = transform(walk, rng)
+                    batch.append(walk)
+                with torch.inference_mode():
+                    inputs = (network_input(network, value.to(device)) for value in tensors(np.stack(batch)).values())
+                    parts = network.embed(*inputs).mT.float().cpu().numpy()
+                if features is None:
+                    features = np.empty((len(walks), *parts.shape[1:]), np.float32)
+                features[chosen] = parts
+                advance(len(chosen))
     if features is None:
         raise DataSetError("There are no walks to embed.")
     return features
@@ -105,7 +103,7 @@ class EvaluationSet:
         *,
         metric: Metric = "euclidean",
         most: int = 720,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> list[Score]:
         """Evaluate a network in evaluation mode. For `most` and `progress` see `embed_walks`."""
         groups = groups_of(self.protocol, self.files, self.partition)

@@ -29,6 +29,7 @@ from app.lab.data.opengait import (
     walk_files,
     warn_of,
 )
+from app.progress import Progress, Silent
 from app.types import Floats, Ints
 
 WalkArray: TypeAlias = NDArray[Any]
@@ -144,7 +145,7 @@ class PackedWalks:
         people: Sequence[str] | None,
         form: Form,
         folder: Path,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         estimate: Estimate | None = None,
     ) -> PackedWalks:
         """Copy the walks of a data set into `folder`, unless this has been done before.
@@ -155,7 +156,7 @@ class PackedWalks:
 
         Args:
             data: the data set, or one data set for each modality of the same walks.
-            progress: is called with the number of walks that are packed, and of all walks.
+            progress: where it is shown how many of the walks are packed.
             estimate: adds the errors of a pose estimator to the keypoints. None leaves them exact.
 
         Raises:
@@ -195,14 +196,15 @@ def _pack(
     sources: Mapping[str, Sequence[WalkFile]],
     form: Form,
     folder: Path,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
     estimate: Estimate | None,
 ) -> None:
     starts = [0]
     names: list[tuple[str, str, str]] = []
     left_out: dict[str, str] = {}
-    with (folder / "frames.bin").open("wb") as pack:
-        for done, (name, files) in enumerate(sources.items(), 1):
+    stage = (progress or Silent()).stage("Reading walks", len(sources))
+    with stage as advance, (folder / "frames.bin").open("wb") as pack:
+        for name, files in sources.items():
             try:
                 walk = _read(files, form, estimate)
                 if walk.shape[1:] != SHAPES[form][0]:
@@ -213,8 +215,7 @@ def _pack(
                 pack.write(walk.tobytes())
                 starts.append(starts[-1] + len(walk))
                 names.append((files[0].identity, files[0].condition, files[0].view))
-            if progress is not None:
-                progress(done, len(sources))
+            advance(1)
     if not names:
         raise DataSetError(f"No walk can be read: {next(iter(left_out.values()))}")
     index = {"form": form, "names": names, "starts": starts, "left_out": left_out}
