@@ -16,7 +16,7 @@ import typer
 from app.cli.gallery import gallery_service
 from app.cli.options import VerboseOption, load_settings
 from app.cli.terminal import error_console, say, write_json
-from app.errors import counted
+from app.errors import SettingsError, counted
 
 if TYPE_CHECKING:
     from app.runs.events import Sink
@@ -28,24 +28,39 @@ def watch(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that names the cameras.")],
     seconds: Annotated[float | None, typer.Option(min=0.0, help="End after this many seconds.")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only check the configuration, and that the gallery is there.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Only read the configuration, try gallery, cameras, webhook and broker, and say what works. No event "
+            "is sent.",
+        ),
     ] = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Watch several cameras, and name the people in view. Events go to standard output or where CONFIG says."""
-    from app.gallery.opening import open_store
     from app.runs.watch import WatchConfig
 
     found = WatchConfig.read(config)
     settings = load_settings(named=dict(found.settings))
     if check:
-        if found.webhook is not None:
-            found.webhook.secret()
-        if found.strangers is None:  # otherwise the gallery is made
-            open_store(found.gallery, create=False).close()
-        say(f"{config} is in order. Cameras: {', '.join(found.cameras)}.")
+        _check(config, found, settings)
         return
     watch_cameras(found, settings, seconds=seconds, verbose=verbose, reload=config)
+
+
+def _check(config: Path, found: WatchConfig, settings: Settings) -> None:
+    """Try what a watch needs, and say what works; `SettingsError` where something does not."""
+    from app.runs.watch_check import check_watch
+
+    lacking = []
+    for finding in check_watch(found, settings):
+        mark, style = ("works", "") if finding.works else ("does not work", "yellow")
+        say(f"{finding.what} {mark}: {finding.said}", style)
+        if not finding.works:
+            lacking.append(finding.what)
+    if lacking:
+        raise SettingsError(f"{config} can be read, but this does not work: {', '.join(lacking)}.")
+    say(f"{config} is in order.")
 
 
 def watch_cameras(

@@ -23,9 +23,10 @@ from datetime import timedelta
 from http.client import HTTPException
 from itertools import count
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any, Protocol, TextIO
 
-from app.errors import needing, reason_of
+from app.errors import OutputError, needing, reason_of
 from app.files import explained
 from app.runs.delivery import FAREWELL, ROOM, Courier, Event, InMemory, Waiting, older
 
@@ -38,6 +39,7 @@ KEEP = timedelta(hours=24)
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s before each further attempt; the last also holds for all later ones
 _LATER = (408, 429)  # statuses that ask to come again, though they tell of a mistake of ours
 _TIMEOUT = 10.0  # s
+_UNREACHABLE = "cannot be reached. Check mqtt.host and mqtt.port, and that it runs"
 _LOOK = 0.5  # s between two looks at whether the watch ends
 
 
@@ -93,6 +95,49 @@ def signature(secret: str, moment: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
+class _NoDetours(urllib.request.HTTPRedirectHandler):
+    """Lets an answer that points elsewhere be an error: followed, a POST would become a GET without its event."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoDetours)
+
+
+def _moved(error: urllib.error.HTTPError) -> str | None:
+    """Return what to do where a webhook points to another address; None where it does not."""
+    if not 300 <= error.code < 400:
+        return None
+    place = error.headers.get("Location")
+    where = f" to {place}" if place else ""
+    return f"The webhook sends its caller elsewhere{where} (status {error.code}). Give that address as webhook.url."
+
+
+def ask_webhook(url: str) -> str:
+    """Ask a webhook, without an event, whether it is there (the method OPTIONS, RFC 9110); return what it says.
+
+    Raises:
+        OutputError: it cannot be reached, or points elsewhere, or nothing is at its path.
+    """
+    try:
+        with _OPENER.open(urllib.request.Request(url, method="OPTIONS"), timeout=_TIMEOUT) as answer:
+            status, allowed = int(answer.status), str(answer.headers.get("Allow") or "POST")
+    except urllib.error.HTTPError as error:
+        if moved := _moved(error):
+            raise OutputError(moved) from error
+        status, allowed = error.code, str(error.headers.get("Allow") or "POST")
+    except (OSError, ValueError, HTTPException) as error:
+        raise OutputError(f"The webhook cannot be reached: {reason_of(error)}. Check webhook.url.") from error
+    if status in (404, 410):
+        raise OutputError(f"A server answers, but says that nothing is there (status {status}). Check webhook.url.")
+    if "POST" not in allowed.upper():
+        raise OutputError(f"It takes no events: it allows {allowed}, and not POST. Check webhook.url.")
+    if status >= 500 and status != 501:  # 501: it does not know the method
+        raise OutputError(f"It answers, but is not well (status {status}). Events wait until it takes them.")
+    return f"It answers (status {status} to a question without an event)."
+
+
 class Webhook(Courier):
     """Posts each event to an address, one after the other, and tries again where that fails, for as long as `keep`.
 
@@ -130,9 +175,13 @@ class Webhook(Courier):
             }
             try:
                 request = urllib.request.Request(self._url, body, headers, method="POST")
-                with urllib.request.urlopen(request, timeout=_TIMEOUT):
+                with _OPENER.open(request, timeout=_TIMEOUT):
                     return True
             except (OSError, ValueError, HTTPException) as error:
+                if isinstance(error, urllib.error.HTTPError) and (moved := _moved(error)):
+                    if not attempt:
+                        logger.warning("%s Events wait.", moved)
+                    continue
                 if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code not in _LATER:
                     logger.warning("The webhook refuses an event with status %d, so it is not sent again.", error.code)
                     return False
@@ -153,6 +202,52 @@ class Broker:
     tls: bool = False
 
 
+def _client_of(broker: Broker) -> Any:
+    """Return a client that knows how to sign in at a broker; `MissingExtraError` where paho-mqtt is not installed."""
+    with needing('MQTT needs paho-mqtt: pip install -e ".[cameras]"'):
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    client = Client(CallbackAPIVersion.VERSION2)
+    if broker.user is not None:
+        client.username_pw_set(broker.user, broker.password)
+    if broker.tls:
+        client.tls_set()
+    return client
+
+
+def _refused(code: Any) -> str:
+    """Return why a broker refuses a connection, and what to do."""
+    return f"refuses the connection ({code}). Check mqtt.user, and the password in its variable"
+
+
+def ask_broker(broker: Broker) -> str:
+    """Connect to a broker and leave it again, without publishing anything; return what came of it.
+
+    Raises:
+        MissingExtraError: paho-mqtt is not installed.
+        OutputError: it cannot be reached, or refuses the connection.
+    """
+    client, place = _client_of(broker), f"The broker {broker.host}, port {broker.port},"
+    client.connect_timeout = _TIMEOUT
+    answers: Queue[Any] = Queue()
+    client.on_connect = lambda _client, _data, _flags, code, *_: answers.put(code)
+    try:
+        client.connect(broker.host, broker.port)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{place} {_UNREACHABLE} ({reason_of(error)}).") from error
+    client.loop_start()
+    try:
+        code = answers.get(timeout=_TIMEOUT)
+    except Empty:
+        raise OutputError(f"{place} has not answered within {_TIMEOUT:.0f} s. Is it an MQTT broker?") from None
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    if code.is_failure:
+        raise OutputError(f"{place} {_refused(code)}.")
+    return f"The broker {broker.host} takes the connection."
+
+
 class Mqtt(Courier):
     """Publishes events that are not older than `keep` at an MQTT broker, and tells Home Assistant about the cameras.
 
@@ -166,19 +261,12 @@ class Mqtt(Courier):
     def __init__(
         self, broker: Broker, cameras: Sequence[str], waiting: Waiting | None = None, keep: timedelta = KEEP
     ) -> None:
-        with needing('MQTT needs paho-mqtt: pip install -e ".[cameras]"'):
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
         self._broker, self._cameras, self._keep = broker, cameras, keep
         self._introduced = threading.Event()
         self._taken, self._acknowledged = threading.Condition(), set[int]()
-        self._client = client = Client(CallbackAPIVersion.VERSION2)
+        self._client = client = _client_of(broker)
         client.max_queued_messages_set(ROOM)
         client.will_set(f"{broker.topic}/status", "offline", qos=1, retain=True)
-        if broker.user is not None:
-            client.username_pw_set(broker.user, broker.password)
-        if broker.tls:
-            client.tls_set()
         self._is_away = False
         client.on_connect, client.on_connect_fail = self._connected, self._unreachable
         client.on_publish = self._acknowledge
@@ -213,7 +301,7 @@ class Mqtt(Courier):
         return True
 
     def _publish(self, topic: str, text: str, *, retain: bool = False) -> int:
-        return self._client.publish(topic, text, qos=1, retain=retain).mid
+        return int(self._client.publish(topic, text, qos=1, retain=retain).mid)
 
     def _acknowledge(self, _client: Any, _data: Any, number: int, *_: Any) -> None:
         with self._taken:
@@ -222,7 +310,7 @@ class Mqtt(Courier):
 
     def _connected(self, _client: Any, _data: Any, _flags: Any, code: Any, *_: Any) -> None:
         if code.is_failure:
-            self._away(f"refuses the connection ({code}). Check mqtt.user, and the password in its variable")
+            self._away(_refused(code))
             return
         if self._is_away:
             self._is_away = False
@@ -230,7 +318,7 @@ class Mqtt(Courier):
         self._introduce()
 
     def _unreachable(self, *_: Any) -> None:
-        self._away("cannot be reached. Check mqtt.host and mqtt.port, and that it runs")
+        self._away(_UNREACHABLE)
 
     def _away(self, why: str) -> None:
         """Say once that the broker is away; the client tries again by itself."""

@@ -125,6 +125,11 @@ class MqttConfig:
     tls: bool = False
     keep_hours: Annotated[float, Field(gt=0)] = 24.0
 
+    def broker(self) -> Broker:
+        """Return the broker, with its password."""
+        password = os.environ.get(self.password_variable)
+        return Broker(self.host, self.port, self.topic, self.discovery, self.user, password, self.tls)
+
 
 @dataclass(frozen=True)
 class WatchConfig:
@@ -164,10 +169,8 @@ class WatchConfig:
             keep = timedelta(hours=self.webhook.keep_hours)
             found.append(Webhook(self.webhook.url, self.webhook.secret(), self._waiting("webhook", keep), keep))
         if self.mqtt is not None:
-            one, password = self.mqtt, os.environ.get(self.mqtt.password_variable)
-            broker = Broker(one.host, one.port, one.topic, one.discovery, one.user, password, one.tls)
-            keep = timedelta(hours=one.keep_hours)
-            found.append(Mqtt(broker, list(self.cameras), self._waiting("mqtt", keep), keep))
+            keep = timedelta(hours=self.mqtt.keep_hours)
+            found.append(Mqtt(self.mqtt.broker(), list(self.cameras), self._waiting("mqtt", keep), keep))
         return found
 
     def _waiting(self, receiver: str, keep: timedelta) -> Waiting:

@@ -311,6 +311,14 @@ class LiveSource:
         return np.asarray(cv2.resize(picture, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA))
 
 
+def first_look(name: str) -> VideoInfo:
+    """Open a source until it has shown its first picture, and return what it is; `VideoError` as `LiveSource`."""
+    source = LiveSource(name)
+    if source._feed is not None:
+        source._feed.rest.close()
+    return source.info
+
+
 def _with_pauses(events: Iterable[Frame | Outage]) -> Iterator[Frame | Outage | Pause]:
     """Yield what happens in a recording, and its pauses."""
     due = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 import app
 from app.cli.main import app as cli
-from app.errors import GaitprintError, GalleryError, SettingsError
+from app.errors import GalleryError, SettingsError, VideoError
 from app.gallery.opening import open_store, open_strangers
 from app.gallery.service import GalleryService
 from app.gallery.store import NewWalk
@@ -30,6 +31,7 @@ from app.runs.enrol import enrol_walks
 from app.runs.events import VERSION
 from app.runs.live import LiveOptions
 from app.runs.watch import CameraConfig, Watch, WatchConfig
+from app.runs.watch_check import check_watch
 from app.settings import Settings
 from app.stages import Run
 from app.types import Frame, VideoInfo
@@ -257,20 +259,73 @@ def test_mistakes_in_a_configuration_are_named(tmp_path: Path) -> None:
     assert config.strangers == StrangerOptions()
     at_night = [config.cameras["a"].is_open(datetime(2026, 1, 1, hour)) for hour in (5, 6, 21, 22)]
     assert at_night == [True, False, False, True]
-    assert "in order" in CliRunner().invoke(cli, ["watch", str(file), "--check"]).output
+
+
+MOTION = "settings: {detector.name: motion, segmenter.name: motion, gait.name: gei}"
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("lines", "words"),
     [
-        ("gallery: nowhere.db", "There is no gallery at nowhere.db"),
-        ("strangers: {}\nwebhook: {url: 'http://localhost', secret_variable: NOT_SET}", "set the variable NOT_SET"),
+        ("gallery: nowhere.db  # strangers", "models and gallery does not work: There is no gallery at nowhere.db"),
+        ("settings: {detector.name: motio}", "models and gallery does not work: .*'motio'"),
+        ("gallery: PLACE/video.mp4/gallery.db\nstrangers: {}", "models and gallery does not work: .*cannot be made"),
+        ("events: PLACE", "events does not work: .* is a folder"),
+        ("webhook: {url: 'http://127.0.0.1:9', secret_variable: NOT_SET}", "webhook does .*set the variable NOT_SET"),
+        ("webhook: {url: 'http://127.0.0.1:9'}", "webhook does not work: .*cannot be reached"),
+        ("mqtt: {host: 127.0.0.1, port: 9}", "broker does not work: .*(cannot be reached|needs paho-mqtt)"),
     ],
 )
-def test_a_check_finds_what_the_watch_would_lack(line: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "watch.yaml").write_text(f"cameras: {{a: {{address: 0}}}}\n{line}\n")
-    with pytest.raises(GaitprintError, match=words):
-        CliRunner().invoke(cli, ["watch", str(tmp_path / "watch.yaml"), "--check"], catch_exceptions=False)
+def test_a_check_finds_what_the_watch_would_lack(
+    lines: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAITPRINT_WEBHOOK_SECRET", "secret")
+    (tmp_path / "video.mp4").touch()
+    more = [line for line in ("strangers: {}", f"gallery: {tmp_path / 'new.db'}", MOTION) if line[:7] not in lines]
+    text = "\n".join(["cameras: {a: {address: 'rtsp://me:hush@127.0.0.1:9/x'}}", lines, *more])
+    (tmp_path / "watch.yaml").write_text(text.replace("PLACE", str(tmp_path)))
+    before = sorted(tmp_path.iterdir())
+    answer = CliRunner().invoke(cli, ["watch", str(tmp_path / "watch.yaml"), "--check"])
+    assert answer.exit_code != 0
+    assert isinstance(answer.exception, SettingsError)
+    assert re.search(words, answer.output), answer.output
+    assert "camera a does not work: 'rtsp://127.0.0.1:9/x' cannot be opened: nothing listens" in answer.output
+    assert words.split(" does")[0] in str(answer.exception)
+    assert "hush" not in answer.output
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_check_says_what_works(
+    studio: Path, known: list[NewWalk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.runs.watch_check.PATIENCE", 60)
+    gallery_of(known, tmp_path).close()
+    file = tmp_path / "watch.yaml"
+    file.write_text(
+        f"gallery: {tmp_path / 'gallery.db'}\nevents: {tmp_path / 'events.jsonl'}\n{MOTION}\n"
+        f"cameras: {{yard: {{address: '{studio / 'input_videos' / 'probe1.mp4'}'}}}}\n"
+    )
+    answer = CliRunner().invoke(cli, ["watch", str(file), "--check"])
+    assert answer.exit_code == 0, answer.output
+    assert "models and gallery works: 1 person is known" in answer.output
+    assert "events works" in answer.output
+    assert re.search(r"camera yard works: \d+x\d+ px, 25 pictures a second", answer.output)
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_a_check_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr("app.runs.watch_check.PATIENCE", 0.2)
+
+    def wait(address: str) -> VideoInfo:
+        never.wait(60)
+        raise VideoError("too late")
+
+    monkeypatch.setattr("app.runs.watch_check.first_look", wait)
+    config = WatchConfig({"a": CameraConfig("rtsp://nowhere")}, str(tmp_path / "new.db"))
+    *_, camera = check_watch(config, Settings())
+    never.set()
+    assert (camera.what, camera.works, camera.said) == ("camera a", False, "There was no answer within 0 s.")
 
 
 @pytest.mark.usefixtures("quick")

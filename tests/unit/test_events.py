@@ -24,8 +24,9 @@ import pytest
 
 import app
 from app.cli.terminal import write_json
+from app.errors import OutputError
 from app.runs.delivery import Courier, InMemory, Journal
-from app.runs.events import Broker, Lines, Mqtt, Webhook, appending, signature
+from app.runs.events import Broker, Lines, Mqtt, Webhook, appending, ask_broker, ask_webhook, signature
 from app.runs.watch import Journeys, WayConfig
 from tests.mosquitto import program, running
 
@@ -110,6 +111,59 @@ def test_what_a_webhook_refuses_or_has_no_room_for_is_counted(receiver: Receiver
     assert nobody.dropped == 8
     nobody.close()
     assert nobody.dropped == 10
+
+
+def test_an_event_waits_where_a_webhook_points_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that followed would send a GET without the event, and take its answer for a yes."""
+    receiver = Receiver(301, 308, 302)
+    hook = Webhook(receiver.url, "secret", pauses=(0.01,))
+    hook.send(event(1))
+    receiver.wait(4)
+    hook.close()
+    receiver.end()
+    assert [json.loads(body)["number"] for _, body in receiver.requests] == [1, 1, 1, 1]
+    assert hook.dropped == 0
+    assert re.search(r"sends its caller elsewhere \(status 301\).*webhook\.url", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("200 OK", "It answers"),
+        ("204 No Content\r\nAllow: OPTIONS, POST", "It answers"),
+        ("405 Method Not Allowed\r\nAllow: POST", "It answers"),
+        ("401 Unauthorized", "It answers"),
+        ("501 Not Implemented", "It answers"),
+        ("405 Method Not Allowed\r\nAllow: GET, HEAD", "allows GET, HEAD, and not POST"),
+        ("301 Moved\r\nLocation: https://example.org/hook", "elsewhere to https://example.org/hook"),
+        ("404 Not Found", "nothing is there"),
+        ("503 Service Unavailable", "not well"),
+        ("is this HTTP", "cannot be reached"),
+    ],
+)
+def test_a_webhook_is_asked_without_an_event(answer: str, said: str) -> None:
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                asked.append(connection.recv(1 << 16).decode())
+                status = answer if said == "cannot be reached" else f"HTTP/1.1 {answer}"
+                connection.sendall(f"{status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            told = ask_webhook(f"http://127.0.0.1:{server.getsockname()[1]}/hook")
+        except OutputError as error:
+            told = f"Error: {error}"
+        thread.join(10)
+    assert said in told
+    assert told.startswith("Error") == (said != "It answers")
+    (question,) = asked
+    assert question.startswith("OPTIONS /hook HTTP/1.1\r\n")
+    assert question.endswith("\r\n\r\n"), "it has no body"
 
 
 HOURS = timedelta(hours=24)
@@ -383,6 +437,21 @@ def test_a_broker_that_is_away_is_told_once_and_its_events_wait(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert re.search(said, caplog.text)
     assert sink.dropped == 1, "it was still waiting, in memory"
+
+
+def test_a_broker_is_asked_without_an_event(mqtt: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paho.mqtt.client import Client
+
+    monkeypatch.setattr(Client, "publish", lambda *_, **__: pytest.fail("nothing is to be published"))
+    monkeypatch.setattr("app.runs.events._TIMEOUT", 2.0)
+    with running(tmp_path) as port:
+        assert ask_broker(Broker("127.0.0.1", port)) == "The broker 127.0.0.1 takes the connection."
+    with running(tmp_path, refuses=True) as port, pytest.raises(OutputError, match=r"\(Not authorized\)\. Check"):
+        ask_broker(Broker("127.0.0.1", port, user="me", password="wrong"))
+    with pytest.raises(OutputError, match=r"cannot be reached.*\(Connection refused\)"):
+        ask_broker(Broker("127.0.0.1", free_port()))
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OutputError, match="Is it an MQTT broker"):
+        ask_broker(Broker("127.0.0.1", silent.getsockname()[1]))
 
 
 def test_home_assistant_learns_of_cameras_and_of_who_was_seen(mqtt: None, tmp_path: Path) -> None:
