@@ -18,7 +18,7 @@ from app.progress import Silent
 from app.results.report import to_json
 from app.runs.build import build
 from app.runs.identify import identify
-from app.runs.storage import storage_at
+from app.runs.storage import need_storage, storage_at
 from app.settings import Settings
 from app.stages import Run, Stages
 from app.video.sources import distinct_names
@@ -82,7 +82,7 @@ def name_batch(
         gallery = gallery.absolute() if isinstance(gallery, Path) else gallery
         settings = settings.anchored()
     if is_address:  # before the long work
-        storage_at(str(results)).read(_KEY)
+        need_storage(str(results))
     else:
         need_writable(folder / _KEY)
     places = [f"{str(results).rstrip('/')}/{name}" if is_address else folder / name for name in names]

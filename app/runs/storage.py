@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
-from app.errors import GaitprintError, MissingExtraError, OutputError
+from app.errors import GaitprintError, MissingExtraError, OutputError, reason_of
 from app.files import explained, write_text
 
 _WITHOUT_FOLDERS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss")
@@ -90,9 +91,21 @@ class _Remote:
             raise
         except Exception as error:  # each storage has errors of its own
             raise OutputError(
-                f"{self._address} cannot be used ({type(error).__name__}: {error}). Check the address, and the "
-                "variables or files in which its package looks for keys."
+                f"{self._address} cannot be used ({reason_of(error)}). Check the address, and the variables or files "
+                "in which its package looks for keys."
             ) from error
+
+
+def need_storage(address: str) -> None:
+    """Make sure that files can be written and removed at an address before the work for them begins.
+
+    Raises:
+        OutputError: there is no such storage, or no permission, or it cannot be reached.
+        MissingExtraError: its package is not installed.
+    """
+    storage, name = _Remote(address), f".tried-{uuid4().hex}"
+    storage.write(name, "This file may be removed.")
+    storage.remove(name)
 
 
 def storage_at(place: Path | str) -> Storage:

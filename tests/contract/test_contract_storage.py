@@ -18,7 +18,9 @@ import pytest
 
 from app.errors import MissingExtraError, OutputError
 from app.runs import storage as module
-from app.runs.storage import Storage, storage_at
+from app.runs.batch import name_batch
+from app.runs.storage import Storage, need_storage, storage_at
+from app.settings import Settings
 
 KINDS = ["folder", "file", "memory", "s3"]
 
@@ -101,8 +103,36 @@ def test_what_is_written_is_read_again_by_others(storage: Storage, place: Path |
 def test_a_place_that_cannot_be_used_is_said(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutputError, match=r"s3://nobody-has-this/x cannot be used"):
         storage_at("s3://nobody-has-this/x").write("a", "b")
+    with pytest.raises(
+        OutputError, match=r"s3://nobody-has-this/x cannot be used \(The specified bucket does not exist"
+    ):
+        need_storage("s3://nobody-has-this/x")
     with pytest.raises(OutputError, match="cannot be used"):
         storage_at("nonsense://x").read("a")
+
+
+def test_a_place_is_tried_before_the_work(place: Path | str) -> None:
+    """Reading what is not there yet says nothing: neither that there is no bucket, nor that nobody may write there."""
+    if isinstance(place, Path):
+        return
+    need_storage(place)
+    fsspec = pytest.importorskip("fsspec")
+    files, folder = fsspec.core.url_to_fs(place, skip_instance_cache=True)
+    assert not files.exists(folder) or files.find(folder) == []
+
+
+@pytest.mark.parametrize("refused", ["pipe_file", "rm_file"])
+def test_a_place_that_may_only_be_read_is_said_before_the_work(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("Access Denied\nwith more lines")
+
+    monkeypatch.setattr(memory, refused, refuse)
+    with pytest.raises(OutputError, match=r"memory://bucket/x cannot be used \(Access Denied\)\. Check"):
+        next(name_batch([tmp_path / "a.mp4"], tmp_path / "none.db", Settings(), results="memory://bucket/x"))
 
 
 @pytest.mark.parametrize("error", ["No module named 'fsspec'", "Install s3fs to access S3"])
