@@ -73,10 +73,6 @@ class Body:
         self._draw(picture, screen, local, colour)
         return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
-    def silhouette(self, index: int, azimuth: float, rows: int = 128) -> Bytes:
-        """Return the mask (rows, rows) of a frame, 0 or 255, as a camera far away at the pelvis's height sees it."""
-        return filled(self.vertices[index], self._mannequin.faces, azimuth, rows)
-
     def _cast_shadow(self, picture: Image, index: int, view: Floats) -> None:
         """Darken the floor right below the body."""
         size = len(picture) // 4

@@ -75,10 +75,10 @@ def person_boxes(alpha: Bytes) -> Floats:
         blob: Bools = np.isin(labels[top:bottom, left:right], pieces[members])
         for first, last in _people(blob):
             part = blob[:, first:last]
-            rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
-            if len(rows):
-                x1, x2 = left + first + columns[0], left + first + columns[-1] + 1
-                bodies.append((x1, top + rows[0], x2, top + rows[-1] + 1, part.sum()))
+            x, y, width, height = cv2.boundingRect(part.astype(np.uint8))
+            if width:
+                x1, y1 = left + first + x, top + y
+                bodies.append((x1, y1, x1 + width, y1 + height, part.sum()))
     return np.array(bodies, np.float32).reshape(-1, 5)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from app.errors import GalleryError, MissingExtraError, reason_of
 from app.gallery.database import Cursor, MalformedError
 from app.gallery.redaction import FORGOTTEN
-from app.gallery.schema import APPLICATION_ID, MIGRATIONS
+from app.gallery.schema import APPLICATION_ID, MIGRATIONS, need_known
 from app.gallery.sql import GalleryStore
 from app.gallery.sqlite import PATIENCE
 
@@ -256,11 +256,7 @@ class PostgresDatabase:
     def _migrate(self, create: bool) -> None:
         with self._transaction("BEGIN") as db:
             version = self._format(db)
-        if version > len(MIGRATIONS):
-            raise GalleryError(
-                f"{self.name} was made by a newer Gaitprint: it has format {version}, and this program reads up to "
-                f"{len(MIGRATIONS)}. Update the program."
-            )
+        need_known(version, self.name)
         if version == 0 and not create:
             raise NoGalleryError(
                 f"There is no gallery in {self.name}. `python -m app enrol` makes one; --gallery-db names another."

@@ -7,6 +7,8 @@ new one is added instead.
 
 from __future__ import annotations
 
+from app.errors import GalleryError
+
 APPLICATION_ID = 0x47414954  # "GAIT"; it distinguishes a gallery from the database of another program
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -150,3 +152,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     # The views of a walk that has several (`app.types.Embedding.views`), side by side, as `vector` is.
     ("ALTER TABLE embedding ADD COLUMN pieces BLOB",),
 )
+
+
+def need_known(version: int, name: str) -> None:
+    """Raise `GalleryError` if a newer program has made the gallery `name`, whose tables have the format `version`."""
+    if version > len(MIGRATIONS):
+        raise GalleryError(
+            f"{name} was made by a newer Gaitprint: it has format {version}, and this program reads up to "
+            f"{len(MIGRATIONS)}. Update the program."
+        )

@@ -23,7 +23,7 @@ from app.errors import GalleryError
 from app.files import explained, is_full, may_write
 from app.gallery import tables
 from app.gallery.database import MalformedError
-from app.gallery.schema import APPLICATION_ID, MIGRATIONS
+from app.gallery.schema import APPLICATION_ID, MIGRATIONS, need_known
 from app.gallery.sql import GalleryStore
 
 PATIENCE = 30.0
@@ -193,11 +193,7 @@ class SqliteDatabase:
             db.execute("COMMIT")
             if tables and application != APPLICATION_ID:
                 raise GalleryError(f"{self.name} is a database of another program, not a gallery. Give another file.")
-            if version > len(MIGRATIONS):
-                raise GalleryError(
-                    f"{self.name} was made by a newer Gaitprint: it has format {version}, and this program reads up to "
-                    f"{len(MIGRATIONS)}. Update the program."
-                )
+            need_known(version, self.name)
             self._set_up(db, version)
         except BaseException:
             db.close()

@@ -269,10 +269,10 @@ def as_json(details: JSON) -> str:
     return json.dumps(details, ensure_ascii=False, allow_nan=False)
 
 
-def rows_of(db: Connection, query: str, ids: Sequence[int], at_once: int = 500) -> Iterator[Any]:
+def rows_of(db: Connection, query: str, ids: Sequence[int]) -> Iterator[Any]:
     """Yield the rows of a query that ends with ``IN``, for any number of ids."""
-    for start in range(0, len(ids), at_once):
-        some = list(ids[start : start + at_once])
+    for start in range(0, len(ids), 500):
+        some = list(ids[start : start + 500])
         yield from db.execute(f"{query} ({', '.join('?' * len(some))})", some)
 
 

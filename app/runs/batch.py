@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from app.errors import GaitprintError, SettingsError
@@ -16,7 +15,7 @@ from app.gallery.opening import Place, open_store
 from app.gallery.sql import GalleryStore
 from app.progress import Silent
 from app.results.report import to_json
-from app.runs.build import build
+from app.runs.build import built
 from app.runs.identify import identify
 from app.runs.storage import need_storage, storage_at
 from app.settings import Settings
@@ -93,7 +92,7 @@ def name_batch(
 def _name(video: Path, folder: Path | str, gallery: Place, settings: Settings, fresh: bool) -> Outcome:
     storage = storage_at(folder)
     try:
-        stages = _stages(settings)
+        stages = built(settings)
         with open_store(gallery, create=False) as store:
             key = _key(video, store, stages)
             if not fresh and storage.read(_KEY) == key and storage.read("results.json") is not None:
@@ -119,9 +118,3 @@ def _key(video: Path, store: GalleryStore, stages: Stages) -> str:
         "walks": [(walk.walk_id, walk.person_id, walk.model_id) for walk in store.walks()],
     }
     return hashlib.sha256(json.dumps(made_of, default=str, sort_keys=True).encode()).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _stages(settings: Settings) -> Stages:
-    """Load the models, once for each process."""
-    return build(settings)

@@ -20,6 +20,7 @@ from app.files import written_whole
 from app.results.bodies import views_of
 from app.results.curves import gait_curves
 from app.results.gait_table import write_gait_table
+from app.runs.videos import reasons_against
 from app.stages import Run
 from app.types import BodyMotion, Image
 from app.video.colours import colour_of
@@ -65,8 +66,7 @@ def bodies_of(video: AnalysedVideo, run: Run, only: int | None = None) -> list[W
         if sequence is not None and (walk.reason is None if only is None else walk.track.track_id == only)
     ]
     if not wanted:
-        reasons = "; ".join(f"track {walk.track.track_id}: {walk.reason}" for walk in video.walks[:8])
-        raise SettingsError(f"No walk in {video.info.path} can be used: {reasons}.")
+        raise SettingsError(f"No walk in {video.info.path} can be used: {reasons_against(video)}.")
     assert run.stages.body is not None
     found = []
     with run.progress.stage("fit bodies", sum(len(sequence) for _, sequence in wanted)) as advance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from app.errors import SettingsError
@@ -67,6 +67,10 @@ def build(settings: Settings) -> Stages:
         body=body,
         parser=parsers.build(settings.parser, roots) if needs_parts else None,
     )
+
+
+built = lru_cache(maxsize=2)(build)
+"""`build`, or the stages of an earlier call with the same settings."""
 
 
 def build_gait(settings: Settings, roots: tuple[Path, ...]) -> tuple[GaitModel, BodyEstimator | None]:

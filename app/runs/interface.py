@@ -6,7 +6,6 @@ It runs what the command line runs, with the same settings, so it gives the same
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,13 +16,13 @@ from app.gallery.service import Enrolment, GalleryService
 from app.gallery.sql import GalleryStore
 from app.progress import Progress, Silent
 from app.results.result import Result
-from app.runs.build import build
+from app.runs.build import built
 from app.runs.compare import compare
 from app.runs.enrol import EnrolOptions, enrol_video
 from app.runs.identify import identify as identify_videos
 from app.runs.videos import walks_of
 from app.settings import Settings
-from app.stages import Run, Stages
+from app.stages import Run
 from app.video.sources import check_headers, distinct_names, find_video, find_videos
 from app.walks.analysed import AnalysedWalk
 
@@ -80,7 +79,7 @@ class Gallery(GalleryService):
         """
         tracks = [track] if isinstance(track, int) else track
         options = EnrolOptions(consent, tracks, view, retain_days, keep_silhouettes, thumbnail)
-        run = Run(_stages(self.settings), progress or Silent())
+        run = Run(built(self.settings), progress or Silent())
         return enrol_video(name, find_video(str(video)), self, run, options)
 
 
@@ -128,7 +127,7 @@ def analyse(
     """
     changed = _settings(settings, {"pose.when": "always"} if keypoints else {})
     path = find_video(str(video))
-    run = Run(_stages(changed), progress or Silent())
+    run = Run(built(changed), progress or Silent())
     return list(walks_of(path, distinct_names([path])[0], run, fresh=fresh).walks)
 
 
@@ -164,7 +163,7 @@ def identify(
         raise VideoError("There is no video to look at. Give at least one.")
     paths = find_videos([str(video) for video in sources])
     chosen = gallery.settings if isinstance(gallery, Gallery) and settings is None else _settings(settings)
-    run = Run(_stages(chosen), progress or Silent())
+    run = Run(built(chosen), progress or Silent())
     if isinstance(gallery, Gallery):
         check_headers(paths)
         return identify_videos(paths, gallery.store, run, fresh=fresh)
@@ -191,9 +190,3 @@ def _settings(settings: SettingsLike, more: Mapping[str, Any] | None = None) -> 
     if isinstance(settings, Settings):
         return settings.changed(more or {})
     return Settings().changed({**(settings or {}), **(more or {})})
-
-
-@lru_cache(maxsize=2)
-def _stages(settings: Settings) -> Stages:
-    """Load the models, or return those of an earlier call with the same settings."""
-    return build(settings)

@@ -359,14 +359,13 @@ def load_strictly(
     weights: Mapping[str, torch.Tensor],
     path: Path,
     what: str,
-    foreign_name: Callable[[str], str] = str,
 ) -> None:
     """Load `weights` into `network`, after `need_weights` has checked that they fit exactly.
 
     Raises:
         CheckpointError: they do not fit, or some are not finite, so that nothing would ever be found.
     """
-    need_weights(network, weights, path, what, foreign_name)
+    need_weights(network, weights, path, what)
     need_finite(weights, path)
     network.load_state_dict(dict(weights), strict=False)
 

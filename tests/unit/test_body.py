@@ -17,7 +17,7 @@ from app.body.lift import LiftingNetwork
 from app.body.mannequin import COCO, SHAPES, Mannequin, bone_lengths
 from app.body.measures import Gait, measures_of, usual_cycle
 from app.body.observed import features, resampled, view_of
-from app.body.render import Body
+from app.body.render import Body, filled
 from app.body.skeleton import JOINT, forward_kinematics
 from app.body.smpl import SmplBody, parameters_of
 from app.body.view import seen_from
@@ -172,7 +172,7 @@ def test_a_body_is_drawn_where_its_keypoints_are(motion: BodyMotion, walked: tup
 
 def test_a_body_is_broader_from_the_front_than_from_the_side(motion: BodyMotion) -> None:
     body = Body(motion)
-    front, side = (body.silhouette(20, azimuth) for azimuth in (0.0, np.pi / 2))
+    front, side = (filled(body.vertices[20], Mannequin.load().faces, azimuth) for azimuth in (0.0, np.pi / 2))
     shoulders = slice(22, 40)
     assert (front[shoulders] > 0).sum() > 1.2 * (side[shoulders] > 0).sum()
     picture = body.seen(20, 0.5, 0.2, 96, (0, 120, 255))

@@ -186,7 +186,7 @@ def test_cutouts_are_written_resumed_and_read(tmp_path: Path) -> None:
     assert (folder / "people" / "900001.npz").stat().st_mtime_ns == kept
     assert len(Cutouts(folder)) == 3 * PICTURES
     assert np.array_equal(Cutouts(folder)[0].pixels, first)
-    with pytest.raises(OutputError, match="made with other settings"):
+    with pytest.raises(OutputError, match="with other settings"):
         write_cutouts(folder, 3, cache=CACHE, first=5)
 
 

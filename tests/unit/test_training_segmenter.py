@@ -18,7 +18,7 @@ from app.gait.models.gaitgraph import MIRRORED
 from app.lab import training
 from app.lab.training import segmenter
 from app.lab.training.detector import DetectorTrainSettings
-from app.lab.training.person import KeypointsAndParts, PersonNetwork, decode
+from app.lab.training.person import PersonNetwork, decode, keypoints_and_parts
 from app.lab.training.settings import TrainSettings, read_config
 from app.parse.onnx_parts import OnnxParts
 from app.pose.onnx_pose import OnnxPose
@@ -65,13 +65,14 @@ def test_what_is_absent_has_a_low_score() -> None:
 
 def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
     torch.manual_seed(0)
-    network = KeypointsAndParts(PersonNetwork().eval())
+    network = PersonNetwork().eval()
     crops = torch.randn(2, 3, 192, 96)
     with torch.no_grad():
-        network.network.maps[-1].weight *= 100  # so that one place is clearly the best
-        network.network.parts[-1].weight *= 10
-        (there, parts), (mirrored, other_parts) = network(crops), network(crops.flip(3))
-        alone = decode(network.network(crops)[1])
+        network.maps[-1].weight *= 100  # so that one place is clearly the best
+        network.parts[-1].weight *= 10
+        there, parts = keypoints_and_parts(network, crops)
+        mirrored, other_parts = keypoints_and_parts(network, crops.flip(3))
+        alone = decode(network(crops)[1])
     torch.testing.assert_close(other_parts.flip(3)[:, list(MIRRORED_PARTS)], parts)
     torch.testing.assert_close(parts.sum(1), torch.ones(2, 96, 48))
     mirrored[..., 0] = 1 - mirrored[..., 0]

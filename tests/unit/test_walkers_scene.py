@@ -384,7 +384,7 @@ def test_data_sets_of_before_were_in_motion_1(model: BodyModel, body_cache: Path
     del about["alike"]
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     write_dataset(tmp_path, plan, cache=body_cache)
-    with pytest.raises(OutputError, match="made with other settings"):
+    with pytest.raises(OutputError, match="with other settings"):
         write_dataset(tmp_path, replace(plan, motion=2), cache=body_cache)
 
 
@@ -408,5 +408,5 @@ def test_a_stopped_run_goes_on_and_another_plan_is_refused(dataset: Path, body_c
     write_dataset(dataset, PLAN, cache=body_cache)
     assert files(dataset) == before
     assert (dataset / "data/00001/nm-01/000/0_silhouette.pkl").stat().st_mtime_ns == kept
-    with pytest.raises(OutputError, match="made with other settings"):
+    with pytest.raises(OutputError, match="with other settings"):
         write_dataset(dataset, replace(PLAN, seed=10), cache=body_cache)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from app.errors import OutputError
-from app.files import explained, written_whole
+from app.files import explained, write_text
 from app.lab.data.opengait import DataSetError
 from app.progress import Progress, Silent
 from app.workers import side_by_side
@@ -97,7 +97,7 @@ def convert(
         OutputError: `out` holds another data set, is one that is read or lies in one, or cannot be written.
     """
     need_outside(out, read)
-    claim(out, about)
+    claim_data_set(out, about)
     outcomes = _earlier(out)
     todo = [source for source in sources if source.name not in outcomes]
     stage = (progress or Silent()).stage("Walks", len(sources))
@@ -111,7 +111,7 @@ def convert(
             journal.flush()
             advance(len(group))
     report = report_of([outcomes[source.name] for source in sources], left_out or {})
-    write_json(asdict(report), out / "report.json")
+    write_json(out / "report.json", asdict(report))
     return report
 
 
@@ -128,27 +128,39 @@ def need_outside(out: Path, read: Sequence[Path]) -> None:
             )
 
 
-def claim(out: Path, about: dict[str, Any]) -> None:
-    """Make the folder of a data set, or check that it was made from the same.
+def claim_data_set(out: Path, about: Mapping[str, Any]) -> None:
+    """`claim` the folder of a data set, which must have no walks before.
 
     Raises:
         OutputError: it was made from something else or by something else, or cannot be written.
     """
-    manifest = out / "dataset.json"
-    if manifest.is_file():
-        try:
-            same = json.loads(manifest.read_text(encoding="utf-8")) == json.loads(json.dumps(about))
-        except ValueError:
-            same = False
-        if not same:
-            raise OutputError(
-                f"{out} has a data set that was made from something else (see {manifest}). Give another folder."
-            )
-        return
-    data = out / "data"
-    if data.is_dir() and any(data.iterdir()):
+    manifest, data = out / "dataset.json", out / "data"
+    if not manifest.is_file() and data.is_dir() and any(data.iterdir()):
         raise OutputError(f"{data} is there already, and nothing says that it was made from this. Give another folder.")
-    write_json(about, manifest)
+    claim(manifest, about)
+
+
+def claim(manifest: Path, about: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) -> None:
+    """Write into `manifest` what its folder is made of, or make sure that the folder was made like that before.
+
+    `earlier` is what manifests of earlier versions do not say.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+    """
+    about = json.loads(json.dumps(about))
+    if not manifest.is_file():
+        write_json(manifest, about)
+        return
+    try:
+        same = {**(earlier or {}), **json.loads(manifest.read_text(encoding="utf-8"))} == about
+    except (ValueError, TypeError):
+        same = False
+    if not same:
+        raise OutputError(
+            f"{manifest.parent} was made from something else, or with other settings: see {manifest}. Give another "
+            "folder."
+        )
 
 
 def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
@@ -173,10 +185,9 @@ def report_of(outcomes: Sequence[Outcome], left_out: dict[str, str]) -> Report:
     )
 
 
-def write_json(content: Any, path: Path) -> None:
+def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def _earlier(out: Path) -> dict[str, Outcome]:

@@ -22,7 +22,7 @@ from PIL import ImageOps
 from app.errors import NobodyFoundError, SettingsError, VideoError
 from app.files import as_text, written_whole
 from app.gait.heatmaps import heatmaps
-from app.lab.data.conversion import Outcome, Report, claim, report_of, write_json
+from app.lab.data.conversion import Outcome, Report, claim_data_set, report_of, write_json
 from app.lab.data.labels import COLUMNS, Label, read_labels
 from app.lab.data.opengait import WALK_FILES, DataSetError, write_array
 from app.progress import Progress
@@ -84,7 +84,7 @@ def write_template(folder: Path, out: Path, settings: Settings, progress: Progre
     if path.exists() and not nameless:
         raise SettingsError(f"{path} exists already. Fill it in and give it with --labels, or move it away.")
     videos = _videos(folder, {})
-    claim(out, _about(folder))
+    claim_data_set(out, _about(folder))
     rows: list[dict[str, Any]] = []
     for name, video in _analysed(videos, Run(_stages(settings, out), progress), {}):
         found = [Piece(walk, sequence) for walk, sequence in video.sequences() if sequence is not None]
@@ -132,7 +132,7 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
     left_out: dict[str, str] = {}
     videos = _videos(folder, left_out)
     wanted = read_labels(labels, list(videos))
-    claim(out, _about(folder))
+    claim_data_set(out, _about(folder))
     run = Run(_stages(settings, out), progress)
     left_out |= dict.fromkeys((name for name in videos if name not in wanted), "not labelled")
     outcomes: list[Outcome] = []
@@ -148,7 +148,7 @@ def prepare_videos(folder: Path, labels: Path, out: Path, settings: Settings, pr
                 }  # fmt: skip
         report = report_of(outcomes, left_out)
     models = {stage: card.model_id for stage, card in run.stages.cards().items() if stage != "gait"}
-    write_json({**asdict(report), "models": models, "sources": sources}, out / "report.json")
+    write_json(out / "report.json", {**asdict(report), "models": models, "sources": sources})
     return report
 
 

@@ -180,7 +180,7 @@ def prepare_silhouettes(
     work = partial(_prepared, out=out, frames=layout.frames, size=size, min_frames=min_frames)
     report = convert(walks, work, out, about, read=(raw,), left_out=left_out, workers=workers, progress=progress)
     if parts is not None:
-        write_json(parts, out / "partition.json")
+        write_json(out / "partition.json", parts)
     return report
 
 

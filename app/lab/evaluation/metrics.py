@@ -104,11 +104,9 @@ def _inside(boxes: Floats, regions: Floats) -> NDArray[np.float64]:
     return shares
 
 
-def matched(
-    detections: Sequence[Scored], truth: Sequence[Floats], ignore: Sequence[Floats], iou: float = 0.5
-) -> list[Matches]:
+def matched(detections: Sequence[Scored], truth: Sequence[Floats], ignore: Sequence[Floats]) -> list[Matches]:
     """Call `match` for each of several pictures."""
-    return [match(*picture, iou) for picture in zip(detections, truth, ignore, strict=True)]
+    return [match(*picture) for picture in zip(detections, truth, ignore, strict=True)]
 
 
 def mask_ious(masks: Sequence[Bools], truths: Sequence[Bools]) -> NDArray[np.float64]:

@@ -103,7 +103,6 @@ def fit_scores(
     model_id: str,
     metric: Metric,
     data: str,
-    seed: int = 0,
     centre: Doubles | None = None,
     together: float | None = None,
 ) -> ScoreModel:
@@ -130,7 +129,7 @@ def fit_scores(
         genuine=_quantiles(pairs.genuine),
         impostor=_quantiles(pairs.impostor),
         evidence=evidence,
-        intervals=_threshold_intervals(pairs, seed),
+        intervals=_threshold_intervals(pairs),
         spread=pairs.spread,
         centre=None if centre is None else tuple(tuple(part) for part in np.round(centre, 4).tolist()),
         together=together,
@@ -165,12 +164,12 @@ def _evidence(genuine: Distances, impostor: Distances) -> tuple[float, float]:
     return intercept - slope * centre / unit, slope / unit
 
 
-def _threshold_intervals(pairs: Pairs, seed: int) -> tuple[tuple[float, float, float], ...]:
+def _threshold_intervals(pairs: Pairs) -> tuple[tuple[float, float, float], ...]:
     """Return each of `RATES` with the 95 % interval of its threshold. People are drawn with all of their walks."""
     order = np.argsort(pairs.impostor)
     distances, first, second = pairs.impostor[order], *pairs.owners[order].T
     thresholds = []
-    for counts in resampled_counts(pairs.people, _SAMPLES, seed):
+    for counts in resampled_counts(pairs.people, _SAMPLES):
         for drawn in counts:
             passed = np.cumsum(drawn[first] * drawn[second])
             places = np.searchsorted(passed, np.array(RATES) * passed[-1]).clip(max=len(distances) - 1)

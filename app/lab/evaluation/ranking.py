@@ -116,7 +116,7 @@ def _mutual(order: Ints) -> csr_array:
     return csr_array(near.multiply(near.T))
 
 
-def mean_with_interval(sums: Doubles, counts: Doubles, seed: int = 0, times: int = 1000) -> Figure:
+def mean_with_interval(sums: Doubles, counts: Doubles, times: int = 1000) -> Figure:
     """Return the field's mean over the gallery's views, then over the probes' views, with its bootstrap interval.
 
     `sums` (people, probe views, gallery views) are those of the values of each person's probes, and `counts` the
@@ -125,7 +125,7 @@ def mean_with_interval(sums: Doubles, counts: Doubles, seed: int = 0, times: int
     """
     means = [
         means_of(cells(np.tensordot(weights, sums, 1), np.tensordot(weights, counts, 1)))
-        for weights in resampled_counts(len(sums), times, seed)
+        for weights in resampled_counts(len(sums), times)
     ]
     value = means_of(cells(sums.sum(axis=0), counts.sum(axis=0)))
     numbers = (float(value), *percentile_interval(np.concatenate(means)).tolist())

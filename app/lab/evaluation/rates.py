@@ -62,10 +62,9 @@ class DistanceCounts:
     The bins divide 0 to `largest` evenly. Whatever lies beyond counts in the last bin.
     """
 
-    def __init__(self, largest: float, bins: int = 1 << 16) -> None:
+    def __init__(self, largest: float) -> None:
         self.largest = largest
-        self.genuine = np.zeros(bins, np.int64)
-        self.impostor = np.zeros(bins, np.int64)
+        self.genuine, self.impostor = np.zeros((2, 1 << 16), np.int64)
 
     def add(self, distances: Distances, genuine: Bools) -> None:
         """Count `distances`; `genuine`, of the same shape, says which lie between walks of one person."""

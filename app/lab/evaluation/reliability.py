@@ -53,16 +53,14 @@ def random_searches(
     people: Ints,
     recordings: Sequence[str],
     count: int = 2000,
-    prior: float = 0.5,
-    seed: int = 0,
 ) -> Claims:
     """Search for random walks in random galleries of one walk each; note what `scores` claim about the nearest.
 
     `scores` were fitted to other people. `distances` (n, n) are between all walks, `people` (n,) is whose they are, and
     `recordings` (n,) which of the person's recordings. There are `count` searches for each of `GALLERY_SIZES` that does
-    not need more people. With probability `prior` the gallery holds another recording of the walk's person.
+    not need more people. In half of them the gallery holds another recording of the walk's person.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     names, person = np.unique(people, return_inverse=True)
     _, recording = np.unique(np.array(recordings), return_inverse=True)
     order = np.argsort(person, kind="stable")
@@ -72,7 +70,7 @@ def random_searches(
         probes = rng.integers(0, len(people), count)
         own = person[probes]
         mates = (person == own[:, None]) & (recording != recording[probes, None])
-        known = (rng.random(count) < prior) & mates.any(1)
+        known = (rng.random(count) < 0.5) & mates.any(1)
         # Draw one walk of every person (of the probe's person one of another recording), then `size` of these people.
         lots = np.where(mates | (person != own[:, None]), rng.random(mates.shape), -1)
         best = np.maximum.reduceat(lots[:, order], starts, axis=1)
@@ -83,6 +81,6 @@ def random_searches(
         gallery = np.argsort(turns, axis=1)[:, :size]
         in_gallery = np.take_along_axis(table, gallery, axis=1)
         nearest = in_gallery.argmin(1)
-        probability = scores.probabilities(in_gallery, prior)[np.arange(count), nearest]
+        probability = scores.probabilities(in_gallery)[np.arange(count), nearest]
         found.append(Claims(probability, known & (nearest == 0), np.full(count, size)))
     return Claims.joined(found)

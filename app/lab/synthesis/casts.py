@@ -14,12 +14,13 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from app.files import written_whole
+from app.lab.data.conversion import claim
 from app.lab.synthesis.filmed import Shot, filmed_walk
 from app.lab.walkers.benchmark import CHANGE
 from app.lab.walkers.body import CACHE
 from app.lab.walkers.choices import MOTION, Condition, MotionVersion
 from app.lab.walkers.dataset import Plan, camera_at, walks_of
-from app.lab.walkers.jobs import body_model, claim, make_missing
+from app.lab.walkers.jobs import body_model, make_missing
 from app.progress import Progress, Titled
 from app.settings import PoseSettings, SegmenterSettings
 from app.types import GaitSequence, Track

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from app.errors import SettingsError, reason_of
 from app.files import written_whole
+from app.lab.data.conversion import claim
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import CONDITIONS, MOTION
-from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in
+from app.lab.walkers.jobs import body_model, make_missing, wardrobe_in
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import SKIN_DEPTH, Light, body_parts, draw

@@ -20,13 +20,14 @@ import numpy as np
 
 from app.errors import reason_of
 from app.files import written_whole
+from app.lab.data.conversion import claim
 from app.lab.data.opengait import WALK_FILES, DataSetError, write_array
 from app.lab.synthesis.cutouts import Cutout, Cutouts, light
 from app.lab.synthesis.photos import read_grounds
 from app.lab.synthesis.pictures import degrade
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.dataset import BEFORE, Plan, PlannedWalk, walks_of
-from app.lab.walkers.jobs import body_model, claim, make_missing
+from app.lab.walkers.jobs import body_model, make_missing
 from app.lab.walkers.renderer import Light, draw
 from app.progress import Progress
 from app.settings import SegmenterSettings

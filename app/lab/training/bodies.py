@@ -258,11 +258,9 @@ class BodyBatches:
     pelvis in the walking frame, ``azimuth`` and ``elevation`` (N, T) radians as in `app.body.observed.view_of`.
     """
 
-    def __init__(
-        self, motions: Motions, batch: int, frames: int, seed: int, context: bool = True, exact: bool = False
-    ) -> None:
+    def __init__(self, motions: Motions, batch: int, frames: int, seed: int, context: bool = True) -> None:
         self._motions, self._batch, self._frames, self._seed = motions, batch, frames, seed
-        self._context, self._exact = context, exact
+        self._context = context
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, step, 0xBA7C])
@@ -287,7 +285,7 @@ class BodyBatches:
         azimuth[mirrored] *= -1
         scores = np.ones((*flat.shape[:-1], 1), np.float32)
         keypoints = np.concatenate([flat, scores], -1).astype(np.float32)
-        return points, azimuth, elevation, keypoints if self._exact else spoilt(keypoints, azimuth, rng)
+        return points, azimuth, elevation, spoilt(keypoints, azimuth, rng)
 
 
 def filmed(points: Floats, root: Floats, heading: Floats, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import HeldOut, Photo, frames_of, read_grounds, read_photos
 from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, people_of, stacked, taught_scene
 from app.lab.training.engine import Task, fit, load_trained
-from app.lab.training.export import export, mix, stored_weights
+from app.lab.training.export import Answering, export, mix, stored_weights
 from app.lab.training.settings import PHOTOS, Natural, TrainSettings
 from app.settings import DetectorSettings, Share
 from app.types import Detections, Floats, Frame, Image, VideoInfo
@@ -359,18 +360,11 @@ def sure_score(matches: Matches, calibration: Calibration) -> float:
     return round(float(expit(calibration.gain * logit(weakest) + calibration.offset)), 2)
 
 
-class _Exported(nn.Module):
-    """The exported network: boxes as YOLOX returns them, the calibrated score as objectness, and one certain class."""
-
-    def __init__(self, network: SmallDetector, calibration: Calibration) -> None:
-        super().__init__()
-        self.network = network
-        self.calibration = calibration
-
-    def forward(self, images: Tensor) -> Tensor:
-        output: Tensor = self.network(images)
-        score = (output[..., 4:] * self.calibration.gain + self.calibration.offset).sigmoid()
-        return torch.cat([output[..., :4], score, torch.ones_like(score)], dim=-1)
+def _calibrated(calibration: Calibration, network: nn.Module, images: Tensor) -> Tensor:
+    """Return boxes as YOLOX returns them, the calibrated score as objectness, and one certain class."""
+    output: Tensor = network(images)
+    score = (output[..., 4:] * calibration.gain + calibration.offset).sigmoid()
+    return torch.cat([output[..., :4], score, torch.ones_like(score)], dim=-1)
 
 
 def load(settings: DetectorTrainSettings) -> SmallDetector:
@@ -397,7 +391,7 @@ def export_network(settings: DetectorTrainSettings, path: Path) -> float:
     random = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, 96, 128), generator=random).float()
     return export(
-        _Exported(network, calibration),
+        Answering(network, partial(_calibrated, calibration)),
         {"images": image},
         ["people"],
         path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +20,17 @@ from app.types import Floats
 OPSET = 17
 
 Storage: TypeAlias = Literal["float32", "float16", "int8"]
+
+
+class Answering(nn.Module):
+    """A network that is exported with another answer than its own: ``answer(network, *inputs)``."""
+
+    def __init__(self, network: nn.Module, answer: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network, self._answer = network, answer
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self._answer(self.network, *inputs)
 
 
 def export(
@@ -126,8 +137,14 @@ def mix(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
     trained weights alone do not. Weights that `start` lacks stay.
     """
     own = network.state_dict()
-    shared = {key: start[key] for key, value in own.items() if key in start and start[key].shape == value.shape}
-    network.load_state_dict({**own, **{key: torch.lerp(own[key], value, share) for key, value in shared.items()}})
+    mixed = {key: torch.lerp(own[key], value, share) for key, value in fitting(network, start).items()}
+    network.load_state_dict({**own, **mixed})
+
+
+def fitting(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those of `weights` that `network` has too, in the same shape."""
+    own = network.state_dict()
+    return {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
 
 
 def largest_difference(path: Path, examples: Mapping[str, Tensor], expected: Tensor | Sequence[Tensor]) -> float:

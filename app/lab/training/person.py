@@ -34,8 +34,8 @@ _WIDE = 64
 """Channels of the parts' head at a quarter of the crop."""
 
 
-def _convolution(inside: int, outside: int, size: int = 3, stride: int = 1, *, active: bool = True) -> nn.Sequential:
-    layers = [nn.Conv2d(inside, outside, size, stride, size // 2, bias=False), nn.BatchNorm2d(outside)]
+def _convolution(inside: int, outside: int, size: int = 3, *, active: bool = True) -> nn.Sequential:
+    layers = [nn.Conv2d(inside, outside, size, 1, size // 2, bias=False), nn.BatchNorm2d(outside)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if active else []))
 
 
@@ -113,16 +113,10 @@ def decode(logits: Tensor) -> Tensor:
     return torch.cat([left / mass, top / mass, mass], dim=2)
 
 
-class MatteOnly(nn.Module):
-    """Crops (N, 3, 192, 96) to probabilities (N, 1, 192, 96)."""
-
-    def __init__(self, network: PersonNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crops: Tensor) -> Tensor:
-        matte: Tensor = self.network(crops)[0]
-        return matte.sigmoid()
+def matte_only(network: nn.Module, crops: Tensor) -> Tensor:
+    """Turn crops (N, 3, 192, 96) into probabilities (N, 1, 192, 96)."""
+    matte: Tensor = network(crops)[0]
+    return matte.sigmoid()
 
 
 def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,12 +141,6 @@ def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor, Tensor
     return body / 2, decode(shares.log()), labels / 2
 
 
-class KeypointsAndParts(nn.Module):
-    """Crops (N, 3, 192, 96) to keypoints (N, 17, 3) and probabilities of parts (N, 12, 96, 48): see `both_ways`."""
-
-    def __init__(self, network: PersonNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        return both_ways(self.network, crops)[1:]
+def keypoints_and_parts(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn crops (N, 3, 192, 96) into keypoints (N, 17, 3) and probabilities of parts (N, 12, 96, 48)."""
+    return both_ways(network, crops)[1:]

@@ -22,17 +22,17 @@ from app.lab.evaluation.metrics import mask_ious, pck
 from app.lab.synthesis.photos import Annotated, Photo, read_photos
 from app.lab.training.crops import SHAPE, UNKNOWN, Crop, CropBatches
 from app.lab.training.engine import Task, fit, load_trained
-from app.lab.training.export import export, stored_weights
+from app.lab.training.export import Answering, export, fitting, stored_weights
 from app.lab.training.person import (
     CELL,
     HEIGHT,
     MEAN,
     STD,
     WIDTH,
-    KeypointsAndParts,
-    MatteOnly,
     PersonNetwork,
     both_ways,
+    keypoints_and_parts,
+    matte_only,
 )
 from app.lab.training.settings import PHOTOS, TrainSettings
 from app.settings import Amount, Share
@@ -254,9 +254,7 @@ def predict(network: nn.Module, crops: Sequence[Image], batch: int = 32) -> tupl
     return np.concatenate(mattes), np.concatenate(keypoints), np.concatenate(parts)
 
 
-def mask_pairs(
-    people: Sequence[HeldOutPerson], mattes: Floats, threshold: float = THRESHOLD
-) -> tuple[list[Bools], list[Bools]]:
+def mask_pairs(people: Sequence[HeldOutPerson], mattes: Floats) -> tuple[list[Bools], list[Bools]]:
     """Return predicted and true masks of the people with an outline, in px of the picture around each person."""
     masks, truths = [], []
     for one, matte in zip(people, mattes, strict=True):
@@ -264,7 +262,7 @@ def mask_pairs(
         if truth is None:
             continue
         left, top, right, bottom = one.window.tolist()
-        masks.append(matte_of(matte, one.window).alpha >= threshold * 255)
+        masks.append(matte_of(matte, one.window).alpha >= THRESHOLD * 255)
         truths.append(truth[top:bottom, left:right])
     return masks, truths
 
@@ -306,10 +304,9 @@ def start(network: PersonNetwork, path: Path) -> None:
         CheckpointError: the file is neither NanoDet-g nor a network of ours.
         MissingExtraError: the package `onnx` is not installed.
     """
-    weights, own = stored_weights(path), network.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    if "places" in fitting:
-        network.load_state_dict({**own, **fitting})
+    taken = fitting(network, stored_weights(path))
+    if "places" in taken:
+        network.load_state_dict({**network.state_dict(), **taken})
     else:
         network.backbone.start(path, rgb=True)
 
@@ -324,7 +321,7 @@ def export_segmenter(settings: PersonTrainSettings, path: Path) -> float:
     network = load(settings)
     text = f"mean IoU {evaluate(network, settings)['iou']:.2f} of people in held-out COCO pictures"
     return export_heads(
-        MatteOnly(network), ["matte"], path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text}
+        Answering(network, matte_only), ["matte"], path, {"threshold": str(THRESHOLD), "flip": "true", "figures": text}
     )
 
 
@@ -333,8 +330,9 @@ def export_pose(settings: PersonTrainSettings, path: Path) -> float:
     network = load(settings)
     figures = evaluate(network, settings)
     text = f"PCK at 0.1 {figures['pck']:.2f}, ankles {figures['ankles']:.2f}, of people in held-out COCO pictures"
-    labels = KeypointsAndParts(network)
-    return export_heads(labels, ["keypoints", "parts"], path, {"kind": "pose17", "figures": text})
+    return export_heads(
+        Answering(network, keypoints_and_parts), ["keypoints", "parts"], path, {"kind": "pose17", "figures": text}
+    )
 
 
 def evaluate(network: PersonNetwork, settings: PersonTrainSettings) -> dict[str, float]:

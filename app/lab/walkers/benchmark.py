@@ -20,10 +20,11 @@ from scipy.linalg import eigh
 from app.errors import SettingsError
 from app.files import written_whole
 from app.gallery.distances import part_distances
+from app.lab.data.conversion import write_json
 from app.lab.walkers.body import CACHE
 from app.lab.walkers.choices import CASIA_VIEWS, CONDITIONS, MOTION, MotionVersion
 from app.lab.walkers.dataset import Plan, subject_walks
-from app.lab.walkers.jobs import body_model, make_missing, write_json
+from app.lab.walkers.jobs import body_model, make_missing
 from app.progress import Progress, Titled
 from app.stages import GaitModel
 from app.types import Bools, Bytes, Floats, GaitSequence, Ints

@@ -20,11 +20,12 @@ from app.errors import SettingsError
 from app.files import written_whole
 from app.gait.heatmaps import heatmaps
 from app.lab.data.bodies import calibrated
+from app.lab.data.conversion import claim, write_json
 from app.lab.data.opengait import WALK_FILES, write_array
 from app.lab.walkers.body import CACHE, BodyModel
 from app.lab.walkers.camera import Camera
 from app.lab.walkers.choices import CASIA_VIEWS, MODALITIES, MOTION, Condition, Modality, MotionVersion
-from app.lab.walkers.jobs import body_model, claim, make_missing, wardrobe_in, write_json
+from app.lab.walkers.jobs import body_model, make_missing, wardrobe_in
 from app.lab.walkers.path import Path as Route
 from app.lab.walkers.person import Dressed, Motion, Person
 from app.lab.walkers.renderer import body_parts, compiled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -10,40 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import OutputError
-from app.files import explained, write_text
 from app.lab.walkers.body import BodyModel
 from app.lab.walkers.wardrobe import Wardrobe
 from app.progress import Progress, Silent
 from app.workers import spread
-
-
-def claim(manifest: Path, about: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
-    """Write into `manifest` what its folder is made of, or make sure that the folder was made like that before.
-
-    `defaults` are what older manifests do not say.
-
-    Raises:
-        OutputError: the folder holds something else, or cannot be written.
-    """
-    with explained(manifest.parent):
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-    about = json.loads(json.dumps(about))
-    if not manifest.is_file():
-        write_json(manifest, about)
-        return
-    try:
-        same = {**(defaults or {}), **json.loads(manifest.read_text(encoding="utf-8"))} == about
-    except (ValueError, TypeError):
-        same = False
-    if not same:
-        raise OutputError(
-            f"{manifest.parent} was made with other settings, which {manifest} lists. Give another --out folder."
-        )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=1))
 
 
 def make_missing(

@@ -60,9 +60,10 @@ class Curve:
         return np.asarray((polyval(turn, fixed) + faster * polyval(turn, slope)).real)
 
 
-def _fourier(keys: tuple[tuple[float, float], ...], harmonics: int, samples: int = 256) -> NDArray[np.complex128]:
+def _fourier(keys: tuple[tuple[float, float], ...], harmonics: int) -> NDArray[np.complex128]:
     """Fourier coefficients of the periodic monotone cubic through `keys` (Fritsch & Carlson 1980: no overshoot)."""
     phase, value = np.array(sorted(keys), np.float64).T
+    samples = 256
     if len(phase) == 1:
         return np.array([value[0]], np.complex128)
     around = np.concatenate([phase[-2:] - 100, phase, phase[:2] + 100])

@@ -104,10 +104,8 @@ class Tile:
 
         It is empty where nothing is.
         """
-        rows, columns = (np.flatnonzero(self.coverage.max(axis) > least) for axis in (1, 0))
-        if not len(rows):
-            return 0, 0, 0, 0
-        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        left, top, width, height = cv2.boundingRect((self.coverage > least).astype(np.uint8))
+        return left, top, left + width, top + height
 
     def lay_over(self, picture: Floats) -> None:
         """Lay the figure over `picture`, float32 BGR (H, W, 3), in place."""

@@ -207,10 +207,8 @@ def _projected_keypoints(points: Floats, camera: Camera, nearest: Floats) -> Flo
 
 
 def _box(mask: Bools) -> Box | None:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return (left, top, left + width, top + height) if width else None
 
 
 def _cast_shadow(picture: Floats, figure: Figure, vertices: Floats, camera: Camera, light: Light) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from app.errors import CheckpointError, OutputError, SettingsError
 from app.files import written_whole
@@ -18,7 +18,7 @@ from app.gait.models.gaitedge import GaitEdge
 from app.gait.models.gaitstrips import GaitStrips
 from app.gait.onnx import accepts
 from app.gait.opengait import load_network, need_recognition
-from app.lab.training.export import Storage, export, largest_difference, mix, stored_weights
+from app.lab.training.export import Answering, Storage, export, largest_difference, mix, stored_weights
 from app.types import BODY_PARTS, SMPL
 from app.weights.checkpoints import load_pickle_safely, metadata_of
 
@@ -45,17 +45,6 @@ class Exported:
     inputs: tuple[str, ...]
     difference: float
     usable: bool
-
-
-class _Embedding(nn.Module):
-    """The part of a network that is used after training: walks to embeddings (n, C, P)."""
-
-    def __init__(self, network: EmbeddingNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.network.embed(*inputs)
 
 
 def example(network: EmbeddingNetwork, frames: int) -> dict[str, Tensor]:
@@ -150,7 +139,8 @@ def write_onnx(network: EmbeddingNetwork, path: Path, metadata: Mapping[str, str
         axes["embedding"] = {0: "walks"}
     properties = {"family": network.family, "inputs": ", ".join(network.inputs), **metadata}
     with written_whole(path) as temporary:
-        export(_Embedding(network), walk, ["embedding"], temporary, dynamic=axes, metadata=properties, storage=storage)
+        embedding = Answering(network, lambda network, *inputs: network.embed(*inputs))
+        export(embedding, walk, ["embedding"], temporary, dynamic=axes, metadata=properties, storage=storage)
         difference = max(_difference(network, temporary, frames) for frames in COMPARED)
         if difference > TOLERANCE:
             raise CheckpointError(

@@ -23,7 +23,7 @@ from app.gait.opengait.saving import save_network
 from app.lab.data.opengait import WalkFile, read_partition
 from app.lab.evaluation.protocol import read_protocol
 from app.lab.training.engine import Task, fit
-from app.lab.training.export import stored_weights
+from app.lab.training.export import fitting, stored_weights
 from app.lab.training.gait.judging import EvaluationSet, first_walk, network_input, numbered
 from app.lab.training.gait.sampling import GaitBatches
 from app.lab.training.gait.settings import GaitTrainSettings, LossTerm
@@ -332,7 +332,7 @@ def _untrained(settings: GaitTrainSettings, people: int) -> EmbeddingNetwork:
             raise CheckpointError(f"{settings.start} is a {given.family} network, not a {network.family} network.")
         weights, own = given.state_dict(), network.state_dict()
         if not settings.strict:
-            weights = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+            weights = fitting(network, weights)
             logger.info("%s: %d of %d weights are taken from it", settings.start, len(weights), len(own))
             if not weights:
                 raise CheckpointError(
@@ -350,12 +350,11 @@ def _started(network: EmbeddingNetwork, weights: Mapping[str, Tensor], path: Pat
     A comparison over time that the exported network does not have begins as nothing, so that the new network begins as
     the exported one.
     """
-    own = network.state_dict()
-    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
-    if not fitting:
+    own, taken = network.state_dict(), fitting(network, weights)
+    if not taken:
         raise CheckpointError(f"{path} has no weights that fit a {network.family} network.")
-    logger.info("%s: %d of %d weights are taken from it", path, len(fitting), len(own))
-    network.load_state_dict({**own, **fitting})
-    if isinstance(network, GaitStrips) and network.temporal is not None and "temporal.conv.weight" not in fitting:
+    logger.info("%s: %d of %d weights are taken from it", path, len(taken), len(own))
+    network.load_state_dict({**own, **taken})
+    if isinstance(network, GaitStrips) and network.temporal is not None and "temporal.conv.weight" not in taken:
         nn.init.zeros_(cast("nn.BatchNorm2d", network.temporal.norm).weight)
     return network

@@ -27,12 +27,11 @@ from app.lab.training.gait.walks import Form, WalkArray
 from app.lab.training.settings import Count
 from app.lab.training.silhouettes import worsened
 from app.settings import Amount, Share
-from app.types import MIRRORED_PARTS, Floats
+from app.types import MIRRORED_PARTS, Bytes, Floats
 from app.yaml_files import validated
 
-_OTHER_SIDE = np.arange(256, dtype=np.uint8)
+_OTHER_SIDE = np.array(MIRRORED_PARTS, np.uint8)
 """The label of the same part on the other side of the body, by the label: see `app.types.BODY_PARTS`."""
-_OTHER_SIDE[: len(MIRRORED_PARTS)] = MIRRORED_PARTS
 
 
 @dataclass(frozen=True)
@@ -174,55 +173,59 @@ class RandomErasing(Transform):
 
 
 @dataclass(frozen=True)
-class RandomPartDilate(Transform):
-    """Thickens a band of rows of the silhouettes, the same in all frames: up to `most` of them, by up to `by` px."""
+class SilhouetteTransform(Transform):
+    """A transform of pictures that show silhouettes and nothing else."""
+
+    @classmethod
+    def fits(cls, form: Form) -> bool:
+        return form in ("silhouettes", "silhouettes of 128 rows")
+
+
+@dataclass(frozen=True)
+class _BandTransform(SilhouetteTransform):
+    """Changes a band of rows of the silhouettes, the same in all frames: up to `most` of them, by up to `by` px."""
 
     prob: Share = 0.2
     most: Share = 0.5
     by: Count = 2
 
-    @classmethod
-    def fits(cls, form: Form) -> bool:
-        return form in ("silhouettes", "silhouettes of 128 rows")
-
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
-        walk = walk.copy()
-        band = _band(walk.shape[-2], self.most, rng)
-        kernel = np.ones((2 * int(rng.integers(1, self.by + 1)) + 1,) * 2, np.uint8)
-        walk[:, band] = np.stack([cv2.dilate(frame, kernel) for frame in walk[:, band]])
+        walk, rows = walk.copy(), walk.shape[-2]
+        height = int(rng.integers(1, max(2, round(self.most * rows)) + 1))
+        top = int(rng.integers(0, rows - height + 1))
+        size = 2 * int(rng.integers(1, self.by + 1)) + 1
+        for frame in walk[:, top : top + height]:
+            frame[:] = self.change_band(frame, size)
         return walk
+
+    def change_band(self, band: Bytes, size: int) -> Bytes:
+        """Return a band of rows of one frame changed with a kernel of `size` px."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class RandomPartBlur(Transform):
+class RandomPartDilate(_BandTransform):
+    """Thickens a band of rows of the silhouettes."""
+
+    def change_band(self, band: Bytes, size: int) -> Bytes:
+        return np.asarray(cv2.dilate(band, np.ones((size, size), np.uint8)), np.uint8)
+
+
+@dataclass(frozen=True)
+class RandomPartBlur(_BandTransform):
     """Blurs a band of rows of the silhouettes and makes it black and white again, which rounds its outline."""
 
-    prob: Share = 0.2
-    most: Share = 0.5
     by: Count = 3
 
-    @classmethod
-    def fits(cls, form: Form) -> bool:
-        return form in ("silhouettes", "silhouettes of 128 rows")
-
-    def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
-        walk = walk.copy()
-        band = _band(walk.shape[-2], self.most, rng)
-        size = (2 * int(rng.integers(1, self.by + 1)) + 1,) * 2
-        blurred = [cv2.GaussianBlur(frame, size, 0) for frame in walk[:, band]]
-        walk[:, band] = np.where(np.stack(blurred) > 127, np.uint8(255), np.uint8(0))
-        return walk
+    def change_band(self, band: Bytes, size: int) -> Bytes:
+        return np.where(cv2.GaussianBlur(band, (size, size), 0) > 127, np.uint8(255), np.uint8(0))
 
 
 @dataclass(frozen=True)
-class Deform(Transform):
+class Deform(SilhouetteTransform):
     """Rotates, shears and stretches a walk a little, and mirrors every other walk."""
 
     prob: Share = 1.0
-
-    @classmethod
-    def fits(cls, form: Form) -> bool:
-        return form in ("silhouettes", "silhouettes of 128 rows")
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
         rows, columns = walk.shape[-2:]
@@ -402,13 +405,6 @@ def sequence_length(transforms: object) -> int | None:
     lengths = [one.get("sequence_length") for one in every if one.get("type") == "RandomSelectSequence"]
     where = "RandomSelectSequence.sequence_length"
     return next((validated(Count, length, where, SettingsError) for length in lengths if length is not None), None)
-
-
-def _band(rows: int, most: float, rng: np.random.Generator) -> slice:
-    """Draw a band of rows."""
-    height = int(rng.integers(1, max(2, round(most * rows)) + 1))
-    top = int(rng.integers(0, rows - height + 1))
-    return slice(top, top + height)
 
 
 def _each(walk: WalkArray, change: Callable[[WalkArray], WalkArray]) -> WalkArray:
