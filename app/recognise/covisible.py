@@ -28,19 +28,31 @@ def own_frames(tracks: Sequence[Track]) -> list[Ints]:
     # Boxes of one frame stand side by side; in each frame the longest track comes first.
     order = np.lexsort((owner, -np.repeat(lengths, lengths), frames))
     frames, boxes, owner = frames[order], boxes[order], owner[order]
-    shadowed = np.zeros(len(frames), np.bool_)
-    step = 1
-    while step < len(frames) and (same := frames[step:] == frames[:-step]).any():
-        later = np.flatnonzero(same) + step
-        shadowed[later] |= overlaps(boxes[later - step], boxes[later]) > _ONE_BODY
-        step += 1
-    frames, owner = frames[~shadowed], owner[~shadowed]
+    _, later = overlapping(frames, boxes, _ONE_BODY)
+    frames, owner = np.delete(frames, later), np.delete(owner, later)
     order = np.lexsort((frames, owner))
     each = np.split(frames[order], np.searchsorted(owner[order], np.arange(1, len(tracks))))
     return [kept if len(kept) else track.frame_indices for kept, track in zip(each, tracks, strict=True)]
 
 
-def overlaps(first: Floats, second: Floats) -> Floats:
+def overlapping(frames: Ints, boxes: Floats, least: float) -> tuple[Ints, Ints]:
+    """Return which pairs of boxes (N, 4) of one frame overlap by more than `least` (intersection over union).
+
+    `frames` (N,) are the boxes' frames, rising. The first array holds the box of each pair that stands earlier among
+    the N, the second the later one.
+    """
+    found = [np.zeros((2, 0), np.int64)]
+    step = 1
+    while step < len(frames) and (same := frames[step:] == frames[:-step]).any():
+        later = np.flatnonzero(same) + step
+        later = later[_overlaps(boxes[later - step], boxes[later]) > least]
+        found.append(np.stack([later - step, later]))
+        step += 1
+    first, second = np.concatenate(found, axis=1)
+    return first, second
+
+
+def _overlaps(first: Floats, second: Floats) -> Floats:
     """Return the intersection over union of each of N boxes (N, 4) with the box of the same row."""
     shared = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
     inner = np.clip(shared, 0, None).prod(axis=1)

@@ -17,7 +17,7 @@ import numpy as np
 
 from app.gallery.distances import Distances
 from app.recognise.adaptation import people_in
-from app.recognise.covisible import covisible, overlaps, own_frames
+from app.recognise.covisible import covisible, overlapping, own_frames
 from app.types import Bools, Doubles, Embedding, Floats, Ints, Measure, Track, VideoInfo
 from app.walks.analysed import AnalysedVideo
 
@@ -174,18 +174,10 @@ def _whole(tracks: Sequence[Track], info: VideoInfo) -> list[Bools]:
     frames = np.concatenate([track.frame_indices for track in tracks])
     boxes = np.concatenate([track.boxes for track in tracks])
     order = np.argsort(frames, kind="stable")
-    frames, sorted_boxes = frames[order], boxes[order]
-    touches = np.zeros(len(frames), np.bool_)
-    step = 1
-    while step < len(frames) and (same := frames[step:] == frames[:-step]).any():
-        later = np.flatnonzero(same) + step
-        touching = overlaps(sorted_boxes[later - step], sorted_boxes[later]) > _TOUCHING
-        touches[later[touching]] = touches[later[touching] - step] = True
-        step += 1
     size = np.array([info.width, info.height])
     inside = np.asarray((boxes[:, :2] >= 1).all(axis=1) & (boxes[:, 2:] <= size - 1).all(axis=1), np.bool_)
     inside &= boxes[:, 3] - boxes[:, 1] >= 1
-    inside[order] &= ~touches
+    inside[order[np.concatenate(overlapping(frames[order], boxes[order], _TOUCHING))]] = False
     return np.split(inside, np.cumsum([len(track.frame_indices) for track in tracks])[:-1])
 
 

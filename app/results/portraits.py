@@ -15,6 +15,7 @@ from PIL import ImageDraw, ImageFont
 from app.results.render import without_gaps
 from app.results.report import VideoReport, video_report
 from app.settings import QualitySettings
+from app.track.bytetrack import shared_areas
 from app.types import Floats, Frame, Image, Track
 from app.video.reader import VideoReader
 from app.walks.analysed import AnalysedVideo
@@ -179,9 +180,7 @@ def _worth(video: VideoReport) -> dict[tuple[int, int], tuple[float, bool]]:
 
 def _shared(windows: Floats, boxes: Floats) -> Floats:
     """Return how much of each of N `windows` (N, 4) of a frame is taken by the `boxes` (N, 4) of the others."""
-    low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
-    covered = np.maximum(0, high - low).prod(axis=2)
+    covered = shared_areas(windows, boxes)
     np.fill_diagonal(covered, 0)
     return np.asarray(covered.sum(axis=1) / np.maximum(1e-6, (windows[:, 2:] - windows[:, :2]).prod(axis=1)))
 

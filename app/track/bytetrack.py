@@ -135,13 +135,19 @@ class ByteTracker:
 
 def iou(first: Floats, second: Floats) -> Floats:
     """Return the intersection over union of each box of `first` (N, 4) with each of `second` (M, 4): (N, M)."""
-    corner = np.maximum(first[:, None, :2], second[None, :, :2])
-    other = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(other - corner, 0, None).prod(axis=2)
+    shared = shared_areas(first, second)
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1][None, :] - shared
     shares: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return shares
+
+
+def shared_areas(first: Floats, second: Floats) -> Floats:
+    """Return the area in px that each box of `first` (N, 4) shares with each of `second` (M, 4): (N, M)."""
+    corner = np.maximum(first[:, None, :2], second[None, :, :2])
+    other = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared: Floats = np.clip(other - corner, 0, None).prod(axis=2)
+    return shared
 
 
 def match(likeness: Floats, least: float) -> list[tuple[int, int]]:

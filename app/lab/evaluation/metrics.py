@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.track.bytetrack import iou as overlaps
+from app.track.bytetrack import shared_areas
 from app.types import Bools, Floats
 
 Scored: TypeAlias = tuple[Floats, Floats]
@@ -96,9 +97,7 @@ def match(detections: Scored, truth: Floats, ignore: Floats, iou: float = 0.5) -
 
 def _inside(boxes: Floats, regions: Floats) -> NDArray[np.float64]:
     """Return the largest share of each box's area that lies in one of `regions` (N,)."""
-    corner = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    other = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    shared = np.clip(other - corner, 0, None).prod(axis=2).max(axis=1, initial=0)
+    shared = shared_areas(boxes, regions).max(axis=1, initial=0)
     area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
     shares: NDArray[np.float64] = np.divide(shared, area, out=np.zeros(len(boxes)), where=area > 0)
     return shares
