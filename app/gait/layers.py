@@ -15,6 +15,21 @@ Stride: TypeAlias = int | tuple[int, int]
 """One stride for rows and columns, or one for each."""
 
 
+class ImageNetColours(nn.Module):
+    """Takes pictures (..., 3, h, w) RGB, 0..1, to the colours that networks of ImageNet's pictures expect."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406))[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor((0.229, 0.224, 0.225))[:, None, None], persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return (pictures - self.mean) / self.deviation
+
+
 class NormalisedConv(nn.Module):
     """A convolution followed by its batch normalisation."""
 

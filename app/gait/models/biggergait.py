@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.gait.base import FramewiseNetwork
-from app.gait.layers import PartClassifier, PartLinear, ResidualBackbone, pool_strips
+from app.gait.layers import ImageNetColours, PartClassifier, PartLinear, ResidualBackbone, pool_strips
 
 PATCH = 14
 """Rows and columns of a patch in px."""
@@ -25,8 +25,6 @@ _PATCHES = (_SEEN[0] // PATCH, _SEEN[1] // PATCH)
 """Rows and columns of patches."""
 _MAPS = (64, 32)
 """Size of the maps that GaitBase sees."""
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours of ImageNet, 0..1."""
 _EPSILON = 1e-6
 
 
@@ -201,15 +199,11 @@ class BiggerGait(FramewiseNetwork):
         self.heads = nn.ModuleList(GaitHead(maps_each, widths, parts, channels, classes) for _ in range(heads))
         # The same heads, by the group that they embed: the published files name them twice.
         self.of_group = nn.ModuleList(self.heads[group * heads // groups] for group in range(groups))
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
-
-    mean: Tensor
-    deviation: Tensor
+        self.colours = ImageNetColours()
 
     def group_maps(self, frames: Tensor) -> list[Tensor]:
         """Return the maps of each group of layers, without the background: (t, 3, h, w) -> (t, maps, 64, 32)."""
-        pictures = F.interpolate((frames - self.mean) / self.deviation, _SEEN, mode="bilinear", align_corners=False)
+        pictures = F.interpolate(self.colours(frames), _SEEN, mode="bilinear", align_corners=False)
         layers = self.vision(pictures)
         last = F.layer_norm(layers[-1], (self.width,), eps=_EPSILON)[:, 1:]
         together = torch.cat(layers, 2)

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.gait.base import PictureNetwork
+from app.gait.layers import ImageNetColours
 from app.gait.models.gaitgl import GaitGL
 
 SIDE = 128
 """Rows and columns in px of the pictures, whatever the shape of the person's box."""
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours of ImageNet, 0..1."""
 
 
 def _convolutions(*widths: int) -> nn.Sequential:
@@ -134,15 +133,11 @@ class GaitEdge(PictureNetwork):
         super().__init__(input_size)
         self.segmenter = UNet(unet_widths)
         self.gait = GaitGL(widths, depth, strips, parts, channels, neck, classes)
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
-
-    mean: Tensor
-    deviation: Tensor
+        self.colours = ImageNetColours()
 
     def silhouettes_of(self, ratios: Tensor, pictures: Tensor, silhouettes: Tensor) -> Tensor:
         """Return what GaitGL sees: (t,), (t, 3, 128, 128), (t, 128, 128) -> (t, 64, 44)."""
-        probability = self.segmenter((pictures - self.mean) / self.deviation)[:, 0]
+        probability = self.segmenter(self.colours(pictures))[:, 0]
         grown = F.max_pool2d(silhouettes[:, None], 3, 1, 1)[:, 0] > 0.5
         shrunk = -F.max_pool2d(-silhouettes[:, None], 3, 1, 1)[:, 0] > 0.5
         mixed = probability * (grown ^ shrunk) + silhouettes * shrunk

@@ -50,10 +50,10 @@ def classes(shapes: Shapes, key: str = "classifier.weight") -> int | None:
     return shapes[key][2] if len(shapes[key]) == 3 else shapes[key][0]
 
 
-def strips(shapes: Shapes, key: str = "linear.weight") -> dict[str, int]:
-    """Return the `parts` and `channels` of the embedding from the linear layers of the parts."""
-    parts, _, channels = shapes[key]
-    return {"parts": parts, "channels": channels}
+def head(shapes: Shapes, linear: str = "linear.weight", classifier: str = "classifier.weight") -> dict[str, Any]:
+    """Return the `parts`, `channels` and `classes` that the linear layers of the parts and the classifier tell."""
+    parts, _, channels = shapes[linear]
+    return {"parts": parts, "channels": channels, "classes": classes(shapes, classifier)}
 
 
 def pyramid(parts: int) -> list[int]:

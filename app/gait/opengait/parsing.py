@@ -18,14 +18,14 @@ from app.gait.opengait.keys import (
     Shapes,
     Traces,
     classes,
+    head,
     within,
 )
 from app.gait.opengait.residual import (
     BLOCK_P3D,
     HEAD_OF_STRIPS,
     RESIDUAL_BLOCK,
-    backbone,
-    head,
+    RESNET,
     read_backbone,
     read_stages,
 )
@@ -59,7 +59,7 @@ def read_parsinggait(shapes: Shapes) -> dict[str, Any]:
 
 TABLE_PARSINGGAIT = KeyTable(
     (
-        *backbone("Backbone", "backbone"),
+        *within("Backbone", "backbone", RESNET),
         *(row for graph in NODES for row in within(f"gcn_{graph}", f"graphs.{graph}", GRAPH)),
         *((f"gammas_{graph}", f"graphs.{graph}.gammas") for graph in NODES),
         *HEAD,
@@ -80,21 +80,18 @@ PARSINGGAIT_COARSE, PARSINGGAIT_FINE = _parsinggait("gcn_coarse."), _parsinggait
 
 def read_xgait(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the strides cannot be seen."""
-    parts, _, channels = shapes["linear.0.weight"]
     return {
         **read_backbone(shapes, "silhouette_backbone"),
         "narrow": shapes["whole.reduce.weight"][0],
-        "parts": parts,
-        "channels": channels,
-        "classes": classes(shapes, "classifier.0.weight"),
+        **head(shapes, "linear.0.weight", "classifier.0.weight"),
     }
 
 
 _GATE: Rows = (("fc.0", "reduce"), ("fc.2", "expand"), ("gammas", "gammas"))
 TABLE_XGAIT = KeyTable(
     (
-        *backbone("Backbone_sil", "silhouette_backbone"),
-        *backbone("Backbone_par", "parsing_backbone"),
+        *within("Backbone_sil", "silhouette_backbone", RESNET),
+        *within("Backbone_par", "parsing_backbone", RESNET),
         *within("gcm", "whole", _GATE),
         *(
             row
@@ -123,7 +120,7 @@ def read_multigait(shapes: Shapes) -> dict[str, Any]:
         "groups": tuple(shapes[f"stems.{group}.conv.weight"][1] for group in range(2)),
         **read_stages(shapes, ("stages.0", "streams.1.0", "streams.1.1", "last")),
         "narrow": shapes["split.first.0.conv.weight"][0],
-        **head(shapes),
+        **head(shapes, "head.linear.weight", "head.neck.weight"),
     }
 
 

@@ -6,7 +6,19 @@ from typing import Any
 
 from app.gait.models.biggergait import BiggerGait
 from app.gait.models.gaitedge import GaitEdge
-from app.gait.opengait.keys import Architecture, Family, KeyTable, Rows, Settled, Shapes, Traces, numbered, within
+from app.gait.opengait.keys import (
+    HEAD,
+    Architecture,
+    Family,
+    KeyTable,
+    Rows,
+    Settled,
+    Shapes,
+    Traces,
+    head,
+    numbered,
+    within,
+)
 from app.gait.opengait.plain import gaitgl_rows, read_gaitgl
 from app.gait.opengait.residual import RESNET, read_backbone
 
@@ -25,9 +37,7 @@ _HEAD: Rows = (
         (f"{'pre_rgb' if ours.startswith(('stem', 'stages.0')) else 'post_backbone'}.{theirs}", f"backbone.{ours}")
         for theirs, ours in RESNET
     ),
-    ("FCs.fc_bin", "linear.weight"),
-    ("BNNecks.fc_bin", "classifier.weight"),
-    ("BNNecks.bn1d", "classifier.norm"),
+    *HEAD,
 )
 TABLE_BIGGERGAIT = KeyTable(
     (
@@ -50,8 +60,6 @@ TABLE_BIGGERGAIT = KeyTable(
 
 def read_biggergait(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the heads of the transformer's attention cannot be seen."""
-    parts, _, channels = shapes["heads.0.linear.weight"]
-    neck = shapes.get("heads.0.classifier.weight")
     return {
         "width": shapes["vision.class_token"][2],
         "depth": len(numbered(shapes, "vision.blocks.{}.norm1.weight")),
@@ -62,9 +70,7 @@ def read_biggergait(shapes: Shapes) -> dict[str, Any]:
         "reduced": shapes["reductions.0.1.weight"][0],
         "maps_each": shapes["reductions.0.4.weight"][0],
         "widths": read_backbone(shapes, "heads.0.backbone")["widths"],
-        "parts": parts,
-        "channels": channels,
-        "classes": neck[2] if neck is not None else None,
+        **head(shapes, "heads.0.linear.weight", "heads.0.classifier.weight"),
     }
 
 

@@ -28,9 +28,9 @@ from app.gait.opengait.keys import (
     Rows,
     Shapes,
     classes,
+    head,
     numbered,
     pyramid,
-    strips,
     widths,
     within,
 )
@@ -223,9 +223,8 @@ def read_gaitgl(shapes: Shapes) -> dict[str, Any]:
         "widths": [shapes[key][0] for key in ("stem.0.weight", *(f"blocks.{i}.0.whole.weight" for i in range(3)))],
         "depth": depth,
         "strips": 8 if depth == 1 else 2,
-        **strips(shapes),
         "neck": "norm.weight" not in shapes,
-        "classes": classes(shapes, "logits.weight" if "logits.weight" in shapes else "classifier.weight"),
+        **head(shapes, classifier="logits.weight" if "logits.weight" in shapes else "classifier.weight"),
     }
 
 
@@ -265,12 +264,11 @@ GAITGL = Family("GaitGL", ("GLConvA0.",), _gaitgl("", ".0"))
 
 def read_cstl(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes."""
-    head = strips(shapes, "salient_linear.weight")
+    end = head(shapes, "salient_linear.weight")
     return {
         "widths": widths(shapes, "backbone.stages.{}.conv1.weight"),
-        "hidden": shapes["aggregation.squeeze.conv.weight"][0] // head["parts"],
-        **head,
-        "classes": classes(shapes),
+        "hidden": shapes["aggregation.squeeze.conv.weight"][0] // end["parts"],
+        **end,
     }
 
 

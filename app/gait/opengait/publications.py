@@ -152,7 +152,7 @@ def settle_gaitgraph1(traces: Traces) -> Settled:
 
 def settle_gaitgraph2(traces: Traces) -> Settled:
     """Settle how many frames it sees, and whether missing joints are put into the middle."""
-    last = next(key for key in reversed(numbered(traces.shapes, "blocks.{}.edge"))).removesuffix(".edge")
+    last = numbered(traces.shapes, "blocks.{}.edge")[-1].removesuffix(".edge")
     reduction = traces.shapes[f"{last}.graph_expand.norm.weight"][0] // traces.shapes[f"{last}.graph.norm.weight"][0]
     known = {(8, 500): (60, True), (8, 2000): (60, False), (4, 50000): (60, True), (4, 80000): (30, True)}
     frames, centred = known.get((reduction, traces.steps or 0), (None, None))

@@ -17,9 +17,8 @@ from app.gait.opengait.keys import (
     Rows,
     Shapes,
     Weights,
-    classes,
+    head,
     numbered,
-    strips,
     within,
 )
 
@@ -37,7 +36,7 @@ def read_gaitbase(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the strides cannot be seen."""
     count = len(numbered(shapes, "stages.{}.0.conv1.conv.weight"))
     stages = read_stages(shapes, (f"stages.{stage}" for stage in range(count)))
-    return {**stages, **strips(shapes), "classes": classes(shapes)}
+    return {**stages, **head(shapes)}
 
 
 def read_stages(shapes: Shapes, names: Iterable[str]) -> dict[str, Any]:
@@ -68,11 +67,6 @@ RESNET: Rows = (
         for row in within(f"forward_block.layer{stage + 1}.*", f"stages.{stage}.*", RESIDUAL_BLOCK)
     ),
 )
-
-
-def backbone(theirs: str, ours: str) -> Rows:
-    """Return the rows of a residual network over single frames, which is called `theirs` there and `ours` here."""
-    return within(theirs, ours, RESNET)
 
 
 TABLE_GAITBASE = KeyTable((*((f"Backbone.{theirs}", ours) for theirs, ours in RESNET), *HEAD))
@@ -126,17 +120,12 @@ def stem(theirs: str, ours: str) -> Rows:
     return (f"{theirs}.forward_block.0", f"{ours}.conv"), (f"{theirs}.forward_block.1", f"{ours}.norm")
 
 
-def head(shapes: Shapes) -> dict[str, Any]:
-    """Return the arguments that the end of the network tells."""
-    return {**strips(shapes, "head.linear.weight"), "classes": classes(shapes, "head.neck.weight")}
-
-
 def read_deepgaitv2(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; neither strides nor `use_emb2` can be seen."""
     return {
         "block": "p3d" if "stages.1.0.temporal.conv.weight" in shapes else "3d",
         **read_stages(shapes, (f"stages.{stage}" for stage in range(4))),
-        **head(shapes),
+        **head(shapes, "head.linear.weight", "head.neck.weight"),
     }
 
 
@@ -165,18 +154,16 @@ TABLE_2D = KeyTable(
 )
 
 
-def _table(later: Rows) -> KeyTable:
-    return KeyTable(
-        (
-            *stem("layer0", "stem"),
-            *within("layer1.forward_block.*", "stages.0.*", RESIDUAL_BLOCK),
-            *(row for stage in range(1, 4) for row in within(f"layer{stage + 1}.*", f"stages.{stage}.*", later)),
-            *HEAD_OF_STRIPS,
-        )
+def stages(later: Rows) -> Rows:
+    """Return the rows of a stem and four stages: the first sees single frames, the others have blocks of `later`."""
+    return (
+        *stem("layer0", "stem"),
+        *within("layer1.forward_block.*", "stages.0.*", RESIDUAL_BLOCK),
+        *(row for stage in range(1, 4) for row in within(f"layer{stage + 1}.*", f"stages.{stage}.*", later)),
     )
 
 
-TABLE_3D, TABLE_P3D = _table(RESIDUAL_BLOCK), _table(BLOCK_P3D)
+TABLE_3D, TABLE_P3D = (KeyTable((*stages(block), *HEAD_OF_STRIPS)) for block in (RESIDUAL_BLOCK, BLOCK_P3D))
 NECK = ("head.neck.",)
 
 DEEPGAITV2_2D = Family(
@@ -207,7 +194,7 @@ def read_skeletongait_plus(shapes: Shapes) -> dict[str, Any]:
     return {
         **read_stages(shapes, ["map_stage", *(f"stages.{stage}" for stage in range(3))]),
         "narrow": shapes["fusion.mix.conv.weight"][0],
-        **head(shapes),
+        **head(shapes, "head.linear.weight", "head.neck.weight"),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from app.gait.models.foundationgait import FoundationGait
 from app.gait.models.gaitssb import GaitSSB
 from app.gait.opengait.keys import (
+    HEAD,
     Architecture,
     Family,
     KeyTable,
@@ -20,10 +21,11 @@ from app.gait.opengait.keys import (
     Shapes,
     Traces,
     Weights,
+    classes,
     pyramid,
     within,
 )
-from app.gait.opengait.residual import BLOCK_P3D, RESIDUAL_BLOCK, backbone, read_backbone, stem
+from app.gait.opengait.residual import BLOCK_P3D, RESNET, read_backbone, stages
 
 PROJECTOR: Rows = (
     ("projector.0.fc_bin", "projector.0.weight"),
@@ -50,7 +52,7 @@ def read_gaitssb(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-TABLE_GAITSSB = KeyTable((*backbone("Backbone", "backbone"), *PROJECTOR, ("head0.fc_bin", "linear.weight")))
+TABLE_GAITSSB = KeyTable((*within("Backbone", "backbone", RESNET), *PROJECTOR, ("head0.fc_bin", "linear.weight")))
 GAITSSB = Family(
     "GaitSSB",
     ("Backbone.forward_block.layer1.", "projector.0."),
@@ -61,14 +63,14 @@ GAITSSB = Family(
 def read_foundationgait(shapes: Shapes) -> dict[str, Any]:
     """Return the constructor's arguments from the shapes; the strides cannot be seen."""
     parts = shapes["teacher.projector.0.weight"][0]
-    tuned, neck = "linear.weight" in shapes, shapes.get("classifier.weight")
+    tuned = "linear.weight" in shapes
     return {
         **read_backbone(shapes, "teacher"),
         "bins": pyramid(parts),
         "channels": shapes["linear.weight"][2] if tuned else None,
         "student": "student.stem.conv.weight" in shapes,
         "scores": shapes["grader.weight"][2] if "grader.weight" in shapes else None,
-        "classes": neck[2] if tuned and neck is not None else None,
+        "classes": classes(shapes) if tuned else None,
     }
 
 
@@ -84,20 +86,13 @@ def settle_foundationgait(traces: Traces) -> Settled:
 
 
 def _table(*head: tuple[str, str]) -> KeyTable:
-    network: Rows = (
-        *stem("layer0", "stem"),
-        *within("layer1.forward_block.*", "stages.0.*", RESIDUAL_BLOCK),
-        *(row for stage in range(1, 4) for row in within(f"layer{stage + 1}.*", f"stages.{stage}.*", BLOCK_P3D)),
-        *PROJECTOR,
-    )
+    network = (*stages(BLOCK_P3D), *PROJECTOR)
     return KeyTable(
         (*within("teacher_backbone", "teacher", network), *within("student_backbone", "student", network), *head)
     )
 
 
-TABLE_FOUNDATIONGAIT = _table(
-    ("FCs.fc_bin", "linear.weight"), ("BNNecks.fc_bin", "classifier.weight"), ("BNNecks.bn1d", "classifier.norm")
-)
+TABLE_FOUNDATIONGAIT = _table(*HEAD)
 TABLE_GRADER = _table(("BNNecks.fc_bin", "grader.weight"), ("BNNecks.bn1d", "grader.norm"))
 _MARKS = ("teacher_backbone.layer0.", "teacher_backbone.projector.0.")
 

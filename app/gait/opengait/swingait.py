@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from app.gait.models.swingait import SwinGait
@@ -48,13 +47,8 @@ def read(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def configure(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Accept OpenGait's YAML; the keys and shapes tell everything."""
-    return {}
-
-
 SWINGAIT = Family(
     "SwinGait",
     ("transformer.patch_embed.", "layer0.forward_block."),
-    Architecture(SwinGait, TABLE, read, configure),
+    Architecture(SwinGait, TABLE, read),
 )
