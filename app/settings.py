@@ -40,6 +40,14 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
+def memory() -> int | None:
+    """Return the memory of this machine in bytes; None on a system that does not say it so (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 @dataclass(frozen=True)
 class VideoSettings(Reading):
     """Reading videos. What is set here holds for every video of a run."""

@@ -16,10 +16,30 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from app.errors import GaitprintError, needing, reason_of
+from app.errors import GaitprintError, SettingsError, counted, needing, reason_of
 from app.settings import cores
 
 T = TypeVar("T")
+
+_EACH = 4
+"""Processes for each core, at most; beyond that they only wait for each other."""
+_ALWAYS = 16
+"""So many processes may work even where there are fewer cores."""
+
+
+def need_few(workers: int, given: str) -> int:
+    """Return `workers`, the number of processes that somebody asked for by the setting or option `given`.
+
+    Raises:
+        SettingsError: there would be so many that they only wait for each other, and fill the memory.
+    """
+    most = max(_ALWAYS, _EACH * cores())
+    if workers > most:
+        raise SettingsError(
+            f"{given} {workers} is too much for a machine of {counted(cores(), 'core')}: each process takes some 300 "
+            f"MB of memory, and more than {most} would stop the machine. Give at most {most}."
+        )
+    return workers
 
 
 def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], workers: int) -> Iterator[T]:
@@ -30,8 +50,9 @@ def side_by_side(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], worker
 
     Raises:
         GaitprintError: a worker was killed.
+        SettingsError: there would be too many workers.
     """
-    workers = workers or cores()
+    workers = need_few(workers, "--workers") or cores()
     if workers <= 1 or len(todo) <= 1:
         for arguments in todo:
             yield work(*arguments)

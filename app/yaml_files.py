@@ -179,7 +179,8 @@ def validated(
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "unexpected_keyword_argument":
             missing = [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
-            raise error(f"{where}: {place!r} is unknown.{nearest(str(first['loc'][-1]), missing)}") from problem
+            hint = nearest(str(first["loc"][-1]), missing) or "".join(f" '{name}' is missing." for name in missing[:1])
+            raise error(f"{where}: {place!r} is unknown.{hint}") from problem
         if first["type"] == "missing":
             raise error(f"{where}: '{place}' is missing.") from problem
         if first["type"] in ("dataclass_type", "dict_type", "mapping_type", "model_type"):

@@ -116,7 +116,7 @@ def quantise(
         ),
     ],
     data: Annotated[Path, typer.Option(help="Folder of videos of people, e.g. input_videos.")],
-    frames: Annotated[int, typer.Option(min=1, help="How many frames of each video are looked at.")] = 24,
+    frames: Annotated[int, typer.Option(min=1, max=1000, help="How many frames of each video are looked at.")] = 24,
     checkpoints: CheckpointsOption = Path("checkpoints"),
 ) -> None:
     """Write the 8-bit version of networks beside them, and compare both. Runs use it where it is faster."""

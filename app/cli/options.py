@@ -29,7 +29,20 @@ ClusterOption = Annotated[
         "Its machines must see the same files.",
     ),
 ]
-WorkersOption = Annotated[int, typer.Option(min=0, help="How many processes work side by side. 0: one for each core.")]
+
+
+def _few(workers: int) -> int:
+    from app.workers import need_few
+
+    return need_few(workers, "--workers")
+
+
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        min=0, callback=_few, help="How many processes work side by side, 4 for each core at most. 0: one for each."
+    ),
+]
 WardrobeOption = Annotated[
     Path | None,
     typer.Option(help="Folder of MakeHuman clothes (.mhclo with .obj), from which some people wear suits."),

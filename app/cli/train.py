@@ -121,7 +121,9 @@ def gait(
 @app.command()
 def cutouts(
     out: Annotated[Path, typer.Option(help="Folder of the cut-outs. A run that was stopped continues.")],
-    people: Annotated[int, typer.Option(min=1, help="Number of walkers; each is drawn twelve times.")] = 600,
+    people: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Number of walkers; each is drawn twelve times.")
+    ] = 600,
     workers: WorkersOption = 0,
     wardrobe: WardrobeOption = None,
     cache: BodyCacheOption = None,
@@ -149,7 +151,7 @@ def filmed(
         typer.Option(help="A segmenter's checkpoint. Several take turns at random. Default: the embedded one."),
     ] = None,
     people: Annotated[int | None, typer.Option(min=1, help="Only so many people, the first ones.")] = None,
-    walks: Annotated[int, typer.Option(min=1, help="Walks of each person, each from one camera.")] = 4,
+    walks: Annotated[int, typer.Option(min=1, max=1000, help="Walks of each person, each from one camera.")] = 4,
     workers: WorkersOption = 0,
     wardrobe: Annotated[Path | None, typer.Option(help="Folder of MakeHuman clothes, as for the data set.")] = None,
     cache: BodyCacheOption = None,

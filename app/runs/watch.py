@@ -45,6 +45,7 @@ _REMEMBERED = 10_000  # people whose last camera is remembered; each stranger is
 _STRICT = {"extra": "forbid"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Keep = Annotated[float, Field(gt=0, le=87_600)]  # ten years
 Polygon = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3)]
 
 
@@ -65,7 +66,7 @@ class CameraConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     address: str | int
-    rate: Annotated[float, Field(gt=0)] | None = None
+    rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     hours: Hours | None = None
     ignore: tuple[Polygon, ...] = ()
     interest: tuple[Polygon, ...] = ()
@@ -100,7 +101,7 @@ class WebhookConfig:
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     secret_variable: str = "GAITPRINT_WEBHOOK_SECRET"
-    keep_hours: Annotated[float, Field(gt=0)] = 24.0
+    keep_hours: Keep = 24.0
 
     def secret(self) -> str:
         """Return the secret; `SettingsError` where its variable is not set."""
@@ -123,7 +124,7 @@ class MqttConfig:
     user: str | None = None
     password_variable: str = "GAITPRINT_MQTT_PASSWORD"
     tls: bool = False
-    keep_hours: Annotated[float, Field(gt=0)] = 24.0
+    keep_hours: Keep = 24.0
 
     def broker(self) -> Broker:
         """Return the broker, with its password."""

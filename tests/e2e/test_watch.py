@@ -249,6 +249,10 @@ def test_mistakes_in_a_configuration_are_named(tmp_path: Path) -> None:
         ("cameras: {a: {address: 0}}\nways: [{between: [a, b], seconds: [1, 2]}]", "do not exist: b"),
         ("cameras: {a: {address: 0}}\nsettings: {match.fra: 1}", "match.far"),
         ("cameras: {a: {address: 0}}\nstrangers: {retain_days: 0}", "retain_days"),
+        ("cameras: {a: {address: 0, rate: .inf}}", "rate"),
+        ("cameras: {a: {address: 0}}\nmqtt: {host: x, keep_hours: .inf}", "keep_hours"),
+        ("cameras: {a: {address: 0}}\nwebhook: {url: 'http://x', keep_hours: 1.0e+30}", "keep_hours"),
+        ("cameras: {a: {source: 0}}", "'cameras.a.source' is unknown. 'address' is missing"),
     ):
         file.write_text(text)
         with pytest.raises(SettingsError, match=words):

@@ -216,6 +216,7 @@ def test_settings_come_from_a_file_and_assignments(tmp_path: Path) -> None:
         ("size: large", "'size' cannot be used"),
         ("steps: 0", "'steps' cannot be used"),
         ("save_every: 0", "'save_every' cannot be used"),
+        ("batch: 1000000", "'batch' cannot be used: .* 4096"),
         ("rate: .nan", "'rate' cannot be used"),
         ("precision: 8", "'precision' cannot be used"),
         ("[", "is not YAML"),
@@ -230,6 +231,12 @@ def test_settings_that_cannot_be_used_are_named(tmp_path: Path, line: str, compl
     assignment = line.replace(": ", "=") if line != "[" else "size=["
     with pytest.raises(SettingsError, match=rf"^--set {re.escape(assignment)}.*{complaint}"):
         read_config(path, Sized, [assignment])
+
+
+def test_processes_that_would_stop_the_machine_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.workers.cores", lambda: 2)
+    with pytest.raises(SettingsError, match=r"The setting workers: 255 is too much for a machine of 2 cores.*most 16"):
+        TrainSettings(tmp_path, steps=10, batch=2, rate=0.1, workers=255)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,15 @@ class TestBatches:
         with pytest.raises(SettingsError, match="A batch has 4 people, and there are 3"):
             GaitBatches(walks, Sampling(4, 2, 3, 3, "ordered"), seed=1)
 
+    @pytest.mark.parametrize("numbers", [(2, 10**8, 6), (2, 3, 10**9), (2, 40, 100)])
+    def test_a_batch_that_memory_does_not_hold_is_told(
+        self, walks: PackedWalks, numbers: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        people, each, most = numbers
+        monkeypatch.setattr(f"{GaitBatches.__module__}.memory", lambda: 8 * 10**6 if most == 100 else 16 * 10**9)
+        with pytest.raises(SettingsError, match=rf"2 people with {each} walks of up to {most} .* GB, and this machine"):
+            GaitBatches(walks, Sampling(people, each, 4, most, "ordered"), seed=1)
+
 
 class EvaluationSet:
     def test_what_is_packed_is_what_was_there(self, data: Path, walks: PackedWalks) -> None:

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from app.errors import GaitprintError
-from app.workers import side_by_side
+from app.errors import GaitprintError, SettingsError
+from app.workers import need_few, side_by_side
 
 
 def double(number: int) -> tuple[int, int]:
@@ -34,6 +37,38 @@ def test_all_is_done_once(workers: int) -> None:
 def test_a_killed_worker_is_said() -> None:
     with pytest.raises(GaitprintError, match="killed"):
         list(side_by_side(end, [(1,), (2,)], 2))
+
+
+@pytest.mark.parametrize("asked", [1_000_000, 17])
+def test_no_more_processes_than_a_machine_bears(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.workers.cores", lambda: 2)
+    monkeypatch.setattr("app.workers.ProcessPoolExecutor", lambda *_: pytest.fail("processes were started"))
+    with pytest.raises(SettingsError, match=rf"--workers {asked} is too much for a machine of 2 cores.*at most 16"):
+        next(side_by_side(double, [(number,) for number in range(1000)], asked))
+    assert need_few(16, "--workers") == 16
+    monkeypatch.setattr("app.workers.cores", lambda: 64)
+    assert need_few(256, "--workers") == 256
+
+
+def _with_workers(group: typer.core.TyperGroup, *above: str) -> Iterator[list[str]]:
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from _with_workers(command, *above, name)
+        elif any("--workers" in parameter.opts for parameter in command.params):
+            yield [*above, name]
+
+
+def test_no_command_takes_thousands_of_workers() -> None:
+    from app.cli.main import app
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    commands = list(_with_workers(group))
+    assert len(commands) > 8
+    for command in commands:
+        found = CliRunner().invoke(app, [*command, "--workers", "1000000"])
+        told = f"{found.output}{found.exception}"
+        assert "--workers 1000000 is too much" in told or "Missing" in told, (command, told)
 
 
 SLEEPY = """

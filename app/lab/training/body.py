@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,7 +19,7 @@ from app.body.mannequin import COCO, FEATURES, POINTS, RATE
 from app.lab.training.bodies import BodyBatches, Motions
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export
-from app.lab.training.settings import Count, TrainSettings
+from app.lab.training.settings import Few, TrainSettings, Width
 from app.progress import Progress
 
 OUTPUTS = POINTS * 3 + 3
@@ -29,12 +31,12 @@ _COCO = torch.from_numpy(COCO)
 class BodyTrainSettings(TrainSettings):
     """Settings of the training."""
 
-    walks: Count = 2000
+    walks: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Walks to learn from, of `app.lab.training.bodies.SECONDS` each."""
-    frames: Count = 48
+    frames: Few = 48
     """Frames of a clip."""
-    width: Count = 112
-    kernel: Count = 3
+    width: Width = 112
+    kernel: Annotated[int, Field(ge=1, le=99)] = 3
     """Frames that a convolution spans. With 1 the network sees every frame by itself."""
 
 

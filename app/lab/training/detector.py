@@ -33,7 +33,7 @@ from app.lab.synthesis.scenes import Scene, Sources, compose, labelled_scene, pe
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import Answering, export, mix, stored_weights
 from app.lab.training.settings import PHOTOS, Natural, TrainSettings
-from app.settings import DetectorSettings, Share
+from app.settings import DetectorSettings, Share, Side
 from app.types import Detections, Floats, Frame, Image, VideoInfo
 from app.weights.checkpoints import CheckpointFile
 
@@ -68,7 +68,7 @@ class DetectorTrainSettings(TrainSettings):
     """How many of the four stages keep the weights of `start`, the stem with them. It has no effect without `start`."""
     clips: dict[Path, int] = field(default_factory=dict)
     """Videos for the teacher, and the step between the frames that are used. Their licences must permit training."""
-    sizes: tuple[tuple[float, tuple[int, ...]], ...] = ((0.0, (256, 320)), (0.5, (256, 320, 416)))
+    sizes: tuple[tuple[float, tuple[Side, ...]], ...] = ((0.0, (256, 320)), (0.5, (256, 320, 416)))
     """Sides of the training pictures in px, multiples of 32, from each share of the training on. One of them is drawn
     for each step. A batch has `batch` pictures of the side 256, or so many of another side as have as many pixels."""
     calm: Share = 0.8

@@ -18,7 +18,7 @@ from app.lab.data.opengait import read_keypoints, read_partition, readable, walk
 from app.lab.training.engine import Task, fit
 from app.lab.training.gait.judging import EvaluationSet, first_walk
 from app.lab.training.losses import batch_all_triplet
-from app.lab.training.settings import Count, Natural, TrainSettings
+from app.lab.training.settings import Few, Natural, TrainSettings
 from app.settings import Amount, Share
 from app.types import Floats
 
@@ -37,7 +37,7 @@ class DisentangledTrainSettings(TrainSettings):
     """OpenGait's JSON, whose ``TRAIN_SET`` is learnt from. None takes everybody."""
     held_out: Natural = 10
     """How many of these people, the first ones, are kept for evaluation."""
-    walks_each: Count = 2
+    walks_each: Few = 2
     alone: Share = 0.75
     """Share of the steps, the first ones, in which the recognition network gets only one walk of a batch. It takes most
     of the time."""

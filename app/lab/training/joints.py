@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +27,7 @@ from app.lab.training.body import OUTPUTS, BodyNetwork
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import export, stored_weights
 from app.lab.training.losses import contrastive
-from app.lab.training.settings import Count, TrainSettings
+from app.lab.training.settings import Depth, Few, TrainSettings, Width
 from app.progress import Progress
 from app.settings import Amount
 from app.types import Floats, Ints
@@ -40,19 +42,19 @@ class JointsTrainSettings(TrainSettings):
 
     lifting: Path = HOME / "embedded" / "body" / "gaitprint-body.onnx"
     """The lifting network, an ONNX file that ``train body`` has exported."""
-    people: Count = 5000
+    people: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
     """People to learn from."""
-    walks: Count = 4
+    walks: Few = 4
     """Walks of each of them."""
-    walks_each: Count = 3
-    frames: tuple[int, int] = (18, 30)
+    walks_each: Few = 3
+    frames: tuple[Few, Few] = (18, 30)
     """Fewest and most frames of a walk, at `app.body.mannequin.RATE` a second. The number is drawn for each batch."""
-    width: Count = 192
-    depth: Count = 4
+    width: Width = 192
+    depth: Depth = 4
     """Residual blocks over time."""
-    parts: Count = 6
+    parts: Few = 6
     """Parts of the embedding. In a fusion, a network counts as much as it has parts."""
-    channels: Count = 128
+    channels: Width = 128
     """Numbers of each part."""
     scale: Amount = 20.0
     """The inverse of the contrastive loss's temperature."""

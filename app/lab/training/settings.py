@@ -12,10 +12,16 @@ from pydantic import Field
 
 from app.errors import SettingsError, nearest
 from app.settings import Amount, Share, Threads
+from app.workers import need_few
 from app.yaml_files import parse_yaml, read_yaml, validated
 
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-Natural: TypeAlias = Annotated[int, Field(ge=0)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
+Natural: TypeAlias = Annotated[int, Field(ge=0, le=10**9)]
+Width: TypeAlias = Annotated[int, Field(ge=1, le=8192)]
+"""Of a layer, such as its channels."""
+Depth: TypeAlias = Annotated[int, Field(ge=1, le=256)]
+Few: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+"""Of what comes into a batch: a thousand times as much would not fit into memory."""
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -26,7 +32,7 @@ class TrainSettings:
     out: Path
     """Folder of checkpoints and logs. A training that was stopped continues from there."""
     steps: Count
-    batch: Count
+    batch: Few
     rate: Amount
     """Highest learning rate. It rises linearly, then falls along a cosine to a hundredth of this value."""
     warmup: Natural = 200
@@ -37,7 +43,7 @@ class TrainSettings:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     seed: Natural = 1
     workers: Annotated[int, Field(ge=0, le=256)] = 1
-    """Processes that prepare batches. With 0 the training process does it itself. Thousands would stop the machine."""
+    """Processes that prepare batches, 4 for each core at most. With 0 the training process does it itself."""
     threads: Threads = 0
     """Threads that the network uses on a CPU. 0 means one for each core."""
     save_every: Count = 250
@@ -46,12 +52,15 @@ class TrainSettings:
     """Steps between evaluations on the validation data."""
     devices: int | str = "auto"
     """Devices for Lightning: the GPUs where there are any, otherwise one process on the CPU."""
-    nodes: Count = 1
+    nodes: Few = 1
     """Machines that train together."""
     accumulate: Count = 1
     """Batches whose gradients are added up for one step, where a larger batch does not fit into memory."""
     sync_norms: bool = False
     """Whether batch normalisation uses the statistics of all devices together."""
+
+    def __post_init__(self) -> None:
+        need_few(self.workers, "The setting workers:")
 
 
 PHOTOS = "a folder of labelled pictures of people, laid out as app/lab/synthesis/photos.py describes it"

@@ -13,6 +13,7 @@ from torch import Tensor
 from app.errors import SettingsError
 from app.lab.training.gait.transforms import Transform
 from app.lab.training.gait.walks import PackedWalks, WalkArray
+from app.settings import memory
 from app.types import Ints
 
 Order: TypeAlias = Literal["ordered", "unordered", "either"]
@@ -85,7 +86,7 @@ class GaitBatches:
         batches: of the whole training; transforms that grow stronger depend on it.
 
     Raises:
-        SettingsError: there are fewer people than in a batch.
+        SettingsError: there are fewer people than in a batch, or it would not fit into memory.
     """
 
     def __init__(
@@ -108,6 +109,14 @@ class GaitBatches:
             raise SettingsError(
                 f"A batch has {sampling.people} people, and there are {len(people)} for training{why}. Make the batch "
                 f"smaller (batch, or trainer_cfg.sampler.batch_size){' or held_out' * bool(kept)}, or give more people."
+            )
+        frames = sampling.people * sampling.walks * (1 + twice) * sampling.most
+        size, there = frames * walks.frame_bytes, memory()
+        if there is not None and size > there / 4:  # a few batches wait, and the network needs more for each
+            raise SettingsError(
+                f"A batch of {sampling.people} people with {sampling.walks} walks of up to {sampling.most} frames each "
+                f"takes {size / 1e9:,.1f} GB, and this machine has {there / 1e9:,.0f} GB. Give fewer people, walks or "
+                "frames (batch, walks_each, frames, or trainer_cfg.sampler), and accumulate several batches for a step."
             )
         self._walks, self._sampling, self._transforms = walks, sampling, tuple(transforms)
         self._seed, self._copies, self._batches = seed, 1 + twice, batches

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from app.errors import SettingsError
 from app.gait.models.gaitssb import SelfSupervised
@@ -15,7 +17,7 @@ from app.lab.training.gait.networks import NetworkPlan
 from app.lab.training.gait.sampling import Order, Sampling
 from app.lab.training.gait.transforms import Deform, PoorSegmentation, Transform
 from app.lab.training.gait.walks import Form
-from app.lab.training.settings import Count, Natural, Positive, TrainSettings
+from app.lab.training.settings import Count, Few, Natural, Positive, TrainSettings, Width
 from app.settings import Amount, Share
 
 LOSSES = ("TripletLoss", "CrossEntropyLoss", "SupConLoss_Re", "SupConLoss_Lp", "SupConLoss_Mean", "OwnView")
@@ -108,12 +110,13 @@ class GaitTrainSettings(_DataSettings):
     test: bool = False
     """Whether the test people are evaluated every `check_every` steps."""
     metric: Metric = "euclidean"
-    most_frames: Count = 720
+    most_frames: Annotated[int, Field(ge=1, le=100_000)] = 720
     """Longest walk that is evaluated."""
     text: str = ""
     """OpenGait's YAML, to be written beside the checkpoints."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         blind = any(term.kind == "OwnView" for term in self.losses)
         if blind != self.learns_without_names:
             raise SettingsError(
@@ -161,8 +164,8 @@ class EmbeddedGaitSettings(_DataSettings):
     """How many people, the first ones, are kept for evaluation."""
     start: Path | None = None
     """An ONNX file that such a training has exported. The weights that fit are taken at the beginning."""
-    walks_each: Count = 4
-    frames: tuple[int, int] = (8, 24)
+    walks_each: Few = 4
+    frames: tuple[Few, Few] = (8, 24)
     """Fewest and most silhouettes of a walk. The number is drawn for each batch."""
     together: Count = 1
     """People who follow each other in the data set and come into a batch together: see `Sampling`."""
@@ -170,7 +173,7 @@ class EmbeddedGaitSettings(_DataSettings):
     """Whether the silhouettes of a walk are consecutive: see `Sampling`."""
     temporal: bool = False
     """Whether the network compares each frame with its neighbours. Then `order` should be "ordered"."""
-    depth: Natural = 0
+    depth: Annotated[int, Field(ge=0, le=256)] = 0
     """Residual blocks over space and time before time is pooled."""
     clean: Share = 0.4
     """Share of walks whose silhouettes are not spoilt."""
@@ -186,13 +189,13 @@ class EmbeddedGaitSettings(_DataSettings):
     """Weight of the cross entropy of the people of the training set."""
     margin: Amount = 0.2
     """Margin of the triplet loss."""
-    frame_widths: tuple[int, ...] = (24, 64)
+    frame_widths: tuple[Width, ...] = (24, 64)
     """Channels of the layers that see single frames."""
-    set_widths: tuple[int, ...] = (128, 192)
+    set_widths: tuple[Width, ...] = (128, 192)
     """Channels of the layers that see the walk."""
-    parts: Count = 16
+    parts: Few = 16
     """Horizontal strips of a silhouette."""
-    channels: Count = 128
+    channels: Width = 128
     """Numbers in the embedding of each strip."""
     keep: Share = 1.0
     """Share of a walk's silhouettes that the exported network is given: see `app.gait.onnx.ordinary`."""

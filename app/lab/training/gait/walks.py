@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
@@ -124,6 +125,11 @@ class PackedWalks:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def frame_bytes(self) -> int:
+        """How much memory one frame of a walk takes, in bytes."""
+        return int(self._frames.dtype.itemsize * math.prod(self._frames.shape[1:]))
 
     def __getitem__(self, index: int) -> WalkArray:
         return self._frames[self._starts[index] : self._starts[index + 1]]
