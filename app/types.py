@@ -33,6 +33,9 @@ BODY_PARTS = (
 MIRRORED_PARTS = (0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 11)
 """The label of the same part on the other side of the body, by the label."""
 
+MIRRORED_KEYPOINTS = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""Where each of COCO's 17 keypoints is found in a mirror image."""
+
 PICTURE = (256, 128)
 """Rows and columns of a person's picture in colour."""
 

@@ -15,7 +15,7 @@ from app.body.lift import Lifted, LiftingNetwork
 from app.body.mannequin import COCO, STATURE, Mannequin
 from app.body.observed import view_of
 from app.body.skeleton import JOINT, JOINTS, PARENTS, Poses
-from app.types import BodyMotion, GaitSequence
+from app.types import MIRRORED_KEYPOINTS, BodyMotion, GaitSequence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +91,7 @@ class _Descent:
 
         scale = (0.03 * STATURE * size).square()
         square = (seen - self._seen).square().sum(-1) / scale
-        other = (seen[:, _OTHER] - self._seen).square().sum(-1) / scale + _TAKEN
+        other = (seen[:, MIRRORED_KEYPOINTS] - self._seen).square().sum(-1) / scale + _TAKEN
         square = torch.where(
             torch.tensor([joint in _LIMBS for joint in range(17)]), torch.minimum(square, other), square
         )
@@ -133,8 +133,6 @@ class _Descent:
         }
 
 
-_OTHER = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-"""COCO's keypoints on the other side."""
 _LIMBS = (9, 10, 13, 14, 15, 16)
 _TAKEN = 0.5
 """What it costs to take wrist, knee or ankle for that of the other side: from the side, pose networks often do."""

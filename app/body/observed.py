@@ -7,13 +7,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from app.body.mannequin import RATE
-from app.types import Floats, GaitSequence
+from app.types import MIRRORED_KEYPOINTS, Floats, GaitSequence
 
 _STEADY = 1.0
 """Seconds over which the size of the body in the picture is smoothed."""
-OTHER_SIDE = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-"""Where each of COCO's 17 keypoints is found in a mirror image."""
-_MIRRORED = np.array([*(3 * joint + axis for joint in OTHER_SIDE for axis in range(3)), *range(51, 56)])
+_MIRRORED = np.array([*(3 * joint + axis for joint in MIRRORED_KEYPOINTS for axis in range(3)), *range(51, 56)])
 """Where each of the `features` is found in a mirror image."""
 _ACROSS = np.array([*range(0, 51, 3), 51])
 """Which of them are along x, and so change their sign."""

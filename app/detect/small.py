@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.detect.letterbox import STRIDES
-from app.errors import CheckpointError, needing
+from app.errors import CheckpointError, needing, reason_of
 from app.types import Floats
 
 _MEAN = (103.53, 116.28, 123.675)
@@ -205,5 +205,4 @@ def _stored_convolutions(path: Path) -> list[tuple[Floats, Floats]]:
         stored = [[values[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
         return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in stored]
     except Exception as error:  # the library has no common class for the errors of damaged files
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} cannot be read as NanoDet-g's ONNX file ({reason}).") from error
+        raise CheckpointError(f"{path} cannot be read as NanoDet-g's ONNX file ({reason_of(error)}).") from error

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from app.detect.letterbox import choose_person, clipped
-from app.errors import CheckpointError, needing
+from app.errors import CheckpointError, needing, reason_of
 from app.settings import DetectorSettings
 from app.stages import Detector
 from app.types import Detections, Frame
@@ -131,8 +131,7 @@ def need_harmless(path: Path) -> None:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is damaged: {first}") from error
+        raise CheckpointError(f"{path} is damaged: {reason_of(error)}.") from error
 
 
 @detectors.register(
@@ -168,8 +167,7 @@ class UltralyticsDetector(Detector):
             self._model = YOLO(str(path), task="detect")
             names: dict[int, str] = self._model.names
         except Exception as error:  # the package raises errors of any class
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path} cannot be opened by ultralytics: {first}") from error
+            raise CheckpointError(f"{path} cannot be opened by ultralytics: {reason_of(error)}.") from error
         persons = [index for index, name in names.items() if name == "person"]
         if settings.person_class is not None:
             persons = [choose_person(settings, len(names), path)]

@@ -28,7 +28,7 @@ from app.detect.letterbox import (
     people,
 )
 from app.detect.looking import SIZES, Looking
-from app.errors import CheckpointError, SettingsError
+from app.errors import CheckpointError, SettingsError, reason_of
 from app.settings import DetectorSettings, cores
 from app.stages import Detector
 from app.types import Detections, Floats, Frame, VideoInfo
@@ -222,8 +222,7 @@ class YoloxOnnxDetector(Detector):
             except CheckpointError:
                 raise
             except Exception as error:
-                first = (str(error).splitlines() or [type(error).__name__])[0]
-                raise CheckpointError(f"{path} cannot be run: {first}") from error
+                raise CheckpointError(f"{path} cannot be run: {reason_of(error)}.") from error
             rows, columns = output.shape
             if _has_the_cells(rows, columns, _fixed_size(self._session) or _PROBE):
                 return output

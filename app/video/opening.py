@@ -15,7 +15,7 @@ import numpy as np
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Disposition
 
-from app.errors import VideoError
+from app.errors import VideoError, reason_of
 from app.types import Doubles
 from app.video.paths import Frames, camera_of, frames_of
 
@@ -130,7 +130,7 @@ def _of_pictures(path: Path, frames: Frames, rate: Fraction, is_assumed: bool) -
     try:
         container = av.open(io.BytesIO(frames.playlist(rate)), "r", format="concat", options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path}: the picture {frames.files[0].name} cannot be read ({reason(error)}).") from error
+        raise VideoError(f"{path}: the picture {frames.files[0].name} cannot be read ({reason_of(error)}).") from error
     (stream,) = container.streams.video
     remarks = (
         [_assumed(path, "consists of pictures and does not say how many of them make a second", rate)]
@@ -166,11 +166,6 @@ def seconds(packet: Packet[VideoStream]) -> float | None:
     return None if stamp is None or packet.time_base is None else float(stamp * packet.time_base)
 
 
-def reason(error: BaseException) -> str:
-    """Return what FFmpeg or the system says about an error."""
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
 def _decoder(path: Path, device: str) -> tuple[HWAccel | None, list[str]]:
     """Return what decodes a file on a device, if its first picture can be decoded there; else None and a remark."""
     faults = []
@@ -180,7 +175,7 @@ def _decoder(path: Path, device: str) -> tuple[HWAccel | None, list[str]]:
             with _plain(path, decoder) as container:
                 next(container.decode(video=0))
         except (av.FFmpegError, OSError, RuntimeError, ValueError, StopIteration) as error:
-            faults.append(f"{kind}: {reason(error)}")
+            faults.append(f"{kind}: {reason_of(error)}")
         else:
             return decoder, []
     why = "; ".join(faults) or "there is none"
@@ -206,7 +201,7 @@ def _container(path: Path, decoder: HWAccel | None = None) -> InputContainer:
         raise VideoError(f"{path} may not be read: permission denied.") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(
-            f"{path} is not a video, or is damaged beyond reading ({reason(error)}). "
+            f"{path} is not a video, or is damaged beyond reading ({reason_of(error)}). "
             "A recording that was cut off before its index was written cannot be opened."
         ) from error
     if container.format.name == "tty":  # FFmpeg plays any text file as a terminal recording

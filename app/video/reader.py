@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import av
 from av.filter import Graph
 
-from app.errors import VideoError
+from app.errors import VideoError, reason_of
 from app.types import Frame, Image, Reading, VideoInfo
 from app.video.looks import Looks
-from app.video.opening import demuxed_packets, opened, reason, seconds
+from app.video.opening import demuxed_packets, opened, seconds
 from app.video.upright import Upright, is_high_range
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class VideoReader:
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError) as error:
-                self._broke_off = reason(error)
+                self._broke_off = reason_of(error)
                 with suppress(av.FFmpegError, ValueError):
                     yield from self._stream.decode(None)  # what the decoder still holds
                 return
@@ -280,7 +280,9 @@ class VideoReader:
         try:
             return self._upright.image(picture)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{self.path}: the picture at {time:.1f} s cannot be shown ({reason(error)}).") from error
+            raise VideoError(
+                f"{self.path}: the picture at {time:.1f} s cannot be shown ({reason_of(error)})."
+            ) from error
 
     def _report(self, count: int, notes: list[str]) -> None:
         """Tell about damage, once, at the end of the video."""

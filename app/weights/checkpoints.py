@@ -281,7 +281,7 @@ def load_pickle_safely(path: Path, *, mapped: bool = False) -> dict[str, Any]:
                 f"{path} is refused: it holds more than weights, and opening it would run code. "
                 "Get the file from its official source, or save only its state dict with torch.save."
             ) from error
-        raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged: {message.splitlines()[0]}") from error
+        raise CheckpointError(f"{path} is not a torch checkpoint, or is damaged: {reason_of(error)}.") from error
     except Exception as error:  # a damaged file can raise nearly anything
         raise CheckpointError(
             f"{path} cannot be read as a torch checkpoint: {reason_of(error)}. If you downloaded it, download it again."

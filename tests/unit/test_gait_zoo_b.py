@@ -21,7 +21,7 @@ from app.gait.base import EmbeddingNetwork, JointNetwork, TemporalNetwork
 from app.gait.embedder import NetworkEmbedder
 from app.gait.layers import pool_pyramid
 from app.gait.models.deepgaitv2 import DeepGaitV2, DeepGaitV2Frames
-from app.gait.models.gaitgraph import MIRRORED, GaitGraph1, GaitGraph2, branches
+from app.gait.models.gaitgraph import GaitGraph1, GaitGraph2, branches
 from app.gait.models.gaittr import GaitTR, joint_features
 from app.gait.models.mtsgait import MTSGait, switch
 from app.gait.models.skeletongait import SkeletonGait, SkeletonGaitPlus
@@ -31,7 +31,7 @@ from app.gait.opengait.plain import TABLE_MTSGAIT, TABLE_SMPLGAIT
 from app.gait.opengait.residual import TABLE_2D, TABLE_3D, TABLE_P3D, TABLE_PLUS
 from app.gait.opengait.skeletons import TABLE_GAITGRAPH, TABLE_GAITTR
 from app.settings import GaitSettings
-from app.types import GaitSequence
+from app.types import MIRRORED_KEYPOINTS, GaitSequence
 from app.weights.checkpoints import CheckpointFile
 from tests.contract.samples import lifting
 from tests.walking import seen_walk
@@ -235,7 +235,7 @@ def test_gaitgraph2_embeds_the_walk_forwards_backwards_and_mirrored() -> None:
     with torch.inference_mode():
         there, back, mirrored = (
             network.embed(branches(walk)).chunk(3, 1)
-            for walk in (keypoints, keypoints.flip(1), keypoints[:, :, MIRRORED])
+            for walk in (keypoints, keypoints.flip(1), keypoints[:, :, MIRRORED_KEYPOINTS])
         )
     torch.testing.assert_close(there[1], back[0])
     torch.testing.assert_close(there[2], mirrored[0])

@@ -14,7 +14,6 @@ pytest.importorskip("lightning")
 import torch
 
 from app.errors import SettingsError
-from app.gait.models.gaitgraph import MIRRORED
 from app.lab import training
 from app.lab.training import segmenter
 from app.lab.training.detector import DetectorTrainSettings
@@ -24,7 +23,7 @@ from app.parse.onnx_parts import OnnxParts
 from app.pose.onnx_pose import OnnxPose
 from app.segment.onnx_matte import OnnxMatte
 from app.settings import ParserSettings, PoseSettings, SegmenterSettings
-from app.types import MIRRORED_PARTS, Frame
+from app.types import MIRRORED_KEYPOINTS, MIRRORED_PARTS, Frame
 from app.weights.checkpoints import CheckpointFile
 
 pytestmark = [
@@ -76,7 +75,7 @@ def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
     torch.testing.assert_close(other_parts.flip(3)[:, list(MIRRORED_PARTS)], parts)
     torch.testing.assert_close(parts.sum(1), torch.ones(2, 96, 48))
     mirrored[..., 0] = 1 - mirrored[..., 0]
-    assert torch.allclose(mirrored[:, list(MIRRORED)], there, atol=1e-5)
+    assert torch.allclose(mirrored[:, list(MIRRORED_KEYPOINTS)], there, atol=1e-5)
     assert not torch.allclose(alone, there, atol=1e-3)
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from app.gait.base import JointNetwork
 from app.gait.layers import NormalisedConv
+from app.types import MIRRORED_KEYPOINTS
 
 JOINTS = 17
 EDGES = (
@@ -28,8 +29,6 @@ EDGES = (
 """COCO-17 keypoints next to each other."""
 PARENTS = (5, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14)
 """Where the bone of each keypoint begins."""
-MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-"""Left and right exchanged."""
 REACH = 3
 
 
@@ -237,7 +236,7 @@ class GaitGraph2(GraphNetwork):
         """Return the features of the walk, of the walk backwards, and of its mirror image: (n, 3 C, 1)."""
         require(self.family, x, (None, JOINTS, 3, 5))
         keypoints = x[..., 0, :3]  # velocities and bones are not symmetric, so they are computed again
-        ways = [x, branches(keypoints.flip(1)), branches(keypoints[:, :, MIRRORED])]
+        ways = [x, branches(keypoints.flip(1)), branches(keypoints[:, :, MIRRORED_KEYPOINTS])]
         return torch.cat([self(way)[0] for way in ways], 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:

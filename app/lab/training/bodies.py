@@ -19,7 +19,7 @@ from torch import Tensor
 
 from app.body.mannequin import COCO, RATE, SHAPES, STATURE, Mannequin, Rest, posed
 from app.body.measures import Gait
-from app.body.observed import OTHER_SIDE, features, view_of
+from app.body.observed import features, view_of
 from app.body.skeleton import JOINT, JOINTS, SIDES, Poses, Skeleton
 from app.errors import SettingsError
 from app.files import written_whole
@@ -28,7 +28,7 @@ from app.lab.walkers.gait import Carrying, GaitTraits
 from app.lab.walkers.motion import walk
 from app.lab.walkers.path import Path as Route
 from app.progress import Progress, Silent
-from app.types import Doubles, Floats, Ints
+from app.types import MIRRORED_KEYPOINTS, Doubles, Floats, Ints
 
 SECONDS = 10.0
 GLIMPSE = 2.4
@@ -40,7 +40,7 @@ _HANDS: tuple[Hands, ...] = ("phone", "calling", "pocket", "pockets")
 _SIDES = {name: name[:-1] + ("r" if name.endswith("_l") else "l") for name in JOINTS if name[-2:] in ("_l", "_r")}
 MIRRORED = np.array([*(JOINT[_SIDES.get(name, name)] for name in JOINTS), *(len(JOINTS) + i for i in (0, 2, 1, 4, 3))])
 """Where each of the 26 points is found in a mirror image."""
-_COCO_MIRRORED = np.array(OTHER_SIDE)
+_COCO_MIRRORED = np.array(MIRRORED_KEYPOINTS)
 
 
 @dataclass(frozen=True, eq=False)

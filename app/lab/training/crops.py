@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from app.crops.windows import CropShape, crop_windows
-from app.gait.models.gaitgraph import MIRRORED
 from app.lab.synthesis.cutouts import Cutouts
 from app.lab.synthesis.photos import HeldOut, Photo, read_backgrounds, read_image, read_photos, read_textures
 from app.lab.synthesis.pictures import degrade, overlaid
 from app.lab.training.person import HEIGHT, WIDTH
-from app.types import BODY_PARTS, MIRRORED_PARTS, Bytes, Floats, Image
+from app.types import BODY_PARTS, MIRRORED_KEYPOINTS, MIRRORED_PARTS, Bytes, Floats, Image
 
 SHAPE = CropShape(HEIGHT, WIDTH)
 PASTED = 0.2
@@ -289,7 +288,7 @@ class CropBatches:
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
             matte = None if matte is None else np.ascontiguousarray(matte[:, ::-1])
-            keypoints = keypoints[list(MIRRORED)]
+            keypoints = keypoints[list(MIRRORED_KEYPOINTS)]
             keypoints[:, 0] = 1 - keypoints[:, 0]
             parts = _OTHER_SIDE[parts[:, ::-1]]
         return Crop(image, matte, keypoints, parts)

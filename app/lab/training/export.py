@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.errors import CheckpointError, needing
+from app.errors import CheckpointError, needing, reason_of
 from app.files import written_whole
 from app.types import Floats
 
@@ -113,8 +113,7 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
         graph = onnx.load(str(path)).graph
         values: dict[str, Any] = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
     except Exception as error:  # the library has no common class for the errors of damaged files
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} cannot be read as an ONNX file ({reason}).") from error
+        raise CheckpointError(f"{path} cannot be read as an ONNX file ({reason_of(error)}).") from error
     for node in graph.node:
         if node.op_type == "Identity" and node.input[0] in values:  # equal weights are stored once
             values[node.output[0]] = values[node.input[0]]

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.detect.small import SmallBackbone
-from app.gait.models.gaitgraph import MIRRORED
-from app.types import BODY_PARTS, MIRRORED_PARTS
+from app.types import BODY_PARTS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
 
 HEIGHT, WIDTH = 192, 96
 """Size of the crop in px."""
@@ -134,7 +133,7 @@ def both_ways(network: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor, Tensor
     mirrored, there, other = network(crops.flip(3))
     there = there.float().softmax(dim=2)
     maps = there[..., :-1].unflatten(2, (-1, WIDTH // CELL)).flip(3).flatten(2)
-    there = torch.cat([maps, there[..., -1:]], dim=2)[:, list(MIRRORED)]
+    there = torch.cat([maps, there[..., -1:]], dim=2)[:, list(MIRRORED_KEYPOINTS)]
     shares = (places.float().softmax(dim=2) + there) / 2
     labels = parts.float().softmax(dim=1) + other.float().softmax(dim=1).flip(3)[:, list(MIRRORED_PARTS)]
     body = matte.float().sigmoid() + mirrored.float().sigmoid().flip(3)

@@ -17,8 +17,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from app.gait.models.gaitgraph import MIRRORED
-from app.types import Floats
+from app.types import MIRRORED_KEYPOINTS, Floats
 
 _PAIRS = np.array([0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8])
 """The row of each keypoint in the tables below."""
@@ -49,7 +48,7 @@ def with_errors(name: str, keypoints: Floats) -> Floats:
     frames = len(keypoints)
     height = float(np.ptp(keypoints[..., 1], axis=1).mean()) / _EXTENT
     wrong = _confused(rng, frames)
-    result = np.where(wrong[..., None], keypoints[:, list(MIRRORED)], keypoints).astype(np.float64)
+    result = np.where(wrong[..., None], keypoints[:, list(MIRRORED_KEYPOINTS)], keypoints).astype(np.float64)
     lasting = _LASTING * rng.standard_normal(_LASTING.shape)
     result[..., :2] += height / 1000 * (lasting + _CHANGING * _slow_noise(rng, (frames, *_CHANGING.shape)))
     result[..., 2] = np.where(wrong, _WRONG_SCORE, _SCORE)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app.errors import SettingsError
-from app.gait.models.gaitgraph import MIRRORED
 from app.gait.models.smplgait import mirrored
 from app.gait.opengait.loading import each_transform
 from app.lab.training.gait.rules import Rule, one_of, read, sections, take
@@ -27,7 +26,7 @@ from app.lab.training.gait.walks import Form, WalkArray
 from app.lab.training.settings import Count
 from app.lab.training.silhouettes import worsened
 from app.settings import Amount, Share
-from app.types import MIRRORED_PARTS, Bytes, Floats
+from app.types import MIRRORED_KEYPOINTS, MIRRORED_PARTS, Bytes, Floats
 from app.yaml_files import validated
 
 _OTHER_SIDE = np.array(MIRRORED_PARTS, np.uint8)
@@ -292,7 +291,7 @@ class InversePosesPre(PoseTransform):
     """Exchanges left and right joints."""
 
     def change(self, walk: WalkArray, rng: np.random.Generator) -> WalkArray:
-        return walk[:, list(MIRRORED)]
+        return walk[:, list(MIRRORED_KEYPOINTS)]
 
 
 @dataclass(frozen=True)
