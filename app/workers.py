@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -20,6 +23,7 @@ from app.errors import GaitprintError, SettingsError, counted, needing, reason_o
 from app.settings import cores
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 _EACH = 4
 """Processes for each core, at most; beyond that they only wait for each other."""
@@ -80,6 +84,14 @@ def spread(
 
 _RETRIES = 5
 """How often an item is begun anew whose machine or worker was lost."""
+_LOOK = 2.0
+"""s between two looks at whether the cluster is still there."""
+_LOST = 20.0
+"""s without an answer after which a cluster counts as lost. Ray itself ends this process after 60 s, without a word."""
+_EMPTY = 30.0
+"""s without a machine that could work after which that is said."""
+_FAREWELL = 5.0
+"""s that are given to Ray to leave a cluster that is lost."""
 
 
 def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address: str) -> Iterator[T]:
@@ -97,7 +109,7 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        GaitprintError: the cluster cannot be reached, or an item was lost too often.
+        GaitprintError: the cluster cannot be reached or was lost, or an item was lost too often.
     """
     with needing('A cluster needs Ray: pip install -e ".[cluster]"'):
         ray: Any = import_module("ray")
@@ -105,7 +117,7 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         _need_listener(address)
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise GaitprintError(
             f"The cluster {address} cannot be reached ({reason_of(error)}). Check the address, or start one: ray "
@@ -113,32 +125,93 @@ def on_cluster(work: Callable[..., T], todo: Sequence[tuple[Any, ...]], address:
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put a handler of its own in its place
+    place = address if address.startswith("ray://") else ray.get_runtime_context().gcs_address
+    is_lost, running = False, list[Any]()
     try:
         task = ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=False)(work)
         waiting = list(reversed(todo))
-        running: list[Any] = []
+        cluster, worked = _Cluster(ray), time.monotonic()
         try:
             while waiting or running:
-                # The cluster may grow and shrink.
-                room = 2 + int(1.5 * ray.cluster_resources().get("CPU", 1))
-                while waiting and len(running) < room:
+                now = time.monotonic()
+                if now - cluster.answered > _LOST:
+                    raise _LostError
+                if cluster.cores:
+                    worked = now
+                elif now - worked > _EMPTY:
+                    worked = math.inf
+                    _logger.warning(
+                        "No machine of the cluster %s can work now. The work waits for one. Ctrl-C ends it; finished "
+                        "work is kept.", address
+                    )  # fmt: skip
+                while waiting and len(running) < 2 + int(1.5 * cluster.cores):
                     running.append(task.remote(*waiting.pop()))
-                done, running = ray.wait(running)
+                done, running = ray.wait(running, timeout=_LOOK)
                 for answer in done:
                     yield ray.get(answer)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, Exception) else GaitprintError(str(error)) from None
-        except ray.exceptions.RayError as error:
-            raise GaitprintError(
-                f"The cluster {address} lost a piece of work {_RETRIES} times, or was itself lost: "
-                f"{type(error).__name__}. Run the command again; finished work is kept."
-            ) from error
+        except (ray.exceptions.RayError, ConnectionError, _LostError) as error:
+            is_lost = isinstance(error, _LostError) or not _listens(place)
+            what = (
+                "was lost: it was stopped, or cannot be reached any more. Start it again, and run the command again"
+                if is_lost
+                else f"lost a piece of work {_RETRIES} times, or the part of it on this machine was lost "
+                f"({type(error).__name__}). Run the command again"
+            )
+            raise GaitprintError(f"The cluster {address} {what}; finished work is kept.") from error
         finally:
-            for answer in running:
+            cluster.end()
+            for answer in [] if is_lost else running:
                 ray.cancel(answer, force=True)
     finally:
-        ray.shutdown()
+        if is_lost:  # Ray waits for an answer, also when Python ends
+            atexit.unregister(ray.shutdown)
+            leaving = threading.Thread(target=ray.shutdown, daemon=True)
+            leaving.start()
+            leaving.join(_FAREWELL)
+        else:
+            ray.shutdown()
+
+
+class _LostError(Exception):
+    """The cluster has not answered for long."""
+
+
+class _Cluster:
+    """How many `cores` a cluster has, which may grow and shrink, and when it `answered` that last.
+
+    A thread asks, because a cluster that is lost lets its caller wait until Ray ends the process.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ended, self._ray = threading.Event(), ray
+        self._ask()
+        self._thread = threading.Thread(target=self._work, name="cluster", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Ask no more: once Ray was left, it would start a cluster of its own to answer."""
+        self._ended.set()
+        self._thread.join(_FAREWELL)
+
+    def _ask(self) -> None:
+        self.cores = float(self._ray.cluster_resources().get("CPU", 0))
+        self.answered = time.monotonic()
+
+    def _work(self) -> None:
+        while not self._ended.wait(_LOOK):
+            with suppress(Exception):  # whatever it is, there was no answer
+                self._ask()
+
+
+def _listens(address: str) -> bool:
+    try:
+        _need_listener(address)
+    except OSError:
+        return False
+    return True
 
 
 def _need_listener(address: str) -> None:

@@ -6,6 +6,9 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +34,7 @@ from app.types import Embedding
 from app.workers import on_cluster
 from tests.clusters import fill, refuse, slowly, where
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
@@ -73,6 +77,50 @@ def test_a_machine_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path) -> N
     assert sorted(int(path.stem) for path in tmp_path.glob("*.done")) == list(range(12))
     begun = [len((tmp_path / f"{number}.begun").read_text().splitlines()) for number in range(12)]
     assert 12 <= sum(begun) <= 15, "only what the lost machine was at is begun anew"
+
+
+STOPPED = """
+import logging, sys
+from pathlib import Path
+import app.workers
+from app.errors import GaitprintError
+from tests.clusters import slowly
+
+logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="warning: %(message)s")
+app.workers._LOOK, app.workers._EMPTY, app.workers._LOST = 0.5, 1.0, 2.0
+try:
+    for number in app.workers.on_cluster(slowly, [(number, Path(sys.argv[2])) for number in range(99)], sys.argv[1]):
+        print("done:", number, flush=True)
+except GaitprintError as error:
+    print("error:", error, flush=True)
+    sys.exit(2)
+"""
+
+
+def test_a_cluster_that_stops_midway_is_said(tmp_path: Path) -> None:
+    """By another process, which Ray itself would end after a minute, without a word. First no machine can work."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra [cluster]")
+    small = {"object_store_memory": 80_000_000}
+    found = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    command = [sys.executable, "-c", STOPPED, found.address, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as driver:
+        try:
+            assert driver.stdout is not None
+            assert driver.stdout.readline().startswith("warning: No machine of the cluster")
+            found.add_node(num_cpus=1, **small)
+            assert driver.stdout.readline().startswith("done:")
+            found.head_node.kill_gcs_server()
+            killed = time.monotonic()
+            out, _ = driver.communicate(timeout=50)
+        finally:
+            driver.kill()
+            found.shutdown()
+    assert time.monotonic() - killed < 40
+    assert driver.returncode == 2
+    assert out.splitlines()[-1].startswith("error: The cluster ")
+    assert "was lost: it was stopped" in out
+    assert "run the command again; finished work is kept" in out
+    assert list(tmp_path.glob("*.done"))
 
 
 def test_a_cluster_that_is_not_there_is_said() -> None:
