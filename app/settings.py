@@ -63,8 +63,8 @@ class VideoSettings(Reading):
     decode the video. Where a device cannot, a line says so and the processor decodes it. Folders of pictures and live
     sources are always decoded by the processor."""
     looks: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 12.5
-    """In how many frames a second people are looked for, followed and cut out. Of a video that has fewer, every frame
-    counts. Between them, boxes are interpolated."""
+    """In how many frames of each second the program looks for people and cuts them out. If a video has fewer, it looks
+    at every frame. In the frames between, boxes are interpolated."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class NetworkSettings(ModelSettings):
     """What a stage has whose network runs on a device."""
 
     device: Device = "auto"
-    """Where the network runs. auto: on whatever is fastest of what is there."""
+    """Where the network runs. auto: on the fastest device that is there."""
     precision: Precision = "auto"
-    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
-    devices in half precision where they have it, else in float32."""
+    """The kind of numbers the network computes with. auto: 8 bits if the network has an 8-bit version that is faster on
+    this processor; half precision on other devices that have it; otherwise float32."""
 
 
 @dataclass(frozen=True)
@@ -96,27 +96,27 @@ class DetectorSettings(NetworkSettings):
     """Detections with a lower score are dropped. ByteTrack uses weak detections too, so this should equal the tracker's
     `low_score`."""
     nms_iou: Share = 0.65
-    """Of two boxes with a larger IoU, the weaker one is dropped. With ByteTrack's 0.7, second boxes on one person stay
-    where people cross."""
+    """Of two boxes with a larger IoU (intersection over union), the weaker one is dropped. With ByteTrack's 0.7, second
+    boxes on one person are left where people cross."""
     input_size: tuple[Side, Side] | None = None
-    """Height and width in px that each frame is scaled to fit into. None: the checkpoint's own test size. An exported
-    YOLOX of free size, such as the embedded network, then looks at frames with a longer side of 416 to 960 px, as large
-    as the people in the video need."""
+    """Height and width in px that each frame is scaled to fit into. None: the checkpoint's own test size. A YOLOX that
+    was exported without a fixed size, such as the network that comes with the program, then chooses a longer side of
+    416 to 960 px: the smaller the people in the video are, the larger."""
     normalise: Literal["auto", "raw", "imagenet"] = "auto"
     """What a YOLOX network takes: raw BGR 0..255, or RGB normalised as for ImageNet. auto recognises ByteTrack's
     models, which take the latter."""
     person_class: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """Which of the detector's classes is the person, counted from 0. None: the one of that name, else the first, as in
-    COCO and in networks of one class. A warning says where that is a guess."""
+    """Which of the detector's classes is the person, counted from 0. None: the class called "person", otherwise the
+    first, as in COCO and in networks of one class. If that is a guess, a warning says so."""
     precision: Precision = "auto"
-    """What the network computes in. auto: in 8 bits where its 8-bit version is faster on this processor, on other
-    devices in half precision where they have it, else in float32. bfloat16 halves the time of torch networks on CPUs
-    that compute in it, and there auto is that for YOLOX-S and larger. On real clips it moves YOLOX-nano's boxes by 0.2
-    to 0.9 px (median; 95 % by less than 3.1) and its scores by 0.003; no box is lost."""
+    """The kind of numbers the network computes with. auto: 8 bits if the network has an 8-bit version that is faster on
+    this processor; half precision on other devices that have it; otherwise float32. bfloat16 halves the time of torch
+    networks on CPUs that support it; on these, auto chooses it for YOLOX-S and larger. On real clips bfloat16 moved
+    YOLOX-nano's boxes by 0.2 to 0.9 px (median; 95 % by less than 3.1) and its scores by 0.003; no box was lost."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """How many frames the detector gets at once; fewer where they are large."""
     threads: Threads = 0
-    """Threads the detector may use; 0 is one for each core. ONNX Runtime looks at so many frames side by side."""
+    """Threads the detector may use; 0 is one for each core. ONNX Runtime works on so many frames side by side."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ class TrackSettings:
     lost_seconds: Amount = 1.0
     """For how long a person may be hidden without losing the track's number (published: 30 frames at 30 frames/s)."""
     hindsight: bool = True
-    """Whether tracks of videos are put right by how everybody walked on: where two people cover each other, and where
-    somebody was hidden for up to 2 s. What is watched live is not."""
+    """Whether tracks are corrected afterwards, when it is known how everybody walked on: if two people had covered each
+    other, and if somebody was hidden for up to 2 s. Tracks of live sources are never corrected."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class SegmenterSettings(NetworkSettings):
     threshold: Share | None = None
     """Probability from which a pixel counts as body; None is the model's own."""
     mirror: bool = False
-    """Whether a network whose file asks for it sees each crop's mirror image as well, which is twice the work and gives
-    slightly better outlines."""
+    """Whether the network also sees the mirror image of each crop, if its file allows that. It takes twice the time and
+    gives slightly better outlines."""
     threads: Threads = 0
     """Threads the segmenter may use; 0 is one for each core."""
 
@@ -161,7 +161,8 @@ class PoseSettings(NetworkSettings):
     """Finding keypoints. A run loads a pose network only if something needs keypoints."""
 
     when: Literal["auto", "always", "never"] = "auto"
-    """auto: if the gait model needs keypoints or they are painted. always: also to write them with the features."""
+    """When keypoints are found. auto: if the gait model needs them or they are painted. always: also to write them with
+    the embeddings."""
     paint: bool = False
     """Whether the painted videos show skeletons."""
     threads: Threads = 0
@@ -173,9 +174,10 @@ class ParserSettings(NetworkSettings):
     """Finding body parts. A run loads a parser only if something needs maps of body parts."""
 
     when: Literal["auto", "always"] = "auto"
-    """auto: if the gait model needs body parts. always: also to write them with the features."""
+    """When body parts are found. auto: if the gait model needs them. always: also to write them with the embeddings."""
     precision: Precision = "auto"
-    """What the network computes in. auto: in float32 on CPUs, on other devices in half precision where they have it."""
+    """The kind of numbers the network computes with. auto: float32 on CPUs, half precision on other devices that have
+    it."""
     threads: Threads = 0
     """Threads the parser may use; 0 is one for each core."""
 
@@ -185,8 +187,8 @@ class BodySettings(ModelSettings):
     """Fitting a body in space to a walk."""
 
     name: str = "auto"
-    """Which implementation is used. lift: what a network makes of the keypoints. fit: that, made to agree better with
-    them by optimisation, with feet that do not slip. auto: fit."""
+    """Which implementation is used. lift: a network turns the keypoints into a body. fit: this body is then optimised,
+    so that it agrees better with the keypoints and its feet do not slip. auto: fit."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 60
     """Steps of the optimisation."""
     show: bool = False
@@ -203,14 +205,14 @@ class GaitSettings(NetworkSettings):
     walk (see `body`), seen from the side, without clothes and without the segmenter's errors. It needs keypoints."""
 
     config: Path | None = None
-    """OpenGait's YAML of the network's training, for what the checkpoint does not tell. None: the YAML of the same name
-    beside it, if there is one."""
+    """OpenGait's YAML of the network's training. It says what the checkpoint does not contain. None: the YAML of the
+    same name beside the checkpoint, if there is one."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What torch networks compute in. bfloat16 halves the time on CPUs that compute in it; it moved embeddings of
-    GaitBase (random weights) by 0.4 % of their length."""
+    """The kind of numbers torch networks compute with. bfloat16 halves the time on CPUs that support it; it moved
+    embeddings of GaitBase (random weights) by 0.4 % of their length."""
     max_frames: Annotated[int, Field(ge=8)] = 240
-    """Most silhouettes of a walk that the network gets; a longer walk is thinned evenly, which limits time
-    and memory."""
+    """The most silhouettes of a walk that the network gets. Of a longer walk it gets an even selection, which limits
+    time and memory."""
 
 
 @dataclass(frozen=True)
@@ -218,12 +220,12 @@ class QualitySettings:
     """What a walk must have to be usable."""
 
     min_seconds: Amount = 1.0
-    """About one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
+    """How long a usable walk is at least, in s: about one gait cycle (Winter 1991: 1.0 to 1.2 s at natural cadence)."""
     min_frames: Annotated[int, Field(ge=1)] = 8
-    """Fewest silhouettes of a usable walk. Walks must be longer than `min_seconds` only where a video has fewer frames
-    a second than this."""
+    """How many silhouettes a usable walk has at least. In videos with few frames a second, this asks for walks that are
+    longer than `min_seconds`."""
     min_height: Amount = 32.0
-    """Median box height in px."""
+    """How high a person must be in the picture, in px (the median of the boxes)."""
     border_margin: Amount = 2.0
     """A box closer than this to the edge of the frame, in px, counts as cut off."""
     max_occlusion: Share = 0.35
@@ -239,24 +241,24 @@ class MatchSettings:
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """The distance between two parts of embeddings. The distance between embeddings is its mean over the parts."""
     threshold: Amount | None = None
-    """Largest distance at which two walks count as the same person's. None: it is derived from the run (see
+    """The largest distance at which a walk gets a person's name. None: the program derives it (see `match.far` and
     `app.recognise.calibration`)."""
     far: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.05
-    """False accept rate: the share of comparisons with a stranger that may pass the threshold, where calibrated scores
-    say what a distance means."""
+    """False accept rate: how large a share of the comparisons with strangers may end with a name. It sets the threshold
+    if the network's distances were calibrated."""
     neighbours: Annotated[int, Field(ge=1)] = 3
-    """How many of a person's nearest gallery walks count. The mean of their distances is the person's distance."""
+    """The distance to a person is the mean of the distances to so many of their nearest walks in the gallery."""
     closed: bool = False
-    """Whether everybody in the probe is in the gallery. Then every walk gets the best name that the video allows, and
-    there is no threshold."""
+    """Whether everybody in the probe is in the gallery. Then every walk gets a name, and there is no threshold."""
     adapt: bool = True
-    """Whether what the people of a video share is taken off their walks before they are compared. It shows what the
-    camera and the place do to everybody. It needs calibrated scores that were learnt from videos of several people."""
+    """Whether the program subtracts what the embeddings of all people of a video have in common, because that comes
+    from the camera and the place. It works only if the network's distances were calibrated on videos of several
+    people."""
     stature: bool = True
-    """Whether it counts how tall people are beside the others of their video, which silhouettes do not show. It needs
-    calibrated scores, which say what a distance means."""
+    """Whether distances depend on how tall people are compared with the others of their video, which silhouettes do not
+    show. It works only if the network's distances were calibrated."""
     join_fragments: bool = True
-    """Whether the pieces of a track that broke off and began again are joined as one person."""
+    """Whether a track that broke off and the one that began again are joined as one person."""
 
 
 Blur: TypeAlias = Literal["none", "faces", "unknown", "everyone"]
@@ -267,7 +269,7 @@ class OutputSettings:
     """What is written, and where."""
 
     folder: Path = Path("output")
-    """Where everything is written, the cache too."""
+    """The folder into which everything is written, also the cache."""
     silhouettes: bool = True
     """Whether to write the silhouettes as PNG files."""
     features: bool = True
@@ -277,12 +279,12 @@ class OutputSettings:
     report: bool = True
     """Whether to write `report.html`, a page with all results of the run."""
     embed_videos: bool = False
-    """Whether the page contains the painted videos, so that the one file can be passed on. Otherwise it plays the files
-    beside it."""
+    """Whether `report.html` contains the painted videos, so that you can pass on this one file. Otherwise it plays the
+    video files beside it."""
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = "superfast"
-    """How much time the encoder of painted videos (x264) takes: the more, the smaller the files."""
+    """How much time the encoder of painted videos (x264) takes. The slower it is, the smaller the files are."""
     crf: Annotated[int, Field(ge=0, le=51)] = 22
-    """The quality of painted videos, as x264's constant rate factor: lower is better and larger."""
+    """The quality of painted videos, as x264's constant rate factor. A lower number means better and larger videos."""
     blur: Blur = "none"
     """Who is blurred in videos and pages. faces: everybody's head. unknown: the whole body of everybody who is not
     identified. everyone: the whole body of everybody. A person whom the detector misses is not blurred."""
@@ -334,9 +336,9 @@ class Settings:
     checkpoints: Path = Path("checkpoints")
     """The folder with the weights of the models."""
     speed: Speed = "balanced"
-    """Which of the profiles of settings is used. accurate: up to 30 looks a second, each silhouette is cut twice, and
-    no network in 8 bits. balanced: 12.5 looks a second. fast: 10, and larger painted videos. A setting that is given by
-    itself comes before the profile's."""
+    """How fast or accurate the program is: a set of other settings. accurate: it looks for people in up to 30 frames a
+    second, cuts out each silhouette twice, and uses no network in 8 bits. balanced: it looks at 12.5 frames a second.
+    fast: 10, and larger painted videos. You can still change each of these settings by itself."""
 
     @classmethod
     def load(

@@ -40,7 +40,7 @@ output:
 python run_demo.py --gallery people.mp4 --probe street.mp4 --config my.yaml --set output.blur=faces
 ```
 
-A misspelt key is an error that names the nearest one. Every setting has its default in one place, `app/settings.py`.
+If you misspell a key, the error names the nearest one. All defaults are in one place, `app/settings.py`.
 """
 
 
