@@ -60,7 +60,9 @@ def enrol(
     if (folder is None) == (video is None):
         raise SettingsError("Give either a video, with --name, or --folder with one sub-folder for each person.")
     if folder is not None and (name is not None or track):
-        raise SettingsError("--name and --track go with one video; with --folder the sub-folders are the names.")
+        raise SettingsError(
+            "--name and --track are for a single video. With --folder, the names are those of the sub-folders."
+        )
     if folder is not None:
         people = people_in(folder)
     elif name is None:

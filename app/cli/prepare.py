@@ -112,7 +112,7 @@ def link(
 
     other = heatmaps or smpl
     if other is None or (heatmaps and smpl):
-        raise SettingsError("Silhouettes are linked with one other data set: give --heatmaps or --smpl.")
+        raise SettingsError("Silhouettes are put beside one other data set: give either --heatmaps or --smpl.")
     _prepare(partial(make_links, other, silhouettes, modality="heatmap" if heatmaps else "smpl"), out, workers)
 
 

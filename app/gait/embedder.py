@@ -55,7 +55,8 @@ def _skeleton(walk: GaitSequence) -> Bytes:
 def _parts(walk: GaitSequence) -> Bytes:
     if walk.parts is None:
         raise SettingsError(
-            "The gait network looks at maps of body parts, but a walk has none: run the video again with the parser."
+            "The gait network looks at maps of body parts, but a walk has none: run the video again with --set "
+            "parser.when=always."
         )
     return walk.parts
 
@@ -230,7 +231,10 @@ class NetworkEmbedder:
 
         _keypoints(walk)
         if self.body is None:
-            raise SettingsError(f"'{self.card.name}' takes SMPL parameters, and nothing was given that fits bodies.")
+            raise SettingsError(
+                f"'{self.card.name}' takes SMPL parameters, which need a fitted body. Set `body` of this model to what "
+                "app.body.load_body_estimator() gives."
+            )
         (motion,) = self.body.fit([walk])
         return (parameters_of(motion, Mannequin.load()),)
 

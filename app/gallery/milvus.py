@@ -75,7 +75,10 @@ def checked(address: str) -> str:
     if not address.startswith(("http://", "https://")):
         raise GalleryError(f"{address} is no address of Milvus. Give http://HOST:19530, or the path of a file.")
     if "@" in address:
-        raise GalleryError(f"The address of Milvus is kept in the gallery: put its password into {TOKEN}, not there.")
+        raise GalleryError(
+            "The gallery stores the address of Milvus, so it must not contain a password. Put the password into the "
+            f"environment variable {TOKEN}."
+        )
     return address
 
 
@@ -121,7 +124,8 @@ class Milvus:
                 advice = "Only one program at a time can use a file: end the other one, or use a server"
             raise GalleryError(
                 f"The gallery's index in Milvus at {self.address} cannot be used ({_reason(error)}). {advice}. "
-                "`python -m app gallery index none` does without it; with --lost, also where it is gone for good."
+                "To do without the index, run `python -m app gallery index none`; if the server is gone for good, add "
+                "--lost."
             ) from error
 
     def drop(self, prefix: str) -> None:
@@ -238,7 +242,10 @@ class MilvusIndex:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         if k >= _MOST:
-            raise GalleryError(f"Milvus gives at most {_MOST - 1} walks, not {k}: `python -m app gallery index none`.")
+            raise GalleryError(
+                f"Milvus finds at most {_MOST - 1} walks at once, and {k} were asked for. To do without it, run "
+                "`python -m app gallery index none`."
+            )
         most = min(max(CANDIDATES, 4 * k) + 1, _MOST)  # one may be row 0
         numbers = self._axes.numbers(queries, self._metric)
         answers: list[Any] = []

@@ -325,7 +325,7 @@ class GalleryStore:
         with self._file.writing() as db:
             row = db.execute(f"{tables.PEOPLE} WHERE person_id = ?", (kept_id,)).fetchone()
             if row is None:
-                raise GalleryError(f"{merge.kept.name} is not in {self._name} any more, so nobody can be taken apart.")
+                raise GalleryError(f"{merge.kept.name} is not in {self._name} any more, so the merge cannot be undone.")
             kept, taken = tables.person(row), tables.find_person(db, merged.name)
             if taken is not None:
                 raise GalleryError(f"Somebody is called '{taken.name}' again. Rename that person first.")
@@ -378,7 +378,7 @@ class GalleryStore:
             query = "SELECT name, source, track_id FROM denial JOIN person USING (person_id) WHERE denial_id = ?"
             row = db.execute(query, (denial_id,)).fetchone() if denial_id.bit_length() <= _LARGEST_ID else None
             if row is None:
-                raise GalleryError("Nobody has said this, or it was taken back already.")
+                raise GalleryError("There is no such correction, or it was taken back already.")
             db.execute("DELETE FROM denial WHERE denial_id = ?", (denial_id,))
             tables.log(db, "allow", name=row[0], source=row[1], track_id=row[2])
 

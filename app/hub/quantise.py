@@ -132,7 +132,7 @@ def _stage(file: CheckpointFile, precision: Any) -> Detector | Segmenter | PoseE
                 stage: Detector | Segmenter | PoseEstimator = entry.build(file, settings)
                 return stage
     raise CheckpointError(
-        f"{file.path} is no ONNX file of a detector, a segmenter or a pose network, which are what can be quantised."
+        f"{file.path} cannot be quantised. Only ONNX files of detectors, segmenters and pose networks can."
     )
 
 

@@ -134,7 +134,7 @@ def ask_webhook(url: str) -> str:
     if "POST" not in allowed.upper():
         raise OutputError(f"It takes no events: it allows {allowed}, and not POST. Check webhook.url.")
     if status >= 500 and status != 501:  # 501: it does not know the method
-        raise OutputError(f"It answers, but is not well (status {status}). Events wait until it takes them.")
+        raise OutputError(f"It answers, but with a fault (status {status}). Events wait until it accepts them.")
     return f"It answers (status {status} to a question without an event)."
 
 

@@ -106,7 +106,7 @@ class WebhookConfig:
     def secret(self) -> str:
         """Return the secret; `SettingsError` where its variable is not set."""
         if not (secret := os.environ.get(self.secret_variable)):
-            raise SettingsError(f"The webhook needs a secret: set the variable {self.secret_variable}.")
+            raise SettingsError(f"The webhook needs a secret: set the environment variable {self.secret_variable}.")
         return secret
 
 

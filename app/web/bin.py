@@ -52,7 +52,7 @@ class Bin:
         """Return what an entry holds; `NotThereError` where there is no such entry, or no longer."""
         self._tidy()
         if key not in self._entries:
-            raise NotThereError("This is not in the bin any more, so it cannot be undone.")
+            raise NotThereError("This cannot be undone any more.")
         return self._entries[key][1]
 
     def remove(self, key: str) -> None:

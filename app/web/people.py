@@ -331,7 +331,7 @@ class People:
         with self._lock, self.gallery() as store:
             said = store.denials(self.get(store, person_id).name)
             if denial_id not in [denial.denial_id for denial in said]:
-                raise NotThereError("Nobody has said this, or it was taken back already.")
+                raise NotThereError("There is no such correction, or it was taken back already.")
             store.allow(denial_id)
 
     def unname_track(self, result: RunResult, place: int, track_id: int) -> None:

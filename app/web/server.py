@@ -118,7 +118,8 @@ def _need_own(folder: Path) -> None:
         for path in (folder / name).glob("*"):
             if not re.fullmatch(rf"{own}|\..*\.partial.*|\.DS_Store|Thumbs\.db|desktop\.ini", path.name):
                 raise ConflictError(
-                    f"{path} is not of the web page, which would delete it. Move it away, or give another --folder."
+                    f"{path} does not belong to the web page, which would delete it. Move it away, or give "
+                    "another --folder."
                 )
 
 

@@ -137,7 +137,7 @@ def test_an_event_waits_where_a_webhook_points_elsewhere(caplog: pytest.LogCaptu
         ("405 Method Not Allowed\r\nAllow: GET, HEAD", "allows GET, HEAD, and not POST"),
         ("301 Moved\r\nLocation: https://example.org/hook", "elsewhere to https://example.org/hook"),
         ("404 Not Found", "nothing is there"),
-        ("503 Service Unavailable", "not well"),
+        ("503 Service Unavailable", "with a fault"),
         ("is this HTTP", "cannot be reached"),
     ],
 )

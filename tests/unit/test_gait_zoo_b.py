@@ -295,7 +295,7 @@ def test_smplgait_sees_bodies_that_are_fitted_to_the_walk(tmp_path: Path) -> Non
     assert model.card.body
     assert "fitted here" in model.card.note
     walk, _ = seen_walk(frames=20, azimuth=0.5)
-    with pytest.raises(SettingsError, match="nothing was given that fits bodies"):
+    with pytest.raises(SettingsError, match="need a fitted body"):
         model.embed([walk])
     model.body = load_body_estimator(lifting(tmp_path / "body.onnx"), "lift")
     (motion,) = model.body.fit([walk])

@@ -393,6 +393,6 @@ def test_the_command_never_replaces_the_scores_in_the_program(
 
 def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate"]) == 2
-    assert "one of --data" in capsys.readouterr().err
+    assert "one of these: --data" in capsys.readouterr().err
     assert main(["calibrate", "--data", "x", "--metric", "manhattan"]) == 2
     assert "'euclidean' or 'cosine'" in " ".join(capsys.readouterr().err.split())

@@ -224,6 +224,6 @@ class TestOtherDataSetsStay:
             put(place, "data/001/nm-01/000", silhouettes(), "0_silhouette.pkl")
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         for out in (data, data / "data" / "new", other):
-            with pytest.raises(OutputError, match=r"which is read|is there already"):
+            with pytest.raises(OutputError, match=r"which is read|exists already"):
                 self.MAKE[made](data, out)
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

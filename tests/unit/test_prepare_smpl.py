@@ -45,7 +45,7 @@ def test_the_command_links_one_or_the_other(
     smpls, sils = map(str, sets)
     command = ["prepare", "link", "--silhouettes", sils, "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(command) == 2
-    assert "give --heatmaps or --smpl" in " ".join(capsys.readouterr().err.split())
+    assert "give either --heatmaps or --smpl" in " ".join(capsys.readouterr().err.split())
     assert main([*command, "--smpl", smpls, "--heatmaps", smpls]) == 2
     assert main([*command, "--smpl", smpls]) == 0
     assert (tmp_path / "out/data/0000/camid0_videoid2/seq2/1_smpl.pkl").is_symlink()

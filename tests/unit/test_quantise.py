@@ -81,7 +81,7 @@ def test_nothing_is_written_where_the_answers_differ(
 
 
 def test_what_cannot_be_quantised_is_refused(network: Path, clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no ONNX file of a detector"):
+    with pytest.raises(CheckpointError, match="cannot be quantised"):
         quantise(HOME / "embedded" / "gait" / "gaitprint-gait.onnx", clips)
     (tmp_path / "one").mkdir()
     with pytest.raises(VideoError, match="has 0 videos"):

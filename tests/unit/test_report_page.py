@@ -314,7 +314,7 @@ def test_the_pieces_of_a_walk_are_told_and_doubts_too() -> None:
     assert "Only 4 of 6 pieces of the walk agree." in words
     assert " 1 of 3 pieces of the walk are nearest to Ann." in words
     assert words.count("Only") == 1
-    assert "a longer walk in short pieces" in words
+    assert "compared in short pieces" in words
     assert "pieces" not in Tags(usual()).words
 
 
@@ -348,7 +348,7 @@ def test_a_closed_set_is_explained(probability: float | None) -> None:
     assert "Ann was given to track 1." in words
     assert "thin line" not in words
     assert 'style="--threshold' not in html
-    assert ("takes for granted that nobody is a stranger" in words) == (probability is not None)
+    assert ("assumes that nobody is a stranger" in words) == (probability is not None)
     open_set = Tags(usual()).words
     assert "Closed set" not in open_set
     assert "Threshold: 0.500. A walk that is further than this from everybody is unknown." in open_set

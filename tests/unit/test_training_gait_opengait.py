@@ -80,7 +80,9 @@ def test_what_is_written_is_the_network(name: str, tmp_path: Path) -> None:
 
 
 def test_our_own_network_has_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="A gaitstrips network has no checkpoint format of OpenGait's"):
+    with pytest.raises(
+        CheckpointError, match="A gaitstrips network cannot be saved as a checkpoint: OpenGait has no format for it"
+    ):
         save_network(GaitStrips((2, 2), (2, 2)), tmp_path / "network.pt")
     assert not list(tmp_path.iterdir())
 

@@ -131,7 +131,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_stays(place: str, for
     path = options.folder / place / foreign
     path.parent.mkdir(parents=True)
     path.write_text("precious")
-    with pytest.raises(ConflictError, match=r"is not of the web page.*give another --folder"):
+    with pytest.raises(ConflictError, match=r"does not belong to the web page.*give another --folder"):
         create_app(options)
     assert path.read_text() == "precious"
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]

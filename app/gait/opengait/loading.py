@@ -361,4 +361,4 @@ def _need_known_places(network: nn.Module, weights: Weights, path: Path) -> None
         if own.is_floating_point() or key not in weights or key.endswith("num_batches_tracked"):
             continue
         if bool((weights[key] < own.amin()).any() or (weights[key] > own.amax()).any()):
-            raise CheckpointError(f"{path} is damaged: its '{key}' points to places that there are not.")
+            raise CheckpointError(f"{path} is damaged: its '{key}' has indices that are out of range.")

@@ -29,7 +29,9 @@ def architecture_for(network: EmbeddingNetwork) -> Architecture:
             if family.has(theirs):
                 found.append((len(theirs.keys() & network.state_dict().keys()), known))
     if not found:
-        raise CheckpointError(f"A {network.family} network has no checkpoint format of OpenGait's.")
+        raise CheckpointError(
+            f"A {network.family} network cannot be saved as a checkpoint: OpenGait has no format for it."
+        )
     # Two kinds of one network may share names. The table that leaves the fewest of ours is the right one.
     return min(found, key=lambda each: each[0])[1]
 

@@ -136,7 +136,7 @@ def claim_data_set(out: Path, about: Mapping[str, Any]) -> None:
     """
     manifest, data = out / "dataset.json", out / "data"
     if not manifest.is_file() and data.is_dir() and any(data.iterdir()):
-        raise OutputError(f"{data} is there already, and nothing says that it was made from this. Give another folder.")
+        raise OutputError(f"{data} exists already, and it cannot be told what it was made from. Give another folder.")
     claim(manifest, about)
 
 

@@ -73,7 +73,8 @@ def source_of(data: Path | None, gallery: Place | None, casts: Path | None = Non
     given = [source for source in (data, gallery, casts) if source is not None]
     if len(given) != 1:
         raise SettingsError(
-            "Give one of --data, a data set, --gallery-db, a gallery's file, and --casts, a folder of casts."
+            "Give one of these: --data with a data set, --gallery-db with a gallery, or --casts with a folder that "
+            "`python -m app walkers casts` has made."
         )
     return given[0]
 
@@ -86,7 +87,7 @@ def scores_file(model: ModelCard, gallery: Place | None) -> Path:
             replaced.
     """
     if gallery is not None and is_address(gallery):
-        raise SettingsError("Nothing lies beside a gallery in PostgreSQL: give --out, where the scores are written.")
+        raise SettingsError("The scores of a gallery in PostgreSQL need a file of their own: give it with --out.")
     if gallery is not None:
         return scores_path(Path(gallery))
     if model.file is None:
@@ -205,7 +206,7 @@ def _adapted(features: Floats, people: Names, videos: Names, metric: Metric) -> 
         apart.append(distances[person[own][:, None] != person[own]] / shared[number].widening)
     together = np.concatenate(apart)
     if not len(together):
-        raise GalleryError("None of the videos shows two people, so that nothing can be learnt of what they share.")
+        raise GalleryError("No video shows two people, so it cannot be learnt what a camera does to everybody in it.")
     return moved, centre, float(np.median(together))
 
 

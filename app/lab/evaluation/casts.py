@@ -51,7 +51,10 @@ def embed_casts(
         OutputError: the cache cannot be written.
     """
     if isinstance(model, FileEmbedder) or model.card.parts:
-        raise GalleryError(f"Casts hold silhouettes and keypoints, and the gait model '{model.card.name}' needs more.")
+        raise GalleryError(
+            f"Casts contain only silhouettes and keypoints, but the gait model '{model.card.name}' needs more. "
+            "Calibrate it with --data."
+        )
     if not paths:
         raise GalleryError("There are no casts. Make some: python -m app walkers casts.")
     walks, embeddings = list[CastWalk](), list[Embedding]()

@@ -25,7 +25,7 @@ export async function live({ signal, again }) {
   }
   return [
     el("h1", {}, "Live"),
-    el("p", { class: "lead" }, "Cameras that are watched while the server runs. A name appears as soon as several looks agree."),
+    el("p", { class: "lead" }, "These cameras are watched while the server runs. A name appears as soon as the person has been compared several times with the same result."),
     problem,
     state.cameras.length > 0 && el("div", { class: "live" },
       el("div", {}, el("div", { class: "cameras" }, [...cards.values()].map((card) => card.node)),
@@ -49,7 +49,7 @@ function numbering(state, again) {
     }
   }) });
   return el("label", { class: "check" }, box, el("span", {}, "Give numbers to strangers",
-    el("span", { class: "hint" }, "Who has no name keeps a number across cameras and days. For that, up to ten walks of each are kept, with a picture, until 7 days after they were last seen. ", el("a", { href: "/strangers" }, "All strangers"))));
+    el("span", { class: "hint" }, "Somebody without a name gets a number, which stays the same on all cameras and days. For that, up to ten walks of each stranger are kept, with a picture, until 7 days after they were last seen. ", el("a", { href: "/strangers" }, "All strangers"))));
 }
 
 async function keepAsking(number, fill, signal) {
@@ -90,7 +90,7 @@ function cameraCard(camera, again) {
       el("span", { class: "row-actions" },
         el("button", { type: "button", class: "small", onclick: () => snapshot(canvas, camera.name) }, "Snapshot"),
         el("button", { type: "button", class: "plain small", "aria-label": `Remove ${camera.name}`, onclick: action(async () => {
-          if (!await confirmed(`Remove ${camera.name}?`, el("p", {}, "It is not watched any more. What it has seen stays in the gallery’s log."), "Remove")) return;
+          if (!await confirmed(`Remove ${camera.name}?`, el("p", {}, "It will no longer be watched. What it has seen stays in the gallery’s log."), "Remove")) return;
           await remove(`/live/cameras/${encodeURIComponent(camera.name)}`);
           await again();
         }) }, "Remove"))));

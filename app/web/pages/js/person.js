@@ -26,13 +26,13 @@ export async function person({ go, again, signal }, id) {
     consentOf(found, again),
     el("section", {}, el("h2", {}, "Seen"), seen.length
       ? findable(seen, (one) => one.video, (one) => sighting(one, worn), { label: "Find a video", kind: "sightings", timesOf: (one) => [one.created] })
-      : el("p", { class: "muted" }, "In none of the runs that are kept.")),
+      : el("p", { class: "muted" }, "Not seen in any of the runs that are kept.")),
     cameraSightings(cameras, "Seen by cameras"),
     el("section", {}, el("h2", {}, `${count(found.walk_list.length, "walk")} in the gallery`),
       el("ul", { class: "walks" }, [...rows.values()]),
-      el("p", { class: "hint" }, "Each walk is compared as if it were to be named: the smaller a distance, the more alike. ", GUESS)),
+      el("p", { class: "hint" }, "Each walk is compared with the gallery, as if it had to be named. The smaller the distance, the more alike two walks are. ", GUESS)),
     found.denials.length > 0 && el("section", {}, el("h2", {}, `Not ${found.name}`),
-      el("p", { class: "hint" }, "These walks are never given this name, because somebody has said that they are somebody else’s."),
+      el("p", { class: "hint" }, "These walks never get this name, because somebody said that they are another person’s."),
       el("ul", { class: "walks" }, found.denials.map((denial) => el("li", {},
         el("span", { class: "who" }, denial.source),
         el("span", { class: "hint" }, `track ${denial.track_id} · ${day(denial.added)}`),
@@ -70,7 +70,7 @@ async function fillStandings(found, rows, signal) {
     const row = rows.get(walkId);
     if (!row || (own === null && other === null)) continue;
     row.querySelector(".who").after(el("span", { class: harms ? "standing harms" : "standing" },
-      harms && `More like ${nearest}’s walks, so it may harm. `,
+      harms && `More like the walks of ${nearest}, so it may cause wrong names. `,
       [own !== null && `${distance(own)} to the other walks`, other !== null && `${distance(other)} to ${nearest}, the nearest other person`].filter(Boolean).join(", ")));
   }
 }
@@ -99,7 +99,7 @@ function consentOf(found, again) {
 
 /** The colours of upper and lower body, or a promise of them: they are guessed from one picture. */
 export function clothes(worn) {
-  const place = el("span", { class: "hint clothes", title: "A guess from one picture: light, shadows and bags may deceive." });
+  const place = el("span", { class: "hint clothes", title: "A guess from one picture: light, shadows and bags may mislead." });
   Promise.resolve(worn).then((colours) => colours && place.append(...colours.flatMap(({ name, css }, part) => [
     el("span", { class: "swatch", style: { background: css } }), part ? `${name} below` : `${name} above, `])));
   return place;
@@ -130,7 +130,7 @@ function gaitOf(walk) {
   const text = ({ value, uncertainty, unit, count: of }) => [figure(value), uncertainty !== null && ` ± ${figure(uncertainty)}`, ` ${unit}`, of > 1 && ` (${of})`];
   return measures.length > 0 && el("details", { class: "gait" }, el("summary", {}, "Gait"),
     el("dl", {}, measures.map((measure) => [el("dt", {}, measure.name), el("dd", {}, text(measure))])),
-    el("p", { class: "hint" }, "With the standard error over the steps or cycles whose number is in brackets; it does not say how wrong the fitted body is."));
+    el("p", { class: "hint" }, "Each with its standard error, and in brackets the number of steps or cycles. The standard error does not say how wrong the fitted body is."));
 }
 
 function walkRow(walk, others, owner, worn, { go, again }) {
@@ -165,8 +165,8 @@ async function forget(found, go) {
       el("li", {}, `${found.name} with ${count(traces.walks, "walk")}: embeddings, silhouettes, picture, consent note, and the name in the gallery’s log`),
       traces.results.map((job) => el("li", {}, `the result of the run “${titleOf(job)}”, which names ${found.name}: videos, report, tables, silhouettes, features`)),
       traces.only.map((name) => el("li", {}, `the upload ${name}, in which nobody else was found`)),
-      el("li", {}, "what is kept of videos to make further runs quicker")),
-    list(`These uploads stay, because they show others too; “${found.name}” is taken out of their names. You can delete them on the page “New run”:`, traces.shared),
+      el("li", {}, "the cache of what was found in videos, which makes further runs faster")),
+    list(`These uploads stay, because they show other people too. “${found.name}” is removed from their names. You can delete them on the page “New run”:`, traces.shared),
     list("These files in the input folder stay. Delete them there:", traces.files),
     el("p", { class: "hint" }, "You can make results about other people again. The program cannot delete copies that you have made elsewhere.")), "Forget");
   if (!wanted) return;

@@ -14,7 +14,7 @@ export async function programs({ again }) {
   const [clients, schema] = await Promise.all([get("/clients"), get("/openapi.json")]);
   return [
     el("h1", {}, "Programs"),
-    el("p", { class: "lead" }, "Other programs can ask for all that this page asks for. Each has a token of its own, which you can take away."),
+    el("p", { class: "lead" }, "Other programs can do everything that this page does. Each needs a token of its own, which you can revoke at any time."),
     el("section", {}, el("h2", {}, "Tokens"), clients.length
       ? el("ul", { class: "walks" }, clients.map((client) => row(client, again)))
       : el("p", { class: "muted" }, "No program has a token yet."), form(again)),
@@ -30,7 +30,7 @@ function row(client, again) {
     el("span", { class: "who" }, client.name),
     el("span", { class: "hint" }, `${client.scope}: may ${SCOPES.find(([scope]) => scope === client.scope)[1]} · since ${day(client.created)}`),
     el("span", { class: "row-actions" }, el("button", { type: "button", class: "plain small", "aria-label": `Revoke the token of ${client.name}`, onclick: action(async () => {
-      if (!await confirmed(`Revoke the token of ${client.name}?`, el("p", {}, "The program can do nothing here any more. A token cannot be given back; you can make a new one."), "Revoke")) return;
+      if (!await confirmed(`Revoke the token of ${client.name}?`, el("p", {}, "The program can then do nothing here. A revoked token cannot be restored, but you can make a new one."), "Revoke")) return;
       await remove(`/clients/${encodeURIComponent(client.name)}`);
       await again();
     }) }, "Revoke")));
@@ -43,7 +43,7 @@ function form(again) {
     const { token } = await post("/clients", { name: name.value.trim(), scope: scope.value });
     await again();
     const field = el("input", { readonly: true, value: token, "aria-label": "Token" });
-    openDialog(`The token of ${name.value.trim()}`, el("p", {}, "Copy it now: it is not kept, so it is never shown again."), field,
+    openDialog(`The token of ${name.value.trim()}`, el("p", {}, "Copy it now. It is not stored, so it cannot be shown again."), field,
       el("div", { class: "actions" }, el("button", { type: "button", class: "primary", onclick: action(async () => {
         field.select();
         await navigator.clipboard.writeText(token);

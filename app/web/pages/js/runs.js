@@ -58,7 +58,7 @@ export function titleOf(job) {
 }
 
 export function comparedWith(job) {
-  return { compare: `Compared with the people in ${job.names[job.gallery]}`, identify: `Compared with the gallery (false accepts: ${Number((100 * job.far).toPrecision(3))}\u00a0%)`, survey: "People are found, and named once they are in the gallery" }[job.kind];
+  return { compare: `Compared with the people in ${job.names[job.gallery]}`, identify: `Compared with the gallery (false accepts: ${Number((100 * job.far).toPrecision(3))}\u00a0%)`, survey: "People are found. They get names when you enrol them" }[job.kind];
 }
 
 /** How long a running job will probably still take. */

@@ -36,7 +36,7 @@ export async function start({ signal, go, again }) {
     el("label", { for: "far" }, "How often a stranger may be given a name"),
     el("select", { id: "far", "aria-describedby": "far-hint", onchange: (event) => { chosen.far = Number(event.target.value); } },
       RATES.map(([value, text]) => el("option", { value, selected: value === chosen.far }, text))),
-    el("p", { class: "hint", id: "far-hint" }, "This is for each person the stranger is compared with. If it is rarer, more of the people you know stay unnamed too. It has no effect without calibrated scores."));
+    el("p", { class: "hint", id: "far-hint" }, "This holds for each person with whom a stranger is compared. The rarer it is, the more of the people you know stay without a name too. It has no effect if the gait network was not calibrated."));
   const cards = videos.map((video) => videoCard(video));
   const grid = el("div", { class: "videos" }, cards.map((card) => card.node));
 
@@ -58,7 +58,7 @@ export async function start({ signal, go, again }) {
         el("span", { class: "name" }, video.name),
         header),
       video.source === "upload" && el("button", { class: "plain small", type: "button", "aria-label": `Delete ${video.name}`, onclick: action(async () => {
-        if (!await confirmed(`Delete ${video.name}?`, el("p", {}, "The upload is deleted, and what is kept of videos to make further runs quicker. Results that were made from it stay until you delete them."), "Delete")) return;
+        if (!await confirmed(`Delete ${video.name}?`, el("p", {}, "The upload is deleted, and the cache of what was found in videos, which makes further runs faster. Results that were made from the video stay until you delete them."), "Delete")) return;
         await remove(`/videos/${video.video_id}`);
         again();
       }) }, "Delete"));
@@ -147,7 +147,7 @@ function tour(videos, go) {
     el("ol", {},
       el("li", {}, "Add a video in which people walk in full view, and choose “Nobody yet”."),
       el("li", {}, "In the result, click on somebody in the video and give them a name. They must have agreed to it."),
-      el("li", {}, "Every other run names them too, those you have made as well as those you will make.")),
+      el("li", {}, "All other runs then name them too, the earlier ones as well as later ones.")),
     gallery && probe && el("button", { type: "button", class: "primary", onclick: action(async () => {
       const job = await post("/jobs", { kind: "compare", gallery: gallery.video_id, probes: [probe.video_id] });
       await go(`/runs/${job.job_id}`);

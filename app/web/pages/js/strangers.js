@@ -12,7 +12,7 @@ export async function strangers() {
   const everybody = await get("/strangers");
   return [
     el("h1", {}, "Strangers"),
-    el("p", { class: "lead" }, "People without a name whom cameras have seen. Each keeps a number, until you give them a name or their time is over."),
+    el("p", { class: "lead" }, "People without a name whom cameras have seen. Each has a number until you give them a name, or until they are deleted because they were not seen for some days."),
     everybody.length === 0 && el("p", { class: "empty" }, "There are none. The page ", el("a", { href: "/live" }, "Live"), " gives numbers to strangers if you tell it to, and so does ", el("code", {}, "python -m app watch"), " if its file says so."),
     findable(everybody, (one) => [one.name, ...one.cameras].join(" "), (one) => el("li", {}, el("a", { class: "card person", href: `/strangers/${one.stranger_id}` },
       portrait(one),
@@ -49,7 +49,7 @@ export async function stranger({ go }, id) {
         await go(`/strangers/${other.stranger_id}`);
       }) }, el("label", { for: "into" }, "Is the same stranger as"), into, el("button", {}, "Merge")),
       el("div", {}, el("button", { type: "button", class: "danger", onclick: action(async () => {
-        if (!await confirmed(`Drop ${found.name}?`, el("p", {}, `This stranger is deleted for good: ${count(found.walks, "walk")}, ${pictures.length ? "their pictures, " : ""}the number in the gallery’s log, and what is kept of videos to make further runs quicker.`), "Drop")) return;
+        if (!await confirmed(`Drop ${found.name}?`, el("p", {}, `This stranger is deleted for good: ${count(found.walks, "walk")}, ${pictures.length ? "their pictures, " : ""}the number in the gallery’s log, and the cache of what was found in videos, which makes further runs faster.`), "Drop")) return;
         await remove(`/strangers/${id}`);
         await go("/strangers");
         notify(`${found.name} is gone.`);

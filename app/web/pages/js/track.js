@@ -42,7 +42,7 @@ export async function showTrack({ job, place, video, track, colours, player, pag
         el("button", { type: "button", class: "quiet-danger", onclick: action(async () => { await remove(path); await done("This walk was taken out of the gallery."); }) }, "Take out of the gallery")));
   } else if (track.person) {
     who.append(el("h3", {}, `Is this ${track.person.name}?`),
-      el("p", { class: "hint" }, "If you answer, this walk is stored in the gallery, which makes it better."),
+      el("p", { class: "hint" }, "If you answer, this walk is stored in the gallery. The more walks it has of a person, the better they are recognised."),
       el("div", { class: "actions left" },
         el("button", { type: "button", class: "primary", onclick: action(() => store({ name: track.person.name })) }, "Yes, add this walk"),
         el("button", { type: "button", onclick: () => who.replaceChildren(namingForm(people.filter((person) => person.person_id !== track.person.person_id), store, "Who is it really?", "Store this walk")) }, "No, somebody else"),
@@ -84,8 +84,8 @@ function candidatesOf(track, colours, people, store) {
   return el("section", {}, el("h3", {}, "Nearest people"),
     el("ul", { class: choosable ? "candidates choosable" : "candidates", style: track.threshold === null ? {} : { "--limit": `${(100 * track.threshold) / most}%` } }, track.candidates.slice(0, 5).map(row)),
     el("p", { class: "hint" },
-      track.threshold !== null && `Distances: the smaller, the more alike. Nobody is named whose distance is above ${distance(track.threshold)} (the line). `,
-      choosable && "If you choose somebody, this walk is stored under their name, and all runs follow."));
+      track.threshold !== null && `Distances: the smaller, the more alike. Above ${distance(track.threshold)} (the line) nobody is named. `,
+      choosable && "If you choose somebody, this walk is stored under their name, and all runs use it from then on."));
 }
 
 /**
