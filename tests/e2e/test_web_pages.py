@@ -245,7 +245,9 @@ def test_walks_say_whether_they_help(page: Page, studio: Studio) -> None:
         parts = near.parts + np.float32(0.1)
         gallery.enrol("Anna", [NewWalk(replace(near, parts=parts), "like ben.mp4")], consent="yes")
     page.get_by_role("link", name="Anna").click()
-    page.locator(".walks li", has_text="like ben.mp4").get_by_text("More like the walks of Ben, so it may cause wrong names").wait_for()
+    page.locator(".walks li", has_text="like ben.mp4").get_by_text(
+        "More like the walks of Ben, so it may cause wrong names"
+    ).wait_for()
     assert page.locator(".standing").count() == 3
     check_looks(page, "standings")
 
