@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from app.settings import Settings
 from app.types import Embedding
 from app.workers import on_cluster
 from tests.clusters import fill, refuse, slowly, where
+from tests.progress import Steps
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -156,11 +158,21 @@ def test_folders_of_people_are_whole_although_a_machine_is_lost(
     jobs = {tmp_path / "data" / f"{number:02d}": (tmp_path / "data" / f"{number:02d}", 1.0) for number in range(10)}
     machine = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
 
-    def lose(done: int, of: int) -> None:
-        if done == 2:
-            cluster.remove_node(machine, allow_graceful=False)
+    class Losing(Steps):
+        """Loses the machine when two people are done."""
 
-    make_missing(fill, jobs, tmp_path, 1, lose, cluster.address)
+        @contextmanager
+        def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+            with super().stage(title, total) as advance:
+
+                def advanced(count: int) -> None:
+                    advance(count)
+                    if self.seen[-1][0] == 2:
+                        cluster.remove_node(machine, allow_graceful=False)
+
+                yield advanced
+
+    make_missing(fill, jobs, tmp_path, 1, Losing(), cluster.address)
     assert sorted((tmp_path / "data").iterdir()) == sorted(jobs), "nothing is missing, and nothing else is left"
     for path in jobs:
         assert [file.read_text() for file in sorted(path.iterdir())] == [path.name] * 3
