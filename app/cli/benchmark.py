@@ -33,7 +33,9 @@ def _commands() -> None:
 
 @app.command()
 def walkers(
-    folder: Annotated[Path, typer.Argument(help="Folder of all results. A run that was stopped continues.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of all results. A run that was stopped continues.")
+    ],
     family: Annotated[
         list[str] | None, typer.Option(help="Only this family, e.g. gaitset; may be repeated. Default: all.")
     ] = None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @with_settings("pose_checkpoint", "body", "body_checkpoint")
 def body(
-    video: Annotated[str, typer.Argument(help="Path, or a name in input_videos/.")],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Path, or a name in input_videos/.")],
     track: Annotated[int | None, typer.Option(min=1, help="Only the person of this track.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: body/NAME in --output.")] = None,
     *,

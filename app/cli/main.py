@@ -32,7 +32,7 @@ from app.cli.models import app as models
 from app.cli.options import FreshOption, VerboseOption, with_settings
 from app.cli.prepare import app as prepare
 from app.cli.serve import serve
-from app.cli.terminal import accept_all_text, console, error_console, show_log
+from app.cli.terminal import accept_all_text, console, error_console, say, show_log
 from app.cli.tokens import app as tokens
 from app.cli.train import app as train
 from app.cli.walkers import app as walkers
@@ -70,8 +70,20 @@ _MOMENT = 0.05  # s
 _SHOW_CURSOR = b"\x1b[?25h"  # progress bars hide the cursor
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from app import __version__
+
+        say(f"Gaitprint {__version__}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which version this is.")
+    ] = False,
+) -> None:
     """Make `demo` a sub-command like the others."""
 
 
@@ -137,8 +149,11 @@ def _run(arguments: Sequence[str]) -> int:
     with _ended_by_signals() as ending, show_log():
         try:
             program = Path(sys.argv[0]).stem
-            command = _command(arguments[0] if arguments else "")
-            command(args=list(arguments), prog_name=program if program == app.info.name else "python -m app")
+            given = list(arguments)
+            if given[-1:] == ["-h"]:  # as an option, it would take room from every table of options
+                given[-1] = "--help"
+            command = _command(given[0] if given else "")
+            command(args=given, prog_name=program if program == app.info.name else "python -m app")
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
             ending.was_asked = ending.was_asked or code == INTERRUPTED  # some commands handle Ctrl-C themselves

@@ -76,8 +76,8 @@ def models(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Gait network, e.g. GaitBase_DA-60000.pt.")],
-    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Gait network, e.g. GaitBase_DA-60000.pt.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .onnx file to write.")],
     config: Annotated[
         Path | None, typer.Option(help="OpenGait's YAML file, for settings that the checkpoint does not hold.")
     ] = None,

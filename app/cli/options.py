@@ -13,9 +13,14 @@ import typer
 if TYPE_CHECKING:
     from app.settings import Settings
 
-ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML file of settings, all of which docs/guide/settings.md lists.")
+]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Change one setting, e.g. match.far=0.01; may be repeated."
+    ),
 ]
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", help="Say where each model comes from, its licence, and why it was chosen.")
@@ -40,7 +45,7 @@ def _few(workers: int) -> int:
 WorkersOption = Annotated[
     int,
     typer.Option(
-        min=0, callback=_few, help="How many processes work side by side, 4 for each core at most. 0: one for each."
+        min=0, callback=_few, help="How many processes work side by side. 0: one for each core; many more are refused."
     ),
 ]
 WardrobeOption = Annotated[
@@ -102,14 +107,17 @@ _MODELS: dict[str, tuple[str, Any]] = {
             typer.Option(help="What networks compute in: float32, bfloat16, float16 or int8. Default: auto."),
         ],
     ),
-    "output": ("output.folder", Annotated[Path | None, typer.Option(help="Folder for the results.")]),
+    "output": (
+        "output.folder",
+        Annotated[Path | None, typer.Option(help="Folder for results and cache. Default: output.")],
+    ),
 }
 """For each parameter: the settings it stands for, and its option. Every command of `with_settings` has these."""
 
 _FURTHER: dict[str, tuple[str, Any]] = {
     "pose_checkpoint": (
         "pose.checkpoint",
-        Annotated[Path | None, typer.Option(help="Pose network's .onnx file, for --pose.")],
+        Annotated[Path | None, typer.Option(help="Pose network's .onnx file.")],
     ),
     "body": ("body.name", Annotated[str | None, typer.Option(help="Body estimator by name: lift or fit.")]),
     "body_checkpoint": (
@@ -119,7 +127,12 @@ _FURTHER: dict[str, tuple[str, Any]] = {
     "pose": ("pose.paint", Annotated[bool | None, typer.Option("--pose", help="Paint skeletons too.")]),
     "threshold": (
         "match.threshold",
-        Annotated[float | None, typer.Option(help="Largest distance at which two walks count as the same person's.")],
+        Annotated[
+            float | None,
+            typer.Option(
+                help="Largest distance at which two walks count as one person's. Default: derived from the run."
+            ),
+        ],
     ),
     "far": (
         "match.far",

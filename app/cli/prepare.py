@@ -22,10 +22,15 @@ app = typer.Typer(help="Make gait data sets in OpenGait's layout, from raw folde
 @app.command()
 def silhouettes(
     dataset: Annotated[
-        str, typer.Argument(help="casia-b, oumvlp, grew, gait3d, sustech1k, ccpg, or a .yaml file of your own.")
+        str,
+        typer.Argument(
+            metavar="DATASET", help="casia-b, oumvlp, grew, gait3d, sustech1k, ccpg, or a .yaml file of your own."
+        ),
     ],
-    raw: Annotated[Path, typer.Argument(help="The unpacked data set: folders of pictures.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped continues there.")],
+    raw: Annotated[Path, typer.Argument(metavar="RAW", help="The unpacked data set: folders of pictures.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the new data set. A run that was stopped continues there.")
+    ],
     partition: Annotated[Path | None, typer.Option(help="OpenGait's JSON with TRAIN_SET and TEST_SET.")] = None,
     size: Annotated[int, typer.Option(help="Size of the silhouettes: 64 or 128 px.")] = 64,
     min_frames: Annotated[int, typer.Option(min=1, help="Drop walks with fewer silhouettes.")] = 5,
@@ -61,9 +66,14 @@ def heatmaps(
 @app.command()
 def body(
     data: Annotated[
-        Path, typer.Argument(help="Data set of keypoints, or of SMPL parameters: identity/condition/view/*.pkl.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Data set of keypoints, or of SMPL parameters: identity/condition/view/*.pkl."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped continues there.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the new data set. A run that was stopped continues there.")
+    ],
     name: Annotated[
         str, typer.Option("--body", help="Body estimator: lift, or fit, which takes 20 times as long.")
     ] = "fit",
@@ -118,8 +128,10 @@ def link(
 
 @app.command()
 def from_videos(
-    folder: Annotated[Path, typer.Argument(help="Folder of videos, including its sub-folders.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the new data set. A run that was stopped continues there.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of videos, including its sub-folders.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the new data set. A run that was stopped continues there.")
+    ],
     labels: Annotated[
         Path | None,
         typer.Option(

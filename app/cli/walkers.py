@@ -63,7 +63,9 @@ def dataset(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 1,
     conditions: Annotated[str, typer.Option(help="Each condition with its number of walks.")] = "nm:6,bg:2,cl:2",
-    views: Annotated[int, typer.Option(min=1, max=72, help="Views from 0 (front) to 180 degrees (behind).")] = 11,
+    views: Annotated[
+        int, typer.Option(min=1, max=72, help="How many views, from 0 (front) to 180 degrees (behind).")
+    ] = 11,
     frames: Annotated[int, typer.Option(min=1, max=10_000, help="Frames of each walk, at 25 per second.")] = 40,
     modalities: Annotated[
         str,
@@ -73,19 +75,27 @@ def dataset(
     ] = "silhouette",
     size: Annotated[int, typer.Option(help="Height of the silhouettes: 64 or 128 px.")] = 64,
     cameras: Annotated[
-        int, typer.Option(min=0, max=72, help="Cameras at random places all around each walk, in place of --views.")
+        int,
+        typer.Option(
+            min=0, max=72, help="How many cameras at random places all around each walk, in place of --views."
+        ),
     ] = 0,
     rates: Annotated[
-        tuple[float, float], typer.Option(help="Lowest and highest frame rate of the walks before --cameras.")
+        tuple[float, float], typer.Option(help="Lowest and highest frame rate of walks that --cameras film.")
     ] = (12.0, 30.0),
     outfits: Annotated[int, typer.Option(min=1, max=9, help="Sets of clothes of each person, worn in turn.")] = 1,
     change: Annotated[float, typer.Option(min=0, help="How much people differ from day to day; 1 is usual.")] = 1.0,
     training: Annotated[int, typer.Option(min=0, help="How many of the subjects are in the training set.")] = 0,
     motion: MotionOption = MOTION,
     likeness: Annotated[
-        float, typer.Option(min=0, max=1, help="How far the bodies' shapes in such a group are drawn together.")
+        float, typer.Option(min=0, max=1, help="How far the bodies' shapes in a group of --alike are drawn together.")
     ] = 0.0,
-    life: Annotated[float, typer.Option(min=0, max=1, help="Share of walks with what everyday life brings.")] = 0.0,
+    life: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of walks with what everyday life brings, e.g. shopping bags, or a limp."
+        ),
+    ] = 0.0,
     alike: Annotated[int, typer.Option(min=0, help="People in each group of look-alikes; 0: no groups.")] = 0,
     workers: WorkersOption = 0,
     cluster: ClusterOption = None,
@@ -116,7 +126,9 @@ def dataset(
 
 @app.command()
 def benchmark(
-    folder: Annotated[Path, typer.Argument(help="Folder of the walks and of results.json. A stopped run goes on.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the walks and of results.json. A stopped run goes on.")
+    ],
     subjects: Annotated[
         int, typer.Option(min=2, max=100_000, help="How many people to test; as many more are for training.")
     ] = 100,
@@ -142,7 +154,9 @@ def benchmark(
 
 @app.command()
 def real(
-    recordings: Annotated[Path, typer.Argument(help="Folder of recorded walks, with index.csv (CMU database).")],
+    recordings: Annotated[
+        Path, typer.Argument(metavar="RECORDINGS", help="Folder of recorded walks, with index.csv (CMU database).")
+    ],
     gait: Annotated[Path | None, typer.Option(help="Checkpoint of a gait network. Default: the usual choice.")] = None,
     cache: BodyCacheOption = None,
 ) -> None:
@@ -164,8 +178,12 @@ def real(
 
 @app.command("fit-motion")
 def fit_motion(
-    recordings: Annotated[Path, typer.Argument(help="Folder of recorded walks, with index.csv (CMU database).")],
-    steps: Annotated[Path, typer.Argument(help="Table of steps by speed, leg, sex and age (h2a.csv).")],
+    recordings: Annotated[
+        Path, typer.Argument(metavar="RECORDINGS", help="Folder of recorded walks, with index.csv (CMU database).")
+    ],
+    steps: Annotated[
+        Path, typer.Argument(metavar="STEPS", help="Table of steps by speed, leg, sex and age (h2a.csv).")
+    ],
     out: Annotated[Path, typer.Option(help="The file of numbers.")] = Path("app/lab/walkers/population.npz"),
 ) -> None:
     """Compute how people walk (motion 2) from recordings, and print how they differ."""
@@ -202,7 +220,7 @@ def fit_body(
 def casts(
     out: Annotated[Path, typer.Option(help="Folder of the casts. A run that was stopped goes on.")],
     photos: Annotated[Path, typer.Option(help="Folder of pictures of places, see app/lab/synthesis/photos.py.")],
-    casts: Annotated[int, typer.Option(min=1, max=100_000, help="How many casts of six people.")] = 16,
+    casts: Annotated[int, typer.Option(min=1, max=999, help="How many casts of six people.")] = 16,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 300_001,
     segmenter: Annotated[Path | None, typer.Option(help="Segmenter's checkpoint. Default: the embedded one.")] = None,
     pose: Annotated[Path | None, typer.Option(help="Pose network's checkpoint. Default: the embedded one.")] = None,

@@ -45,13 +45,18 @@ class NamedVideo:
         return video_report(self.video, self.decisions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NamedWalk:
     """One walk of a result, with its video and the decision about it, which is None for a walk that cannot be used."""
 
     video: NamedVideo
     walk: AnalysedWalk
     decision: Decision | None
+
+    def __repr__(self) -> str:
+        """Say who it is, in a line: all that is in it would fill screens."""
+        what = f"{self.name or 'unknown'}, {self.distance}" if self.decision else self.reason
+        return f"<NamedWalk of track {self.track_id} in {self.video.video.name}: {what}>"
 
     @property
     def track_id(self) -> int:
@@ -89,7 +94,7 @@ class NamedWalk:
         return float((self.walk.track.frame_indices[-1] + 1) / self.video.video.info.fps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The result of a run.
 
@@ -104,6 +109,14 @@ class Result:
     identities: Sequence[str]
     failures: Sequence[FailureReport] = ()
     portraits: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say who was named in which video, in a line: all that is in it would fill screens."""
+        said = []
+        for probe in self.probes:
+            names = [walk.name or "unknown" for walk in self.walks if walk.video is probe]
+            said.append(f"{probe.video.name}: {', '.join(names)}")
+        return f"<Result of {'; '.join(said)}>"
 
     @property
     def videos(self) -> list[NamedVideo]:

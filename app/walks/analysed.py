@@ -9,7 +9,7 @@ from pathlib import Path
 from app.types import Bytes, Embedding, Floats, GaitSequence, Track, VideoInfo
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AnalysedWalk:
     """One walk in a video: its track, its embedding if it can be used, and the reason if it cannot.
 
@@ -22,6 +22,12 @@ class AnalysedWalk:
     reason: str | None
     archive: Path
     part_of: int | None = None
+
+    def __repr__(self) -> str:
+        """Say which walk it is, in a line: all that is in it would fill screens."""
+        return (
+            f"<AnalysedWalk of track {self.track.track_id}: {self.reason or f'{len(self.track.frame_indices)} frames'}>"
+        )
 
     @property
     def sequence(self) -> GaitSequence | None:

@@ -57,6 +57,10 @@ def test_a_gallery_an_answer_and_its_files(gallery: Gallery, tmp_path: Path) -> 
     assert isinstance(result, Result)
     assert sorted(walk.name for walk in result.walks if walk.name) == ["Anna", "Ben"]
     assert result.people == ["Anna", "Ben"]
+    assert repr(result) == f"<Result of probe1: {', '.join(walk.name or 'unknown' for walk in result.walks)}>"
+    assert repr(result.walks).startswith("[<NamedWalk of track 1 in probe1: ")
+    assert repr(result.walks[0].walk).startswith("<AnalysedWalk of track 1: ")
+    assert len(repr(result.walks)) < 100 * len(result.walks)
     assert result.distances.shape == (len(result.walks), 2)
     assert result.probabilities.shape == (len(result.walks),)
     assert result.timings["total"] > 0

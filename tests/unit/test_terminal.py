@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
+import app as gaitprint
 from app.cli.main import app, main
 from app.cli.options import FreshOption, with_settings
 from app.cli.terminal import ProgressBars, console, error_console, say, show_log, write_json
@@ -44,6 +45,40 @@ def test_there_is_one_place_that_makes_consoles_and_bars() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("Console", "Progress", "RichHandler"), f"{path}:{node.lineno}"
+
+
+def _all_commands(group: Any, *above: str) -> Iterator[tuple[list[str], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _all_commands(command, *above, name)
+        else:
+            yield [*above, name], command
+
+
+def test_every_option_says_what_it_is_and_places_have_names_of_one_kind() -> None:
+    for command, found in _all_commands(typer.main.get_command(app)):
+        assert found.help, command
+        for parameter in found.params:
+            hidden = getattr(parameter, "hidden", False)
+            assert hidden or getattr(parameter, "help", None), (command, parameter.name)
+            if parameter.param_type_name == "argument":
+                shown = parameter.metavar or parameter.name
+                assert shown == shown.upper(), (command, parameter.name)
+
+
+@pytest.mark.parametrize("place", [[], ["gallery"], ["identify"]])
+def test_help_has_a_short_form(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for option in ("-h", "--help"):
+        assert main([*place, option]) == 0
+        shown.append(capsys.readouterr().out)
+    assert "Usage" in shown[0]
+    assert shown[0] == shown[1]
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"Gaitprint {gaitprint.__version__}, Python 3.")
 
 
 def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
