@@ -168,7 +168,7 @@ def _shown(feet: Floats, tall: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class _Lens:
+class Lens:
     """What a camera makes of the light: gamma, contrast and colour as a `table` (256, 3), and what it adds."""
 
     table: Image
@@ -178,7 +178,7 @@ class _Lens:
     seed: int
 
     @classmethod
-    def sample(cls, number: int) -> _Lens:
+    def sample(cls, number: int) -> Lens:
         rng = np.random.default_rng([number, 0x1E45])
         levels = np.arange(256, dtype=np.float64)[:, None] / 255
         gamma, gain, lift = np.exp(rng.normal(0, 0.3)), np.exp(rng.normal(-0.1, 0.2)), rng.normal(0, 0.05)
@@ -214,7 +214,12 @@ def film(video: Path, number: int, wardrobe: Path, cache: Path) -> None:
         motion = dressed.walk(session.gait, route, one.speed, FPS, SECONDS, session.seed, float(rng.random()))
         actors.append(Actor(identity, f"person{identity}", session, motion))
     scene = Scene(camera, Background.sample(rng, place, 1.6), actors, Fraction(FPS), number)
-    lens, rows = _Lens.sample(number), list[str]()
+    shoot(scene, Lens.sample(number), video)
+
+
+def shoot(scene: Scene, lens: Lens, video: Path) -> None:
+    """Draw a scene into `video` as a camera with such a lens shows it, and write the truth beside it."""
+    rows = list[str]()
     video.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(video, WIDTH, HEIGHT, Fraction(FPS)) as writer:
         for frame in range(scene.frames):
