@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import product
 from typing import TypeVar
 from uuid import uuid4
@@ -49,6 +50,12 @@ _BATCH = 16  # walks that `re_embed` embeds in one transaction
 _logger = logging.getLogger(__name__)
 
 
+@cache
+def _warn_once(message: str) -> None:
+    """Warn once in this process, which may open the gallery anew for each video."""
+    _logger.warning("%s", message)
+
+
 class GalleryStore:
     """Where a gallery is kept. It is a context manager, and several threads may share it.
 
@@ -65,7 +72,6 @@ class GalleryStore:
         self.path = database.path
         self.read_only = database.read_only
         self._file = database
-        self._told_without_log = False
         self._name = database.path.name if database.path is not None else "the gallery"
         self._candidates = Candidates(database, self._name)
         try:
@@ -540,9 +546,8 @@ class GalleryStore:
         """
         if not self.read_only:
             self.need_writable()
-        elif not self._told_without_log:
-            self._told_without_log = True
-            _logger.warning("%s may only be read, so its log does not say what is done with it now.", self._file.name)
+        else:
+            _warn_once(f"{self._file.name} may only be read, so its log does not say what is done with it now.")
 
     def record(self, event: str, **details: JSON) -> None:
         """Add an entry to the audit log, unless the gallery may only be read (`need_log`). Enrolments, corrections and

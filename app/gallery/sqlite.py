@@ -38,6 +38,8 @@ _DAMAGED = (
 )
 _EPOCH = 1 << 32  # more removals than a gallery sees between two moments at which somebody's time is over
 _logger = logging.getLogger(__name__)
+_named: set[tuple[str, int]] = set()
+"""The galleries and their people of whom this process has said that they are left out."""
 
 
 def _prepare(path: Path, create: bool) -> None:
@@ -298,7 +300,6 @@ class _ReadDatabase(SqliteDatabase):
     def __init__(self, path: Path, patience: float) -> None:
         self._file = Path(os.path.realpath(path))  # beside which SQLite keeps its log
         self._epoch, self._closed = 0, False
-        self._named: set[int] = set()
         super().__init__(path, patience)
 
     def _begin(self) -> None:
@@ -424,8 +425,8 @@ class _ReadDatabase(SqliteDatabase):
             f"CREATE TEMP VIEW removed_embedding AS SELECT removal_id + {self._epoch} AS removal_id, embedding_id "
             f"FROM main.removed_embedding UNION ALL SELECT {self._epoch}, embedding_id FROM ({embeddings})"
         )
-        if new := set(db.over) - self._named:
-            self._named |= new
+        if new := {person_id for person_id in db.over if (self.name, person_id) not in _named}:
+            _named.update((self.name, person_id) for person_id in new)
             names = ", ".join(
                 str(row[1])
                 for row in db.execute("SELECT person_id, name FROM main.person ORDER BY name")

@@ -75,6 +75,8 @@ def test_it_is_read(reader: Reader, path: Path, tmp_path: Path, caplog: pytest.L
         assert service.export(tmp_path / "export.jsonl.gz") == (2, 2)
         gallery.record("identify", video="a.mp4")
         assert len(gallery.log()) == 2
+        with reader() as again:
+            again.need_log()
         assert (path.read_bytes(), sorted(path.parent.iterdir())) == before
     assert [message for message in caplog.messages if "its log does not say" in message] == caplog.messages
     assert len(caplog.messages) == 1
@@ -165,6 +167,8 @@ def test_nobody_is_known_whose_time_is_over(
         assert [one.person_id for one in gallery.walks()] == [1, 3]
         with pytest.raises(GalleryError, match="no 'Ben'"):
             gallery.person("Ben")
+        with reader() as again:
+            assert len(again.people()) == 2
         assert GalleryService(gallery).expire(LATER) == []
         monkeypatch.setattr(database.tables, "now", lambda: LATER + timedelta(days=800))
         assert found(gallery, 2) == ["Anna"]
