@@ -240,7 +240,7 @@ class GalleryService:
         for folder in self.folders:
             if not clear_cache(folder, later=True):
                 logger.warning(
-                    "Another program is at work in %s. What is kept of videos there is deleted when it ends.", folder
+                    "Another program is at work in %s. The cache of videos there is deleted when it ends.", folder
                 )
         self._prepare(expired)
         return [*self.store.expire(now), *gone]

@@ -139,7 +139,7 @@ def unproven(assignment: Assignment) -> str:
         if assignment.shortfall < 1
         else "how much better is not known"
     )
-    return f"So many people are in view together that a better way to give out the names may exist: {distance}."
+    return f"So many people are in view together that there may be a better way to give them names: {distance}."
 
 
 def agreement(match: Match, table: Distances, names: Sequence[str]) -> Agreement | None:

@@ -40,7 +40,7 @@ def split_switches(video: AnalysedVideo, stages: Stages) -> AnalysedVideo:
             part_of = None if place == 0 else walk.track.track_id
             walks.append(replace(walk, track=replace(track, track_id=number), embedding=embedding, part_of=part_of))
         logger.info(
-            "%s: track %d goes over to somebody else at %s s. Its pieces are matched separately.",
+            "%s: track %d goes on with another person at %s s. The parts before and after are compared separately.",
             video.info.path.name,
             walk.track.track_id,
             ", ".join(f"{start / float(video.info.fps):.1f}" for start in starts),

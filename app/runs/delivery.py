@@ -105,7 +105,7 @@ class Journal:
             kept = self._kept()
             if kept is None:
                 logger.warning(
-                    "%s was changed: what it has for the %s and is not too old is sent again.", path, receiver
+                    "%s was changed: all events in it for the %s that are not too old are sent again.", path, receiver
                 )
             taken, self._read = kept or _Place(0, 0, ""), kept.end if kept is not None else 0
             while kept is None and self.first() is not None and older(self._first, keep):

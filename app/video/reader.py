@@ -73,7 +73,9 @@ class VideoReader:
         self._broke_off: str | None = None
         self._last_stamp = 0.0
         if reading.end is not None and reading.end <= reading.start:
-            raise VideoError(f"Reading is to end at {reading.end:g} s, but to start at {reading.start:g} s.")
+            raise VideoError(
+                f"Reading cannot start at {reading.start:g} s and end at {reading.end:g} s: the end must be later."
+            )
         rate = Fraction(reading.fps).limit_denominator(1001) if reading.fps is not None else None
         self._opened = opened(path, rate, reading.device)
         self._container, self._stream = self._opened.container, self._opened.stream
@@ -88,7 +90,7 @@ class VideoReader:
             self._first: VideoFrame | None = first
             self._upright = Upright(first, self._stream.sample_aspect_ratio)
             if is_high_range(first):
-                self.warnings.append(f"{path} has a high dynamic range (HDR), and is brought to the ordinary one.")
+                self.warnings.append(f"{path} has a high dynamic range (HDR), and is converted to the ordinary range.")
             self.info = VideoInfo(
                 path, self._upright.width, self._upright.height, self._opened.rate, self._count(), reading
             )

@@ -184,7 +184,7 @@ def test_a_crowd_whose_names_are_not_proven_to_be_the_best_says_so(
     frames = drawn(60, 20, random)
     matches = match(random.random((60, 12)), frames, [f"g-{i}" for i in range(12)], 0.7)
     (said,) = caplog.messages
-    assert said.startswith("So many people are in view together that a better way to give out the names may exist: ")
+    assert said.startswith("So many people are in view together that there may be a better way to give them names: ")
     assert {one.unproven for one in matches} == {said}
     info = VideoInfo(Path("yard.mp4"), 320, 240, Fraction(25))
     video = AnalysedVideo("yard", info, 20, ("It breaks off.",), (), Path("yard.zip"))
