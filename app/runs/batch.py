@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.errors import GaitprintError, SettingsError
+from app.errors import GaitprintError, OutputError, SettingsError
 from app.files import as_text, need_writable
 from app.gallery.opening import Place, open_store
 from app.gallery.sql import GalleryStore
@@ -25,6 +25,10 @@ from app.workers import spread
 
 _KEY = ".made-of"
 """The name of the file beside `results.json` which says what the results were made of."""
+
+
+_DOUBTFUL = 3
+"""So many videos one after the other that fail let the storage of the results be tried again."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def name_batch(
 
     Raises:
         MissingExtraError: a cluster or an address is named, and its package is not installed.
-        OutputError: results cannot go to this folder or address.
+        OutputError: results cannot go to this folder or address, or not any more.
         SettingsError: `results` is neither.
         GaitprintError: a worker was killed, or the cluster cannot be reached. Done work is kept; call it again.
     """
@@ -86,7 +90,18 @@ def name_batch(
         need_writable(folder / _KEY)
     places = [f"{str(results).rstrip('/')}/{name}" if is_address else folder / name for name in names]
     todo = [(video, place, gallery, settings, fresh) for video, place in zip(videos, places, strict=True)]
-    yield from spread(_name, todo, workers, cluster)
+    failed = 0
+    for outcome in spread(_name, todo, workers, cluster):
+        yield outcome
+        failed = failed + 1 if outcome.reason is not None else 0
+        if is_address and failed >= _DOUBTFUL:
+            failed = 0
+            try:
+                need_storage(str(results))
+            except OutputError as error:
+                raise OutputError(
+                    f"{error} No more videos are looked at. What is done is kept: run the command again to go on."
+                ) from error
 
 
 def _name(video: Path, folder: Path | str, gallery: Place, settings: Settings, fresh: bool) -> Outcome:

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from app.errors import MissingExtraError, OutputError
 from app.runs import storage as module
-from app.runs.batch import name_batch
+from app.runs.batch import Outcome, name_batch
 from app.runs.storage import Storage, need_storage, storage_at
 from app.settings import Settings
 
@@ -133,6 +134,34 @@ def test_a_place_that_may_only_be_read_is_said_before_the_work(
     monkeypatch.setattr(memory, refused, refuse)
     with pytest.raises(OutputError, match=r"memory://bucket/x cannot be used \(Access Denied\)\. Check"):
         next(name_batch([tmp_path / "a.mp4"], tmp_path / "none.db", Settings(), results="memory://bucket/x"))
+
+
+@pytest.mark.parametrize(("gone", "done"), [(True, 5), (False, 9)])
+def test_a_batch_ends_where_its_storage_is_gone(
+    gone: bool, done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each of thousands of videos would wait for it and fail. Videos may also fail by themselves."""
+    asked: list[str] = []
+
+    def tried(address: str) -> None:
+        asked.append(address)
+        if gone and len(asked) > 1:
+            raise OutputError("It cannot be used.")
+
+    def named(work: Any, todo: list[Any], *_: Any) -> Iterator[Outcome]:
+        for number, (video, folder, *_) in enumerate(todo):
+            yield Outcome(video, folder, reason="it is gone" if number > 1 else None)
+
+    monkeypatch.setattr("app.runs.batch.need_storage", tried)
+    monkeypatch.setattr("app.runs.batch.spread", named)
+    videos, found = [tmp_path / f"{number}.mp4" for number in range(9)], list[Outcome]()
+    with (
+        pytest.raises(OutputError, match=r"cannot be used\. No more videos.*again to go on") if gone else nullcontext()
+    ):
+        for outcome in name_batch(videos, tmp_path / "none.db", Settings(), results="s3://bucket/x"):
+            found.append(outcome)
+    assert len(asked) == (2 if gone else 3)
+    assert len(found) == done
 
 
 @pytest.mark.parametrize("error", ["No module named 'fsspec'", "Install s3fs to access S3"])
