@@ -13,9 +13,11 @@ rate of all pairs, as the network gives the embeddings, and after what the peopl
 of their own, and the whole program names the walks, with ``--far`` as given; with and without how tall people are
 beside each other (`app.recognise.stature`).
 
-Clothes and camera are the same here, and only the moment, the direction and, in `vtest`, the time of the visit differ.
-No network was ever trained on these clips. People are found, followed and cut out as a run does it. `FILE` are gait
-networks; without any, the embedded one is judged.
+**Strangers**: four clips in which nobody is the same, each the gallery of each other one. Every name is wrong there.
+
+In the first two, clothes and camera are the same, and only the moment, the direction and, in `vtest`, the time of the
+visit differ. No network was ever trained on these clips. People are found, followed and cut out as a run does it.
+`FILE` are gait networks; without any, the embedded one is judged.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ SAME = {13: 2, 5: 9, 8: 14, 15: 14, 18: 14, 10: 6, 11: 3, 12: 4, 19: 1}
 """People of `vtest` who come back, and the number that they had or get at another time."""
 PARTS, SECONDS = 3, 26.5
 """How many parts of `vtest` are compared with each other, and how long they are."""
+CROWDS = ("aio_gallery.mp4", "vtest.avi", "TUD-Stadtmitte.mp4", "intel_one-by-one.mp4")
+"""Clips that have nobody in common."""
 DRAWS = 40
 """How often each piece looks for its person."""
 
@@ -160,6 +164,23 @@ def named(video: Path, settings: Mapping[str, Any]) -> Counter[str]:
     return ends
 
 
+def of_strangers(videos: Path, settings: Mapping[str, Any]) -> Counter[str]:
+    """Let the program name the people of each clip after those of each other one, and count how that ends."""
+    run = Run(build(Settings.load(named=dict(settings))))
+    clips = [walks_of(videos / file, Path(file).stem, run) for file in CROWDS]
+    ends: Counter[str] = Counter()
+    for gallery, probe in permutations(clips, 2):
+        known, seen = (each.report for each in compare_walks(gallery, [probe], run).videos)
+        people = {track.identity for track in known.tracks if track.identity}
+        for track in seen.tracks:
+            if track.status != "unusable":
+                ends["comparisons"] += len(people)
+                ends["walks"] += 1
+                ends["named"] += track.identity is not None
+                ends["of these doubtful"] += track.identity is not None and track.sureness.doubtful
+    return ends
+
+
 def main() -> None:
     """Print a row for each network and clip."""
     parser = argparse.ArgumentParser(description="Whether passers-by of real clips are told apart.")
@@ -193,6 +214,10 @@ def main() -> None:
                     counts = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
                     way = f"--far {far:g}, " + ("with" if stature else "without") + " heights"
                     console.print(f"{model.card.model_id}, parts of {CLIPS[0].file}, {way}: {counts}")
+                chosen = {**settings, "match.far": far} | ({"gait.checkpoint": file} if file is not None else {})
+                ends = of_strangers(arguments.shared / "videos", chosen)
+                counts = ", ".join(f"{end} {count}" for end, count in ends.items())
+                console.print(f"{model.card.model_id}, strangers, --far {far:g}: {counts}")
     console.print(table)
 
 
