@@ -275,7 +275,10 @@ MOTION = "settings: {detector.name: motion, segmenter.name: motion, gait.name: g
         ("settings: {detector.name: motio}", "models and gallery does not work: .*'motio'"),
         ("gallery: PLACE/video.mp4/gallery.db\nstrangers: {}", "models and gallery does not work: .*cannot be made"),
         ("events: PLACE", "events does not work: .* is a folder"),
-        ("webhook: {url: 'http://127.0.0.1:9', secret_variable: NOT_SET}", "webhook does .*set the variable NOT_SET"),
+        (
+            "webhook: {url: 'http://127.0.0.1:9', secret_variable: NOT_SET}",
+            "webhook does .*set the environment variable NOT_SET",
+        ),
         ("webhook: {url: 'http://127.0.0.1:9'}", "webhook does not work: .*cannot be reached"),
         ("mqtt: {host: 127.0.0.1, port: 9}", "broker does not work: .*(cannot be reached|needs paho-mqtt)"),
     ],
