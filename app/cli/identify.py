@@ -91,8 +91,8 @@ def _watch(
     from app.runs.build import build
     from app.runs.events import appending
     from app.runs.live import LiveOptions, watch
-    from app.video.live import LiveSource, is_file, public_name
-    from app.video.sources import find_video
+    from app.video.live import LiveSource
+    from app.video.sources import find_video, is_file, public_name
 
     if is_file(source):
         source = str(find_video(source))
@@ -132,8 +132,7 @@ def _watch_several(
 ) -> None:
     """Watch several live sources by one process, each under its own name."""
     from app.runs.watch import CameraConfig, WatchConfig
-    from app.video.live import is_file, public_name
-    from app.video.sources import distinct_names, find_video
+    from app.video.sources import distinct_names, find_video, is_file, public_name
 
     found = [str(find_video(source)) if is_file(source) else source for source in sources]
     names = distinct_names([Path(source) if is_file(source) else Path(public_name(source)) for source in found])

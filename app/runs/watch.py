@@ -30,9 +30,9 @@ from app.settings import Settings, cores
 from app.stages import Stages
 from app.types import Frame
 from app.video.areas import Areas
-from app.video.live import LiveSource, Outage, Pause, is_file, public_name
+from app.video.live import LiveSource, Outage, Pause
 from app.video.paint import Label
-from app.video.sources import find_video
+from app.video.sources import find_video, is_file, public_name
 from app.yaml_files import read_yaml, validated
 
 logger = logging.getLogger(__name__)

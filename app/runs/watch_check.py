@@ -17,8 +17,8 @@ from app.runs.build import build
 from app.runs.events import ask_broker, ask_webhook
 from app.runs.watch import CameraConfig, MqttConfig, WatchConfig, WebhookConfig
 from app.settings import Settings
-from app.video.live import first_look, is_file
-from app.video.sources import find_video
+from app.video.live import first_look
+from app.video.sources import find_video, is_file
 
 PATIENCE = 20.0
 """s that are given to everything together. A camera has 10 s for its answer and for its first picture."""

@@ -25,6 +25,7 @@ from app.files import expanded
 from app.types import Frame, Image, Reading, VideoInfo
 from app.video.looks import Looks
 from app.video.reader import VideoReader
+from app.video.sources import is_file, public_name
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -82,22 +83,6 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 _Pictures: TypeAlias = Generator[tuple[float | None, Image | None], None, None]
 """Pairs of a time and a picture. The time is in s from the first picture, and None for a picture that is shown at once.
 The picture is None if it was skipped."""
-
-
-def is_file(name: str) -> bool:
-    """Whether the name of a source means a file, and not the number of a camera or an address."""
-    return not (name.isdigit() or "://" in name)
-
-
-def public_name(name: str) -> str:
-    """Return the name of a source as it may stand in a log: an address without its password, a file without folders."""
-    if is_file(name):
-        return Path(name).name
-    if name.isdigit():
-        return f"camera {name}"
-    # Not parsed by the rules of addresses, because a password that breaks them must not appear either.
-    scheme, _, rest = name.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0].partition('#')[0]}"
 
 
 @dataclass(frozen=True)

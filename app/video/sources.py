@@ -26,6 +26,26 @@ _LONGEST_NAME = 110  # bytes: ``G-<gallery>_P-<probe>.mp4`` must fit into the 25
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028-\u202e\u2066-\u2069\ufeff]')
 _DOTS_AT_ENDS = re.compile(r"^[. ]+|[. ]+$")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( *\.|$)")
+_OPTIONS = re.compile(r"[?#&;=]")  # where the options of an address begin
+
+
+def is_file(name: str) -> bool:
+    """Whether the name of a source means a file, and not the number of a camera or an address."""
+    return not (name.isdigit() or "://" in name)
+
+
+def public_name(name: str) -> str:
+    """Return the name of a source as people may read it: an address without user, password and options, a file without
+    folders.
+    """
+    if is_file(name):
+        return Path(name).name
+    if name.isdigit():
+        return f"camera {name}"
+    # Not parsed by the rules of addresses, because a password that breaks them must not appear either. Some recorders
+    # have the password in the path, as in user=me&password=secret.
+    scheme, _, rest = name.partition("://")
+    return f"{scheme}://{_OPTIONS.split(rest.rpartition('@')[2], maxsplit=1)[0]}"
 
 
 def videos_in(folder: Path) -> list[Path]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any
 
 from fastapi import Body, Response
 from pydantic import BaseModel
 
+from app.video.sources import public_name
 from app.web.api import Here
 from app.web.cameras import Camera
 from app.web.strangers import router
@@ -27,7 +27,7 @@ async def live(site: Here, after: int = 0) -> dict[str, Any]:
     cameras = [
         {
             "name": camera.name,
-            "address": _shown(camera.address) if camera.address else None,
+            "address": public_name(camera.address) if camera.address else None,
             "video_id": camera.video_id,
             **site.live.seen(camera.name).state,
         }
@@ -95,8 +95,3 @@ async def test_camera(site: Here, tried: Tried) -> Response:
 async def remove_camera(site: Here, name: str) -> None:
     """Remove a camera. The watch of the others begins again."""
     await site.live.remove(name)
-
-
-def _shown(address: str) -> str:
-    """Return an address for people to read, without user, password and options."""
-    return re.sub(r"//[^/]*@", "//", address.partition("?")[0])

@@ -36,8 +36,9 @@ from app.settings import MatchSettings, OutputSettings, QualitySettings, Setting
 from app.stages import Run, Stages
 from app.track.bytetrack import ByteTracker
 from app.types import Detections, Frame
-from app.video.live import LiveSource, Outage, Pause, Source, public_name
+from app.video.live import LiveSource, Outage, Pause, Source
 from app.video.reader import VideoReader
+from app.video.sources import public_name
 from app.walks.analyse import analyse
 from tests.clips import Scene, write_clip
 

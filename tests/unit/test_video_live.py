@@ -21,7 +21,8 @@ import pytest
 from app.errors import VideoError
 from app.types import Frame
 from app.video import live
-from app.video.live import LiveSource, Outage, Pause, public_name
+from app.video.live import LiveSource, Outage, Pause
+from app.video.sources import public_name
 from app.video.writer import VideoWriter
 
 PASSWORD = "s3c@ret"
@@ -357,6 +358,20 @@ def test_the_error_of_a_source_says_why_but_no_password(
 @pytest.mark.parametrize("password", ["secret", "se@cret", "se/cret", "se?cret", "se#cret", "se:cret"])
 def test_a_public_name_never_contains_the_password(password: str) -> None:
     assert public_name(f"rtsp://me:{password}@10.0.0.7:554/cam?token=x#y") == "rtsp://10.0.0.7:554/cam"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "cam?user=me@home.org&password=s3cret",
+        "user=me&password=s3cret&channel=1.sdp",
+        "user=me_password=s3cret_0.sdp",
+    ],
+)
+def test_nor_the_password_among_the_options(rest: str) -> None:
+    shown = public_name(f"rtsp://10.0.0.7:554/{rest}")
+    assert shown.startswith("rtsp://")
+    assert "s3c" not in shown
 
 
 class Capture:
