@@ -53,14 +53,16 @@ async function resultOf(job, result, page) {
   const buttons = result.videos.map((video, place) =>
     el("button", { type: "button", onclick: () => choose(place) }, video.name, video.role === "gallery" && el("span", { class: "tag" }, "gallery")));
   tabs.append(...buttons);
-  let player = null;
+  let player = null, wanted = null;
 
   async function choose(place) {
+    wanted = place;
+    const boxes = await get(`/jobs/${job.job_id}/videos/${place}/boxes`);
+    if (wanted !== place) return; // somebody has chosen another video meanwhile
     const time = last.job === job.job_id && last.place === place ? last.time : 0;
     last = { job: job.job_id, place, time };
     buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === place)));
     const video = result.videos[place];
-    const boxes = await get(`/jobs/${job.job_id}/videos/${place}/boxes`);
     player?.close();
     const open = (track) => {
       player.pause();
