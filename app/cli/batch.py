@@ -34,7 +34,6 @@ def batch(
     fresh: FreshOption = False,
 ) -> None:
     """Name the walkers of many videos; each gets a results.json, and nothing is painted. Run it again to go on."""
-
     from app.errors import VideoError
     from app.runs.batch import name_batch
     from app.video.sources import find_videos, videos_below

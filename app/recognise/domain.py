@@ -76,6 +76,6 @@ def adapt(scores: ScoreModel, impostors: Distances, walks: int) -> Domain:
     return Domain(
         scores.scaled(scale),
         scale,
-        f"distances here count as {scale:.2f} times those of {scores.data}, because "
-        f"{counted(len(impostors), 'pair')} of different people lie that far apart",
+        f"distances here count as {scale:.2f} times those of {scores.data}, judged by "
+        f"{counted(len(impostors), 'pair')} of different people",
     )

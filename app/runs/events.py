@@ -111,7 +111,7 @@ def _moved(error: urllib.error.HTTPError) -> str | None:
         return None
     place = error.headers.get("Location")
     where = f" to {place}" if place else ""
-    return f"The webhook sends its caller elsewhere{where} (status {error.code}). Give that address as webhook.url."
+    return f"The webhook redirects{where} (status {error.code}). Give that address as webhook.url."
 
 
 def ask_webhook(url: str) -> str:

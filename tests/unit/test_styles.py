@@ -10,8 +10,6 @@ import pytest
 import app
 
 SHEETS = ["web/pages/page.css", "results/page.css"]
-TURNED = {".dense thead th span"}
-"""Names that stand upright above a table of very many people; each is whole in the first column."""
 
 
 @pytest.mark.parametrize("sheet", SHEETS)
@@ -19,5 +17,4 @@ def test_no_name_is_cut_off(sheet: str) -> None:
     # People of one video differ in the last digits of their names, and files of one camera in the last of theirs.
     rules = re.findall(r"([^{}]+)\{([^{}]*)\}", (Path(app.__file__).parent / sheet).read_text(encoding="utf-8"))
     assert rules
-    cut = {selector.strip() for selector, style in rules if "text-overflow" in style or "line-clamp" in style}
-    assert cut <= TURNED
+    assert not [selector for selector, style in rules if "text-overflow" in style or "line-clamp" in style]
