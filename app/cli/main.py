@@ -177,7 +177,18 @@ def _command(name: str) -> Callable[..., Any]:
         one for one in app.registered_commands if one.callback is not None and one.callback.__name__ == name
     ]
     asked.registered_groups = [one for one in app.registered_groups if one.name == name]
-    return typer.main.get_command(asked if asked.registered_commands or asked.registered_groups else app)
+    command = typer.main.get_command(asked if asked.registered_commands or asked.registered_groups else app)
+    _bare_flags(command)
+    return command
+
+
+def _bare_flags(command: Any) -> None:
+    """Let the help show flags without the value "<bool>", which nobody can give them."""
+    for parameter in command.get_params(typer.Context(command)):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _bare_flags(below)
 
 
 def _reason(error: Exception) -> str | None:

@@ -222,13 +222,16 @@ def commands(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
         yield from commands(inner, *path, name)
 
 
-def test_nothing_in_any_help_is_cut_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_help_is_cut_off_or_gives_flags_a_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)  # as it would be read from the environment
     for path in commands(typer.main.get_command(app)):
         assert main([*path, "--help"]) == 0
         text = capsys.readouterr().out
         assert "…" not in text, text
         assert "[[" not in text
+        assert "<bool>" not in text
         assert max(map(len, text.splitlines())) <= 80
 
 
