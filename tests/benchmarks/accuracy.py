@@ -484,7 +484,7 @@ def parser(given: Given) -> Iterator[Table]:
     """Body parts of walkers nobody was trained on, pasted into photographs: IoU over all of their pictures."""
     from app.lab.synthesis.cutouts import PICTURES, write_cutouts
     from app.lab.training.crops import CropBatches
-    from app.lab.training.segmenter import part_ious
+    from app.lab.training.segmenter import labels_of, part_ious
     from app.lab.walkers.body import CACHE
 
     bank = given.cache / "parts"
@@ -498,8 +498,8 @@ def parser(given: Given) -> Iterator[Table]:
     network = CropNetwork(file, threads=THREADS, output="parts")
     batches = CropBatches(given.shared / "train", bank, 1, 0)
     crops = [batches.walker(np.random.default_rng([7, number]), 0.0) for number in range(PARSED * PICTURES)]
-    found = np.stack([network.run(crop.image).argmax(axis=0) for crop in crops])
-    truth = np.stack([crop.parts[::2, ::2] for crop in crops])
+    found = labels_of(np.stack([network.run(crop.image) for crop in crops]))
+    truth = np.stack([crop.parts for crop in crops])
     sides = np.arange(len(BODY_PARTS) + 1)
     sides[4:11:2] -= 1
 

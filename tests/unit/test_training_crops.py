@@ -226,7 +226,7 @@ def test_batches_are_functions_of_seed_and_step(photos: Path, cutouts: Path) -> 
     assert first["image"].dtype == first["matte"].dtype == torch.uint8
     assert first["matte"].shape == (6, 1, 192, 96)
     assert first["keypoints"].shape == (6, 17, 3)
-    assert first["parts"].shape == (6, 96, 48)
+    assert first["parts"].shape == (6, 192, 96)
     assert first["parts"].dtype == torch.uint8
     assert first["known"].tolist() == [1.0] * 6
     for key, value in again[7].items():

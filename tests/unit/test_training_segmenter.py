@@ -79,6 +79,20 @@ def test_a_mirror_image_has_the_keypoints_of_the_other_side() -> None:
     assert not torch.allclose(alone, there, atol=1e-3)
 
 
+def test_labels_of_the_mirror_image_are_the_mirrored_labels() -> None:
+    """Parts are learnt and judged in px of the crop, as a cell that stood for one px would be another in the mirror."""
+    rng = np.random.default_rng(0)
+    truth = cv2.resize(rng.integers(0, 12, (1, 12, 6), np.uint8)[0], (96, 192), interpolation=cv2.INTER_NEAREST)[None]
+    logits = torch.nn.functional.one_hot(torch.from_numpy(truth[:, ::2, ::2]).long(), 12).movedim(3, 1).float() * 9
+    loss = segmenter.parts_loss(logits, torch.from_numpy(truth))
+    mirrored = segmenter.parts_loss(logits.flip(3), torch.from_numpy(truth[..., ::-1].copy()))
+    torch.testing.assert_close(loss, mirrored)
+    shares = logits.softmax(1).numpy()
+    labels = segmenter.labels_of(shares)
+    np.testing.assert_array_equal(segmenter.labels_of(shares[..., ::-1])[..., ::-1], labels)
+    assert segmenter.part_ious(labels, truth).min() > 0.97
+
+
 def keypoints(x: float, y: float, known: float) -> torch.Tensor:
     return torch.tensor([x, y, known]).expand(1, 17, 3)
 
@@ -138,7 +152,7 @@ def test_both_halves_are_exported_and_read(
     network = segmenter.load(trained)
     # The second sees the mirror image too.
     heads = (
-        (matte, [network.maps, network.wide, network.inner_parts, network.parts], 1),
+        (matte, [network.maps, network.wide, network.inner, network.borders, network.parts], 1),
         (keypoints, [network.matte], 2),
     )
     for file, missing, times in heads:
@@ -228,7 +242,7 @@ def test_the_parts_can_learn_alone(tmp_path: Path) -> None:
         "matte": crops[:, :1],
         "known": torch.ones(2),
         "keypoints": torch.rand(2, 17, 3, generator=rng),
-        "parts": torch.randint(0, 12, (2, 96, 48), dtype=torch.uint8, generator=rng),
+        "parts": torch.randint(0, 12, (2, 192, 96), dtype=torch.uint8, generator=rng),
     }
     before = {name: value.clone() for name, value in task.network.state_dict().items()}
     task.loss(batch)["loss"].backward()

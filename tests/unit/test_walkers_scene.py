@@ -21,7 +21,8 @@ from app.lab.walkers.dataset import Plan, subject_walks, walks_of, write_dataset
 from app.lab.walkers.demo import make_demo, make_scene
 from app.lab.walkers.person import Dressed, Person
 from app.lab.walkers.scene import Scene, Seen, write_clip
-from app.lab.walkers.wardrobe import Outfit, dress
+from app.lab.walkers.wardrobe import Outfit, dress, parts
+from app.lab.walkers.wardrobe.fitting import Fitting
 from app.types import BODY_PARTS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Anny's and torch's own
@@ -326,6 +327,27 @@ def test_parts_end_where_garments_end(model: BodyModel, outfit: str) -> None:
         assert (sign * middle[leg, 1] > -0.03).all()
     with_bag = Dressed.make(model, session, replace(worn, bag="backpack")).figure
     assert (with_bag.parts == 0).any()
+
+
+SHELLS = {
+    "trousers": (("helper-tights", -0.25, 2.0), {"left leg", "right leg"}),
+    "shorts": (("helper-tights", -0.25, 0.45), {"left leg", "right leg"}),
+    "top": (("helper-tights", -2.0, -0.1), {"torso", "left arm", "right arm"}),
+    "belt": (("helper-tights", -0.1, 0.1), {"torso"}),
+    "skirt": (("helper-skirt", -0.3, 0.9), {"dress"}),
+    "overall": (("helper-tights", -2.0, 2.2), {"torso", "left arm", "right arm", "left leg", "right leg"}),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_shell_of_a_suit_has_the_parts_of_such_a_garment(model: BodyModel, shell: str) -> None:
+    """Whichever bones move them: trousers are legs from waist to hem, and no sleeve is a hand."""
+    fit = Fitting(model, model.shape(BodyTraits.sample(np.random.default_rng(1))))
+    (surface, start, end), expected = SHELLS[shell]
+    mesh = fit.surface(surface).above(fit.level, start).below(fit.level, end)
+    labels = np.unique(parts.of_suit(mesh, fit)).tolist()
+    assert {BODY_PARTS[label - 1] for label in labels} == expected
+    assert 0 not in labels
 
 
 def test_cameras_anywhere_film_every_walk_from_drawn_places(model: BodyModel) -> None:

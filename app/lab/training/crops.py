@@ -30,7 +30,7 @@ PASTED = 0.2
 OVERLAID = 0.2
 """Share of crops, at full hardness, that have boxes and words drawn into the picture."""
 GENTLE = 0.6
-"""Hardness of the crops at the end of a training, where they are closer to those of real videos."""
+"""Usual hardness of the crops at the end of a training, where they are closer to those of real videos."""
 UNKNOWN = 255
 """The label of a px whose body part is not known."""
 _OTHER_SIDE = np.arange(256, dtype=np.uint8)
@@ -110,8 +110,7 @@ class CropBatches:
     """Batches of crops: ``batches[step]`` depends on nothing but the seed and the step.
 
     A batch has ``image`` uint8 (N, 3, 192, 96) RGB, ``matte`` uint8 (N, 1, 192, 96), ``known`` float32 (N,), which is
-    1 where the matte is labelled, ``keypoints`` float32 (N, 17, 3) and ``parts`` uint8 (N, 96, 48), both as in `Crop`
-    but that the parts have half its resolution, as the network's answer does.
+    1 where the matte is labelled, ``keypoints`` float32 (N, 17, 3) and ``parts`` uint8 (N, 192, 96), both as in `Crop`.
     """
 
     def __init__(
@@ -124,6 +123,7 @@ class CropBatches:
         walkers: float = 0.25,
         held_out: HeldOut | None = None,
         gentle_from: int | None = None,
+        gentle: float = GENTLE,
     ) -> None:
         """Read all pictures into memory. The processes that prepare batches share it.
 
@@ -134,12 +134,13 @@ class CropBatches:
             seed: of the random draws.
             walkers: share of the crops that show walkers; all others show real people.
             held_out: take this set of pictures for validation, and the walkers that are for validation.
-            gentle_from: the step from which the hardness is `GENTLE`.
+            gentle_from: the step from which the hardness is `gentle`, and not 1.
 
         Raises:
             SettingsError: a folder does not hold what it should.
         """
-        self._batch, self._seed, self._share, self._gentle_from = batch, seed, walkers, gentle_from
+        self._batch, self._seed, self._share = batch, seed, walkers
+        self._gentle_from, self._gentle = gentle_from, gentle
         self._walkers = None if cutouts is None else _Walkers(Cutouts(cutouts), held_out is not None)
         self._photos = read_photos(photos, held_out)
         self._scenes = [_Scene.of(photo.read()) for photo in self._photos]
@@ -166,8 +167,8 @@ class CropBatches:
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, step])
-        gentle = self._gentle_from is not None and step >= self._gentle_from
-        crops = [self.crop(rng, GENTLE if gentle else 1.0) for _ in range(self._batch)]
+        is_gentle = self._gentle_from is not None and step >= self._gentle_from
+        crops = [self.crop(rng, self._gentle if is_gentle else 1.0) for _ in range(self._batch)]
         nothing = np.zeros((HEIGHT, WIDTH), np.uint8)
         mattes = np.stack([nothing if crop.matte is None else crop.matte for crop in crops])
         return {
@@ -175,7 +176,7 @@ class CropBatches:
             "matte": torch.from_numpy(mattes[:, None]),
             "known": torch.tensor([float(crop.matte is not None) for crop in crops]),
             "keypoints": torch.from_numpy(np.stack([crop.keypoints for crop in crops])),
-            "parts": torch.from_numpy(np.stack([crop.parts[::2, ::2] for crop in crops])),
+            "parts": torch.from_numpy(np.stack([crop.parts for crop in crops])),
         }
 
     def crop(self, rng: np.random.Generator, hardness: float = 1.0) -> Crop:

@@ -2,10 +2,10 @@
 
 The encoder is the detector's (`app.detect.small`). It has levels from a half to a thirty-second of the crop, and can
 start with weights that NanoDet-g learnt on COCO. A decoder adds the levels up, beginning with the deepest (Lin et al.
-2017, FPN). The heads enlarge their maps at the end by sub-pixel convolution (Shi et al. 2016). That of the parts joins
-two levels once more, wider than the decoder does, and adds what the two finest levels say about borders. A crop is
-centred on its person, so the deepest level also learns a map of places, which tells the person in the centre from
-others.
+2017, FPN). The heads of matte and keypoints enlarge their maps at the end by sub-pixel convolution (Shi et al. 2016).
+That of the parts joins the levels at a quarter and at a half of the crop once more, wider than the decoder does,
+because nearly all of its errors are at borders. A crop is centred on its person, so the deepest level also learns a map
+of places, which tells the person in the centre from others.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ CELL = 4
 """Size in px of a cell of the keypoints' maps."""
 _WIDTHS = (16, 32, 96, 128)
 """Channels of the decoder at a half to a sixteenth of the crop."""
-_WIDE = 64
-"""Channels of the parts' head at a quarter of the crop."""
+_WIDE, _FINE = 64, 48
+"""Channels of the parts' head at a quarter and at a half of the crop."""
 
 
 def _convolution(inside: int, outside: int, size: int = 3, *, active: bool = True) -> nn.Sequential:
@@ -55,7 +55,7 @@ class _Joined(nn.Module):
 class PersonNetwork(nn.Module):
     """Crops float32 (N, 3, 192, 96), normalised RGB, to logits of matte, keypoints' places and body parts."""
 
-    OF_PARTS = ("wide", "inner_parts", "parts")
+    OF_PARTS = ("wide", "inner", "borders", "parts")
     """The layers that nothing but the body parts need."""
 
     def __init__(self) -> None:
@@ -69,8 +69,9 @@ class PersonNetwork(nn.Module):
         self.maps = nn.Sequential(_convolution(eighth, eighth), nn.Conv2d(eighth, 4 * JOINTS, 1))
         self.absent = nn.Linear(last, JOINTS)
         self.wide = _Joined(quarter, eighth, _WIDE)
-        self.inner_parts = nn.Sequential(_convolution(_WIDE, _WIDE), nn.Conv2d(_WIDE, 4 * LABELS, 1))
-        self.parts = nn.Sequential(_convolution(half + quarter, quarter), nn.Conv2d(quarter, LABELS, 1))
+        self.inner = nn.Sequential(_convolution(_WIDE, _WIDE), _convolution(_WIDE, _WIDE, active=False))
+        self.borders = _Joined(fine[0] + half, _WIDE, _FINE)
+        self.parts = nn.Sequential(_convolution(_FINE, _FINE), nn.Conv2d(_FINE, LABELS, 1))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the logits of matte (N, 1, 192, 96), keypoints (N, 17, 48 * 24 + 1) and parts (N, 12, 96, 48).
@@ -86,8 +87,9 @@ class PersonNetwork(nn.Module):
         eighth = x
         quarter = self.joins[1](fine[1], x)
         x = self.joins[0](fine[0], quarter)
-        parts = functional.pixel_shuffle(self.inner_parts(self.wide(quarter, eighth)), 2)
-        parts = parts + self.parts(torch.cat([x, functional.interpolate(quarter, scale_factor=2.0)], dim=1))
+        wide = self.wide(quarter, eighth)
+        wide = functional.relu(wide + self.inner(wide))
+        parts = self.parts(self.borders(torch.cat([fine[0], x], dim=1), wide))
         maps = functional.pixel_shuffle(self.maps(eighth), 2).flatten(2)
         keypoints = torch.cat([maps, self.absent(last.mean((2, 3)))[..., None]], dim=2)
         return functional.pixel_shuffle(self.matte(x), 2), keypoints, parts

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torch.nn import functional
 from app.crops.windows import crop_of, crop_windows, matte_of
 from app.lab.evaluation.metrics import mask_ious, pck
 from app.lab.synthesis.photos import Annotated, Photo, read_photos
-from app.lab.training.crops import SHAPE, UNKNOWN, Crop, CropBatches
+from app.lab.training.crops import GENTLE, SHAPE, UNKNOWN, Crop, CropBatches
 from app.lab.training.engine import Task, fit, load_trained
 from app.lab.training.export import Answering, export, fitting, stored_weights
 from app.lab.training.person import (
@@ -61,6 +62,8 @@ class PersonTrainSettings(TrainSettings):
     """Share of the crops that show walkers, who know the body part of each pixel; all others show real people."""
     gentle: Share = 0.2
     """Share of the steps, the last ones, with easier crops."""
+    gentle_hardness: Share = GENTLE
+    """Hardness of those crops: at 0 they are as clear as the pictures they come from, at 1 as hard as all others."""
     keypoint_weight: Amount = 0.6
     """Weight of the keypoints' loss; the matte's has the weight 1."""
     parts_weight: Amount = 0.5
@@ -144,8 +147,8 @@ class PersonTask(Task):
             heights = np.full(len(truth), HEIGHT / (1 + 2 * SHAPE.margin), np.float32)
             figures["walkers_iou"] = float(np.mean(mask_ious(list(mattes > THRESHOLD), truths)))
             figures["walkers_pck"] = pck((keypoints * scale)[..., :2], truth, heights).overall
-            true_parts = np.stack([one.parts[::2, ::2] for one in self._walkers])
-            figures["walkers_parts"] = float(np.nanmean(part_ious(parts.argmax(axis=1), true_parts)))
+            true_parts = np.stack([one.parts for one in self._walkers])
+            figures["walkers_parts"] = float(np.nanmean(part_ious(labels_of(parts), true_parts)))
         return figures
 
 
@@ -192,7 +195,7 @@ def keypoint_loss(logits: Tensor, keypoints: Tensor) -> Tensor:
     return entropy.sum() / (here + outside).sum().clamp(min=1)
 
 
-_SCARCE = (0.5, 1.0, 0.8, 1.5, 1.5, 3.0, 3.0, 1.0, 1.0, 2.0, 2.0, 1.0)
+_SCARCE = (0.7, 1.0, 0.9, 1.2, 1.2, 1.7, 1.7, 1.0, 1.0, 1.4, 1.4, 1.0)
 """Weights of background and parts in the loss: hands and feet are small."""
 
 
@@ -202,9 +205,10 @@ def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
     The Dice loss (Milletari et al. 2016) is the mean over the labels of the batch. It counts a hand as much as a torso.
 
     Args:
-        logits: (N, 12, h, w).
-        parts: uint8 (N, h, w): labels, and `app.lab.training.crops.UNKNOWN`.
+        logits: (N, 12, h, w), which are enlarged to the size of the labels.
+        parts: uint8 (N, H, W): labels, and `app.lab.training.crops.UNKNOWN`.
     """
+    logits = functional.interpolate(logits, parts.shape[1:], mode="bilinear")
     weights = torch.tensor(_SCARCE, device=logits.device)
     entropy = functional.cross_entropy(logits, parts.long(), weights, ignore_index=UNKNOWN, reduction="sum")
     known = parts != UNKNOWN
@@ -214,6 +218,14 @@ def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
     both, total = (shares * truth).sum((0, 2, 3)), (shares + truth).sum((0, 2, 3))
     dice = 1 - (2 * both + 1) / (total + 1)
     return entropy + dice.mean()
+
+
+def labels_of(parts: Floats) -> Bytes:
+    """Return the likeliest labels of crops (N, 192, 96), from probabilities (N, 12, h, w), as `app.parse` does."""
+    size = (WIDTH, HEIGHT)
+    shares = (np.ascontiguousarray(one.transpose(1, 2, 0)) for one in parts)
+    enlarged = (cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in shares)
+    return np.stack([one.argmax(axis=2).astype(np.uint8) for one in enlarged])
 
 
 def part_ious(found: Ints, truth: Bytes) -> Doubles:
@@ -290,6 +302,7 @@ def train(settings: PersonTrainSettings) -> nn.Module:
         settings.seed,
         walkers=settings.walkers,
         gentle_from=gentle_from,
+        gentle=settings.gentle_hardness,
     )
     task = PersonTask(settings)
     for path in settings.start:

@@ -45,7 +45,7 @@ def _pieces(fit: Fitting, outfit: Outfit, suit: Garment | None) -> Iterator[Labe
             yield piece, parts.of_top(piece[0])
     else:
         for piece in garments.suit(fit, outfit, suit):
-            yield piece, parts.of_bones(piece[0])
+            yield piece, parts.of_suit(piece[0], fit)
     if outfit.coat is not None:
         *coat, last = garments.coat(fit, outfit, outfit.coat)
         long = outfit.coat_length >= garments.JACKET

@@ -17,6 +17,9 @@ _LABEL = {name: number for number, name in enumerate(BODY_PARTS, 1)}
 _LEFT, _RIGHT = ("left", "l"), ("right", "r")
 _TAILS = 0.1
 """Level (`Fitting.level`) below which a long coat is a dress."""
+_CHEST, _THIGH, _KNEE = -0.6, 0.25, 0.6
+"""Levels that tell what a shell of a suit is: a top begins above the first, and trousers or a skirt go below the
+second. Below the third, each leg of trousers stays on its own side."""
 
 
 def _of_each_bone() -> Bytes:
@@ -70,6 +73,18 @@ def of_coat(mesh: Mesh, fit: Fitting) -> Bytes:
     return parts
 
 
+def of_suit(mesh: Mesh, fit: Fitting) -> Bytes:
+    """Return the parts of one shell of a suit: a top, trousers, a skirt, or all in one."""
+    level = fit.level(mesh)
+    ends = mesh.vertices[:, 1][mesh.faces]
+    joined = bool(((ends.min(axis=1) <= 0) & (ends.max(axis=1) >= 0) & (level[mesh.faces].min(axis=1) > _KNEE)).any())
+    if level.min() < _CHEST and level.max() > _KNEE:
+        return of_coat(mesh, fit) if joined else _without_ends(of_bones(mesh))
+    if level.min() < _CHEST or level.max() < _THIGH:
+        return of_top(mesh)
+    return dress(mesh) if joined else of_trousers(mesh)
+
+
 def dress(mesh: Mesh) -> Bytes:
     """Return "dress" for every face."""
     return np.full(len(mesh.faces), _LABEL["dress"], np.uint8)
@@ -83,6 +98,13 @@ def head(mesh: Mesh) -> Bytes:
 def nothing(mesh: Mesh) -> Bytes:
     """Return 0 for every face: it is no part of the body."""
     return np.zeros(len(mesh.faces), np.uint8)
+
+
+def _without_ends(parts: Bytes) -> Bytes:
+    """Return the parts of clothes that cover the whole body, but neither head nor hands nor feet."""
+    parts = _instead(parts, {"foot": "leg", "hand": "arm"})
+    parts[parts == _LABEL["head"]] = _LABEL["torso"]
+    return parts
 
 
 def _instead(parts: Bytes, others: dict[str, str]) -> Bytes:
