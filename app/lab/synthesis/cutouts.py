@@ -31,6 +31,8 @@ _TALL = (120, 320)
 """How tall people are in the cut-outs, px."""
 _LAYERS = 5
 """Bytes of each px in the file: blue, green, red, coverage and body part."""
+_LABELS = 2
+"""Version of the labels of body parts. In the first, those of suits did not end where the garments end."""
 _SEED = 0xC07
 _FIRST = 900_001
 """Number of the first person: nobody of a benchmark is among these people."""
@@ -99,9 +101,9 @@ def write_cutouts(
     """
     about = {
         "first": first, "pictures": PICTURES, "wardrobe": wardrobe is not None, "motion": MOTION, "life": LIFE,
-        "raised": RAISED, "layers": _LAYERS,
+        "raised": RAISED, "layers": _LAYERS, "labels": _LABELS,
     }  # fmt: skip
-    claim(folder / "about.json", about, {"motion": 1, "life": 0.0, "raised": 0.0, "layers": 4})
+    claim(folder / "about.json", about, {"motion": 1, "life": 0.0, "raised": 0.0, "layers": 4, "labels": 1})
     numbers = range(first, first + people)
     parts = [folder / "people" / f"{number}.npz" for number in numbers]
     jobs = {part: (part, number, cache, wardrobe) for part, number in zip(parts, numbers, strict=True)}
