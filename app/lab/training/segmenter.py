@@ -228,7 +228,7 @@ def labels_of(parts: Floats) -> Bytes:
     return np.stack([one.argmax(axis=2).astype(np.uint8) for one in enlarged])
 
 
-def part_ious(found: Ints, truth: Bytes) -> Doubles:
+def part_ious(found: Bytes, truth: Bytes) -> Doubles:
     """Return the IoU of each of the 11 body parts over all maps (N, h, w); NaN for a part that is in none."""
     known = truth != UNKNOWN
     ious = np.full(len(BODY_PARTS), np.nan)
