@@ -188,6 +188,11 @@ def test_cutouts_are_written_resumed_and_read(tmp_path: Path) -> None:
     assert np.array_equal(Cutouts(folder)[0].pixels, first)
     with pytest.raises(OutputError, match="with other settings"):
         write_cutouts(folder, 3, cache=CACHE, first=5)
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    del about["labels"]  # as before the parts of suits ended where garments end
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(OutputError, match="with other settings"):
+        write_cutouts(folder, 4, cache=CACHE)
 
 
 def test_a_folder_without_cutouts_says_how_to_make_them(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from app.lab.training.person import (
 )
 from app.lab.training.settings import PHOTOS, TrainSettings
 from app.settings import Amount, Share
-from app.types import BODY_PARTS, Bools, Bytes, Doubles, Floats, Image, Ints
+from app.types import BODY_PARTS, Bools, Bytes, Doubles, Floats, Image
 
 THRESHOLD = 0.45
 """Probability from which a pixel belongs to the body: the best one for the held-out people, real and rendered."""
