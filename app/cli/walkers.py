@@ -226,6 +226,9 @@ def casts(
     pose: Annotated[Path | None, typer.Option(help="Pose network's checkpoint. Default: the embedded one.")] = None,
     motion: MotionOption = MOTION,
     alike: Annotated[bool, typer.Option("--alike", help="The people of a cast look alike.")] = False,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Find body parts too, for gait networks that read them.")
+    ] = False,
     workers: WorkersOption = 0,
     cache: BodyCacheOption = None,
 ) -> None:
@@ -236,7 +239,7 @@ def casts(
 
     cutter = segmenter or HOME / "embedded" / "segmenter" / "gaitprint-segmenter.onnx"
     joints = pose or HOME / "embedded" / "pose" / "gaitprint-pose.onnx"
-    given = Set(casts, first, photos, cutter, joints, cache or CACHE, cast(MotionVersion, motion), alike)
+    given = Set(casts, first, photos, cutter, joints, cache or CACHE, cast(MotionVersion, motion), alike, parts)
     with ProgressBars() as bars:
         film_casts(out, given, workers=workers, progress=bars)
     say(f"Wrote {casts} casts to {out}.")

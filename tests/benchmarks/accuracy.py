@@ -734,8 +734,7 @@ def piece(walk: GaitSequence, rng: np.random.Generator) -> GaitSequence:
     last = np.searchsorted(walk.frame_indices, walk.frame_indices[-1] - WINDOW * walk.fps, "right")
     first = int(rng.integers(0, max(int(last), 1)))
     end = int(np.searchsorted(walk.frame_indices, walk.frame_indices[first] + WINDOW * walk.fps))
-    keypoints = None if walk.keypoints is None else walk.keypoints[first:end]
-    return GaitSequence(walk.frame_indices[first:end], walk.silhouettes[first:end], walk.fps, keypoints)
+    return walk.part(slice(first, end))
 
 
 def demo(given: Given) -> Iterator[Table]:

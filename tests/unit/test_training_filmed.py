@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,12 +14,15 @@ import pytest
 pytest.importorskip("anny", reason="needs the extra [walkers]")
 pytest.importorskip("numba", reason="needs the extra [walkers]")
 
-from app.errors import OutputError
+from app.errors import CheckpointError, GalleryError, OutputError
 from app.lab.data.opengait import DataSetError, read_silhouettes, walk_files
+from app.lab.evaluation.casts import embed_casts
 from app.lab.synthesis.cutouts import write_cutouts
 from app.lab.synthesis.filmed import Studio, write_filmed
 from app.lab.walkers.body import CACHE
 from app.lab.walkers.dataset import Plan, write_dataset
+from app.stages import GaitModel
+from app.types import Embedding, GaitSequence, ModelCard
 from app.weights.checkpoints import HOME
 from tests.progress import Steps
 
@@ -106,6 +111,41 @@ def test_a_cast_shares_its_cameras(studio: Studio, tmp_path: Path, monkeypatch: 
     written = path.stat().st_mtime_ns
     casts.film_casts(tmp_path / "casts", given)
     assert path.stat().st_mtime_ns == written, "nobody is filmed twice"
-    monkeypatch.setattr(casts, "SECONDS", 0.9)
-    with pytest.raises(OutputError, match="with other settings"):
-        casts.film_casts(tmp_path / "casts", given)
+    manifest = tmp_path / "casts" / "casts.json"
+    about = json.loads(manifest.read_text(encoding="utf-8"))
+    del about["parts"]  # as before casts could have them
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+    casts.film_casts(tmp_path / "casts", given)
+    for other in (replace(given, parts=True), replace(given, alike=True)):
+        with pytest.raises(OutputError, match="with other settings"):
+            casts.film_casts(tmp_path / "casts", other)
+    with pytest.raises(GalleryError, match="has no body parts, which the gait model 'reads parts' needs"):
+        embed_casts([path], ReadsParts(), tmp_path / "cache")
+
+    (path,) = casts.film_casts(tmp_path / "parsed", replace(given, parts=True))
+    for walk, before in zip(casts.read_cast(path), walks, strict=True):
+        assert (walk.sequence.silhouettes == before.sequence.silhouettes).all(), "nothing else changes"
+        assert walk.sequence.parts is not None
+        assert not walk.sequence.parts[walk.sequence.silhouettes <= 127].any()
+        assert (walk.sequence.parts > 0).sum() > 0.8 * (walk.sequence.silhouettes > 127).sum()
+        assert len(np.unique(walk.sequence.parts)) > 6
+    found = embed_casts([path], ReadsParts(), tmp_path / "cache")
+    assert len(found.embeddings) == len(walks)
+    matte = replace(given, pose=studio.segmenters[0], parts=True)
+    with pytest.raises(CheckpointError, match="is not a parser checkpoint"):
+        casts.film_casts(tmp_path / "none", matte)
+    assert not (tmp_path / "none").exists()
+
+
+class ReadsParts(GaitModel):
+    """A gait model that needs maps of body parts: how much of the body each part is."""
+
+    card = ModelCard("gait", "reads parts", "weight-free", "Apache-2.0", parts=True)
+
+    def embed(self, walks: Sequence[GaitSequence]) -> list[Embedding]:
+        return [self._one(walk) for walk in walks]
+
+    def _one(self, walk: GaitSequence) -> Embedding:
+        assert walk.parts is not None
+        shares = np.bincount(walk.parts.ravel(), minlength=12)[None] / walk.parts.size
+        return Embedding(shares.astype(np.float32), self.card.model_id, len(walk))

@@ -44,16 +44,16 @@ def embed_casts(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedCasts:
-    """Embed the casts in `paths`, one by one, with a gait model that reads silhouettes, keypoints or both.
+    """Embed the casts in `paths`, one by one, with a gait model that reads silhouettes, keypoints or body parts.
 
     Raises:
-        GalleryError: there are no casts, or the model reads something else.
+        GalleryError: there are no casts, or the model reads something that they do not contain.
         OutputError: the cache cannot be written.
     """
-    if isinstance(model, FileEmbedder) or model.card.parts:
+    if isinstance(model, FileEmbedder) or model.card.pictures:
         raise GalleryError(
-            f"Casts contain only silhouettes and keypoints, but the gait model '{model.card.name}' needs more. "
-            "Calibrate it with --data."
+            f"Casts contain only silhouettes, keypoints and body parts, but the gait model '{model.card.name}' needs "
+            "more. Calibrate it with --data."
         )
     if not paths:
         raise GalleryError("There are no casts. Make some: python -m app walkers casts.")
@@ -63,6 +63,11 @@ def embed_casts(
             digest = hashlib.sha256(repr(app.__version__).encode() + path.read_bytes()).hexdigest()[:32]
             kept = (cache or CACHE) / model.card.model_id / f"{digest}.npz"
             of_cast = read_cast(path)
+            if model.card.parts and any(walk.sequence.parts is None for walk in of_cast):
+                raise GalleryError(
+                    f"The cast {path} has no body parts, which the gait model '{model.card.name}' needs. Film casts "
+                    "with them: python -m app walkers casts --parts."
+                )
             if not kept.is_file():
                 found = model.embed([walk.sequence for walk in of_cast])
                 with written_whole(kept) as temporary, temporary.open("wb") as stream:

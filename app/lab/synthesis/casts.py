@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from app.lab.walkers.choices import MOTION, Condition, MotionVersion
 from app.lab.walkers.dataset import Plan, camera_at, walks_of
 from app.lab.walkers.jobs import body_model, make_missing
 from app.progress import Progress, Titled
-from app.settings import PoseSettings, SegmenterSettings
+from app.settings import ParserSettings, PoseSettings, SegmenterSettings
+from app.stages import Parser
 from app.types import GaitSequence, Track
 from app.weights.checkpoints import CheckpointFile
-from app.weights.registry import pose_models, segmenters
+from app.weights.registry import parsers, pose_models, segmenters
 
 Kind: TypeAlias = Literal["front", "front again", "back", "side", "above", "anywhere"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -51,7 +52,8 @@ class Set:
 
     `casts` are filmed; `first` is the number of the first person. `photos` is the folder of the pictures of places
     (`app.lab.synthesis.photos`), `segmenter` and `pose` the networks' files, and `cache` the folder of the body model.
-    `motion` is how people walk (`app.lab.walkers.dataset.Plan`). With `alike`, the people of a cast look alike.
+    `motion` is how people walk (`app.lab.walkers.dataset.Plan`). With `alike`, the people of a cast look alike. With
+    `parts`, the file of the pose network finds body parts too.
     """
 
     casts: int
@@ -62,14 +64,15 @@ class Set:
     cache: Path = CACHE
     motion: MotionVersion = MOTION
     alike: bool = False
+    parts: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class CastWalk:
     """One walk: of which cast and person, in which recording (an index into `KINDS`), its track, and what was seen.
 
-    `sequence` holds silhouettes and keypoints at the recording's frame rate. `view` is the direction in degrees from
-    which the camera saw the walker: 0 the front, 180 the back.
+    `sequence` holds silhouettes and keypoints, and body parts if they were wanted, at the recording's frame rate.
+    `view` is the direction in degrees from which the camera saw the walker: 0 the front, 180 the back.
     """
 
     cast: int
@@ -86,7 +89,10 @@ def film_casts(folder: Path, given: Set, *, workers: int = 1, progress: Progress
     Raises:
         MissingExtraError: the extra `walkers` is not installed.
         OutputError: `folder` holds casts that were filmed with other settings, or cannot be written.
+        CheckpointError: body parts are wanted, and the file of the pose network does not find them.
     """
+    if given.parts:
+        _parser(given)
     about = {
         "first": given.first,
         "segmenter": CheckpointFile.given(given.segmenter).sha256(),
@@ -94,8 +100,9 @@ def film_casts(folder: Path, given: Set, *, workers: int = 1, progress: Progress
         "kinds": KINDS,
         "seconds": SECONDS,
         "plan": asdict(_plan(given)) | {"subjects": None},
+        "parts": given.parts,
     }
-    claim(folder / "casts.json", about)
+    claim(folder / "casts.json", about, {"parts": False})
     paths = [folder / f"{given.first + CAST * cast:06d}.npz" for cast in range(given.casts)]
     jobs = {path: (given, cast, path) for cast, path in enumerate(paths)}
     make_missing(_film_cast, jobs, given.cache, workers, Titled(progress, "Casts"))
@@ -112,6 +119,7 @@ def read_cast(path: Path) -> list[CastWalk]:
         frames, boxes, silhouettes, keypoints = (
             np.split(file[name], cuts) for name in ("frames", "boxes", "silhouettes", "keypoints")
         )
+        parts = np.split(file["parts"], cuts) if "parts" in file else [None] * len(frames)
     return [
         CastWalk(
             int(path.stem),
@@ -119,7 +127,7 @@ def read_cast(path: Path) -> list[CastWalk]:
             recording,
             view,
             Track(number, frames[at], boxes[at], np.ones(len(frames[at]), np.float32)),
-            GaitSequence(frames[at], silhouettes[at], rate, keypoints[at]),
+            GaitSequence(frames[at], silhouettes[at], rate, keypoints[at], parts[at]),
         )
         for at, (number, person, recording, view, rate) in enumerate(
             zip(range(1, len(people) + 1), people, recordings, views, rates, strict=True)
@@ -134,10 +142,15 @@ def _plan(given: Set) -> Plan:
     )  # fmt: skip
 
 
+def _parser(given: Set) -> Parser:
+    return parsers.build(ParserSettings(checkpoint=given.pose, threads=1), ())
+
+
 def _film_cast(given: Set, cast: int, path: Path) -> None:
     plan, model = _plan(given), body_model(given.cache)
     segmenter = segmenters.build(SegmenterSettings(checkpoint=given.segmenter, threads=1), ())
     pose = pose_models.build(PoseSettings(checkpoint=given.pose, threads=1), ())
+    parser = _parser(given) if given.parts else None
     walks = sum(count for _, count in plan.conditions)
     rng = np.random.default_rng([plan.seed, given.first + CAST * cast, _SEED])
     turns = [rng.permutation(walks) for _ in range(CAST)]
@@ -154,11 +167,12 @@ def _film_cast(given: Set, cast: int, path: Path) -> None:
             (walk,) = walks_of(of_recording, index, model, None, {int(turns[place][recording])})
             seen = filmed_walk(
                 walk, camera_at(view, distance, height), shot, segmenter, given.photos, None, of_recording.frames, rng,
-                pose,
+                pose, parser,
             )  # fmt: skip
             if len(seen.silhouettes) >= FEWEST:
                 found.append((given.first + index, recording, view % 360, rate, seen))
     people, recordings, views, rates, seens = zip(*found, strict=True)
+    parts: dict[str, Any] = {"parts": np.concatenate([seen.parts for seen in seens])} if given.parts else {}
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
@@ -171,6 +185,7 @@ def _film_cast(given: Set, cast: int, path: Path) -> None:
             boxes=np.concatenate([seen.boxes for seen in seens]),
             silhouettes=np.concatenate([seen.silhouettes for seen in seens]),
             keypoints=np.concatenate([seen.keypoints for seen in seens]),
+            **parts,
         )
 
 

@@ -31,9 +31,9 @@ from app.lab.walkers.jobs import body_model, make_missing
 from app.lab.walkers.renderer import Light, draw
 from app.progress import Progress
 from app.settings import SegmenterSettings
-from app.stages import PoseEstimator, Segmenter
+from app.stages import Parser, PoseEstimator, Segmenter
 from app.types import Bytes, Floats, Frame, Image, Ints
-from app.walks.silhouette import cut, normalise
+from app.walks.silhouette import cut, normalise, normalise_parts, parts_of
 from app.weights.checkpoints import CheckpointFile
 from app.weights.registry import segmenters
 
@@ -154,13 +154,15 @@ class Shot:
 class SeenWalk:
     """What a camera saw of a walk: `frames` (T,), the `boxes` in them (T, 4) px, and the `silhouettes` (T, 64, 64).
 
-    `keypoints` are (T, 17, 3), px and a score, or None if nobody looked for them.
+    `keypoints` are (T, 17, 3), px and a score, and `parts` (T, 64, 64) labels of body parts; None if nobody looked for
+    them.
     """
 
     frames: Ints
     boxes: Floats
     silhouettes: Bytes
     keypoints: Floats | None = None
+    parts: Bytes | None = None
 
 
 def filmed_walk(
@@ -173,30 +175,36 @@ def filmed_walk(
     frames: int,
     rng: np.random.Generator,
     pose: PoseEstimator | None = None,
+    parser: Parser | None = None,
 ) -> SeenWalk:
     """Film at most `frames` frames of a walk and cut them out. Frames in which nobody is found are left out.
 
     The camera's lens is changed so that people are as tall as `shot` says, which also has the place, the light, and
     what the camera does to pictures. `photos` is a folder of pictures of places. `bystanders` stand behind some of the
-    walks, and `pose` finds the keypoints, where they are wanted.
+    walks. `pose` finds the keypoints and `parser` the body parts, where they are wanted.
     """
-    indices, boxes, silhouettes, keypoints = [], [], [], []
+    indices, boxes, silhouettes, keypoints, parts = [], [], [], [], []
     for frame, box, others, origin in _pictures(walk, camera, shot, photos, bystanders, frames, rng):
         ((matte,),) = segmenter.segment([frame], [box[None]])
         mask = cut(matte, box, others, segmenter.threshold)
         silhouette = None if mask is None else normalise(mask)
-        if silhouette is not None:
+        if mask is not None and silhouette is not None:
             indices.append(frame.index)
             boxes.append(box + origin)
             silhouettes.append(silhouette)
             if pose is not None:
                 (found,) = pose.estimate([frame], [box[None]])
                 keypoints.append(found[0] + np.array([*origin[:2], 0], np.float32))
+            if parser is not None:
+                ((labels,),) = parser.parse([frame], [box[None]])
+                rows, columns = mask.shape
+                parts.append(normalise_parts(parts_of(labels, matte, box, (rows, columns)), mask))
     return SeenWalk(
         np.array(indices, np.int64),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(silhouettes, np.uint8).reshape(-1, 64, 64),
         None if pose is None else np.array(keypoints, np.float32).reshape(-1, 17, 3),
+        None if parser is None else np.array(parts, np.uint8).reshape(-1, 64, 64),
     )
 
 
