@@ -68,7 +68,7 @@ def calibrate(
     file = checkpoint or gait_checkpoint
     named = {"gait.checkpoint": file, "gait.name": gait, "gait.max_frames": MAX_FRAMES, "match.metric": metric}
     settings = load_settings(named=named)
-    model = load_model(settings)
+    model = load_model(settings, of_files=data is not None)
     path = out or scores_file(model.card, gallery_db)
     need_writable(path)
     if charts is not None:

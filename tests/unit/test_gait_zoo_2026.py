@@ -33,8 +33,8 @@ from app.gait.opengait.saving import architecture_for, save_network
 from app.gait.opengait.selfsupervised import TABLE_GRADER
 from app.lab.data.opengait import DataSetError, read_parsed, read_parsing, write_array
 from app.lab.evaluation.embeddings import embed_walks, walks_for
-from app.lab.evaluation.files import FileEmbedder, needs_files
-from app.settings import GaitSettings
+from app.lab.evaluation.files import FileEmbedder, load_model, needs_files
+from app.settings import GaitSettings, Settings
 from app.types import GaitSequence
 from app.weights.checkpoints import CheckpointFile
 
@@ -341,6 +341,11 @@ def test_parsing_of_data_sets_is_judged(name: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = made(name).embed(*(part[None] for part in inputs))[0].T
     np.testing.assert_allclose(found.features[0], expected, rtol=1e-4, atol=1e-5)
+    settings = Settings().changed({"gait.checkpoint": path})
+    assert isinstance(load_model(settings), FileEmbedder)
+    of_videos = load_model(settings, of_files=False)  # as casts are embedded
+    assert not isinstance(of_videos, FileEmbedder)
+    assert of_videos.card.parts
 
 
 def test_what_is_no_parsing_is_said(tmp_path: Path) -> None:

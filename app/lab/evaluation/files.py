@@ -40,15 +40,18 @@ MODALITIES: dict[tuple[str, ...], tuple[Modality, ...]] = {
 """The files that are read for what networks take."""
 
 
-def load_model(settings: Settings) -> GaitModel | FileEmbedder:
+def load_model(settings: Settings, *, of_files: bool = True) -> GaitModel | FileEmbedder:
     """Load the gait model that the settings name, or else the best that is found.
+
+    Args:
+        of_files: whether walks are files of a data set. Otherwise they are as videos have them.
 
     Raises:
         SettingsError: there is no gait model of that name.
         CheckpointError: the file is missing, unsafe or of the wrong kind.
     """
     roots = checkpoint_roots(settings.checkpoints)
-    if settings.gait.checkpoint is not None and settings.gait.name == "auto":
+    if of_files and settings.gait.checkpoint is not None and settings.gait.name == "auto":
         given = CheckpointFile.given(settings.gait.checkpoint, roots)
         if needs_files(given.path):
             return FileEmbedder(given, settings.gait.max_frames, settings.gait.config)
