@@ -248,14 +248,19 @@ def test_so_many_crops_show_walkers(photos: Path, cutouts: Path, monkeypatch: py
     assert drawn.count("_paste_person") / 400 == pytest.approx(0.2 * (1 - share), abs=0.07)
 
 
-def test_crops_become_gentle(photos: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = CropBatches(photos, cutouts, 2, 0, gentle_from=5)
+@pytest.mark.parametrize("hardness", [None, 0.25])
+def test_crops_become_gentle(
+    photos: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch, hardness: float | None
+) -> None:
+    given = {} if hardness is None else {"gentle": hardness}
+    batches = CropBatches(photos, cutouts, 2, 0, gentle_from=5, **given)
     seen: list[float] = []
     draw = batches.crop
     monkeypatch.setattr(batches, "crop", lambda rng, hardness: seen.append(hardness) or draw(rng, hardness))
     for step in (4, 5):
         batches[step]
-    assert seen == [1.0, 1.0, module.GENTLE, module.GENTLE]
+    wanted = module.GENTLE if hardness is None else hardness
+    assert seen == [1.0, 1.0, wanted, wanted]
 
 
 def test_what_is_held_out_is_not_trained_with(photos: Path, cutouts: Path) -> None:

@@ -119,6 +119,9 @@ def test_a_cast_shares_its_cameras(studio: Studio, tmp_path: Path, monkeypatch: 
     for other in (replace(given, parts=True), replace(given, alike=True)):
         with pytest.raises(OutputError, match="with other settings"):
             casts.film_casts(tmp_path / "casts", other)
+    with monkeypatch.context() as longer, pytest.raises(OutputError, match="with other settings"):
+        longer.setattr(casts, "SECONDS", 0.9)
+        casts.film_casts(tmp_path / "casts", given)
     with pytest.raises(GalleryError, match="has no body parts, which the gait model 'reads parts' needs"):
         embed_casts([path], ReadsParts(), tmp_path / "cache")
 

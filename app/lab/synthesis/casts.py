@@ -92,7 +92,7 @@ def film_casts(folder: Path, given: Set, *, workers: int = 1, progress: Progress
         CheckpointError: body parts are wanted, and the file of the pose network does not find them.
     """
     if given.parts:
-        _parser(given)
+        _parser(given)  # so that a file without parts is refused before anything is written
     about = {
         "first": given.first,
         "segmenter": CheckpointFile.given(given.segmenter).sha256(),
